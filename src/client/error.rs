@@ -1,0 +1,86 @@
+//! What can go wrong when asking a system.
+
+use crate::units::{Exit, redact_url};
+
+/// A system that did not answer as asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The system did not answer at all.
+    #[error("{system} at {address} does not answer: {detail}\nhint: is it running? `cdc-drill stack status` or its log says")]
+    Unreachable {
+        /// `postgres`, `kafka`, `connect` or `registry`.
+        system: &'static str,
+        /// The address, without secrets.
+        address: String,
+        /// What the transport said.
+        detail: String,
+    },
+    /// The system answered with a refusal.
+    #[error("{system} at {address}: {what}: expected {expected}, found {found}")]
+    Answer {
+        /// The system.
+        system: &'static str,
+        /// The address, without secrets.
+        address: String,
+        /// What was asked.
+        what: String,
+        /// What answer was expected.
+        expected: String,
+        /// What it answered.
+        found: String,
+        /// The HTTP status, where there is one.
+        status: Option<u16>,
+    },
+    /// A condition did not come true in time.
+    #[error("waited {seconds:.1} s for {what}: last seen: {last}")]
+    TimedOut {
+        /// The condition.
+        what: String,
+        /// How long was waited.
+        seconds: f64,
+        /// The last observation.
+        last: String,
+    },
+    /// A condition that can no longer come true.
+    #[error("waiting for {what}: {why}")]
+    Hopeless {
+        /// The condition.
+        what: String,
+        /// Why it cannot come true.
+        why: String,
+    },
+}
+
+impl ClientError {
+    /// The exit code for a command that ends with this error.
+    pub fn exit(&self) -> Exit {
+        match self {
+            ClientError::TimedOut { .. } => Exit::TimedOut,
+            ClientError::Unreachable { .. } | ClientError::Answer { .. } | ClientError::Hopeless { .. } => Exit::Inconclusive,
+        }
+    }
+
+    /// The HTTP status that was answered, where there is one.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            ClientError::Answer { status, .. } => *status,
+            _ => None,
+        }
+    }
+
+    pub(crate) fn unreachable(system: &'static str, address: &str, error: impl std::fmt::Display) -> Self {
+        ClientError::Unreachable { system, address: redact_url(address), detail: error.to_string() }
+    }
+
+    pub(crate) fn answer(system: &'static str, address: &str, what: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        ClientError::Answer {
+            system,
+            address: redact_url(address),
+            what: what.into(),
+            expected: expected.into(),
+            found: found.into(),
+            status: None,
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Thin typed clients for the four systems. No policy: they ask, and say exactly what was answered.
+
+pub mod connect;
+pub mod kafka;
+pub mod postgres;
+pub mod registry;
+pub mod wait;
+
+mod error;
+
+pub use error::ClientError;

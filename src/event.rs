@@ -1,0 +1,375 @@
+//! What happened, when, to what: the only contract between running and reporting.
+//!
+//! A run writes one [`Event`] a line to `reports/<run>/events.jsonl`. Every report can be made again from that file with
+//! no stack alive. The format is versioned by [`FORMAT`]; fields are only ever added.
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::{DrillId, Lsn, Offset, RunId, SchemaId, TableName, Verdict};
+
+/// The version of the event format, written into [`What::RunStarted`].
+pub const FORMAT: u32 = 1;
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Milliseconds since the Unix epoch, by the harness's clock.
+    pub at_ms: i64,
+    /// The drill it belongs to; absent for what concerns the whole run.
+    pub drill: Option<DrillId>,
+    /// What happened.
+    pub what: What,
+}
+
+/// The kinds of things that happen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum What {
+    /// The run began.
+    RunStarted {
+        /// [`FORMAT`].
+        format: u32,
+        /// The run.
+        run: RunId,
+        /// The seed every random choice comes from.
+        seed: u64,
+        /// The command line that replays this run.
+        replay: String,
+        /// The machine: cores, memory, kernel.
+        machine: String,
+    },
+    /// The shared servers answer, with the seconds each needed and the seconds until all were ready.
+    StackReady {
+        /// Seconds until all were ready.
+        seconds: f64,
+        /// Name and seconds of each.
+        servers: Vec<(String, f64)>,
+    },
+    /// A drill began.
+    DrillStarted {
+        /// The scenario's id.
+        scenario: String,
+        /// The variant's id.
+        variant: String,
+        /// What the drill is about, in a sentence.
+        title: String,
+        /// Present when this drill is a control.
+        control: Option<ControlPlan>,
+    },
+    /// A step of the drill (prepare, load, backup, mark, fault, recover, verify) began.
+    StepStarted {
+        /// The step in a few words.
+        step: String,
+    },
+    /// A step of the drill ended.
+    StepFinished {
+        /// The step in a few words, as in its start.
+        step: String,
+        /// How long it took.
+        seconds: f64,
+        /// What it did, with counts: `500 transactions acknowledged, 12 rolled back`.
+        detail: String,
+    },
+    /// A fault was injected and looked for.
+    Fault(FaultReport),
+    /// What the systems' own status said while the pipeline was broken.
+    Signal(Signal),
+    /// A step of the recovery ended.
+    RecoveryStep(StepReport),
+    /// The recovery ended.
+    RecoveryFinished {
+        /// `coordinated`, `slot` or `schema`.
+        playbook: String,
+        /// Seconds from the start of the recovery until the pipeline is whole again.
+        rto_seconds: f64,
+        /// Whether every step reached its postcondition.
+        verdict: Verdict,
+        /// Why not, or what a person should know.
+        detail: String,
+    },
+    /// What the recovery lost and what its target gave up.
+    Rpo(Rpo),
+    /// A check looked at the recovered pipeline.
+    Check(CheckReport),
+    /// A control was judged.
+    Control(ControlReport),
+    /// A drill ended.
+    DrillFinished {
+        /// Its verdict.
+        verdict: Verdict,
+        /// Its share in the exit code.
+        exit_code: u8,
+        /// Why it is not green, in a sentence; empty when it is.
+        reason: String,
+    },
+    /// Peak memory of the harness and everything it started, proportional set size.
+    Memory {
+        /// The peak, in bytes.
+        peak_pss_bytes: u64,
+    },
+    /// The run ended.
+    RunFinished {
+        /// The combined verdict.
+        verdict: Verdict,
+        /// The combined exit code.
+        exit_code: u8,
+    },
+}
+
+/// What a control leaves out and what must then be seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlPlan {
+    /// Unique within the variant: `without-delete-offsets`, `naive-slot-by-hand`.
+    pub id: String,
+    /// The step left out, or the naive procedure done instead.
+    pub without: String,
+    /// The check that must be red.
+    pub check: String,
+    /// The kind of finding it must report.
+    pub kind: FindingKind,
+    /// Whether connector and task must say RUNNING while the check is red.
+    pub silent: bool,
+}
+
+/// How a control came out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlReport {
+    /// The control as planned.
+    pub plan: ControlPlan,
+    /// Passed: red as named, and confirmed. Failed: green. Inconclusive: red for another reason.
+    pub verdict: Verdict,
+    /// Whether the named check reported the named kind.
+    pub red: bool,
+    /// Findings of the named kind.
+    pub findings_total: u64,
+    /// What an independent query said about one finding.
+    pub confirmed: String,
+    /// Why the verdict, in a sentence.
+    pub reason: String,
+}
+
+/// A fault and the proof that it landed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultReport {
+    /// The fault's name in the scenario language.
+    pub fault: String,
+    /// Whether the effect was seen.
+    pub landed: Landed,
+    /// What was looked at and what it said.
+    pub evidence: String,
+}
+
+/// Whether a fault landed, judged by an effect and never by the injector's own result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Landed {
+    /// The effect was seen.
+    Confirmed,
+    /// Something else was seen.
+    Mismatch,
+    /// It could not be looked at.
+    Inconclusive,
+}
+
+/// A status that a system gave of itself while the pipeline was broken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signal {
+    /// Who said it: `connector shop`, `task shop/0`, `slot shop`, `registry`.
+    pub source: String,
+    /// What it said: `RUNNING`, `active`, `200`.
+    pub said: String,
+    /// Whether that was a lie, that is: it said healthy while it was not.
+    pub lied: bool,
+}
+
+/// One step of a recovery, done or planned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepReport {
+    /// The step's name: `delete-offsets`.
+    pub name: String,
+    /// What it destroys, by name; empty when nothing.
+    pub destroys: Vec<String>,
+    /// What must hold before, as read back.
+    pub precondition: String,
+    /// Seconds since the recovery's start when the step began; zero in a plan.
+    pub started_seconds: f64,
+    /// How long it took; zero in a plan.
+    pub seconds: f64,
+    /// `planned`, `done`, `skipped`, `failed` or `omitted`.
+    pub result: StepResult,
+    /// The postcondition as read back, or the error.
+    pub detail: String,
+}
+
+/// How a recovery step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepResult {
+    /// Not run: a plan.
+    Planned,
+    /// Its postcondition was read back.
+    Done,
+    /// There was nothing for it to do, which was read back too.
+    Skipped,
+    /// Its postcondition was not reached.
+    Failed,
+    /// Left out on purpose by a control.
+    Omitted,
+}
+
+/// Recovery point objective, measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rpo {
+    /// Acknowledged before the target and missing.
+    pub lost: Amount,
+    /// Acknowledged after the target, and so given up by choosing it.
+    pub given_up: Amount,
+}
+
+/// An amount of work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Amount {
+    /// Transactions.
+    pub transactions: u64,
+    /// Row changes in them.
+    pub rows: u64,
+    /// From the first of them to the last.
+    pub seconds: f64,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckReport {
+    /// The check's id, as in the scenario language: `state`.
+    pub id: String,
+    /// Failed when there is a finding, or when nothing was compared.
+    pub verdict: Verdict,
+    /// How many rows, transactions, records or settings were compared.
+    pub compared: u64,
+    /// What `compared` counts, and what was left out and why.
+    pub notes: Vec<String>,
+    /// All findings, also those beyond the cap.
+    pub findings_total: u64,
+    /// The first findings, at most [`FINDINGS_MAX`] of each kind.
+    pub findings: Vec<Finding>,
+}
+
+/// How many findings of one kind a report carries; the rest are counted.
+pub const FINDINGS_MAX: usize = 20;
+
+impl CheckReport {
+    /// Folds findings into a report: red when there is one, or when nothing was compared.
+    pub fn new(id: &str, compared: u64, notes: Vec<String>, all: Vec<Finding>) -> Self {
+        let mut all = all;
+        if compared == 0 && all.is_empty() {
+            all.push(Finding {
+                expected: Some("something to compare".into()),
+                found: Some("nothing was compared".into()),
+                ..Finding::new(FindingKind::Vacuous)
+            });
+        }
+        let findings_total = all.len() as u64;
+        let mut kept: Vec<Finding> = Vec::new();
+        for finding in all {
+            if kept.iter().filter(|k| k.kind == finding.kind).count() < FINDINGS_MAX {
+                kept.push(finding);
+            }
+        }
+        let verdict = if findings_total == 0 { Verdict::Passed } else { Verdict::Failed };
+        CheckReport { id: id.to_owned(), verdict, compared, notes, findings_total, findings: kept }
+    }
+
+    /// A check that could not look: a failure of the harness, not of the pipeline.
+    pub fn inconclusive(id: &str, why: String) -> Self {
+        CheckReport { id: id.to_owned(), verdict: Verdict::Inconclusive, compared: 0, notes: vec![why], findings_total: 0, findings: Vec::new() }
+    }
+}
+
+/// The kinds of findings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FindingKind {
+    /// It was acknowledged, or it is in the table, and it is not there.
+    Lost,
+    /// It is there and must not be: a row that no longer exists, a transaction of an abandoned timeline.
+    Ghost,
+    /// An older state of the row than the current one.
+    Stale,
+    /// Neither the current nor any earlier state of the row.
+    Different,
+    /// A record whose schema id resolves to another schema than the one it was written with, or to none.
+    WrongSchema,
+    /// An incompatible schema would be accepted.
+    NotRefused,
+    /// A compatible schema would be refused.
+    Refused,
+    /// A table, topic or record that cannot be read.
+    Unreadable,
+    /// A table or column that cannot be judged.
+    NotComparable,
+    /// A transaction of which only a part is visible.
+    Half,
+    /// More deliveries than at-least-once explains.
+    Duplicate,
+    /// An event behind one that it precedes.
+    OutOfOrder,
+    /// A connector, task, slot or server that does not work.
+    Dead,
+    /// A position (offset, slot, group) that is wrong.
+    Position,
+    /// A setting, level, mode, version or id that differs from the recovery point's.
+    Setting,
+    /// Something the drill left behind.
+    Leak,
+    /// Nothing was compared.
+    Vacuous,
+}
+
+/// One piece of evidence. Every field is always present in JSON; `null` where it does not apply.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What is wrong.
+    pub kind: FindingKind,
+    /// The table.
+    pub table: Option<TableName>,
+    /// The row's key: `id=42` or `order_id=7,line=2`, columns in key order.
+    pub key: Option<String>,
+    /// The transaction's token in the workload's ledger.
+    pub token: Option<String>,
+    /// The topic.
+    pub topic: Option<String>,
+    /// The partition.
+    pub partition: Option<i32>,
+    /// The record's offset.
+    pub offset: Option<Offset>,
+    /// The position in the WAL.
+    pub lsn: Option<Lsn>,
+    /// The schema id concerned.
+    pub schema_id: Option<SchemaId>,
+    /// The subject, connector, slot, group or setting concerned.
+    pub subject: Option<String>,
+    /// What should be there.
+    pub expected: Option<String>,
+    /// What is there.
+    pub found: Option<String>,
+}
+
+impl Finding {
+    /// A finding of this kind with no evidence yet; fill in what applies with struct update syntax.
+    pub fn new(kind: FindingKind) -> Self {
+        Finding {
+            kind,
+            table: None,
+            key: None,
+            token: None,
+            topic: None,
+            partition: None,
+            offset: None,
+            lsn: None,
+            schema_id: None,
+            subject: None,
+            expected: None,
+            found: None,
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! cdc-drill: fire drills for change-data-capture pipelines.
+//!
+//! A drill brings up a real PostgreSQL, Kafka, Kafka Connect with Debezium and a schema registry, loads them with a known
+//! workload, takes a recovery point, breaks something for real, recovers, and proves from rows and records that the
+//! pipeline is whole. `ARCHITECTURE.md` is the map.
+
+#![warn(missing_docs)]
+
+pub mod client;
+pub mod config;
+pub mod event;
+pub mod units;

@@ -1,0 +1,16 @@
+//! Names for the things every part of the tool talks about. Pure: no I/O, no clock, no randomness.
+
+mod exit;
+mod ids;
+mod lsn;
+mod secret;
+mod verdict;
+
+pub use exit::Exit;
+pub use ids::{
+    DrillId, Epoch, NameError, Offset, PointId, RunId, SchemaId, SlotName, Subject, SubjectVersion,
+    TableName, TopicPartition,
+};
+pub use lsn::{Lsn, LsnError};
+pub use secret::{Secret, redact_url};
+pub use verdict::Verdict;
