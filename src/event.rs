@@ -281,7 +281,14 @@ impl CheckReport {
 
     /// A check that could not look: a failure of the harness, not of the pipeline.
     pub fn inconclusive(id: &str, why: String) -> Self {
-        CheckReport { id: id.to_owned(), verdict: Verdict::Inconclusive, compared: 0, notes: vec![why], findings_total: 0, findings: Vec::new() }
+        CheckReport {
+            id: id.to_owned(),
+            verdict: Verdict::Inconclusive,
+            compared: 0,
+            notes: vec![why],
+            findings_total: 0,
+            findings: Vec::new(),
+        }
     }
 }
 

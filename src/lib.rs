@@ -10,3 +10,4 @@ pub mod client;
 pub mod config;
 pub mod event;
 pub mod units;
+pub mod workload;

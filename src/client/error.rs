@@ -7,7 +7,9 @@ use crate::units::{Exit, redact_url};
 #[non_exhaustive]
 pub enum ClientError {
     /// The system did not answer at all.
-    #[error("{system} at {address} does not answer: {detail}\nhint: is it running? `cdc-drill stack status` or its log says")]
+    #[error(
+        "{system} at {address} does not answer: {detail}\nhint: is it running? `cdc-drill stack status` or its log says"
+    )]
     Unreachable {
         /// `postgres`, `kafka`, `connect` or `registry`.
         system: &'static str,
@@ -57,7 +59,9 @@ impl ClientError {
     pub fn exit(&self) -> Exit {
         match self {
             ClientError::TimedOut { .. } => Exit::TimedOut,
-            ClientError::Unreachable { .. } | ClientError::Answer { .. } | ClientError::Hopeless { .. } => Exit::Inconclusive,
+            ClientError::Unreachable { .. } | ClientError::Answer { .. } | ClientError::Hopeless { .. } => {
+                Exit::Inconclusive
+            }
         }
     }
 
@@ -73,7 +77,13 @@ impl ClientError {
         ClientError::Unreachable { system, address: redact_url(address), detail: error.to_string() }
     }
 
-    pub(crate) fn answer(system: &'static str, address: &str, what: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
+    pub(crate) fn answer(
+        system: &'static str,
+        address: &str,
+        what: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Self {
         ClientError::Answer {
             system,
             address: redact_url(address),

@@ -64,18 +64,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_deadline_names_the_last_observation() {
-        let error = until::<(), String, _, _>("the door", Duration::from_millis(30), || async { Ok(Poll::NotYet("ajar".into())) })
-            .await
-            .unwrap_err();
+        let error = until::<(), String, _, _>("the door", Duration::from_millis(30), || async {
+            Ok(Poll::NotYet("ajar".into()))
+        })
+        .await
+        .unwrap_err();
         assert!(error.to_string().contains("the door") && error.to_string().contains("ajar"), "{error}");
     }
 
     #[tokio::test]
     async fn a_hopeless_condition_ends_the_wait_at_once() {
         let began = Instant::now();
-        let error = until::<(), String, _, _>("the door", Duration::from_secs(60), || async { Ok(Poll::Hopeless("walled up".into())) })
-            .await
-            .unwrap_err();
+        let error = until::<(), String, _, _>("the door", Duration::from_secs(60), || async {
+            Ok(Poll::Hopeless("walled up".into()))
+        })
+        .await
+        .unwrap_err();
         assert!(began.elapsed() < Duration::from_secs(5));
         assert!(error.to_string().contains("walled up"), "{error}");
     }

@@ -153,7 +153,8 @@ pub enum ConfigError {
 impl Config {
     /// Reads a configuration file; relative paths in it are relative to the file's folder.
     pub fn load(path: &Utf8Path) -> Result<Config, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         let mut config: Config = toml::from_str(&text).map_err(|error| {
             let line = error.span().map(|span| text[..span.start.min(text.len())].lines().count().max(1));
             let at = line.map(|l| format!("line {l}: ")).unwrap_or_default();

@@ -80,7 +80,8 @@ mod tests {
 
     #[test]
     fn several_results_fold_in_the_documented_order() {
-        let order = [Passed, Inconclusive, ObjectiveMissed, CheckFailed, RecoveryFailed, TimedOut, StackDidNotStart, Internal];
+        let order =
+            [Passed, Inconclusive, ObjectiveMissed, CheckFailed, RecoveryFailed, TimedOut, StackDidNotStart, Internal];
         for (i, a) in order.iter().enumerate() {
             for (j, b) in order.iter().enumerate() {
                 assert_eq!(a.worst(*b), order[i.max(j)], "{a:?} with {b:?}");

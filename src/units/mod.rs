@@ -8,8 +8,8 @@ mod verdict;
 
 pub use exit::Exit;
 pub use ids::{
-    DrillId, Epoch, NameError, Offset, PointId, RunId, SchemaId, SlotName, Subject, SubjectVersion,
-    TableName, TopicPartition,
+    DrillId, Epoch, NameError, Offset, PointId, RunId, SchemaId, SlotName, Subject, SubjectVersion, TableName,
+    TopicPartition,
 };
 pub use lsn::{Lsn, LsnError};
 pub use secret::{Secret, redact_url};

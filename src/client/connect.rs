@@ -1,0 +1,327 @@
+//! Kafka Connect's REST interface (KIP-875 for stopping and offsets).
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::{
+    ClientError,
+    wait::{self, Poll},
+};
+
+/// A connector's configuration as the worker stores it: flat, all values text, `${...}` unresolved.
+pub type ConnectorConfig = BTreeMap<String, String>;
+
+/// The worker answers slowly while it rebalances.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// While the worker rebalances it answers 409; a rebalance of a small cluster takes about a second.
+const REBALANCE_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The REST interface of one worker.
+#[derive(Clone, Debug)]
+pub struct Connect {
+    http: reqwest::Client,
+    url: String,
+}
+
+/// State of a connector and its tasks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectorStatus {
+    /// The connector's name.
+    pub name: String,
+    /// The connector itself.
+    pub connector: StateOf,
+    /// Its tasks.
+    pub tasks: Vec<TaskState>,
+    /// `source` or `sink`.
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+/// State of a connector.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateOf {
+    /// `RUNNING`, `PAUSED`, `STOPPED`, `FAILED`, `UNASSIGNED`.
+    pub state: String,
+    /// The stack trace of a failure.
+    #[serde(default)]
+    pub trace: Option<String>,
+}
+
+/// State of one task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskState {
+    /// The task's number.
+    pub id: u32,
+    /// `RUNNING`, `PAUSED`, `FAILED`, `UNASSIGNED`, `RESTARTING`.
+    pub state: String,
+    /// The stack trace of a failure.
+    #[serde(default)]
+    pub trace: Option<String>,
+}
+
+impl ConnectorStatus {
+    /// Connector and every task `RUNNING`, and at least one task.
+    pub fn all_running(&self) -> bool {
+        self.connector.state == "RUNNING" && !self.tasks.is_empty() && self.tasks.iter().all(|t| t.state == "RUNNING")
+    }
+
+    /// The first line of the first failure.
+    pub fn failure(&self) -> Option<String> {
+        let connector = (self.connector.state == "FAILED")
+            .then(|| format!("connector FAILED: {}", head(self.connector.trace.as_deref())));
+        connector.or_else(|| {
+            self.tasks
+                .iter()
+                .find(|t| t.state == "FAILED")
+                .map(|t| format!("task {} FAILED: {}", t.id, head(t.trace.as_deref())))
+        })
+    }
+
+    /// `connector RUNNING, task 0 RUNNING`.
+    pub fn summary(&self) -> String {
+        let tasks: Vec<String> = self.tasks.iter().map(|t| format!("task {} {}", t.id, t.state)).collect();
+        let tasks = if tasks.is_empty() { "no tasks".to_owned() } else { tasks.join(", ") };
+        format!("connector {}, {tasks}", self.connector.state)
+    }
+}
+
+/// The causes of a stack trace in one line: its first line and its last `Caused by`.
+fn head(trace: Option<&str>) -> String {
+    let trace = trace.unwrap_or("no trace");
+    let first = trace.lines().next().unwrap_or_default();
+    match trace.lines().filter(|l| l.starts_with("Caused by:")).last() {
+        Some(last) => format!("{first} ... {last}"),
+        None => first.to_owned(),
+    }
+}
+
+/// One stored source (or sink) offset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredOffset {
+    /// `{"server": "<topic.prefix>"}` for a Debezium source.
+    pub partition: Map<String, Value>,
+    /// The position; for Debezium's PostgreSQL connector `lsn`, `lsn_proc`, `lsn_commit`, `txId` and more.
+    pub offset: Option<Map<String, Value>>,
+}
+
+impl Connect {
+    /// Speaks to the worker at `url` (`http://host:port`).
+    pub fn new(url: &str) -> Connect {
+        let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build().unwrap_or_default();
+        Connect { http, url: url.trim_end_matches('/').to_owned() }
+    }
+
+    /// The worker's address.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// `GET /`: version, commit and `kafka_cluster_id`.
+    pub async fn root(&self) -> Result<Value, ClientError> {
+        self.get("/").await
+    }
+
+    /// The names of all connectors, sorted.
+    pub async fn connectors(&self) -> Result<Vec<String>, ClientError> {
+        let mut names: Vec<String> = self.get("/connectors").await?;
+        names.sort();
+        Ok(names)
+    }
+
+    /// A connector's configuration.
+    pub async fn config(&self, name: &str) -> Result<ConnectorConfig, ClientError> {
+        self.get(&format!("/connectors/{}/config", encode(name))).await
+    }
+
+    /// Whether the connector exists.
+    pub async fn exists(&self, name: &str) -> Result<bool, ClientError> {
+        Ok(self.connectors().await?.iter().any(|n| n == name))
+    }
+
+    /// A connector's state.
+    pub async fn status(&self, name: &str) -> Result<ConnectorStatus, ClientError> {
+        self.get(&format!("/connectors/{}/status", encode(name))).await
+    }
+
+    /// Creates or changes a connector.
+    pub async fn put_config(&self, name: &str, config: &ConnectorConfig) -> Result<(), ClientError> {
+        self.send(reqwest::Method::PUT, &format!("/connectors/{}/config", encode(name)), Some(json!(config)))
+            .await
+            .map(drop)
+    }
+
+    /// Creates a connector in the given state: `RUNNING`, `PAUSED` or `STOPPED` (KIP-980).
+    pub async fn create(&self, name: &str, config: &ConnectorConfig, initial_state: &str) -> Result<(), ClientError> {
+        let body = json!({"name": name, "config": config, "initial_state": initial_state});
+        self.send(reqwest::Method::POST, "/connectors", Some(body)).await.map(drop)
+    }
+
+    /// Validates a configuration; the messages of what is wrong, `field: message`.
+    pub async fn validate(&self, config: &ConnectorConfig) -> Result<Vec<String>, ClientError> {
+        let class = config.get("connector.class").cloned().unwrap_or_default();
+        let path =
+            format!("/connector-plugins/{}/config/validate", encode(class.rsplit('.').next().unwrap_or_default()));
+        let answer = self.send(reqwest::Method::PUT, &path, Some(json!(config))).await?;
+        let mut wrong = Vec::new();
+        for entry in answer["configs"].as_array().into_iter().flatten() {
+            let name = entry["value"]["name"].as_str().unwrap_or_default();
+            for error in entry["value"]["errors"].as_array().into_iter().flatten() {
+                wrong.push(format!("{name}: {}", error.as_str().unwrap_or_default()));
+            }
+        }
+        Ok(wrong)
+    }
+
+    /// Deletes a connector. Its offsets stay.
+    pub async fn delete(&self, name: &str) -> Result<(), ClientError> {
+        self.send(reqwest::Method::DELETE, &format!("/connectors/{}", encode(name)), None).await.map(drop)
+    }
+
+    /// Asks the worker to stop the connector: its tasks are shut down. Returns at once; see [`Connect::stopped`].
+    pub async fn stop(&self, name: &str) -> Result<(), ClientError> {
+        self.send(reqwest::Method::PUT, &format!("/connectors/{}/stop", encode(name)), None).await.map(drop)
+    }
+
+    /// Stops the connector and waits until it is `STOPPED` and has no tasks.
+    pub async fn stopped(&self, name: &str, deadline: Duration) -> Result<(), ClientError> {
+        self.stop(name).await?;
+        wait::until(&format!("connector {name} STOPPED without tasks"), deadline, || async {
+            let status = self.status(name).await?;
+            if status.connector.state == "STOPPED" && status.tasks.is_empty() {
+                return Ok::<_, ClientError>(Poll::Ready(()));
+            }
+            Ok(Poll::NotYet(status.summary()))
+        })
+        .await
+    }
+
+    /// Pauses the connector: tasks stay alive and keep their slot.
+    pub async fn pause(&self, name: &str) -> Result<(), ClientError> {
+        self.send(reqwest::Method::PUT, &format!("/connectors/{}/pause", encode(name)), None).await.map(drop)
+    }
+
+    /// Starts a stopped or paused connector again. Returns at once.
+    pub async fn resume(&self, name: &str) -> Result<(), ClientError> {
+        self.send(reqwest::Method::PUT, &format!("/connectors/{}/resume", encode(name)), None).await.map(drop)
+    }
+
+    /// Restarts the connector and all of its tasks.
+    pub async fn restart(&self, name: &str) -> Result<(), ClientError> {
+        let path = format!("/connectors/{}/restart?includeTasks=true&onlyFailed=false", encode(name));
+        self.send(reqwest::Method::POST, &path, None).await.map(drop)
+    }
+
+    /// Waits until the connector and at least one task are RUNNING; a FAILED task ends the wait.
+    pub async fn running(&self, name: &str, deadline: Duration) -> Result<(), ClientError> {
+        wait::until(&format!("connector {name} RUNNING"), deadline, || async {
+            let status = self.status(name).await?;
+            if status.all_running() {
+                return Ok::<_, ClientError>(Poll::Ready(()));
+            }
+            match status.failure() {
+                Some(failure) => Ok(Poll::Hopeless(failure)),
+                None => Ok(Poll::NotYet(status.summary())),
+            }
+        })
+        .await
+    }
+
+    /// The stored offsets.
+    pub async fn offsets(&self, name: &str) -> Result<Vec<StoredOffset>, ClientError> {
+        let answer: Value = self.get(&format!("/connectors/{}/offsets", encode(name))).await?;
+        serde_json::from_value(answer["offsets"].clone()).map_err(|e| {
+            ClientError::answer("connect", &self.url, format!("offsets of {name}"), "a list of offsets", e.to_string())
+        })
+    }
+
+    /// Forgets the stored offsets; the connector must be stopped.
+    pub async fn delete_offsets(&self, name: &str) -> Result<(), ClientError> {
+        self.send(reqwest::Method::DELETE, &format!("/connectors/{}/offsets", encode(name)), None).await.map(drop)
+    }
+
+    /// Sets stored offsets; the connector must be stopped. Values are taken unchecked.
+    pub async fn patch_offsets(&self, name: &str, offsets: &[StoredOffset]) -> Result<(), ClientError> {
+        let path = format!("/connectors/{}/offsets", encode(name));
+        self.send(reqwest::Method::PATCH, &path, Some(json!({ "offsets": offsets }))).await.map(drop)
+    }
+
+    /// The topics the connector has written to since its creation or last reset.
+    pub async fn topics(&self, name: &str) -> Result<Vec<String>, ClientError> {
+        let answer: Value = self.get(&format!("/connectors/{}/topics", encode(name))).await?;
+        let topics = answer[name]["topics"].as_array().into_iter().flatten();
+        let mut topics: Vec<String> = topics.filter_map(|t| t.as_str().map(str::to_owned)).collect();
+        topics.sort();
+        Ok(topics)
+    }
+
+    async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let value = self.send(reqwest::Method::GET, path, None).await?;
+        serde_json::from_value(value).map_err(|e| {
+            ClientError::answer("connect", &self.url, format!("GET {path}"), "a known shape", e.to_string())
+        })
+    }
+
+    /// Sends a request, and again while the worker answers 409 because it rebalances.
+    async fn send(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Result<Value, ClientError> {
+        let what = format!("{method} {path}");
+        let outcome = wait::until(&what, REBALANCE_DEADLINE, || async {
+            match self.send_once(&method, path, body.as_ref()).await {
+                Err(ClientError::Answer { status: Some(409), found, .. })
+                    if found.to_lowercase().contains("rebalanc") =>
+                {
+                    Ok::<_, ClientError>(Poll::NotYet(found))
+                }
+                other => Ok(Poll::Ready(other)),
+            }
+        })
+        .await?;
+        outcome
+    }
+
+    async fn send_once(
+        &self,
+        method: &reqwest::Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, ClientError> {
+        let mut request = self.http.request(method.clone(), format!("{}{path}", self.url));
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response =
+            request.send().await.map_err(|e| ClientError::unreachable("connect", &self.url, e.without_url()))?;
+        let status = response.status();
+        let text =
+            response.text().await.map_err(|e| ClientError::unreachable("connect", &self.url, e.without_url()))?;
+        if !status.is_success() {
+            let message =
+                serde_json::from_str::<Value>(&text).ok().and_then(|v| v["message"].as_str().map(str::to_owned));
+            return Err(ClientError::Answer {
+                system: "connect",
+                address: self.url.clone(),
+                what: format!("{method} {path}"),
+                expected: "success".into(),
+                found: format!("{status}: {}", message.unwrap_or(text)),
+                status: Some(status.as_u16()),
+            });
+        }
+        if text.is_empty() {
+            return Ok(Value::Null);
+        }
+        Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+}
+
+/// Percent-encodes one path segment.
+pub(crate) fn encode(segment: &str) -> String {
+    let mut out = String::with_capacity(segment.len());
+    for byte in segment.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte as char),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}

@@ -1,0 +1,507 @@
+//! Kafka: topics, settings, groups, and reading partitions to a fixed end.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientConfig, Message, Offset as RdOffset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, CommitMode, Consumer},
+    message::{BorrowedMessage, Headers},
+    producer::{FutureProducer, FutureRecord},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ClientError,
+    wait::{self, Poll},
+};
+use crate::units::{Offset, TopicPartition};
+
+/// A broker that needs longer for a metadata question is not healthy.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// A partition that yields nothing for this long while records are known to be there cannot be read.
+const READ_STALL: Duration = Duration::from_secs(20);
+/// Deleting a topic is asynchronous; usually it takes 0.1 s.
+const DELETE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A connection to a broker.
+#[derive(Clone)]
+pub struct Kafka {
+    bootstrap: String,
+    admin: Arc<AdminClient<DefaultClientContext>>,
+    inquirer: Arc<BaseConsumer>,
+}
+
+impl std::fmt::Debug for Kafka {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kafka").field("bootstrap", &self.bootstrap).finish_non_exhaustive()
+    }
+}
+
+/// A topic and what is needed to make it again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicSpec {
+    /// Its name.
+    pub name: String,
+    /// How many partitions.
+    pub partitions: i32,
+    /// How many replicas of each.
+    pub replication: i32,
+    /// Settings that were set for this topic; broker defaults are not among them.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// A consumer group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Its id.
+    pub name: String,
+    /// `Stable`, `Empty`, `PreparingRebalance`, `Dead`.
+    pub state: String,
+    /// `client-id@host` of each member.
+    pub members: Vec<String>,
+}
+
+/// A record, copied out of the client's buffers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Where it stands.
+    pub partition: i32,
+    /// At which offset.
+    pub offset: Offset,
+    /// Milliseconds since the Unix epoch, as stored.
+    pub timestamp_ms: Option<i64>,
+    /// The key; `None` is null.
+    pub key: Option<Vec<u8>>,
+    /// The value; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// Headers in order.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Record {
+    fn copied(message: &BorrowedMessage<'_>) -> Record {
+        let headers =
+            message.headers().map(|h| h.iter().map(|h| (h.key.to_owned(), h.value.map(<[u8]>::to_vec))).collect());
+        Record {
+            partition: message.partition(),
+            offset: Offset(message.offset()),
+            timestamp_ms: message.timestamp().to_millis(),
+            key: message.key().map(<[u8]>::to_vec),
+            value: message.payload().map(<[u8]>::to_vec),
+            headers: headers.unwrap_or_default(),
+        }
+    }
+}
+
+impl Kafka {
+    /// Speaks to the brokers at `bootstrap` (`host:port[,host:port]`). Nothing is asked yet.
+    pub fn connect(bootstrap: &str) -> Result<Kafka, ClientError> {
+        let wrong = |e: rdkafka::error::KafkaError| ClientError::unreachable("kafka", bootstrap, e);
+        let admin = base(bootstrap).create::<AdminClient<_>>().map_err(wrong)?;
+        let inquirer = base(bootstrap).set("group.id", "cdc-drill-inquirer").create::<BaseConsumer>().map_err(wrong)?;
+        Ok(Kafka { bootstrap: bootstrap.to_owned(), admin: Arc::new(admin), inquirer: Arc::new(inquirer) })
+    }
+
+    /// The bootstrap address.
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// Every topic and its number of partitions, internal ones included.
+    pub async fn topics(&self) -> Result<BTreeMap<String, i32>, ClientError> {
+        self.ask("metadata", |c| {
+            let metadata = c.fetch_metadata(None, REQUEST_TIMEOUT)?;
+            let known = metadata.topics().iter().filter(|t| t.error().is_none());
+            Ok(known.map(|t| (t.name().to_owned(), t.partitions().len() as i32)).collect())
+        })
+        .await
+    }
+
+    /// The cluster's id.
+    pub async fn cluster_id(&self) -> Result<Option<String>, ClientError> {
+        self.ask("cluster id", |c| Ok(c.client().fetch_cluster_id(REQUEST_TIMEOUT))).await
+    }
+
+    /// The specifications of these topics, by name; unknown topics are left out.
+    pub async fn topic_specs(&self, names: &[String]) -> Result<Vec<TopicSpec>, ClientError> {
+        let wanted: Vec<String> = names.to_vec();
+        let known: Vec<(String, i32, i32)> = self
+            .ask("metadata", move |c| {
+                let metadata = c.fetch_metadata(None, REQUEST_TIMEOUT)?;
+                let topics =
+                    metadata.topics().iter().filter(|t| t.error().is_none() && wanted.iter().any(|w| w == t.name()));
+                let replicas = |t: &rdkafka::metadata::MetadataTopic| {
+                    t.partitions().first().map_or(1, |p| p.replicas().len() as i32)
+                };
+                Ok(topics.map(|t| (t.name().to_owned(), t.partitions().len() as i32, replicas(t))).collect())
+            })
+            .await?;
+        let resources: Vec<ResourceSpecifier<'_>> = known.iter().map(|(n, ..)| ResourceSpecifier::Topic(n)).collect();
+        if resources.is_empty() {
+            return Ok(Vec::new());
+        }
+        let answers =
+            self.admin.describe_configs(&resources, &options()).await.map_err(|e| self.error("describe topics", e))?;
+        let mut specs = Vec::new();
+        for ((name, partitions, replication), answer) in known.iter().zip(answers) {
+            let resource = answer.map_err(|code| self.refused(format!("describe topic {name}"), code))?;
+            let own = resource.entries.into_iter().filter(|e| e.source == ConfigSource::DynamicTopic);
+            let settings = own.filter_map(|e| e.value.map(|v| (e.name, v))).collect();
+            specs.push(TopicSpec { name: name.clone(), partitions: *partitions, replication: *replication, settings });
+        }
+        specs.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(specs)
+    }
+
+    /// Makes topics. One that exists already is an error.
+    pub async fn create_topics(&self, specs: &[TopicSpec]) -> Result<(), ClientError> {
+        if specs.is_empty() {
+            return Ok(());
+        }
+        let topics: Vec<NewTopic<'_>> = specs
+            .iter()
+            .map(|s| {
+                let topic = NewTopic::new(&s.name, s.partitions, TopicReplication::Fixed(s.replication));
+                s.settings.iter().fold(topic, |t, (k, v)| t.set(k, v))
+            })
+            .collect();
+        let answers =
+            self.admin.create_topics(&topics, &options()).await.map_err(|e| self.error("create topics", e))?;
+        for answer in answers {
+            answer.map_err(|(name, code)| self.refused(format!("create topic {name}"), code))?;
+        }
+        let names: Vec<String> = specs.iter().map(|s| s.name.clone()).collect();
+        wait::until("created topics in the metadata", REQUEST_TIMEOUT, || async {
+            let there = self.topics().await?;
+            match names.iter().find(|n| !there.contains_key(*n)) {
+                None => Ok::<_, ClientError>(Poll::Ready(())),
+                Some(missing) => Ok(Poll::NotYet(format!("{missing} is not there"))),
+            }
+        })
+        .await
+    }
+
+    /// Deletes topics and waits until no broker metadata names them. Unknown ones are fine.
+    pub async fn delete_topics(&self, names: &[String]) -> Result<(), ClientError> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let refs: Vec<&str> = names.iter().map(String::as_str).collect();
+        let answers = self.admin.delete_topics(&refs, &options()).await.map_err(|e| self.error("delete topics", e))?;
+        for answer in answers {
+            match answer {
+                Ok(_) | Err((_, rdkafka::types::RDKafkaErrorCode::UnknownTopicOrPartition)) => {}
+                Err((name, code)) => return Err(self.refused(format!("delete topic {name}"), code)),
+            }
+        }
+        wait::until("deleted topics to be gone", DELETE_DEADLINE, || async {
+            let there = self.topics().await?;
+            match names.iter().find(|n| there.contains_key(*n)) {
+                None => Ok::<_, ClientError>(Poll::Ready(())),
+                Some(name) => Ok(Poll::NotYet(format!("{name} is still there"))),
+            }
+        })
+        .await
+    }
+
+    /// The first and the next offset of every partition of a topic.
+    pub async fn watermarks(&self, topic: &str) -> Result<Vec<(Offset, Offset)>, ClientError> {
+        let name = topic.to_owned();
+        self.ask(format!("offsets of {topic}"), move |c| {
+            let metadata = c.fetch_metadata(Some(&name), REQUEST_TIMEOUT)?;
+            let partitions = metadata.topics().first().map_or(0, |t| t.partitions().len() as i32);
+            let marks = (0..partitions).map(|p| c.fetch_watermarks(&name, p, REQUEST_TIMEOUT));
+            marks.map(|m| m.map(|(low, high)| (Offset(low), Offset(high)))).collect()
+        })
+        .await
+    }
+
+    /// All consumer groups, by name.
+    pub async fn groups(&self) -> Result<Vec<Group>, ClientError> {
+        let mut groups: Vec<Group> = self
+            .ask("groups", |c| {
+                let list = c.fetch_group_list(None, REQUEST_TIMEOUT)?;
+                let group = |g: &rdkafka::groups::GroupInfo| Group {
+                    name: g.name().to_owned(),
+                    state: g.state().to_owned(),
+                    members: g.members().iter().map(|m| format!("{}@{}", m.client_id(), m.client_host())).collect(),
+                };
+                Ok(list.groups().iter().map(group).collect())
+            })
+            .await?;
+        groups.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(groups)
+    }
+
+    /// The offsets a group has committed on these partitions; partitions without one are left out.
+    pub async fn group_offsets(
+        &self,
+        group: &str,
+        partitions: &[TopicPartition],
+    ) -> Result<Vec<(TopicPartition, Offset)>, ClientError> {
+        let mut list = TopicPartitionList::new();
+        for tp in partitions {
+            list.add_partition(&tp.topic, tp.partition);
+        }
+        let (config, bootstrap, wanted) =
+            (base(&self.bootstrap).set("group.id", group).clone(), self.bootstrap.clone(), group.to_owned());
+        blocking(move || {
+            let wrong = |e| {
+                ClientError::answer(
+                    "kafka",
+                    &bootstrap,
+                    format!("offsets of group {wanted}"),
+                    "offsets",
+                    format!("{e}"),
+                )
+            };
+            let consumer: BaseConsumer = config.create().map_err(wrong)?;
+            let committed = consumer.committed_offsets(list, REQUEST_TIMEOUT).map_err(wrong)?;
+            let found = committed.elements().into_iter().filter_map(|e| match e.offset() {
+                RdOffset::Offset(o) => {
+                    Some((TopicPartition { topic: e.topic().to_owned(), partition: e.partition() }, Offset(o)))
+                }
+                _ => None,
+            });
+            Ok(found.collect())
+        })
+        .await
+    }
+
+    /// Commits offsets for a group that has no active member.
+    pub async fn commit_group_offsets(
+        &self,
+        group: &str,
+        offsets: &[(TopicPartition, Offset)],
+    ) -> Result<(), ClientError> {
+        let mut list = TopicPartitionList::new();
+        for (tp, offset) in offsets {
+            list.add_partition_offset(&tp.topic, tp.partition, RdOffset::Offset(offset.0))
+                .map_err(|e| self.error("commit offsets", e))?;
+        }
+        let (config, bootstrap, wanted) =
+            (base(&self.bootstrap).set("group.id", group).clone(), self.bootstrap.clone(), group.to_owned());
+        blocking(move || {
+            let wrong = |e| {
+                ClientError::answer(
+                    "kafka",
+                    &bootstrap,
+                    format!("commit offsets of group {wanted}"),
+                    "committed",
+                    format!("{e}"),
+                )
+            };
+            let consumer: BaseConsumer = config.create().map_err(wrong)?;
+            consumer.commit(&list, CommitMode::Sync).map_err(wrong)
+        })
+        .await
+    }
+
+    /// Writes one record and waits until it is stored. `key` and `value` of `None` are null.
+    pub async fn produce(
+        &self,
+        topic: &str,
+        partition: Option<i32>,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> Result<Offset, ClientError> {
+        let mut config = base(&self.bootstrap);
+        config.set("message.timeout.ms", REQUEST_TIMEOUT.as_millis().to_string()).set("linger.ms", "0");
+        let producer: FutureProducer = config.create().map_err(|e| self.error("produce", e))?;
+        let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(topic);
+        record.partition = partition;
+        record.key = key;
+        record.payload = value;
+        let sent = producer.send(record, REQUEST_TIMEOUT).await;
+        sent.map(|d| Offset(d.offset)).map_err(|(e, _)| self.error(&format!("produce to {topic}"), e))
+    }
+
+    /// Reads the partitions of a topic from their first offset to the end each had when the reading began, and copies
+    /// every record. For small topics; see [`Kafka::scan`] for data topics.
+    pub async fn read_all(&self, topic: &str) -> Result<Vec<Record>, ClientError> {
+        let marks = self.watermarks(topic).await?;
+        let ranges = marks
+            .iter()
+            .enumerate()
+            .map(|(p, (low, high))| (TopicPartition { topic: topic.to_owned(), partition: p as i32 }, *low, *high));
+        let ranges: Vec<_> = ranges.collect();
+        let kafka = self.clone();
+        blocking(move || {
+            let mut records = Vec::new();
+            kafka.scan(&ranges, |message| records.push(Record::copied(message)))?;
+            Ok(records)
+        })
+        .await
+    }
+
+    /// Hands every record of these partition ranges (first offset, end offset exclusive) to `see`, in offset order
+    /// within a partition. Blocks the calling thread: call it from a blocking task. Compacted and transactional topics
+    /// have holes: a range is done when the position has reached its end.
+    pub fn scan(
+        &self,
+        ranges: &[(TopicPartition, Offset, Offset)],
+        mut see: impl FnMut(&BorrowedMessage<'_>),
+    ) -> Result<(), ClientError> {
+        let mut open: BTreeMap<(String, i32), i64> = BTreeMap::new();
+        let mut list = TopicPartitionList::new();
+        for (tp, from, to) in ranges.iter().filter(|(_, from, to)| from < to) {
+            list.add_partition_offset(&tp.topic, tp.partition, RdOffset::Offset(from.0))
+                .map_err(|e| self.error("read", e))?;
+            open.insert((tp.topic.clone(), tp.partition), to.0);
+        }
+        if open.is_empty() {
+            return Ok(());
+        }
+        let consumer: BaseConsumer = reader(&self.bootstrap).create().map_err(|e| self.error("read", e))?;
+        consumer.assign(&list).map_err(|e| self.error("read", e))?;
+        let mut ends: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+        for ((topic, partition), end) in &open {
+            let row = ends.entry(topic.clone()).or_default();
+            row.resize(row.len().max(*partition as usize + 1), i64::MIN);
+            row[*partition as usize] = *end;
+        }
+        let mut ends_reported = BTreeMap::new();
+        let mut moved = Instant::now();
+        while !open.is_empty() {
+            match consumer.poll(Duration::from_millis(100)) {
+                None => {}
+                Some(Err(rdkafka::error::KafkaError::PartitionEOF(partition))) => {
+                    let seen = ends_reported.entry(partition).or_insert(0u32);
+                    *seen += 1;
+                    self.close_finished(&consumer, partition, *seen, &list, &mut open)?;
+                }
+                Some(Err(e)) if is_transient(&e) => {}
+                Some(Err(e)) => return Err(self.error("read", e)),
+                Some(Ok(message)) => {
+                    moved = Instant::now();
+                    let end = ends
+                        .get(message.topic())
+                        .and_then(|r| r.get(message.partition() as usize))
+                        .copied()
+                        .unwrap_or(i64::MIN);
+                    if message.offset() < end {
+                        see(&message);
+                    }
+                    if message.offset() + 1 >= end {
+                        open.remove(&(message.topic().to_owned(), message.partition()));
+                    }
+                }
+            }
+            if moved.elapsed() > READ_STALL {
+                let left: Vec<String> = open.keys().map(|(t, p)| format!("{t}-{p}")).collect();
+                return Err(ClientError::TimedOut {
+                    what: format!("records of {}", left.join(", ")),
+                    seconds: moved.elapsed().as_secs_f64(),
+                    last: "no record arrived although the end was not reached".into(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the ranges that an end-of-partition proves read although their last offsets hold no record. The client
+    /// names only the partition's number, so a range without any record is closed once every topic with a partition of
+    /// that number has reported its end.
+    fn close_finished(
+        &self,
+        consumer: &BaseConsumer,
+        partition: i32,
+        ends_seen: u32,
+        assigned: &TopicPartitionList,
+        open: &mut BTreeMap<(String, i32), i64>,
+    ) -> Result<(), ClientError> {
+        let same_number = assigned.elements().iter().filter(|e| e.partition() == partition).count();
+        let positions = consumer.position().map_err(|e| self.error("read", e))?;
+        for element in positions.elements().into_iter().filter(|e| e.partition() == partition) {
+            let key = (element.topic().to_owned(), partition);
+            let Some(end) = open.get(&key) else { continue };
+            let done = match element.offset() {
+                RdOffset::Offset(at) if at >= *end => true,
+                _ => ends_seen as usize >= same_number,
+            };
+            if done {
+                open.remove(&key);
+            }
+        }
+        Ok(())
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        what: impl Into<String>,
+        question: impl FnOnce(&BaseConsumer) -> Result<T, rdkafka::error::KafkaError> + Send + 'static,
+    ) -> Result<T, ClientError> {
+        let (consumer, bootstrap, what) = (self.inquirer.clone(), self.bootstrap.clone(), what.into());
+        blocking(move || {
+            question(&consumer).map_err(|e| ClientError::unreachable("kafka", &bootstrap, format!("{what}: {e}")))
+        })
+        .await
+    }
+
+    fn error(&self, what: &str, error: rdkafka::error::KafkaError) -> ClientError {
+        ClientError::answer("kafka", &self.bootstrap, what, "success", error.to_string())
+    }
+
+    fn refused(&self, what: String, code: rdkafka::types::RDKafkaErrorCode) -> ClientError {
+        ClientError::answer("kafka", &self.bootstrap, what, "success", code.to_string())
+    }
+}
+
+fn base(bootstrap: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap).set("client.id", "cdc-drill").set("log.connection.close", "false");
+    config
+}
+
+/// Large fetches, no checksums (loopback or TCP already has them), no stored position.
+fn reader(bootstrap: &str) -> ClientConfig {
+    let mut config = base(bootstrap);
+    config
+        .set("group.id", "cdc-drill-reader")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "error")
+        .set("isolation.level", "read_committed")
+        .set("fetch.wait.max.ms", "20")
+        .set("fetch.message.max.bytes", "8388608")
+        .set("fetch.max.bytes", "67108864")
+        .set("queued.min.messages", "500000")
+        .set("queued.max.messages.kbytes", "131072");
+    config
+}
+
+/// The client reconnects by itself; a broker that stays away is caught by the stall limit.
+fn is_transient(error: &rdkafka::error::KafkaError) -> bool {
+    use rdkafka::types::RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::OperationTimedOut
+                | Code::LeaderNotAvailable
+                | Code::NotLeaderForPartition
+        )
+    )
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT)).operation_timeout(Some(REQUEST_TIMEOUT))
+}
+
+/// librdkafka's questions block: they run on the blocking pool.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ClientError> + Send + 'static,
+) -> Result<T, ClientError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(join) => Err(ClientError::Hopeless { what: "a blocking task".into(), why: join.to_string() }),
+    }
+}

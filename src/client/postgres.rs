@@ -1,0 +1,231 @@
+//! PostgreSQL over its own protocol.
+
+use std::{ops::Deref, time::Duration};
+
+use camino::Utf8Path;
+use tokio_postgres::{Config, NoTls, SimpleQueryMessage};
+
+use super::ClientError;
+use crate::units::{Lsn, Secret, SlotName, redact_url};
+
+/// Long enough for a busy two-core machine, short enough that a dead server is noticed.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One session. Dereferences to [`tokio_postgres::Client`] for queries.
+pub struct Postgres {
+    client: tokio_postgres::Client,
+    address: String,
+}
+
+impl std::fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Postgres").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Deref for Postgres {
+    type Target = tokio_postgres::Client;
+    fn deref(&self) -> &Self::Target {
+        &self.client
+    }
+}
+
+/// A replication slot as `pg_replication_slots` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Slot {
+    /// Its name.
+    pub name: SlotName,
+    /// `logical` or `physical`.
+    pub slot_type: String,
+    /// The output plugin of a logical slot.
+    pub plugin: Option<String>,
+    /// The database of a logical slot.
+    pub database: Option<String>,
+    /// Whether a walsender streams from it now.
+    pub active: bool,
+    /// The process that streams from it.
+    pub active_pid: Option<i32>,
+    /// The oldest WAL it holds back.
+    pub restart_lsn: Option<Lsn>,
+    /// The last position its consumer confirmed.
+    pub confirmed_flush_lsn: Option<Lsn>,
+    /// `reserved`, `extended`, `unreserved` or `lost`.
+    pub wal_status: Option<String>,
+    /// Why it was invalidated (PostgreSQL 17 and later).
+    pub invalidation_reason: Option<String>,
+}
+
+impl Postgres {
+    /// Opens a session. `url` as for libpq; the session speaks UTC and ISO and prints values in full precision, so that row
+    /// images are canonical.
+    pub async fn connect(url: &Secret, application: &str) -> Result<Postgres, ClientError> {
+        let address = redact_url(url.expose());
+        let mut config: Config = url
+            .expose()
+            .parse()
+            .map_err(|e: tokio_postgres::Error| ClientError::unreachable("postgres", &address, cause(&e)))?;
+        config.application_name(application).connect_timeout(CONNECT_TIMEOUT);
+        Self::open(config, address).await
+    }
+
+    /// Opens a session on another database of the same server.
+    pub async fn connect_database(url: &Secret, database: &str, application: &str) -> Result<Postgres, ClientError> {
+        let address = redact_url(url.expose());
+        let mut config: Config = url
+            .expose()
+            .parse()
+            .map_err(|e: tokio_postgres::Error| ClientError::unreachable("postgres", &address, cause(&e)))?;
+        config.application_name(application).connect_timeout(CONNECT_TIMEOUT).dbname(database);
+        Self::open(config, format!("{address} (database {database})")).await
+    }
+
+    /// Opens a session through a unix socket in `folder`; `url` gives user, password and database.
+    pub async fn connect_socket(
+        url: &Secret,
+        folder: &Utf8Path,
+        port: u16,
+        application: &str,
+    ) -> Result<Postgres, ClientError> {
+        let address = format!("socket {folder}/.s.PGSQL.{port}");
+        let given: Config = url
+            .expose()
+            .parse()
+            .map_err(|e: tokio_postgres::Error| ClientError::unreachable("postgres", &address, cause(&e)))?;
+        let mut config = Config::new();
+        config
+            .host_path(folder.as_std_path())
+            .port(port)
+            .application_name(application)
+            .connect_timeout(CONNECT_TIMEOUT);
+        if let Some(user) = given.get_user() {
+            config.user(user);
+        }
+        if let Some(password) = given.get_password() {
+            config.password(password);
+        }
+        if let Some(database) = given.get_dbname() {
+            config.dbname(database);
+        }
+        Self::open(config, address).await
+    }
+
+    async fn open(mut config: Config, address: String) -> Result<Postgres, ClientError> {
+        config.options(
+            "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c bytea_output=hex -c extra_float_digits=1 -c client_encoding=UTF8",
+        );
+        let (client, connection) =
+            config.connect(NoTls).await.map_err(|e| ClientError::unreachable("postgres", &address, cause(&e)))?;
+        // The task ends with the session; its error reaches the caller through the next query.
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "postgres connection ended");
+            }
+        });
+        Ok(Postgres { client, address })
+    }
+
+    /// The address, without secrets.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Turns a query's error into one that names the server and the statement.
+    pub fn error(&self, what: &str, error: &tokio_postgres::Error) -> ClientError {
+        if error.is_closed() || error.as_db_error().is_none() {
+            return ClientError::unreachable("postgres", &self.address, format!("{what}: {}", cause(error)));
+        }
+        ClientError::answer("postgres", &self.address, what, "success", cause(error))
+    }
+
+    /// Runs statements that return nothing of interest.
+    pub async fn run(&self, sql: &str) -> Result<(), ClientError> {
+        self.client.batch_execute(sql).await.map_err(|e| self.error(first_line(sql), &e))
+    }
+
+    /// Runs a query by the simple protocol: every value as PostgreSQL's own text, `None` for NULL.
+    pub async fn texts(&self, sql: &str) -> Result<Vec<Vec<Option<String>>>, ClientError> {
+        let messages = self.client.simple_query(sql).await.map_err(|e| self.error(first_line(sql), &e))?;
+        let rows = messages.into_iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => {
+                Some((0..row.len()).map(|i| row.get(i).map(str::to_owned)).collect::<Vec<_>>())
+            }
+            _ => None,
+        });
+        Ok(rows.collect())
+    }
+
+    /// The first column of the first row as text; `None` for no row or NULL.
+    pub async fn text(&self, sql: &str) -> Result<Option<String>, ClientError> {
+        Ok(self.texts(sql).await?.into_iter().next().and_then(|row| row.into_iter().next()).flatten())
+    }
+
+    /// The first column of the first row, parsed.
+    pub async fn value<T: std::str::FromStr>(&self, sql: &str) -> Result<T, ClientError>
+    where
+        T::Err: std::fmt::Display,
+    {
+        let text = self.text(sql).await?.ok_or_else(|| self.unexpected(sql, "a value", "none"))?;
+        text.parse().map_err(|e: T::Err| self.unexpected(sql, std::any::type_name::<T>(), &format!("`{text}` ({e})")))
+    }
+
+    /// All slots of the cluster, by name.
+    pub async fn slots(&self) -> Result<Vec<Slot>, ClientError> {
+        let version: u32 = self.value("show server_version_num").await?;
+        let reason = if version >= 170_000 { "invalidation_reason" } else { "null::text" };
+        let sql = format!(
+            "select slot_name, slot_type, plugin, database, active, active_pid, restart_lsn, confirmed_flush_lsn, wal_status, {reason} \
+             from pg_replication_slots order by slot_name"
+        );
+        let rows = self.texts(&sql).await?;
+        Ok(rows.into_iter().map(slot_of_row).collect())
+    }
+
+    /// The cluster's system identifier.
+    pub async fn system_id(&self) -> Result<String, ClientError> {
+        self.value("select system_identifier::text from pg_control_system()").await
+    }
+
+    /// The timeline the server writes on.
+    pub async fn timeline(&self) -> Result<u32, ClientError> {
+        self.value("select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int").await
+    }
+
+    fn unexpected(&self, sql: &str, expected: &str, found: &str) -> ClientError {
+        ClientError::answer("postgres", &self.address, first_line(sql), expected, found)
+    }
+}
+
+fn slot_of_row(row: Vec<Option<String>>) -> Slot {
+    let mut cells = row.into_iter();
+    let mut next = || cells.next().flatten();
+    Slot {
+        name: SlotName::new(next().unwrap_or_default()),
+        slot_type: next().unwrap_or_default(),
+        plugin: next(),
+        database: next(),
+        active: next().as_deref() == Some("t"),
+        active_pid: next().and_then(|p| p.parse().ok()),
+        restart_lsn: next().and_then(|l| l.parse().ok()),
+        confirmed_flush_lsn: next().and_then(|l| l.parse().ok()),
+        wal_status: next(),
+        invalidation_reason: next(),
+    }
+}
+
+/// The most telling message of an error: the server's own, or the transport's innermost.
+pub fn cause(error: &tokio_postgres::Error) -> String {
+    if let Some(db) = error.as_db_error() {
+        return format!("{} ({})", db.message(), db.code().code());
+    }
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
+}
+
+fn first_line(sql: &str) -> &str {
+    sql.trim().lines().next().unwrap_or_default()
+}

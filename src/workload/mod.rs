@@ -1,0 +1,3 @@
+//! Seeded writers and the ledger of what they did.
+
+pub mod ledger;
