@@ -9,5 +9,6 @@
 pub mod client;
 pub mod config;
 pub mod event;
+pub mod scenario;
 pub mod units;
 pub mod workload;

@@ -16,6 +16,9 @@ mod schema;
 mod validate;
 mod words;
 
+#[cfg(test)]
+mod tests;
+
 pub use catalogue::{Catalogue, ControlEntry, Entry, Needs, StepNeed, VariantEntry, catalogue};
 pub use error::{Mistake, Problem, ScenarioError, Seg};
 pub use library::{Library, Loaded};

@@ -56,7 +56,18 @@ fn explain(error: &YamlError) -> (String, String) {
         YamlError::SerdeMissingField { field, .. } => {
             (format!("missing field `{field}`"), format!("add `{field}:` here; `cdc-drill scenario schema` describes it"))
         }
-        YamlError::DuplicateMappingKey { .. } => (plain(error), "each key, and so each variant id, may stand once".into()),
+        YamlError::DuplicateMappingKey { key, .. } => {
+            let name = key.as_deref().map(|k| format!(" `{k}`")).unwrap_or_default();
+            (format!("a second{name} in one mapping"), "each key, and so each variant id, may stand once; rename one".into())
+        }
+        YamlError::InvalidScalar { ty, .. } => {
+            let wanted = match *ty {
+                "u64" | "u32" | "u8" | "i64" | "i32" => "a whole number",
+                "bool" => "true or false",
+                other => other,
+            };
+            (format!("expected {wanted}"), "`cdc-drill scenario schema` describes what goes where".into())
+        }
         _ => (plain(error), "`cdc-drill scenario schema` describes what goes where".into()),
     }
 }
@@ -194,4 +205,10 @@ impl<'de> Deserialize<'de> for Node {
         }
         d.deserialize_any(Any)
     }
+}
+
+/// Text as JSON, for the test that holds scenarios against their schema.
+#[cfg(test)]
+pub(super) fn as_json(text: &str) -> serde_json::Value {
+    serde_saphyr::from_str(text).unwrap()
 }
