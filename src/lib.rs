@@ -6,8 +6,10 @@
 
 #![warn(missing_docs)]
 
+pub mod cli;
 pub mod client;
 pub mod config;
 pub mod event;
+pub mod stack;
 pub mod units;
 pub mod workload;
