@@ -11,5 +11,6 @@ pub mod client;
 pub mod config;
 pub mod event;
 pub mod stack;
+pub mod scenario;
 pub mod units;
 pub mod workload;
