@@ -6,9 +6,11 @@
 
 #![warn(missing_docs)]
 
+pub mod cli;
 pub mod client;
 pub mod config;
 pub mod event;
+pub mod stack;
 pub mod scenario;
 pub mod units;
 pub mod workload;
