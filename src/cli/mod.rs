@@ -5,6 +5,7 @@ mod output;
 mod setup;
 mod stack;
 mod supervise;
+mod wal;
 
 use clap::{Parser, Subcommand};
 
@@ -29,6 +30,8 @@ enum Command {
     Doctor(doctor::Args),
     /// A stack to play with
     Stack(stack::Args),
+    /// PostgreSQL's archive_command and restore_command
+    Wal(wal::Args),
     #[command(hide = true)]
     Supervise(supervise::Args),
 }
@@ -39,6 +42,7 @@ impl Command {
             Command::Setup(args) => setup::run(args).await,
             Command::Doctor(args) => doctor::run(args).await,
             Command::Stack(args) => stack::run(args).await,
+            Command::Wal(args) => Ok(wal::run_now(args)?),
             Command::Supervise(args) => supervise::run(args),
         }
     }
@@ -57,6 +61,8 @@ pub fn main() -> std::process::ExitCode {
     let result = match cli.command {
         // Before any thread is there: the supervisor's main thread must be the process's only one when it spawns.
         Command::Supervise(args) => supervise::run(args),
+        // PostgreSQL calls this for each segment and waits: no runtime for it.
+        Command::Wal(args) => wal::run_now(args).map_err(CliError::from),
         command => {
             output::start_tracing();
             match tokio::runtime::Runtime::new() {
