@@ -10,7 +10,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod event;
-pub mod stack;
 pub mod scenario;
+pub mod stack;
 pub mod units;
 pub mod workload;
