@@ -9,6 +9,7 @@
 pub mod client;
 pub mod config;
 pub mod event;
+pub mod report;
 pub mod scenario;
 pub mod units;
 pub mod workload;
