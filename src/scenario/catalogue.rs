@@ -125,7 +125,7 @@ impl Catalogue {
                 out.push_str(&format!("  {}/{}  {}\n", s.id, v.id, v.title));
                 for c in &v.controls {
                     let red = match (&c.red, c.refuses) {
-                        (Some(r), _) => format!("{} must find {}", r.check, kind_word(r.kind)),
+                        (Some(r), _) => format!("{} must find {}", r.check, r.kind.word()),
                         (None, Some(code)) => format!("the recovery must refuse ({code})"),
                         (None, None) => String::new(),
                     };
@@ -142,8 +142,4 @@ impl Catalogue {
         }
         out
     }
-}
-
-fn kind_word(kind: crate::event::FindingKind) -> String {
-    serde_json::to_value(kind).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }

@@ -12,7 +12,10 @@ use super::{
     validate::{Fixture, Fixtures},
     words::{Level, TableRef},
 };
-use crate::units::{DrillId, TableName};
+use crate::{
+    event::{ControlPlan, FindingKind},
+    units::{DrillId, TableName},
+};
 
 /// All drills of some scenarios.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -148,6 +151,17 @@ impl ControlRun {
             (None, Some(naive)) => naive.word().into(),
             (None, None) => String::new(),
         }
+    }
+}
+
+impl ControlRun {
+    /// The control as reports tell it.
+    pub fn told(&self) -> ControlPlan {
+        let (check, kind) = match self.expect {
+            Expect::Red(red) => (red.check.word(), red.kind),
+            Expect::Refusal(_) => ("recovery", FindingKind::RecoveryRefused),
+        };
+        ControlPlan { id: self.id.clone(), without: self.word(), check: check.to_owned(), kind, silent: self.silent }
     }
 }
 

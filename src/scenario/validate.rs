@@ -14,7 +14,10 @@ use super::{
     plan::{captured, connector_config, control_id, pipeline_of, stack_of, workload_of},
     words::{TableRef, Target, WORD_MAX, is_word},
 };
-use crate::units::{Exit, TableName};
+use crate::{
+    event::FindingKind,
+    units::{Exit, TableName},
+};
 
 /// A file that a scenario names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -483,6 +486,9 @@ impl Validator<'_> {
                 self.at("red", |v| {
                     v.at("check", |v| v.problem(format!("check `{}` is not among the variant's checks", red.check), format!("the variant checks {}", listed.join(", "))));
                 });
+            }
+            (Some(red), None) if red.kind == FindingKind::RecoveryRefused => {
+                self.at("red", |v| v.at("kind", |v| v.problem("no check reports `recovery-refused`", "write `refuses: 11` instead of `red`")));
             }
             (Some(_), None) => {}
             (None, Some(code)) => self.refusal(code, control.silent),
