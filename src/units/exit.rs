@@ -41,6 +41,9 @@ pub enum Exit {
     PlanImpossible = 40,
     /// Refused for safety, or `--yes` is missing.
     Refused = 41,
+    /// `wal fetch` only: the archive may have the file but cannot give it. PostgreSQL takes any code up to 125 for "there is
+    /// no such file" and ends recovery there as if all were well; above that it stops.
+    WalUnreadable = 126,
     /// Ended by Ctrl-C.
     Interrupted = 130,
 }
