@@ -54,6 +54,17 @@ impl Exit {
         self as u8
     }
 
+    /// The result that a process exit code stands for; none for a code that is not ours.
+    pub fn from_code(code: u8) -> Option<Exit> {
+        use Exit::*;
+        let all = [
+            Passed, Internal, Usage, Invalid, CheckFailed, RecoveryFailed, ObjectiveMissed, Inconclusive, StackDidNotStart,
+            TimedOut, BackupIncomplete, ChecksumMismatch, WalGap, FormatTooNew, LockHeld, BudgetExceeded, PlanImpossible,
+            Refused, Interrupted,
+        ];
+        all.into_iter().find(|e| e.code() == code)
+    }
+
     /// How bad a result is when several are combined: 1 > 20 > 21 > 11 > 10 > 12 > 13 > 0. Codes
     /// outside that list end a command on their own and outrank everything.
     fn rank(self) -> u8 {
