@@ -17,7 +17,8 @@ pub(in crate::stack) enum JavaServer {
 }
 
 /// The serial collector needs the least memory and no threads of its own; no performance data files in the shared temp folder.
-const COMMON: [&str; 4] = ["-XX:+UseSerialGC", "-XX:-UsePerfData", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"];
+const COMMON: [&str; 4] =
+    ["-XX:+UseSerialGC", "-XX:-UsePerfData", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"];
 
 impl JavaServer {
     /// All of them.
@@ -50,14 +51,24 @@ impl JavaServer {
         Ok(match self {
             JavaServer::Kafka => vec!["-cp".into(), programs.kafka_class_path()?, "kafka.Kafka".into()],
             JavaServer::Connect => {
-                vec!["-cp".into(), programs.kafka_class_path()?, "org.apache.kafka.connect.cli.ConnectDistributed".into()]
+                vec![
+                    "-cp".into(),
+                    programs.kafka_class_path()?,
+                    "org.apache.kafka.connect.cli.ConnectDistributed".into(),
+                ]
             }
             JavaServer::Registry => vec!["-jar".into(), programs.registry().join("quarkus-run.jar").into_string()],
         })
     }
 
     /// The whole command line. `properties` are `-D` settings, which do not touch the AOT cache.
-    pub(super) fn argv(self, programs: &Programs, tmp: &Utf8Path, properties: &[String], arguments: &[String]) -> Result<Vec<String>, StackError> {
+    pub(super) fn argv(
+        self,
+        programs: &Programs,
+        tmp: &Utf8Path,
+        properties: &[String],
+        arguments: &[String],
+    ) -> Result<Vec<String>, StackError> {
         let mut argv = vec![programs.java().into_string()];
         argv.extend(self.flags());
         argv.push(format!("-Djava.io.tmpdir={tmp}"));

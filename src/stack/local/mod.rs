@@ -26,8 +26,8 @@ mod stack;
 mod supervisor;
 
 pub use binary::find_binary;
-pub(in crate::stack) use java::JavaServer;
 pub use folder::{Folder, ServerPlan, ServerStatus};
+pub(in crate::stack) use java::JavaServer;
 pub use owner::OwnerLock;
 pub use spec::{Part, PostgresSpec, RegistrySpec, RegistryStorageKind, StackSpec};
 pub use stack::{CONFIG_FILE, LocalStack};

@@ -36,7 +36,14 @@ impl Site<'_> {
         self.dir.join("logs").join(format!("{name}.log"))
     }
 
-    fn plan(&self, server: JavaServer, home: Utf8PathBuf, argv: Vec<String>, endpoint: String, ports: Vec<u16>) -> ServerPlan {
+    fn plan(
+        &self,
+        server: JavaServer,
+        home: Utf8PathBuf,
+        argv: Vec<String>,
+        endpoint: String,
+        ports: Vec<u16>,
+    ) -> ServerPlan {
         let name = server.name();
         ServerPlan {
             name: name.to_owned(),
@@ -105,7 +112,13 @@ impl Site<'_> {
         let storage = registry_storage(spec, &home);
         let argv = JavaServer::Registry.argv(self.programs, &self.tmp(), &[], &[])?;
         let tmp = self.tmp();
-        let mut plan = self.plan(JavaServer::Registry, home, argv, format!("http://127.0.0.1:{port}"), vec![port, management_port]);
+        let mut plan = self.plan(
+            JavaServer::Registry,
+            home,
+            argv,
+            format!("http://127.0.0.1:{port}"),
+            vec![port, management_port],
+        );
         let mut set = |name: &str, value: &str| plan.env.insert(name.to_owned(), value.to_owned());
         for (name, value) in REGISTRY_SETTINGS {
             set(name, value);
@@ -130,7 +143,8 @@ impl Site<'_> {
                 set("APICURIO_KAFKASQL_BOOTSTRAP_SERVERS", bootstrap);
                 // The default of 5 s is waited in full at every start.
                 set("APICURIO_KAFKASQL_CONSUMER_POLL_TIMEOUT", "100");
-                let names = ["APICURIO_KAFKASQL_TOPIC", "APICURIO_KAFKASQL_SNAPSHOTS_TOPIC", "APICURIO_EVENTS_KAFKA_TOPIC"];
+                let names =
+                    ["APICURIO_KAFKASQL_TOPIC", "APICURIO_KAFKASQL_SNAPSHOTS_TOPIC", "APICURIO_EVENTS_KAFKA_TOPIC"];
                 for (name, topic) in names.iter().zip(topics) {
                     set(name, topic);
                 }
