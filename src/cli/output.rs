@@ -54,7 +54,8 @@ impl From<anyhow::Error> for CliError {
 
 /// Prints a value as JSON to standard output. A reader that has gone away is no error.
 pub fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
-    let text = serde_json::to_string_pretty(value).map_err(|e| CliError::new(Exit::Internal, format!("write JSON: {e}")))?;
+    let text =
+        serde_json::to_string_pretty(value).map_err(|e| CliError::new(Exit::Internal, format!("write JSON: {e}")))?;
     let _ = writeln!(std::io::stdout().lock(), "{text}");
     Ok(())
 }
