@@ -10,4 +10,5 @@ pub mod client;
 pub mod config;
 pub mod event;
 pub mod units;
+pub mod verify;
 pub mod workload;
