@@ -392,6 +392,14 @@ impl TopicFold {
         false
     }
 
+    /// Partition and offset of events without a key that were delivered again.
+    pub fn redelivered(&self) -> Vec<(i32, i64)> {
+        let mut events: Vec<&Loose> = self.partitions.iter().flat_map(|p| &p.loose).collect();
+        events.sort_by_key(|e| (e.made_ns, e.partition, e.offset));
+        let first = first_deliveries(&events);
+        events.iter().zip(first).filter(|(_, first)| !first).map(|(e, _)| (e.partition, e.offset)).collect()
+    }
+
     /// Folds the events without a key. `keep` chooses the columns that every image has: a generated column comes with
     /// snapshots and not with streamed changes, so it is no part of an image.
     pub fn loose(&self, keep: &[bool]) -> LooseFold {

@@ -3,9 +3,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use futures::StreamExt;
+use rdkafka::Message;
 
 use super::{
     VerifyError,
@@ -16,8 +18,12 @@ use super::{
         settings::{ConnectorSettings, Converter, topic_name},
         table::{Column, Columns},
     },
-    observation::{ConnectorView, RegistryView, Rows, ServerView, SubjectView, TableView, VersionView},
-    read::Visibility,
+    fold::TopicFold,
+    observation::{
+        Canary, ConnectorView, Interrupted, Observation, Quiet, RegistryView, Rows, ServerView, SubjectView, TableView,
+        VersionView,
+    },
+    read::{self, Stretch, TopicPlan, Visibility},
     text::array,
 };
 use crate::{
@@ -27,9 +33,10 @@ use crate::{
         kafka::Kafka,
         postgres::{Postgres, cause},
         registry::Registry,
+        wait::{self, Poll},
     },
     config::Config,
-    units::{Offset, SchemaId, TableName, TopicPartition},
+    units::{Lsn, Offset, SchemaId, TableName, TopicPartition},
 };
 
 /// The systems of one pipeline.
@@ -464,4 +471,220 @@ pub async fn registry(systems: &Systems) -> Result<RegistryView, ClientError> {
         view.subjects.insert(subject.0, SubjectView { level, mode: None, versions });
     }
     Ok(view)
+}
+
+/// What to look at, for a drill.
+#[derive(Clone, Debug, Default)]
+pub struct LookOptions {
+    /// The connectors; empty for every Debezium PostgreSQL connector of the worker.
+    pub connectors: Vec<String>,
+    /// The column with the token; every event is kept with it.
+    pub token_column: String,
+    /// Consumer groups whose offsets on the data topics are wanted.
+    pub groups: Vec<String>,
+}
+
+/// Looks at everything once: tables, topics to their ends, positions, settings, the registry. Writers must be at rest;
+/// what cannot be read is part of what is seen.
+pub async fn pipeline(systems: &Systems, options: &LookOptions) -> Result<Observation, VerifyError> {
+    let mut seen = Observation { connectors: connectors(systems, &options.connectors).await?, ..Observation::default() };
+    for index in 0..seen.connectors.len() {
+        let settings = seen.connectors[index].settings.clone();
+        match tables(systems, &settings).await {
+            Ok(look) => {
+                seen.connectors[index].publication = look.publication;
+                seen.connectors[index].unpublished = look.unpublished;
+                seen.tables.extend(look.tables);
+            }
+            Err(error) => seen.server = Some(Err(error.to_string())),
+        }
+        status(systems, &mut seen.connectors[index]).await;
+    }
+    let (server, slots) = server(systems).await;
+    seen.slots = slots;
+    if !matches!(seen.server, Some(Err(_))) {
+        seen.server = Some(server);
+    }
+    let topics: BTreeSet<String> = seen.tables.iter().map(|t| t.topic.clone()).collect();
+    seen.ends = ends(systems, &topics).await?;
+    seen.topics = folds(systems, &seen, options).await?;
+    let names: Vec<String> = topics.into_iter().collect();
+    seen.specs = systems.kafka.topic_specs(&names).await?.into_iter().map(|s| (s.name.clone(), s)).collect();
+    let partitions: Vec<TopicPartition> = seen.ends.keys().cloned().collect();
+    for group in &options.groups {
+        let offsets = systems.kafka.group_offsets(group, &partitions).await?;
+        seen.groups.insert(group.clone(), offsets.into_iter().collect());
+    }
+    if uses_registry(&seen.connectors) {
+        seen.registry = Some(registry(systems).await.map_err(|e| e.to_string()));
+    }
+    Ok(seen)
+}
+
+async fn folds(
+    systems: &Systems,
+    seen: &Observation,
+    options: &LookOptions,
+) -> Result<BTreeMap<String, TopicFold>, VerifyError> {
+    let mut plans = Vec::new();
+    for table in &seen.tables {
+        let Some(connector) = seen.connectors.iter().find(|c| c.settings.name == table.connector) else { continue };
+        plans.push(TopicPlan {
+            topic: table.topic.clone(),
+            settings: connector.settings.clone(),
+            name: table.name.clone(),
+            columns: table.columns.clone(),
+            log: true,
+            token_column: table.columns.of_name(&options.token_column),
+            visible: None,
+        });
+    }
+    let stretches: Vec<Stretch> = seen
+        .ends
+        .iter()
+        .map(|(partition, (low, high))| Stretch { partition: partition.clone(), from: *low, to: *high, settled: *high })
+        .collect();
+    let (kafka, schemas) = (systems.kafka.clone(), systems.schemas());
+    let work = tokio::task::spawn_blocking(move || {
+        let mut folds = BTreeMap::new();
+        read::read(&kafka, &schemas, &plans, &stretches, &mut folds).map(|()| folds)
+    });
+    work.await.map_err(|e| VerifyError::Thread(e.to_string()))?
+}
+
+/// A row written to see when it arrives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marker {
+    /// Its table.
+    pub table: TableName,
+    /// The table's topic.
+    pub topic: String,
+    /// Its token, which stands in one of its text columns.
+    pub token: String,
+    /// The server's end of WAL just before the marker was written. With all writers at rest, a stored offset that is
+    /// not before it is past everything that they did.
+    pub lsn: Lsn,
+    /// The ends of the topic's partitions before the marker was written; a partition not named is read from its start.
+    pub from: BTreeMap<TopicPartition, Offset>,
+}
+
+impl Marker {
+    /// Notes where things stand; write the marker's row after this.
+    pub async fn prepare(
+        systems: &Systems,
+        table: TableName,
+        topic: String,
+        token: String,
+    ) -> Result<Marker, ClientError> {
+        let session = systems.session("").await?;
+        let lsn = session.value("select pg_current_wal_insert_lsn()::text").await?;
+        let before = ends(systems, &BTreeSet::from([topic.clone()])).await?;
+        let from = before.into_iter().map(|(partition, (_, high))| (partition, high)).collect();
+        Ok(Marker { table, topic, token, lsn, from })
+    }
+}
+
+/// Waits until the marker is read from its topic and the connector's stored offset is past what was before it. A FAILED
+/// task or a lost slot ends the wait at once.
+pub async fn quiesce(
+    systems: &Systems,
+    connector: &Arc<ConnectorSettings>,
+    marker: &Marker,
+    deadline: Duration,
+) -> Quiet {
+    let arrived = std::cell::Cell::new(false);
+    let reached = wait::until("the marker", deadline, || async {
+        if let Some(dead) = dead(systems, connector).await {
+            return Ok::<_, ClientError>(Poll::Hopeless(dead));
+        }
+        if !arrived.get() {
+            arrived.set(contains(systems, marker).await?);
+        }
+        let stored = systems.connect.offsets(&connector.name).await?;
+        let number = |field: &str| {
+            stored.iter().filter_map(|o| o.offset.as_ref()?.get(field)?.as_u64()).max()
+        };
+        let stored = number("lsn").or_else(|| number("lsn_proc")).map(Lsn);
+        match (arrived.get(), stored) {
+            (true, Some(lsn)) if lsn >= marker.lsn => Ok(Poll::Ready(())),
+            (arrived, stored) => {
+                let stored = stored.map_or("none".to_owned(), |l| l.to_string());
+                let read = if arrived { "read" } else { "not read" };
+                Ok(Poll::NotYet(format!("marker {read} from {}, stored offset {stored} of {}", marker.topic, marker.lsn)))
+            }
+        }
+    });
+    let reached = match reached.await {
+        Ok(()) => Ok(()),
+        Err(ClientError::Hopeless { why, .. }) => Err(Interrupted { dead: true, seen: why }),
+        Err(error) => Err(Interrupted { dead: false, seen: error.to_string() }),
+    };
+    Quiet { topic: marker.topic.clone(), table: marker.table.clone(), token: marker.token.clone(), lsn: marker.lsn, reached }
+}
+
+/// Waits until the marker is read from its topic: a canary.
+pub async fn arrival(
+    systems: &Systems,
+    connector: &Arc<ConnectorSettings>,
+    marker: &Marker,
+    deadline: Duration,
+) -> Canary {
+    let began = Instant::now();
+    let reached = wait::until("the canary", deadline, || async {
+        if contains(systems, marker).await? {
+            return Ok::<_, ClientError>(Poll::Ready(()));
+        }
+        match dead(systems, connector).await {
+            Some(dead) => Ok(Poll::Hopeless(dead)),
+            None => Ok(Poll::NotYet(format!("not in {}", marker.topic))),
+        }
+    });
+    let arrived_ms = reached.await.map(|()| began.elapsed().as_millis() as u64).map_err(|e| e.to_string());
+    Canary { table: marker.table.clone(), topic: marker.topic.clone(), token: marker.token.clone(), arrived_ms }
+}
+
+/// What makes waiting useless.
+async fn dead(systems: &Systems, connector: &Arc<ConnectorSettings>) -> Option<String> {
+    if let Ok(status) = systems.connect.status(&connector.name).await
+        && let Some(failure) = status.failure()
+    {
+        return Some(failure);
+    }
+    let (server, slots) = server(systems).await;
+    if server.is_err() {
+        // A server that restarts comes back; the deadline ends the wait for one that does not.
+        return None;
+    }
+    match slots.iter().find(|s| s.name == connector.slot) {
+        None => Some(format!("slot {} is missing", connector.slot)),
+        Some(slot) if slot.wal_status.as_deref() == Some("lost") || slot.invalidation_reason.is_some() => {
+            let reason = slot.invalidation_reason.as_deref().unwrap_or("lost");
+            Some(format!("slot {} is lost: {reason}", connector.slot))
+        }
+        Some(_) => None,
+    }
+}
+
+/// Whether the marker's token stands in a record behind the offsets of before. Both converters write text as it is.
+async fn contains(systems: &Systems, marker: &Marker) -> Result<bool, ClientError> {
+    let now = ends(systems, &BTreeSet::from([marker.topic.clone()])).await?;
+    let ranges: Vec<_> = now
+        .into_iter()
+        .map(|(partition, (low, high))| {
+            let from = marker.from.get(&partition).copied().filter(|f| *f <= high).unwrap_or(low);
+            (partition, from.max(low), high)
+        })
+        .collect();
+    let (kafka, token) = (systems.kafka.clone(), marker.token.clone().into_bytes());
+    let work = tokio::task::spawn_blocking(move || {
+        let mut found = false;
+        kafka.scan(&ranges, |message| {
+            found |= message.payload().is_some_and(|v| v.windows(token.len().max(1)).any(|w| w == token));
+        })?;
+        Ok(found)
+    });
+    match work.await {
+        Ok(result) => result,
+        Err(error) => Err(ClientError::Hopeless { what: "a blocking task".into(), why: error.to_string() }),
+    }
 }

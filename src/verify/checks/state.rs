@@ -433,7 +433,9 @@ impl<'o> Comparison<'o> {
         if folded.blind > 0 || (folded.unnamed > 0 && folded.images.values().any(|c| *c != 0)) {
             self.notes.push(format!("{}: its events do not tell rows before or operations", self.table.name));
         }
-        let blind = folded.blind > 0;
+        // A record that tells no operation counts as a new row; so does one of an update that tells no row before.
+        let untold = folded.blind + folded.unnamed;
+        let blind = untold > 0;
         let mut left = folded.images;
         let mut missing: Vec<Vec<u8>> = Vec::new();
         for packed in rows.packed() {
@@ -453,7 +455,7 @@ impl<'o> Comparison<'o> {
         if blind && (!missing.is_empty() || left.values().any(|c| *c != 0)) {
             self.findings.push(Finding {
                 expected: Some("rows before updates and deletes (REPLICA IDENTITY FULL and the envelope)".into()),
-                found: Some(format!("{} events of a table without a key do not tell which row they changed", folded.blind)),
+                found: Some(format!("{} events of a table without a key do not tell which row they changed", untold)),
                 ..self.about(FindingKind::NotComparable)
             });
             return;
@@ -618,6 +620,9 @@ fn inexpressible(text: &str, reprs: &[Repr], ty: &PgType) -> Match {
 /// A difference that lies in the connector's expression and not in the data.
 fn lossy(text: &str, ty: &PgType) -> Match {
     match &ty.kind {
+        Kind::Timestamp if !crate::verify::text::time::fits_micros(text) => {
+            Match::NotComparable("outside of what 64 bits of microseconds can count")
+        }
         Kind::Array(_) if crate::verify::text::array::elements(text).is_none() => {
             Match::NotComparable("arrays of several dimensions are not expressed in records")
         }

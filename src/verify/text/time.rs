@@ -271,6 +271,11 @@ pub fn fits_nanos(text: &str) -> bool {
     parse(text).is_some_and(|m| i64::try_from(m.utc_micros() * 1000).is_ok())
 }
 
+/// Whether a microsecond count can name this timestamp at all.
+pub fn fits_micros(text: &str) -> bool {
+    text.ends_with("infinity") || parse(text).is_some_and(|m| i64::try_from(m.utc_micros()).is_ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
