@@ -1,1 +1,5 @@
-fn main() {}
+//! The `cdc-drill` program.
+
+fn main() -> std::process::ExitCode {
+    cdc_drill::cli::main()
+}

@@ -1,3 +1,21 @@
 //! Seeded writers and the ledger of what they did.
+//!
+//! [`shop`] writes to the schema of `fixtures/sql/shop.sql` and keeps a ledger; [`pgbench`] is real input nobody here
+//! wrote, and what it did is known by [`capture`]. Commit order comes from the WAL ([`commit_order`]).
 
 pub mod ledger;
+pub mod pgbench;
+pub mod shop;
+
+mod capture;
+mod error;
+mod order;
+mod store;
+
+#[cfg(test)]
+mod live;
+
+pub use capture::{Catalogue, capture, place_marker, present_tokens, retain_columns, settle};
+pub use error::WorkloadError;
+pub use order::{WalRange, WalScan, commit_order, switch_lsn};
+pub use shop::{LoadSpec, LoadSummary, Must, Workload, WorkloadSpec};

@@ -1,0 +1,40 @@
+# Recipes for people; CI runs the README's test command through .ci/run.
+
+# Formatting, lints and everything that needs no stack.
+default: fmt lint test-fast
+
+fmt:
+    cargo fmt --all
+
+lint:
+    cargo fmt --all -- --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Unit tests and the fast integration tests.
+test-fast:
+    cargo test --lib
+    cargo test --test fast
+
+# Everything, the live drills and their controls included.
+test:
+    cargo test
+
+# All drills, as a person runs them.
+drill *ARGS:
+    cargo run --release -- run {{ARGS}}
+
+# Writes the JSON schema of the scenario language; a test compares it.
+schema:
+    cargo run -- scenario schema > scenarios/schema.json
+
+# Documentation, with broken links as errors.
+docs:
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+
+# Folding speed of verify, start-up and RTO at a million rows; prints medians and names the machine.
+bench *ARGS:
+    cargo bench {{ARGS}}
+
+# Ten runs with ten seeds; stops at the first that is not green.
+soak:
+    for seed in 1 2 3 4 5 6 7 8 9 10; do cargo run --release -- run --seed $seed || exit 1; done

@@ -1,0 +1,81 @@
+//! The command line: one file a subcommand.
+
+mod doctor;
+mod output;
+mod setup;
+mod stack;
+mod supervise;
+mod wal;
+
+use clap::{Parser, Subcommand};
+
+pub use output::{CliError, print_json};
+
+use crate::units::Exit;
+
+/// Fire drills for change-data-capture pipelines.
+#[derive(Debug, Parser)]
+#[command(name = "cdc-drill", version, about, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// One line a subcommand.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Fetch the programs of the local stack and prepare fast starts
+    Setup(setup::Args),
+    /// Say what this machine has and lacks
+    Doctor(doctor::Args),
+    /// A stack to play with
+    Stack(stack::Args),
+    /// PostgreSQL's archive_command and restore_command
+    Wal(wal::Args),
+    #[command(hide = true)]
+    Supervise(supervise::Args),
+}
+
+impl Command {
+    async fn run(self) -> Result<Exit, CliError> {
+        match self {
+            Command::Setup(args) => setup::run(args).await,
+            Command::Doctor(args) => doctor::run(args).await,
+            Command::Stack(args) => stack::run(args).await,
+            Command::Wal(args) => Ok(wal::run_now(args)?),
+            Command::Supervise(args) => supervise::run(args),
+        }
+    }
+}
+
+/// Reads the command line, does what it says, and returns the process's exit code.
+pub fn main() -> std::process::ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Passed };
+            return exit.code().into();
+        }
+    };
+    let result = match cli.command {
+        // Before any thread is there: the supervisor's main thread must be the process's only one when it spawns.
+        Command::Supervise(args) => supervise::run(args),
+        // PostgreSQL calls this for each segment and waits: no runtime for it.
+        Command::Wal(args) => wal::run_now(args).map_err(CliError::from),
+        command => {
+            output::start_tracing();
+            match tokio::runtime::Runtime::new() {
+                Ok(runtime) => runtime.block_on(command.run()),
+                Err(error) => Err(CliError::new(Exit::Internal, format!("start the runtime: {error}"))),
+            }
+        }
+    };
+    match result {
+        Ok(exit) => exit.code().into(),
+        Err(error) => {
+            output::complain(&error);
+            error.exit.code().into()
+        }
+    }
+}

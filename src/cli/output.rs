@@ -1,0 +1,116 @@
+//! What commands print: JSON to standard output, all else to standard error.
+
+use std::io::{IsTerminal, Write};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::{stack::Progress, units::Exit};
+
+/// Why a command ended badly.
+#[derive(Debug)]
+pub struct CliError {
+    /// The exit code.
+    pub exit: Exit,
+    /// For a person.
+    pub message: String,
+}
+
+impl CliError {
+    /// An error with its exit code.
+    pub fn new(exit: Exit, message: impl Into<String>) -> CliError {
+        CliError { exit, message: message.into() }
+    }
+}
+
+impl From<crate::stack::StackError> for CliError {
+    fn from(error: crate::stack::StackError) -> CliError {
+        CliError::new(error.exit(), error.to_string())
+    }
+}
+
+impl From<crate::backup::BackupError> for CliError {
+    fn from(error: crate::backup::BackupError) -> CliError {
+        CliError::new(error.exit(), error.to_string())
+    }
+}
+
+impl From<crate::config::ConfigError> for CliError {
+    fn from(error: crate::config::ConfigError) -> CliError {
+        CliError::new(Exit::Invalid, error.to_string())
+    }
+}
+
+impl From<crate::client::ClientError> for CliError {
+    fn from(error: crate::client::ClientError) -> CliError {
+        CliError::new(error.exit(), error.to_string())
+    }
+}
+
+impl From<anyhow::Error> for CliError {
+    fn from(error: anyhow::Error) -> CliError {
+        CliError::new(Exit::Internal, format!("{error:#}"))
+    }
+}
+
+/// Prints a value as JSON to standard output. A reader that has gone away is no error.
+pub fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| CliError::new(Exit::Internal, format!("write JSON: {e}")))?;
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+    Ok(())
+}
+
+/// Prints a line for a person to standard error.
+pub(super) fn say(text: impl AsRef<str>) {
+    let _ = writeln!(std::io::stderr().lock(), "{}", text.as_ref());
+}
+
+pub(super) fn complain(error: &CliError) {
+    say(format!("error: {}", error.message));
+}
+
+/// Log lines of the program itself, to standard error, as `RUST_LOG` asks; warnings otherwise.
+pub(super) fn start_tracing() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,librdkafka=off".into());
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+/// Progress on standard error: a bar where there is a terminal, a line now and then elsewhere.
+#[derive(Debug)]
+pub(super) struct Terminal {
+    bar: ProgressBar,
+    last_tenth: std::sync::atomic::AtomicU64,
+}
+
+impl Terminal {
+    pub(super) fn new() -> Terminal {
+        let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+        if let Ok(style) = ProgressStyle::with_template("{bar:40} {bytes} of about {total_bytes}") {
+            bar.set_style(style);
+        }
+        Terminal { bar, last_tenth: std::sync::atomic::AtomicU64::new(0) }
+    }
+}
+
+impl Progress for Terminal {
+    fn line(&self, text: &str) {
+        self.bar.suspend(|| say(text));
+    }
+
+    fn bytes(&self, done: u64, total: u64) {
+        if !self.bar.is_hidden() {
+            self.bar.set_length(total.max(done));
+            self.bar.set_position(done);
+            return;
+        }
+        let tenth = done * 10 / total.max(1);
+        if self.last_tenth.fetch_max(tenth, std::sync::atomic::Ordering::Relaxed) < tenth {
+            say(format!("{} of about {} MB", done / 1_000_000, total / 1_000_000));
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

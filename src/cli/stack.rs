@@ -1,0 +1,258 @@
+//! `stack`: a stack for a person to play with, on which every other command works by `--config DIR/cdc-drill.toml`.
+
+use std::{io::Write, time::Duration};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use clap::Subcommand;
+
+use super::{
+    CliError,
+    output::{Terminal, say},
+    print_json,
+};
+use crate::{
+    config::Config,
+    stack::{
+        ConnectorRequest, Programs, Progress, StackError, debezium_config,
+        local::{CONFIG_FILE, Folder, LocalStack, OwnerLock, RegistryStorageKind, StackSpec},
+    },
+    units::{Exit, TableName},
+};
+
+/// What to do with which stack.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Args)]
+struct Dir {
+    /// The stack's folder
+    #[arg(long)]
+    dir: Utf8PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+struct One {
+    /// The server: postgres, kafka, connect or registry
+    name: String,
+    #[command(flatten)]
+    dir: Dir,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make a stack, or start a stopped one, and return when every server answers
+    Up(Up),
+    /// Say which servers run and answer
+    Status {
+        #[command(flatten)]
+        dir: Dir,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the end of the servers' logs
+    Logs {
+        /// Only this server's
+        name: Option<String>,
+        #[command(flatten)]
+        dir: Dir,
+        /// How many lines of each
+        #[arg(long, default_value_t = 50)]
+        lines: usize,
+    },
+    /// Stop every server; data and logs stay
+    Down(Dir),
+    /// Start one server and return when it answers
+    Start(One),
+    /// Stop one server cleanly
+    Stop(One),
+    /// Exit 0 when the server runs, 1 when it does not
+    Running(One),
+    /// Print a connector configuration for this stack as JSON
+    Connector(Connector),
+}
+
+#[derive(Debug, clap::Args)]
+struct Up {
+    #[command(flatten)]
+    dir: Dir,
+    /// Where the registry keeps its schemas
+    #[arg(long, value_enum, default_value_t = Storage::H2)]
+    registry: Storage,
+    /// A port asked for: postgres=5433, kafka=9092, connect=8083 or registry=8081; free ones are chosen otherwise
+    #[arg(long, value_name = "NAME=PORT", value_parser = port_of)]
+    port: Vec<(String, u16)>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Storage {
+    H2,
+    Kafkasql,
+}
+
+#[derive(Debug, clap::Args)]
+struct Connector {
+    /// The connector's name; also its topic prefix, and, in lower case, its slot and publication
+    #[arg(long)]
+    name: String,
+    /// The database it reads from
+    #[arg(long)]
+    database: String,
+    /// The tables it captures: schema.table,schema.table
+    #[arg(long, value_delimiter = ',', required = true)]
+    tables: Vec<String>,
+    /// The configuration of the pipeline
+    #[arg(long, conflicts_with = "dir", required_unless_present = "dir")]
+    config: Option<Utf8PathBuf>,
+    /// The stack's folder, instead of `--config`
+    #[arg(long)]
+    dir: Option<Utf8PathBuf>,
+}
+
+/// The servers a port can be asked for.
+const SERVERS: [&str; 4] = ["postgres", "kafka", "connect", "registry"];
+/// Servers whose owner has gone end within a few seconds.
+const GONE_TIMEOUT: Duration = Duration::from_secs(30);
+
+fn port_of(text: &str) -> Result<(String, u16), String> {
+    let (name, port) = text.split_once('=').ok_or("expected NAME=PORT")?;
+    if !SERVERS.contains(&name) {
+        return Err(format!("expected one of {} before `=`", SERVERS.join(", ")));
+    }
+    let port = port.parse::<u16>().ok().filter(|p| *p > 0).ok_or("expected a port from 1 to 65535")?;
+    Ok((name.to_owned(), port))
+}
+
+/// Does it.
+pub async fn run(args: Args) -> Result<Exit, CliError> {
+    match args.action {
+        Action::Up(up) => bring_up(up).await,
+        Action::Status { dir, json } => status(&dir.dir, json).await,
+        Action::Logs { name, dir, lines } => logs(&dir.dir, name.as_deref(), lines),
+        Action::Down(dir) => down(&dir.dir).await,
+        Action::Start(one) => {
+            Folder::open(&one.dir.dir)?.start_and_wait(&one.name).await?;
+            Ok(Exit::Passed)
+        }
+        Action::Stop(one) => {
+            Folder::open(&one.dir.dir)?.stop(&one.name).await?;
+            Ok(Exit::Passed)
+        }
+        Action::Running(one) => {
+            let running = Folder::open(&one.dir.dir)?.running(&one.name)?;
+            Ok(if running { Exit::Passed } else { Exit::Internal })
+        }
+        Action::Connector(request) => connector(request),
+    }
+}
+
+async fn bring_up(up: Up) -> Result<Exit, CliError> {
+    let progress = Terminal::new();
+    let dir = up.dir.dir.clone();
+    if Folder::exists(&dir) {
+        return bring_up_again(&Folder::open(&dir)?, &progress).await;
+    }
+    let programs = tokio::task::block_in_place(|| Programs::ensure(&progress))?;
+    programs.ensure_aot_caches(&progress).await?;
+    let storage = match up.registry {
+        Storage::H2 => RegistryStorageKind::H2,
+        Storage::Kafkasql => RegistryStorageKind::Kafkasql,
+    };
+    let spec = StackSpec { ports: up.port.into_iter().collect(), ..StackSpec::whole(storage) };
+    let mut stack = LocalStack::create(&dir, spec, &programs)?;
+    let folder = stack.folder().clone();
+    let owner = OwnerLock::take(folder.dir())?;
+    let config = stack.write_config()?;
+    let started = tokio::select! {
+        started = stack.start_all(&progress) => started.map(drop).map_err(CliError::from),
+        _ = tokio::signal::ctrl_c() => Err(CliError::new(Exit::Interrupted, "interrupted while the servers started")),
+    };
+    finish_up(&folder, owner, started, true).await?;
+    progress.line(&format!("ready: --config {config}\nstop it with `cdc-drill stack down --dir {dir}`"));
+    Ok(Exit::Passed)
+}
+
+/// A stopped stack starts again on its data.
+async fn bring_up_again(folder: &Folder, progress: &dyn Progress) -> Result<Exit, CliError> {
+    let running: Vec<&str> = folder.servers().iter().map(|s| s.name.as_str()).filter(|n| folder.pid(n).is_some()).collect();
+    if !running.is_empty() {
+        let dir = folder.dir().to_owned();
+        let hint = format!("`cdc-drill stack status --dir {dir}` shows it, `down` stops it; another stack needs another folder");
+        return Err(StackError::Occupied { dir, detail: format!("a stack runs in it ({})", running.join(", ")), hint }.into());
+    }
+    let owner = OwnerLock::take(folder.dir())?;
+    let started = tokio::select! {
+        started = folder.start_all() => started.map_err(CliError::from),
+        _ = tokio::signal::ctrl_c() => Err(CliError::new(Exit::Interrupted, "interrupted while the servers started")),
+    };
+    finish_up(folder, owner, started, false).await?;
+    progress.line(&format!("ready again: --config {}", folder.dir().join(CONFIG_FILE)));
+    Ok(Exit::Passed)
+}
+
+/// Lets the servers run without an owner when all answer; otherwise leaves none running. Until then a `kill -9` of this
+/// program ends them too.
+async fn finish_up(folder: &Folder, owner: OwnerLock, started: Result<(), CliError>, fresh: bool) -> Result<(), CliError> {
+    let Err(error) = started else { return Ok(owner.release_servers()?) };
+    drop(owner);
+    folder.all_gone(GONE_TIMEOUT).await?;
+    if fresh {
+        folder.forget()?;
+    }
+    Err(error)
+}
+
+async fn status(dir: &Utf8Path, json: bool) -> Result<Exit, CliError> {
+    let servers = Folder::open(dir)?.status().await?;
+    let ready = servers.iter().all(|s| s.ready);
+    if json {
+        print_json(&serde_json::json!({ "ready": ready, "servers": servers }))?;
+        return Ok(Exit::Passed);
+    }
+    for s in &servers {
+        let state = if s.ready { "ready" } else if s.pid.is_some() { "running" } else { "down" };
+        let pid = s.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+        say(format!("{:<9} {:<8} {:>8}  {}  {}", s.name, state, pid, s.endpoint, s.log));
+    }
+    Ok(Exit::Passed)
+}
+
+/// The logs are what was asked for, so they go to standard output.
+fn logs(dir: &Utf8Path, name: Option<&str>, lines: usize) -> Result<Exit, CliError> {
+    let folder = Folder::open(dir)?;
+    let servers: Vec<_> = match name {
+        Some(name) => vec![folder.server(name)?],
+        None => folder.servers().iter().collect(),
+    };
+    let mut out = std::io::stdout().lock();
+    for server in servers {
+        let text = std::fs::read(&server.log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let all: Vec<&str> = text.lines().collect();
+        let _ = writeln!(out, "==> {} <==", server.log);
+        for line in &all[all.len().saturating_sub(lines)..] {
+            let _ = writeln!(out, "{line}");
+        }
+    }
+    Ok(Exit::Passed)
+}
+
+async fn down(dir: &Utf8Path) -> Result<Exit, CliError> {
+    let folder = Folder::open(dir)?;
+    folder.stop_all().await?;
+    say(format!("stopped; data and logs remain in {}", folder.dir()));
+    Ok(Exit::Passed)
+}
+
+fn connector(request: Connector) -> Result<Exit, CliError> {
+    let path = request.config.or_else(|| request.dir.map(|dir| dir.join(CONFIG_FILE)));
+    let config = Config::load(&path.unwrap_or_else(|| CONFIG_FILE.into()))?;
+    let tables: Result<Vec<TableName>, _> = request.tables.iter().filter(|t| !t.is_empty()).map(|t| t.trim().parse()).collect();
+    let tables = tables.map_err(|e| CliError::new(Exit::Usage, e.to_string()))?;
+    let request = ConnectorRequest { name: request.name, database: request.database, tables };
+    print_json(&debezium_config(&config, &request)?)?;
+    Ok(Exit::Passed)
+}

@@ -1,0 +1,212 @@
+//! Confirms a control's finding by a way that shares nothing with `verify`: plain SQL on the table, a search for the
+//! token's bytes in raw records, a direct question to the registry or the broker.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    client::{ClientError, connect::Connect, kafka::Kafka, postgres::Postgres, registry::Registry},
+    config::Config,
+    event::{Finding, FindingKind},
+    units::{SchemaId, Subject, TableName},
+};
+
+/// What confirming needs to know of a drill.
+pub struct Evidence<'a> {
+    /// How to reach the pipeline.
+    pub config: &'a Config,
+    /// The connector.
+    pub connector: &'a str,
+    /// The data topics.
+    pub topics: &'a [String],
+    /// The captured tables.
+    pub tables: &'a [TableName],
+    /// The schema texts of the recovery point, by id.
+    pub schemas: &'a BTreeMap<SchemaId, String>,
+    /// Settings of the data topics at the recovery point.
+    pub levels: &'a BTreeMap<Subject, Option<String>>,
+}
+
+/// Looks at one finding again. `Ok` says what confirms it, `Err` what speaks against it.
+pub async fn confirm(evidence: &Evidence<'_>, check: &str, finding: &Finding) -> Result<String, String> {
+    let outcome = match finding.kind {
+        FindingKind::Lost if check == "restored-to-target" => evidence.gone_from_tables(finding).await,
+        FindingKind::Lost => evidence.gone_from_topics(finding).await,
+        FindingKind::Ghost => evidence.only_in_topics(finding).await,
+        FindingKind::Stale | FindingKind::Different => evidence.topic_behind_table(finding).await,
+        FindingKind::WrongSchema => evidence.another_schema(finding).await,
+        FindingKind::NotRefused | FindingKind::Setting if check == "compatibility" => evidence.level_differs(finding).await,
+        FindingKind::Position | FindingKind::Setting => evidence.position(finding).await,
+        FindingKind::Dead => evidence.dead().await,
+        other => Ok(Err(format!("no independent question is known for {other:?}"))),
+    };
+    outcome.unwrap_or_else(|error| Err(error.to_string()))
+}
+
+type Outcome = Result<Result<String, String>, ClientError>;
+
+impl Evidence<'_> {
+    async fn sql(&self) -> Result<Postgres, ClientError> {
+        Postgres::connect(&self.config.postgres.url, "cdc-drill confirm").await
+    }
+
+    /// Rows whose text contains the token, over the captured tables.
+    async fn rows_with(&self, token: &str) -> Result<u64, ClientError> {
+        let db = self.sql().await?;
+        let mut rows = 0;
+        for table in self.tables {
+            let token = token.replace('\'', "''");
+            let sql = format!("select count(*) from {} t where t::text like '%{token}%'", table.quoted());
+            rows += db.value::<u64>(&sql).await?;
+        }
+        Ok(rows)
+    }
+
+    /// The row with the finding's key, as text.
+    async fn row_by_key(&self, finding: &Finding) -> Result<Option<String>, ClientError> {
+        let (Some(table), Some(key)) = (&finding.table, &finding.key) else { return Ok(None) };
+        let condition: Vec<String> = key
+            .split(',')
+            .filter_map(|part| part.split_once('='))
+            .map(|(c, v)| format!("\"{}\"::text = '{}'", c.replace('"', "\"\""), v.replace('\'', "''")))
+            .collect();
+        if condition.is_empty() {
+            return Ok(None);
+        }
+        self.sql().await?.text(&format!("select t::text from {} t where {}", table.quoted(), condition.join(" and "))).await
+    }
+
+    /// Raw records whose value contains these bytes.
+    async fn records_with(&self, token: &str) -> Result<u64, ClientError> {
+        let kafka = Kafka::connect(&self.config.kafka.bootstrap)?;
+        let there = kafka.topics().await?;
+        let mut found = 0;
+        for topic in self.topics.iter().filter(|t| there.contains_key(*t)) {
+            let records = kafka.read_all(topic).await?;
+            let holds = |value: &Vec<u8>| value.windows(token.len()).any(|w| w == token.as_bytes());
+            found += records.iter().filter(|r| r.value.as_ref().is_some_and(holds)).count() as u64;
+        }
+        Ok(found)
+    }
+
+    async fn gone_from_tables(&self, finding: &Finding) -> Outcome {
+        if let Some(token) = &finding.token {
+            let rows = self.rows_with(token).await?;
+            return Ok(match rows {
+                0 => Ok(format!("no row of any captured table carries token {token}, which was acknowledged")),
+                n => Err(format!("{n} rows carry token {token}")),
+            });
+        }
+        Ok(match self.row_by_key(finding).await? {
+            None => Ok(format!("no row with {}", finding.key.as_deref().unwrap_or("that key"))),
+            Some(_) => Err("the row is there".into()),
+        })
+    }
+
+    async fn gone_from_topics(&self, finding: &Finding) -> Outcome {
+        if let Some(token) = &finding.token {
+            let (rows, records) = (self.rows_with(token).await?, self.records_with(token).await?);
+            return Ok(match records {
+                0 => Ok(format!("{rows} rows carry token {token}, no record does")),
+                n => Err(format!("{n} records carry token {token}")),
+            });
+        }
+        Ok(match self.row_by_key(finding).await? {
+            Some(_) => Ok(format!("the row with {} is in the table", finding.key.as_deref().unwrap_or("that key"))),
+            None => Err("the row is not in the table either".into()),
+        })
+    }
+
+    async fn only_in_topics(&self, finding: &Finding) -> Outcome {
+        if finding.key.is_some() && finding.table.is_some() && finding.token.is_none() {
+            return Ok(match self.row_by_key(finding).await? {
+                None => Ok("no such row in the table, while the topic has it".into()),
+                Some(_) => Err("the row is in the table".into()),
+            });
+        }
+        let Some(token) = &finding.token else { return Ok(Err("neither key nor token to ask for".into())) };
+        let (rows, records) = (self.rows_with(token).await?, self.records_with(token).await?);
+        Ok(match (rows, records) {
+            (_, 0) => Err(format!("no record carries token {token}")),
+            (0, n) => Ok(format!("{n} records carry token {token}, no row does")),
+            (rows, n) => match self.row_by_key(finding).await? {
+                None => Ok(format!("{n} records carry token {token} and the row with {} is gone", finding.key.as_deref().unwrap_or("that key"))),
+                Some(_) => Err(format!("{rows} rows carry token {token}")),
+            },
+        })
+    }
+
+    async fn topic_behind_table(&self, finding: &Finding) -> Outcome {
+        let Some(row) = self.row_by_key(finding).await? else { return Ok(Err("the row is not in the table".into())) };
+        match &finding.token {
+            Some(token) if row.contains(token.as_str()) => Ok(match self.records_with(token).await? {
+                0 => Ok(format!("the row carries token {token}, no record does")),
+                n => Err(format!("{n} records carry the row's token {token}")),
+            }),
+            _ => Ok(Ok("the row is in the table with other values than the topic's".into())),
+        }
+    }
+
+    async fn another_schema(&self, finding: &Finding) -> Outcome {
+        let Some(id) = finding.schema_id else { return Ok(Err("the finding names no schema id".into())) };
+        let now = Registry::new(&self.config.registry.url).schema(id).await?;
+        Ok(match (self.schemas.get(&id), now) {
+            (_, None) => Ok(format!("schema id {id} does not resolve")),
+            (Some(then), Some(now)) if *then == now => Err(format!("schema id {id} is the schema of the recovery point")),
+            (_, Some(now)) => Ok(format!("schema id {id} is now {}", now.chars().take(120).collect::<String>())),
+        })
+    }
+
+    async fn level_differs(&self, finding: &Finding) -> Outcome {
+        let registry = Registry::new(&self.config.registry.url);
+        let name = finding.subject.as_deref().unwrap_or("global");
+        let subject = Subject::new(name);
+        let (then, now) = match self.levels.get(&subject) {
+            Some(then) => (then.clone(), registry.subject_level(&subject).await?),
+            None => {
+                let then = self.levels.get(&Subject::new("")).cloned().flatten();
+                (then, registry.global_level().await?)
+            }
+        };
+        if then != now {
+            return Ok(Ok(format!("the level of {name} was {then:?} at the recovery point and is {now:?}")));
+        }
+        let versions = registry.versions(&subject, true).await?;
+        Ok(match versions.is_empty() {
+            true => Ok(format!("the registry has no subject {name}")),
+            false => {
+                let listed: Vec<String> = versions.iter().map(ToString::to_string).collect();
+                let found = finding.found.as_deref().unwrap_or_default();
+                match self.levels.contains_key(&subject) && finding.kind == FindingKind::Setting {
+                    true => Ok(format!("{name} has versions [{}]; {found}", listed.join(", "))),
+                    false => Err(format!("the level of {name} is {now:?}, as at the recovery point")),
+                }
+            }
+        })
+    }
+
+    async fn position(&self, finding: &Finding) -> Outcome {
+        let kafka = Kafka::connect(&self.config.kafka.bootstrap)?;
+        if let Some(topic) = &finding.topic {
+            let specs = kafka.topic_specs(std::slice::from_ref(topic)).await?;
+            let marks = if specs.is_empty() { Vec::new() } else { kafka.watermarks(topic).await? };
+            return Ok(Ok(match specs.first() {
+                None => format!("the broker has no topic {topic}"),
+                Some(s) => format!("{topic} has {} partitions, settings {:?}, offsets {marks:?}", s.partitions, s.settings),
+            }));
+        }
+        if let Some(group) = &finding.subject {
+            let groups = kafka.groups().await?;
+            let state = groups.iter().find(|g| &g.name == group).map(|g| g.state.clone());
+            return Ok(Ok(format!("the broker says of {group}: {}", state.unwrap_or_else(|| "unknown".into()))));
+        }
+        Ok(Err("neither topic nor group to ask for".into()))
+    }
+
+    async fn dead(&self) -> Outcome {
+        let status = Connect::new(&self.config.connect.url).status(self.connector).await?;
+        Ok(match status.all_running() {
+            true => Err(status.summary()),
+            false => Ok(status.failure().unwrap_or_else(|| status.summary())),
+        })
+    }
+}

@@ -1,0 +1,95 @@
+//! Why a run, or one drill of it, could not be carried out.
+
+use crate::{
+    backup::BackupError, client::ClientError, config::ConfigError, fault::FaultError, recovery::RecoveryError,
+    stack::StackError, units::Exit, verify::VerifyError, workload::WorkloadError,
+};
+
+/// A failure of the harness. What is wrong with the pipeline is a finding, never an error.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The stack.
+    #[error(transparent)]
+    Stack(#[from] StackError),
+    /// A system did not answer as asked.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The workload.
+    #[error(transparent)]
+    Workload(#[from] WorkloadError),
+    /// A fault could not be injected.
+    #[error(transparent)]
+    Fault(#[from] FaultError),
+    /// A backup.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// A recovery.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// Verification could not look.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// A configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The scenario asks for something that this pipeline does not have.
+    #[error("scenario {scenario}: {what}: expected {expected}, found {found}\nhint: {hint}")]
+    Scenario {
+        /// The drill.
+        scenario: String,
+        /// What is asked for.
+        what: String,
+        /// What it needs.
+        expected: String,
+        /// What there is.
+        found: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A file of the run.
+    #[error("{action} {path}: {source}")]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// The file or folder.
+        path: camino::Utf8PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The drill took longer than any drill should.
+    #[error("the drill did not end within {seconds} s; it was at: {step}")]
+    TooLong {
+        /// The limit.
+        seconds: u64,
+        /// What it was doing.
+        step: String,
+    },
+    /// Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl RunError {
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        match self {
+            RunError::Stack(e) => e.exit(),
+            RunError::Client(e) => e.exit(),
+            RunError::Workload(e) => e.exit(),
+            RunError::Fault(e) => e.exit(),
+            RunError::Backup(e) => e.exit(),
+            RunError::Recovery(e) => e.exit(),
+            RunError::Verify(e) => e.exit(),
+            RunError::Config(_) | RunError::Scenario { .. } => Exit::Invalid,
+            RunError::File { .. } => Exit::Inconclusive,
+            RunError::TooLong { .. } => Exit::TimedOut,
+            RunError::Interrupted => Exit::Interrupted,
+        }
+    }
+
+    pub(super) fn file(action: &'static str, path: &camino::Utf8Path) -> impl FnOnce(std::io::Error) -> RunError {
+        let path = path.to_owned();
+        move |source| RunError::File { action, path, source }
+    }
+}

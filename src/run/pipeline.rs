@@ -1,0 +1,285 @@
+//! One drill's pipeline: a PostgreSQL cluster, a connector, topics, subjects and a repository of its own.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use camino::Utf8PathBuf;
+
+use super::{Context, RunError, shared::Servers};
+use crate::{
+    client::{
+        ClientError,
+        connect::{Connect, ConnectorConfig},
+        kafka::Kafka,
+        postgres::Postgres,
+        registry::Registry,
+        wait::{self, Poll},
+    },
+    config::Config,
+    scenario::{DrillPlan, RegistryStorageKind, StackPlan, WorkloadPlan},
+    stack::{LocalStack, OwnerLock, Part, PostgresSpec, RegistrySpec, Silent, StackSpec, StorageKind},
+    units::{Subject, TableName},
+    workload,
+};
+
+/// A first snapshot of 10,000 rows takes two seconds; of a million rows a minute.
+const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(180);
+
+/// A drill's pipeline. When it is dropped, its servers end.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// Topic prefix, connector, slot and publication all have this name.
+    pub name: String,
+    /// How to reach and control it: the same that a person would hand to the commands.
+    pub config: Config,
+    /// The captured tables.
+    pub tables: Vec<TableName>,
+    /// The connector's configuration as created.
+    pub connector: ConnectorConfig,
+    /// The folder of the cluster's stack.
+    pub dir: Utf8PathBuf,
+    /// Whether the registry is this drill's alone.
+    pub own_registry: bool,
+    stack: LocalStack,
+    _owner: OwnerLock,
+    _isolated: Option<Arc<Servers>>,
+}
+
+impl Pipeline {
+    /// Starts the drill's own servers and lays schema, publication and levels.
+    pub async fn start(plan: &DrillPlan, name: &str, context: &Context, servers: Arc<Servers>, isolated: bool) -> Result<Pipeline, RunError> {
+        let own_registry = plan.needs_own_registry() || isolated;
+        let registry = match own_registry {
+            false => Part::External(servers.registry.clone()),
+            true => Part::Local(RegistrySpec {
+                topic_prefix: format!("{name}-"),
+                ..RegistrySpec::new(match plan.stack.registry {
+                    RegistryStorageKind::H2 => StorageKind::H2,
+                    RegistryStorageKind::Kafkasql => StorageKind::Kafkasql,
+                })
+            }),
+        };
+        let spec = StackSpec {
+            postgres: Some(postgres_spec(&plan.stack)),
+            kafka: Part::External(servers.kafka.clone()),
+            connect: Part::External(servers.connect.clone()),
+            registry,
+            ..StackSpec::default()
+        };
+        let dir = context.work.join(name);
+        let mut stack = LocalStack::create(&dir, spec, &context.programs)?;
+        let owner = stack.own()?;
+        context.census.add(stack.folder());
+        stack.start_all(&Silent).await?;
+        stack.write_config()?;
+        let config = stack.config()?;
+        let connector = connector_config(plan, name, &config);
+        let pipeline = Pipeline {
+            name: name.to_owned(),
+            tables: plan.pipeline.tables.clone(),
+            connector,
+            dir,
+            own_registry,
+            config,
+            stack,
+            _owner: owner,
+            _isolated: isolated.then_some(servers),
+        };
+        pipeline.lay_schema(plan).await?;
+        pipeline.lay_registry(plan).await?;
+        Ok(pipeline)
+    }
+
+    /// A session on the captured database.
+    pub async fn sql(&self) -> Result<Postgres, RunError> {
+        Ok(Postgres::connect(&self.config.postgres.url, "cdc-drill run").await?)
+    }
+
+    /// The worker.
+    pub fn connect(&self) -> Connect {
+        Connect::new(&self.config.connect.url)
+    }
+
+    /// The registry.
+    pub fn registry(&self) -> Registry {
+        Registry::new(&self.config.registry.url)
+    }
+
+    /// The broker.
+    pub fn kafka(&self) -> Result<Kafka, RunError> {
+        Ok(Kafka::connect(&self.config.kafka.bootstrap)?)
+    }
+
+    /// The stack with this drill's cluster (and registry, where it has one).
+    pub fn stack(&self) -> &LocalStack {
+        &self.stack
+    }
+
+    /// The topic of a captured table.
+    pub fn topic(&self, table: &TableName) -> String {
+        format!("{}.{}.{}", self.name, table.schema, table.name)
+    }
+
+    /// The data topics.
+    pub fn topics(&self) -> Vec<String> {
+        self.tables.iter().map(|t| self.topic(t)).collect()
+    }
+
+    async fn lay_schema(&self, plan: &DrillPlan) -> Result<(), RunError> {
+        let db = self.sql().await?;
+        if let WorkloadPlan::Pgbench { scale, .. } = &plan.workload {
+            workload::pgbench::init(&self.config.postgres.bin, &self.config.postgres.url, *scale).await?;
+        }
+        if let Some(schema) = &plan.pipeline.schema {
+            db.run(&schema.text).await?;
+        }
+        let tables: Vec<String> = self.tables.iter().map(TableName::quoted).collect();
+        db.run(&format!("create publication \"{}\" for table {}", self.name, tables.join(", "))).await?;
+        Ok(())
+    }
+
+    async fn lay_registry(&self, plan: &DrillPlan) -> Result<(), RunError> {
+        let registry = self.registry();
+        registry.set_global_level(plan.pipeline.level.word()).await?;
+        if self.own_registry {
+            register_foreign_subjects(&registry, plan.pipeline.foreign_subjects).await?;
+        }
+        Ok(())
+    }
+
+    /// Creates the connector and waits until its first snapshot is complete and it streams; then sets the subjects' levels.
+    pub async fn start_connector(&self, plan: &DrillPlan) -> Result<(), RunError> {
+        let connect = self.connect();
+        let wrong = connect.validate(&self.connector).await?;
+        if !wrong.is_empty() {
+            return Err(RunError::Scenario {
+                scenario: plan.id.to_string(),
+                what: format!("connector {}", plan.pipeline.connector_file),
+                expected: "a configuration that the worker accepts".into(),
+                found: wrong.join("; "),
+                hint: "correct the connector's file, or `connector-settings` in the scenario".into(),
+            });
+        }
+        connect.create(&self.name, &self.connector, "RUNNING").await?;
+        self.streaming().await?;
+        let registry = self.registry();
+        for (subject, level) in plan.pipeline.subject_levels(&self.name) {
+            registry.set_subject_level(&Subject::new(subject), level.word()).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the connector has finished its snapshot and streams: a stored offset without a snapshot mark, and an
+    /// active slot. A FAILED task ends the wait.
+    pub async fn streaming(&self) -> Result<(), RunError> {
+        let connect = self.connect();
+        let db = self.sql().await?;
+        wait::until(&format!("connector {} to stream", self.name), SNAPSHOT_DEADLINE, || async {
+            let status = connect.status(&self.name).await?;
+            if let Some(failure) = status.failure() {
+                return Ok::<_, ClientError>(Poll::Hopeless(failure));
+            }
+            if !status.all_running() {
+                return Ok(Poll::NotYet(status.summary()));
+            }
+            let offsets = connect.offsets(&self.name).await?;
+            let Some(offset) = offsets.first().and_then(|o| o.offset.as_ref()) else {
+                return Ok(Poll::NotYet("no stored offset".into()));
+            };
+            if offset.get("snapshot").is_some_and(|s| s.as_str() != Some("false") && s.as_bool() != Some(false)) {
+                return Ok(Poll::NotYet("the snapshot is not complete".into()));
+            }
+            let slots = db.slots().await?;
+            match slots.iter().find(|s| s.name.as_str() == self.name) {
+                Some(slot) if slot.active => Ok(Poll::Ready(())),
+                Some(_) => Ok(Poll::NotYet("the slot is not active".into())),
+                None => Ok(Poll::NotYet("there is no slot".into())),
+            }
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Removes what stands on shared servers, and stops the drill's own. Errors here do not change a verdict: what is
+    /// left over has this drill's name and disturbs no other.
+    pub async fn stop(&self, context: &Context) -> Result<(), RunError> {
+        let connect = self.connect();
+        if connect.exists(&self.name).await? {
+            connect.stopped(&self.name, SNAPSHOT_DEADLINE).await?;
+            connect.delete_offsets(&self.name).await?;
+            connect.delete(&self.name).await?;
+        }
+        self.kafka()?.delete_topics(&self.topics()).await?;
+        self.stack.stop_all().await?;
+        context.census.remove(self.stack.dir());
+        super::engine::keep_logs(&self.stack.dir().join("logs"), &context.logs.join(&self.name))
+    }
+}
+
+fn postgres_spec(plan: &StackPlan) -> PostgresSpec {
+    PostgresSpec {
+        wal_segment_mib: plan.wal_segment_mib,
+        max_slot_wal_keep_size: plan.max_slot_wal_keep_mib.map_or_else(|| "-1".to_owned(), |mib| format!("{mib}MB")),
+        settings: plan.postgres_settings.clone().into_iter().collect(),
+        ..PostgresSpec::default()
+    }
+}
+
+/// The scenario's connector, on this drill's cluster and under this drill's name.
+fn connector_config(plan: &DrillPlan, name: &str, config: &Config) -> ConnectorConfig {
+    let url: Option<tokio_postgres::Config> = config.postgres.url.expose().parse().ok();
+    let host = url.as_ref().and_then(|u| u.get_hosts().first()).map(|h| match h {
+        tokio_postgres::config::Host::Tcp(host) => host.clone(),
+        tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
+    });
+    let port = url.as_ref().and_then(|u| u.get_ports().first()).map(ToString::to_string);
+    let password = url.as_ref().and_then(|u| u.get_password()).map(|p| String::from_utf8_lossy(p).into_owned());
+    let values: BTreeMap<&str, String> = BTreeMap::from([
+        ("name", name.to_owned()),
+        ("prefix", name.to_owned()),
+        ("slot", name.to_owned()),
+        ("publication", name.to_owned()),
+        ("host", host.unwrap_or_default()),
+        ("port", port.unwrap_or_default()),
+        ("user", url.as_ref().and_then(|u| u.get_user()).unwrap_or_default().to_owned()),
+        ("password", password.unwrap_or_default()),
+        ("database", url.as_ref().and_then(|u| u.get_dbname()).unwrap_or_default().to_owned()),
+        ("registry", config.registry.url.clone()),
+        ("bootstrap", config.kafka.bootstrap.clone()),
+        ("partitions", plan.pipeline.partitions.to_string()),
+    ]);
+    let filled = |text: &String| values.iter().fold(text.clone(), |t, (k, v)| t.replace(&format!("{{{k}}}"), v));
+    let mut connector: ConnectorConfig = plan.pipeline.connector.iter().map(|(k, v)| (k.clone(), filled(v))).collect();
+    // Whatever the file says: a drill's names and servers are its own.
+    for (key, value) in [
+        ("name", "name"),
+        ("topic.prefix", "prefix"),
+        ("slot.name", "slot"),
+        ("publication.name", "publication"),
+        ("database.hostname", "host"),
+        ("database.port", "port"),
+        ("database.user", "user"),
+        ("database.password", "password"),
+        ("database.dbname", "database"),
+    ] {
+        connector.insert(key.to_owned(), values[value].clone());
+    }
+    connector
+}
+
+/// Registers subjects of other people: one is deleted for good, which leaves a hole in the ids, and two share a schema and
+/// so an id. Registering the connector's schemas again, in whatever order, then cannot hit the old ids by luck.
+async fn register_foreign_subjects(registry: &Registry, count: u32) -> Result<(), RunError> {
+    let schema = |n: u32| {
+        format!(r#"{{"type":"record","name":"Foreign{n}","namespace":"other.people","fields":[{{"name":"f{n}","type":"string"}}]}}"#)
+    };
+    for n in 0..count {
+        registry.register(&Subject::new(format!("other-{n}-value")), &schema(n), &[]).await?;
+    }
+    if count > 0 {
+        registry.register(&Subject::new("other-shared-value"), &schema(0), &[]).await?;
+    }
+    if count > 1 {
+        registry.delete_subject(&Subject::new(format!("other-{}-value", count - 1)), true).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! What `scenario list` shows: scenarios, variants, controls, and which variant and check notice the absence of each
+//! step of the coordinated playbook.
+
+use serde::Serialize;
+
+use super::{
+    library::Loaded,
+    model::{Red, Scenario, Step},
+    plan::control_id,
+};
+
+/// A step of a playbook with the variant and the check that notice its absence, as the recovery engine declares it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StepNeed {
+    /// The step.
+    pub step: String,
+    /// `<scenario>/<variant>`.
+    pub variant: String,
+    /// The check's id, or `recovery` where the recovery itself refuses to go on.
+    pub check: String,
+}
+
+/// The steps of a playbook and what notices their absence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Needs {
+    /// The playbook.
+    pub playbook: String,
+    /// Its steps, in order.
+    pub steps: Vec<StepNeed>,
+}
+
+/// Everything that `scenario list --json` prints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Catalogue {
+    /// The scenarios.
+    pub scenarios: Vec<Entry>,
+    /// The playbooks' steps.
+    pub playbooks: Vec<Needs>,
+}
+
+/// One scenario.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// Its id.
+    pub id: String,
+    /// Its title.
+    pub title: String,
+    /// Where it comes from.
+    pub file: String,
+    /// Its variants.
+    pub variants: Vec<VariantEntry>,
+}
+
+/// One variant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VariantEntry {
+    /// Its id.
+    pub id: String,
+    /// Its title.
+    pub title: String,
+    /// The faults, in order.
+    pub faults: Vec<String>,
+    /// The playbooks, in order.
+    pub recoveries: Vec<String>,
+    /// The checks.
+    pub checks: Vec<String>,
+    /// The controls.
+    pub controls: Vec<ControlEntry>,
+}
+
+/// One control.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ControlEntry {
+    /// Its id.
+    pub id: String,
+    /// What is left out, if anything.
+    pub without: Option<String>,
+    /// What is done instead, if anything.
+    pub naive: Option<String>,
+    /// The finding that must be there, if one must.
+    pub red: Option<Red>,
+    /// The exit code with which the recovery must refuse, if it must.
+    pub refuses: Option<u8>,
+    /// Whether connector and task must say RUNNING meanwhile.
+    pub silent: bool,
+}
+
+/// Lists scenarios. `needs` comes from the recovery engine, which owns the steps.
+pub fn catalogue(loaded: &[Loaded], needs: Vec<Needs>) -> Catalogue {
+    let scenarios = loaded.iter().map(|l| entry(l.file.as_str(), &l.scenario)).collect();
+    Catalogue { scenarios, playbooks: needs }
+}
+
+fn entry(file: &str, scenario: &Scenario) -> Entry {
+    let variants = scenario.variants.iter().map(|(id, v)| {
+        let faults = v.steps.iter().filter_map(|s| if let Step::Fault(f) = s { Some(f.word().to_owned()) } else { None });
+        let recoveries = v.steps.iter().filter_map(|s| if let Step::Recover(r) = s { Some(r.playbook().to_owned()) } else { None });
+        let controls = v.controls.iter().map(|c| ControlEntry {
+            id: control_id(c),
+            without: c.without.clone(),
+            naive: c.naive.map(|n| n.word().to_owned()),
+            red: c.red,
+            refuses: c.refuses,
+            silent: c.silent,
+        });
+        VariantEntry {
+            id: id.to_owned(),
+            title: v.title.clone().unwrap_or_else(|| scenario.title.clone()),
+            faults: faults.collect(),
+            recoveries: recoveries.collect(),
+            checks: v.checks.iter().map(|c| c.word().to_owned()).collect(),
+            controls: controls.collect(),
+        }
+    });
+    Entry { id: scenario.id.clone(), title: scenario.title.clone(), file: file.to_owned(), variants: variants.collect() }
+}
+
+impl Catalogue {
+    /// For a person.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        for s in &self.scenarios {
+            out.push_str(&format!("{}  {}\n", s.id, s.title));
+            for v in &s.variants {
+                out.push_str(&format!("  {}/{}  {}\n", s.id, v.id, v.title));
+                for c in &v.controls {
+                    let red = match (&c.red, c.refuses) {
+                        (Some(r), _) => format!("{} must find {}", r.check, r.kind.word()),
+                        (None, Some(code)) => format!("the recovery must refuse ({code})"),
+                        (None, None) => String::new(),
+                    };
+                    let silent = if c.silent { ", while all say RUNNING" } else { "" };
+                    out.push_str(&format!("    + {}  {red}{silent}\n", c.id));
+                }
+            }
+        }
+        for p in &self.playbooks {
+            out.push_str(&format!("steps of the {} playbook, and what notices their absence\n", p.playbook));
+            for s in &p.steps {
+                out.push_str(&format!("  {:<22} {}  {}\n", s.step, s.variant, s.check));
+            }
+        }
+        out
+    }
+}

@@ -1,0 +1,38 @@
+//! The scenario language: what to load, break and recover, and what must then hold. Pure: a file's text becomes a
+//! [`Scenario`], a checked [`Scenario`] becomes a [`Plan`]; nothing here talks to a system.
+//!
+//! `model` is the language, `words` its small values, `parse` the only file that names the YAML crate, `validate` what
+//! the language cannot express by types, `plan` the resolved drills, `library` where files and fixtures come from, and
+//! `catalogue` what `scenario list` shows.
+
+mod builtin;
+mod catalogue;
+mod error;
+mod library;
+mod model;
+mod parse;
+mod plan;
+mod schema;
+mod validate;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use catalogue::{Catalogue, ControlEntry, Entry, Needs, StepNeed, VariantEntry, catalogue};
+pub use error::{Mistake, Problem, ScenarioError, Seg};
+pub use library::{Library, Loaded};
+pub use model::{
+    AcceptOrReject, AlterColumn, Backup, BackupPart, CheckId, ColumnChange, Compatibility, ConsumerGroup, Control,
+    Coordinated, DeleteAll, DeleteSchemaVersion, DeleteSubject, Fault, FlipHeapBytes, GroupReset, Load,
+    LoseStorage, Must, Naive, Objectives, Pgbench, PipelinePart, PostgresPart, Prove, Recover, Red, RegistryPart,
+    RegistryStorageKind, RpoObjective, Scenario, SchemaRecovery, SetLevel, SlotRecovery, StackPart, Step,
+    SubjectSide, TopicsRepair, Variant, WhileRecovering, WorkloadPart,
+};
+pub use parse::parse;
+pub use plan::{
+    Absence, ControlRun, DrillPlan, Expect, ObjectivesPlan, PipelinePlan, Plan, StackPlan, WorkloadPlan, plan,
+};
+pub use schema::{schema, schema_text};
+pub use validate::{Fixture, Fixtures, steps_of, validate};
+pub use words::{HumanDuration, Level, Named, TableRef, Target, TargetBy};

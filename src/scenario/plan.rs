@@ -1,0 +1,377 @@
+//! A checked scenario becomes drills, each with everything resolved: the run engine asks the file nothing any more.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use camino::Utf8PathBuf;
+
+use super::{
+    model::{
+        CheckId, Compatibility, Control, Naive, Pgbench, PipelinePart, Red, RegistryStorageKind, Scenario, StackPart, Step,
+        Variant, WorkloadPart,
+    },
+    validate::{Fixture, Fixtures},
+    words::{Level, TableRef},
+};
+use crate::{
+    event::{ControlPlan, FindingKind},
+    units::{DrillId, TableName},
+};
+
+/// All drills of some scenarios.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// In the order in which they are reported: each variant, then its controls.
+    pub drills: Vec<DrillPlan>,
+}
+
+/// One drill, resolved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DrillPlan {
+    /// `<scenario>/<variant>`, with `+<control>` for a control.
+    pub id: DrillId,
+    /// The scenario's id.
+    pub scenario: String,
+    /// The variant's id.
+    pub variant: String,
+    /// What it is about, in a sentence.
+    pub title: String,
+    /// Present when this drill is a control.
+    pub control: Option<ControlRun>,
+    /// The seed of every random choice. A control has its variant's seed: it differs in the recovery alone.
+    pub seed: u64,
+    /// The servers.
+    pub stack: StackPlan,
+    /// What runs on them.
+    pub pipeline: PipelinePlan,
+    /// What writes.
+    pub workload: WorkloadPlan,
+    /// What happens, in order.
+    pub steps: Vec<Step>,
+    /// What must hold, in the order of the file.
+    pub checks: Vec<CheckId>,
+    /// What the recovery must keep to.
+    pub objectives: ObjectivesPlan,
+}
+
+/// The servers, resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackPlan {
+    /// Where the registry keeps its schemas.
+    pub registry: RegistryStorageKind,
+    /// The size of a WAL segment.
+    pub wal_segment_mib: u32,
+    /// How much WAL a slot may hold back; none: without limit.
+    pub max_slot_wal_keep_mib: Option<u32>,
+    /// Further server settings.
+    pub postgres_settings: BTreeMap<String, String>,
+}
+
+/// What runs on the servers, resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PipelinePlan {
+    /// The SQL that makes the tables; none with pgbench.
+    pub schema: Option<Fixture>,
+    /// The connector's file as it is, for messages.
+    pub connector_file: Utf8PathBuf,
+    /// The connector's configuration, the scenario's settings laid over the file's.
+    pub connector: BTreeMap<String, String>,
+    /// The captured tables, where the scenario or the connector names them one by one.
+    pub tables: Vec<TableName>,
+    /// Partitions of each data topic.
+    pub partitions: u32,
+    /// The registry's global level.
+    pub level: Level,
+    /// Levels of single subjects, with the prefix of the connector's file: see [`PipelinePlan::subject_levels`].
+    pub levels: BTreeMap<String, Level>,
+    /// Subjects of other people, registered first.
+    pub foreign_subjects: u32,
+}
+
+impl PipelinePlan {
+    /// The levels of single subjects with `prefix` in the place of the connector file's `topic.prefix`.
+    pub fn subject_levels(&self, prefix: &str) -> BTreeMap<String, Level> {
+        let own = self.connector.get("topic.prefix").map(String::as_str).unwrap_or_default();
+        let renamed = |subject: &String| match subject.strip_prefix(own).filter(|rest| rest.starts_with('.')) {
+            Some(rest) if !own.is_empty() => format!("{prefix}{rest}"),
+            _ => subject.clone(),
+        };
+        self.levels.iter().map(|(subject, level)| (renamed(subject), *level)).collect()
+    }
+}
+
+/// What writes, resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkloadPlan {
+    /// The seeded workload.
+    Shop {
+        /// Rows before the first recovery point.
+        rows: u64,
+        /// Connections that write at the same time.
+        writers: u32,
+    },
+    /// pgbench.
+    Pgbench {
+        /// Its scale.
+        scale: u32,
+        /// Connections that write at the same time.
+        clients: u32,
+    },
+}
+
+/// What the recovery must keep to, resolved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ObjectivesPlan {
+    /// The longest a recovery may take; none: no objective.
+    pub rto: Option<Duration>,
+    /// Acknowledged transactions before the target that may be missing; none: no objective.
+    pub rpo_transactions: Option<u64>,
+}
+
+/// A control, resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlRun {
+    /// Unique within the variant.
+    pub id: String,
+    /// What is left out, where something is.
+    pub without: Option<Absence>,
+    /// What is done instead, where something is.
+    pub naive: Option<Naive>,
+    /// What must be seen.
+    pub expect: Expect,
+    /// Whether connector and task must say RUNNING while the check is red.
+    pub silent: bool,
+}
+
+impl ControlRun {
+    /// What is left out or done instead, in the language's words: `recovery`, `delete-offsets`, `slot-by-hand`.
+    pub fn word(&self) -> String {
+        match (&self.without, self.naive) {
+            (Some(Absence::Recovery), _) => "recovery".into(),
+            (Some(Absence::Step(step)), _) => step.clone(),
+            (None, Some(naive)) => naive.word().into(),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+impl ControlRun {
+    /// The control as reports tell it.
+    pub fn told(&self) -> ControlPlan {
+        let (check, kind) = match self.expect {
+            Expect::Red(red) => (red.check.word(), red.kind),
+            Expect::Refusal(_) => ("recovery", FindingKind::RecoveryRefused),
+        };
+        ControlPlan { id: self.id.clone(), without: self.word(), check: check.to_owned(), kind, silent: self.silent }
+    }
+}
+
+/// What a control leaves out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// The whole recovery.
+    Recovery,
+    /// One step of the playbook, by name, in each recovery of the drill.
+    Step(String),
+}
+
+/// What a control must lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// A finding of this kind by this check.
+    Red(Red),
+    /// The recovery refuses to go on, with this exit code.
+    Refusal(u8),
+}
+
+impl DrillPlan {
+    /// Whether its faults damage the registry, so that it needs one of its own.
+    pub fn damages_registry(&self) -> bool {
+        let by_fault = self.steps.iter().any(|s| matches!(s, Step::Fault(f) if f.damages_registry()));
+        let by_hand = matches!(self.control.as_ref().and_then(|c| c.naive), Some(Naive::LowerLevelGlobally | Naive::ReRegister));
+        by_fault || by_hand || self.steps.iter().any(|s| matches!(s, Step::DeleteSchemaVersion(_)))
+    }
+
+    /// Whether this drill is the variant itself and not a control.
+    pub fn is_main(&self) -> bool {
+        self.control.is_none()
+    }
+}
+
+/// Resolves a checked scenario. Missing fixtures are the validator's to report; here such a drill is left out.
+pub fn plan(scenario: &Scenario, seed: Option<u64>, fixtures: &Fixtures<'_>) -> Plan {
+    let drills = scenario.variants.iter().flat_map(|(id, variant)| variant_drills(scenario, id, variant, seed, fixtures));
+    Plan { drills: drills.collect() }
+}
+
+fn variant_drills(scenario: &Scenario, id: &str, variant: &Variant, seed: Option<u64>, fixtures: &Fixtures<'_>) -> Vec<DrillPlan> {
+    let workload = workload_of(&scenario.workload, &variant.workload);
+    let Some(pipeline) = pipeline_plan(scenario, variant, &workload, fixtures) else { return Vec::new() };
+    let main = DrillPlan {
+        id: DrillId(format!("{}/{id}", scenario.id)),
+        scenario: scenario.id.clone(),
+        variant: id.to_owned(),
+        title: variant.title.clone().unwrap_or_else(|| scenario.title.clone()),
+        control: None,
+        seed: seed.or(workload.seed).unwrap_or(SEED_DEFAULT),
+        stack: stack_plan(&stack_of(&scenario.stack, &variant.stack)),
+        pipeline,
+        workload: workload_plan(&workload),
+        steps: variant.steps.clone(),
+        checks: variant.checks.clone(),
+        objectives: ObjectivesPlan {
+            rto: variant.objectives.rto.map(|d| d.0),
+            rpo_transactions: variant.objectives.rpo.as_ref().map(|r| r.transactions),
+        },
+    };
+    let controls: Vec<DrillPlan> = variant.controls.iter().filter_map(|c| control_drill(&main, c)).collect();
+    std::iter::once(main).chain(controls).collect()
+}
+
+/// The seed of a scenario that names none: some number, always the same.
+const SEED_DEFAULT: u64 = 1;
+/// Enough for records of one key to meet records of others, few enough that empty ones are read in no time.
+const PARTITIONS_DEFAULT: u32 = 3;
+/// PostgreSQL's own.
+const WAL_SEGMENT_MIB_DEFAULT: u32 = 16;
+/// Enough for transactions to interleave on a machine with two cores.
+const WRITERS_DEFAULT: u32 = 4;
+/// What a drill begins with when the file names no size: seconds to snapshot.
+const ROWS_DEFAULT: u64 = 1000;
+
+fn control_drill(main: &DrillPlan, control: &Control) -> Option<DrillPlan> {
+    let expect = match (control.red, control.refuses) {
+        (Some(red), _) => Expect::Red(red),
+        (None, Some(code)) => Expect::Refusal(code),
+        (None, None) => return None,
+    };
+    let run = ControlRun {
+        id: control_id(control),
+        without: control.without.as_deref().map(|w| match w {
+            "recovery" => Absence::Recovery,
+            step => Absence::Step(step.to_owned()),
+        }),
+        naive: control.naive,
+        expect,
+        silent: control.silent,
+    };
+    Some(DrillPlan { id: DrillId(format!("{}+{}", main.id, run.id)), control: Some(run), ..main.clone() })
+}
+
+/// A control's id: its own, or made of what it leaves out or does instead.
+pub(super) fn control_id(control: &Control) -> String {
+    match (&control.id, &control.without, control.naive) {
+        (Some(id), _, _) => id.clone(),
+        (None, Some(without), _) => format!("without-{without}"),
+        (None, None, Some(naive)) => format!("naive-{}", naive.word()),
+        (None, None, None) => String::new(),
+    }
+}
+
+/// The scenario's stack with the variant's laid over it.
+pub(super) fn stack_of(base: &StackPart, over: &StackPart) -> StackPart {
+    let mut all = base.clone();
+    all.registry.storage = over.registry.storage.or(all.registry.storage);
+    all.postgres.wal_segment_mib = over.postgres.wal_segment_mib.or(all.postgres.wal_segment_mib);
+    all.postgres.max_slot_wal_keep_mib = over.postgres.max_slot_wal_keep_mib.or(all.postgres.max_slot_wal_keep_mib);
+    all.postgres.settings.extend(over.postgres.settings.clone());
+    all
+}
+
+fn stack_plan(part: &StackPart) -> StackPlan {
+    StackPlan {
+        registry: part.registry.storage.unwrap_or(RegistryStorageKind::H2),
+        wal_segment_mib: part.postgres.wal_segment_mib.unwrap_or(WAL_SEGMENT_MIB_DEFAULT),
+        max_slot_wal_keep_mib: part.postgres.max_slot_wal_keep_mib,
+        postgres_settings: part.postgres.settings.clone(),
+    }
+}
+
+/// The scenario's pipeline with the variant's laid over it.
+pub(super) fn pipeline_of(base: &PipelinePart, over: &PipelinePart) -> PipelinePart {
+    let mut settings = base.connector_settings.clone();
+    settings.extend(over.connector_settings.clone());
+    PipelinePart {
+        schema: over.schema.clone().or_else(|| base.schema.clone()),
+        connector: over.connector.clone().or_else(|| base.connector.clone()),
+        connector_settings: settings,
+        tables: over.tables.clone().or_else(|| base.tables.clone()),
+        partitions: over.partitions.or(base.partitions),
+        compatibility: over.compatibility.clone().or_else(|| base.compatibility.clone()),
+        foreign_subjects: over.foreign_subjects.or(base.foreign_subjects),
+    }
+}
+
+/// The scenario's workload with the variant's laid over it: naming the one kind drops the other.
+pub(super) fn workload_of(base: &WorkloadPart, over: &WorkloadPart) -> WorkloadPart {
+    let names_shop = over.rows.is_some() || over.writers.is_some();
+    let pgbench = over.pgbench.clone().or_else(|| base.pgbench.clone().filter(|_| !names_shop));
+    let keep = pgbench.is_none();
+    WorkloadPart {
+        seed: over.seed.or(base.seed),
+        rows: over.rows.or(base.rows).filter(|_| keep),
+        writers: over.writers.or(base.writers).filter(|_| keep),
+        pgbench,
+    }
+}
+
+fn workload_plan(part: &WorkloadPart) -> WorkloadPlan {
+    match &part.pgbench {
+        Some(Pgbench { scale, clients }) => WorkloadPlan::Pgbench { scale: *scale, clients: *clients },
+        None => WorkloadPlan::Shop { rows: part.rows.unwrap_or(ROWS_DEFAULT), writers: part.writers.unwrap_or(WRITERS_DEFAULT) },
+    }
+}
+
+fn pipeline_plan(scenario: &Scenario, variant: &Variant, workload: &WorkloadPart, fixtures: &Fixtures<'_>) -> Option<PipelinePlan> {
+    let part = pipeline_of(&scenario.pipeline, &variant.pipeline);
+    let schema = match workload.pgbench {
+        Some(_) => None,
+        None => Some(fixtures(part.schema.as_ref()?)?),
+    };
+    let file = fixtures(part.connector.as_ref()?)?;
+    let mut connector = connector_config(&file.text).ok()?;
+    connector.extend(part.connector_settings.clone());
+    let tables = captured(&part, &connector);
+    if part.tables.is_some() {
+        let list: Vec<String> = tables.iter().map(TableName::to_string).collect();
+        connector.insert("table.include.list".into(), list.join(","));
+    }
+    let Compatibility { global, subjects } =
+        part.compatibility.unwrap_or(Compatibility { global: Level::Backward, subjects: BTreeMap::new() });
+    Some(PipelinePlan {
+        schema,
+        connector_file: file.path,
+        connector,
+        tables,
+        partitions: part.partitions.unwrap_or(PARTITIONS_DEFAULT),
+        level: global,
+        levels: subjects,
+        foreign_subjects: part.foreign_subjects.unwrap_or(0),
+    })
+}
+
+/// A connector's file as settings: the configuration itself, or `{"name": ..., "config": {...}}`.
+pub(super) fn connector_config(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|e| format!("it is not JSON: {e}"))?;
+    let object = match value.get("config") {
+        Some(inner) if inner.is_object() => inner,
+        _ => &value,
+    };
+    let object = object.as_object().ok_or("expected an object of settings")?;
+    let setting = |(name, value): (&String, &serde_json::Value)| match value {
+        serde_json::Value::String(text) => Ok((name.clone(), text.clone())),
+        serde_json::Value::Number(_) | serde_json::Value::Bool(_) => Ok((name.clone(), value.to_string())),
+        _ => Err(format!("setting `{name}`: expected text, a number, true or false")),
+    };
+    object.iter().map(setting).collect()
+}
+
+/// The captured tables as far as they are named one by one; a pattern names none.
+pub(super) fn captured(part: &PipelinePart, connector: &BTreeMap<String, String>) -> Vec<TableName> {
+    if let Some(tables) = &part.tables {
+        return tables.iter().map(|TableRef(t)| t.clone()).collect();
+    }
+    let list = connector.get("table.include.list").map(String::as_str).unwrap_or_default();
+    let plain = |name: &str| name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.');
+    let names = list.split(',').map(|n| n.trim().replace("\\.", ".")).filter(|n| plain(n));
+    names.filter_map(|n| n.parse().ok()).collect()
+}

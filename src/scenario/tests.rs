@@ -1,0 +1,228 @@
+//! The language as a whole: every mistake is shown where it stands, and the scenarios that are carried along are good.
+
+use camino::Utf8Path;
+use indoc::indoc;
+
+use super::{
+    builtin,
+    library::Library,
+    parse,
+    plan::plan,
+    schema_text,
+    validate::Fixture,
+};
+
+const CONNECTOR: &str = r#"{"connector.class": "io.debezium.connector.postgresql.PostgresConnector", "topic.prefix": "shop",
+    "table.include.list": "public.orders,public.order_lines"}"#;
+
+fn fixtures(path: &Utf8Path) -> Option<Fixture> {
+    let text = match path.as_str() {
+        "shop.sql" => "create table orders (id int primary key);",
+        "shop.json" => CONNECTOR,
+        "empty.json" => r#"{"connector.class": "x", "table.include.list": ""}"#,
+        "broken.json" => "{",
+        _ => return None,
+    };
+    Some(Fixture { path: path.to_owned(), text: text.to_owned() })
+}
+
+/// A scenario with the given steps, checks and controls in its one variant.
+fn scenario(variant: &str) -> String {
+    let indented: String = variant.lines().map(|l| format!("    {l}\n")).collect();
+    format!(
+        "version: 1\nid: some\ntitle: Something\npipeline: {{ schema: shop.sql, connector: shop.json }}\nworkload: {{ rows: 10 }}\nvariants:\n  one:\n{indented}"
+    )
+}
+
+fn mistakes(text: &str) -> String {
+    match parse(Utf8Path::new("some.yaml"), text, &fixtures) {
+        Ok(_) => "no mistake".into(),
+        Err(error) => {
+            assert_eq!(error.exit().code(), 3);
+            error.to_string()
+        }
+    }
+}
+
+#[test]
+fn unknown_words_are_pointed_at() {
+    insta::assert_snapshot!("unknown-step", mistakes(&scenario(indoc! {"
+        steps:
+          - loud: { transactions: 5 }
+        checks: [state]
+    "})));
+    insta::assert_snapshot!("unknown-field-of-a-step", mistakes(&scenario(indoc! {"
+        steps:
+          - load: { transaktions: 5 }
+        checks: [state]
+    "})));
+    insta::assert_snapshot!("unknown-fault", mistakes(&scenario(indoc! {"
+        steps:
+          - fault: { flip-bytes: { table: orders, pages: 1 } }
+        checks: [state]
+    "})));
+    insta::assert_snapshot!("unknown-check", mistakes(&scenario(indoc! {"
+        steps:
+          - load: { transactions: 5 }
+        checks: [state, lose]
+    "})));
+    insta::assert_snapshot!("unknown-field-of-a-variant", mistakes(&scenario(indoc! {"
+        stepps: []
+        checks: [state]
+    "})));
+}
+
+#[test]
+fn bad_values_are_pointed_at() {
+    insta::assert_snapshot!("a-word-for-a-number", mistakes(&scenario(indoc! {"
+        steps:
+          - load: { transactions: many }
+        checks: [state]
+    "})));
+    insta::assert_snapshot!("a-number-for-a-duration", mistakes(&scenario(indoc! {"
+        steps:
+          - load: { transactions: 5 }
+        checks: [state]
+        objectives: { rto: 60 }
+    "})));
+    insta::assert_snapshot!("a-variant-twice", mistakes("version: 1\nid: x\ntitle: X\nvariants:\n  one: { steps: [], checks: [] }\n  one: { steps: [], checks: [] }\n"));
+    insta::assert_snapshot!("bad-indentation", mistakes("version: 1\nid: x\n  title: X\n"));
+    insta::assert_snapshot!("a-missing-field", mistakes("version: 1\nid: x\ntitle: X\n"));
+}
+
+#[test]
+fn all_mistakes_of_meaning_are_told_at_once() {
+    insta::assert_snapshot!("all-mistakes-of-meaning", mistakes(indoc! {"
+        version: 2
+        id: Bad Id
+        title: ''
+        pipeline: { schema: nowhere.sql, connector: empty.json, partitions: 0 }
+        stack: { postgres: { wal-segment-mib: 3 } }
+        workload: { rows: 0 }
+        variants:
+          one:
+            pipeline: { tables: [] }
+            steps:
+              - recover: { coordinated: { target: before-fault } }
+              - mark: early
+              - backup: { name: nightly }
+              - backup: { name: nightly, only: registry }
+              - mark: before
+              - mark: before
+              - fault: invalidate-slot
+              - fault: kill-postgres
+              - load: { transactions: 0 }
+              - recover: { coordinated: { target: early, point: nigtly } }
+              - recover: { coordinated: { target: befor } }
+            checks: [state, state]
+            controls:
+              - { without: recovery, red: { check: loss, kind: lost } }
+              - { without: delete-offset, red: { check: state, kind: lost } }
+              - { without: fence }
+              - { red: { check: state, kind: lost } }
+              - { without: recovery, red: { check: state, kind: lost }, refuses: 11 }
+              - { without: open, refuses: 7, silent: true }
+              - { naive: re-register, red: { check: state, kind: lost } }
+          two:
+            steps: []
+            checks: []
+            objectives: { rto: 1s }
+    "}));
+}
+
+#[test]
+fn names_of_tables_and_subjects_are_checked_against_the_connector() {
+    insta::assert_snapshot!("names-of-tables-and-subjects", mistakes(indoc! {"
+        version: 1
+        id: some
+        title: Something
+        pipeline:
+          schema: shop.sql
+          connector: shop.json
+          compatibility: { global: BACKWARD, subjects: { shop.public.order-value: FULL } }
+        variants:
+          one:
+            steps:
+              - load: { transactions: 5, tables: [orders, order_line] }
+              - fault: { delete-all: { table: clients } }
+            checks: [state]
+          two:
+            pipeline: { connector: broken.json }
+            workload: { pgbench: { scale: 0, clients: 1 }, rows: 4 }
+            steps:
+              - load: { transactions: 5, tables: [] }
+              - fault: { registry-lose-storage: { refill: true } }
+            stack: { registry: { storage: kafkasql } }
+            checks: [compatibility]
+    "}));
+}
+
+#[test]
+fn a_plan_has_each_variant_and_then_its_controls() {
+    let text = scenario(indoc! {"
+        title: One thing
+        workload: { seed: 7 }
+        pipeline: { connector-settings: { snapshot.mode: no_data }, compatibility: { global: FULL, subjects: { shop.public.orders-value: NONE } } }
+        steps:
+          - load: { transactions: 5, must: [update] }
+          - backup: { name: nightly }
+          - recover: { coordinated: { target: latest, writers: continue } }
+        checks: [state, loss]
+        objectives: { rto: 1m 5s, rpo: { transactions: 2 } }
+        controls:
+          - { without: recovery, red: { check: state, kind: lost } }
+          - { without: delete-offsets, naive: slot-by-hand, red: { check: loss, kind: lost }, silent: true }
+          - { without: stop-connectors, refuses: 11 }
+    "});
+    let scenario = parse(Utf8Path::new("some.yaml"), &text, &fixtures).unwrap_or_else(|e| panic!("{e}"));
+    let drills = plan(&scenario, None, &fixtures).drills;
+    let ids: Vec<&str> = drills.iter().map(|d| d.id.as_str()).collect();
+    assert_eq!(ids, ["some/one", "some/one+without-recovery", "some/one+without-delete-offsets", "some/one+without-stop-connectors"]);
+    assert!(drills.iter().all(|d| d.seed == 7 && d.title == "One thing"));
+    assert_eq!(drills[0].pipeline.connector["snapshot.mode"], "no_data");
+    assert_eq!(drills[0].pipeline.subject_levels("d7").keys().next().unwrap(), "d7.public.orders-value");
+    assert_eq!(drills[0].objectives.rto.unwrap().as_secs(), 65);
+    assert_eq!(drills[2].control.as_ref().unwrap().word(), "delete-offsets");
+    assert_eq!(plan(&scenario, Some(9), &fixtures).drills[0].seed, 9);
+}
+
+#[test]
+fn the_carried_scenarios_are_good_and_reach_a_plan() {
+    let library = Library::new(env!("CARGO_MANIFEST_DIR"));
+    for (path, text) in builtin::SCENARIOS {
+        let loaded = library.parsed(path.into(), text).unwrap_or_else(|e| panic!("{e}"));
+        let drills = loaded.plan(None).drills;
+        let expected: usize = loaded.scenario.variants.iter().map(|(_, v)| 1 + v.controls.len()).sum();
+        assert_eq!(drills.len(), expected, "{path}");
+        assert_eq!(loaded.file.file_stem(), Some(loaded.scenario.id.as_str()), "the file is named like its scenario");
+    }
+}
+
+#[test]
+fn at_least_three_controls_are_silent() {
+    let library = Library::new(env!("CARGO_MANIFEST_DIR"));
+    let all = library.load(&[]).unwrap_or_else(|e| panic!("{e}"));
+    let silent = all.iter().flat_map(|l| l.plan(None).drills).filter(|d| d.control.as_ref().is_some_and(|c| c.silent));
+    assert!(silent.count() >= 3);
+}
+
+#[test]
+fn the_schema_in_the_tree_is_the_models() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/schema.json");
+    if std::env::var_os("UPDATE_SCHEMA").is_some() {
+        std::fs::write(path, schema_text()).unwrap();
+    }
+    let in_tree = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(in_tree == schema_text(), "scenarios/schema.json is old: `cdc-drill scenario schema > scenarios/schema.json`");
+}
+
+#[test]
+fn the_carried_scenarios_fit_the_schema() {
+    let schema: serde_json::Value = serde_json::from_str(&schema_text()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    for (path, text) in builtin::SCENARIOS {
+        let value: serde_json::Value = super::parse::as_json(text);
+        let errors: Vec<String> = validator.iter_errors(&value).map(|e| format!("{} at {}", e, e.instance_path())).collect();
+        assert!(errors.is_empty(), "{path}: {errors:?}");
+    }
+}

@@ -1,0 +1,550 @@
+//! What the types of the language cannot say: names that refer to something, numbers that fit, steps in an order that
+//! can work. Every mistake is collected.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{
+    error::{Problem, Seg, nearest},
+    model::{
+        CheckId, Control, DeleteAll, Fault, FlipHeapBytes, Load, Naive, PipelinePart, Prove, Recover, RegistryStorageKind,
+        Scenario, SchemaRecovery, SetLevel, StackPart, Step, Variant, WorkloadPart,
+    },
+    plan::{captured, connector_config, control_id, pipeline_of, stack_of, workload_of},
+    words::{TableRef, Target, WORD_MAX, is_word},
+};
+use crate::{
+    event::FindingKind,
+    units::{Exit, TableName},
+};
+
+/// A file that a scenario names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fixture {
+    /// As the scenario names it.
+    pub path: Utf8PathBuf,
+    /// Its text.
+    pub text: String,
+}
+
+/// Finds a file that a scenario names; none when it is nowhere.
+pub type Fixtures<'a> = dyn Fn(&Utf8Path) -> Option<Fixture> + 'a;
+
+/// The version of the language that this program reads.
+const VERSION: u32 = 1;
+
+/// The steps of a playbook that a control can leave out. The recovery engine defines the steps; a test holds the two equal.
+pub fn steps_of(playbook: &str) -> &'static [&'static str] {
+    match playbook {
+        "coordinated" => &[
+            "stop-connectors",
+            "fence",
+            "salvage",
+            "pin-timeline",
+            "restore",
+            "open",
+            "delete-topics",
+            "recreate-topics",
+            "group-offsets",
+            "delete-offsets",
+            "clear-schema-history",
+            "publication",
+            "force-snapshot",
+            "resume",
+            "restore-config",
+        ],
+        _ => &[],
+    }
+}
+
+/// Checks a scenario to its end; empty when all is well.
+pub fn validate(scenario: &Scenario, fixtures: &Fixtures<'_>) -> Vec<Problem> {
+    let mut v = Validator { problems: Vec::new(), path: Vec::new(), fixtures, tables: Vec::new() };
+    v.scenario(scenario);
+    v.problems
+}
+
+struct Validator<'a> {
+    problems: Vec<Problem>,
+    path: Vec<Seg>,
+    fixtures: &'a Fixtures<'a>,
+    /// The captured tables of the variant at hand, where they are known by name.
+    tables: Vec<TableName>,
+}
+
+/// What the steps seen so far have made.
+#[derive(Default)]
+struct Progress {
+    backups: Vec<String>,
+    whole_backups: usize,
+    registry_backups: usize,
+    marks: Vec<String>,
+    marks_before_backup: BTreeSet<String>,
+    server_dead: bool,
+    connector_stopped: bool,
+    faults: usize,
+}
+
+impl Validator<'_> {
+    fn at<R>(&mut self, seg: impl Into<Seg>, inner: impl FnOnce(&mut Self) -> R) -> R {
+        self.path.push(seg.into());
+        let result = inner(self);
+        self.path.pop();
+        result
+    }
+
+    fn problem(&mut self, message: impl Into<String>, hint: impl Into<String>) {
+        self.problems.push(Problem { path: self.path.clone(), message: message.into(), hint: hint.into() });
+    }
+
+    fn word(&mut self, what: &str, text: &str) {
+        if !is_word(text) {
+            self.problem(
+                format!("`{text}` cannot be the name of a {what}"),
+                format!("use lower-case letters, digits and inner hyphens, at most {WORD_MAX}"),
+            );
+        }
+    }
+
+    fn scenario(&mut self, s: &Scenario) {
+        if s.version != VERSION {
+            self.at("version", |v| {
+                v.problem(format!("version {} of the scenario language", s.version), format!("this program reads version {VERSION}"));
+            });
+        }
+        self.at("id", |v| v.word("scenario", &s.id));
+        if s.title.trim().is_empty() {
+            self.at("title", |v| v.problem("an empty title", "say in a sentence what the scenario is about"));
+        }
+        if s.variants.is_empty() {
+            self.at("variants", |v| v.problem("no variants", "a scenario without a variant runs nothing; add one with steps and checks"));
+        }
+        for (id, variant) in s.variants.iter() {
+            self.at("variants", |v| v.at(id, |v| v.variant(s, id, variant)));
+        }
+    }
+
+    fn variant(&mut self, s: &Scenario, id: &str, variant: &Variant) {
+        self.word("variant", id);
+        let stack = stack_of(&s.stack, &variant.stack);
+        self.part("stack", variant.stack != StackPart::default(), |v| v.stack(&stack));
+        let workload = workload_of(&s.workload, &variant.workload);
+        self.part("workload", variant.workload != WorkloadPart::default(), |v| v.workload(s, variant, &workload));
+        let pipeline = pipeline_of(&s.pipeline, &variant.pipeline);
+        let own = &variant.pipeline;
+        self.tables = self.pipeline(&pipeline, own, workload.pgbench.is_some());
+        let progress = self.at("steps", |v| v.steps(&variant.steps, &stack));
+        self.at("checks", |v| v.checks(variant, &progress));
+        self.at("objectives", |v| v.objectives(variant));
+        self.at("controls", |v| v.controls(variant));
+    }
+
+    /// Shows problems of a part at the variant when the variant has such a part of its own, else at the scenario's.
+    fn part(&mut self, name: &str, own: bool, inner: impl FnOnce(&mut Self)) {
+        let saved = self.path.clone();
+        if !own {
+            self.path.clear();
+        }
+        let before = self.problems.len();
+        self.at(name, inner);
+        self.path = saved;
+        self.forget_repeated(before);
+    }
+
+    /// Several variants meet the same mistake in what they share; it is told once.
+    fn forget_repeated(&mut self, before: usize) {
+        let fresh = self.problems.split_off(before);
+        for problem in fresh {
+            if !self.problems.contains(&problem) {
+                self.problems.push(problem);
+            }
+        }
+    }
+
+    fn stack(&mut self, stack: &StackPart) {
+        if let Some(mib) = stack.postgres.wal_segment_mib
+            && !(mib.is_power_of_two() && mib <= 1024)
+        {
+            self.at("postgres", |v| {
+                v.at("wal-segment-mib", |v| v.problem(format!("a WAL segment of {mib} MiB"), "PostgreSQL takes powers of two from 1 to 1024"));
+            });
+        }
+        if let Some(0) = stack.postgres.max_slot_wal_keep_mib {
+            self.at("postgres", |v| {
+                v.at("max-slot-wal-keep-mib", |v| v.problem("a slot that may keep no WAL at all", "give at least 1"));
+            });
+        }
+    }
+
+    fn workload(&mut self, s: &Scenario, variant: &Variant, resolved: &WorkloadPart) {
+        for part in [&s.workload, &variant.workload] {
+            if part.pgbench.is_some() && (part.rows.is_some() || part.writers.is_some()) {
+                self.at("pgbench", |v| v.problem("pgbench beside `rows` or `writers`", "pgbench has `scale` and `clients` instead"));
+            }
+        }
+        match &resolved.pgbench {
+            Some(p) if p.scale == 0 => self.at("pgbench", |v| v.at("scale", |v| v.problem("a scale of 0", "give at least 1"))),
+            Some(p) if p.clients == 0 => self.at("pgbench", |v| v.at("clients", |v| v.problem("no clients", "give at least 1"))),
+            Some(_) => {}
+            None if resolved.rows == Some(0) => self.at("rows", |v| v.problem("no rows", "give at least 1; a check that compares nothing fails")),
+            None if resolved.writers == Some(0) => self.at("writers", |v| v.problem("no writers", "give at least 1")),
+            None => {}
+        }
+    }
+
+    /// Checks the pipeline and returns the captured tables that are known by name.
+    fn pipeline(&mut self, part: &PipelinePart, own: &PipelinePart, pgbench: bool) -> Vec<TableName> {
+        if !pgbench {
+            self.part("pipeline", own.schema.is_some(), |v| match &part.schema {
+                None => v.problem("no `schema`", "name the SQL file that makes the tables: fixtures/sql/shop.sql"),
+                Some(path) => _ = v.at("schema", |v| v.fixture("schema", path)),
+            });
+        }
+        let mut settings = None;
+        self.part("pipeline", own.connector.is_some(), |v| match &part.connector {
+            None => v.problem("no `connector`", "name the JSON file with the source connector's configuration"),
+            Some(path) => settings = v.at("connector", |v| v.connector(path)),
+        });
+        if part.partitions == Some(0) {
+            self.part("pipeline", own.partitions.is_some(), |v| v.at("partitions", |v| v.problem("no partitions", "give at least 1")));
+        }
+        if part.tables.as_ref().is_some_and(Vec::is_empty) {
+            self.part("pipeline", own.tables.is_some(), |v| {
+                v.at("tables", |v| v.problem("an empty table list", "name at least one table, or leave `tables` out to take the connector's"));
+            });
+        }
+        let Some(mut settings) = settings else { return Vec::new() };
+        settings.extend(part.connector_settings.clone());
+        if part.tables.is_none() && settings.get("table.include.list").is_some_and(|l| l.trim().is_empty()) {
+            self.part("pipeline", own.connector.is_some(), |v| {
+                v.at("connector", |v| v.problem("an empty `table.include.list`", "name at least one table to capture"));
+            });
+        }
+        let tables = captured(part, &settings);
+        self.levels(part, own, &settings, &tables);
+        tables
+    }
+
+    fn fixture(&mut self, what: &str, path: &Utf8Path) -> Option<String> {
+        let found = (self.fixtures)(path);
+        if found.is_none() {
+            self.problem(
+                format!("{what} file `{path}` is nowhere"),
+                "paths are looked up beside the scenario file, then from the folder that holds `fixtures/`, then among the built-in ones",
+            );
+        }
+        found.map(|f| f.text)
+    }
+
+    fn connector(&mut self, path: &Utf8Path) -> Option<BTreeMap<String, String>> {
+        let text = self.fixture("connector", path)?;
+        match connector_config(&text) {
+            Ok(settings) if settings.contains_key("connector.class") => Some(settings),
+            Ok(_) => {
+                self.problem(format!("connector file `{path}` names no `connector.class`"), "expected the configuration of a source connector");
+                None
+            }
+            Err(why) => {
+                self.problem(format!("connector file `{path}`: {why}"), "expected one JSON object of settings");
+                None
+            }
+        }
+    }
+
+    fn levels(&mut self, part: &PipelinePart, own: &PipelinePart, settings: &BTreeMap<String, String>, tables: &[TableName]) {
+        let Some(compatibility) = &part.compatibility else { return };
+        let Some(prefix) = settings.get("topic.prefix") else { return };
+        let known: Vec<String> =
+            tables.iter().flat_map(|t| [format!("{prefix}.{t}-key"), format!("{prefix}.{t}-value")]).collect();
+        for subject in compatibility.subjects.keys().filter(|s| !known.is_empty() && !known.contains(s)) {
+            let hint = match nearest(subject, known.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("subjects of this connector are `{prefix}.<schema>.<table>-key` and `-value`"),
+            };
+            self.part("pipeline", own.compatibility.is_some(), |v| {
+                v.at("compatibility", |v| v.at("subjects", |v| v.at(subject.as_str(), |v| v.problem(format!("`{subject}` is no subject of a captured table"), hint))));
+            });
+        }
+    }
+
+    fn steps(&mut self, steps: &[Step], stack: &StackPart) -> Progress {
+        let mut progress = Progress::default();
+        if steps.is_empty() {
+            self.problem("no steps", "a drill without steps shows nothing; begin with load, backup, load");
+        }
+        for (index, step) in steps.iter().enumerate() {
+            self.at(index, |v| v.at(step.word(), |v| v.step(step, stack, &mut progress)));
+        }
+        progress
+    }
+
+    fn step(&mut self, step: &Step, stack: &StackPart, p: &mut Progress) {
+        self.liveness(step, p);
+        match step {
+            Step::Load(load) => self.load(load),
+            Step::Backup(backup) => {
+                self.at("name", |v| v.word("backup", &backup.name));
+                if p.backups.contains(&backup.name) {
+                    self.at("name", |v| v.problem(format!("a second backup `{}`", backup.name), "give each backup its own name"));
+                }
+                p.backups.push(backup.name.clone());
+                p.whole_backups += usize::from(backup.only.is_none());
+                p.registry_backups += usize::from(matches!(backup.only, None | Some(super::BackupPart::Registry)));
+            }
+            Step::Mark(name) => {
+                self.word("mark", name);
+                if name == "latest" {
+                    self.problem("a mark named `latest`", "`target: latest` means the end of the WAL; take another name");
+                }
+                if p.marks.contains(name) {
+                    self.problem(format!("a second mark `{name}`"), "PostgreSQL stops at the first of two restore points with one name; give each its own");
+                }
+                if p.whole_backups == 0 {
+                    p.marks_before_backup.insert(name.clone());
+                }
+                p.marks.push(name.clone());
+            }
+            Step::Fault(fault) => self.fault(fault, stack, p),
+            Step::Prove(prove) => match prove {
+                Prove::SchemaRefused(table) => self.at("schema-refused", |v| v.table(table)),
+                Prove::RecordsUnderOtherIds(0) => self.at("records-under-other-ids", |v| v.problem("0 records", "give at least 1")),
+                Prove::RecordsUnderOtherIds(_) => {}
+            },
+            Step::Recover(recover) => self.at(recover.playbook(), |v| v.recover(recover, p)),
+            Step::Sql(statement) if statement.trim().is_empty() => self.problem("an empty statement", "give one SQL statement"),
+            Step::ConsumerGroup(group) => self.at("name", |v| v.word("consumer group", &group.name)),
+            Step::DeleteSchemaVersion(version) => self.at("table", |v| v.table(&version.table)),
+            Step::StopConnector => p.connector_stopped = true,
+            Step::StartConnector | Step::RestartConnector => p.connector_stopped = false,
+            Step::Sql(_) | Step::Signals | Step::Quiesce => {}
+        }
+    }
+
+    /// Steps that cannot work with what an earlier step did to the servers.
+    fn liveness(&mut self, step: &Step, p: &Progress) {
+        let needs_server = matches!(step, Step::Load(_) | Step::Backup(_) | Step::Mark(_) | Step::Sql(_) | Step::Quiesce);
+        if p.server_dead && needs_server {
+            self.problem("the server was killed by an earlier step", "recover first, or move this step before `kill-postgres`");
+        }
+        if p.connector_stopped && matches!(step, Step::Quiesce) {
+            self.problem("nothing reaches the topics while the connector is stopped", "put `start-connector` before it");
+        }
+    }
+
+    fn load(&mut self, load: &Load) {
+        if load.transactions == 0 {
+            self.at("transactions", |v| v.problem("no transactions", "give at least 1, or leave the step out"));
+        }
+        if load.tables.as_ref().is_some_and(Vec::is_empty) {
+            self.at("tables", |v| v.problem("an empty table list", "name at least one table, or leave `tables` out to write all"));
+        }
+        for (index, table) in load.tables.iter().flatten().enumerate() {
+            self.at("tables", |v| v.at(index, |v| v.table(table)));
+        }
+    }
+
+    fn table(&mut self, TableRef(table): &TableRef) {
+        if self.tables.is_empty() || self.tables.contains(table) {
+            return;
+        }
+        let names: Vec<String> = self.tables.iter().map(|t| TableRef(t.clone()).to_string()).collect();
+        let hint = match nearest(&TableRef(table.clone()).to_string(), names.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("captured tables: {}", names.join(", ")),
+        };
+        self.problem(format!("table `{table}` is not captured"), hint);
+    }
+
+    fn fault(&mut self, fault: &Fault, stack: &StackPart, p: &mut Progress) {
+        p.faults += 1;
+        self.path.push(Seg::from(fault.word()));
+        match fault {
+            Fault::DeleteAll(DeleteAll { table }) => self.at("table", |v| v.table(table)),
+            Fault::FlipHeapBytes(FlipHeapBytes { table, pages }) => {
+                self.at("table", |v| v.table(table));
+                if *pages == 0 {
+                    self.at("pages", |v| v.problem("no pages", "give at least 1"));
+                }
+            }
+            Fault::KillPostgres => p.server_dead = true,
+            Fault::InvalidateSlot if stack.postgres.max_slot_wal_keep_mib.is_none() => self.problem(
+                "slots of this stack keep WAL without limit, so none is ever invalidated",
+                "set `stack: { postgres: { max-slot-wal-keep-mib: ... } }`",
+            ),
+            Fault::AlterColumn(alter) => {
+                self.at("table", |v| v.table(&alter.table));
+                if alter.column.trim().is_empty() {
+                    self.at("column", |v| v.problem("no column", "name the column that is changed or added"));
+                }
+            }
+            Fault::RegistryDeleteSubject(subject) => self.at("table", |v| v.table(&subject.table)),
+            Fault::RegistrySetLevel(SetLevel { table: Some(table), .. }) => self.at("table", |v| v.table(table)),
+            Fault::RegistryLoseStorage(_) if stack.registry.storage == Some(RegistryStorageKind::Kafkasql) => self.problem(
+                "a registry on kafkasql keeps its schemas in topics of the shared broker",
+                "use `stack: { registry: { storage: h2 } }`, whose file can be lost alone",
+            ),
+            Fault::DropSlot | Fault::InvalidateSlot | Fault::RegistrySetLevel(_) | Fault::RegistryLoseStorage(_) => {}
+        }
+        self.path.pop();
+    }
+
+    fn recover(&mut self, recover: &Recover, p: &mut Progress) {
+        let (have, what) = match recover {
+            Recover::Coordinated(_) => (p.whole_backups, "a whole recovery point"),
+            Recover::Schema(_) => (p.registry_backups, "a recovery point with the registry"),
+            Recover::Slot(_) => (1, ""),
+        };
+        if have == 0 {
+            self.problem(format!("recovery before the first backup: the {} playbook needs {what}", recover.playbook()), "put a `backup` step before it");
+        }
+        if let Some(point) = recover.point()
+            && !p.backups.iter().any(|b| b == point)
+        {
+            let hint = match nearest(point, p.backups.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "a backup must be taken by an earlier step".into(),
+            };
+            self.at("point", |v| v.problem(format!("no backup `{point}` before this step"), hint));
+        }
+        if let Recover::Coordinated(c) = recover {
+            self.target(&c.target, p);
+            if c.timeline == Some(0) {
+                self.at("timeline", |v| v.problem("timeline 0", "timelines count from 1"));
+            }
+            p.server_dead = false;
+        }
+        if p.server_dead && matches!(recover, Recover::Slot(_) | Recover::Schema(SchemaRecovery { .. })) {
+            self.problem("the server was killed by an earlier step", "only the coordinated playbook brings a server back");
+        }
+        p.connector_stopped = false;
+    }
+
+    fn target(&mut self, target: &Target, p: &Progress) {
+        let Target::Mark { mark, .. } = target else { return };
+        if !p.marks.contains(mark) {
+            let hint = match nearest(mark, p.marks.iter().map(String::as_str).chain(["latest"])) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("put `mark: {mark}` before this step"),
+            };
+            self.at("target", |v| v.problem(format!("no mark `{mark}` before this step"), hint));
+        } else if p.marks_before_backup.contains(mark) {
+            self.at("target", |v| v.problem(format!("mark `{mark}` lies before the first backup"), "recovery can only go forward from a backup; set the mark after one"));
+        }
+    }
+
+    fn checks(&mut self, variant: &Variant, p: &Progress) {
+        if variant.checks.is_empty() {
+            self.problem("no checks", "a drill that checks nothing proves nothing; name at least `state`");
+        }
+        let mut seen = BTreeSet::new();
+        for (index, check) in variant.checks.iter().enumerate() {
+            if !seen.insert(*check) {
+                self.at(index, |v| v.problem(format!("check `{check}` twice"), "leave one out"));
+            }
+            if *check == CheckId::Compatibility && p.registry_backups == 0 {
+                self.at(index, |v| v.problem("`compatibility` without a recovery point to compare with", "add a `backup` step"));
+            }
+        }
+    }
+
+    fn objectives(&mut self, variant: &Variant) {
+        let some = variant.objectives.rto.is_some() || variant.objectives.rpo.is_some();
+        if some && !recovers(variant) {
+            self.problem("objectives without a recovery", "add a `recover` step or leave them out");
+        }
+    }
+
+    fn controls(&mut self, variant: &Variant) {
+        let mut ids = BTreeSet::new();
+        for (index, control) in variant.controls.iter().enumerate() {
+            let id = control_id(control);
+            self.at(index, |v| {
+                v.control(variant, control);
+                if !id.is_empty() && !ids.insert(id.clone()) {
+                    v.problem(format!("a second control `{id}`"), "give it an `id` of its own");
+                }
+            });
+        }
+    }
+
+    fn control(&mut self, variant: &Variant, control: &Control) {
+        if let Some(id) = &control.id {
+            self.at("id", |v| v.word("control", id));
+        }
+        if control.without.is_none() && control.naive.is_none() {
+            self.problem("a control that leaves nothing out", "give `without: recovery`, `without: <step>` or `naive: <procedure>`");
+        }
+        if !recovers(variant) {
+            self.problem("a control of a variant that recovers nothing", "add a `recover` step");
+        }
+        match (control.red, control.refuses) {
+            (None, None) => self.problem("a control that expects nothing", "give `red: { check: ..., kind: ... }`, or `refuses: 11`"),
+            (Some(_), Some(_)) => self.problem("a control with both `red` and `refuses`", "a recovery that refuses leaves nothing to check; keep one"),
+            (Some(red), None) if !variant.checks.contains(&red.check) => {
+                let listed: Vec<&str> = variant.checks.iter().map(|c| c.word()).collect();
+                self.at("red", |v| {
+                    v.at("check", |v| v.problem(format!("check `{}` is not among the variant's checks", red.check), format!("the variant checks {}", listed.join(", "))));
+                });
+            }
+            (Some(red), None) if red.kind == FindingKind::RecoveryRefused => {
+                self.at("red", |v| v.at("kind", |v| v.problem("no check reports `recovery-refused`", "write `refuses: 11` instead of `red`")));
+            }
+            (Some(_), None) => {}
+            (None, Some(code)) => self.refusal(code, control.silent),
+        }
+        if let Some(without) = control.without.as_deref().filter(|w| *w != "recovery") {
+            self.omission(variant, without);
+        }
+        if let Some(naive) = control.naive {
+            self.naive(variant, naive);
+        }
+    }
+
+    fn refusal(&mut self, code: u8, silent: bool) {
+        let known = [Exit::RecoveryFailed, Exit::PlanImpossible, Exit::Refused].map(Exit::code);
+        if !known.contains(&code) {
+            self.at("refuses", |v| v.problem(format!("no recovery refuses with exit code {code}"), "expected 11, 40 or 41"));
+        }
+        if silent {
+            self.at("silent", |v| v.problem("a refusal is not silent", "leave `silent` out"));
+        }
+    }
+
+    fn omission(&mut self, variant: &Variant, without: &str) {
+        let known: Vec<&str> = playbooks(variant).flat_map(|p| steps_of(p).iter().copied()).chain(["recovery"]).collect();
+        if known.contains(&without) {
+            return;
+        }
+        let hint = match nearest(without, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known: {}", known.join(", ")),
+        };
+        self.at("without", |v| v.problem(format!("no step `{without}` in this variant's recovery"), hint));
+    }
+
+    fn naive(&mut self, variant: &Variant, naive: Naive) {
+        let has = |playbook: &str| playbooks(variant).any(|p| p == playbook);
+        let flips = || variant.steps.iter().any(|s| matches!(s, Step::Fault(Fault::FlipHeapBytes(_))));
+        let (fits, needs) = match naive {
+            Naive::SlotByHand | Naive::ResnapshotWithoutPurge => (has("slot") || has("coordinated"), "a slot or coordinated recovery"),
+            Naive::ZeroDamagedPages => (flips(), "a `flip-heap-bytes` fault"),
+            Naive::ReRegister | Naive::LowerLevelGlobally => (has("schema"), "a schema recovery"),
+            Naive::RestartOnly => (true, ""),
+        };
+        if !fits && recovers(variant) {
+            self.at("naive", |v| v.problem(format!("`{}` instead of what?", naive.word()), format!("it stands in for {needs}, which this variant has not")));
+        }
+    }
+}
+
+fn recovers(variant: &Variant) -> bool {
+    playbooks(variant).next().is_some()
+}
+
+fn playbooks(variant: &Variant) -> impl Iterator<Item = &'static str> {
+    variant.steps.iter().filter_map(|s| match s {
+        Step::Recover(recover) => Some(recover.playbook()),
+        _ => None,
+    })
+}

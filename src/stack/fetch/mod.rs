@@ -1,0 +1,14 @@
+//! Gets the programs once, pinned by version and sha256, into a cache folder; later uses work offline.
+//!
+//! Files: `CACHE/lock`, `CACHE/stack-<pins>/` (put in place by one rename, so it is whole or not there), `CACHE/fetching-*`
+//! while a download runs.
+
+mod aot;
+mod clients;
+mod programs;
+mod sums;
+mod unpack;
+
+pub use programs::{Programs, cache_folder};
+pub(super) use programs::{check_platform, free_bytes, open_folder};
+pub(super) use clients::on_path;

@@ -1,0 +1,88 @@
+//! Whether a server answers. Asked of the server itself: an open port is no answer.
+
+use std::time::Duration;
+
+use super::folder::{Folder, tail};
+use crate::{
+    client::{
+        ClientError,
+        connect::Connect,
+        kafka::Kafka,
+        postgres::Postgres,
+        registry::Registry,
+        wait::{Poll, until},
+    },
+    config::Config,
+    stack::StackError,
+    units::Secret,
+};
+
+/// Two busy cores and no Java AOT cache: the slowest start seen was 25 s.
+const START_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Where the servers of a stack answer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Addresses {
+    pub(super) postgres: Option<Secret>,
+    pub(super) kafka: Option<String>,
+    pub(super) connect: Option<String>,
+    pub(super) registry: Option<String>,
+}
+
+impl Addresses {
+    /// The addresses that a configuration names.
+    pub(super) fn of(config: &Config) -> Addresses {
+        Addresses {
+            postgres: Some(config.postgres.url.clone()),
+            kafka: Some(config.kafka.bootstrap.clone()),
+            connect: Some(config.connect.url.clone()),
+            registry: Some(config.registry.url.clone()),
+        }
+    }
+
+    /// Asks the server one question.
+    pub(super) async fn ask(&self, name: &str) -> Result<(), ClientError> {
+        match name {
+            "postgres" => {
+                if let Some(url) = &self.postgres {
+                    Postgres::connect(url, "cdc-drill readiness").await?.run("select 1").await?;
+                }
+            }
+            "kafka" => {
+                if let Some(bootstrap) = &self.kafka {
+                    Kafka::connect(bootstrap)?.topics().await?;
+                }
+            }
+            "connect" => {
+                if let Some(url) = &self.connect {
+                    Connect::new(url).connectors().await?;
+                }
+            }
+            _ => {
+                if let Some(url) = &self.registry {
+                    Registry::new(url).info().await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the server answers; a server that has died ends the wait at once.
+    pub(super) async fn wait(&self, folder: &Folder, name: &str) -> Result<(), StackError> {
+        let plan = folder.server(name)?;
+        let what = format!("{name} to answer");
+        let waited = until(&what, START_TIMEOUT, || async {
+            match self.ask(name).await {
+                Ok(()) => Ok(Poll::Ready(())),
+                Err(_) if folder.pid(name).is_none() => Ok(Poll::Hopeless("its process has ended".to_owned())),
+                Err(error) => Err(error),
+            }
+        });
+        waited.await.map_err(|error| StackError::DidNotStart {
+            server: name.to_owned(),
+            detail: error.to_string(),
+            log: plan.log.clone(),
+            tail: tail(&plan.log),
+        })
+    }
+}

@@ -1,0 +1,175 @@
+//! The Java servers: their folders, settings and command lines.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{
+    folder::{ServerPlan, write_atomically},
+    java::JavaServer,
+    postgres::environment,
+    spec::{RegistrySpec, RegistryStorageKind},
+};
+use crate::{
+    config::RegistryStorage,
+    stack::{Account, Programs, StackError, fixture},
+};
+
+/// What all of them need to know.
+#[derive(Debug)]
+pub(super) struct Site<'a> {
+    pub(super) dir: &'a Utf8Path,
+    pub(super) programs: &'a Programs,
+    pub(super) account: &'a Account,
+}
+
+impl Site<'_> {
+    fn home(&self, name: &str) -> Result<Utf8PathBuf, StackError> {
+        let home = self.dir.join(name);
+        self.account.folder(&home)?;
+        Ok(home)
+    }
+
+    fn tmp(&self) -> Utf8PathBuf {
+        self.dir.join("tmp")
+    }
+
+    pub(super) fn log(&self, name: &str) -> Utf8PathBuf {
+        self.dir.join("logs").join(format!("{name}.log"))
+    }
+
+    fn plan(&self, server: JavaServer, home: Utf8PathBuf, argv: Vec<String>, endpoint: String, ports: Vec<u16>) -> ServerPlan {
+        let name = server.name();
+        ServerPlan {
+            name: name.to_owned(),
+            argv,
+            env: environment(&home),
+            cwd: home,
+            log: self.log(name),
+            endpoint,
+            ports,
+            stop_signal: "SIGTERM".to_owned(),
+            end_signal: "SIGKILL".to_owned(),
+            account: self.account.clone(),
+        }
+    }
+
+    fn logging(&self, home: &Utf8Path) -> Result<String, StackError> {
+        let path = home.join("log4j2.properties");
+        write_atomically(&path, fixture::LOG4J, 0o644)?;
+        Ok(format!("-Dlog4j2.configurationFile={path}"))
+    }
+
+    /// The broker, which is its own controller.
+    pub(super) fn kafka(&self, port: u16, controller_port: u16) -> Result<ServerPlan, StackError> {
+        let home = self.home("kafka")?;
+        let data = home.join("data");
+        self.account.folder(&data)?;
+        self.format_kafka(&data)?;
+        let settings = home.join("server.properties");
+        let (port_text, controller_text) = (port.to_string(), controller_port.to_string());
+        let values = [("port", port_text.as_str()), ("controller_port", &controller_text), ("data", data.as_str())];
+        write_atomically(&settings, &fixture::render(fixture::KAFKA, &values)?, 0o644)?;
+        let properties = [self.logging(&home)?];
+        let argv = JavaServer::Kafka.argv(self.programs, &self.tmp(), &properties, &[settings.into_string()])?;
+        Ok(self.plan(JavaServer::Kafka, home, argv, format!("127.0.0.1:{port}"), vec![port, controller_port]))
+    }
+
+    /// What `kafka-storage format` does, without the second that its JVM takes: the identity of cluster and folder.
+    fn format_kafka(&self, data: &Utf8Path) -> Result<(), StackError> {
+        let text = format!("version=1\ncluster.id={}\nnode.id=1\ndirectory.id={}\n", kafka_uuid(), kafka_uuid());
+        let path = data.join("meta.properties");
+        write_atomically(&path, &text, 0o644)?;
+        self.account.give(&path)
+    }
+
+    /// The Connect worker.
+    pub(super) fn connect(&self, port: u16, bootstrap: &str) -> Result<ServerPlan, StackError> {
+        let home = self.home("connect")?;
+        let settings = home.join("connect.properties");
+        let (port_text, plugins) = (port.to_string(), self.programs.plugins());
+        let values = [("port", port_text.as_str()), ("bootstrap", bootstrap), ("plugins", plugins.as_str())];
+        write_atomically(&settings, &fixture::render(fixture::CONNECT, &values)?, 0o644)?;
+        let properties = [self.logging(&home)?];
+        let argv = JavaServer::Connect.argv(self.programs, &self.tmp(), &properties, &[settings.into_string()])?;
+        Ok(self.plan(JavaServer::Connect, home, argv, format!("http://127.0.0.1:{port}"), vec![port]))
+    }
+
+    /// The registry, with what a recovery must know of its store.
+    pub(super) fn registry(
+        &self,
+        spec: &RegistrySpec,
+        port: u16,
+        management_port: u16,
+        bootstrap: Option<&str>,
+    ) -> Result<(ServerPlan, RegistryStorage), StackError> {
+        let home = self.home("registry")?;
+        let storage = registry_storage(spec, &home);
+        let argv = JavaServer::Registry.argv(self.programs, &self.tmp(), &[], &[])?;
+        let tmp = self.tmp();
+        let mut plan = self.plan(JavaServer::Registry, home, argv, format!("http://127.0.0.1:{port}"), vec![port, management_port]);
+        let mut set = |name: &str, value: &str| plan.env.insert(name.to_owned(), value.to_owned());
+        for (name, value) in REGISTRY_SETTINGS {
+            set(name, value);
+        }
+        set("QUARKUS_HTTP_PORT", &port.to_string());
+        set("QUARKUS_MANAGEMENT_PORT", &management_port.to_string());
+        set("APICURIO_IMPORT_WORK_DIR", tmp.as_str());
+        set("APICURIO_STORAGE_SNAPSHOT_LOCATION", tmp.as_str());
+        match &storage {
+            RegistryStorage::H2 { path } => {
+                set("APICURIO_STORAGE_KIND", "sql");
+                set("APICURIO_STORAGE_SQL_KIND", "h2");
+                set("APICURIO_DATASOURCE_URL", &format!("jdbc:h2:file:{path}"));
+            }
+            RegistryStorage::Kafkasql { topics } => {
+                let bootstrap = bootstrap.ok_or_else(|| StackError::Setting {
+                    what: "registry storage kafkasql".to_owned(),
+                    expected: "a broker in the stack".to_owned(),
+                    found: "none".to_owned(),
+                })?;
+                set("APICURIO_STORAGE_KIND", "kafkasql");
+                set("APICURIO_KAFKASQL_BOOTSTRAP_SERVERS", bootstrap);
+                // The default of 5 s is waited in full at every start.
+                set("APICURIO_KAFKASQL_CONSUMER_POLL_TIMEOUT", "100");
+                let names = ["APICURIO_KAFKASQL_TOPIC", "APICURIO_KAFKASQL_SNAPSHOTS_TOPIC", "APICURIO_EVENTS_KAFKA_TOPIC"];
+                for (name, topic) in names.iter().zip(topics) {
+                    set(name, topic);
+                }
+                set("APICURIO_KAFKASQL_CONSUMER_GROUP_PREFIX", &format!("{}apicurio-", spec.topic_prefix));
+            }
+        }
+        Ok((plan, storage))
+    }
+}
+
+/// Listens on loopback only, keeps few database sessions, and lets subjects be deleted: registry damage needs it.
+const REGISTRY_SETTINGS: [(&str, &str); 8] = [
+    ("QUARKUS_HTTP_HOST", "127.0.0.1"),
+    ("QUARKUS_MANAGEMENT_HOST", "127.0.0.1"),
+    ("QUARKUS_LOG_CONSOLE_COLOR", "false"),
+    ("QUARKUS_BANNER_ENABLED", "false"),
+    ("APICURIO_REST_DELETION_ARTIFACT_ENABLED", "true"),
+    ("APICURIO_REST_DELETION_ARTIFACT_VERSION_ENABLED", "true"),
+    ("APICURIO_REST_DELETION_GROUP_ENABLED", "true"),
+    ("APICURIO_DATASOURCE_JDBC_INITIAL_SIZE", "2"),
+];
+
+fn registry_storage(spec: &RegistrySpec, home: &Utf8Path) -> RegistryStorage {
+    match spec.storage {
+        RegistryStorageKind::H2 => RegistryStorage::H2 { path: home.join("db") },
+        RegistryStorageKind::Kafkasql => {
+            let names = ["kafkasql-journal", "kafkasql-snapshots", "registry-events"];
+            RegistryStorage::Kafkasql { topics: names.iter().map(|n| format!("{}{n}", spec.topic_prefix)).collect() }
+        }
+    }
+}
+
+/// A random id as Kafka writes it: 16 bytes in URL-safe base64. One that begins with a dash would be an option to its tools.
+fn kafka_uuid() -> String {
+    use base64::Engine;
+    loop {
+        let text = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>());
+        if !text.starts_with('-') {
+            return text;
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What can go wrong with the workload.
+
+use camino::Utf8PathBuf;
+
+use crate::{
+    client::ClientError,
+    units::{Exit, TableName},
+};
+
+/// A workload that cannot write, or a record of it that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorkloadError {
+    /// A server did not answer as asked.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A file of the ledger, or of the WAL, cannot be read or written.
+    #[error("{what} {path}: {source}")]
+    File {
+        /// What was tried: `read ledger`.
+        what: &'static str,
+        /// The file.
+        path: Utf8PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A line of the ledger is not one.
+    #[error("ledger {path}, line {line}: {message}")]
+    Line {
+        /// The file.
+        path: Utf8PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// The database is not the one the workload knows.
+    #[error(
+        "table {table} at {address}: expected the shop workload's schema, found {found}\nhint: fixtures/sql/shop.sql makes it"
+    )]
+    Schema {
+        /// The table.
+        table: TableName,
+        /// The server, without secrets.
+        address: String,
+        /// What was found instead.
+        found: String,
+    },
+    /// A load that cannot be what it must be.
+    #[error("load of {transactions} transactions: {why}")]
+    Plan {
+        /// How many were asked for.
+        transactions: u64,
+        /// Why not.
+        why: String,
+    },
+    /// A program of the PostgreSQL distribution failed.
+    #[error("{program} {what}: expected {expected}, found {found}")]
+    Program {
+        /// The program.
+        program: &'static str,
+        /// What it worked on.
+        what: String,
+        /// What was expected of it.
+        expected: String,
+        /// What it said.
+        found: String,
+    },
+    /// A writer's task ended by a panic: a defect in this program.
+    #[error("writer task: {0}")]
+    Task(String),
+}
+
+impl WorkloadError {
+    /// The exit code for a command that ends with this error.
+    pub fn exit(&self) -> Exit {
+        match self {
+            WorkloadError::Client(error) => error.exit(),
+            WorkloadError::Plan { .. } => Exit::Invalid,
+            WorkloadError::Task(_) => Exit::Internal,
+            WorkloadError::File { .. }
+            | WorkloadError::Line { .. }
+            | WorkloadError::Schema { .. }
+            | WorkloadError::Program { .. } => Exit::Inconclusive,
+        }
+    }
+
+    pub(crate) fn file(what: &'static str, path: impl Into<Utf8PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| WorkloadError::File { what, path, source }
+    }
+}

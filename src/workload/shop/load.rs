@@ -1,0 +1,371 @@
+//! Loads, counted in transactions, and writers that keep trying while the pipeline is being recovered.
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use tokio::{sync::RwLock, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    kind::Must,
+    plan::{Allowed, Ending, Plan},
+    pool::WRITERS_MAX,
+    seed,
+    shape::TABLES,
+    writer::{Attempt, Body, EpochNow, Shared, Writer},
+};
+use crate::{
+    client::wait,
+    units::{Epoch, Secret, TableName},
+    workload::{
+        WorkloadError,
+        ledger::{Ledger, Op, Outcome},
+        store::LedgerFile,
+    },
+};
+
+/// Short against any recovery, long enough not to burden a server that is starting.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a workload is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadSpec {
+    /// Every random choice comes from it.
+    pub seed: u64,
+    /// Connections that write at the same time, at most 64.
+    pub writers: u32,
+    /// Unique over runs and drills: every token begins with it.
+    pub token_prefix: String,
+    /// Where the ledger is written.
+    pub ledger_dir: Utf8PathBuf,
+}
+
+/// What a load is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadSpec {
+    /// How many transactions are tried, over all writers.
+    pub transactions: u64,
+    /// What must occur among them.
+    pub must: Vec<Must>,
+    /// Only these tables are written, besides the token's row in `audit_log`; all unless said otherwise.
+    pub tables: Option<Vec<TableName>>,
+}
+
+/// What a load did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LoadSummary {
+    /// Transactions tried.
+    pub attempted: u64,
+    /// COMMIT was answered.
+    pub acknowledged: u64,
+    /// Rolled back on purpose.
+    pub rolled_back: u64,
+    /// Rolled back by an error.
+    pub failed: u64,
+    /// COMMIT was sent and not answered.
+    pub unknown: u64,
+    /// Row changes of the acknowledged ones.
+    pub rows: u64,
+    /// Connections that were refused, while writers kept trying.
+    pub refused: u64,
+    /// What occurred.
+    pub seen: BTreeSet<Must>,
+    /// What had to occur and did not.
+    pub missing: Vec<Must>,
+    /// The first error that was not planned.
+    pub first_error: Option<String>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+impl LoadSummary {
+    fn count(&mut self, attempt: &Attempt) {
+        self.attempted += 1;
+        match attempt.outcome {
+            Outcome::Acknowledged => {
+                self.acknowledged += 1;
+                self.rows += attempt.changes.len() as u64;
+                self.see(attempt);
+            }
+            Outcome::Failed if attempt.ending == Ending::Rollback && attempt.error.is_none() => {
+                self.rolled_back += 1;
+                self.seen.insert(Must::RollBack);
+            }
+            Outcome::Failed => self.failed += 1,
+            Outcome::Unknown => self.unknown += 1,
+        }
+        if self.first_error.is_none() {
+            self.first_error.clone_from(&attempt.error);
+        }
+    }
+
+    fn see(&mut self, attempt: &Attempt) {
+        for change in attempt.changes.iter().filter(|c| c.key.is_some()) {
+            self.seen.insert(match change.op {
+                Op::Insert => Must::InsertNewKeys,
+                Op::Update => Must::Update,
+                Op::KeyChange => Must::ChangeKey,
+                Op::Delete => Must::Delete,
+            });
+        }
+        let tables: BTreeSet<&TableName> =
+            attempt.changes.iter().filter(|c| c.key.is_some()).map(|c| &c.table).collect();
+        if tables.len() > 1 {
+            self.seen.insert(Must::MultiTable);
+        }
+        if attempt.ending == Ending::PartialRollback {
+            self.seen.insert(Must::Savepoint);
+        }
+    }
+
+    fn add(&mut self, other: LoadSummary) {
+        self.attempted += other.attempted;
+        self.acknowledged += other.acknowledged;
+        self.rolled_back += other.rolled_back;
+        self.failed += other.failed;
+        self.unknown += other.unknown;
+        self.rows += other.rows;
+        self.refused += other.refused;
+        self.seen.extend(other.seen);
+        self.first_error = self.first_error.take().or(other.first_error);
+    }
+}
+
+/// The seeded writers of one drill.
+#[derive(Debug)]
+pub struct Workload {
+    spec: WorkloadSpec,
+    shared: Arc<Shared>,
+    writers: Vec<Writer>,
+    /// Loads so far: each draws from a stream of its own.
+    loads: u64,
+    hammer: Option<Hammer>,
+}
+
+#[derive(Debug)]
+struct Hammer {
+    tasks: JoinSet<Result<(Writer, LoadSummary), WorkloadError>>,
+    stop: CancellationToken,
+    began: Instant,
+}
+
+impl Workload {
+    /// Opens the ledger and connects the writers to a database that has the shop's schema.
+    pub async fn start(url: &Secret, spec: WorkloadSpec, epoch: Epoch) -> Result<Workload, WorkloadError> {
+        if spec.writers == 0 || i64::from(spec.writers) > WRITERS_MAX {
+            let why = format!("expected 1 to {WRITERS_MAX} writers, found {}", spec.writers);
+            return Err(WorkloadError::Plan { transactions: 0, why });
+        }
+        let shared = Arc::new(Shared {
+            url: url.clone(),
+            token_prefix: spec.token_prefix.clone(),
+            epoch: RwLock::new(EpochNow { epoch, timeline: 0 }),
+        });
+        let mut writers = Vec::new();
+        for number in 0..spec.writers {
+            writers.push(Writer::new(number, LedgerFile::open(&spec.ledger_dir, number)?, Arc::clone(&shared)));
+        }
+        let mut workload = Workload { spec, shared, writers, loads: 0, hammer: None };
+        workload.resync().await?;
+        Ok(workload)
+    }
+
+    /// Where the ledger is.
+    pub fn ledger_dir(&self) -> &Utf8Path {
+        &self.spec.ledger_dir
+    }
+
+    /// Reads the ledger as it is now.
+    pub fn ledger(&self) -> Result<Ledger, WorkloadError> {
+        Ledger::load(&self.spec.ledger_dir)
+    }
+
+    /// The epoch that transactions are tried in now.
+    pub async fn epoch(&self) -> Epoch {
+        self.shared.epoch.read().await.epoch
+    }
+
+    /// Begins an epoch, once no transaction of the one before is open. Epochs never go back: writers that meet a restored
+    /// server begin one by themselves.
+    pub async fn set_epoch(&self, epoch: Epoch) {
+        let mut now = self.shared.epoch.write().await;
+        now.epoch = now.epoch.max(epoch);
+    }
+
+    /// Connects all writers and reads again what they own. Every load does this first.
+    pub async fn resync(&mut self) -> Result<(), WorkloadError> {
+        for writer in &mut self.writers {
+            writer.reconnect().await?;
+        }
+        Ok(())
+    }
+
+    /// Inserts `rows` rows (at least 50) over all tables.
+    pub async fn seed_rows(&mut self, rows: u64) -> Result<LoadSummary, WorkloadError> {
+        self.idle()?;
+        let began = Instant::now();
+        let (first, lists) = seed::shares(rows, self.spec.writers);
+        let load = self.next_load();
+        let mut summary = LoadSummary::default();
+        if let Some(writer) = self.writers.first_mut() {
+            let mut rng = stream(self.spec.seed, load, u64::from(u32::MAX));
+            summary.count(&writer.attempt(Body::Seed(&first), &mut rng).await?);
+        }
+        let mut tasks = JoinSet::new();
+        for (mut writer, list) in std::mem::take(&mut self.writers).into_iter().zip(lists) {
+            let mut rng = stream(self.spec.seed, load, u64::from(writer.number));
+            tasks.spawn(async move {
+                let mut summary = LoadSummary::default();
+                for share in &list {
+                    if writer.session.is_none() {
+                        writer.reconnect().await?;
+                    }
+                    summary.count(&writer.attempt(Body::Seed(share), &mut rng).await?);
+                }
+                Ok((writer, summary))
+            });
+        }
+        self.gather(tasks, &mut summary).await?;
+        self.resync().await?;
+        summary.seconds = began.elapsed().as_secs_f64();
+        match &summary.first_error {
+            Some(why) => Err(WorkloadError::Plan { transactions: summary.attempted, why: why.clone() }),
+            None => Ok(summary),
+        }
+    }
+
+    /// Tries exactly this many transactions. What must occur is done first, on rows that existed before.
+    pub async fn load(&mut self, spec: LoadSpec) -> Result<LoadSummary, WorkloadError> {
+        self.idle()?;
+        let allowed = allowed(&spec)?;
+        self.resync().await?;
+        let began = Instant::now();
+        let load = self.next_load();
+        let count = self.writers.len() as u64;
+        let mut tasks = JoinSet::new();
+        for mut writer in std::mem::take(&mut self.writers) {
+            let number = u64::from(writer.number);
+            let transactions = spec.transactions / count + u64::from(number < spec.transactions % count);
+            let must: Vec<Must> = spec.must.iter().copied().skip(number as usize).step_by(count as usize).collect();
+            let mut rng = stream(self.spec.seed, load, number);
+            let allowed = allowed.clone();
+            tasks.spawn(async move {
+                let mut summary = LoadSummary::default();
+                for at in 0..transactions {
+                    if writer.session.is_none() {
+                        writer.reconnect().await?;
+                    }
+                    let plan = Plan::draw(&mut rng, &writer.pool, &allowed, must.get(at as usize).copied());
+                    summary.count(&writer.attempt(Body::Plan(&plan), &mut rng).await?);
+                }
+                Ok((writer, summary))
+            });
+        }
+        let mut summary = LoadSummary::default();
+        self.gather(tasks, &mut summary).await?;
+        summary.missing = spec.must.iter().copied().filter(|must| !summary.seen.contains(must)).collect();
+        summary.seconds = began.elapsed().as_secs_f64();
+        Ok(summary)
+    }
+
+    /// Lets the writers keep trying, whatever the server does, until [`Workload::stop_hammer`].
+    pub fn hammer(&mut self) -> Result<(), WorkloadError> {
+        self.idle()?;
+        let load = self.next_load();
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        for writer in std::mem::take(&mut self.writers) {
+            let rng = stream(self.spec.seed, load, u64::from(writer.number));
+            tasks.spawn(keep_trying(writer, rng, stop.clone()));
+        }
+        self.hammer = Some(Hammer { tasks, stop, began: Instant::now() });
+        Ok(())
+    }
+
+    /// Stops the writers after the transactions they are in; what they did. Nothing when they were not running.
+    pub async fn stop_hammer(&mut self) -> Result<LoadSummary, WorkloadError> {
+        let mut summary = LoadSummary::default();
+        if let Some(hammer) = self.hammer.take() {
+            hammer.stop.cancel();
+            self.gather(hammer.tasks, &mut summary).await?;
+            summary.seconds = hammer.began.elapsed().as_secs_f64();
+        }
+        Ok(summary)
+    }
+
+    async fn gather(
+        &mut self,
+        mut tasks: JoinSet<Result<(Writer, LoadSummary), WorkloadError>>,
+        summary: &mut LoadSummary,
+    ) -> Result<(), WorkloadError> {
+        while let Some(ended) = tasks.join_next().await {
+            let (writer, part) = ended.map_err(|e| WorkloadError::Task(e.to_string()))??;
+            summary.add(part);
+            self.writers.push(writer);
+        }
+        self.writers.sort_by_key(|writer| writer.number);
+        Ok(())
+    }
+
+    fn next_load(&mut self) -> u64 {
+        self.loads += 1;
+        self.loads
+    }
+
+    fn idle(&self) -> Result<(), WorkloadError> {
+        if self.hammer.is_none() && self.writers.len() == self.spec.writers as usize {
+            return Ok(());
+        }
+        let why = "the writers are busy, or a load before ended with an error".to_owned();
+        Err(WorkloadError::Plan { transactions: 0, why })
+    }
+}
+
+async fn keep_trying(
+    mut writer: Writer,
+    mut rng: ChaCha8Rng,
+    stop: CancellationToken,
+) -> Result<(Writer, LoadSummary), WorkloadError> {
+    let mut summary = LoadSummary::default();
+    while !stop.is_cancelled() {
+        if writer.session.is_none()
+            && let Err(error) = writer.prepare().await
+        {
+            tracing::debug!(writer = writer.number, %error, "no connection");
+            summary.refused += 1;
+            wait::pause_for(RETRY_PAUSE).await;
+            continue;
+        }
+        let plan = Plan::draw(&mut rng, &writer.pool, &Allowed::default(), None);
+        summary.count(&writer.attempt(Body::Plan(&plan), &mut rng).await?);
+    }
+    Ok((writer, summary))
+}
+
+/// A stream of random numbers for one writer in one load.
+fn stream(seed: u64, load: u64, writer: u64) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(load << 32 | writer);
+    rng
+}
+
+fn allowed(spec: &LoadSpec) -> Result<Allowed, WorkloadError> {
+    let wrong = |why: String| WorkloadError::Plan { transactions: spec.transactions, why };
+    if (spec.must.len() as u64) > spec.transactions {
+        return Err(wrong(format!("{} things must occur, each in a transaction of its own", spec.must.len())));
+    }
+    let Some(tables) = &spec.tables else { return Ok(Allowed::default()) };
+    if let Some(unknown) = tables.iter().find(|t| t.schema != "public" || !TABLES.contains(&t.name.as_str())) {
+        return Err(wrong(format!(
+            "the shop workload does not write {unknown}; it writes public.{{{}}}",
+            TABLES.join(",")
+        )));
+    }
+    Ok(Allowed(Some(tables.iter().map(|t| t.name.clone()).collect())))
+}

@@ -1,0 +1,127 @@
+//! Holds the import arrows of ARCHITECTURE.md: a module names only the modules it may know.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// What each top-level module may import, besides itself, `units` and `event`.
+fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
+    BTreeMap::from([
+        ("units", vec![]),
+        ("event", vec![]),
+        ("config", vec![]),
+        ("scenario", vec![]),
+        ("client", vec![]),
+        ("stack", vec!["client", "config", "scenario"]),
+        ("workload", vec!["client", "config", "stack"]),
+        ("fault", vec!["client", "config", "stack"]),
+        ("backup", vec!["client", "config"]),
+        ("recovery", vec!["backup", "client", "config", "stack"]),
+        ("verify", vec!["client", "config", "stack", "workload", "backup"]),
+        ("run", vec!["client", "config", "scenario", "stack", "workload", "fault", "backup", "recovery", "verify", "report"]),
+        ("report", vec![]),
+    ])
+}
+
+/// `units` knows nothing; `event` is built of units alone; every other module may use both.
+fn allowed(module: &str) -> BTreeSet<String> {
+    let base: &[&str] = match module {
+        "units" => &[],
+        "event" => &["units"],
+        _ => &["units", "event"],
+    };
+    let listed = arrows().get(module).cloned().unwrap_or_default();
+    base.iter().chain(&listed).map(|s| (*s).to_owned()).chain([module.to_owned()]).collect()
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The modules named after `crate::` in a source text, in paths and in braces.
+fn named(text: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for (at, _) in text.match_indices("crate::") {
+        let rest = &text[at + "crate::".len()..];
+        let word = |s: &str| s.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect::<String>();
+        match rest.strip_prefix('{') {
+            None => {
+                names.insert(word(rest));
+            }
+            Some(group) => {
+                let mut depth = 0;
+                let mut start = true;
+                for (i, c) in group.char_indices() {
+                    match c {
+                        '{' => depth += 1,
+                        '}' if depth == 0 => break,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => start = true,
+                        c if start && depth == 0 && !c.is_whitespace() => {
+                            names.insert(word(&group[i..]));
+                            start = false;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+    names.remove("");
+    names
+}
+
+#[test]
+fn imports_follow_the_arrows() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for file in sources(&src) {
+        let relative = file.strip_prefix(&src).unwrap();
+        let module = relative.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
+        if ["main", "lib", "cli"].contains(&module.as_str()) {
+            continue;
+        }
+        assert!(arrows().contains_key(module.as_str()), "{module} has no place in ARCHITECTURE.md and in this table");
+        seen += 1;
+        let may = allowed(&module);
+        for name in named(&fs::read_to_string(&file).unwrap()) {
+            if arrows().contains_key(name.as_str()) && !may.contains(&name) {
+                wrong.push(format!("{} imports {name}", relative.display()));
+            }
+        }
+    }
+    assert!(seen > 20, "only {seen} files were looked at");
+    assert!(wrong.is_empty(), "imports against the arrows:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn mod_files_only_declare_and_re_export() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut wrong = Vec::new();
+    for file in sources(&src).into_iter().filter(|f| f.ends_with("mod.rs")) {
+        let text = fs::read_to_string(&file).unwrap();
+        if text.lines().any(|l| ["fn ", "pub fn ", "struct ", "pub struct ", "enum ", "impl "].iter().any(|w| l.starts_with(w))) {
+            wrong.push(file.display().to_string());
+        }
+    }
+    assert!(wrong.is_empty(), "these hold more than declarations:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_group_import_names_each_of_its_modules() {
+    let text = "use crate::{client::{kafka, wait}, units::Lsn};\nlet x = crate::event::What;";
+    let expected: BTreeSet<String> = ["client", "units", "event"].map(str::to_owned).into();
+    assert_eq!(named(text), expected);
+}

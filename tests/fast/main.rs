@@ -1,0 +1,3 @@
+//! Everything that needs no stack: one binary, because every further one costs seconds to link.
+
+mod layout;
