@@ -9,10 +9,12 @@ mod error;
 pub mod fold;
 pub mod observation;
 pub mod observe;
+mod point;
 pub mod read;
 pub mod run;
 pub mod text;
 
 pub use error::VerifyError;
 pub use observation::{Expectation, Observation, RegistryView};
+pub use point::PointView;
 pub use run::{VerifyOptions, verify};

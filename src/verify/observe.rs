@@ -20,13 +20,13 @@ use super::{
     },
     fold::TopicFold,
     observation::{
-        Canary, ConnectorView, Interrupted, Observation, Quiet, RegistryView, Rows, ServerView, SubjectView, TableView,
-        VersionView,
+        Canary, ConnectorView, Interrupted, Observation, Quiet, RegistryView, Rows, ServerView, TableView,
     },
     read::{self, Stretch, TopicPlan, Visibility},
     text::array,
 };
 use crate::{
+    backup::{BackupError, parts::registry::capture},
     client::{
         ClientError,
         connect::Connect,
@@ -36,7 +36,7 @@ use crate::{
         wait::{self, Poll},
     },
     config::Config,
-    units::{Lsn, Offset, SchemaId, TableName, TopicPartition},
+    units::{Lsn, Offset, TableName, TopicPartition},
 };
 
 /// The systems of one pipeline.
@@ -450,27 +450,8 @@ pub fn uses_registry(connectors: &[ConnectorView]) -> bool {
 }
 
 /// The whole registry, soft-deleted versions included.
-pub async fn registry(systems: &Systems) -> Result<RegistryView, ClientError> {
-    let registry = &systems.registry;
-    let mut view = RegistryView {
-        global_level: registry.global_level().await?,
-        global_mode: registry.global_mode().await.ok(),
-        subjects: BTreeMap::new(),
-    };
-    for subject in registry.subjects(true).await? {
-        let active = registry.versions(&subject, false).await?;
-        let mut versions = BTreeMap::new();
-        for version in registry.versions(&subject, true).await? {
-            if let Some(registered) = registry.version(&subject, version, true).await? {
-                let deleted = !active.contains(&version);
-                let id: SchemaId = registered.id;
-                versions.insert(version.0, VersionView { id, schema: registered.schema, deleted });
-            }
-        }
-        let level = registry.subject_level(&subject).await?;
-        view.subjects.insert(subject.0, SubjectView { level, mode: None, versions });
-    }
-    Ok(view)
+pub async fn registry(systems: &Systems) -> Result<RegistryView, BackupError> {
+    capture(&systems.registry).await.map(|dump| RegistryView::from(&dump))
 }
 
 /// What to look at, for a drill.

@@ -8,17 +8,17 @@ use std::{
 };
 
 use super::{
-    VerifyError, checks,
+    PointView, VerifyError, checks,
     decode::{record::Schemas, table::Columns},
     fold::TopicFold,
-    observation::{Expectation, NewerVersions, Observation, RegistryView, TableView},
+    observation::{Expectation, NewerVersions, Observation, TableView},
     observe::{self, Systems},
     read::{self, Stretch, TopicPlan, Visibility},
 };
 use crate::{
-    client::{kafka::TopicSpec, wait},
+    client::{ClientError, wait},
     config::Config,
-    event::CheckReport,
+    event::{CheckReport, Finding, FindingKind},
     units::{Lsn, Offset, TopicPartition, Verdict},
 };
 
@@ -46,17 +46,31 @@ impl Default for VerifyOptions {
     }
 }
 
-/// What a recovery point says of things that must be as they were.
-#[derive(Clone, Debug, Default)]
-pub struct PointView {
-    /// The registry.
-    pub registry: Option<RegistryView>,
-    /// Settings of topics.
-    pub specs: BTreeMap<String, TopicSpec>,
-}
-
 /// Looks at a pipeline until tables and topics are equal or the deadline has passed, and judges it.
 pub async fn verify(config: &Config, options: &VerifyOptions) -> Result<Vec<CheckReport>, VerifyError> {
+    match look_and_judge(config, options).await {
+        // A system of the pipeline that should answer and does not is a finding.
+        Err(VerifyError::Client(error)) => Ok(vec![unanswered(&error)]),
+        other => other,
+    }
+}
+
+fn unanswered(error: &ClientError) -> CheckReport {
+    let (subject, found) = match error {
+        ClientError::Unreachable { system, address, detail } => ((*system).to_owned(), format!("{address}: {detail}")),
+        ClientError::Answer { system, what, found, .. } => ((*system).to_owned(), format!("{what}: {found}")),
+        other => ("pipeline".to_owned(), other.to_string()),
+    };
+    let finding = Finding {
+        subject: Some(subject),
+        expected: Some("a system that answers".into()),
+        found: Some(found),
+        ..Finding::new(FindingKind::Dead)
+    };
+    CheckReport::new(checks::positions::ID, 0, vec!["nothing else could be looked at".into()], vec![finding])
+}
+
+async fn look_and_judge(config: &Config, options: &VerifyOptions) -> Result<Vec<CheckReport>, VerifyError> {
     let systems = Systems::new(config)?;
     let mut looking = Looking::new(&systems, options).await?;
     let reports = loop {
@@ -273,7 +287,9 @@ impl<'s> Looking<'s> {
         let mut expected = Expectation { newer_versions: NewerVersions::Any, ..Expectation::default() };
         if let Some(point) = &options.point {
             expected.registry = point.registry.clone();
-            expected.specs = point.specs.clone();
+            // Only the data topics of these connectors: others are not this pipeline's.
+            let own = |name: &&String| topics.contains(name);
+            expected.specs = point.specs.iter().filter(|(n, _)| own(n)).map(|(n, s)| (n.clone(), s.clone())).collect();
         }
         let mut state = checks::state(&self.seen, &expected);
         state.notes.push(format!("{} looks in {:.1} s", self.looks, self.began.elapsed().as_secs_f64()));
