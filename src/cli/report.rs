@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use cdc_drill::{
+use crate::{
     report::{ReportError, RunReport, verdict_text, write_reports},
     units::Exit,
 };

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use camino::Utf8PathBuf;
-use cdc_drill::{
+use crate::{
     scenario::{Library, Needs, ScenarioError, catalogue, schema_text},
     units::Exit,
 };

@@ -13,6 +13,7 @@ use crate::{
     scenario::{Absence, ControlRun, DrillPlan, Expect, Red},
     stack::Silent,
     units::{Epoch, Exit, Lsn, PointId, Verdict},
+    verify::RegistryView,
     workload::ledger::Tables,
 };
 
@@ -74,6 +75,8 @@ pub(super) struct Drill<'a> {
     /// The timeline on which each epoch ran, and data folders that were set aside with WAL in them.
     pub timelines: BTreeMap<Epoch, u32>,
     pub aside: Vec<camino::Utf8PathBuf>,
+    /// The registry as it was before each fault: what records were written under.
+    pub registry_before_faults: Vec<RegistryView>,
     /// Why a control's drill went no further than its recovery.
     pub refusal: Option<RecoveryError>,
 }
@@ -158,6 +161,7 @@ async fn prepare<'a>(
         recoveries: Vec::new(),
         timelines: BTreeMap::from([(Epoch(0), timeline)]),
         aside: Vec::new(),
+        registry_before_faults: Vec::new(),
         refusal: None,
     };
     Ok((drill, filled))
@@ -165,13 +169,14 @@ async fn prepare<'a>(
 
 impl Drill<'_> {
     async fn to_the_end(&mut self) -> Result<(Exit, String), RunError> {
-        for step in &self.plan.steps {
+        let plan = self.plan;
+        for step in &plan.steps {
             let word = step.word().to_owned();
             let emit = self.emit.clone();
             let stepped = emit.step(word, steps::take(self, step)).await;
             if let Err(error) = stepped {
                 self.heal().await;
-                return self.ended_by(error);
+                return Err(error);
             }
             if self.refusal.is_some() {
                 break;
@@ -204,11 +209,6 @@ impl Drill<'_> {
         if let Err(error) = self.writers.stop_hammer().await {
             tracing::warn!(drill = %self.plan.id, %error, "stopping the writers");
         }
-    }
-
-    /// A step failed. In a control that is no proof of anything.
-    fn ended_by(&self, error: RunError) -> Result<(Exit, String), RunError> {
-        Err(error)
     }
 
     /// The recovery went no further.

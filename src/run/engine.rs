@@ -16,7 +16,7 @@ use crate::{
     client::wait,
     event::{FORMAT, What},
     scenario::{DrillPlan, Plan},
-    stack::{Folder, Programs, Progress},
+    stack::{Account, Programs, Progress, local::Folder},
     units::{Exit, RunId, Verdict},
 };
 
@@ -96,7 +96,7 @@ pub async fn run(plan: &Plan, options: &Options, emit: &Emitter, progress: &dyn 
         machine: machine(),
     });
     let programs = tokio::task::block_in_place(|| Programs::ensure(progress))?;
-    crate::stack::Account::choose()?.folder(&options.work)?;
+    Account::choose()?.folder(&options.work)?;
     let census = Census::default();
     let servers = match options.isolated {
         true => None,

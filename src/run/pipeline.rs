@@ -16,7 +16,10 @@ use crate::{
     },
     config::Config,
     scenario::{DrillPlan, Recover, RegistryStorageKind, StackPlan, Step, WorkloadPlan},
-    stack::{LocalStack, OwnerLock, Part, PostgresSpec, RegistrySpec, Silent, StackSpec, StorageKind},
+    stack::{
+        Silent,
+        local::{LocalStack, OwnerLock, Part, PostgresSpec, RegistrySpec, RegistryStorageKind as StorageKind, StackSpec},
+    },
     units::{Subject, TableName},
     workload,
 };
@@ -139,7 +142,10 @@ impl Pipeline {
 
     async fn lay_registry(&self, plan: &DrillPlan) -> Result<(), RunError> {
         let registry = self.registry();
-        registry.set_global_level(plan.pipeline.level.word()).await?;
+        // Drills that share a registry begin at the same time, and setting a level that is being set is a conflict.
+        if registry.global_level().await?.as_deref() != Some(plan.pipeline.level.word()) {
+            registry.set_global_level(plan.pipeline.level.word()).await?;
+        }
         if self.own_registry {
             register_foreign_subjects(&registry, plan.pipeline.foreign_subjects).await?;
         }
@@ -185,7 +191,9 @@ impl Pipeline {
             let Some(offset) = offsets.first().and_then(|o| o.offset.as_ref()) else {
                 return Ok(Poll::NotYet("no stored offset".into()));
             };
-            if offset.get("snapshot").is_some_and(|s| s.as_str() != Some("false") && s.as_bool() != Some(false)) {
+            // The mark of the snapshot stays until the first streamed change; beside it stands whether it is complete.
+            let completed = offset.get("snapshot_completed").and_then(serde_json::Value::as_bool) == Some(true);
+            if !completed && offset.get("snapshot").is_some_and(|s| s.as_str() != Some("false") && s.as_bool() != Some(false)) {
                 return Ok(Poll::NotYet("the snapshot is not complete".into()));
             }
             let slots = db.slots().await?;

@@ -8,7 +8,10 @@ use super::{Emitter, RunError, engine::Census};
 use crate::{
     config::{ConnectConfig, KafkaConfig, RegistryConfig},
     event::What,
-    stack::{LocalStack, OwnerLock, Part, Programs, Progress, RegistrySpec, StackSpec, StorageKind},
+    stack::{
+        Programs, Progress,
+        local::{LocalStack, OwnerLock, Part, RegistrySpec, RegistryStorageKind as StorageKind, StackSpec},
+    },
 };
 
 /// Broker, worker and registry. When it is dropped, they end.

@@ -7,12 +7,13 @@ use super::{
     drill::{Drill, EpochEnd, Mark, Passed},
 };
 use crate::{
-    backup::{self, CreateOptions, PartKind},
+    backup::{self, CreateOptions, PartKind, PointSelector},
     event::{StepReport, What},
     fault::{self, ColumnChange, Fault, Target as FaultTarget},
-    recovery::{self, Naive, Options, Playbook, PointChoice, RecoveryError, Request},
+    recovery::{self, Naive, Options, Playbook, RecoveryError, Request},
     scenario::{self, Absence, BackupPart, GroupReset, Load, Recover, Step, SubjectSide, Target, TargetBy, WhileRecovering},
     units::{Epoch, SlotName, Subject, TopicPartition, Verdict},
+    verify::observe::{self, Systems},
     workload,
 };
 
@@ -70,17 +71,18 @@ async fn backup(drill: &mut Drill<'_>, wanted: &scenario::Backup) -> Result<Stri
             BackupPart::Topics => PartKind::Topics,
         })
         .collect();
-    let options = CreateOptions { only, ..CreateOptions::default() };
+    let options = CreateOptions { only };
     let config = drill.pipeline.config.clone();
     let load = Load { transactions: LOAD_DURING_BACKUP, must: Vec::new(), tables: None };
+    let mut silent = |_| {};
     let (created, loaded) = tokio::join!(
-        backup::create(&config, &options, &mut |_| {}),
+        backup::create(&config, &options, &mut silent),
         drill.writers.load(drill.plan, &drill.pipeline.config, &load)
     );
     let created = created?;
     let loaded = loaded?;
     drill.points.insert(wanted.name.clone(), created.point().clone());
-    Ok(format!("{}; meanwhile {loaded}", created.in_words()))
+    Ok(format!("recovery point {} of {} bytes; meanwhile {loaded}", created.point(), created.manifest.bytes))
 }
 
 async fn mark(drill: &mut Drill<'_>, name: &str) -> Result<String, RunError> {
@@ -146,6 +148,8 @@ async fn inject(drill: &mut Drill<'_>, wanted: &scenario::Fault) -> Result<Strin
         },
         scenario::Fault::RegistryLoseStorage(f) => Fault::RegistryLoseStorage { refill: f.refill },
     };
+    let systems = Systems::new(&drill.pipeline.config)?;
+    drill.registry_before_faults.push(observe::registry(&systems).await?);
     let guard = fault.inject(&target(drill)).await?;
     let seen = guard.landed().await;
     drill.guards.push(guard);
@@ -286,7 +290,7 @@ fn request(drill: &Drill<'_>, wanted: &Recover) -> Result<Request, RunError> {
     let mut request = Request { connectors: vec![drill.pipeline.name.clone()], ..Request::new(playbook) };
     if let Some(name) = wanted.point() {
         let id = drill.points.get(name).ok_or_else(|| unknown(drill, "recovery point", name))?;
-        request.point = PointChoice::Id(id.clone());
+        request.point = PointSelector::Id(id.clone());
     }
     match wanted {
         Recover::Coordinated(r) => {
