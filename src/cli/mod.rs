@@ -2,6 +2,8 @@
 
 mod doctor;
 mod output;
+mod report;
+mod scenario;
 mod setup;
 mod stack;
 mod supervise;
@@ -32,6 +34,10 @@ enum Command {
     Stack(stack::Args),
     /// PostgreSQL's archive_command and restore_command
     Wal(wal::Args),
+    /// Show, check and describe scenarios
+    Scenario(scenario::Args),
+    /// Make the reports of a run again from its events
+    Report(report::Args),
     #[command(hide = true)]
     Supervise(supervise::Args),
 }
@@ -43,6 +49,8 @@ impl Command {
             Command::Doctor(args) => doctor::run(args).await,
             Command::Stack(args) => stack::run(args).await,
             Command::Wal(args) => Ok(wal::run_now(args)?),
+            Command::Scenario(args) => scenario::run(args, Vec::new()),
+            Command::Report(args) => report::run(args),
             Command::Supervise(args) => supervise::run(args),
         }
     }
