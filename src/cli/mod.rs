@@ -7,6 +7,7 @@ mod scenario;
 mod setup;
 mod stack;
 mod supervise;
+mod verify;
 mod wal;
 
 use clap::{Parser, Subcommand};
@@ -38,6 +39,8 @@ enum Command {
     Scenario(scenario::Args),
     /// Make the reports of a run again from its events
     Report(report::Args),
+    /// Say whether the topics hold what the tables hold
+    Verify(verify::Args),
     #[command(hide = true)]
     Supervise(supervise::Args),
 }
@@ -51,6 +54,7 @@ impl Command {
             Command::Wal(args) => Ok(wal::run_now(args)?),
             Command::Scenario(args) => scenario::run(args, Vec::new()),
             Command::Report(args) => report::run(args),
+            Command::Verify(args) => verify::run(args).await,
             Command::Supervise(args) => supervise::run(args),
         }
     }

@@ -78,7 +78,14 @@ impl Terminal {
     }
 }
 
-fn show_bar(all: &MultiProgress, bars: &mut BTreeMap<String, ProgressBar>, drill: &str, what: &What, text: Option<String>, seconds: f64) {
+fn show_bar(
+    all: &MultiProgress,
+    bars: &mut BTreeMap<String, ProgressBar>,
+    drill: &str,
+    what: &What,
+    text: Option<String>,
+    seconds: f64,
+) {
     match what {
         What::DrillFinished { .. } | What::RunFinished { .. } => {
             if let Some(bar) = bars.remove(drill) {
@@ -122,7 +129,9 @@ fn line(what: &What) -> Option<String> {
         What::DrillStarted { control: Some(c), .. } if c.kind == FindingKind::RecoveryRefused => {
             format!("control without {}: the recovery must refuse", c.without)
         }
-        What::DrillStarted { control: Some(c), .. } => format!("control without {}: {} must find {}", c.without, c.check, c.kind.word()),
+        What::DrillStarted { control: Some(c), .. } => {
+            format!("control without {}: {} must find {}", c.without, c.check, c.kind.word())
+        }
         What::StepStarted { step } => format!("{step} ..."),
         What::StepFinished { step, seconds, detail } => format!("{step}: {detail} ({seconds:.1} s)"),
         What::Progress { step, rows, lag_bytes } => match lag_bytes {
@@ -147,7 +156,9 @@ fn line(what: &What) -> Option<String> {
             format!("{playbook} recovery: whole again after {rto_seconds:.1} s")
         }
         What::RecoveryFinished { playbook, detail, .. } => format!("{playbook} recovery failed: {detail}"),
-        What::Rpo(r) => format!("lost {} transactions; {} given up by the target", r.lost.transactions, r.given_up.transactions),
+        What::Rpo(r) => {
+            format!("lost {} transactions; {} given up by the target", r.lost.transactions, r.given_up.transactions)
+        }
         What::Check(c) if c.verdict == Verdict::Passed => format!("check {} passed: {} compared", c.id, c.compared),
         What::Check(c) => told_check(c),
         What::Control(c) if c.verdict == Verdict::Passed => format!("control {} is red, as it must be", c.plan.id),

@@ -21,7 +21,11 @@ pub(super) fn svg(recovery: &RecoveryReport, id: &str) -> String {
     if recovery.steps.is_empty() {
         return String::new();
     }
-    let end = recovery.steps.iter().map(|s| s.started_seconds + s.seconds).fold(recovery.rto_seconds.unwrap_or(0.0), f64::max);
+    let end = recovery
+        .steps
+        .iter()
+        .map(|s| s.started_seconds + s.seconds)
+        .fold(recovery.rto_seconds.unwrap_or(0.0), f64::max);
     let end = if end > 0.0 { end } else { 1.0 };
     let height = TOP + ROW * recovery.steps.len() as f64 + 6.0;
     let mut out = String::new();
@@ -36,21 +40,22 @@ pub(super) fn svg(recovery: &RecoveryReport, id: &str) -> String {
     );
     let x = |seconds: f64| LABELS + (WIDTH - LABELS - NUMBERS) * (seconds / end).clamp(0.0, 1.0);
     grid(&mut out, end, height, &x);
-    for (index, step) in recovery.steps.iter().enumerate() {
-        row(&mut out, index, step, &x);
-    }
     if let Some(rto) = recovery.rto_seconds {
         line(&mut out, "rto", x(rto), height, "whole");
     }
     if let Some(objective) = recovery.rto_objective_seconds.filter(|o| *o <= end) {
         line(&mut out, "objective", x(objective), height, "objective");
     }
+    for (index, step) in recovery.steps.iter().enumerate() {
+        row(&mut out, index, step, &x);
+    }
     out.push_str("</svg>");
     out
 }
 
 fn told(steps: &[StepReport]) -> String {
-    let told: Vec<String> = steps.iter().map(|s| format!("{} {:.2} s {}", s.name, s.seconds, result_word(s.result))).collect();
+    let told: Vec<String> =
+        steps.iter().map(|s| format!("{} {:.2} s {}", s.name, s.seconds, result_word(s.result))).collect();
     told.join(", ")
 }
 

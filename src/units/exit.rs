@@ -43,7 +43,7 @@ pub enum Exit {
     Refused = 41,
     /// `wal fetch` only: the archive may have the file but cannot give it. PostgreSQL takes any code up to 125 for "there is
     /// no such file" and ends recovery there as if all were well; above that it stops.
-    WalUnreadable = 126,
+    WalUnreadable = 255,
     /// Ended by Ctrl-C.
     Interrupted = 130,
 }
@@ -58,9 +58,25 @@ impl Exit {
     pub fn from_code(code: u8) -> Option<Exit> {
         use Exit::*;
         let all = [
-            Passed, Internal, Usage, Invalid, CheckFailed, RecoveryFailed, ObjectiveMissed, Inconclusive, StackDidNotStart,
-            TimedOut, BackupIncomplete, ChecksumMismatch, WalGap, FormatTooNew, LockHeld, BudgetExceeded, PlanImpossible,
-            Refused, Interrupted,
+            Passed,
+            Internal,
+            Usage,
+            Invalid,
+            CheckFailed,
+            RecoveryFailed,
+            ObjectiveMissed,
+            Inconclusive,
+            StackDidNotStart,
+            TimedOut,
+            BackupIncomplete,
+            ChecksumMismatch,
+            WalGap,
+            FormatTooNew,
+            LockHeld,
+            BudgetExceeded,
+            PlanImpossible,
+            Refused,
+            Interrupted,
         ];
         all.into_iter().find(|e| e.code() == code)
     }
