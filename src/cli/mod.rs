@@ -63,14 +63,14 @@ impl Command {
     async fn run(self) -> Result<Exit, CliError> {
         match self {
             Command::Run(args) => run::run(args).await,
-            Command::Scenario(args) => Ok(scenario::run(args, recovery_needs()).await?),
+            Command::Scenario(args) => scenario::run(args, recovery_needs()),
             Command::Setup(args) => setup::run(args).await,
             Command::Doctor(args) => doctor::run(args).await,
             Command::Stack(args) => stack::run(args).await,
             Command::Backup(args) => backup::run(args).await.map_err(|e| CliError::new(e.exit(), e.to_string())),
             Command::Recover(args) => recover::run(args).await,
             Command::Verify(args) => verify::run(args).await,
-            Command::Report(args) => Ok(report::run(args).await?),
+            Command::Report(args) => report::run(args),
             Command::Wal(args) => Ok(wal::run_now(args)?),
             Command::Supervise(args) => supervise::run(args),
         }
