@@ -177,7 +177,9 @@ impl Lost {
         .map_err(FaultError::client(LOSE))?;
         if refill {
             let connect = target.connect();
-            connect.restart(&target.connector).await.map_err(FaultError::client(LOSE))?;
+            // Stopped and resumed, because a restart is answered before it happens, and a task that lives on keeps the ids.
+            connect.stopped(&target.connector, RESTART_DEADLINE).await.map_err(FaultError::client(LOSE))?;
+            connect.resume(&target.connector).await.map_err(FaultError::client(LOSE))?;
             connect.running(&target.connector, RESTART_DEADLINE).await.map_err(FaultError::client(LOSE))?;
         }
         Ok(Lost { before, aside, refill })
