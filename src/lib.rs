@@ -16,4 +16,5 @@ pub mod report;
 pub mod scenario;
 pub mod stack;
 pub mod units;
+pub mod verify;
 pub mod workload;

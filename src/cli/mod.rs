@@ -5,6 +5,7 @@ mod output;
 mod setup;
 mod stack;
 mod supervise;
+mod verify;
 mod wal;
 
 use clap::{Parser, Subcommand};
@@ -32,6 +33,8 @@ enum Command {
     Stack(stack::Args),
     /// PostgreSQL's archive_command and restore_command
     Wal(wal::Args),
+    /// Say whether the topics hold what the tables hold
+    Verify(verify::Args),
     #[command(hide = true)]
     Supervise(supervise::Args),
 }
@@ -43,6 +46,7 @@ impl Command {
             Command::Doctor(args) => doctor::run(args).await,
             Command::Stack(args) => stack::run(args).await,
             Command::Wal(args) => Ok(wal::run_now(args)?),
+            Command::Verify(args) => verify::run(args).await,
             Command::Supervise(args) => supervise::run(args),
         }
     }

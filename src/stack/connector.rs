@@ -1,9 +1,7 @@
 //! A Debezium PostgreSQL connector's configuration, with the converter settings that give Confluent's wire format.
 
-use serde_json::{Map, Value};
-
 use super::StackError;
-use crate::{config::Config, units::TableName};
+use crate::{client::connect::ConnectorConfig, config::Config, units::TableName};
 
 /// What a person says of a connector.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,32 +27,22 @@ const TUNING: [(&str, &str); 6] = [
 ];
 
 /// The connector's configuration for the pipeline that `config` describes.
-pub fn debezium_config(config: &Config, request: &ConnectorRequest) -> Result<Map<String, Value>, StackError> {
+pub fn debezium_config(config: &Config, request: &ConnectorRequest) -> Result<ConnectorConfig, StackError> {
     if request.tables.is_empty() {
         return Err(setting("tables", "at least one schema.table", "none"));
     }
     let identifier = identifier(&request.name)?;
-    let postgres: tokio_postgres::Config = config
-        .postgres
-        .url
-        .expose()
-        .parse()
-        .map_err(|_| setting("postgres url", "postgres://user:password@host:port/database", "another text"))?;
+    let postgres: tokio_postgres::Config =
+        config.postgres.url.expose().parse().map_err(|_| setting("postgres url", "postgres://user:password@host:port/database", "another text"))?;
     let host = match postgres.get_hosts().first() {
         Some(tokio_postgres::config::Host::Tcp(host)) => host.clone(),
-        _ => {
-            return Err(setting(
-                "postgres url",
-                "a host that the Connect worker can reach",
-                "a socket folder or nothing",
-            ));
-        }
+        _ => return Err(setting("postgres url", "a host that the Connect worker can reach", "a socket folder or nothing")),
     };
     let port = postgres.get_ports().first().copied().unwrap_or(5432).to_string();
     let password = String::from_utf8_lossy(postgres.get_password().unwrap_or_default()).into_owned();
     let tables = request.tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    let mut map = Map::new();
-    let mut set = |key: &str, value: &str| map.insert(key.to_owned(), Value::from(value));
+    let mut map = ConnectorConfig::new();
+    let mut set = |key: &str, value: &str| map.insert(key.to_owned(), value.to_owned());
     set("connector.class", "io.debezium.connector.postgresql.PostgresConnector");
     set("tasks.max", "1");
     set("database.hostname", &host);
@@ -83,7 +71,7 @@ pub fn debezium_config(config: &Config, request: &ConnectorRequest) -> Result<Ma
 }
 
 /// The payload is Confluent's: a zero byte, the schema id in four bytes, Avro.
-fn converter(side: &str, registry: &str, set: &mut impl FnMut(&str, &str) -> Option<Value>) {
+fn converter(side: &str, registry: &str, set: &mut impl FnMut(&str, &str) -> Option<String>) {
     let settings = [
         ("", "io.apicurio.registry.utils.converter.AvroConverter"),
         (".apicurio.registry.auto-register", "true"),
@@ -95,16 +83,12 @@ fn converter(side: &str, registry: &str, set: &mut impl FnMut(&str, &str) -> Opt
     for (key, value) in settings {
         set(&format!("{side}.converter{key}"), value);
     }
-    set(
-        &format!("{side}.converter.apicurio.registry.url"),
-        &format!("{}/apis/registry/v2", registry.trim_end_matches('/')),
-    );
+    set(&format!("{side}.converter.apicurio.registry.url"), &format!("{}/apis/registry/v2", registry.trim_end_matches('/')));
 }
 
 /// A slot's name may hold lower-case letters, digits and underscores.
 fn identifier(name: &str) -> Result<String, StackError> {
-    let fits =
-        !name.is_empty() && name.len() <= 50 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+    let fits = !name.is_empty() && name.len() <= 50 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
     if !fits {
         return Err(setting("connector name", "1 to 50 letters, digits, `_`, `-`, `.` (it begins topic names)", name));
     }
@@ -122,11 +106,7 @@ mod tests {
 
     fn config() -> Config {
         Config {
-            postgres: PostgresConfig {
-                url: Secret::new("postgres://u:p@127.0.0.1:5433/d"),
-                pgdata: "/d".into(),
-                bin: "/b".into(),
-            },
+            postgres: PostgresConfig { url: Secret::new("postgres://u:p@127.0.0.1:5433/d"), pgdata: "/d".into(), bin: "/b".into() },
             kafka: KafkaConfig { bootstrap: "h:2".into() },
             connect: ConnectConfig { url: "http://h:3".into(), offsets_topic: "o".into() },
             registry: RegistryConfig { url: "http://h:4/".into(), flavour: RegistryFlavour::Apicurio, storage: None },
@@ -143,7 +123,7 @@ mod tests {
             tables: vec![TableName::new("public", "a"), TableName::new("s", "b")],
         };
         let map = debezium_config(&config(), &request).unwrap();
-        let get = |key: &str| map.get(key).and_then(Value::as_str).unwrap_or_default();
+        let get = |key: &str| map.get(key).map(String::as_str).unwrap_or_default();
         assert_eq!(get("slot.name"), "shop_1");
         assert_eq!(get("topic.prefix"), "Shop-1");
         assert_eq!(get("table.include.list"), "public.a,s.b");
@@ -156,8 +136,7 @@ mod tests {
     fn no_tables_and_a_name_that_topics_cannot_have_are_refused() {
         let request = ConnectorRequest { name: "a".into(), database: "d".into(), tables: vec![] };
         assert_eq!(debezium_config(&config(), &request).unwrap_err().exit(), crate::units::Exit::Invalid);
-        let request =
-            ConnectorRequest { name: "a b".into(), database: "d".into(), tables: vec![TableName::new("a", "b")] };
+        let request = ConnectorRequest { name: "a b".into(), database: "d".into(), tables: vec![TableName::new("a", "b")] };
         assert!(debezium_config(&config(), &request).is_err());
     }
 }

@@ -43,7 +43,7 @@ pub enum Exit {
     Refused = 41,
     /// `wal fetch` only: the archive may have the file but cannot give it. PostgreSQL takes any code up to 125 for "there is
     /// no such file" and ends recovery there as if all were well; above that it stops.
-    WalUnreadable = 126,
+    WalUnreadable = 255,
     /// Ended by Ctrl-C.
     Interrupted = 130,
 }

@@ -179,10 +179,15 @@ impl Folder {
     /// Stops a server cleanly and returns when it and everything below it is gone. Stopping one that does not run does
     /// nothing.
     pub async fn stop(&self, name: &str) -> Result<(), StackError> {
+        self.stop_within(name, STOP_TIMEOUT).await
+    }
+
+    /// As [`Folder::stop`]; a server that needs longer is killed.
+    pub(super) async fn stop_within(&self, name: &str, deadline: Duration) -> Result<(), StackError> {
         let signal = parse_signal(&self.server(name)?.stop_signal)?;
         let Some(pids) = self.pids(name) else { return Ok(()) };
         pids.server.signal(signal);
-        match self.gone(name, STOP_TIMEOUT).await {
+        match self.gone(name, deadline).await {
             Err(StackError::DidNotStop { .. }) => self.kill(name, Signal::SIGKILL).await,
             other => other,
         }
@@ -240,11 +245,7 @@ fn launch(binary: &Utf8Path, dir: &Utf8Path, plan: &ServerPlan) -> Result<(), St
     if line.trim() == super::supervisor::STARTED {
         return Ok(());
     }
-    let detail = if line.is_empty() {
-        format!("its supervisor ({binary} supervise) ended without a word")
-    } else {
-        line.trim().to_owned()
-    };
+    let detail = if line.is_empty() { format!("its supervisor ({binary} supervise) ended without a word") } else { line.trim().to_owned() };
     Err(StackError::DidNotStart { server: plan.name.clone(), detail, log: plan.log.clone(), tail: tail(&plan.log) })
 }
 
@@ -268,8 +269,7 @@ pub(super) fn write_atomically(path: &Utf8Path, text: &str, mode: u32) -> Result
     use std::{io::Write, os::unix::fs::OpenOptionsExt};
     let failed = |e| StackError::io("write", path, e);
     let temp = Utf8PathBuf::from(format!("{path}.new"));
-    let mut file =
-        std::fs::File::options().create(true).truncate(true).write(true).mode(mode).open(&temp).map_err(failed)?;
+    let mut file = std::fs::File::options().create(true).truncate(true).write(true).mode(mode).open(&temp).map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(failed)?;
     std::fs::rename(&temp, path).map_err(failed)
 }
