@@ -85,6 +85,9 @@ struct Up {
     /// A port asked for: postgres=5433, kafka=9092, connect=8083 or registry=8081; free ones are chosen otherwise
     #[arg(long, value_name = "NAME=PORT", value_parser = port_of)]
     port: Vec<(String, u16)>,
+    /// Stay, and end every server when this command ends, however it ends
+    #[arg(long)]
+    foreground: bool,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -153,7 +156,7 @@ async fn bring_up(up: Up) -> Result<Exit, CliError> {
     let progress = Terminal::new();
     let dir = up.dir.dir.clone();
     if Folder::exists(&dir) {
-        return bring_up_again(&Folder::open(&dir)?, &progress).await;
+        return bring_up_again(&Folder::open(&dir)?, up.foreground, &progress).await;
     }
     let programs = tokio::task::block_in_place(|| Programs::ensure(&progress))?;
     programs.ensure_aot_caches(&progress).await?;
@@ -170,39 +173,62 @@ async fn bring_up(up: Up) -> Result<Exit, CliError> {
         started = stack.start_all(&progress) => started.map(drop).map_err(CliError::from),
         _ = tokio::signal::ctrl_c() => Err(CliError::new(Exit::Interrupted, "interrupted while the servers started")),
     };
-    finish_up(&folder, owner, started, true).await?;
-    progress.line(&format!("ready: --config {config}\nstop it with `cdc-drill stack down --dir {dir}`"));
-    Ok(Exit::Passed)
+    if started.is_err() {
+        folder.forget()?;
+    } else {
+        progress.line(&format!("ready: --config {config}"));
+    }
+    finish_up(&folder, owner, started, up.foreground, &progress).await
 }
 
 /// A stopped stack starts again on its data.
-async fn bring_up_again(folder: &Folder, progress: &dyn Progress) -> Result<Exit, CliError> {
-    let running: Vec<&str> = folder.servers().iter().map(|s| s.name.as_str()).filter(|n| folder.pid(n).is_some()).collect();
+async fn bring_up_again(folder: &Folder, foreground: bool, progress: &dyn Progress) -> Result<Exit, CliError> {
+    let running: Vec<&str> =
+        folder.servers().iter().map(|s| s.name.as_str()).filter(|n| folder.pid(n).is_some()).collect();
     if !running.is_empty() {
         let dir = folder.dir().to_owned();
-        let hint = format!("`cdc-drill stack status --dir {dir}` shows it, `down` stops it; another stack needs another folder");
-        return Err(StackError::Occupied { dir, detail: format!("a stack runs in it ({})", running.join(", ")), hint }.into());
+        let hint = format!(
+            "`cdc-drill stack status --dir {dir}` shows it, `down` stops it; another stack needs another folder"
+        );
+        return Err(
+            StackError::Occupied { dir, detail: format!("a stack runs in it ({})", running.join(", ")), hint }.into()
+        );
     }
     let owner = OwnerLock::take(folder.dir())?;
     let started = tokio::select! {
         started = folder.start_all() => started.map_err(CliError::from),
         _ = tokio::signal::ctrl_c() => Err(CliError::new(Exit::Interrupted, "interrupted while the servers started")),
     };
-    finish_up(folder, owner, started, false).await?;
-    progress.line(&format!("ready again: --config {}", folder.dir().join(CONFIG_FILE)));
-    Ok(Exit::Passed)
+    if started.is_ok() {
+        progress.line(&format!("ready again: --config {}", folder.dir().join(CONFIG_FILE)));
+    }
+    finish_up(folder, owner, started, foreground, progress).await
 }
 
-/// Lets the servers run without an owner when all answer; otherwise leaves none running. Until then a `kill -9` of this
-/// program ends them too.
-async fn finish_up(folder: &Folder, owner: OwnerLock, started: Result<(), CliError>, fresh: bool) -> Result<(), CliError> {
-    let Err(error) = started else { return Ok(owner.release_servers()?) };
+/// Lets the servers run without an owner when all answer; otherwise leaves none running. Until then, and in the foreground
+/// until the end, a `kill -9` of this program ends them too.
+async fn finish_up(
+    folder: &Folder,
+    owner: OwnerLock,
+    started: Result<(), CliError>,
+    foreground: bool,
+    progress: &dyn Progress,
+) -> Result<Exit, CliError> {
+    let dir = folder.dir();
+    if started.is_ok() && !foreground {
+        owner.release_servers()?;
+        progress.line(&format!("stop it with `cdc-drill stack down --dir {dir}`"));
+        return Ok(Exit::Passed);
+    }
+    if started.is_ok() {
+        progress.line("Ctrl-C ends it");
+        // Without a handler the signal's default, to end at once, is as good: the servers' supervisors notice.
+        let _ = tokio::signal::ctrl_c().await;
+        folder.stop_all().await?;
+    }
     drop(owner);
     folder.all_gone(GONE_TIMEOUT).await?;
-    if fresh {
-        folder.forget()?;
-    }
-    Err(error)
+    started.map(|()| Exit::Interrupted)
 }
 
 async fn status(dir: &Utf8Path, json: bool) -> Result<Exit, CliError> {
@@ -213,7 +239,13 @@ async fn status(dir: &Utf8Path, json: bool) -> Result<Exit, CliError> {
         return Ok(Exit::Passed);
     }
     for s in &servers {
-        let state = if s.ready { "ready" } else if s.pid.is_some() { "running" } else { "down" };
+        let state = if s.ready {
+            "ready"
+        } else if s.pid.is_some() {
+            "running"
+        } else {
+            "down"
+        };
         let pid = s.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
         say(format!("{:<9} {:<8} {:>8}  {}  {}", s.name, state, pid, s.endpoint, s.log));
     }
@@ -250,7 +282,8 @@ async fn down(dir: &Utf8Path) -> Result<Exit, CliError> {
 fn connector(request: Connector) -> Result<Exit, CliError> {
     let path = request.config.or_else(|| request.dir.map(|dir| dir.join(CONFIG_FILE)));
     let config = Config::load(&path.unwrap_or_else(|| CONFIG_FILE.into()))?;
-    let tables: Result<Vec<TableName>, _> = request.tables.iter().filter(|t| !t.is_empty()).map(|t| t.trim().parse()).collect();
+    let tables: Result<Vec<TableName>, _> =
+        request.tables.iter().filter(|t| !t.is_empty()).map(|t| t.trim().parse()).collect();
     let tables = tables.map_err(|e| CliError::new(Exit::Usage, e.to_string()))?;
     let request = ConnectorRequest { name: request.name, database: request.database, tables };
     print_json(&debezium_config(&config, &request)?)?;
