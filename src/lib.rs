@@ -6,11 +6,15 @@
 
 #![warn(missing_docs)]
 
+pub mod backup;
 pub mod cli;
 pub mod client;
 pub mod config;
 pub mod event;
+pub mod fault;
+pub mod report;
 pub mod scenario;
 pub mod stack;
 pub mod units;
+pub mod verify;
 pub mod workload;

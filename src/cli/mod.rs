@@ -5,6 +5,8 @@ mod output;
 mod setup;
 mod stack;
 mod supervise;
+mod verify;
+mod wal;
 
 use clap::{Parser, Subcommand};
 
@@ -29,6 +31,10 @@ enum Command {
     Doctor(doctor::Args),
     /// A stack to play with
     Stack(stack::Args),
+    /// PostgreSQL's archive_command and restore_command
+    Wal(wal::Args),
+    /// Say whether the topics hold what the tables hold
+    Verify(verify::Args),
     #[command(hide = true)]
     Supervise(supervise::Args),
 }
@@ -39,6 +45,8 @@ impl Command {
             Command::Setup(args) => setup::run(args).await,
             Command::Doctor(args) => doctor::run(args).await,
             Command::Stack(args) => stack::run(args).await,
+            Command::Wal(args) => Ok(wal::run_now(args)?),
+            Command::Verify(args) => verify::run(args).await,
             Command::Supervise(args) => supervise::run(args),
         }
     }
@@ -57,6 +65,8 @@ pub fn main() -> std::process::ExitCode {
     let result = match cli.command {
         // Before any thread is there: the supervisor's main thread must be the process's only one when it spawns.
         Command::Supervise(args) => supervise::run(args),
+        // PostgreSQL calls this for each segment and waits: no runtime for it.
+        Command::Wal(args) => wal::run_now(args).map_err(CliError::from),
         command => {
             output::start_tracing();
             match tokio::runtime::Runtime::new() {

@@ -28,6 +28,12 @@ impl From<crate::stack::StackError> for CliError {
     }
 }
 
+impl From<crate::backup::BackupError> for CliError {
+    fn from(error: crate::backup::BackupError) -> CliError {
+        CliError::new(error.exit(), error.to_string())
+    }
+}
+
 impl From<crate::config::ConfigError> for CliError {
     fn from(error: crate::config::ConfigError) -> CliError {
         CliError::new(Exit::Invalid, error.to_string())

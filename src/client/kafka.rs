@@ -1,7 +1,7 @@
 //! Kafka: topics, settings, groups, and reading partitions to a fixed end.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -239,6 +239,24 @@ impl Kafka {
         Ok(groups)
     }
 
+    /// The topics that active members of classic groups subscribed to or were assigned, by group.
+    pub async fn active_topics(&self) -> Result<BTreeMap<String, BTreeSet<String>>, ClientError> {
+        self.ask("groups", |c| {
+            let list = c.fetch_group_list(None, REQUEST_TIMEOUT)?;
+            let mut topics: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+            for group in list.groups() {
+                for member in group.members() {
+                    let assigned = member.assignment().map(|b| topics_in(b, true)).unwrap_or_default();
+                    let subscribed = member.metadata().map(|b| topics_in(b, false)).unwrap_or_default();
+                    let both = assigned.into_iter().chain(subscribed);
+                    topics.entry(group.name().to_owned()).or_default().extend(both);
+                }
+            }
+            Ok(topics)
+        })
+        .await
+    }
+
     /// The offsets a group has committed on these partitions; partitions without one are left out.
     pub async fn group_offsets(
         &self,
@@ -459,6 +477,36 @@ fn base(bootstrap: &str) -> ClientConfig {
     config
 }
 
+/// The topic names in a member's assignment (each followed by its partitions) or subscription, in the consumer protocol:
+/// version, then an array of names. Bytes of another protocol yield nothing.
+fn topics_in(bytes: &[u8], with_partitions: bool) -> Vec<String> {
+    fn take<'a>(rest: &mut &'a [u8], n: usize) -> Option<&'a [u8]> {
+        let (head, tail) = rest.split_at_checked(n)?;
+        *rest = tail;
+        Some(head)
+    }
+    fn count(rest: &mut &[u8]) -> Option<usize> {
+        let four = take(rest, 4)?;
+        usize::try_from(i32::from_be_bytes(four.try_into().ok()?)).ok()
+    }
+    fn name(rest: &mut &[u8]) -> Option<String> {
+        let length = take(rest, 2)?;
+        let length = usize::try_from(i16::from_be_bytes(length.try_into().ok()?)).ok()?;
+        String::from_utf8(take(rest, length)?.to_vec()).ok()
+    }
+    let mut rest = bytes;
+    let mut names = Vec::new();
+    let Some(topics) = take(&mut rest, 2).and_then(|_| count(&mut rest)) else { return names };
+    for _ in 0..topics {
+        let Some(topic) = name(&mut rest) else { break };
+        names.push(topic);
+        if with_partitions && count(&mut rest).and_then(|n| take(&mut rest, n.checked_mul(4)?)).is_none() {
+            break;
+        }
+    }
+    names
+}
+
 /// Large fetches, no checksums (loopback or TCP already has them), no stored position.
 fn reader(bootstrap: &str) -> ClientConfig {
     let mut config = base(bootstrap);
@@ -503,5 +551,25 @@ async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(join) => Err(ClientError::Hopeless { what: "a blocking task".into(), why: join.to_string() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_of_a_member_are_read_from_its_protocol_bytes() {
+        let mut subscription = vec![0, 1, 0, 0, 0, 2];
+        for topic in ["a", "bc"] {
+            subscription.extend((topic.len() as i16).to_be_bytes());
+            subscription.extend(topic.as_bytes());
+        }
+        subscription.extend([0, 0, 0, 0]);
+        assert_eq!(topics_in(&subscription, false), ["a", "bc"]);
+        let assignment = [0, 1, 0, 0, 0, 2, 0, 1, b'a', 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, b'b', 0, 0, 0, 0];
+        assert_eq!(topics_in(&assignment, true), ["a", "b"]);
+        assert!(topics_in(b"{\"json\":1}", true).is_empty());
+        assert!(topics_in(&[0], true).is_empty());
     }
 }

@@ -204,6 +204,15 @@ impl Registry {
         Ok(value["mode"].as_str().unwrap_or("READWRITE").to_owned())
     }
 
+    /// The mode of a subject: its own, or the global one (the API does not tell); `None` when the server has no modes.
+    pub async fn subject_mode(&self, subject: &Subject) -> Result<Option<String>, ClientError> {
+        match self.json(reqwest::Method::GET, &format!("{CCOMPAT}/mode/{}", encode(subject.as_str())), None).await {
+            Ok(value) => Ok(value["mode"].as_str().map(str::to_owned)),
+            Err(e) if e.status() == Some(404) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Sets the global mode.
     pub async fn set_global_mode(&self, mode: &str) -> Result<(), ClientError> {
         self.json(reqwest::Method::PUT, &format!("{CCOMPAT}/mode"), Some(json!({ "mode": mode }))).await.map(drop)
@@ -229,6 +238,21 @@ impl Registry {
         let response =
             request.send().await.map_err(|e| ClientError::unreachable("registry", &self.url, e.without_url()))?;
         self.checked("POST", &path, response).await.map(drop)
+    }
+
+    /// The exact bytes of a content id, by Apicurio's own API, soft-deleted or not; `None` when it does not resolve.
+    pub async fn content(&self, content_id: u64) -> Result<Option<String>, ClientError> {
+        let path = format!("{V3}/ids/contentIds/{content_id}");
+        let response = self.http.get(format!("{}{path}", self.url)).send().await;
+        let response = response.map_err(|e| ClientError::unreachable("registry", &self.url, e.without_url()))?;
+        match self.checked("GET", &path, response).await {
+            Ok(response) => {
+                let text = response.text().await;
+                text.map(Some).map_err(|e| ClientError::unreachable("registry", &self.url, e.without_url()))
+            }
+            Err(e) if e.status() == Some(404) => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     /// A request to Apicurio's own API, for what has no method here; `path` begins after `/apis/registry/v3`.

@@ -1,0 +1,306 @@
+//! Checking a recovery point against its manifest: every byte of it and of the WAL it needs.
+
+use std::{collections::BTreeMap, fmt, fs, process::Command};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    BackupError, Point, Repository,
+    files::{self, is_safe_relative},
+    parts,
+    repository::{MANIFEST, MANIFEST_SUM},
+    wal::{IndexLine, WalFile},
+};
+use crate::units::{Exit, PointId};
+
+/// How closely to look. Without any option every stored byte is read and hashed.
+#[derive(Clone, Debug, Default)]
+pub struct CheckOptions {
+    /// Also decompress everything, and compare each file of the base backup with the server's own list.
+    pub deep: bool,
+    /// With `deep`: where `pg_verifybackup` is; it then judges an extracted copy too.
+    pub bin: Option<Utf8PathBuf>,
+}
+
+/// What is wrong, in order of how a command ends when several are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DefectKind {
+    /// Written by a newer version.
+    FormatTooNew,
+    /// Something is missing, or too much.
+    Incomplete,
+    /// Bytes are not those that were written.
+    Checksum,
+    /// Archived WAL is missing.
+    WalGap,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Defect {
+    /// What kind.
+    pub kind: DefectKind,
+    /// Where.
+    pub path: String,
+    /// What should be there.
+    pub expected: String,
+    /// What is there.
+    pub found: String,
+}
+
+impl fmt::Display for Defect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: expected {}, found {}", self.path, self.expected, self.found)
+    }
+}
+
+/// What a check saw.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyReport {
+    /// The point.
+    pub point: PointId,
+    /// How many of its files were read.
+    pub files: u64,
+    /// How many archived segments were read.
+    pub wal_segments: u64,
+    /// How many bytes were read.
+    pub bytes: u64,
+    /// Whether everything was decompressed too.
+    pub deep: bool,
+    /// Everything that is wrong.
+    pub defects: Vec<Defect>,
+}
+
+impl VerifyReport {
+    /// 0, or 33, 30, 31, 32: the first that applies.
+    pub fn exit(&self) -> Exit {
+        match self.defects.iter().map(|d| d.kind).min() {
+            None => Exit::Passed,
+            Some(DefectKind::FormatTooNew) => Exit::FormatTooNew,
+            Some(DefectKind::Incomplete) => Exit::BackupIncomplete,
+            Some(DefectKind::Checksum) => Exit::ChecksumMismatch,
+            Some(DefectKind::WalGap) => Exit::WalGap,
+        }
+    }
+
+    /// The first of the worst defects as an error.
+    pub fn into_result(self) -> Result<VerifyReport, BackupError> {
+        let Some(worst) = self.defects.iter().min_by_key(|d| d.kind) else { return Ok(self) };
+        Err(match worst.kind {
+            DefectKind::Checksum => BackupError::checksum(&worst.path, &worst.expected, &worst.found),
+            _ => BackupError::Incomplete { point: self.point.clone(), what: worst.to_string() },
+        })
+    }
+
+    fn defect(&mut self, kind: DefectKind, path: impl ToString, expected: impl ToString, found: impl ToString) {
+        let (path, expected, found) = (path.to_string(), expected.to_string(), found.to_string());
+        self.defects.push(Defect { kind, path, expected, found });
+    }
+
+    /// Notes an error that is a statement about the point; others end the check.
+    fn absorb(&mut self, error: BackupError) -> Result<(), BackupError> {
+        match error {
+            BackupError::Checksum { path, expected, found } => {
+                self.defect(DefectKind::Checksum, path, expected, found);
+            }
+            BackupError::Malformed { path, message } => {
+                self.defect(DefectKind::Checksum, path, "readable content", message)
+            }
+            BackupError::Incomplete { what, .. } => {
+                self.defect(DefectKind::Incomplete, &self.point.clone(), "complete", what)
+            }
+            BackupError::FormatTooNew { path, found, known } => {
+                self.defect(DefectKind::FormatTooNew, path, format!("format up to {known}"), found);
+            }
+            other => return Err(other),
+        }
+        Ok(())
+    }
+}
+
+/// Checks a recovery point. A point that is damaged is a report with defects; an error means that it could not be looked
+/// at.
+pub fn verify(repository: &Repository, id: &PointId, options: &CheckOptions) -> Result<VerifyReport, BackupError> {
+    let (folder, partial) = repository.locate(id)?;
+    let mut report = VerifyReport {
+        point: id.clone(),
+        files: 0,
+        wal_segments: 0,
+        bytes: 0,
+        deep: options.deep,
+        defects: Vec::new(),
+    };
+    if partial {
+        report.defect(
+            DefectKind::Incomplete,
+            folder.file_name().unwrap_or_default(),
+            "a finished backup",
+            "an unfinished one",
+        );
+        return Ok(report);
+    }
+    let point = match Point::load(id, &folder) {
+        Ok(point) => point,
+        Err(error) => {
+            report.absorb(error)?;
+            return Ok(report);
+        }
+    };
+    stored_files(&point, &mut report)?;
+    strangers(&point, &folder, "", &mut report)?;
+    wal(repository, &point, options.deep, &mut report)?;
+    if options.deep && report.defects.is_empty() {
+        deep(repository, &point, options, &mut report)?;
+    }
+    Ok(report)
+}
+
+fn stored_files(point: &Point, report: &mut VerifyReport) -> Result<(), BackupError> {
+    for entry in &point.manifest.files {
+        if !is_safe_relative(&entry.path) {
+            report.defect(DefectKind::Incomplete, &entry.path, "a path below the point", "one that leaves it");
+            continue;
+        }
+        let path = point.folder.join(&entry.path);
+        match fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_file() => {}
+            Ok(_) => {
+                report.defect(DefectKind::Incomplete, &entry.path, "a file", "a folder or link");
+                continue;
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                report.defect(DefectKind::Incomplete, &entry.path, format!("{} bytes", entry.size), "nothing");
+                continue;
+            }
+            Err(e) => return Err(BackupError::io("look at", &path)(e)),
+        }
+        let (sha256, size) = files::sha256_file(&path)?;
+        report.files += 1;
+        report.bytes += size;
+        if size != entry.size {
+            report.defect(DefectKind::Checksum, &entry.path, format!("{} bytes", entry.size), format!("{size} bytes"));
+        } else if sha256 != entry.sha256 {
+            report.defect(DefectKind::Checksum, &entry.path, format!("sha256 {}", entry.sha256), sha256);
+        }
+    }
+    Ok(())
+}
+
+/// What no manifest names: a sign that somebody else writes here, or that the manifest is not the whole story.
+fn strangers(point: &Point, folder: &Utf8Path, below: &str, report: &mut VerifyReport) -> Result<(), BackupError> {
+    for entry in folder.read_dir_utf8().map_err(BackupError::io("list", folder))? {
+        let entry = entry.map_err(BackupError::io("list", folder))?;
+        let name = format!("{below}{}", entry.file_name());
+        if entry.file_type().map_err(BackupError::io("look at", entry.path()))?.is_dir() {
+            strangers(point, entry.path(), &format!("{name}/"), report)?;
+        } else if name != MANIFEST && name != MANIFEST_SUM && !point.has(&name) {
+            report.defect(DefectKind::Incomplete, &name, "no such file", "one that the manifest does not name");
+        }
+    }
+    Ok(())
+}
+
+fn wal(repository: &Repository, point: &Point, deep: bool, report: &mut VerifyReport) -> Result<(), BackupError> {
+    let Some(pg) = point.manifest.pg.get() else { return Ok(()) };
+    let archive = match pg.system_id.parse() {
+        Ok(system_id) => repository.archive(system_id),
+        Err(_) => {
+            report.defect(DefectKind::Checksum, MANIFEST, "a system identifier", &pg.system_id);
+            return Ok(());
+        }
+    };
+    if let Some(expected) = &pg.history_sha256 {
+        let path = archive.path(&WalFile::History(pg.timeline));
+        if !path.exists() {
+            report.defect(DefectKind::WalGap, &path, "the history of the timeline", "nothing");
+        } else if files::sha256_file(&path)?.0 != *expected {
+            report.defect(DefectKind::Checksum, &path, format!("sha256 {expected}"), "another");
+        }
+    }
+    let mut indexes: BTreeMap<u32, BTreeMap<String, IndexLine>> = BTreeMap::new();
+    for name in &pg.wal_required {
+        let Ok(file) = name.parse::<WalFile>() else {
+            report.defect(DefectKind::Checksum, MANIFEST, "the name of a segment", name);
+            continue;
+        };
+        let index = match indexes.entry(file.timeline()) {
+            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::btree_map::Entry::Vacant(entry) => entry.insert(archive.index(file.timeline())?),
+        };
+        let path = archive.path(&file);
+        let Some(line) = index.get(name).filter(|_| path.exists()) else {
+            let found = if path.exists() { "a file without a line in index.jsonl" } else { "nothing" };
+            report.defect(DefectKind::WalGap, &path, format!("segment {name}"), found);
+            continue;
+        };
+        report.wal_segments += 1;
+        report.bytes += line.size;
+        if let Err(error) = archive.check(&file, deep) {
+            report.absorb(error)?;
+        }
+    }
+    if pg.wal_required.is_empty() {
+        report.defect(DefectKind::WalGap, MANIFEST, "at least one segment", "none");
+    }
+    Ok(())
+}
+
+fn deep(
+    repository: &Repository,
+    point: &Point,
+    options: &CheckOptions,
+    report: &mut VerifyReport,
+) -> Result<(), BackupError> {
+    let mut look = |result: Result<(), BackupError>| match result {
+        Ok(()) => Ok(()),
+        Err(error) => report.absorb(error),
+    };
+    let m = &point.manifest;
+    if m.connect.get().is_some() {
+        look(point.connectors().map(drop))?;
+    }
+    if m.kafka.get().is_some() {
+        look(point.topics().map(drop))?;
+        look(point.groups().map(drop))?;
+    }
+    if m.registry.get().is_some() {
+        look(point.dump().map(drop))?;
+        let zip = point.file("registry/native.zip")?;
+        let place = point.folder.join("registry/native.zip");
+        look(parts::registry::read_zip(&zip).map(drop).map_err(|e| BackupError::malformed(&place, e)))?;
+    }
+    if m.pg.get().is_some() {
+        look(parts::postgres::check_base(point).map(drop))?;
+        if let Some(bin) = &options.bin {
+            verify_extracted(repository, point, bin, report)?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets PostgreSQL's own tool judge an extracted copy, which is removed afterwards.
+fn verify_extracted(
+    repository: &Repository,
+    point: &Point,
+    bin: &Utf8Path,
+    report: &mut VerifyReport,
+) -> Result<(), BackupError> {
+    let root = repository.path();
+    let temporary = tempfile::Builder::new().prefix(".verify-").tempdir_in(root);
+    let temporary = temporary.map_err(BackupError::io("make a temporary folder in", root))?;
+    let folder = Utf8PathBuf::from_path_buf(temporary.path().join("data"))
+        .map_err(|p| BackupError::malformed(root, format!("{} is not UTF-8", p.display())))?;
+    parts::postgres::extract(point, &folder, None)?;
+    let tool = bin.join("pg_verifybackup");
+    // The WAL is in the archive and was checked there.
+    let output =
+        Command::new(&tool).args(["--no-parse-wal", "--exit-on-error", folder.as_str()]).env("LC_ALL", "C").output();
+    let output = output.map_err(BackupError::io("run", &tool))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).trim().replace(folder.as_str(), "");
+        report.defect(DefectKind::Checksum, parts::postgres::BASE, "pg_verifybackup to pass", said);
+    }
+    Ok(())
+}

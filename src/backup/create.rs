@@ -1,0 +1,311 @@
+//! Taking a recovery point.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{
+    BackupError, CheckOptions, Consistency, ConsistencyCheck, FORMAT, Kind, Manifest, Part, Repository, Tool, Window,
+    check,
+    parts::{self, connect::SavedConnector, postgres::DatabasePublications},
+    writer::PointWriter,
+};
+use crate::{
+    client::connect::Connect,
+    config::Config,
+    units::{Lsn, PointId},
+};
+
+/// A part of a recovery point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PartKind {
+    /// The cluster.
+    Postgres,
+    /// Connectors with their positions.
+    Connect,
+    /// The schema registry.
+    Registry,
+    /// Topics and groups.
+    Topics,
+}
+
+impl PartKind {
+    /// All parts.
+    pub const ALL: [PartKind; 4] = [PartKind::Postgres, PartKind::Connect, PartKind::Registry, PartKind::Topics];
+
+    /// The word on the command line and in messages.
+    pub fn word(self) -> &'static str {
+        match self {
+            PartKind::Postgres => "postgres",
+            PartKind::Connect => "connect",
+            PartKind::Registry => "registry",
+            PartKind::Topics => "topics",
+        }
+    }
+}
+
+impl std::str::FromStr for PartKind {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        PartKind::ALL
+            .into_iter()
+            .find(|p| p.word() == s)
+            .ok_or_else(|| format!("`{s}` is no part (expected postgres, connect, registry or topics)"))
+    }
+}
+
+/// What to take.
+#[derive(Clone, Debug, Default)]
+pub struct CreateOptions {
+    /// Only these parts; empty is all.
+    pub only: Vec<PartKind>,
+}
+
+/// How far a backup has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The part at work.
+    pub part: PartKind,
+    /// The bytes read so far; only the cluster is large enough to tell.
+    pub bytes: u64,
+    /// About how many there are.
+    pub total: Option<u64>,
+}
+
+/// A recovery point that was taken.
+#[derive(Clone, Debug)]
+pub struct Created {
+    /// Its manifest.
+    pub manifest: Manifest,
+}
+
+impl Created {
+    /// The point.
+    pub fn point(&self) -> &PointId {
+        &self.manifest.point
+    }
+
+    /// What `backup create --json` prints.
+    pub fn to_json(&self) -> Value {
+        let m = &self.manifest;
+        json!({
+            "point": m.point, "complete": true, "bytes": m.bytes,
+            "parts": {"postgres": m.pg, "connect": m.connect, "registry": m.registry, "topics": m.kafka},
+        })
+    }
+}
+
+/// Takes a recovery point of the configured pipeline into its repository. Nothing of it exists unless it is complete: on
+/// an error what was written is removed, and what a killed backup leaves is no point.
+///
+/// The order makes the parts agree: positions are read before the cluster's backup ends, so that the restored cluster
+/// is not behind them; schemas are read last, so that none that a record of that time uses is missing.
+pub async fn create(
+    config: &Config,
+    options: &CreateOptions,
+    progress: &(dyn Fn(Progress) + Send + Sync),
+) -> Result<Created, BackupError> {
+    let repository = Repository::open(&config.repository.path)?;
+    let _lock = repository.lock("backup", "backup create")?;
+    repository.remove_leftovers()?;
+    let begin = jiff::Timestamp::now();
+    let mut writer = PointWriter::begin(&repository, point_id(begin))?;
+    let wanted = |part: PartKind| options.only.is_empty() || options.only.contains(&part);
+    let announce = |part: PartKind| progress(Progress { part, bytes: 0, total: None });
+    let absent = || "not asked for (--only)".to_owned();
+
+    let mut connect = Part::Absent { reason: absent() };
+    if wanted(PartKind::Connect) {
+        announce(PartKind::Connect);
+        connect = Part::Present(parts::connect::capture(config, &mut writer).await?);
+    }
+    let mut kafka = Part::Absent { reason: absent() };
+    if wanted(PartKind::Topics) {
+        announce(PartKind::Topics);
+        kafka = Part::Present(parts::topics::capture(config, &mut writer).await?);
+    }
+    let (mut pg, mut clock_skew_ms) = (Part::Absent { reason: absent() }, BTreeMap::new());
+    if wanted(PartKind::Postgres) {
+        announce(PartKind::Postgres);
+        let part = PartKind::Postgres;
+        let told = |bytes, total| progress(Progress { part, bytes, total });
+        let (facts, skew) = parts::postgres::capture(&config.postgres, &repository, &mut writer, &told).await?;
+        clock_skew_ms.insert("pg".to_owned(), skew);
+        pg = Part::Present(facts);
+    }
+    let (mut registry, mut agreement) = (Part::Absent { reason: absent() }, None);
+    if wanted(PartKind::Registry) {
+        announce(PartKind::Registry);
+        let (facts, agrees) = parts::registry::capture_into(config, &mut writer).await?;
+        registry = Part::Present(facts);
+        agreement = Some(agrees);
+    }
+    let consistency = consistency(config, &writer, &pg, &connect, agreement).await?;
+    let point = writer.id().clone();
+    let manifest = writer.publish(|files| Manifest {
+        format: FORMAT,
+        point: point.clone(),
+        kind: kind(&options.only),
+        status: "complete".into(),
+        tool: Tool { name: env!("CARGO_PKG_NAME").into(), version: env!("CARGO_PKG_VERSION").into() },
+        window: Window { begin: begin.to_string(), end: jiff::Timestamp::now().to_string() },
+        clock_skew_ms,
+        pg,
+        connect,
+        registry,
+        kafka,
+        consistency,
+        bytes: files.iter().map(|f| f.size).sum(),
+        files,
+    })?;
+    // Read back what the disk took before anyone relies on it.
+    check::verify(&repository, &point, &CheckOptions::default())?.into_result()?;
+    if manifest.kind == Kind::Full {
+        repository.note_latest(&point)?;
+    }
+    Ok(Created { manifest })
+}
+
+fn point_id(begin: jiff::Timestamp) -> PointId {
+    PointId::new(format!("{}-{:04x}", begin.strftime("%Y%m%dT%H%M%SZ"), rand::random::<u16>()))
+}
+
+fn kind(only: &[PartKind]) -> Kind {
+    let has = |part| only.is_empty() || only.contains(&part);
+    match (has(PartKind::Postgres), PartKind::ALL.into_iter().skip(1).all(has)) {
+        (true, true) => Kind::Full,
+        (false, true) => Kind::StateOnly,
+        _ => Kind::Selected,
+    }
+}
+
+/// Looks at claims that hold between parts. One that does not hold is recorded, not refused: the point is what there was.
+async fn consistency(
+    config: &Config,
+    writer: &PointWriter,
+    pg: &Part<super::PostgresFacts>,
+    connect: &Part<super::ConnectFacts>,
+    agreement: Option<Result<String, String>>,
+) -> Result<Consistency, BackupError> {
+    let mut checks = Vec::new();
+    let mut note = |id: &str, ok: bool, detail: String| checks.push(ConsistencyCheck { id: id.to_owned(), ok, detail });
+    if let Some(agreement) = agreement {
+        let (ok, detail) = match agreement {
+            Ok(detail) => (true, detail),
+            Err(detail) => (false, detail),
+        };
+        note("registry_dump=native_export", ok, detail);
+    }
+    if let (Part::Present(pg), Part::Present(connect)) = (pg, connect) {
+        let read = |path: &str| super::files::read_json(&writer.place(path)?);
+        let connectors: Vec<SavedConnector> = serde_json::from_value(read("connect/connectors.json")?)
+            .map_err(|e| BackupError::malformed("connect/connectors.json".into(), e))?;
+        let publications: Vec<DatabasePublications> = serde_json::from_value(read("pg/publications.json")?)
+            .map_err(|e| BackupError::malformed("pg/publications.json".into(), e))?;
+        // Connectors that read from other clusters have positions that mean nothing here.
+        let ours: Vec<&SavedConnector> = connectors.iter().filter(|c| reads_from(config, c)).collect();
+        let (ok, detail) = offsets_before(&ours, pg.stop_lsn);
+        note("offset_lsn<=stop_lsn", ok, detail);
+        let (ok, detail) = publications_exist(&ours, &publications);
+        note("publications_exist", ok, detail);
+        let worker = Connect::new(&config.connect.url).connectors().await?.len() as u64;
+        note(
+            "connectors_unchanged",
+            worker == connect.connectors,
+            format!("{} captured, {worker} now", connect.connectors),
+        );
+    }
+    Ok(Consistency { checks })
+}
+
+/// Whether a connector's configuration names the configured cluster.
+fn reads_from(config: &Config, connector: &SavedConnector) -> bool {
+    let Ok(url) = config.postgres.url.expose().parse::<tokio_postgres::Config>() else { return false };
+    let port = url.get_ports().first().copied().unwrap_or(5432).to_string();
+    let named = connector.config.get("database.port").cloned().unwrap_or_else(|| "5432".into());
+    let postgres = connector.config.get("connector.class").is_some_and(|c| c.to_lowercase().contains("postgres"));
+    postgres && connector.kind == "source" && named == port
+}
+
+fn offsets_before(connectors: &[&SavedConnector], stop: Lsn) -> (bool, String) {
+    let latest = connectors.iter().flat_map(|c| parts::connect::stored_lsns(c).into_iter().map(|l| (l, &c.name))).max();
+    match latest {
+        None => (true, "no stored positions".to_owned()),
+        Some((lsn, name)) => (lsn <= stop, format!("{name} at {lsn}, backup consistent from {stop}")),
+    }
+}
+
+fn publications_exist(connectors: &[&SavedConnector], there: &[DatabasePublications]) -> (bool, String) {
+    let mut missing = Vec::new();
+    for connector in connectors {
+        let name = connector.config.get("publication.name").map_or("dbz_publication", String::as_str);
+        let database = connector.config.get("database.dbname").map_or("", String::as_str);
+        let found = there.iter().filter(|d| d.database == database).flat_map(|d| &d.publications);
+        if !found.into_iter().any(|p| p.name == name) {
+            missing.push(format!("{name} of {}", connector.name));
+        }
+    }
+    let detail = if missing.is_empty() { format!("{} connectors", connectors.len()) } else { missing.join(", ") };
+    (missing.is_empty(), detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::connect::StoredOffset;
+
+    #[test]
+    fn point_ids_sort_by_time_and_fit_a_restore_point_name() {
+        let at = |s: &str| point_id(s.parse().unwrap());
+        let (a, b) = (at("2026-11-22T02:00:00Z"), at("2026-11-22T02:00:01Z"));
+        assert!(a < b && a.as_str().starts_with("20261122T020000Z-"), "{a} {b}");
+        assert!(format!("cdc_{a}").len() <= 63);
+    }
+
+    #[test]
+    fn kinds_follow_from_the_parts() {
+        use PartKind::*;
+        assert_eq!(kind(&[]), Kind::Full);
+        assert_eq!(kind(&[Topics, Registry, Connect]), Kind::StateOnly);
+        assert_eq!(kind(&[Postgres]), Kind::Selected);
+        assert_eq!(kind(&[Connect]), Kind::Selected);
+    }
+
+    fn connector(lsn: u64, publication: &str) -> SavedConnector {
+        let offset = json!({ "lsn": lsn }).as_object().cloned();
+        SavedConnector {
+            name: "shop".into(),
+            kind: "source".into(),
+            state: "RUNNING".into(),
+            tasks: vec![],
+            config: [("publication.name", publication), ("database.dbname", "shop")]
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .into(),
+            topics: vec![],
+            offsets: vec![StoredOffset { partition: Default::default(), offset }],
+        }
+    }
+
+    #[test]
+    fn a_position_behind_the_backup_is_fine_and_one_ahead_is_told() {
+        let c = connector(100, "p");
+        assert!(offsets_before(&[&c], Lsn(100)).0);
+        let (ok, detail) = offsets_before(&[&c], Lsn(99));
+        assert!(!ok && detail.contains("shop at 0/64"), "{detail}");
+    }
+
+    #[test]
+    fn a_publication_must_be_in_the_connectors_database() {
+        let there = |database: &str| {
+            let publication = json!({"name": "p", "all_tables": false, "insert": true, "update": true, "delete": true,
+                "truncate": true, "via_root": false, "tables": ["public.a"]});
+            vec![DatabasePublications {
+                database: database.into(),
+                publications: vec![serde_json::from_value(publication).unwrap()],
+            }]
+        };
+        assert!(publications_exist(&[&connector(1, "p")], &there("shop")).0);
+        assert!(!publications_exist(&[&connector(1, "p")], &there("other")).0);
+        assert!(!publications_exist(&[&connector(1, "q")], &there("shop")).0);
+    }
+}

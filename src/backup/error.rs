@@ -1,0 +1,197 @@
+//! What can go wrong with a repository.
+
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::wal::WalGap;
+use crate::{
+    client::ClientError,
+    units::{Exit, PointId},
+};
+
+/// A backup, an archive operation or a check that could not be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupError {
+    /// The folder is not a repository.
+    #[error(
+        "{path} is not a backup repository: {found}\nhint: `cdc-drill backup init --repository {path}` makes one in an empty folder"
+    )]
+    NotARepository {
+        /// The folder.
+        path: Utf8PathBuf,
+        /// What is there instead.
+        found: String,
+    },
+    /// The repository or point was written by a newer version.
+    #[error("{path} has format {found}; this program knows formats up to {known}\nhint: use the version that wrote it")]
+    FormatTooNew {
+        /// The file that says so.
+        path: Utf8PathBuf,
+        /// The format found.
+        found: u32,
+        /// The newest known format.
+        known: u32,
+    },
+    /// Another process holds the lock.
+    #[error("lock `{name}` is held by {holder} ({path})\nhint: wait for it, or remove the file if that host is gone")]
+    LockHeld {
+        /// The lock's name.
+        name: String,
+        /// Its file.
+        path: Utf8PathBuf,
+        /// Who holds it, since when.
+        holder: String,
+    },
+    /// No such recovery point.
+    #[error("repository {repository} has no recovery point {wanted}; it has {there}")]
+    NoSuchPoint {
+        /// The repository.
+        repository: Utf8PathBuf,
+        /// What was asked for.
+        wanted: String,
+        /// What there is.
+        there: String,
+    },
+    /// A recovery point that lacks something.
+    #[error("recovery point {point} is incomplete: {what}")]
+    Incomplete {
+        /// The point.
+        point: PointId,
+        /// What is missing or too much.
+        what: String,
+    },
+    /// A part that this point does not hold was asked for.
+    #[error("recovery point {point} has no {part}: {reason}")]
+    PartAbsent {
+        /// The point.
+        point: PointId,
+        /// The part.
+        part: &'static str,
+        /// Why, as the manifest says.
+        reason: String,
+    },
+    /// Stored bytes are not the bytes that were written.
+    #[error("checksum of {path}: expected {expected}, found {found}")]
+    Checksum {
+        /// The file, or a file within an archive.
+        path: String,
+        /// What was written down.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// The WAL archive has a hole.
+    #[error(transparent)]
+    WalGap(#[from] WalGap),
+    /// A segment is in the archive with other content: two servers archive into one folder, or one went back in time.
+    #[error(
+        "{name} is in the archive already ({path}) with other content: archived sha256 {archived}, offered {offered}\nhint: two servers must not archive under one system identifier and timeline"
+    )]
+    WalConflict {
+        /// The WAL file.
+        name: String,
+        /// Where it is archived.
+        path: Utf8PathBuf,
+        /// The checksum of what is archived.
+        archived: String,
+        /// The checksum of what was offered.
+        offered: String,
+    },
+    /// A file that is not what its name says.
+    #[error("{path} is not a usable WAL file: {why}")]
+    NotWal {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The base backup met a damaged page; nothing of it is kept.
+    #[error(
+        "base backup discarded: the cluster has damaged pages: {detail}\nhint: the last good recovery point is the one before; find the table with pg_amcheck"
+    )]
+    PageChecksum {
+        /// What the server said.
+        detail: String,
+    },
+    /// The cluster cannot be backed up as it is.
+    #[error("cannot back up {cluster}: {why}")]
+    Unsupported {
+        /// The cluster's address.
+        cluster: String,
+        /// Why, with a hint.
+        why: String,
+    },
+    /// A program failed.
+    #[error("{tool}: {status}: {detail}")]
+    Tool {
+        /// The program.
+        tool: String,
+        /// How it ended.
+        status: String,
+        /// What it said last.
+        detail: String,
+    },
+    /// A stored file has no meaning.
+    #[error("{path}: {message}")]
+    Malformed {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A system did not answer as asked.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The file system refused.
+    #[error("{what} {path}: {source}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: Utf8PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl BackupError {
+    /// The exit code for a command that ends with this error.
+    pub fn exit(&self) -> Exit {
+        match self {
+            BackupError::NotARepository { .. } | BackupError::NoSuchPoint { .. } => Exit::Invalid,
+            BackupError::FormatTooNew { .. } => Exit::FormatTooNew,
+            BackupError::LockHeld { .. } => Exit::LockHeld,
+            BackupError::Incomplete { .. } => Exit::BackupIncomplete,
+            BackupError::Checksum { .. }
+            | BackupError::PageChecksum { .. }
+            | BackupError::NotWal { .. }
+            | BackupError::Malformed { .. } => Exit::ChecksumMismatch,
+            BackupError::WalGap(_) => Exit::WalGap,
+            BackupError::WalConflict { .. } => Exit::Refused,
+            BackupError::Unsupported { .. } | BackupError::PartAbsent { .. } => Exit::PlanImpossible,
+            BackupError::Tool { .. } => Exit::Inconclusive,
+            BackupError::Client(error) => error.exit(),
+            BackupError::Io { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::PermissionDenied => {
+                    Exit::Inconclusive
+                }
+                _ => Exit::Internal,
+            },
+        }
+    }
+
+    pub(crate) fn io(what: &'static str, path: &Utf8Path) -> impl FnOnce(io::Error) -> BackupError {
+        let path = path.to_owned();
+        move |source| BackupError::Io { what, path, source }
+    }
+
+    pub(crate) fn malformed(path: &Utf8Path, message: impl std::fmt::Display) -> BackupError {
+        BackupError::Malformed { path: path.to_owned(), message: message.to_string() }
+    }
+
+    pub(crate) fn checksum(path: impl ToString, expected: impl ToString, found: impl ToString) -> BackupError {
+        BackupError::Checksum { path: path.to_string(), expected: expected.to_string(), found: found.to_string() }
+    }
+}

@@ -1,0 +1,338 @@
+//! Files of a repository: written atomically, hashed on the way, owned by the repository's owner.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use sha2::{Digest, Sha256};
+
+use super::BackupError;
+
+/// Large enough that hashing and copying are not dominated by system calls.
+pub(crate) const BUFFER: usize = 256 * 1024;
+/// Connector configurations hold passwords, base backups hold everything: only the owner reads a repository.
+const FILE_MODE: u32 = 0o600;
+const FOLDER_MODE: u32 = 0o700;
+/// The longest file name that all usual file systems take.
+const NAME_MAX: usize = 255;
+
+/// Writes files below a repository's root as the root's owner.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    root: Utf8PathBuf,
+    /// Present when this process is root and the repository belongs to somebody else, who must be able to read, archive
+    /// and delete what is written here.
+    owner: Option<(u32, u32)>,
+}
+
+impl Store {
+    pub(crate) fn new(root: &Utf8Path) -> Result<Store, BackupError> {
+        let meta = fs::metadata(root).map_err(BackupError::io("look at", root))?;
+        let foreign = nix::unistd::geteuid().is_root() && (meta.uid() != 0 || meta.gid() != 0);
+        Ok(Store { root: root.to_owned(), owner: foreign.then(|| (meta.uid(), meta.gid())) })
+    }
+
+    pub(crate) fn root(&self) -> &Utf8Path {
+        &self.root
+    }
+
+    fn own(&self, path: &Utf8Path) -> Result<(), BackupError> {
+        match self.owner {
+            Some((uid, gid)) => {
+                std::os::unix::fs::chown(path, Some(uid), Some(gid)).map_err(BackupError::io("change owner of", path))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a folder and its missing parents below the root.
+    pub(crate) fn folder(&self, path: &Utf8Path) -> Result<(), BackupError> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        if let Some(parent) = path.parent().filter(|p| p.starts_with(&self.root)) {
+            self.folder(parent)?;
+        }
+        match fs::DirBuilder::new().mode(FOLDER_MODE).create(path) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
+            Err(e) => return Err(BackupError::io("make folder", path)(e)),
+        }
+        self.own(path)?;
+        match path.parent() {
+            Some(parent) => sync_folder(parent),
+            None => Ok(()),
+        }
+    }
+
+    /// Opens a new file that must not exist.
+    pub(crate) fn create(&self, path: &Utf8Path) -> Result<File, BackupError> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(FILE_MODE)
+            .open(path)
+            .map_err(BackupError::io("create", path))?;
+        self.own(path)?;
+        Ok(file)
+    }
+
+    /// Opens a file for appending, making it when it is missing.
+    pub(crate) fn append(&self, path: &Utf8Path) -> Result<File, BackupError> {
+        let new = !path.exists();
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(FILE_MODE)
+            .open(path)
+            .map_err(BackupError::io("open", path))?;
+        if new {
+            self.own(path)?;
+        }
+        Ok(file)
+    }
+
+    /// Writes a whole file so that it is either there completely or not at all, and stays after a power cut.
+    pub(crate) fn write(&self, path: &Utf8Path, bytes: &[u8]) -> Result<(), BackupError> {
+        let temporary = temporary_beside(path);
+        let mut file = self.create(&temporary)?;
+        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        if let Err(e) = written {
+            let _ = fs::remove_file(&temporary);
+            return Err(BackupError::io("write", &temporary)(e));
+        }
+        drop(file);
+        publish(&temporary, path)
+    }
+}
+
+/// A name beside `path` that no other process uses.
+pub(crate) fn temporary_beside(path: &Utf8Path) -> Utf8PathBuf {
+    let name = path.file_name().unwrap_or("file");
+    path.with_file_name(format!(".{name}.{}-{:08x}.tmp", std::process::id(), rand::random::<u32>()))
+}
+
+/// Gives a finished, synced file its name.
+pub(crate) fn publish(temporary: &Utf8Path, path: &Utf8Path) -> Result<(), BackupError> {
+    fs::rename(temporary, path).map_err(BackupError::io("rename into place", path))?;
+    match path.parent() {
+        Some(parent) => sync_folder(parent),
+        None => Ok(()),
+    }
+}
+
+/// Makes renames and new names in a folder survive a power cut.
+pub(crate) fn sync_folder(path: &Utf8Path) -> Result<(), BackupError> {
+    File::open(path).and_then(|f| f.sync_all()).map_err(BackupError::io("sync folder", path))
+}
+
+/// Reads a whole file.
+pub(crate) fn read(path: &Utf8Path) -> Result<Vec<u8>, BackupError> {
+    fs::read(path).map_err(BackupError::io("read", path))
+}
+
+/// Reads a JSON file.
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Utf8Path) -> Result<T, BackupError> {
+    serde_json::from_slice(&read(path)?).map_err(|e| BackupError::malformed(path, e))
+}
+
+/// Pretty JSON with sorted keys and a final newline: the same content is always the same bytes.
+pub(crate) fn canonical_json<T: serde::Serialize>(path: &Utf8Path, value: &T) -> Result<Vec<u8>, BackupError> {
+    let mut value = serde_json::to_value(value).map_err(|e| BackupError::malformed(path, e))?;
+    value.sort_all_objects();
+    let mut bytes = serde_json::to_vec_pretty(&value).map_err(|e| BackupError::malformed(path, e))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, b| {
+        let _ = write!(out, "{b:02x}");
+        out
+    })
+}
+
+/// SHA-256 of bytes, in hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// SHA-256 and length of a file.
+pub(crate) fn sha256_file(path: &Utf8Path) -> Result<(String, u64), BackupError> {
+    let mut reader = Hashing::new(File::open(path).map_err(BackupError::io("open", path))?);
+    io::copy(&mut reader, &mut io::sink()).map_err(BackupError::io("read", path))?;
+    Ok(reader.finish())
+}
+
+/// Hashes and counts what passes through, reading or writing.
+pub(crate) struct Hashing<T> {
+    inner: T,
+    hash: Sha256,
+    count: u64,
+}
+
+impl<T> Hashing<T> {
+    pub(crate) fn new(inner: T) -> Self {
+        Hashing { inner, hash: Sha256::new(), count: 0 }
+    }
+
+    /// The hash in hexadecimal and the number of bytes.
+    pub(crate) fn finish(self) -> (String, u64) {
+        let (_, hash, count) = self.into_parts();
+        (hash, count)
+    }
+
+    /// What was wrapped, the hash in hexadecimal and the number of bytes.
+    pub(crate) fn into_parts(self) -> (T, String, u64) {
+        (self.inner, hex(&self.hash.finalize()), self.count)
+    }
+
+    pub(crate) fn get_ref(&self) -> &T {
+        &self.inner
+    }
+}
+
+impl<T: Read> Read for Hashing<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.hash.update(&buffer[..n]);
+        self.count += n as u64;
+        Ok(n)
+    }
+}
+
+impl<T: Write> Write for Hashing<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.inner.write(bytes)?;
+        self.hash.update(&bytes[..n]);
+        self.count += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Percent-encodes a name (of a topic, a subject, a connector) into one safe file name. Names that are too long for a
+/// file are cut and told apart by their hash; such a name cannot be decoded, and is written inside the file too.
+///
+/// Upper-case letters are kept: the repository's file system is expected to tell cases apart, as PostgreSQL's is.
+pub fn encode_name(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for (i, byte) in name.bytes().enumerate() {
+        match byte {
+            // A leading dot would hide the file, or climb.
+            b'.' if i == 0 => out.push_str("%2E"),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' => out.push(byte as char),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    // Room for an ending such as `.jsonl.zst`.
+    let room = NAME_MAX - 16;
+    if out.len() > room {
+        let hash = sha256(name.as_bytes());
+        out.truncate(room - 34);
+        out.push_str("~%");
+        out.push_str(&hash[..32]);
+    }
+    out
+}
+
+/// The inverse of [`encode_name`]; `None` for text it never makes.
+pub fn decode_name(file: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(file.len());
+    let mut rest = file.bytes();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'%' => {
+                let pair = [rest.next()?, rest.next()?];
+                let digits = std::str::from_utf8(&pair).ok().filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()))?;
+                bytes.push(u8::from_str_radix(digits, 16).ok()?);
+            }
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' => bytes.push(byte),
+            _ => return None,
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// Whether a relative path from a manifest stays below its folder: plain components only.
+pub(crate) fn is_safe_relative(path: &str) -> bool {
+    !path.is_empty()
+        && path.split('/').all(|part| {
+            !part.is_empty()
+                && part != "."
+                && part != ".."
+                && part.len() <= NAME_MAX
+                && part
+                    .bytes()
+                    .all(|b| matches!(b, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'%' | b'~'))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    proptest! {
+        #[test]
+        fn a_short_name_comes_back(name in ".{1,18}") {
+            let file = encode_name(&name);
+            prop_assert!(is_safe_relative(&file), "{file}");
+            prop_assert_eq!(decode_name(&file), Some(name));
+        }
+
+        #[test]
+        fn any_name_is_one_safe_component(name in ".{1,600}") {
+            let file = encode_name(&name);
+            prop_assert!(is_safe_relative(&file) && !file.contains('/') && file.len() <= NAME_MAX - 16, "{file}");
+        }
+    }
+
+    #[rstest]
+    #[case("..", "%2E.")]
+    #[case("a/b:c%", "a%2Fb%3Ac%25")]
+    #[case("shop.public.orders-value", "shop.public.orders-value")]
+    fn names_are_readable(#[case] name: &str, #[case] file: &str) {
+        assert_eq!(encode_name(name), file);
+    }
+
+    #[test]
+    fn long_names_stay_distinct() {
+        let (a, b) = ("x".repeat(300) + "a", "x".repeat(300) + "b");
+        assert_ne!(encode_name(&a), encode_name(&b));
+    }
+
+    #[rstest]
+    #[case("../x")]
+    #[case("/etc/passwd")]
+    #[case("a//b")]
+    #[case("a/./b")]
+    #[case("")]
+    #[case("a\\b")]
+    fn climbing_paths_are_refused(#[case] path: &str) {
+        assert!(!is_safe_relative(path));
+    }
+
+    #[test]
+    fn a_write_replaces_whole_files_and_leaves_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(folder.path()).unwrap();
+        let store = Store::new(root).unwrap();
+        let path = root.join("a.json");
+        store.write(&path, b"one").unwrap();
+        store.write(&path, b"two").unwrap();
+        assert_eq!(read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(root).unwrap().count(), 1);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    }
+}

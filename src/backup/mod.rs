@@ -1,0 +1,28 @@
+//! Recovery points: capturing, storing, checking and handing out what a recovery needs.
+//!
+//! The repository is a folder that can be read without this tool: `points/<id>/` holds one recovery point, bound by its
+//! `manifest.json`, and `wal/<system id>/<timeline>/` the archived write-ahead log. May be called by the commands, by
+//! `run` and by `recovery`; decides nothing about how to recover.
+
+mod check;
+mod create;
+mod error;
+mod files;
+mod lock;
+mod manifest;
+mod repository;
+mod writer;
+
+pub mod parts;
+pub mod wal;
+
+pub use check::{CheckOptions, Defect, DefectKind, VerifyReport, verify};
+pub use create::{CreateOptions, Created, PartKind, Progress, create};
+pub use error::BackupError;
+pub use files::{decode_name, encode_name};
+pub use lock::RepositoryLock;
+pub use manifest::{
+    ConnectFacts, Consistency, ConsistencyCheck, FORMAT, FileEntry, KafkaFacts, Kind, Manifest, Part, PostgresFacts,
+    RegistryFacts, SchemaHistory, SchemaHistoryTopic, Tool, Window,
+};
+pub use repository::{Point, PointSelector, PointSummary, Repository};

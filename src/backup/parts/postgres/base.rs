@@ -1,0 +1,282 @@
+//! Running `pg_basebackup` as one tar stream, compressed and hashed on its way to the repository.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Read, Write},
+    process::{Child, ChildStdout, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use camino::Utf8Path;
+use serde::Deserialize;
+use tokio_postgres::config::Host;
+
+use crate::{
+    backup::{
+        BackupError, FileEntry,
+        files::{BUFFER, Hashing},
+        writer::PointWriter,
+    },
+    client::wait,
+    config::PostgresConfig,
+    units::Lsn,
+};
+
+/// The base backup within a point.
+pub(crate) const BASE: &str = "pg/base.tar.zst";
+/// The file lists and checksums that the server wrote.
+pub(crate) const BACKUP_MANIFEST: &str = "pg/backup_manifest";
+/// Level 3 shrinks a cluster to a third at a speed above that of `pg_basebackup` itself.
+const BASE_ZSTD_LEVEL: i32 = 3;
+/// At its end the server waits until the backup's last segment is archived; an archiver that fails is retried every
+/// minute. After two retries without a byte the backup is given up.
+const STALL_LIMIT: Duration = Duration::from_secs(150);
+/// How often the stream is looked at; only progress and the stall limit depend on it.
+const LOOK: Duration = Duration::from_millis(50);
+/// A backup's label and manifest are texts; a manifest has about 200 bytes a file.
+const TEXT_LIMIT: u64 = 1 << 30;
+
+/// What went past.
+#[derive(Debug)]
+pub(super) struct Base {
+    pub(super) entry: FileEntry,
+    pub(super) files: u64,
+    pub(super) backup_manifest: Vec<u8>,
+    pub(super) range: WalRange,
+}
+
+/// The WAL a backup needs, as its manifest says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct WalRange {
+    #[serde(rename = "Timeline")]
+    pub(super) timeline: u32,
+    #[serde(rename = "Start-LSN")]
+    pub(super) start: Lsn,
+    #[serde(rename = "End-LSN")]
+    pub(super) end: Lsn,
+}
+
+/// Ends the program when the backup is given up.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Takes a base backup into the point; `progress` hears how many bytes have come.
+pub(super) async fn take(
+    config: &PostgresConfig,
+    writer: &PointWriter,
+    progress: &(dyn Fn(u64) + Send + Sync),
+) -> Result<Base, BackupError> {
+    let place = writer.place(BASE)?;
+    let out = writer.store().create(&place)?;
+    let tool = config.bin.join("pg_basebackup");
+    let mut child = command(config, &tool, &format!("cdc-drill {}", writer.id()))?
+        .spawn()
+        .map_err(BackupError::io("start", &tool))?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let mut running = Running(child);
+    let (Some(stdout), Some(stderr)) = (stdout, stderr) else {
+        return Err(failed(&tool, "its output is not connected", ""));
+    };
+    let said = tokio::task::spawn_blocking(move || {
+        let mut text = Vec::new();
+        // Read to the end: a full pipe would block the program.
+        let _ = BufReader::new(stderr).read_to_end(&mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    });
+    let seen = Arc::new(AtomicU64::new(0));
+    let counter = seen.clone();
+    let streaming = tokio::task::spawn_blocking(move || stream(stdout, out, &place, &counter));
+    let streamed = watch(streaming, &seen, progress).await;
+    if let Ok(None) = streamed {
+        drop(running);
+        let text = said.await.unwrap_or_default();
+        let why = format!("no data for {} s: does archive_command work?", STALL_LIMIT.as_secs());
+        return Err(failed(&tool, &why, &text));
+    }
+    let status = running.0.wait().map_err(BackupError::io("wait for", &tool))?;
+    let text = said.await.unwrap_or_default();
+    if !status.success() {
+        return Err(page_checksum(&text).unwrap_or_else(|| failed(&tool, &status.to_string(), &text)));
+    }
+    streamed?.ok_or_else(|| failed(&tool, "no data", &text))
+}
+
+/// Waits for the stream's end; `None` when nothing came for too long.
+async fn watch(
+    mut streaming: tokio::task::JoinHandle<Result<Base, BackupError>>,
+    seen: &AtomicU64,
+    progress: &(dyn Fn(u64) + Send + Sync),
+) -> Result<Option<Base>, BackupError> {
+    let (mut last, mut moved) = (0, Instant::now());
+    loop {
+        tokio::select! {
+            ended = &mut streaming => {
+                let ended = ended.map_err(|e| failed(Utf8Path::new("pg_basebackup"), &e.to_string(), ""))?;
+                return ended.map(Some);
+            }
+            () = wait::pause_for(LOOK) => {}
+        }
+        let now = seen.load(Ordering::Relaxed);
+        if now != last {
+            (last, moved) = (now, Instant::now());
+            progress(now);
+        } else if moved.elapsed() > STALL_LIMIT {
+            return Ok(None);
+        }
+    }
+}
+
+fn command(config: &PostgresConfig, tool: &Utf8Path, label: &str) -> Result<Command, BackupError> {
+    let url: tokio_postgres::Config = config.url.expose().parse().map_err(|_| BackupError::Unsupported {
+        cluster: format!("{config:?}"),
+        why: "postgres.url is not a connection string".into(),
+    })?;
+    let mut command = Command::new(tool);
+    // WAL is in the archive, which is checked afterwards; damaged pages end the program with an error.
+    command.args([
+        "--pgdata=-",
+        "--format=tar",
+        "--wal-method=none",
+        "--checkpoint=fast",
+        "--manifest-checksums=SHA256",
+    ]);
+    command.args(["--no-password", "--label", label]);
+    let host = match (url.get_hostaddrs().first(), url.get_hosts().first()) {
+        (Some(address), _) => address.to_string(),
+        (None, Some(Host::Tcp(name))) => name.clone(),
+        (None, Some(Host::Unix(folder))) => folder.to_string_lossy().into_owned(),
+        (None, None) => "localhost".to_owned(),
+    };
+    command.env("PGHOST", host).env("PGPORT", url.get_ports().first().unwrap_or(&5432).to_string());
+    if let Some(user) = url.get_user() {
+        command.env("PGUSER", user);
+    }
+    // By environment: arguments are visible to every user of the machine.
+    if let Some(password) = url.get_password() {
+        command.env("PGPASSWORD", String::from_utf8_lossy(password).into_owned());
+    }
+    // The messages are read: see `page_checksum`.
+    command.env("LC_ALL", "C").env("PGOPTIONS", "-c lc_messages=C").env("PGAPPNAME", "cdc-drill backup");
+    for unwanted in ["PGDATABASE", "PGSERVICE", "PGHOSTADDR", "PGPASSFILE"] {
+        command.env_remove(unwanted);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Ok(command)
+}
+
+/// Reads the tar stream to its end: every byte goes compressed into `out`, and the files are looked at on the way.
+fn stream(stdout: ChildStdout, out: File, place: &Utf8Path, seen: &AtomicU64) -> Result<Base, BackupError> {
+    let wrong = |e: io::Error| BackupError::Io { what: "stream the base backup to", path: place.to_owned(), source: e };
+    let mut stored = Hashing::new(out);
+    let mut encoder = zstd::Encoder::new(&mut stored, BASE_ZSTD_LEVEL).map_err(wrong)?;
+    encoder.include_checksum(true).map_err(wrong)?;
+    let tee = Tee { from: BufReader::with_capacity(BUFFER, stdout), to: encoder, seen };
+    let mut archive = tar::Archive::new(Hashing::new(tee));
+    let (mut files, mut backup_manifest) = (0, Vec::new());
+    for entry in archive.entries().map_err(wrong)? {
+        let entry = entry.map_err(wrong)?;
+        if entry.header().entry_type().is_file() {
+            files += 1;
+        }
+        let name = entry.path().map_err(wrong)?.into_owned();
+        if name.as_os_str() == "backup_manifest" {
+            entry.take(TEXT_LIMIT).read_to_end(&mut backup_manifest).map_err(wrong)?;
+        }
+    }
+    let mut hashing = archive.into_inner();
+    // The archive ends before the stream does: there is padding.
+    io::copy(&mut hashing, &mut io::sink()).map_err(wrong)?;
+    let (tee, raw_sha256, raw_size) = hashing.into_parts();
+    tee.to.finish().map_err(wrong)?;
+    stored.get_ref().sync_all().map_err(wrong)?;
+    let (sha256, size) = stored.finish();
+    let entry = FileEntry { path: BASE.into(), size, sha256, raw_size: Some(raw_size), raw_sha256: Some(raw_sha256) };
+    let range =
+        wal_range(&backup_manifest).map_err(|why| BackupError::malformed(Utf8Path::new(BACKUP_MANIFEST), why))?;
+    Ok(Base { entry, files, backup_manifest, range })
+}
+
+fn wal_range(backup_manifest: &[u8]) -> Result<WalRange, String> {
+    #[derive(Deserialize)]
+    struct Ranges {
+        #[serde(rename = "WAL-Ranges")]
+        ranges: Vec<WalRange>,
+    }
+    if backup_manifest.is_empty() {
+        return Err("the base backup holds no backup_manifest".into());
+    }
+    let ranges: Ranges = serde_json::from_slice(backup_manifest).map_err(|e| e.to_string())?;
+    let (first, last) = ranges.ranges.first().zip(ranges.ranges.last()).ok_or("it names no WAL")?;
+    Ok(WalRange { timeline: last.timeline, start: first.start, end: last.end })
+}
+
+/// Hands every byte read on to the encoder.
+struct Tee<'a, R, W> {
+    from: R,
+    to: W,
+    seen: &'a AtomicU64,
+}
+
+impl<R: Read, W: Write> Read for Tee<'_, R, W> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.from.read(buffer)?;
+        self.to.write_all(&buffer[..n])?;
+        self.seen.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
+}
+
+/// Whether the program ended because the server met a damaged page, and which.
+fn page_checksum(said: &str) -> Option<BackupError> {
+    if !said.contains("checksum error occurred") {
+        return None;
+    }
+    let pages: Vec<&str> = said.lines().filter(|l| l.contains("checksum verification failed")).collect();
+    let detail = match pages.first() {
+        Some(first) => format!("{} ({} such messages)", first.trim(), pages.len()),
+        None => last_line(said),
+    };
+    Some(BackupError::PageChecksum { detail })
+}
+
+fn last_line(said: &str) -> String {
+    said.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("it said nothing").trim().to_owned()
+}
+
+fn failed(tool: &Utf8Path, status: &str, said: &str) -> BackupError {
+    BackupError::Tool { tool: tool.to_string(), status: status.to_owned(), detail: last_line(said) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_checksum_failure_is_told_from_others() {
+        let said = "WARNING:  checksum verification failed in file \"./base/5/16384\", block 5: calculated E5F5 but expected 1B2C\n\
+                    pg_basebackup: error: checksum error occurred\n";
+        let error = page_checksum(said).unwrap();
+        assert!(error.to_string().contains("base/5/16384"), "{error}");
+        assert!(page_checksum("pg_basebackup: error: connection to server failed").is_none());
+    }
+
+    #[test]
+    fn positions_come_from_the_backup_manifest() {
+        let text = br#"{"PostgreSQL-Backup-Manifest-Version": 2, "Files": [], "WAL-Ranges": [
+            {"Timeline": 1, "Start-LSN": "0/2000028", "End-LSN": "0/2000120"}], "Manifest-Checksum": "x"}"#;
+        let range = wal_range(text).unwrap();
+        assert_eq!((range.timeline, range.start, range.end), (1, Lsn(0x2000028), Lsn(0x2000120)));
+        assert!(wal_range(b"").is_err());
+        assert!(wal_range(br#"{"WAL-Ranges": []}"#).is_err());
+    }
+}

@@ -1,0 +1,158 @@
+//! Capturing the cluster.
+
+use std::time::Duration;
+
+use super::{base, facts};
+use crate::{
+    backup::{
+        BackupError, PostgresFacts, Repository, files,
+        wal::{Archive, SegmentName, SegmentSize, SegmentState, TimelineHistory, WalFile},
+        writer::PointWriter,
+    },
+    client::{
+        ClientError,
+        postgres::Postgres,
+        wait::{self, Poll},
+    },
+    config::PostgresConfig,
+    units::Lsn,
+};
+
+/// An archiver that failed is run again after a minute; the segments are small work after that.
+const ARCHIVE_DEADLINE: Duration = Duration::from_secs(150);
+
+/// The cluster's facts and by how many milliseconds its clock is ahead.
+pub(crate) async fn capture(
+    config: &PostgresConfig,
+    repository: &Repository,
+    writer: &mut PointWriter,
+    progress: &(dyn Fn(u64, Option<u64>) + Send + Sync),
+) -> Result<(PostgresFacts, i64), BackupError> {
+    let pg = Postgres::connect(&config.url, "cdc-drill backup").await?;
+    refuse_unsupported(&pg).await?;
+    let skew = clock_skew(&pg).await?;
+    let total = pg.value::<u64>("select sum(pg_database_size(oid))::bigint from pg_database").await.ok();
+    let base = base::take(config, writer, &|bytes| progress(bytes, total)).await?;
+    let restore_point = format!("cdc_{}", writer.id());
+    let restore_point_lsn: Lsn = pg.value(&format!("select pg_create_restore_point('{restore_point}')")).await?;
+    // Its segment would otherwise reach the archive only when it is full.
+    pg.run("select pg_switch_wal()").await?;
+    let databases = facts::databases(&pg).await?;
+    let (publications, sequences) = facts::per_database(config, &databases).await?;
+    let slots = pg.slots().await?;
+    writer.json("pg/slots.json", &slots)?;
+    writer.json("pg/publications.json", &publications)?;
+    writer.json("pg/sequences.json", &sequences)?;
+    writer.json("pg/settings.json", &facts::settings(&pg).await?)?;
+    writer.bytes(base::BACKUP_MANIFEST, &base.backup_manifest)?;
+
+    let (system_id, size) = identity(&pg).await?;
+    let archive = repository.archive(system_id);
+    let (history, history_sha256) = history(config, &archive, base.range.timeline)?;
+    let (start, stop, timeline) = (base.range.start, base.range.end, base.range.timeline);
+    await_archived(&pg, &archive, &history, start, restore_point_lsn).await?;
+    let required = archive.required(&history, size, start, restore_point_lsn)?;
+    let (base_files, base_raw_bytes) = (base.files, base.entry.raw_size.unwrap_or_default());
+    writer.note(base.entry);
+    let facts = PostgresFacts {
+        system_id: system_id.to_string(),
+        version: pg.value("show server_version_num").await?,
+        timeline,
+        history_sha256,
+        start_lsn: start,
+        stop_lsn: stop,
+        start_wal: SegmentName::of(history.owner(start), start, size).to_string(),
+        stop_wal: SegmentName::new(timeline, size.segment_before(stop), size).to_string(),
+        wal_required: required.into_iter().filter_map(|(_, name)| name.map(|n| n.to_string())).collect(),
+        segment_bytes: size.bytes(),
+        restore_point,
+        restore_point_lsn,
+        data_checksums: pg.text("show data_checksums").await?.as_deref() == Some("on"),
+        base_files,
+        base_raw_bytes,
+        databases,
+        slots,
+    };
+    Ok((facts, skew))
+}
+
+async fn identity(pg: &Postgres) -> Result<(u64, SegmentSize), BackupError> {
+    let system_id: u64 = pg.value("select system_identifier::text from pg_control_system()").await?;
+    let bytes: u64 = pg.value("select setting from pg_settings where name = 'wal_segment_size'").await?;
+    let size = SegmentSize::new(bytes).ok_or_else(|| {
+        ClientError::answer("postgres", pg.address(), "wal_segment_size", "1 MiB to 1 GiB", bytes.to_string())
+    })?;
+    Ok((system_id, size))
+}
+
+/// What would give a backup that cannot be restored is refused before anything is read.
+async fn refuse_unsupported(pg: &Postgres) -> Result<(), BackupError> {
+    let refuse = |why: String| BackupError::Unsupported { cluster: pg.address().to_owned(), why };
+    let spaces = "select spcname || ' at ' || pg_tablespace_location(oid) from pg_tablespace where pg_tablespace_location(oid) <> ''";
+    if let Some(outside) = pg.text(spaces).await? {
+        return Err(refuse(format!(
+            "tablespace {outside} is outside the data folder\nhint: move its tables to pg_default and drop it"
+        )));
+    }
+    if pg.text("show archive_mode").await?.as_deref() == Some("off") {
+        return Err(refuse(
+            "archive_mode is off: the backup could not be made consistent\nhint: set archive_mode=on and archive_command='cdc-drill wal push --repository DIR --pgdata PGDATA %p'".into(),
+        ));
+    }
+    if pg.text("select pg_is_in_recovery()").await?.as_deref() == Some("t") {
+        return Err(refuse("it is in recovery: a standby, or a restore that has not been promoted".into()));
+    }
+    Ok(())
+}
+
+/// The server's clock minus ours, the way there and back shared evenly.
+async fn clock_skew(pg: &Postgres) -> Result<i64, BackupError> {
+    let before = jiff::Timestamp::now().as_millisecond();
+    let theirs: i64 = pg.value("select (extract(epoch from clock_timestamp()) * 1000)::bigint").await?;
+    let after = jiff::Timestamp::now().as_millisecond();
+    Ok(theirs - (before + after) / 2)
+}
+
+/// The timeline's history. A cluster that was promoted before it archived here has it only in its own `pg_wal`.
+fn history(
+    config: &PostgresConfig,
+    archive: &Archive,
+    timeline: u32,
+) -> Result<(TimelineHistory, Option<String>), BackupError> {
+    if timeline == 1 {
+        return Ok((TimelineHistory::first(), None));
+    }
+    let file = WalFile::History(timeline);
+    let path = archive.path(&file);
+    if !path.exists() {
+        archive.add_segment(&config.pgdata.join("pg_wal").join(file.to_string()), SegmentState::Complete)?;
+    }
+    Ok((archive.history(timeline)?, Some(files::sha256_file(&path)?.0)))
+}
+
+async fn await_archived(
+    pg: &Postgres,
+    archive: &Archive,
+    history: &TimelineHistory,
+    from: Lsn,
+    to: Lsn,
+) -> Result<(), BackupError> {
+    let what = format!("WAL {from} to {to} in the archive {}", archive.folder());
+    let result = wait::until(&what, ARCHIVE_DEADLINE, || async {
+        match archive.continuity(history, from, to) {
+            Ok(()) => Ok::<_, BackupError>(Poll::Ready(())),
+            Err(BackupError::WalGap(gap)) => Ok(Poll::NotYet(format!("{} is missing", gap.segment))),
+            Err(other) => Ok(Poll::Hopeless(other.to_string())),
+        }
+    });
+    match result.await {
+        Ok(()) => Ok(()),
+        Err(ClientError::TimedOut { what, seconds, last }) => {
+            let archiver = "select 'archiver: last failure ' || coalesce(last_failed_wal || ' at ' || last_failed_time, 'never') from pg_stat_archiver";
+            let archiver = pg.text(archiver).await.ok().flatten().unwrap_or_default();
+            let last = format!("{last}; {archiver}\nhint: is this the repository that archive_command writes to?");
+            Err(ClientError::TimedOut { what, seconds, last }.into())
+        }
+        Err(other) => Err(other.into()),
+    }
+}

@@ -1,0 +1,248 @@
+//! Putting a base backup's files back, every checksum verified on the way.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, BufReader, Read, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt, chown},
+    path::Component,
+};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::{BASE, base::BACKUP_MANIFEST};
+use crate::backup::{
+    BackupError, Point,
+    files::{BUFFER, Hashing, hex},
+};
+
+/// The account that the restored files belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+}
+
+/// What was restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extracted {
+    /// How many files.
+    pub files: u64,
+    /// How many bytes.
+    pub bytes: u64,
+}
+
+/// Restores a point's base backup into a folder that is missing or empty. Its files have the modes they were saved with,
+/// without access for others, and belong to `owner` (or to this process). There is a `backup_label` and no
+/// `recovery.signal`: the caller decides how the server starts, and must not start it without one. On any mistake the
+/// folder is emptied again.
+///
+/// Nothing is synced here: PostgreSQL syncs a data folder that was not shut down cleanly before it replays.
+pub fn extract(point: &Point, into: &Utf8Path, owner: Option<Owner>) -> Result<Extracted, BackupError> {
+    let existed = into.exists();
+    if existed && fs::read_dir(into).map_err(BackupError::io("list", into))?.next().is_some() {
+        let source = io::Error::new(io::ErrorKind::AlreadyExists, "the folder is not empty");
+        return Err(BackupError::Io { what: "restore into", path: into.to_owned(), source });
+    }
+    fs::create_dir_all(into).map_err(BackupError::io("make folder", into))?;
+    set(into, 0o700, owner)?;
+    let result = walk(point, Some((into, owner)));
+    if result.is_err() {
+        let _ = fs::remove_dir_all(into);
+        if existed {
+            let _ = fs::create_dir(into);
+        }
+    }
+    result
+}
+
+/// Reads the whole base backup and compares every file with the server's own list, writing nothing.
+pub(crate) fn check(point: &Point) -> Result<Extracted, BackupError> {
+    walk(point, None)
+}
+
+#[derive(Deserialize)]
+struct BackupManifest {
+    #[serde(rename = "Files")]
+    files: Vec<ManifestFile>,
+}
+
+#[derive(Deserialize)]
+struct ManifestFile {
+    #[serde(rename = "Path", default)]
+    path: Option<String>,
+    /// For names that are not UTF-8.
+    #[serde(rename = "Encoded-Path", default)]
+    encoded_path: Option<String>,
+    #[serde(rename = "Size")]
+    size: u64,
+    #[serde(rename = "Checksum-Algorithm", default)]
+    algorithm: Option<String>,
+    #[serde(rename = "Checksum", default)]
+    checksum: Option<String>,
+}
+
+fn walk(point: &Point, into: Option<(&Utf8Path, Option<Owner>)>) -> Result<Extracted, BackupError> {
+    point.postgres()?;
+    let path = point.folder.join(BASE);
+    let listed = point.file(BACKUP_MANIFEST)?;
+    let mut expected =
+        expected_files(&listed).map_err(|why| BackupError::malformed(&point.folder.join(BACKUP_MANIFEST), why))?;
+    let entry = point.manifest.files.iter().find(|f| f.path == BASE);
+    let (Some(entry), true) = (entry, path.exists()) else {
+        return Err(BackupError::Incomplete { point: point.id().clone(), what: format!("it has no {BASE}") });
+    };
+    let damaged = |e: io::Error| match e.raw_os_error() {
+        Some(_) => BackupError::Io { what: "read", path: path.clone(), source: e },
+        None => BackupError::checksum(&path, "a zstd tar stream", e),
+    };
+    let file = File::open(&path).map_err(BackupError::io("open", &path))?;
+    let mut stored = Hashing::new(BufReader::with_capacity(BUFFER, file));
+    let mut raw = Hashing::new(zstd::Decoder::new(&mut stored).map_err(damaged)?);
+    let mut done = Extracted { files: 0, bytes: 0 };
+    let mut buffer = vec![0u8; BUFFER];
+    let mut archive = tar::Archive::new(&mut raw);
+    for entry in archive.entries().map_err(damaged)? {
+        let mut entry = entry.map_err(damaged)?;
+        let name = safe_name(&entry).map_err(|why| BackupError::malformed(&path, why))?;
+        let mode = entry.header().mode().map_err(damaged)? & 0o770;
+        let kind = entry.header().entry_type();
+        if kind.is_dir() {
+            if let Some((root, owner)) = into {
+                make_folder(&root.join(&name), mode, owner)?;
+            }
+            continue;
+        }
+        if !kind.is_file() {
+            // Links would point out of the data folder; a backup that had them was refused when it was taken.
+            return Err(BackupError::malformed(&path, format!("{name} is neither file nor folder")));
+        }
+        let out = match into {
+            Some((root, owner)) => Some(create(&root.join(&name), mode, owner)?),
+            None => None,
+        };
+        let (sha256, size) = transfer(&mut entry, out, &mut buffer, &name, &damaged)?;
+        done.files += 1;
+        done.bytes += size;
+        if name != "backup_manifest" {
+            verify(&mut expected, &name, &sha256, size)?;
+        }
+    }
+    io::copy(&mut raw, &mut io::sink()).map_err(damaged)?;
+    compare(&path, entry.raw_sha256.as_deref(), raw.finish().0)?;
+    io::copy(&mut stored, &mut io::sink()).map_err(damaged)?;
+    compare(&path, Some(&entry.sha256), stored.finish().0)?;
+    match expected.keys().next() {
+        None => Ok(done),
+        Some(missing) => {
+            Err(BackupError::checksum(&path, format!("{missing} and {} others", expected.len() - 1), "not there"))
+        }
+    }
+}
+
+fn expected_files(listed: &[u8]) -> Result<BTreeMap<String, (u64, Option<String>)>, String> {
+    let manifest: BackupManifest = serde_json::from_slice(listed).map_err(|e| e.to_string())?;
+    let mut expected = BTreeMap::new();
+    for file in manifest.files {
+        let Some(path) = file.path else {
+            return Err(format!("file name that is not UTF-8: {}", file.encoded_path.unwrap_or_default()));
+        };
+        let sha256 = file.checksum.filter(|_| file.algorithm.as_deref() == Some("SHA256"));
+        expected.insert(path, (file.size, sha256));
+    }
+    Ok(expected)
+}
+
+fn verify(
+    expected: &mut BTreeMap<String, (u64, Option<String>)>,
+    name: &str,
+    sha256: &str,
+    size: u64,
+) -> Result<(), BackupError> {
+    let Some((listed, checksum)) = expected.remove(name) else {
+        return Err(BackupError::checksum(name, "a line in backup_manifest", "none"));
+    };
+    if listed != size {
+        return Err(BackupError::checksum(name, format!("{listed} bytes"), format!("{size} bytes")));
+    }
+    match checksum {
+        Some(checksum) if checksum != sha256 => Err(BackupError::checksum(name, checksum, sha256)),
+        _ => Ok(()),
+    }
+}
+
+fn compare(path: &Utf8Path, expected: Option<&str>, found: String) -> Result<(), BackupError> {
+    match expected {
+        Some(expected) if expected != found => Err(BackupError::checksum(path, expected, found)),
+        _ => Ok(()),
+    }
+}
+
+/// The entry's name as a path below the data folder; `.` for the folder itself.
+fn safe_name<R: Read>(entry: &tar::Entry<'_, R>) -> Result<String, String> {
+    let path = entry.path().map_err(|e| e.to_string())?.into_owned();
+    let path = Utf8PathBuf::from_path_buf(path).map_err(|p| format!("file name {} is not UTF-8", p.display()))?;
+    let mut name = Utf8PathBuf::new();
+    for component in path.as_std_path().components() {
+        match component {
+            Component::CurDir => {}
+            Component::Normal(part) => name.push(part.to_string_lossy().as_ref()),
+            _ => return Err(format!("{path} leaves the data folder")),
+        }
+    }
+    Ok(name.into_string())
+}
+
+fn make_folder(path: &Utf8Path, mode: u32, owner: Option<Owner>) -> Result<(), BackupError> {
+    fs::create_dir_all(path).map_err(BackupError::io("make folder", path))?;
+    set(path, mode, owner)
+}
+
+fn create(path: &Utf8Path, mode: u32, owner: Option<Owner>) -> Result<File, BackupError> {
+    if let Some(parent) = path.parent().filter(|p| !p.exists()) {
+        make_folder(parent, 0o700, owner)?;
+    }
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .map_err(BackupError::io("create", path))?;
+    set(path, mode, owner)?;
+    Ok(file)
+}
+
+fn set(path: &Utf8Path, mode: u32, owner: Option<Owner>) -> Result<(), BackupError> {
+    fs::set_permissions(path, Permissions::from_mode(mode)).map_err(BackupError::io("set the mode of", path))?;
+    match owner {
+        Some(owner) => chown(path, Some(owner.uid), Some(owner.gid)).map_err(BackupError::io("change owner of", path)),
+        None => Ok(()),
+    }
+}
+
+fn transfer(
+    from: &mut impl Read,
+    mut out: Option<File>,
+    buffer: &mut [u8],
+    name: &str,
+    damaged: &impl Fn(io::Error) -> BackupError,
+) -> Result<(String, u64), BackupError> {
+    let (mut hash, mut size) = (Sha256::new(), 0u64);
+    loop {
+        let n = match from.read(buffer) {
+            Ok(0) => return Ok((hex(&hash.finalize()), size)),
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(damaged(e)),
+        };
+        hash.update(&buffer[..n]);
+        size += n as u64;
+        if let Some(out) = &mut out {
+            out.write_all(&buffer[..n]).map_err(BackupError::io("write", Utf8Path::new(name)))?;
+        }
+    }
+}

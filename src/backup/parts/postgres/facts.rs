@@ -1,0 +1,125 @@
+//! What is asked of the cluster by SQL.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    backup::BackupError,
+    client::{ClientError, postgres::Postgres},
+    config::PostgresConfig,
+    units::TableName,
+};
+
+/// The publications of one database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabasePublications {
+    /// The database.
+    pub database: String,
+    /// Its publications, by name.
+    pub publications: Vec<Publication>,
+}
+
+/// A publication and the tables it has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publication {
+    /// Its name.
+    pub name: String,
+    /// `FOR ALL TABLES`.
+    pub all_tables: bool,
+    /// Publishes inserts.
+    pub insert: bool,
+    /// Publishes updates.
+    pub update: bool,
+    /// Publishes deletes.
+    pub delete: bool,
+    /// Publishes truncates.
+    pub truncate: bool,
+    /// Publishes partitions as their root.
+    pub via_root: bool,
+    /// The tables it publishes, listed or not.
+    pub tables: Vec<TableName>,
+}
+
+/// The sequences of one database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseSequences {
+    /// The database.
+    pub database: String,
+    /// Its sequences, by name.
+    pub sequences: Vec<SequenceState>,
+}
+
+/// A sequence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SequenceState {
+    /// Its name.
+    pub name: TableName,
+    /// The last value it gave; absent before the first.
+    pub last_value: Option<i64>,
+    /// Its step.
+    pub increment: i64,
+}
+
+/// A setting that is not the default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub setting: String,
+    /// The unit of the value.
+    pub unit: Option<String>,
+    /// Where it was set: `configuration file`, `command line`.
+    pub source: String,
+    /// In which file.
+    pub sourcefile: Option<String>,
+}
+
+const PUBLICATIONS: &str = "select coalesce(json_agg(json_build_object(
+    'name', p.pubname, 'all_tables', p.puballtables, 'insert', p.pubinsert, 'update', p.pubupdate,
+    'delete', p.pubdelete, 'truncate', p.pubtruncate, 'via_root', p.pubviaroot,
+    'tables', coalesce((select json_agg(t.schemaname || '.' || t.tablename order by 1)
+        from (select schemaname, tablename from pg_publication_tables where pubname = p.pubname order by 1, 2) t), '[]'::json))
+    order by p.pubname), '[]'::json)::text from pg_publication p";
+
+const SEQUENCES: &str = "select coalesce(json_agg(json_build_object(
+    'name', schemaname || '.' || sequencename, 'last_value', last_value, 'increment', increment_by)
+    order by schemaname, sequencename), '[]'::json)::text from pg_sequences";
+
+/// Values that come from no file and no command line restore themselves; connection strings and passphrases are secret.
+const SETTINGS: &str = "select coalesce(json_agg(json_build_object(
+    'name', name, 'setting', setting, 'unit', unit, 'source', source, 'sourcefile', sourcefile) order by name), '[]'::json)::text
+    from pg_settings where source not in ('default', 'override', 'client', 'session', 'database', 'user', 'database user')
+    and name not in ('primary_conninfo', 'ssl_passphrase_command')";
+
+/// The databases that clients may connect to, by name.
+pub(super) async fn databases(pg: &Postgres) -> Result<Vec<String>, BackupError> {
+    let rows = pg.texts("select datname from pg_database where datallowconn and not datistemplate order by 1").await?;
+    Ok(rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect())
+}
+
+/// Publications and sequences of every database.
+pub(super) async fn per_database(
+    config: &PostgresConfig,
+    databases: &[String],
+) -> Result<(Vec<DatabasePublications>, Vec<DatabaseSequences>), BackupError> {
+    let (mut publications, mut sequences) = (Vec::new(), Vec::new());
+    for database in databases {
+        let pg = Postgres::connect_database(&config.url, database, "cdc-drill backup").await?;
+        publications
+            .push(DatabasePublications { database: database.clone(), publications: json(&pg, PUBLICATIONS).await? });
+        sequences.push(DatabaseSequences { database: database.clone(), sequences: json(&pg, SEQUENCES).await? });
+    }
+    Ok((publications, sequences))
+}
+
+pub(super) async fn settings(pg: &Postgres) -> Result<Vec<Setting>, BackupError> {
+    json(pg, SETTINGS).await
+}
+
+async fn json<T: serde::de::DeserializeOwned>(pg: &Postgres, sql: &str) -> Result<T, BackupError> {
+    let text: String = pg.value(sql).await?;
+    serde_json::from_str(&text).map_err(|e| {
+        let what = sql.lines().next().unwrap_or_default();
+        ClientError::answer("postgres", pg.address(), what, "a known shape", e.to_string()).into()
+    })
+}

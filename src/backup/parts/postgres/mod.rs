@@ -1,0 +1,12 @@
+//! The cluster: base backup, WAL positions, and what a base backup does not hold (slots) or hides (publications).
+
+mod base;
+mod capture;
+mod extract;
+mod facts;
+
+pub(crate) use base::BASE;
+pub(crate) use capture::capture;
+pub(crate) use extract::check as check_base;
+pub use extract::{Extracted, Owner, extract};
+pub use facts::{DatabasePublications, DatabaseSequences, Publication, SequenceState, Setting};

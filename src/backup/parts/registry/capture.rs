@@ -1,0 +1,242 @@
+//! Reading a registry's content.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::{ArchivedVersion, Dump, SubjectState, VersionLine, VersionState, read_zip};
+use crate::{
+    backup::{BackupError, RegistryFacts, files::sha256, writer::PointWriter},
+    client::{
+        ClientError,
+        connect::encode,
+        registry::{Reference, Registry},
+    },
+    config::Config,
+    units::{SchemaId, Subject, SubjectVersion},
+};
+
+/// Apicurio answers at most 500 of anything in one page.
+const PAGE: usize = 500;
+/// Schemas registered while the registry is read make dump and export differ; a registry that changes all the time is
+/// captured as it was, and the point says that the two differ.
+const ATTEMPTS: usize = 3;
+
+/// Captures the registry into a point: the dump, and Apicurio's own export beside it. Returns the facts and whether the
+/// two hold the same.
+pub(crate) async fn capture_into(
+    config: &Config,
+    writer: &mut PointWriter,
+) -> Result<(RegistryFacts, Result<String, String>), BackupError> {
+    let registry = Registry::new(&config.registry.url);
+    let (mut dump, mut zip, mut agreement) = (None, Vec::new(), Err(String::new()));
+    for _ in 0..ATTEMPTS {
+        let read = capture(&registry).await?;
+        zip = registry.export().await?;
+        agreement = agrees(&read, &zip);
+        dump = Some(read);
+        if agreement.is_ok() {
+            break;
+        }
+    }
+    let Some(dump) = dump else {
+        return Err(
+            ClientError::Hopeless { what: "the registry's dump".into(), why: "it was never read".into() }.into()
+        );
+    };
+    writer.json("registry/registry.json", &dump.head())?;
+    writer.json_lines("registry/dump.jsonl", &dump.versions)?;
+    writer.bytes("registry/native.zip", &zip)?;
+    Ok((facts(&dump), agreement))
+}
+
+fn facts(dump: &Dump) -> RegistryFacts {
+    RegistryFacts {
+        flavour: dump.flavour.clone(),
+        version: dump.product_version.clone(),
+        id_kind: dump.id_kind.clone(),
+        subjects: dump.versions.iter().map(|v| &v.subject).collect::<BTreeSet<_>>().len() as u64,
+        versions: dump.versions.len() as u64,
+        soft_deleted: dump.versions.iter().filter(|v| v.state == VersionState::SoftDeleted).count() as u64,
+        max_id: dump.versions.iter().map(|v| dump.record_id(v).0).max(),
+        global_compat: dump.global_compat.clone(),
+        global_mode: dump.global_mode.clone(),
+        caps_hit: dump.caps_hit.clone(),
+    }
+}
+
+/// Whether the export archive holds the versions of the dump.
+fn agrees(dump: &Dump, zip: &[u8]) -> Result<String, String> {
+    let (archived, _) = read_zip(zip)?;
+    let mut dumped: Vec<ArchivedVersion> = dump.versions.iter().map(ArchivedVersion::from).collect();
+    dumped.sort();
+    let lacking = |a: &[ArchivedVersion], b: &[ArchivedVersion]| a.iter().find(|v| !b.contains(v)).cloned();
+    match (lacking(&dumped, &archived), lacking(&archived, &dumped)) {
+        (None, None) => Ok(format!("{} versions in both", dumped.len())),
+        (Some(v), _) => Err(format!("{} v{} is in the dump and not in the export", v.subject, v.version)),
+        (None, Some(v)) => Err(format!("{} v{} is in the export and not in the dump", v.subject, v.version)),
+    }
+}
+
+/// Reads everything a registry holds in its default group.
+pub async fn capture(registry: &Registry) -> Result<Dump, BackupError> {
+    let info = registry.info().await?;
+    let global_mode = registry.global_mode().await?;
+    let mut dump = Dump {
+        flavour: "apicurio".into(),
+        product_version: info["version"].as_str().unwrap_or("unknown").to_owned(),
+        id_kind: id_kind(registry).await?,
+        global_compat: registry.global_level().await?,
+        global_mode: Some(global_mode.clone()),
+        subjects: Vec::new(),
+        versions: Vec::new(),
+        caps_hit: Vec::new(),
+    };
+    let other_groups = pages(registry, "/groups", "groups").await?;
+    for group in other_groups.iter().filter_map(|g| g["groupId"].as_str()).filter(|g| *g != "default") {
+        dump.caps_hit.push(format!("group {group} is not reachable by subjects: it is in the native export only"));
+    }
+    for subject in subjects(registry).await? {
+        let state = SubjectState {
+            compat: registry.subject_level(&subject).await?,
+            mode: subject_mode(registry, &subject, &global_mode).await?,
+            subject,
+        };
+        versions(registry, &state, &mut dump).await?;
+        dump.subjects.push(state);
+    }
+    texts(registry, &mut dump).await?;
+    orphan_levels(registry, &mut dump).await?;
+    dump.versions.sort_by_key(|v| v.global_id);
+    for (order, version) in (1..).zip(&mut dump.versions) {
+        version.order = order;
+    }
+    Ok(dump)
+}
+
+/// Every subject, soft-deleted ones included. Confluent's list is capped without saying so; Apicurio's is paged.
+async fn subjects(registry: &Registry) -> Result<BTreeSet<Subject>, BackupError> {
+    let artifacts = pages(registry, "/groups/default/artifacts", "artifacts").await?;
+    let mut subjects: BTreeSet<Subject> =
+        artifacts.iter().filter_map(|a| a["artifactId"].as_str()).map(Subject::new).collect();
+    subjects.extend(registry.subjects(true).await?);
+    Ok(subjects)
+}
+
+/// Reads a paged list to its end.
+async fn pages(registry: &Registry, path: &str, key: &str) -> Result<Vec<Value>, BackupError> {
+    let mut all: Vec<Value> = Vec::new();
+    loop {
+        let page = format!("{path}?limit={PAGE}&offset={}", all.len());
+        let answer = registry.native(reqwest::Method::GET, &page, None).await?;
+        let items = answer[key].as_array().cloned().unwrap_or_default();
+        let done = items.len() < PAGE;
+        all.extend(items);
+        if done {
+            return Ok(all);
+        }
+    }
+}
+
+async fn id_kind(registry: &Registry) -> Result<String, BackupError> {
+    let path = "/admin/config/properties/apicurio.ccompat.legacy-id-mode.enabled";
+    let legacy = match registry.native(reqwest::Method::GET, path, None).await {
+        Ok(value) => value["value"] == "true",
+        // Servers before 3.0 and servers with closed administration do not say; content ids are the default.
+        Err(e) if e.status().is_some() => false,
+        Err(e) => return Err(e.into()),
+    };
+    Ok(if legacy { "globalId" } else { "contentId" }.to_owned())
+}
+
+/// The API answers the global mode for a subject that has none: only a different one can be told.
+async fn subject_mode(registry: &Registry, subject: &Subject, global: &str) -> Result<Option<String>, BackupError> {
+    let mode = registry.subject_mode(subject).await?;
+    Ok(mode.filter(|mode| mode != global))
+}
+
+async fn versions(registry: &Registry, state: &SubjectState, dump: &mut Dump) -> Result<(), BackupError> {
+    let path = format!("/groups/default/artifacts/{}/versions", encode(state.subject.as_str()));
+    let found = match pages(registry, &path, "versions").await {
+        Ok(found) => found,
+        // Deleted for good since it was listed.
+        Err(BackupError::Client(e)) if e.status() == Some(404) => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    for value in found {
+        let number = value["version"].as_str().unwrap_or_default();
+        let Ok(version) = number.parse() else {
+            dump.caps_hit
+                .push(format!("version `{number}` of {} is not a number: in the native export only", state.subject));
+            continue;
+        };
+        dump.versions.push(VersionLine {
+            subject: state.subject.clone(),
+            version: SubjectVersion(version),
+            id: SchemaId(value["contentId"].as_u64().unwrap_or_default() as u32),
+            global_id: value["globalId"].as_u64().unwrap_or_default(),
+            schema_type: value["artifactType"].as_str().unwrap_or("AVRO").to_owned(),
+            schema_sha256: String::new(),
+            schema: String::new(),
+            references: Vec::new(),
+            state: match value["state"].as_str() {
+                Some("DISABLED") => VersionState::SoftDeleted,
+                Some("DEPRECATED") => VersionState::Deprecated,
+                Some("DRAFT") => VersionState::Draft,
+                _ => VersionState::Active,
+            },
+            metadata: None,
+            rule_set: None,
+            subject_compat: state.compat.clone(),
+            subject_mode: state.mode.clone(),
+            order: 0,
+            created_ms: value["createdOn"]
+                .as_str()
+                .and_then(|t| t.parse::<jiff::Timestamp>().ok())
+                .map(|t| t.as_millisecond()),
+        });
+    }
+    Ok(())
+}
+
+/// Fills in the texts and references, each content once: many versions may share one.
+async fn texts(registry: &Registry, dump: &mut Dump) -> Result<(), BackupError> {
+    let ids: BTreeSet<SchemaId> = dump.versions.iter().map(|v| v.id).collect();
+    let mut contents: BTreeMap<SchemaId, (String, Vec<Reference>)> = BTreeMap::new();
+    for id in ids {
+        let text = registry.content(u64::from(id.0)).await?.ok_or_else(|| {
+            ClientError::answer("registry", registry.url(), format!("content {id}"), "a schema", "not found")
+        })?;
+        let path = format!("/ids/contentIds/{id}/references");
+        let references = registry.native(reqwest::Method::GET, &path, None).await?;
+        let references = references.as_array().into_iter().flatten().filter_map(|r| {
+            Some(Reference {
+                name: r["name"].as_str()?.to_owned(),
+                subject: Subject::new(r["artifactId"].as_str()?),
+                version: SubjectVersion(r["version"].as_str()?.parse().ok()?),
+            })
+        });
+        contents.insert(id, (text, references.collect()));
+    }
+    for version in &mut dump.versions {
+        if let Some((text, references)) = contents.get(&version.id) {
+            version.schema_sha256 = sha256(text.as_bytes());
+            version.schema.clone_from(text);
+            version.references.clone_from(references);
+        }
+    }
+    Ok(())
+}
+
+/// A level set for a subject that does not exist shows only in the export.
+async fn orphan_levels(registry: &Registry, dump: &mut Dump) -> Result<(), BackupError> {
+    let (_, levels) = read_zip(&registry.export().await?)
+        .map_err(|e| ClientError::answer("registry", registry.url(), "native export", "a zip archive", e))?;
+    for (subject, level) in levels {
+        if !dump.subjects.iter().any(|s| s.subject == subject) {
+            dump.subjects.push(SubjectState { subject, compat: Some(level), mode: None });
+        }
+    }
+    dump.subjects.sort_by(|a, b| a.subject.cmp(&b.subject));
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! The registry as neutral data: captured from Apicurio, compared, and turned into the archive that Apicurio imports.
+
+mod archive;
+mod capture;
+mod diff;
+mod dump;
+
+pub use archive::{ArchivedVersion, import_zip, read_zip};
+pub use capture::capture;
+pub(crate) use capture::capture_into;
+pub use diff::{Difference, diff};
+pub use dump::{Dump, SubjectState, VersionLine, VersionState};

@@ -1,0 +1,468 @@
+//! The archive of one cluster: what is in it, and whether a stretch of it is whole.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, BufReader, Read, Seek, SeekFrom, Write},
+};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
+
+use super::{SegmentName, SegmentSize, TimelineHistory, WalFile, read_header};
+use crate::{
+    backup::{
+        BackupError,
+        files::{self, BUFFER, Hashing, Store},
+    },
+    units::Lsn,
+};
+
+/// Archiving must keep up with the server on a busy machine; level 1 already shrinks an idle segment to nothing.
+const WAL_ZSTD_LEVEL: i32 = 1;
+
+/// One archived file: a line of `index.jsonl`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexLine {
+    /// The file's name as PostgreSQL knows it.
+    pub seg: String,
+    /// Its size.
+    pub size_raw: u64,
+    /// The size of the stored file.
+    pub size: u64,
+    /// The checksum of its content.
+    pub sha256_raw: String,
+    /// The checksum of the stored file.
+    pub sha256: String,
+    /// The first LSN of a segment.
+    pub first_lsn: Option<Lsn>,
+    /// When it was archived, RFC 3339.
+    pub archived_at: String,
+}
+
+/// A hole in the archive.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "WAL archive of system {system_id} on timeline {timeline} has a gap: {missing_from} up to {missing_to} is missing (first missing segment {segment}; needed {from} to {to})\nhint: look for the segment in the old server's pg_wal, or choose an earlier target"
+)]
+pub struct WalGap {
+    /// The cluster.
+    pub system_id: u64,
+    /// The timeline that was followed.
+    pub timeline: u32,
+    /// The first missing byte.
+    pub missing_from: Lsn,
+    /// The end of the first missing stretch.
+    pub missing_to: Lsn,
+    /// The first missing segment.
+    pub segment: String,
+    /// Where the needed stretch begins.
+    pub from: Lsn,
+    /// Where the needed stretch ends.
+    pub to: Lsn,
+}
+
+/// Whether a salvaged segment is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SegmentState {
+    /// The server had finished it: it goes into the archive under its own name.
+    Complete,
+    /// The last one, which the server was still writing: it is kept as `<name>.partial`, which recovery does not ask for.
+    Partial,
+}
+
+/// The archived WAL of one cluster.
+#[derive(Clone, Debug)]
+pub struct Archive {
+    store: Store,
+    system_id: u64,
+    folder: Utf8PathBuf,
+}
+
+/// What happened to a file offered to the archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stored {
+    New,
+    AlreadyThere,
+}
+
+impl Archive {
+    pub(crate) fn new(store: &Store, system_id: u64) -> Archive {
+        let folder = store.root().join("wal").join(system_id.to_string());
+        Archive { store: store.clone(), system_id, folder }
+    }
+
+    /// The cluster.
+    pub fn system_id(&self) -> u64 {
+        self.system_id
+    }
+
+    /// The archive's folder.
+    pub fn folder(&self) -> &Utf8Path {
+        &self.folder
+    }
+
+    fn timeline_folder(&self, timeline: u32) -> Utf8PathBuf {
+        self.folder.join(format!("{timeline:08X}"))
+    }
+
+    /// Where a file is kept.
+    pub fn path(&self, file: &WalFile) -> Utf8PathBuf {
+        let folder = self.timeline_folder(file.timeline());
+        if file.is_wal() { folder.join(format!("{file}.zst")) } else { folder.join(file.to_string()) }
+    }
+
+    fn index_path(&self, timeline: u32) -> Utf8PathBuf {
+        self.timeline_folder(timeline).join("index.jsonl")
+    }
+
+    /// The index line of a file: the last one that names it. Reads the index from its end, as recovery and archiving ask
+    /// for what was written last.
+    pub fn entry(&self, file: &WalFile) -> Result<Option<IndexLine>, BackupError> {
+        let path = self.index_path(file.timeline());
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(BackupError::io("read", &path)(e)),
+        };
+        let name = file.to_string();
+        let needle = format!("\"{name}\"");
+        let lines = text.lines().rev().filter(|l| l.contains(&needle));
+        Ok(lines.filter_map(|l| serde_json::from_str::<IndexLine>(l).ok()).find(|l| l.seg == name))
+    }
+
+    /// Everything the index of a timeline names, by name. A line torn by a crash is not counted: its file was not
+    /// acknowledged to the server, which offers it again.
+    pub fn index(&self, timeline: u32) -> Result<BTreeMap<String, IndexLine>, BackupError> {
+        let path = self.index_path(timeline);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(e) => return Err(BackupError::io("read", &path)(e)),
+        };
+        let lines = text.split(|b| *b == b'\n').filter_map(|l| serde_json::from_slice::<IndexLine>(l).ok());
+        Ok(lines.map(|l| (l.seg.clone(), l)).collect())
+    }
+
+    /// The whole segments of a timeline that are there, by name.
+    pub fn segments(&self, timeline: u32) -> Result<Vec<(SegmentName, IndexLine)>, BackupError> {
+        let mut segments = Vec::new();
+        for (name, line) in self.index(timeline)? {
+            if let Ok(file @ WalFile::Segment(segment)) = name.parse::<WalFile>()
+                && self.path(&file).exists()
+            {
+                segments.push((segment, line));
+            }
+        }
+        segments.sort_by_key(|(s, _)| *s);
+        Ok(segments)
+    }
+
+    /// The timelines that have a folder here, ascending.
+    pub fn timelines(&self) -> Result<Vec<u32>, BackupError> {
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(BackupError::io("list", &self.folder)(e)),
+        };
+        let mut timelines = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(BackupError::io("list", &self.folder))?;
+            if let Some(timeline) = entry.file_name().to_str().and_then(|n| u32::from_str_radix(n, 16).ok()) {
+                timelines.push(timeline);
+            }
+        }
+        timelines.sort_unstable();
+        Ok(timelines)
+    }
+
+    /// The history of a timeline; timeline 1 has none and needs none.
+    pub fn history(&self, timeline: u32) -> Result<TimelineHistory, BackupError> {
+        if timeline == 1 {
+            return Ok(TimelineHistory::first());
+        }
+        let path = self.path(&WalFile::History(timeline));
+        let text = fs::read_to_string(&path).map_err(BackupError::io("read timeline history", &path))?;
+        TimelineHistory::parse(timeline, &text).map_err(|e| BackupError::malformed(&path, e))
+    }
+
+    /// Every history file in the archive, by timeline.
+    pub fn history_files(&self) -> Result<BTreeMap<u32, Utf8PathBuf>, BackupError> {
+        let paths = self.timelines()?.into_iter().map(|t| (t, self.path(&WalFile::History(t))));
+        Ok(paths.filter(|(_, path)| path.exists()).collect())
+    }
+
+    /// The size of the cluster's segments, as the archived ones have it; `None` while there is none.
+    pub fn segment_size(&self) -> Result<Option<SegmentSize>, BackupError> {
+        for timeline in self.timelines()? {
+            if let Some((_, line)) = self.segments(timeline)?.first() {
+                return Ok(SegmentSize::new(line.size_raw));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The segments that replay from `from` to `to` reads on this timeline, with the stretch of WAL each is needed for;
+    /// each names the file to use: that of the newest timeline that has one, as PostgreSQL chooses.
+    pub fn required(
+        &self,
+        history: &TimelineHistory,
+        size: SegmentSize,
+        from: Lsn,
+        to: Lsn,
+    ) -> Result<Vec<(u64, Option<SegmentName>)>, BackupError> {
+        let mut there: BTreeMap<u32, Vec<SegmentName>> = BTreeMap::new();
+        let line = history.newest_first();
+        for (timeline, _) in &line {
+            there.insert(*timeline, self.segments(*timeline)?.into_iter().map(|(s, _)| s).collect());
+        }
+        let mut segments = Vec::new();
+        for number in size.segment_of(from)..=size.segment_before(to).max(size.segment_of(from)) {
+            // The timeline of the last byte that is needed of this segment; an older timeline's copy ends before it.
+            let last = Lsn((size.start(number).0 + size.bytes()).min(to.0.max(from.0 + 1)) - 1);
+            let oldest = history.owner(last);
+            let fitting = line.iter().filter(|(t, begin)| *t >= oldest && size.segment_of(*begin) <= number);
+            let found = fitting
+                .map(|(t, _)| SegmentName::new(*t, number, size))
+                .find(|name| there.get(&name.timeline).is_some_and(|s| s.binary_search(name).is_ok()));
+            segments.push((number, found));
+        }
+        Ok(segments)
+    }
+
+    /// Whether everything that replay from `from` to `to` reads on this timeline is in the archive; otherwise the first
+    /// missing stretch. Names and presence only; see [`Archive::check`] for the bytes.
+    pub fn continuity(&self, history: &TimelineHistory, from: Lsn, to: Lsn) -> Result<(), BackupError> {
+        let gap = |segment: String, missing_from: Lsn, missing_to: Lsn| WalGap {
+            system_id: self.system_id,
+            timeline: history.timeline,
+            missing_from,
+            missing_to,
+            segment,
+            from,
+            to,
+        };
+        let Some(size) = self.segment_size()? else {
+            return Err(gap("any".into(), from, to).into());
+        };
+        let segments = self.required(history, size, from, to)?;
+        let Some(first) = segments.iter().position(|(_, found)| found.is_none()) else { return Ok(()) };
+        let run = segments[first..].iter().take_while(|(_, found)| found.is_none()).count();
+        let (begin, end) = (segments[first].0, segments[first].0 + run as u64);
+        let name = SegmentName::new(history.owner(size.start(begin).max(from)), begin, size);
+        Err(gap(name.to_string(), size.start(begin).max(from), size.start(end).min(to)).into())
+    }
+
+    /// Checks the stored bytes of a file against the index, and its decoded content too when `decode` is set.
+    pub fn check(&self, file: &WalFile, decode: bool) -> Result<(), BackupError> {
+        let path = self.path(file);
+        let Some(line) = self.entry(file)? else {
+            return Err(BackupError::checksum(&path, "a line in index.jsonl", "none"));
+        };
+        let (found, _) = files::sha256_file(&path)?;
+        if found != line.sha256 {
+            return Err(BackupError::checksum(&path, &line.sha256, found));
+        }
+        if decode {
+            let (found, _) = self.decode_into(file, &path, &mut io::sink())?;
+            if found != line.sha256_raw {
+                return Err(BackupError::checksum(format!("{path} (decoded)"), &line.sha256_raw, found));
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the content of an archived file at `to`, its checksum verified; `false` when the archive has no such file.
+    pub fn restore(&self, file: &WalFile, to: &Utf8Path) -> Result<bool, BackupError> {
+        let path = self.path(file);
+        if !path.exists() {
+            return Ok(false);
+        }
+        // Without its line nothing says what the bytes should be. "Not there" would let recovery end here, silently.
+        let Some(line) = self.entry(file)? else {
+            return Err(BackupError::checksum(&path, "a line in index.jsonl", "none"));
+        };
+        let temporary = files::temporary_beside(to);
+        let written = self.decode_to_file(file, &path, &temporary).and_then(|found| {
+            if found == line.sha256_raw { Ok(()) } else { Err(BackupError::checksum(&path, &line.sha256_raw, found)) }
+        });
+        // Not synced: PostgreSQL syncs what it restores, and after a crash asks for it again.
+        let placed =
+            written.and_then(|()| fs::rename(&temporary, to).map_err(BackupError::io("rename into place", to)));
+        if placed.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        placed.map(|()| true)
+    }
+
+    fn decode_to_file(&self, file: &WalFile, path: &Utf8Path, to: &Utf8Path) -> Result<String, BackupError> {
+        let mut out = File::create(to).map_err(BackupError::io("create", to))?;
+        self.decode_into(file, path, &mut out).map(|(hash, _)| hash)
+    }
+
+    fn decode_into(&self, file: &WalFile, path: &Utf8Path, out: &mut impl Write) -> Result<(String, u64), BackupError> {
+        let stored = BufReader::with_capacity(BUFFER, File::open(path).map_err(BackupError::io("open", path))?);
+        let mut out = Hashing::new(out);
+        if file.is_wal() {
+            let mut decoder = zstd::Decoder::with_buffer(stored).map_err(BackupError::io("decode", path))?;
+            copy(&mut decoder, &mut out, path, true)?;
+        } else {
+            copy(&mut { stored }, &mut out, path, false)?;
+        }
+        Ok(out.finish())
+    }
+
+    /// Takes a segment (from an old server's `pg_wal`) or a history file into the archive. The name is the file's own; a
+    /// segment's header must agree with it. What is there already with the same content is left alone.
+    pub fn add_segment(&self, path: &Utf8Path, state: SegmentState) -> Result<IndexLine, BackupError> {
+        let name = path.file_name().unwrap_or_default();
+        let file: WalFile = name.parse().map_err(|e: super::segment::WalNameError| BackupError::NotWal {
+            path: path.to_owned(),
+            why: e.to_string(),
+        })?;
+        let file = match (file, state) {
+            (WalFile::Segment(segment), SegmentState::Partial) => WalFile::Partial(segment),
+            (file, _) => file,
+        };
+        self.add(&file, path)?;
+        self.entry(&file)?.ok_or_else(|| BackupError::checksum(self.path(&file), "a line in index.jsonl", "none"))
+    }
+
+    /// Stores a file: decides by content what to do with one that is there already.
+    pub(super) fn add(&self, file: &WalFile, path: &Utf8Path) -> Result<Stored, BackupError> {
+        let first_lsn = match file {
+            WalFile::Segment(name) | WalFile::Partial(name) => {
+                let header = read_header(path, *name)?;
+                if header.system_id != self.system_id {
+                    let why = format!("it is of system {}, not of {}", header.system_id, self.system_id);
+                    return Err(BackupError::NotWal { path: path.to_owned(), why });
+                }
+                Some(header.address)
+            }
+            WalFile::History(_) | WalFile::BackupLabel(..) => None,
+        };
+        let target = self.path(file);
+        if target.exists() {
+            return self.add_again(file, path, &target, first_lsn);
+        }
+        self.store.folder(&self.timeline_folder(file.timeline()))?;
+        let temporary = files::temporary_beside(&target);
+        let line = self.encode(file, path, &temporary, first_lsn);
+        let stored = line.and_then(|line| {
+            // A link, unlike a rename, fails when another archiver was faster; its content is then compared with ours.
+            match fs::hard_link(&temporary, &target) {
+                Ok(()) => Ok(Some(line)),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+                Err(e) => Err(BackupError::io("link into place", &target)(e)),
+            }
+        });
+        let _ = fs::remove_file(&temporary);
+        match stored? {
+            Some(line) => {
+                files::sync_folder(&self.timeline_folder(file.timeline()))?;
+                self.append(file.timeline(), &line)?;
+                Ok(Stored::New)
+            }
+            None => self.add_again(file, path, &target, first_lsn),
+        }
+    }
+
+    /// The file is there already: the server offers it again after a crash between its archiving and its note of it.
+    fn add_again(
+        &self,
+        file: &WalFile,
+        path: &Utf8Path,
+        target: &Utf8Path,
+        first_lsn: Option<Lsn>,
+    ) -> Result<Stored, BackupError> {
+        let (offered, size_raw) = files::sha256_file(path)?;
+        let (archived, _) = self.decode_into(file, target, &mut io::sink())?;
+        if offered != archived {
+            return Err(BackupError::WalConflict {
+                name: file.to_string(),
+                path: target.to_owned(),
+                archived,
+                offered,
+            });
+        }
+        if self.entry(file)?.is_none() {
+            let (sha256, size) = files::sha256_file(target)?;
+            let line = line_of(file, size_raw, size, offered, sha256, first_lsn);
+            self.append(file.timeline(), &line)?;
+        }
+        Ok(Stored::AlreadyThere)
+    }
+
+    fn encode(
+        &self,
+        file: &WalFile,
+        path: &Utf8Path,
+        temporary: &Utf8Path,
+        first_lsn: Option<Lsn>,
+    ) -> Result<IndexLine, BackupError> {
+        let mut source = Hashing::new(File::open(path).map_err(BackupError::io("open", path))?);
+        let mut stored = Hashing::new(self.store.create(temporary)?);
+        if file.is_wal() {
+            let mut encoder =
+                zstd::Encoder::new(&mut stored, WAL_ZSTD_LEVEL).map_err(BackupError::io("compress", path))?;
+            encoder.include_checksum(true).map_err(BackupError::io("compress", path))?;
+            copy(&mut source, &mut encoder, temporary, false)?;
+            encoder.finish().map_err(BackupError::io("write", temporary))?;
+        } else {
+            copy(&mut source, &mut stored, temporary, false)?;
+        }
+        stored.get_ref().sync_all().map_err(BackupError::io("sync", temporary))?;
+        let ((sha256_raw, size_raw), (sha256, size)) = (source.finish(), stored.finish());
+        Ok(line_of(file, size_raw, size, sha256_raw, sha256, first_lsn))
+    }
+
+    /// Adds a line to the index, durably; the lock is the kernel's and ends with this process.
+    fn append(&self, timeline: u32, line: &IndexLine) -> Result<(), BackupError> {
+        let path = self.index_path(timeline);
+        let mut text = serde_json::to_vec(line).map_err(|e| BackupError::malformed(&path, e))?;
+        text.push(b'\n');
+        let mut file = self.store.append(&path)?;
+        file.lock().map_err(BackupError::io("lock", &path))?;
+        let result = complete_last_line(&mut file).and_then(|()| file.write_all(&text)).and_then(|()| file.sync_all());
+        result.map_err(BackupError::io("append to", &path))
+    }
+}
+
+/// A crash may have left half a line; what follows must not be glued to it.
+fn complete_last_line(file: &mut File) -> io::Result<()> {
+    if file.seek(SeekFrom::End(0))? == 0 {
+        return Ok(());
+    }
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0u8];
+    file.read_exact(&mut last)?;
+    if last == *b"\n" { Ok(()) } else { file.write_all(b"\n") }
+}
+
+fn line_of(
+    file: &WalFile,
+    size_raw: u64,
+    size: u64,
+    sha256_raw: String,
+    sha256: String,
+    first_lsn: Option<Lsn>,
+) -> IndexLine {
+    let archived_at = jiff::Timestamp::now().to_string();
+    IndexLine { seg: file.to_string(), size_raw, size, sha256_raw, sha256, first_lsn, archived_at }
+}
+
+/// Copies in large pieces. When decoding, an error of the reader means damaged content unless it came from the disk.
+fn copy(from: &mut impl Read, to: &mut impl Write, path: &Utf8Path, decoding: bool) -> Result<(), BackupError> {
+    let mut buffer = vec![0u8; BUFFER];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(n) => to.write_all(&buffer[..n]).map_err(BackupError::io("write", path))?,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) if decoding && e.raw_os_error().is_none() => {
+                return Err(BackupError::checksum(path, "zstd data", e));
+            }
+            Err(e) => return Err(BackupError::io("read", path)(e)),
+        }
+    }
+}

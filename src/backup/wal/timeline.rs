@@ -1,0 +1,103 @@
+//! Which timeline owns which stretch of WAL.
+
+use crate::units::Lsn;
+
+/// One earlier timeline and where it was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimelineEntry {
+    /// The timeline.
+    pub timeline: u32,
+    /// Where the next one branched off.
+    pub end: Lsn,
+}
+
+/// A timeline with its ancestors, oldest first: what `<TLI>.history` holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimelineHistory {
+    /// The timeline itself.
+    pub timeline: u32,
+    /// Its ancestors.
+    pub ancestors: Vec<TimelineEntry>,
+}
+
+impl TimelineHistory {
+    /// The first timeline of a cluster: it has no history file.
+    pub fn first() -> TimelineHistory {
+        TimelineHistory { timeline: 1, ancestors: Vec::new() }
+    }
+
+    /// Reads a history file: lines of `parent TLI <tab> switch LSN <tab> reason`, comments after `#`.
+    pub fn parse(timeline: u32, text: &str) -> Result<TimelineHistory, String> {
+        let mut ancestors: Vec<TimelineEntry> = Vec::new();
+        for (i, line) in text.lines().enumerate() {
+            let line = line.split('#').next().unwrap_or_default().trim();
+            if line.is_empty() {
+                continue;
+            }
+            let bad = |why: &str| format!("line {} (`{line}`): {why}", i + 1);
+            let mut fields = line.split_whitespace();
+            let parent = fields.next().and_then(|f| f.parse::<u32>().ok()).ok_or_else(|| bad("no timeline"))?;
+            let end = fields.next().and_then(|f| f.parse::<Lsn>().ok()).ok_or_else(|| bad("no LSN"))?;
+            if ancestors.last().is_some_and(|a| a.timeline >= parent || a.end > end) || parent >= timeline {
+                return Err(bad("timelines must ascend"));
+            }
+            ancestors.push(TimelineEntry { timeline: parent, end });
+        }
+        Ok(TimelineHistory { timeline, ancestors })
+    }
+
+    /// Where this timeline branched off; 0/0 for the first.
+    pub fn begin(&self) -> Lsn {
+        self.ancestors.last().map_or(Lsn(0), |a| a.end)
+    }
+
+    /// The timeline that owns the byte at `lsn`.
+    pub fn owner(&self, lsn: Lsn) -> u32 {
+        self.ancestors.iter().find(|a| lsn < a.end).map_or(self.timeline, |a| a.timeline)
+    }
+
+    /// This timeline and its ancestors with the LSN each begins at, newest first.
+    pub fn newest_first(&self) -> Vec<(u32, Lsn)> {
+        let mut begins = Vec::new();
+        let mut begin = Lsn(0);
+        for ancestor in &self.ancestors {
+            begins.push((ancestor.timeline, begin));
+            begin = ancestor.end;
+        }
+        begins.push((self.timeline, begin));
+        begins.reverse();
+        begins
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[test]
+    fn ownership_follows_the_switches() {
+        let history = TimelineHistory::parse(
+            4,
+            "1\t0/3000650\tat restore point \"rp1\"\n\n# note\n3\t0/5000000\tno recovery target\n",
+        )
+        .unwrap();
+        assert_eq!(history.owner(Lsn(0x3000000)), 1);
+        assert_eq!(history.owner(Lsn(0x300064F)), 1);
+        assert_eq!(history.owner(Lsn(0x3000650)), 3);
+        assert_eq!(history.owner(Lsn(0x5000000)), 4);
+        assert_eq!(history.begin(), Lsn(0x5000000));
+        assert_eq!(history.newest_first(), [(4, Lsn(0x5000000)), (3, Lsn(0x3000650)), (1, Lsn(0))]);
+    }
+
+    #[rstest]
+    #[case("x 0/1")]
+    #[case("1 nonsense")]
+    #[case("1")]
+    #[case("2 0/5\n1 0/6")]
+    #[case("1 0/6\n2 0/5")]
+    #[case("3 0/5")]
+    fn a_broken_history_is_refused(#[case] text: &str) {
+        assert!(TimelineHistory::parse(3, text).is_err());
+    }
+}

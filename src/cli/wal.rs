@@ -1,0 +1,77 @@
+//! `wal push` and `wal fetch`: PostgreSQL's `archive_command` and `restore_command`. PostgreSQL runs them for each segment
+//! and waits: they need no async runtime.
+
+use camino::Utf8PathBuf;
+use clap::Subcommand;
+
+use crate::{
+    backup::{
+        BackupError, Repository,
+        wal::{self, Fetched},
+    },
+    units::Exit,
+};
+
+/// Archive and restore WAL files.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: WalCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum WalCommand {
+    /// Take a WAL file into the repository: archive_command = 'cdc-drill wal push --repository DIR --pgdata PGDATA %p'
+    Push {
+        /// The repository's folder.
+        #[arg(long, value_name = "DIR")]
+        repository: Utf8PathBuf,
+        /// The cluster's data folder, which PATH is relative to.
+        #[arg(long, value_name = "PGDATA")]
+        pgdata: Utf8PathBuf,
+        /// The file: %p.
+        path: Utf8PathBuf,
+    },
+    /// Put an archived WAL file where recovery wants it: restore_command = 'cdc-drill wal fetch --repository DIR --system-id N %f %p'.
+    /// Exits 1 when the archive has no such file, and 255 when it may have it but cannot give it: PostgreSQL then stops instead of
+    /// taking that for the end of the WAL.
+    Fetch {
+        /// The repository's folder.
+        #[arg(long, value_name = "DIR")]
+        repository: Utf8PathBuf,
+        /// The cluster's system identifier.
+        #[arg(long, value_name = "N")]
+        system_id: u64,
+        /// The file's name: %f.
+        name: String,
+        /// Where to put it: %p.
+        to: Utf8PathBuf,
+    },
+}
+
+/// Runs the command.
+pub async fn run(args: Args) -> Result<Exit, BackupError> {
+    run_now(args)
+}
+
+/// Runs the command without a runtime.
+pub fn run_now(args: Args) -> Result<Exit, BackupError> {
+    match args.command {
+        WalCommand::Push { repository, pgdata, path } => {
+            wal::push(&Repository::open(&repository)?, &pgdata, &path)?;
+            Ok(Exit::Passed)
+        }
+        WalCommand::Fetch { repository, system_id, name, to } => {
+            let fetched = Repository::open(&repository).and_then(|r| wal::fetch(&r, system_id, &name, &to));
+            match fetched {
+                Ok(Fetched::Placed) => Ok(Exit::Passed),
+                Ok(Fetched::NotThere) => Ok(Exit::Internal),
+                Err(error) => {
+                    // Goes to the server's log.
+                    eprintln!("cdc-drill wal fetch {name}: {error}");
+                    Ok(Exit::WalUnreadable)
+                }
+            }
+        }
+    }
+}

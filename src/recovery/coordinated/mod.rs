@@ -1,0 +1,13 @@
+//! Stop, restore, wipe, reset, re-snapshot: the whole pipeline back to one moment of its database.
+//!
+//! The unit is the PostgreSQL cluster: everything that reads from it is in the plan, because everything that reads from it
+//! goes back.
+
+mod aim;
+mod replay;
+mod salvage;
+mod state;
+mod steps;
+
+pub(super) use state::Coordinated;
+pub(super) use steps::{STEPS, TABLE};

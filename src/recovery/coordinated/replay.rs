@@ -1,0 +1,177 @@
+//! The restore itself: a new data folder, replayed and looked at behind the fence, and put in the old one's place.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{Coordinated, state::Restored};
+use crate::{
+    backup::{parts::postgres as base, wal::WalFile},
+    recovery::{
+        RecoveryError, Target,
+        pipeline::captured_tables,
+        server::{Fenced, Replay, recovery_settings_in},
+        wal::history_in,
+    },
+    units::Lsn,
+};
+
+const STEP: &str = "restore";
+
+impl Coordinated {
+    /// Restores the base backup beside the old data folder, replays it to the target, looks at it, and exchanges the two.
+    pub(super) async fn restore(&mut self) -> Result<(), RecoveryError> {
+        let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+        let name = self.pgdata.file_name().unwrap_or("data").to_owned();
+        let fresh = self.pgdata.with_file_name(format!("{name}.restoring-{stamp}"));
+        let outcome = self.restore_into(&fresh).await;
+        if outcome.is_err() {
+            // The log is kept beside the journal; half a data folder helps nobody and may fill the disk.
+            let _ = std::fs::remove_dir_all(&fresh);
+        }
+        let (replay, timeline, switch, rows) = outcome?;
+        if self.control.running().await? {
+            // Only when the fence was left out.
+            self.control.stop().await?;
+        }
+        let aside = self.pgdata.with_file_name(format!("{name}.aside-{stamp}"));
+        self.note("set-aside", &(&self.pgdata, &aside))?;
+        rename(&self.pgdata, &aside)?;
+        if let Err(error) = rename(&fresh, &self.pgdata) {
+            rename(&aside, &self.pgdata)?;
+            return Err(error);
+        }
+        self.restored = Some(Restored { replay, timeline, switch, aside, rows });
+        Ok(())
+    }
+
+    async fn restore_into(&self, fresh: &Utf8Path) -> Result<(Replay, u32, Option<Lsn>, u64), RecoveryError> {
+        let (point, into, owner) = (self.point.clone(), fresh.to_owned(), self.owner.account());
+        let extracted = tokio::task::spawn_blocking(move || base::extract(&point, &into, owner)).await;
+        extracted.map_err(|e| RecoveryError::Program { program: "extract".into(), detail: e.to_string() })??;
+        clean_settings(fresh, &self.owner)?;
+        let signal = fresh.join("recovery.signal");
+        fs_err::write(&signal, "").map_err(|e| RecoveryError::io("write", &signal, e))?;
+        self.owner.give(&signal)?;
+
+        let mut server = Fenced::start(
+            &self.pipeline.config.postgres.bin,
+            fresh,
+            &self.owner,
+            &self.server_log(),
+            &self.replay_settings(),
+        )?;
+        let replay = server.promoted().await?;
+        let looked = self.look(&mut server, &replay).await;
+        server.stop().await?;
+        let (timeline, rows) = looked?;
+        // It names the settings of this start; another start must not repeat them.
+        let _ = std::fs::remove_file(fresh.join("postmaster.opts"));
+        let switch = switch_of(fresh, timeline)?;
+        Ok((replay, timeline, switch, rows))
+    }
+
+    fn server_log(&self) -> Utf8PathBuf {
+        match &self.journal {
+            Some(journal) => journal.path().with_extension("postgres.log"),
+            None => self.repository.path().join("recovery.postgres.log"),
+        }
+    }
+
+    /// On the command line, not in the folder: nothing of them outlives this start.
+    fn replay_settings(&self) -> Vec<(&'static str, String)> {
+        let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''").replace('%', "%%"));
+        let fetch = format!(
+            "{} wal fetch --repository {} --system-id {} %f %p",
+            quoted(self.archiver.as_str()),
+            quoted(self.repository.path().as_str()),
+            self.system_id
+        );
+        let salvaged = quoted(self.salvaged.as_str());
+        let mut settings = vec![
+            ("restore_command", format!("if [ -f {salvaged}/%f ]; then cp {salvaged}/%f %p; else {fetch}; fi")),
+            ("recovery_target_action", "promote".to_owned()),
+            // Replay must not fail for settings that only matter to sessions during it.
+            ("hot_standby", "off".to_owned()),
+            // What must be archived stays marked, and is archived from its final place.
+            ("archive_command", String::new()),
+            ("recovery_target_inclusive", if self.request.exclusive { "off" } else { "on" }.to_owned()),
+        ];
+        if self.pinned {
+            settings.push(("recovery_target_timeline", self.aim.timeline.to_string()));
+        }
+        settings.extend(self.aim.setting.clone());
+        settings
+    }
+
+    /// Looks at the restored server before anybody else can: identity, state, target reached, tables readable.
+    async fn look(&self, server: &mut Fenced, replay: &Replay) -> Result<(u32, u64), RecoveryError> {
+        let session = server.connect(&self.pipeline.config.postgres.url, None).await?;
+        let found = session.system_id().await?;
+        if found != self.system_id.to_string() {
+            return Err(RecoveryError::unmet(STEP, format!("system identifier {}", self.system_id), found));
+        }
+        if session.text("select pg_is_in_recovery()").await?.as_deref() != Some("f") || !server.alive() {
+            return Err(RecoveryError::unmet(STEP, "a server that is promoted and alive", "it is not"));
+        }
+        let timeline = session.timeline().await?;
+        if timeline <= self.aim.timeline || replay.new_timeline != Some(timeline) {
+            let found = format!("timeline {timeline} (its log: {:?})", replay.new_timeline);
+            return Err(RecoveryError::unmet(STEP, format!("a timeline after {}", self.aim.timeline), found));
+        }
+        self.reached(replay)?;
+        let mut rows = 0;
+        for source in &self.pipeline.sources {
+            let session = server.connect(&self.pipeline.config.postgres.url, Some(&source.database)).await?;
+            for table in captured_tables(&session, &source.selection).await? {
+                rows += session.value::<u64>(&format!("select count(*) from {}", table.quoted())).await?;
+            }
+        }
+        Ok((timeline, rows))
+    }
+
+    /// The target was reached when the server says so; `latest`, when it replayed exactly to the known end.
+    fn reached(&self, replay: &Replay) -> Result<(), RecoveryError> {
+        if self.request.target != Target::Latest {
+            return match &replay.stopping {
+                Some(_) => Ok(()),
+                None => Err(RecoveryError::unmet(STEP, format!("`recovery stopping` at {}", self.request.target), "replay went to the end of the WAL")),
+            };
+        }
+        let Some(end) = &self.end else {
+            return Err(RecoveryError::unmet(STEP, "a known end of WAL to compare with", "salvage was left out"));
+        };
+        match replay.redo_done {
+            Some(done) if done == end.last => Ok(()),
+            done => {
+                let done = done.map_or("nothing".into(), |d| d.to_string());
+                Err(RecoveryError::unmet(
+                    STEP,
+                    format!("redo done at {}, the last valid record of timeline {}", end.last, self.old_timeline),
+                    format!("redo done at {done}: the WAL between {done} and {} is missing", end.last),
+                ))
+            }
+        }
+    }
+}
+
+/// Removes recovery settings that the base backup brought along: with ours they would be two targets.
+fn clean_settings(data: &Utf8Path, owner: &crate::recovery::server::Owner) -> Result<(), RecoveryError> {
+    let path = data.join("postgresql.auto.conf");
+    let text = fs_err::read_to_string(&path).map_err(|e| RecoveryError::io("read", &path, e))?;
+    let (kept, out) = recovery_settings_in(&text);
+    if !out.is_empty() {
+        fs_err::write(&path, kept).map_err(|e| RecoveryError::io("write", &path, e))?;
+        owner.give(&path)?;
+    }
+    let _ = std::fs::remove_file(data.join("standby.signal"));
+    Ok(())
+}
+
+/// Where a timeline left the one before it.
+fn switch_of(data: &Utf8Path, timeline: u32) -> Result<Option<Lsn>, RecoveryError> {
+    let path = data.join("pg_wal").join(WalFile::History(timeline).to_string());
+    Ok(history_in(&path, timeline)?.ancestors.last().map(|a| a.end))
+}
+
+fn rename(from: &Utf8Path, to: &Utf8Path) -> Result<(), RecoveryError> {
+    std::fs::rename(from, to).map_err(|e| RecoveryError::io("rename to", to, e))
+}

@@ -1,0 +1,169 @@
+//! Rescuing WAL that never reached the archive, and fixing where the WAL ends.
+
+use std::io::Write;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::Coordinated;
+use crate::{
+    backup::wal::{SegmentName, SegmentState, WalFile},
+    recovery::{
+        RecoveryError,
+        wal::{Tail, WalView},
+    },
+    units::Lsn,
+};
+
+impl Coordinated {
+    /// Everything of the cluster's WAL that can be read now.
+    pub(super) fn view(&self, with_old_wal: bool) -> Result<WalView, RecoveryError> {
+        let mut loose = vec![self.salvaged.clone()];
+        if with_old_wal {
+            // What the server holds is newer than what an earlier recovery salvaged.
+            loose.insert(0, self.old_wal());
+        }
+        WalView::open(self.repository.archive(self.system_id), self.segment_size, &self.pipeline.config.postgres.bin, &loose)
+    }
+
+    pub(super) fn old_wal(&self) -> Utf8PathBuf {
+        self.pgdata.join("pg_wal")
+    }
+
+    /// Copies what is missing in the archive: finished segments and histories into the archive, the last one, which is
+    /// partial, into the salvage folder that replay looks into first.
+    pub(super) async fn salvage(&mut self) -> Result<(), RecoveryError> {
+        let view = self.view(true)?;
+        let timeline = self.old_timeline;
+        let readable = view.tail(timeline).await;
+        if let Some(lost) = lost(self, &view, readable.as_ref())? {
+            self.note("lost", &lost)?;
+            self.lost = Some(lost);
+        }
+        let tail = readable?;
+        let last = self.segment_size.segment_of(tail.last);
+        self.drop_stale(&view)?;
+        for (name, path) in view.loose().iter().filter(|(_, path)| path.starts_with(self.old_wal())) {
+            let finished = name.timeline == timeline && name.number(self.segment_size).is_some_and(|n| n < last);
+            if finished {
+                view.archive().add_segment(path, SegmentState::Complete)?;
+            } else {
+                self.keep(path, *name)?;
+            }
+            self.salvaged_segments.push(name.to_string());
+        }
+        for timeline in view.timelines() {
+            let path = self.old_wal().join(WalFile::History(timeline).to_string());
+            if path.exists() && !view.archive().path(&WalFile::History(timeline)).exists() {
+                view.archive().add_segment(&path, SegmentState::Complete)?;
+            }
+        }
+        self.note("end-of-wal", &(timeline, &tail))?;
+        self.end = Some(tail);
+        Ok(())
+    }
+
+    /// Reads the end of the WAL again, from the archive and the salvage folder alone.
+    pub(super) async fn salvaged(&self, step: &str) -> Result<String, RecoveryError> {
+        let Some(end) = &self.end else { return Err(RecoveryError::unmet(step, "a fixed end of WAL", "none")) };
+        let found = self.view(false)?.tail(self.old_timeline).await?;
+        if found.last != end.last {
+            return Err(RecoveryError::unmet(
+                step,
+                format!("the last valid record at {} without the old server's files", end.last),
+                format!("{} ({})", found.last, found.ended),
+            ));
+        }
+        let lost = self.lost.as_ref().map(|l| format!("; accepted as lost: {l}")).unwrap_or_default();
+        let copied = self.salvaged_segments.len();
+        Ok(format!("{copied} segments salvaged; the last valid record of timeline {} starts at {}{lost}", self.old_timeline, end.last))
+    }
+
+    /// Removes salvaged copies of segments that the server finished and archived after all.
+    fn drop_stale(&self, view: &WalView) -> Result<(), RecoveryError> {
+        let entries = match self.salvaged.read_dir_utf8() {
+            Ok(entries) => entries,
+            Err(_) => return Ok(()),
+        };
+        for entry in entries.flatten() {
+            let archived = entry.file_name().parse::<WalFile>().is_ok_and(|f| view.archive().path(&f).exists());
+            if archived {
+                std::fs::remove_file(entry.path()).map_err(|e| RecoveryError::io("remove", entry.path(), e))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(&self, from: &Utf8Path, name: SegmentName) -> Result<(), RecoveryError> {
+        let to = self.salvaged.join(name.to_string());
+        let temporary = self.salvaged.join(format!("{name}.new"));
+        let wrong = |what, path: &Utf8Path| {
+            let path = path.to_owned();
+            move |e| RecoveryError::io(what, &path, e)
+        };
+        std::fs::create_dir_all(&self.salvaged).map_err(wrong("make folder", &self.salvaged))?;
+        self.owner.give(&self.salvaged)?;
+        let mut source = fs_err::File::open(from).map_err(wrong("open", from))?;
+        let mut target = fs_err::File::create(&temporary).map_err(wrong("create", &temporary))?;
+        std::io::copy(&mut source, &mut target).map_err(wrong("copy to", &temporary))?;
+        target.flush().and_then(|()| target.sync_all()).map_err(wrong("sync", &temporary))?;
+        self.owner.give(&temporary)?;
+        std::fs::rename(&temporary, &to).map_err(wrong("rename to", &to))?;
+        let folder = fs_err::File::open(&self.salvaged).and_then(|f| f.sync_all());
+        folder.map_err(wrong("sync folder", &self.salvaged))
+    }
+}
+
+/// What of the old server's WAL cannot be read and is in no archive; an error unless the loss was accepted.
+pub(super) fn lost(
+    state: &Coordinated,
+    view: &WalView,
+    tail: Result<&Tail, &RecoveryError>,
+) -> Result<Option<String>, RecoveryError> {
+    // A target that was found lies before whatever is lost.
+    if state.aim.at.is_some() {
+        return Ok(None);
+    }
+    let Some(lost) = what_is_lost(state, view, tail)? else { return Ok(None) };
+    if state.request.accept_loss {
+        return Ok(Some(lost));
+    }
+    Err(RecoveryError::Refused {
+        what: lost,
+        hint: "every transaction acknowledged after that position is lost; agree to it with --accept-loss, or choose an earlier target".into(),
+    })
+}
+
+fn what_is_lost(
+    state: &Coordinated,
+    view: &WalView,
+    tail: Result<&Tail, &RecoveryError>,
+) -> Result<Option<String>, RecoveryError> {
+    let timeline = state.old_timeline;
+    let old = state.old_wal();
+    let tail = match tail {
+        Ok(tail) => tail,
+        Err(error) => return Ok(Some(format!("no WAL of timeline {timeline} can be read: {error}"))),
+    };
+    let Some(control) = &state.control_data else {
+        return Ok(Some(format!("{}: the control file cannot be read; WAL is readable up to {}", state.pgdata, tail.last)));
+    };
+    if tail.last < control.checkpoint {
+        return Ok(Some(format!(
+            "WAL of timeline {timeline} between {} and at least {} (the server's last checkpoint): {}",
+            tail.last, control.checkpoint, tail.ended
+        )));
+    }
+    if let Some(at) = view.beyond(timeline, tail)? {
+        return Ok(Some(format!(
+            "WAL of timeline {timeline} after {}: {}, although there is WAL at {at}",
+            tail.last, tail.ended
+        )));
+    }
+    // The segment the server wrote last is always in its own folder, archived or not.
+    let last: Lsn = tail.last;
+    let name = SegmentName::of(timeline, last, state.segment_size);
+    if !old.join(name.to_string()).exists() {
+        return Ok(Some(format!("{old} lacks segment {name}: WAL after {last}, the end of the archive, is unknown")));
+    }
+    Ok(None)
+}

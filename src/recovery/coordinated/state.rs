@@ -1,0 +1,217 @@
+//! What a coordinated recovery knows: found before anything is touched, and learned on the way.
+
+use camino::Utf8PathBuf;
+use serde::Serialize;
+
+use super::{
+    aim::{self, Aim},
+    salvage,
+};
+use crate::{
+    backup::{Point, Repository, wal::SegmentSize},
+    client::postgres::Postgres,
+    config::Config,
+    recovery::{
+        Options, RecoveryError, Request,
+        journal::Journal,
+        pipeline::Pipeline,
+        server::{Control, ControlData, Owner, Replay, copy_reachable, free_bytes},
+        wal::{Tail, WalView},
+    },
+    units::{Lsn, Offset, TopicPartition},
+};
+
+/// Names the program that archives and fetches WAL.
+const PROGRAM_VARIABLE: &str = "CDC_DRILL_BIN";
+/// Beyond the base backup and its WAL: room for the server to work until somebody looks.
+const SPARE_BYTES: u64 = 64 << 20;
+
+/// The state of the playbook.
+pub(crate) struct Coordinated {
+    pub(crate) pipeline: Pipeline,
+    pub(crate) request: Request,
+    pub(crate) point: Point,
+    pub(super) aim: Aim,
+    pub(super) repository: Repository,
+    pub(super) system_id: u64,
+    pub(super) segment_size: SegmentSize,
+    pub(super) pgdata: Utf8PathBuf,
+    pub(super) owner: Owner,
+    pub(super) control: Control,
+    pub(super) control_data: Option<ControlData>,
+    pub(super) archiver: Utf8PathBuf,
+    /// Where segments are kept that the archive may not take.
+    pub(super) salvaged: Utf8PathBuf,
+    /// The timeline the old server was on.
+    pub(super) old_timeline: u32,
+    pub(crate) journal: Option<Journal>,
+
+    // Learned on the way.
+    pub(super) salvaged_segments: Vec<String>,
+    pub(super) lost: Option<String>,
+    pub(crate) end: Option<Tail>,
+    pub(super) pinned: bool,
+    pub(crate) restored: Option<Restored>,
+    pub(crate) cut: Vec<(TopicPartition, Offset)>,
+}
+
+/// How the restored server came out of its replay.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Restored {
+    /// What its log says.
+    pub(crate) replay: Replay,
+    /// The timeline it is on now.
+    pub(crate) timeline: u32,
+    /// Where it left the timeline before: later positions from before the recovery are abandoned.
+    pub(crate) switch: Option<Lsn>,
+    /// Where the old data folder is now.
+    pub(crate) aside: Utf8PathBuf,
+    /// Rows counted in captured tables.
+    pub(crate) rows: u64,
+}
+
+impl Coordinated {
+    /// Looks at everything and refuses what cannot work. Touches nothing.
+    pub(crate) async fn plan(config: &Config, request: &Request, options: &Options) -> Result<Coordinated, RecoveryError> {
+        let repository = Repository::open(&config.repository.path)?;
+        let control = Control::of(config, "postgres")?;
+        let pgdata = config.postgres.pgdata.clone();
+        let owner = Owner::of(&pgdata)?;
+        let server = match control.running().await? {
+            true => Postgres::connect(&config.postgres.url, "cdc-drill-recovery").await.ok(),
+            false => None,
+        };
+        let control_data = ControlData::read(&config.postgres.bin, &pgdata).await.ok();
+        let (system_id, segment_size) = identity(control_data.as_ref(), &repository)?;
+        let salvaged = repository.path().join("salvage").join(system_id.to_string());
+        let loose = [pgdata.join("pg_wal"), salvaged.clone()];
+        let view = WalView::open(repository.archive(system_id), segment_size, &config.postgres.bin, &loose)?;
+        let old_timeline = current_timeline(&view, control_data.as_ref(), &pgdata);
+        let (aim, point) = aim::resolve(request, &repository, system_id, &view, old_timeline).await?;
+        let pipeline = Pipeline::discover(config, request, options, server.as_ref(), Some(&point)).await?;
+        refuse_tablespaces(&pgdata)?;
+        let archiver = copy_reachable(&program()?, &owner, &pgdata.with_file_name(".cdc-drill"))?;
+        let state = Coordinated {
+            pipeline,
+            request: request.clone(),
+            point,
+            aim,
+            repository,
+            system_id,
+            segment_size,
+            pgdata,
+            owner,
+            control,
+            control_data,
+            archiver,
+            salvaged,
+            old_timeline,
+            journal: None,
+            salvaged_segments: Vec::new(),
+            lost: None,
+            end: None,
+            pinned: false,
+            restored: None,
+            cut: Vec::new(),
+        };
+        state.refuse_holes(&view).await?;
+        state.refuse_full_disk()?;
+        Ok(state)
+    }
+
+    /// Requires that replay from the point to the target finds every segment.
+    async fn refuse_holes(&self, view: &WalView) -> Result<(), RecoveryError> {
+        let facts = self.point.postgres()?;
+        let end = match self.aim.at {
+            Some(at) => at,
+            None => {
+                let tail = view.tail(self.aim.timeline).await;
+                salvage::lost(self, view, tail.as_ref())?;
+                tail?.last
+            }
+        };
+        view.continuous(&self.aim.history, facts.start_lsn, end.max(facts.stop_lsn))
+    }
+
+    /// The old data folder stays, so the restored one needs room beside it.
+    fn refuse_full_disk(&self) -> Result<(), RecoveryError> {
+        let facts = self.point.postgres()?;
+        let parent = self.pgdata.parent().unwrap_or(&self.pgdata);
+        let wal = self.segment_size.bytes() * (facts.wal_required.len() as u64 + 2);
+        let (needed, free) = (facts.base_raw_bytes + wal + SPARE_BYTES, free_bytes(parent)?);
+        if free < needed {
+            return Err(RecoveryError::impossible(
+                format!("free space beside {}", self.pgdata),
+                format!("{} MB for the restored data folder", needed >> 20),
+                format!("{} MB", free >> 20),
+                "the old data folder is kept beside the new one; make room",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Notes something in the journal, when this is not a plan.
+    pub(super) fn note(&self, what: &str, value: &impl Serialize) -> Result<(), RecoveryError> {
+        self.journal.as_ref().map_or(Ok(()), |j| j.note(what, value))
+    }
+}
+
+/// Which cluster this is: by its control file or, when that is gone, by the only cluster that the repository knows.
+fn identity(
+    control: Option<&ControlData>,
+    repository: &Repository,
+) -> Result<(u64, SegmentSize), RecoveryError> {
+    let known = match control {
+        Some(data) => data.system_id.parse().ok().zip(SegmentSize::new(data.segment_size)),
+        None => {
+            let newest = repository.point(&crate::backup::PointSelector::Latest)?;
+            let facts = newest.postgres()?;
+            facts.system_id.parse().ok().zip(SegmentSize::new(facts.segment_bytes))
+        }
+    };
+    known.ok_or_else(|| {
+        RecoveryError::impossible("identity of the cluster", "a system identifier and a segment size", "neither", "name the recovery point with --point")
+    })
+}
+
+/// The newest timeline that the server itself has seen. The archive may know a newer one, left by a recovery that failed.
+fn current_timeline(view: &WalView, control: Option<&ControlData>, pgdata: &Utf8PathBuf) -> u32 {
+    let own_wal = pgdata.join("pg_wal");
+    let own = view.loose().iter().filter(|(_, path)| path.starts_with(&own_wal)).map(|(name, _)| name.timeline).max();
+    match (control.map(|c| c.timeline), own) {
+        (None, None) => view.newest_timeline(),
+        (control, own) => control.into_iter().chain(own).max().unwrap_or(1),
+    }
+}
+
+fn refuse_tablespaces(pgdata: &Utf8PathBuf) -> Result<(), RecoveryError> {
+    let folder = pgdata.join("pg_tblspc");
+    let count = folder.read_dir_utf8().map_or(0, Iterator::count);
+    if count == 0 {
+        return Ok(());
+    }
+    Err(RecoveryError::impossible(
+        folder.as_str(),
+        "no tablespace outside the data folder",
+        format!("{count}"),
+        "a cluster with tablespaces must be restored by hand: their folders would be shared with the old cluster",
+    ))
+}
+
+/// The program that replay runs to fetch WAL: named, or beside this executable, or one folder above (a test's).
+fn program() -> Result<Utf8PathBuf, RecoveryError> {
+    if let Ok(named) = std::env::var(PROGRAM_VARIABLE) {
+        return Ok(Utf8PathBuf::from(named));
+    }
+    let me = std::env::current_exe().ok().and_then(|p| Utf8PathBuf::from_path_buf(p).ok());
+    let folders = me.iter().flat_map(|p| p.ancestors().skip(1).take(2)).map(|f| f.join("cdc-drill"));
+    let looked: Vec<Utf8PathBuf> = folders.collect();
+    looked.iter().find(|p| p.is_file()).cloned().ok_or_else(|| {
+        RecoveryError::impossible(
+            "program that fetches archived WAL",
+            format!("cdc-drill at {}", looked.iter().map(|p| p.as_str()).collect::<Vec<_>>().join(" or ")),
+            "none",
+            format!("name it in {PROGRAM_VARIABLE}"),
+        )
+    })
+}

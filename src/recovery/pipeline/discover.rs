@@ -1,0 +1,422 @@
+//! Finds everything that reads from a cluster or from its topics.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, ToSocketAddrs},
+};
+
+use serde::Serialize;
+
+use super::selection::{Selection, whole};
+use crate::{
+    backup::Point,
+    client::{
+        connect::{Connect, ConnectorConfig, ConnectorStatus},
+        kafka::{Kafka, TopicSpec},
+        postgres::{Postgres, Slot},
+    },
+    config::{Config, RegistryStorage},
+    recovery::{Options, RecoveryError, Request},
+    units::{Secret, SlotName, TableName, TopicPartition},
+};
+
+/// Debezium's defaults for what a configuration leaves out.
+const DEFAULT_SLOT: &str = "debezium";
+const DEFAULT_PUBLICATION: &str = "dbz_publication";
+const DEFAULT_PORT: &str = "5432";
+
+/// A source connector on the cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its configuration as found.
+    pub(crate) config: ConnectorConfig,
+    /// Its state as found.
+    pub(crate) status: ConnectorStatus,
+    /// The database it reads.
+    pub(crate) database: String,
+    /// Its slot.
+    pub(crate) slot: SlotName,
+    /// Its publication.
+    pub(crate) publication: String,
+    /// `topic.prefix`.
+    pub(crate) prefix: String,
+    /// Which tables it captures.
+    pub(crate) selection: Selection,
+    /// The data topics it writes.
+    pub(crate) topics: Vec<String>,
+    /// The schema history topic it names.
+    pub(crate) schema_history: Option<String>,
+}
+
+impl Source {
+    /// `snapshot.mode`, `initial` by default.
+    pub(crate) fn snapshot_mode(&self) -> &str {
+        self.config.get("snapshot.mode").map_or("initial", String::as_str)
+    }
+}
+
+/// A sink connector on the data topics.
+#[derive(Clone, Debug)]
+pub(crate) struct Sink {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its state as found.
+    pub(crate) status: ConnectorStatus,
+    /// The group it reads in.
+    pub(crate) group: String,
+}
+
+/// A consumer group with offsets on data topics.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct GroupOffsets {
+    /// The group.
+    pub(crate) name: String,
+    /// The partitions of data topics it has offsets on.
+    pub(crate) partitions: Vec<TopicPartition>,
+}
+
+/// The pipeline around one cluster.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    /// The configuration.
+    pub(crate) config: Config,
+    /// The worker.
+    pub(crate) connect: Connect,
+    /// The broker.
+    pub(crate) kafka: Kafka,
+    /// What controls change.
+    pub(crate) options: Options,
+    /// Source connectors on the cluster, by name.
+    pub(crate) sources: Vec<Source>,
+    /// Sinks on the data topics, by name.
+    pub(crate) sinks: Vec<Sink>,
+    /// The data topics with their settings.
+    pub(crate) topics: Vec<TopicSpec>,
+    /// Groups with offsets on them.
+    pub(crate) groups: Vec<GroupOffsets>,
+    /// Slots of the cluster that no source connector names.
+    pub(crate) other_slots: Vec<Slot>,
+    /// Subscriptions of the cluster.
+    pub(crate) subscriptions: Vec<String>,
+}
+
+impl Pipeline {
+    /// Looks; touches nothing. `server` is the live cluster, where it lives; `point` stands in for what a dead one cannot
+    /// tell. Refuses what makes a recovery impossible: connectors left out and consumers that are still active.
+    pub(crate) async fn discover(
+        config: &Config,
+        request: &Request,
+        options: &Options,
+        server: Option<&Postgres>,
+        point: Option<&Point>,
+    ) -> Result<Pipeline, RecoveryError> {
+        let connect = Connect::new(&config.connect.url);
+        let kafka = Kafka::connect(&config.kafka.bootstrap)?;
+        let slots = match (server, point) {
+            (Some(server), _) => server.slots().await?,
+            (None, Some(point)) => point.postgres().map(|p| p.slots.clone()).unwrap_or_default(),
+            (None, None) => Vec::new(),
+        };
+        let subscriptions = match server {
+            Some(server) => subscriptions_of(server).await?,
+            None => Vec::new(),
+        };
+        let worker = Worker::look(&connect).await?;
+        let there = kafka.topics().await?;
+        let mut sources = worker.sources_on(config, &slots)?;
+        refuse_left_out(&sources, request)?;
+        for source in &mut sources {
+            let written = connect.topics(&source.name).await?;
+            source.topics = data_topics(config, source, &worker, written, &there, point)?;
+        }
+        let names: BTreeSet<String> = sources.iter().flat_map(|s| s.topics.iter().cloned()).collect();
+        let names: Vec<String> = names.into_iter().collect();
+        let sinks = worker.sinks_on(&names)?;
+        let topics = specs(&kafka, &names, point).await?;
+        let groups = groups_on(&kafka, &topics, &there, &sinks).await?;
+        let used: BTreeSet<&SlotName> = sources.iter().map(|s| &s.slot).collect();
+        let other_slots = slots.iter().filter(|s| !used.contains(&s.name)).cloned().collect();
+        Ok(Pipeline {
+            config: config.clone(),
+            connect,
+            kafka,
+            options: options.clone(),
+            sources,
+            sinks,
+            topics,
+            groups,
+            other_slots,
+            subscriptions,
+        })
+    }
+
+    /// The names of the data topics.
+    pub(crate) fn topic_names(&self) -> Vec<String> {
+        self.topics.iter().map(|t| t.name.clone()).collect()
+    }
+
+    /// `prefix name` for each source and sink.
+    pub(crate) fn named_connectors(&self) -> Vec<String> {
+        let sinks = self.sinks.iter().map(|s| format!("tasks of sink connector {}", s.name));
+        sinks.chain(self.sources.iter().map(|s| format!("tasks of source connector {}", s.name))).collect()
+    }
+
+    /// Keeps only some of the sources, with their topics and groups: for repairs that concern a part of the pipeline.
+    pub(crate) fn narrow(&mut self, names: &BTreeSet<String>) {
+        self.sources.retain(|s| names.contains(&s.name));
+        let topics: BTreeSet<&String> = self.sources.iter().flat_map(|s| &s.topics).collect();
+        self.topics.retain(|t| topics.contains(&t.name));
+        for group in &mut self.groups {
+            group.partitions.retain(|p| topics.contains(&p.topic));
+        }
+        self.groups.retain(|g| !g.partitions.is_empty());
+    }
+}
+
+/// Every connector of the worker, as found.
+struct Worker {
+    connectors: Vec<(ConnectorConfig, ConnectorStatus)>,
+}
+
+impl Worker {
+    async fn look(connect: &Connect) -> Result<Worker, RecoveryError> {
+        let names = connect.connectors().await?;
+        let looks = names.iter().map(|name| async move {
+            Ok::<_, RecoveryError>((connect.config(name).await?, connect.status(name).await?))
+        });
+        Ok(Worker { connectors: futures::future::try_join_all(looks).await? })
+    }
+
+    fn sources_on(&self, config: &Config, slots: &[Slot]) -> Result<Vec<Source>, RecoveryError> {
+        let address = ServerAddress::of(&config.postgres.url)?;
+        let mut sources = Vec::new();
+        for (connector, status) in &self.connectors {
+            let class = connector.get("connector.class").map(String::as_str).unwrap_or_default();
+            if status.kind == "sink" || !class.to_lowercase().contains("postgres") {
+                continue;
+            }
+            let source = source_of(connector, status)?;
+            let host = connector.get("database.hostname").map(String::as_str).unwrap_or_default();
+            let port = connector.get("database.port").map_or(DEFAULT_PORT, String::as_str);
+            let own_slot = |s: &Slot| s.name == source.slot && s.database.as_deref() == Some(&source.database);
+            // A host kept in a secret cannot be compared; its slot on this cluster tells.
+            let unresolved = host.contains("${") || port.contains("${");
+            if address.is(host, port) || (unresolved && slots.iter().any(own_slot)) {
+                sources.push(source);
+            }
+        }
+        Ok(sources)
+    }
+
+    fn sinks_on(&self, topics: &[String]) -> Result<Vec<Sink>, RecoveryError> {
+        let mut sinks = Vec::new();
+        for (connector, status) in self.connectors.iter().filter(|(_, s)| s.kind == "sink") {
+            let listed = connector.get("topics").map(String::as_str).unwrap_or_default();
+            let mut reads = listed.split(',').any(|t| topics.iter().any(|d| d == t.trim()));
+            if let Some(expression) = connector.get("topics.regex") {
+                let regex = whole(expression).map_err(|e| not_understood(&status.name, "topics.regex", &e))?;
+                reads |= topics.iter().any(|t| regex.is_match(t));
+            }
+            if reads {
+                let own = format!("connect-{}", status.name);
+                let group = connector.get("consumer.override.group.id").cloned().unwrap_or(own);
+                sinks.push(Sink { name: status.name.clone(), status: status.clone(), group });
+            }
+        }
+        Ok(sinks)
+    }
+
+    /// The `topic.prefix` of every source connector, on whatever cluster.
+    fn prefixes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.connectors.iter().filter_map(|(c, s)| Some((s.name.as_str(), c.get("topic.prefix")?.as_str())))
+    }
+}
+
+fn source_of(connector: &ConnectorConfig, status: &ConnectorStatus) -> Result<Source, RecoveryError> {
+    let setting = |key: &str, default: &str| connector.get(key).map_or_else(|| default.to_owned(), Clone::clone);
+    let selection = Selection::of(connector).map_err(|e| not_understood(&status.name, "table or schema list", &e))?;
+    Ok(Source {
+        name: status.name.clone(),
+        config: connector.clone(),
+        status: status.clone(),
+        database: setting("database.dbname", "postgres"),
+        slot: SlotName::new(setting("slot.name", DEFAULT_SLOT)),
+        publication: setting("publication.name", DEFAULT_PUBLICATION),
+        prefix: setting("topic.prefix", ""),
+        selection,
+        topics: Vec::new(),
+        schema_history: connector.get("schema.history.internal.kafka.topic").cloned(),
+    })
+}
+
+fn not_understood(connector: &str, what: &str, error: &regex::Error) -> RecoveryError {
+    RecoveryError::impossible(
+        format!("{what} of connector {connector}"),
+        "a list of regular expressions",
+        error.to_string(),
+        "look-around and back-references are not supported; name the tables",
+    )
+}
+
+/// Where the cluster listens, as every name that resolves to it.
+struct ServerAddress {
+    port: u16,
+    hosts: Vec<String>,
+    addresses: BTreeSet<IpAddr>,
+}
+
+impl ServerAddress {
+    fn of(url: &Secret) -> Result<ServerAddress, RecoveryError> {
+        let parsed: tokio_postgres::Config = url.expose().parse().map_err(|_| {
+            RecoveryError::impossible("[postgres] url", "a PostgreSQL address", "something else", "postgres://user@host:port/database")
+        })?;
+        let hosts: Vec<String> = parsed
+            .get_hosts()
+            .iter()
+            .filter_map(|h| match h {
+                tokio_postgres::config::Host::Tcp(name) => Some(name.clone()),
+                tokio_postgres::config::Host::Unix(_) => None,
+            })
+            .collect();
+        let port = parsed.get_ports().first().copied().unwrap_or(5432);
+        let addresses = hosts.iter().flat_map(|h| resolve(h, port)).collect();
+        Ok(ServerAddress { port, hosts, addresses })
+    }
+
+    fn is(&self, host: &str, port: &str) -> bool {
+        port.parse() == Ok(self.port)
+            && (self.hosts.iter().any(|h| h == host)
+                || resolve(host, self.port).iter().any(|a| {
+                    self.addresses.contains(a) || (a.is_loopback() && self.addresses.iter().any(IpAddr::is_loopback))
+                }))
+    }
+}
+
+fn resolve(host: &str, port: u16) -> Vec<IpAddr> {
+    (host, port).to_socket_addrs().map(|all| all.map(|a| a.ip()).collect()).unwrap_or_default()
+}
+
+fn refuse_left_out(sources: &[Source], request: &Request) -> Result<(), RecoveryError> {
+    let all: Vec<&str> = sources.iter().map(|s| s.name.as_str()).collect();
+    if let Some(stranger) = request.connectors.iter().find(|c| !all.contains(&c.as_str())) {
+        return Err(RecoveryError::impossible(
+            format!("connector {stranger}"),
+            "a source connector on this cluster",
+            if all.is_empty() { "no source connector on it".into() } else { format!("source connectors {}", all.join(", ")) },
+            "name the connectors that read from this cluster, or none for all of them",
+        ));
+    }
+    let left_out: Vec<&str> = all.iter().copied().filter(|n| !request.connectors.iter().any(|c| c == n)).collect();
+    if !request.connectors.is_empty() && !left_out.is_empty() && request.playbook == crate::recovery::Playbook::Coordinated {
+        return Err(RecoveryError::impossible(
+            format!("connectors of the cluster: {}", all.join(", ")),
+            "all of them in the recovery: the cluster goes back as a whole",
+            format!("left out: {}", left_out.join(", ")),
+            "name them with --connector too, or name none",
+        ));
+    }
+    Ok(())
+}
+
+/// Topics that are never data, whatever a connector says it wrote.
+fn is_protected(config: &Config, topic: &str, sources_prefix: &str) -> bool {
+    let registry = match &config.registry.storage {
+        Some(RegistryStorage::Kafkasql { topics }) => topics.iter().any(|t| t == topic),
+        _ => false,
+    };
+    let internal = topic.starts_with("__")
+        || topic.starts_with("kafkasql-")
+        || topic == "_schemas"
+        || topic == config.connect.offsets_topic
+        || (topic.starts_with("connect-") && !topic.starts_with(&format!("{sources_prefix}.")));
+    registry || internal
+}
+
+fn data_topics(
+    config: &Config,
+    source: &Source,
+    worker: &Worker,
+    written: Vec<String>,
+    there: &BTreeMap<String, i32>,
+    point: Option<&Point>,
+) -> Result<Vec<String>, RecoveryError> {
+    let own = format!("{}.", source.prefix);
+    let foreign = |topic: &str| {
+        worker.prefixes().any(|(name, prefix)| {
+            name != source.name && prefix.len() > source.prefix.len() && topic.starts_with(&format!("{prefix}."))
+        })
+    };
+    // A topic of a captured table counts even when the worker forgot that it was written to.
+    let configured = |topic: &str| {
+        let table = topic.strip_prefix(&own).and_then(|t| t.parse::<TableName>().ok());
+        table.is_some_and(|t| !t.name.contains('.') && source.selection.takes(&t)) && !foreign(topic)
+    };
+    let saved = match point {
+        Some(point) => point.topics()?.into_iter().map(|t| t.spec.name).collect(),
+        None => Vec::new(),
+    };
+    let named = written.into_iter().chain(there.keys().chain(saved.iter()).filter(|t| configured(t)).cloned());
+    let history = source.schema_history.as_deref();
+    let wanted: BTreeSet<String> = named
+        .filter(|t| !is_protected(config, t, &source.prefix) && history != Some(t.as_str()))
+        .filter(|t| there.contains_key(t) || saved.contains(t))
+        .collect();
+    Ok(wanted.into_iter().collect())
+}
+
+/// The topics' settings as they are now; the recovery point's for those that are gone.
+async fn specs(kafka: &Kafka, names: &[String], point: Option<&Point>) -> Result<Vec<TopicSpec>, RecoveryError> {
+    let mut specs = kafka.topic_specs(names).await?;
+    if let Some(point) = point {
+        let gone = |t: &TopicSpec| names.contains(&t.name) && !specs.iter().any(|s| s.name == t.name);
+        let saved: Vec<TopicSpec> = point.topics()?.into_iter().map(|t| t.spec).filter(gone).collect();
+        specs.extend(saved);
+    }
+    specs.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(specs)
+}
+
+async fn groups_on(
+    kafka: &Kafka,
+    topics: &[TopicSpec],
+    there: &BTreeMap<String, i32>,
+    sinks: &[Sink],
+) -> Result<Vec<GroupOffsets>, RecoveryError> {
+    let all = topics.iter().filter(|t| there.contains_key(&t.name));
+    let partitions: Vec<TopicPartition> = all
+        .flat_map(|t| (0..t.partitions).map(|partition| TopicPartition { topic: t.name.clone(), partition }))
+        .collect();
+    let reading = kafka.active_topics().await?;
+    let groups: Vec<_> = kafka.groups().await?.into_iter().filter(|g| !g.name.is_empty()).collect();
+    let found = groups.iter().map(|group| {
+        let partitions = &partitions;
+        async move { Ok::<_, RecoveryError>((group, kafka.group_offsets(&group.name, partitions).await?)) }
+    });
+    let mut on_data = Vec::new();
+    for (group, offsets) in futures::future::try_join_all(found).await? {
+        let subscribed = reading.get(&group.name).into_iter().flatten();
+        let subscribed: Vec<&String> = subscribed.filter(|t| topics.iter().any(|d| d.name == **t)).collect();
+        let of_sink = sinks.iter().any(|s| group.name == s.group);
+        let active = !group.members.is_empty() && (!offsets.is_empty() || !subscribed.is_empty());
+        if active && !of_sink {
+            return Err(RecoveryError::impossible(
+                format!("consumer group {}", group.name),
+                "no active member on the data topics: its position would skip records of the new topics",
+                format!("{} ({})", group.members.join(", "), group.state),
+                "stop these consumers; they resume from the beginning of the new topics",
+            ));
+        }
+        if !offsets.is_empty() {
+            let partitions = offsets.into_iter().map(|(tp, _)| tp).collect();
+            on_data.push(GroupOffsets { name: group.name.clone(), partitions });
+        }
+    }
+    Ok(on_data)
+}
+
+async fn subscriptions_of(server: &Postgres) -> Result<Vec<String>, RecoveryError> {
+    let rows = server.texts("select subname from pg_subscription order by 1").await?;
+    Ok(rows.into_iter().filter_map(|r| r.into_iter().next().flatten()).collect())
+}

@@ -1,0 +1,288 @@
+//! From stopped to whole: the slot's place cleared, a full snapshot forced, connectors resumed, settings put back.
+
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Map, Value};
+
+use super::{Pipeline, discover::Source, publication::literal};
+use crate::{
+    client::{connect::StoredOffset, postgres::Postgres, wait, wait::Poll},
+    recovery::{Naive, RecoveryError, journal::Journal},
+    units::SlotName,
+};
+
+/// With no stored offset these take a full snapshot and then stream; others do only one of the two.
+const MODES_THAT_SNAPSHOT: [&str; 3] = ["initial", "always", "when_needed"];
+/// The mode for one run where the saved one would not snapshot.
+const FORCED_MODE: &str = "initial";
+/// A snapshot of a large table takes as long as it takes; see [`STALL`].
+const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(12 * 3600);
+/// A snapshot that writes nothing for this long has ended or will not: reading begins within seconds, offsets are flushed at
+/// least once a minute.
+const STALL: Duration = Duration::from_secs(180);
+/// How often the topics are asked whether they grow; asking costs the broker something.
+const STALL_LOOK: Duration = Duration::from_secs(5);
+/// A task that is not running after this long will not run: workers rebalance within a minute.
+const RUNNING_DEADLINE: Duration = Duration::from_secs(120);
+
+impl Pipeline {
+    /// What will be overridden, and what becomes of the slots: for the plan.
+    pub(crate) fn force_destroys(&self) -> Vec<String> {
+        self.sources.iter().map(|s| format!("slot {} of database {}, if it is there", s.slot, s.database)).collect()
+    }
+
+    /// Drops what is left of the connectors' slots, and overrides a snapshot mode that would not take a full snapshot. The
+    /// slot is then made by the connector, so that its snapshot is the slot's own: nothing twice, nothing missing.
+    pub(crate) async fn force_snapshot(&self, step: &str, journal: &Journal) -> Result<(), RecoveryError> {
+        for source in &self.sources {
+            let server = self.session(source).await?;
+            drop_slot(&server, &source.slot, step).await?;
+            if self.options.naive == Some(Naive::SlotByHand) {
+                let sql =
+                    format!("select lsn from pg_create_logical_replication_slot({}, 'pgoutput')", literal(source.slot.as_str()));
+                server.text(&sql).await?;
+                continue;
+            }
+            if !MODES_THAT_SNAPSHOT.contains(&source.snapshot_mode()) {
+                journal.note("saved-snapshot-mode", &(source.name.as_str(), source.config.get("snapshot.mode")))?;
+                let mut config = source.config.clone();
+                config.insert("snapshot.mode".into(), FORCED_MODE.into());
+                self.connect.put_config(&source.name, &config).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Requires that each connector will take a full snapshot into a slot of its own making.
+    pub(crate) async fn snapshot_forced(&self, step: &str) -> Result<String, RecoveryError> {
+        let mut overridden = Vec::new();
+        for source in &self.sources {
+            let slots = self.session(source).await?.slots().await?;
+            let slot = slots.iter().find(|s| s.name == source.slot);
+            if self.options.naive == Some(Naive::SlotByHand) {
+                match slot {
+                    Some(_) => continue,
+                    None => return Err(RecoveryError::unmet(step, format!("slot {} made by hand", source.slot), "none")),
+                }
+            }
+            if slot.is_some() {
+                return Err(RecoveryError::unmet(step, format!("no slot {}", source.slot), "it is there"));
+            }
+            let config = self.connect.config(&source.name).await?;
+            let mode = config.get("snapshot.mode").map_or("initial", String::as_str);
+            if !MODES_THAT_SNAPSHOT.contains(&mode) {
+                let wanted = format!("snapshot.mode {FORCED_MODE} of connector {}", source.name);
+                return Err(RecoveryError::unmet(step, wanted, mode));
+            }
+            if mode != source.snapshot_mode() {
+                overridden.push(format!("{}: {mode} instead of {}", source.name, source.snapshot_mode()));
+            }
+        }
+        if self.options.naive == Some(Naive::SlotByHand) {
+            return Ok("slots made by hand".into());
+        }
+        Ok(match overridden.is_empty() {
+            true => "no slot there; the saved modes snapshot".into(),
+            false => format!("no slot there; snapshot.mode of {}", overridden.join(", ")),
+        })
+    }
+
+    /// Resumes the sources, waits until their snapshots are complete, and then resumes the sinks.
+    pub(crate) async fn resume(&self, expect_snapshot: bool) -> Result<(), RecoveryError> {
+        for source in &self.sources {
+            self.connect.resume(&source.name).await?;
+        }
+        let waits = self.sources.iter().map(|s| self.streaming(s, expect_snapshot));
+        futures::future::try_join_all(waits).await?;
+        for sink in self.sinks.iter().filter(|s| !matches!(s.status.connector.state.as_str(), "STOPPED" | "PAUSED")) {
+            self.connect.resume(&sink.name).await?;
+            self.connect.running(&sink.name, RUNNING_DEADLINE).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a source streams: tasks RUNNING, its slot active, and, where one is expected, the snapshot behind it.
+    pub(crate) async fn streaming(&self, source: &Source, expect_snapshot: bool) -> Result<(), RecoveryError> {
+        let server = self.session(source).await?;
+        let progress = Progress::new();
+        let what = format!("connector {} to stream from slot {}", source.name, source.slot);
+        wait::until(&what, SNAPSHOT_DEADLINE, || async {
+            let status = self.connect.status(&source.name).await?;
+            if let Some(failure) = status.failure() {
+                return Ok(Poll::Hopeless(failure));
+            }
+            let seen = if !status.all_running() {
+                status.summary()
+            } else {
+                match self.not_streaming(source, &server, expect_snapshot).await? {
+                    None => return Ok(Poll::Ready(())),
+                    Some(why) => why,
+                }
+            };
+            match progress.stalled(self).await {
+                true => Ok(Poll::Hopeless(format!("{seen}; no record was written for {} s", STALL.as_secs()))),
+                false => Ok::<_, RecoveryError>(Poll::NotYet(seen)),
+            }
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Why a source with running tasks does not stream yet; `None` when it does.
+    async fn not_streaming(
+        &self,
+        source: &Source,
+        server: &Postgres,
+        expect_snapshot: bool,
+    ) -> Result<Option<String>, RecoveryError> {
+        let slots = server.slots().await?;
+        match slots.iter().find(|s| s.name == source.slot) {
+            None => return Ok(Some(format!("slot {} is not there", source.slot))),
+            Some(slot) if !slot.active => return Ok(Some(format!("slot {} is not active", source.slot))),
+            Some(_) => {}
+        }
+        if !expect_snapshot {
+            return Ok(None);
+        }
+        let stored = self.connect.offsets(&source.name).await?;
+        let offsets: Vec<&Map<String, Value>> = stored.iter().filter_map(|o: &StoredOffset| o.offset.as_ref()).collect();
+        if offsets.is_empty() {
+            // A snapshot of nothing stores nothing.
+            return Ok(match self.any_row(source, server).await? {
+                true => Some("no offset is stored yet".into()),
+                false => None,
+            });
+        }
+        Ok(match offsets.iter().all(|o| snapshot_complete(o)) {
+            true => None,
+            false => Some("the snapshot is not complete".into()),
+        })
+    }
+
+    async fn any_row(&self, source: &Source, server: &Postgres) -> Result<bool, RecoveryError> {
+        for table in super::captured_tables(server, &source.selection).await? {
+            let sql = format!("select exists (select 1 from {})", table.quoted());
+            if server.text(&sql).await?.as_deref() == Some("t") {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Requires that everything streams; says how much the snapshots wrote.
+    pub(crate) async fn streams(&self, step: &str, expect_snapshot: bool) -> Result<String, RecoveryError> {
+        for source in &self.sources {
+            let status = self.connect.status(&source.name).await?;
+            let why = match status.all_running() {
+                true => self.not_streaming(source, &self.session(source).await?, expect_snapshot).await?,
+                false => Some(status.summary()),
+            };
+            if let Some(why) = why {
+                return Err(RecoveryError::unmet(step, format!("connector {} streaming", source.name), why));
+            }
+        }
+        let records: i64 = self.ends().await?.iter().map(|(_, high)| high.0).sum();
+        Ok(format!("{} connectors RUNNING, slots active; {records} records in the data topics", self.sources.len()))
+    }
+
+    /// Puts back the settings that were overridden. Changing them restarts the task, which goes on from its stored offset:
+    /// the snapshot is complete by then.
+    pub(crate) async fn restore_config(&self) -> Result<usize, RecoveryError> {
+        let mut restored = 0;
+        for source in &self.sources {
+            if self.connect.config(&source.name).await? == source.config {
+                continue;
+            }
+            self.connect.put_config(&source.name, &source.config).await?;
+            self.streaming(source, false).await?;
+            restored += 1;
+        }
+        Ok(restored)
+    }
+
+    /// Requires that every source has the configuration it was found with, and streams.
+    pub(crate) async fn config_as_before(&self, step: &str) -> Result<String, RecoveryError> {
+        for source in &self.sources {
+            let now = self.connect.config(&source.name).await?;
+            if let Some((key, value)) = source.config.iter().find(|(k, v)| now.get(*k) != Some(v)) {
+                let found = now.get(key).map_or("unset", String::as_str).to_owned();
+                return Err(RecoveryError::unmet(step, format!("{key} = {value} of connector {}", source.name), found));
+            }
+            if let Some(key) = now.keys().find(|k| !source.config.contains_key(*k)) {
+                return Err(RecoveryError::unmet(step, format!("no {key} of connector {}", source.name), "it is set"));
+            }
+            self.connect.running(&source.name, RUNNING_DEADLINE).await?;
+        }
+        Ok("configurations as found".into())
+    }
+}
+
+/// Drops a slot that nobody streams from; an active one belongs to somebody.
+pub(crate) async fn drop_slot(server: &Postgres, name: &SlotName, step: &str) -> Result<bool, RecoveryError> {
+    let slots = server.slots().await?;
+    match slots.iter().find(|s| &s.name == name) {
+        None => Ok(false),
+        Some(slot) if slot.active => Err(RecoveryError::unmet(
+            step,
+            format!("slot {name} without a consumer, to be dropped"),
+            format!("process {} streams from it", slot.active_pid.unwrap_or_default()),
+        )),
+        Some(_) => {
+            server.text(&format!("select pg_drop_replication_slot({})", literal(name.as_str()))).await?;
+            Ok(true)
+        }
+    }
+}
+
+/// A stored offset of Debezium's PostgreSQL connector: while a snapshot runs it says so.
+fn snapshot_complete(offset: &Map<String, Value>) -> bool {
+    let snapshot = offset.get("snapshot");
+    let running = !matches!(snapshot, None | Some(Value::Null) | Some(Value::Bool(false)));
+    !running || offset.get("snapshot_completed") == Some(&Value::Bool(true))
+}
+
+/// Whether the data topics still grow.
+struct Progress {
+    records: Cell<i64>,
+    grown: Cell<Instant>,
+    looked: Cell<Instant>,
+}
+
+impl Progress {
+    fn new() -> Progress {
+        let now = Instant::now();
+        Progress { records: Cell::new(0), grown: Cell::new(now), looked: Cell::new(now) }
+    }
+
+    async fn stalled(&self, pipeline: &Pipeline) -> bool {
+        if self.looked.get().elapsed() > STALL_LOOK {
+            self.looked.set(Instant::now());
+            if let Ok(ends) = pipeline.ends().await {
+                let records = ends.iter().map(|(_, high)| high.0).sum();
+                if records != self.records.replace(records) {
+                    self.grown.set(Instant::now());
+                }
+            }
+        }
+        self.grown.get().elapsed() > STALL
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_offset_says_whether_its_snapshot_is_complete() {
+        let of = |v: Value| snapshot_complete(v.as_object().unwrap());
+        assert!(of(json!({"lsn": 1})));
+        assert!(of(json!({"lsn": 1, "snapshot": "INITIAL", "snapshot_completed": true})));
+        assert!(!of(json!({"lsn": 1, "snapshot": "INITIAL", "snapshot_completed": false})));
+        assert!(!of(json!({"lsn": 1, "snapshot": true})));
+    }
+}

@@ -1,0 +1,177 @@
+//! Data topics, the offsets of groups on them, connector offsets and schema history.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Pipeline;
+use crate::{
+    client::kafka::TopicSpec,
+    recovery::RecoveryError,
+    units::{Offset, TopicPartition},
+};
+
+impl Pipeline {
+    /// Deletes the data topics; the client waits until they are gone.
+    pub(crate) async fn delete_topics(&self) -> Result<(), RecoveryError> {
+        Ok(self.kafka.delete_topics(&self.topic_names()).await?)
+    }
+
+    /// Requires that no data topic is there.
+    pub(crate) async fn topics_gone(&self, step: &str) -> Result<String, RecoveryError> {
+        let there = self.kafka.topics().await?;
+        match self.topics.iter().find(|t| there.contains_key(&t.name)) {
+            None => Ok(format!("{} topics gone", self.topics.len())),
+            Some(topic) => Err(RecoveryError::unmet(step, format!("topic {} gone", topic.name), "it is there")),
+        }
+    }
+
+    /// Creates those data topics that are not there; returns how many were missing.
+    pub(crate) async fn create_topics(&self) -> Result<usize, RecoveryError> {
+        let there = self.kafka.topics().await?;
+        let missing: Vec<TopicSpec> = self.topics.iter().filter(|t| !there.contains_key(&t.name)).cloned().collect();
+        self.kafka.create_topics(&missing).await?;
+        Ok(missing.len())
+    }
+
+    /// Requires that the data topics have their former settings and, when `empty`, hold nothing.
+    pub(crate) async fn topics_as_before(&self, step: &str, empty: bool) -> Result<String, RecoveryError> {
+        let now = self.kafka.topic_specs(&self.topic_names()).await?;
+        let now: BTreeMap<&str, &TopicSpec> = now.iter().map(|t| (t.name.as_str(), t)).collect();
+        for wanted in &self.topics {
+            let found = now.get(wanted.name.as_str());
+            if found != Some(&wanted) {
+                return Err(RecoveryError::unmet(
+                    step,
+                    format!("topic {} with {}", wanted.name, described(wanted)),
+                    found.map_or("no such topic".to_owned(), |t| described(t)),
+                ));
+            }
+        }
+        if empty {
+            for topic in &self.topics {
+                let written: i64 = self.kafka.watermarks(&topic.name).await?.iter().map(|(_, high)| high.0).sum();
+                if written != 0 {
+                    return Err(RecoveryError::unmet(
+                        step,
+                        format!("topic {} empty", topic.name),
+                        format!("{written} records: a producer is still alive"),
+                    ));
+                }
+            }
+        }
+        let partitions: i32 = self.topics.iter().map(|t| t.partitions).sum();
+        Ok(format!("{} topics with {partitions} partitions and their settings", self.topics.len()))
+    }
+
+    /// Commits offset 0 for every partition that a group had an offset on: with no offset, a group that begins at the
+    /// end would skip the snapshot.
+    pub(crate) async fn reset_groups(&self) -> Result<(), RecoveryError> {
+        for group in &self.groups {
+            let zero: Vec<(TopicPartition, Offset)> =
+                self.partitions_of(&group.partitions).into_iter().map(|p| (p, Offset(0))).collect();
+            self.kafka.commit_group_offsets(&group.name, &zero).await?;
+        }
+        Ok(())
+    }
+
+    /// Every partition of the topics on which there was an offset: keys may now fall into partitions the group had not
+    /// committed on.
+    fn partitions_of(&self, had: &[TopicPartition]) -> Vec<TopicPartition> {
+        let topics: BTreeSet<&str> = had.iter().map(|p| p.topic.as_str()).collect();
+        let specs = self.topics.iter().filter(|t| topics.contains(t.name.as_str()));
+        specs
+            .flat_map(|t| (0..t.partitions).map(|partition| TopicPartition { topic: t.name.clone(), partition }))
+            .collect()
+    }
+
+    /// Requires that each group stands at 0 on every partition.
+    pub(crate) async fn groups_at_zero(&self, step: &str) -> Result<String, RecoveryError> {
+        for group in &self.groups {
+            let wanted = self.partitions_of(&group.partitions);
+            let found = self.kafka.group_offsets(&group.name, &wanted).await?;
+            if let Some((at, offset)) = found.iter().find(|(_, o)| o.0 != 0) {
+                return Err(RecoveryError::unmet(step, format!("group {} at 0 on {at}", group.name), offset.to_string()));
+            }
+            if found.len() != wanted.len() {
+                return Err(RecoveryError::unmet(
+                    step,
+                    format!("group {} with an offset on {} partitions", group.name, wanted.len()),
+                    format!("offsets on {}", found.len()),
+                ));
+            }
+        }
+        Ok(format!("{} groups at offset 0", self.groups.len()))
+    }
+
+    /// Forgets the stored offsets of the sources.
+    pub(crate) async fn delete_offsets(&self) -> Result<(), RecoveryError> {
+        for source in &self.sources {
+            self.connect.delete_offsets(&source.name).await?;
+        }
+        Ok(())
+    }
+
+    /// Requires that no source has a stored offset.
+    pub(crate) async fn offsets_gone(&self, step: &str) -> Result<String, RecoveryError> {
+        for source in &self.sources {
+            let stored = self.connect.offsets(&source.name).await?;
+            if stored.iter().any(|o| o.offset.is_some()) {
+                return Err(RecoveryError::unmet(
+                    step,
+                    format!("no stored offset of connector {}", source.name),
+                    format!("{} stored", stored.len()),
+                ));
+            }
+        }
+        Ok(format!("offsets of {} connectors read back as []", self.sources.len()))
+    }
+
+    /// The schema history topics that the sources name.
+    pub(crate) fn schema_histories(&self) -> Vec<String> {
+        let named: BTreeSet<String> = self.sources.iter().filter_map(|s| s.schema_history.clone()).collect();
+        named.into_iter().collect()
+    }
+
+    /// Empties the schema history topics: deleted and created again with their settings.
+    pub(crate) async fn clear_schema_history(&self) -> Result<usize, RecoveryError> {
+        let specs = self.kafka.topic_specs(&self.schema_histories()).await?;
+        let names: Vec<String> = specs.iter().map(|s| s.name.clone()).collect();
+        self.kafka.delete_topics(&names).await?;
+        self.kafka.create_topics(&specs).await?;
+        Ok(specs.len())
+    }
+
+    /// Requires that the schema history topics hold nothing.
+    pub(crate) async fn schema_history_empty(&self, step: &str) -> Result<String, RecoveryError> {
+        let there = self.kafka.topics().await?;
+        let histories = self.schema_histories();
+        for topic in histories.iter().filter(|t| there.contains_key(*t)) {
+            let marks = self.kafka.watermarks(topic).await?;
+            if let Some((low, high)) = marks.iter().find(|(low, high)| low < high) {
+                let found = format!("records from {low} to {high}");
+                return Err(RecoveryError::unmet(step, format!("schema history {topic} empty"), found));
+            }
+        }
+        Ok(match histories.len() {
+            0 => "no connector names a schema history topic".into(),
+            n => format!("{n} schema history topics empty"),
+        })
+    }
+
+    /// The next offset of every partition of the data topics: where the new epoch begins.
+    pub(crate) async fn ends(&self) -> Result<Vec<(TopicPartition, Offset)>, RecoveryError> {
+        let there = self.kafka.topics().await?;
+        let mut ends = Vec::new();
+        for topic in self.topics.iter().filter(|t| there.contains_key(&t.name)) {
+            for (partition, (_, high)) in self.kafka.watermarks(&topic.name).await?.into_iter().enumerate() {
+                ends.push((TopicPartition { topic: topic.name.clone(), partition: partition as i32 }, high));
+            }
+        }
+        Ok(ends)
+    }
+}
+
+fn described(topic: &TopicSpec) -> String {
+    let settings: Vec<String> = topic.settings.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let settings = if settings.is_empty() { "no settings of its own".to_owned() } else { settings.join(" ") };
+    format!("{} partitions, {} replicas, {settings}", topic.partitions, topic.replication)
+}

@@ -1,0 +1,214 @@
+//! A server that only this process can reach: no TCP, a socket in a private folder, ended when this process ends.
+
+use std::{process::Stdio, time::Duration};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use tokio::process::{Child, ChildStdin};
+
+use super::Owner;
+use crate::{
+    client::{connect::encode, postgres::Postgres, wait, wait::Poll},
+    recovery::RecoveryError,
+    units::{Lsn, Secret},
+};
+
+/// Replay reads about 100 MB of WAL a second; an hour of it is more than a week of a busy small cluster.
+const REPLAY_DEADLINE: Duration = Duration::from_secs(3600);
+/// A fast shutdown writes one checkpoint and archives the last segment.
+const STOP_DEADLINE: Duration = Duration::from_secs(120);
+/// Any number will do: the socket's folder is private.
+const PORT: u16 = 5432;
+
+/// Starts the server, and a watcher that ends it when standard input closes: that happens when this process ends in any
+/// way, also by SIGKILL, and it survives the change of user that makes other means fail.
+const GUARD: &str = r#"exec 3<&0
+"$@" 3<&- </dev/null &
+server=$!
+( read _ <&3; kill -INT $server 2>/dev/null ) 3<&3 &
+watcher=$!
+wait $server
+status=$?
+kill $watcher 2>/dev/null
+exit $status"#;
+
+/// A running fenced server.
+#[derive(Debug)]
+pub(crate) struct Fenced {
+    guard: Child,
+    // Closing it ends the server.
+    leash: Option<ChildStdin>,
+    socket: tempfile::TempDir,
+    log: Utf8PathBuf,
+    program: String,
+}
+
+/// What the server's own log says about its recovery.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Replay {
+    /// Where the last replayed record starts.
+    pub(crate) redo_done: Option<Lsn>,
+    /// The line that says at which target replay stopped.
+    pub(crate) stopping: Option<String>,
+    /// The timeline it chose for itself.
+    pub(crate) new_timeline: Option<u32>,
+    /// It says that it is ready.
+    pub(crate) ready: bool,
+    /// The first FATAL or PANIC.
+    pub(crate) fatal: Option<String>,
+}
+
+impl Replay {
+    fn parse(log: &str) -> Replay {
+        let mut replay = Replay::default();
+        for line in log.lines() {
+            if let Some(rest) = line.split("redo done at ").nth(1) {
+                replay.redo_done = rest.split_whitespace().next().and_then(|w| w.parse().ok());
+            } else if let Some(at) = line.find("recovery stopping ") {
+                replay.stopping = Some(line[at..].to_owned());
+            } else if let Some(rest) = line.split("selected new timeline ID: ").nth(1) {
+                replay.new_timeline = rest.trim().parse().ok();
+            } else if line.contains("database system is ready to accept connections") {
+                replay.ready = true;
+            } else if let Some(at) = line.find("FATAL:").or_else(|| line.find("PANIC:")) {
+                // Clients that come too early are told so with the same word.
+                if !line.contains("the database system is") {
+                    replay.fatal.get_or_insert_with(|| line[at..].to_owned());
+                }
+            }
+        }
+        replay
+    }
+}
+
+impl Fenced {
+    /// Starts `postgres` on a data folder as its owner; `settings` overrule the folder's own.
+    pub(crate) fn start(
+        bin: &Utf8Path,
+        data: &Utf8Path,
+        owner: &Owner,
+        log: &Utf8Path,
+        settings: &[(&str, String)],
+    ) -> Result<Fenced, RecoveryError> {
+        let program = bin.join("postgres").to_string();
+        let failed = |detail: String| RecoveryError::Program { program: program.clone(), detail };
+        let socket = tempfile::Builder::new().prefix("cdc-drill-").tempdir().map_err(|e| failed(e.to_string()))?;
+        let folder = Utf8Path::from_path(socket.path()).ok_or_else(|| failed("no usable folder for a socket".into()))?;
+        // The folder is private, so whoever reaches the socket is this process.
+        let hba = folder.join("pg_hba.conf");
+        fs_err::write(&hba, "local all all trust\n").map_err(|e| RecoveryError::io("write", &hba, e))?;
+        owner.give_all(folder)?;
+        let sink = fs_err::File::create(log).map_err(|e| RecoveryError::io("make log", log, e))?;
+        let both = sink.try_clone().map_err(|e| RecoveryError::io("make log", log, e))?;
+
+        let mut command = owner.command("sh");
+        command.args(["-c", GUARD, "guard", &program, "-D", data.as_str()]);
+        let fixed = [
+            ("listen_addresses", String::new()),
+            ("unix_socket_directories", folder.to_string()),
+            ("port", PORT.to_string()),
+            ("hba_file", hba.to_string()),
+            ("logging_collector", "off".into()),
+            ("log_destination", "stderr".into()),
+            ("lc_messages", "C".into()),
+            ("log_min_messages", "warning".into()),
+        ];
+        for (name, value) in fixed.iter().map(|(n, v)| (*n, v)).chain(settings.iter().map(|(n, v)| (*n, v))) {
+            command.arg("-c").arg(format!("{name}={value}"));
+        }
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut command = tokio::process::Command::from(command);
+        command.stdin(Stdio::piped()).stdout(std::fs::File::from(sink)).stderr(std::fs::File::from(both));
+        let mut guard = command.spawn().map_err(|e| failed(e.to_string()))?;
+        let leash = guard.stdin.take();
+        Ok(Fenced { guard, leash, socket, log: log.to_owned(), program })
+    }
+
+    /// Waits until the server has promoted itself and says that it is ready.
+    pub(crate) async fn promoted(&mut self) -> Result<Replay, RecoveryError> {
+        let (guard, log) = (std::cell::RefCell::new(&mut self.guard), &self.log);
+        let replay = wait::until("the restored server to promote itself", REPLAY_DEADLINE, || async {
+            let dead = guard.borrow_mut().try_wait().map_err(|e| RecoveryError::io("look at", log, e))?;
+            let text = fs_err::read(log).map_err(|e| RecoveryError::io("read log", log, e))?;
+            let replay = Replay::parse(&String::from_utf8_lossy(&text));
+            let last = || String::from_utf8_lossy(&text).trim().lines().last().unwrap_or("nothing").to_owned();
+            Ok::<_, RecoveryError>(match dead {
+                Some(status) => {
+                    Poll::Hopeless(format!("the server ended ({status}): {}", replay.fatal.clone().unwrap_or_else(last)))
+                }
+                None if replay.ready => Poll::Ready(replay),
+                None => Poll::NotYet(last()),
+            })
+        })
+        .await?;
+        Ok(replay)
+    }
+
+    /// Whether the server's process is there.
+    pub(crate) fn alive(&mut self) -> bool {
+        matches!(self.guard.try_wait(), Ok(None))
+    }
+
+    /// Opens a session through the private socket.
+    pub(crate) async fn connect(&self, url: &Secret, database: Option<&str>) -> Result<Postgres, RecoveryError> {
+        let folder = Utf8Path::from_path(self.socket.path()).unwrap_or(Utf8Path::new("/"));
+        match database {
+            None => Ok(Postgres::connect_socket(url, folder, PORT, "cdc-drill-recovery").await?),
+            Some(name) => {
+                let url = with_database(url, name);
+                Ok(Postgres::connect_socket(&url, folder, PORT, "cdc-drill-recovery").await?)
+            }
+        }
+    }
+
+    /// Stops the server (fast) and waits for its end.
+    pub(crate) async fn stop(mut self) -> Result<(), RecoveryError> {
+        drop(self.leash.take());
+        match tokio::time::timeout(STOP_DEADLINE, self.guard.wait()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(e)) => Err(RecoveryError::Program { program: self.program.clone(), detail: e.to_string() }),
+            Err(_) => Err(RecoveryError::Program {
+                program: self.program.clone(),
+                detail: format!("did not stop within {} s; its log is {}", STOP_DEADLINE.as_secs(), self.log),
+            }),
+        }
+    }
+}
+
+/// The same address with another database, keeping the parameters after it.
+fn with_database(url: &Secret, name: &str) -> Secret {
+    let text = url.expose();
+    let Some((scheme, rest)) = text.split_once("://") else { return Secret::new(format!("{text} dbname={name}")) };
+    let (authority, tail) = rest.split_once('/').unwrap_or((rest, ""));
+    let parameters = tail.split_once('?').map(|(_, p)| format!("?{p}")).unwrap_or_default();
+    Secret::new(format!("{scheme}://{authority}/{}{parameters}", encode(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_tells_how_replay_ended() {
+        let log = "2026-11-22 20:00:00 UTC [1] LOG:  starting point-in-time recovery to WAL location (LSN) \"0/5000000\"\n\
+            2026-11-22 20:00:00 UTC [9] FATAL:  the database system is starting up\n\
+            2026-11-22 20:00:00 UTC [1] LOG:  recovery stopping after WAL location (LSN) \"0/5000028\"\n\
+            2026-11-22 20:00:00 UTC [1] LOG:  redo done at 0/5000028 system usage: CPU: user: 0.00 s\n\
+            2026-11-22 20:00:00 UTC [1] LOG:  selected new timeline ID: 3\n\
+            2026-11-22 20:00:00 UTC [1] LOG:  database system is ready to accept connections\n";
+        let replay = Replay::parse(log);
+        assert_eq!(replay.redo_done, Some("0/5000028".parse().unwrap()));
+        assert_eq!(replay.new_timeline, Some(3));
+        assert_eq!(replay.stopping.as_deref(), Some("recovery stopping after WAL location (LSN) \"0/5000028\""));
+        assert!(replay.ready && replay.fatal.is_none());
+        let died = Replay::parse("x [1] FATAL:  recovery ended before configured recovery target was reached\n");
+        assert!(died.fatal.unwrap().contains("before configured"));
+    }
+
+    #[test]
+    fn another_database_keeps_the_rest_of_the_address() {
+        let of = |u: &str| with_database(&Secret::new(u), "a b").expose().to_owned();
+        assert_eq!(of("postgres://u:p@h:1/db?x=1"), "postgres://u:p@h:1/a%20b?x=1");
+        assert_eq!(of("postgres://u@h:1"), "postgres://u@h:1/a%20b");
+        assert_eq!(of("host=h user=u dbname=d"), "host=h user=u dbname=d dbname=a b");
+    }
+}

@@ -1,0 +1,152 @@
+//! The data folder: who owns it, what it may not contain, and what its owner can reach.
+
+use std::{
+    os::unix::{fs::MetadataExt, process::CommandExt},
+    process::{Command, Stdio},
+};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use nix::unistd::{Gid, Uid};
+
+use crate::recovery::RecoveryError;
+
+/// The account that owns a data folder; PostgreSQL runs as no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    uid: u32,
+    gid: u32,
+    change: bool,
+}
+
+impl Owner {
+    /// The owner of a folder. This process must be that account or root.
+    pub(crate) fn of(folder: &Utf8Path) -> Result<Owner, RecoveryError> {
+        let meta = std::fs::metadata(folder).map_err(|e| RecoveryError::io("look at", folder, e))?;
+        let me = Uid::effective();
+        if meta.uid() == me.as_raw() && !me.is_root() {
+            return Ok(Owner { uid: meta.uid(), gid: meta.gid(), change: false });
+        }
+        if me.is_root() && meta.uid() != 0 {
+            return Ok(Owner { uid: meta.uid(), gid: meta.gid(), change: true });
+        }
+        Err(RecoveryError::impossible(
+            format!("owner of {folder}"),
+            "this process's account, or any but root when this process is root",
+            format!("uid {} (this process is uid {me})", meta.uid()),
+            "run the recovery as root or as the owner of the data folder",
+        ))
+    }
+
+    /// The account to give restored files to; `None` when they are this process's own anyway.
+    pub(crate) fn account(&self) -> Option<crate::backup::parts::postgres::Owner> {
+        self.change.then_some(crate::backup::parts::postgres::Owner { uid: self.uid, gid: self.gid })
+    }
+
+    /// A command that runs as the owner.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        if self.change {
+            command.uid(self.uid).gid(self.gid);
+        }
+        command
+    }
+
+    /// Gives one file or folder to the owner.
+    pub(crate) fn give(&self, path: &Utf8Path) -> Result<(), RecoveryError> {
+        if !self.change {
+            return Ok(());
+        }
+        nix::unistd::fchownat(
+            nix::fcntl::AT_FDCWD,
+            path.as_std_path(),
+            Some(Uid::from_raw(self.uid)),
+            Some(Gid::from_raw(self.gid)),
+            nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW,
+        )
+        .map_err(|e| RecoveryError::io("give to the data folder's owner", path, e.into()))
+    }
+
+    /// Gives a folder and everything in it to the owner.
+    pub(crate) fn give_all(&self, folder: &Utf8Path) -> Result<(), RecoveryError> {
+        if !self.change {
+            return Ok(());
+        }
+        self.give(folder)?;
+        let entries = folder.read_dir_utf8().map_err(|e| RecoveryError::io("list", folder, e))?;
+        for entry in entries {
+            let entry = entry.map_err(|e| RecoveryError::io("list", folder, e))?;
+            let kind = entry.file_type().map_err(|e| RecoveryError::io("look at", entry.path(), e))?;
+            if kind.is_dir() {
+                self.give_all(entry.path())?;
+            } else {
+                self.give(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A copy of a program that the owner can run: the program itself when the owner reaches it, otherwise a copy in
+/// `beside`.
+pub(crate) fn copy_reachable(
+    program: &Utf8Path,
+    owner: &Owner,
+    beside: &Utf8Path,
+) -> Result<Utf8PathBuf, RecoveryError> {
+    if runs(program, owner) {
+        return Ok(program.to_owned());
+    }
+    let copy = beside.join(program.file_name().unwrap_or("cdc-drill"));
+    std::fs::create_dir_all(beside).map_err(|e| RecoveryError::io("make folder", beside, e))?;
+    owner.give(beside)?;
+    std::fs::copy(program, &copy).map_err(|e| RecoveryError::io("copy the archiving program to", &copy, e))?;
+    if runs(&copy, owner) {
+        return Ok(copy);
+    }
+    Err(RecoveryError::impossible(
+        format!("archiving program {program}"),
+        "the owner of the data folder can run it, or a copy of it beside the data folder",
+        "neither",
+        "put the program where that account can reach it, and name it in CDC_DRILL_BIN",
+    ))
+}
+
+fn runs(program: &Utf8Path, owner: &Owner) -> bool {
+    let mut command = owner.command(program.as_str());
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|s| s.success())
+}
+
+/// The free space that an unprivileged account may use on the file system of `path`.
+pub(crate) fn free_bytes(path: &Utf8Path) -> Result<u64, RecoveryError> {
+    let stat = nix::sys::statvfs::statvfs(path.as_std_path())
+        .map_err(|e| RecoveryError::io("look at free space of", path, e.into()))?;
+    Ok(u64::from(stat.blocks_available()) * u64::from(stat.fragment_size()))
+}
+
+/// Settings that belong to a recovery and must not outlive it.
+fn is_recovery_setting(line: &str) -> bool {
+    let name = line.trim_start().split(['=', ' ', '\t']).next().unwrap_or_default();
+    name.starts_with("recovery_")
+        || matches!(name, "restore_command" | "archive_cleanup_command" | "primary_conninfo" | "primary_slot_name")
+}
+
+/// Splits `postgresql.auto.conf` into what stays and the recovery settings in it.
+pub(crate) fn recovery_settings_in(text: &str) -> (String, Vec<String>) {
+    let (out, keep): (Vec<&str>, Vec<&str>) = text.lines().partition(|l| is_recovery_setting(l));
+    let kept = keep.iter().map(|l| format!("{l}\n")).collect();
+    (kept, out.into_iter().map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recovery_settings_are_taken_out_and_the_rest_stays() {
+        let text = "# Do not edit\nwal_level = 'logical'\nrecovery_target_name = 'a'\n restore_command='x'\narchive_mode = on\n";
+        let (kept, out) = recovery_settings_in(text);
+        assert_eq!(kept, "# Do not edit\nwal_level = 'logical'\narchive_mode = on\n");
+        assert_eq!(out, ["recovery_target_name = 'a'", " restore_command='x'"]);
+    }
+}

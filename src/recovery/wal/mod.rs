@@ -1,0 +1,7 @@
+//! The write-ahead log as a recovery sees it: what is where, where it ends, and what is marked in it.
+
+mod dump;
+mod view;
+
+pub(super) use dump::{Mark, Tail};
+pub(super) use view::{WalView, history_in};

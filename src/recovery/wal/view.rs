@@ -1,0 +1,346 @@
+//! One folder with every WAL segment that can be found: the archive's, those salvaged earlier, and those of the old
+//! server's `pg_wal` that never reached the archive.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{Mark, Tail, dump};
+use crate::{
+    backup::wal::{Archive, SegmentName, SegmentSize, TimelineHistory, WalFile, read_header},
+    recovery::RecoveryError,
+    units::Lsn,
+};
+
+/// The size of a WAL page, fixed when PostgreSQL is compiled; no distribution changes it.
+const PAGE: u64 = 8192;
+
+/// Everything of a cluster's WAL that can be read.
+#[derive(Debug)]
+pub(crate) struct WalView {
+    archive: Archive,
+    size: SegmentSize,
+    bin: Utf8PathBuf,
+    /// Segments that are whole in the archive, by timeline and name.
+    archived: BTreeSet<SegmentName>,
+    /// Segments outside the archive and where they are.
+    loose: BTreeMap<SegmentName, Utf8PathBuf>,
+    /// Timeline histories found anywhere.
+    histories: BTreeMap<u32, TimelineHistory>,
+    /// Segments as plain files, for `pg_waldump`.
+    folder: tempfile::TempDir,
+}
+
+impl WalView {
+    /// Looks into the archive and into `loose` folders; where two hold a segment, the earlier folder is taken.
+    pub(crate) fn open(
+        archive: Archive,
+        size: SegmentSize,
+        bin: &Utf8Path,
+        loose: &[Utf8PathBuf],
+    ) -> Result<WalView, RecoveryError> {
+        let temporary = |e| RecoveryError::io("make folder in", Utf8Path::new("/tmp"), e);
+        let folder = tempfile::Builder::new().prefix("cdc-drill-wal-").tempdir().map_err(temporary)?;
+        let mut view = WalView {
+            size,
+            bin: bin.to_owned(),
+            archived: BTreeSet::new(),
+            loose: BTreeMap::new(),
+            histories: BTreeMap::from([(1, TimelineHistory::first())]),
+            folder,
+            archive,
+        };
+        for timeline in view.archive.timelines()? {
+            view.archived.extend(view.archive.segments(timeline)?.into_iter().map(|(name, _)| name));
+        }
+        for timeline in view.archive.history_files()?.into_keys() {
+            view.histories.insert(timeline, view.archive.history(timeline)?);
+        }
+        for folder in loose {
+            view.add_loose(folder)?;
+        }
+        Ok(view)
+    }
+
+    fn add_loose(&mut self, folder: &Utf8Path) -> Result<(), RecoveryError> {
+        for (path, file) in wal_files(folder)? {
+            match file {
+                // A recycled segment, renamed for later use, still carries the address it was written for.
+                WalFile::Segment(name)
+                    if !self.archived.contains(&name)
+                        && !self.loose.contains_key(&name)
+                        && read_header(&path, name).is_ok_and(|h| {
+                            h.system_id == self.archive.system_id() && Some(h.address) == name.start(self.size)
+                        }) =>
+                {
+                    self.loose.insert(name, path);
+                }
+                WalFile::History(timeline) if !self.histories.contains_key(&timeline) => {
+                    self.histories.insert(timeline, history_in(&path, timeline)?);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The segments outside the archive and where they are.
+    pub(crate) fn loose(&self) -> &BTreeMap<SegmentName, Utf8PathBuf> {
+        &self.loose
+    }
+
+    /// The archive.
+    pub(crate) fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
+    /// A timeline's history.
+    pub(crate) fn history(&self, timeline: u32) -> Result<&TimelineHistory, RecoveryError> {
+        self.histories.get(&timeline).ok_or_else(|| {
+            let known: Vec<String> = self.histories.keys().map(u32::to_string).collect();
+            RecoveryError::impossible(
+                format!("timeline {timeline}"),
+                "its history file in the archive",
+                format!("histories of timelines {}", known.join(", ")),
+                "choose a timeline that the archive knows",
+            )
+        })
+    }
+
+    /// All timelines that are known, ascending.
+    pub(crate) fn timelines(&self) -> Vec<u32> {
+        self.histories.keys().copied().collect()
+    }
+
+    /// The newest timeline of which there is a history or a segment.
+    pub(crate) fn newest_timeline(&self) -> u32 {
+        let segments = self.archived.iter().chain(self.loose.keys()).map(|s| s.timeline);
+        segments.chain(self.histories.keys().copied()).max().unwrap_or(1)
+    }
+
+    fn has(&self, name: SegmentName) -> bool {
+        self.archived.contains(&name) || self.loose.contains_key(&name)
+    }
+
+    /// Requires that everything which replay from `from` to `to` along a timeline reads is there.
+    pub(crate) fn continuous(&self, history: &TimelineHistory, from: Lsn, to: Lsn) -> Result<(), RecoveryError> {
+        let missing: Vec<SegmentName> = (self.size.segment_of(from)..=self.size.segment_of(to))
+            .map(|number| {
+                // A segment that holds a switch exists on the newer timeline too; either will do up to the switch.
+                let last = Lsn((self.size.start(number + 1).0 - 1).min(to.0));
+                (SegmentName::new(history.owner(last), number, self.size), number)
+            })
+            .filter(|(name, number)| {
+                let newer = history.newest_first();
+                let newer = newer.iter().filter(|(t, begin)| *t > name.timeline && self.size.segment_of(*begin) <= *number);
+                !self.has(*name) && !newer.into_iter().any(|(t, _)| self.has(SegmentName::new(*t, *number, self.size)))
+            })
+            .map(|(name, _)| name)
+            .collect();
+        let (Some(first), Some(last)) = (missing.first(), missing.last()) else { return Ok(()) };
+        Err(RecoveryError::WalGap {
+            timeline: history.timeline,
+            missing: if first == last { first.to_string() } else { format!("{first} to {last}") },
+            count: missing.len() as u64,
+        })
+    }
+
+    /// The last segment of a timeline that follows, without a hole, on what is archived; `None` when there is none.
+    fn last_of(&self, timeline: u32) -> Option<SegmentName> {
+        let last_archived = self.archived.iter().rfind(|s| s.timeline == timeline).copied();
+        let loose: Vec<SegmentName> = self.loose.keys().filter(|s| s.timeline == timeline).copied().collect();
+        let mut last = match last_archived {
+            Some(last) => last,
+            None => *loose.first()?,
+        };
+        while let Some(next) = last.number(self.size).map(|n| SegmentName::new(timeline, n + 1, self.size)) {
+            if !self.has(next) {
+                break;
+            }
+            last = next;
+        }
+        Some(last)
+    }
+
+    /// The last valid record on a timeline. Reads from its last archived segment on: what is archived has a checksum.
+    pub(crate) async fn tail(&self, timeline: u32) -> Result<Tail, RecoveryError> {
+        let history = self.history(timeline)?;
+        let last = self.last_of(timeline).ok_or_else(|| self.nothing(timeline))?;
+        let archived = self.archived.iter().rfind(|s| s.timeline == timeline);
+        let first = archived.or_else(|| self.loose.keys().find(|s| s.timeline == timeline));
+        let first = first.copied().unwrap_or(last);
+        let (from, to) = (self.number(first), self.number(last));
+        for number in from..=to {
+            self.place(SegmentName::new(timeline, number, self.size))?;
+        }
+        let mut start = self.size.start(from).max(history.begin());
+        let found = loop {
+            match dump::tail(&self.bin, self.path(), timeline, start).await {
+                Ok(tail) => break tail,
+                // A segment may hold nothing but the rest of a record that began in the one before it.
+                Err(_) if self.number(first) > 0 && start > history.begin() => {
+                    let before = self.size.segment_of(start).saturating_sub(1);
+                    let name = SegmentName::new(timeline, before, self.size);
+                    if !self.has(name) {
+                        return Err(self.nothing(timeline));
+                    }
+                    self.place(name)?;
+                    start = self.size.start(before).max(history.begin());
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        Ok(found)
+    }
+
+    /// WAL that was written after `tail` and cannot be reached, because something before it is damaged.
+    pub(crate) fn beyond(&self, timeline: u32, tail: &Tail) -> Result<Option<Lsn>, RecoveryError> {
+        let at = self.size.segment_of(tail.last);
+        let later = self.loose.keys().filter(|s| s.timeline == timeline);
+        // One segment further may begin with the rest of a torn record; two further is a hole.
+        if let Some(name) = later.filter(|s| self.number(**s) > at + 1).min() {
+            return Ok(name.start(self.size));
+        }
+        let Some(path) = self.loose.get(&SegmentName::new(timeline, at, self.size)) else { return Ok(None) };
+        let bytes = fs_err::read(path).map_err(|e| RecoveryError::io("read", path, e))?;
+        Ok(page_beyond(&bytes, self.size.start(at), tail.last))
+    }
+
+    /// Every restore point of this name on a timeline's own stretch, looking from `from` on.
+    pub(crate) async fn marks(&self, timeline: u32, from: Lsn, name: &str) -> Result<Vec<Mark>, RecoveryError> {
+        let Some((start, _)) = self.stretch(timeline, from)? else { return Ok(Vec::new()) };
+        let found = dump::find_marks(&self.bin, self.path(), timeline, start, name).await?;
+        Ok(found.into_iter().filter(|m| m.at >= start).collect())
+    }
+
+    /// The first commit later than a moment on a timeline, ancestors included, looking from `from` on.
+    pub(crate) async fn commit_after(
+        &self,
+        timeline: u32,
+        from: Lsn,
+        moment: jiff::Timestamp,
+    ) -> Result<Option<Mark>, RecoveryError> {
+        let history = self.history(timeline)?.clone();
+        for (of, begin) in history.newest_first().into_iter().rev() {
+            let left = history.ancestors.iter().find(|a| a.timeline == of).map(|a| a.end);
+            if left.is_some_and(|left| left <= from) {
+                continue;
+            }
+            let Some((start, _)) = self.stretch(of, from.max(begin))? else { continue };
+            let found = dump::find_commit_after(&self.bin, self.path(), of, start, moment).await?;
+            if let Some(mark) = found.filter(|m| left.is_none_or(|left| m.at < left)) {
+                return Ok(Some(mark));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Makes a timeline's own segments from `from` on readable; where reading begins and the last segment.
+    fn stretch(&self, timeline: u32, from: Lsn) -> Result<Option<(Lsn, SegmentName)>, RecoveryError> {
+        let begin = self.history(timeline)?.begin().max(from);
+        let own = self.archived.iter().chain(self.loose.keys()).filter(|s| s.timeline == timeline);
+        let wanted: BTreeSet<SegmentName> = own.copied().filter(|s| self.number(*s) >= self.size.segment_of(begin)).collect();
+        let (Some(first), Some(last)) = (wanted.first().copied(), wanted.last().copied()) else { return Ok(None) };
+        for name in wanted {
+            self.place(name)?;
+        }
+        Ok(Some((begin.max(self.size.start(self.number(first))), last)))
+    }
+
+    fn number(&self, name: SegmentName) -> u64 {
+        name.number(self.size).unwrap_or_default()
+    }
+
+    fn path(&self) -> &Utf8Path {
+        Utf8Path::from_path(self.folder.path()).unwrap_or(Utf8Path::new("/"))
+    }
+
+    /// Puts a segment into the folder for `pg_waldump`.
+    fn place(&self, name: SegmentName) -> Result<(), RecoveryError> {
+        let to = self.path().join(name.to_string());
+        if to.symlink_metadata().is_ok() {
+            return Ok(());
+        }
+        if let Some(path) = self.loose.get(&name) {
+            return std::os::unix::fs::symlink(path, &to).map_err(|e| RecoveryError::io("link", &to, e));
+        }
+        self.archive.restore(&WalFile::Segment(name), &to)?;
+        Ok(())
+    }
+
+    fn nothing(&self, timeline: u32) -> RecoveryError {
+        RecoveryError::impossible(
+            format!("wal of timeline {timeline} of system {}", self.archive.system_id()),
+            "at least one readable segment",
+            "none",
+            "is this the repository that the cluster archives to?",
+        )
+    }
+}
+
+/// Reads a history file.
+pub(crate) fn history_in(path: &Utf8Path, timeline: u32) -> Result<TimelineHistory, RecoveryError> {
+    let text = fs_err::read_to_string(path).map_err(|e| RecoveryError::io("read", path, e))?;
+    TimelineHistory::parse(timeline, &text)
+        .map_err(|why| RecoveryError::impossible(path.as_str(), "a timeline history", why, "restore the file from the archive"))
+}
+
+/// The WAL files in a folder; a folder that is missing has none.
+fn wal_files(folder: &Utf8Path) -> Result<Vec<(Utf8PathBuf, WalFile)>, RecoveryError> {
+    let entries = match folder.read_dir_utf8() {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(RecoveryError::io("list", folder, e)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| RecoveryError::io("list", folder, e))?;
+        if let Ok(file) = entry.file_name().parse::<WalFile>() {
+            files.push((entry.path().to_owned(), file));
+        }
+    }
+    files.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(files)
+}
+
+/// The first page well after `end` that belongs where it stands in this segment: WAL was written beyond `end`.
+fn page_beyond(bytes: &[u8], start: Lsn, end: Lsn) -> Option<Lsn> {
+    // The page that holds the end is there in any case, and so may be the next: a torn record reaches into it.
+    let first = (end.bytes_since(start) / PAGE + 2) * PAGE;
+    (first..bytes.len() as u64).step_by(PAGE as usize).find_map(|at| {
+        let address = page_address(&bytes[at as usize..])?;
+        (address.0 == start.0 + at).then_some(address)
+    })
+}
+
+/// The address in a page's header, when it has one: magic (2 bytes), flags (2), timeline (4), address (8).
+fn page_address(page: &[u8]) -> Option<Lsn> {
+    let magic = u16::from_le_bytes(page.get(0..2)?.try_into().ok()?);
+    let address = u64::from_le_bytes(page.get(8..16)?.try_into().ok()?);
+    (magic >> 8 == 0xD1).then_some(Lsn(address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(address: u64) -> Vec<u8> {
+        let mut page = vec![0u8; PAGE as usize];
+        page[0..2].copy_from_slice(&0xD118u16.to_le_bytes());
+        page[8..16].copy_from_slice(&address.to_le_bytes());
+        page
+    }
+
+    #[test]
+    fn wal_beyond_the_end_is_seen_and_old_pages_are_not() {
+        let start = 0x500_0000u64;
+        let mut bytes: Vec<u8> = Vec::new();
+        for i in 0..128 {
+            // The second half was written for an earlier segment.
+            let base = if i < 64 { start } else { start - 0x300_0000 };
+            bytes.extend(page(base + i * PAGE));
+        }
+        assert_eq!(page_beyond(&bytes, Lsn(start), Lsn(start + 63 * PAGE + 40)), None);
+        assert_eq!(page_beyond(&bytes, Lsn(start), Lsn(start + 10 * PAGE + 40)), Some(Lsn(start + 12 * PAGE)));
+    }
+}

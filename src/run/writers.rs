@@ -1,0 +1,151 @@
+//! What writes to a drill's source database.
+
+use camino::Utf8Path;
+
+use super::RunError;
+use crate::{
+    config::Config,
+    scenario::{DrillPlan, Load, Must, TableRef, WorkloadPlan},
+    units::Epoch,
+    workload::{
+        self, LoadSpec, LoadSummary, Workload, WorkloadSpec,
+        ledger::{CommitOrder, Ledger},
+    },
+};
+
+/// The workload of one drill.
+#[derive(Debug)]
+pub enum Writers {
+    /// The seeded shop, which keeps a ledger.
+    Shop(Box<Workload>),
+    /// pgbench, which keeps none.
+    Pgbench {
+        /// Connections.
+        clients: u32,
+        /// The seed; each load adds one.
+        seed: u64,
+    },
+}
+
+impl Writers {
+    /// Connects the workload. `token_prefix` must be unique over runs and drills.
+    pub async fn start(plan: &DrillPlan, config: &Config, token_prefix: &str, ledger: &Utf8Path) -> Result<Writers, RunError> {
+        Ok(match &plan.workload {
+            WorkloadPlan::Shop { writers, .. } => {
+                let spec = WorkloadSpec {
+                    seed: plan.seed,
+                    writers: *writers,
+                    token_prefix: token_prefix.to_owned(),
+                    ledger_dir: ledger.to_owned(),
+                };
+                Writers::Shop(Box::new(Workload::start(&config.postgres.url, spec, Epoch(0)).await?))
+            }
+            WorkloadPlan::Pgbench { clients, .. } => Writers::Pgbench { clients: *clients, seed: plan.seed },
+        })
+    }
+
+    /// Fills the tables. pgbench has filled its own when the schema was laid.
+    pub async fn fill(&mut self, plan: &DrillPlan) -> Result<String, RunError> {
+        match (self, &plan.workload) {
+            (Writers::Shop(shop), WorkloadPlan::Shop { rows, .. }) => {
+                let summary = shop.seed_rows(*rows).await?;
+                Ok(format!("{} rows in {} transactions", summary.rows, summary.acknowledged))
+            }
+            _ => Ok("pgbench filled its tables".to_owned()),
+        }
+    }
+
+    /// Tries exactly so many transactions. One that had to occur and did not is an error: the drill would prove nothing.
+    pub async fn load(&mut self, plan: &DrillPlan, config: &Config, load: &Load) -> Result<String, RunError> {
+        match self {
+            Writers::Shop(shop) => {
+                let spec = LoadSpec {
+                    transactions: load.transactions,
+                    must: load.must.iter().map(|m| must(*m)).collect(),
+                    tables: load.tables.as_ref().map(|all| all.iter().map(|TableRef(t)| t.clone()).collect()),
+                };
+                let summary = shop.load(spec).await?;
+                if !summary.missing.is_empty() {
+                    return Err(RunError::Scenario {
+                        scenario: plan.id.to_string(),
+                        what: format!("load of {} transactions", load.transactions),
+                        expected: format!("at least one each of {:?}", load.must),
+                        found: format!("none of {:?}", summary.missing),
+                        hint: "load more transactions, or more rows before".into(),
+                    });
+                }
+                Ok(in_words(&summary))
+            }
+            Writers::Pgbench { clients, seed } => {
+                let bin = &config.postgres.bin;
+                *seed += 1;
+                let done = workload::pgbench::load(bin, &config.postgres.url, *clients, load.transactions, *seed).await?;
+                Ok(format!("{} transactions processed, {} failed", done.processed, done.failed))
+            }
+        }
+    }
+
+    /// Lets the writers keep trying whatever the server does; pgbench would give up, and stays away.
+    pub fn hammer(&mut self) -> Result<(), RunError> {
+        match self {
+            Writers::Shop(shop) => Ok(shop.hammer()?),
+            Writers::Pgbench { .. } => Ok(()),
+        }
+    }
+
+    /// Stops them again; what they did, in words, if they were running.
+    pub async fn stop_hammer(&mut self) -> Result<String, RunError> {
+        match self {
+            Writers::Shop(shop) => Ok(in_words(&shop.stop_hammer().await?)),
+            Writers::Pgbench { .. } => Ok(String::new()),
+        }
+    }
+
+    /// A recovery ended, or would have: what is tried from now on belongs to this epoch.
+    pub async fn set_epoch(&mut self, epoch: Epoch) {
+        if let Writers::Shop(shop) = self {
+            shop.set_epoch(epoch).await;
+        }
+    }
+
+    /// The ledger with its commit order; none for pgbench.
+    pub fn ledger(&self, order: CommitOrder) -> Result<Option<Ledger>, RunError> {
+        match self {
+            Writers::Shop(shop) => {
+                let mut ledger = shop.ledger()?;
+                ledger.order = order;
+                Ok(Some(ledger))
+            }
+            Writers::Pgbench { .. } => Ok(None),
+        }
+    }
+}
+
+/// `200 transactions: 180 acknowledged (523 rows), 20 rolled back`.
+fn in_words(summary: &LoadSummary) -> String {
+    let mut text = format!(
+        "{} transactions: {} acknowledged ({} rows), {} rolled back",
+        summary.attempted, summary.acknowledged, summary.rows, summary.rolled_back
+    );
+    for (count, what) in [(summary.failed, "failed"), (summary.unknown, "of unknown outcome"), (summary.refused, "connections refused")] {
+        if count > 0 {
+            text.push_str(&format!(", {count} {what}"));
+        }
+    }
+    if let Some(error) = &summary.first_error {
+        text.push_str(&format!("; first error: {error}"));
+    }
+    text
+}
+
+fn must(must: Must) -> workload::Must {
+    match must {
+        Must::InsertNewKeys => workload::Must::InsertNewKeys,
+        Must::Update => workload::Must::Update,
+        Must::Delete => workload::Must::Delete,
+        Must::ChangeKey => workload::Must::ChangeKey,
+        Must::RollBack => workload::Must::RollBack,
+        Must::Savepoint => workload::Must::Savepoint,
+        Must::MultiTable => workload::Must::MultiTable,
+    }
+}
