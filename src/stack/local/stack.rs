@@ -58,9 +58,25 @@ impl LocalStack {
         let binary = find_binary(None)?;
         let account = Account::choose()?;
         let dir = lay_out(dir, &account)?;
+        let made = LocalStack::make(&dir, spec, programs, aot, &binary, &account);
+        if made.is_err() {
+            clear(&dir);
+        }
+        made
+    }
+
+    fn make(
+        dir: &Utf8Path,
+        spec: StackSpec,
+        programs: &Programs,
+        aot: Aot,
+        binary: &Utf8Path,
+        account: &Account,
+    ) -> Result<LocalStack, StackError> {
+        account.must_reach(&dir.join("tmp"))?;
         account.must_reach(&programs.java())?;
         let mut making = Making {
-            site: Site { dir: &dir, programs, account: &account, aot },
+            site: Site { dir, programs, account, aot },
             spec: &spec,
             leases: Vec::new(),
             servers: Vec::new(),
@@ -69,15 +85,15 @@ impl LocalStack {
         making.kafka()?;
         making.connect()?;
         let registry_storage = making.registry()?;
-        let cluster = making.postgres(&binary)?;
+        let cluster = making.postgres(binary)?;
         let Making { leases, servers, addresses, .. } = making;
         let mut control = spec.control.clone();
         for plan in &servers {
-            control.insert(plan.name.clone(), config_file::hook(&binary, &dir, &plan.name));
+            control.insert(plan.name.clone(), config_file::hook(binary, dir, &plan.name));
         }
         let postgres_config =
             cluster.as_ref().map(|c| PostgresConfig { url: c.url(), pgdata: c.pgdata(), bin: c.bin.clone() });
-        let folder = Folder::create(&dir, servers)?;
+        let folder = Folder::create(dir, servers)?;
         Ok(LocalStack {
             folder,
             addresses,
@@ -327,8 +343,15 @@ fn lay_out(dir: &Utf8Path, account: &Account) -> Result<Utf8PathBuf, StackError>
     for name in ["tmp", "repository"] {
         account.folder(&dir.join(name))?;
     }
-    account.must_reach(&dir.join("tmp"))?;
     Ok(dir)
+}
+
+/// Takes back what [`lay_out`] and the servers' preparation made: a mistake that is corrected must not meet a folder in use.
+fn clear(dir: &Utf8Path) {
+    for name in ["pids", "logs", "tmp", "repository", "bin", "kafka", "connect", "registry", "postgres"] {
+        let _ = std::fs::remove_dir_all(dir.join(name));
+    }
+    let _ = std::fs::remove_dir(dir);
 }
 
 /// A stack while it is laid out.
