@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod backup;
 mod doctor;
 mod output;
 mod setup;
@@ -30,6 +31,8 @@ enum Command {
     Doctor(doctor::Args),
     /// A stack to play with
     Stack(stack::Args),
+    /// Take, list, show and check recovery points
+    Backup(backup::Args),
     /// PostgreSQL's archive_command and restore_command
     Wal(wal::Args),
     #[command(hide = true)]
@@ -42,6 +45,7 @@ impl Command {
             Command::Setup(args) => setup::run(args).await,
             Command::Doctor(args) => doctor::run(args).await,
             Command::Stack(args) => stack::run(args).await,
+            Command::Backup(args) => backup::run(args).await,
             Command::Wal(args) => Ok(wal::run_now(args)?),
             Command::Supervise(args) => supervise::run(args),
         }
