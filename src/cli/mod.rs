@@ -6,6 +6,7 @@ mod output;
 mod setup;
 mod stack;
 mod supervise;
+mod verify;
 mod wal;
 
 use clap::{Parser, Subcommand};
@@ -35,6 +36,8 @@ enum Command {
     Backup(backup::Args),
     /// PostgreSQL's archive_command and restore_command
     Wal(wal::Args),
+    /// Say whether the topics hold what the tables hold
+    Verify(verify::Args),
     #[command(hide = true)]
     Supervise(supervise::Args),
 }
@@ -47,6 +50,7 @@ impl Command {
             Command::Stack(args) => stack::run(args).await,
             Command::Backup(args) => backup::run(args).await,
             Command::Wal(args) => Ok(wal::run_now(args)?),
+            Command::Verify(args) => verify::run(args).await,
             Command::Supervise(args) => supervise::run(args),
         }
     }
