@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::json;
 
 use super::{
-    Consistency, ConsistencyCheck, ConnectFacts, FORMAT, FileEntry, KafkaFacts, Kind, Manifest, Part, PostgresFacts,
+    ConnectFacts, Consistency, ConsistencyCheck, FORMAT, FileEntry, KafkaFacts, Kind, Manifest, Part, PostgresFacts,
     RegistryFacts, Repository, SchemaHistory, Tool, Window,
     files::{self, sha256},
     parts::registry::{Dump, SubjectState, VersionLine, VersionState, import_zip},

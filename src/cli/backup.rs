@@ -111,7 +111,11 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
         BackupCommand::Create { config, only, json } => create(&Config::load(&config)?, only, json).await,
         BackupCommand::List { place, json } => {
             let points = Repository::open(&place.resolve()?.0)?.points()?;
-            if json { print_json(&points)? } else { list(&points) }
+            if json {
+                print_json(&points)?
+            } else {
+                list(&points)
+            }
             Ok(Exit::Passed)
         }
         BackupCommand::Show { place, point } => {

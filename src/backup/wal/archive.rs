@@ -596,7 +596,11 @@ mod tests {
         fixture::flip(&c.archive().path(&name.parse().unwrap()));
         assert_eq!(c.fetch(name).unwrap_err().exit(), Exit::ChecksumMismatch);
         assert_eq!(fixture::tree(&c.root.join("data/pg_wal")), [name], "nothing half-written is left");
-        assert_eq!(c.push(&path).unwrap_err().exit(), Exit::ChecksumMismatch, "a damaged copy is not taken for the file");
+        assert_eq!(
+            c.push(&path).unwrap_err().exit(),
+            Exit::ChecksumMismatch,
+            "a damaged copy is not taken for the file"
+        );
     }
 
     #[test]
