@@ -17,7 +17,9 @@ pub enum ReportError {
         source: std::io::Error,
     },
     /// A file cannot be written.
-    #[error("write {path}: {source}\nhint: is the disk full, or the folder another user's? `--report-dir DIR` takes another one")]
+    #[error(
+        "write {path}: {source}\nhint: is the disk full, or the folder another user's? `--report-dir DIR` takes another one"
+    )]
     Write {
         /// The file.
         path: Utf8PathBuf,

@@ -131,7 +131,8 @@ impl Fold {
             }
             What::StackReady { seconds, servers } => {
                 let server = |(name, seconds): &(String, f64)| ServerStart { name: name.clone(), seconds: *seconds };
-                self.stack = StackReport { ready_seconds: Some(*seconds), servers: servers.iter().map(server).collect() };
+                self.stack =
+                    StackReport { ready_seconds: Some(*seconds), servers: servers.iter().map(server).collect() };
             }
             What::Memory { peak_pss_bytes } => {
                 self.peak_pss_bytes = Some(self.peak_pss_bytes.unwrap_or(0).max(*peak_pss_bytes));
@@ -176,15 +177,24 @@ impl Fold {
                 reason = "the run was cut short: its end is not in the events".into();
             }
         }
-        let bad: Vec<String> =
-            drills.iter().filter(|d| d.verdict != Verdict::Passed).map(|d| format!("{}/{} {}", d.scenario, d.variant, d.verdict)).collect();
+        let bad: Vec<String> = drills
+            .iter()
+            .filter(|d| d.verdict != Verdict::Passed)
+            .map(|d| format!("{}/{} {}", d.scenario, d.variant, d.verdict))
+            .collect();
         if reason.is_empty() && !bad.is_empty() {
             reason = bad.join(", ");
         }
         if reason.is_empty() && verdict != Verdict::Passed {
-            reason = self.notes.last().cloned().unwrap_or_else(|| format!("the run ended with exit code {}", exit.code()));
+            reason =
+                self.notes.last().cloned().unwrap_or_else(|| format!("the run ended with exit code {}", exit.code()));
         }
-        let started = self.started.clone().unwrap_or(Started { run: String::new(), seed: 0, replay: String::new(), machine: String::new() });
+        let started = self.started.clone().unwrap_or(Started {
+            run: String::new(),
+            seed: 0,
+            replay: String::new(),
+            machine: String::new(),
+        });
         RunReport {
             format: FORMAT,
             run: started.run,
@@ -194,7 +204,11 @@ impl Fold {
             reason,
             replay: started.replay,
             machine: started.machine,
-            started: self.first_ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).map(|t| t.to_string()).unwrap_or_default(),
+            started: self
+                .first_ms
+                .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
+                .map(|t| t.to_string())
+                .unwrap_or_default(),
             seconds: self.first_ms.map_or(0.0, |first| (self.last_ms - first) as f64 / 1000.0),
             complete: self.finished.is_some(),
             peak_pss_bytes: self.peak_pss_bytes,
@@ -241,7 +255,11 @@ impl Fold {
         }
         let mut recoveries = main.recoveries.clone();
         if !main.open_recovery.is_empty() {
-            recoveries.push(RecoveryReport { steps: main.open_recovery.clone(), detail: "it was not seen to its end".into(), ..Default::default() });
+            recoveries.push(RecoveryReport {
+                steps: main.open_recovery.clone(),
+                detail: "it was not seen to its end".into(),
+                ..Default::default()
+            });
         }
         let mut recovery = recoveries.pop().unwrap_or_default();
         recovery.rto_objective_seconds = main.rto_objective_seconds;
@@ -306,8 +324,14 @@ impl Drill {
             What::Check(check) => self.checks.push(check.clone()),
             What::Control(report) => self.judged = Some(report.clone()),
             What::Note { text } => self.notes.push(text.clone()),
-            What::DrillFinished { verdict, exit_code, reason } => self.finished = Some((*verdict, *exit_code, reason.clone())),
-            What::Progress { .. } | What::RunStarted { .. } | What::StackReady { .. } | What::Memory { .. } | What::RunFinished { .. } => {}
+            What::DrillFinished { verdict, exit_code, reason } => {
+                self.finished = Some((*verdict, *exit_code, reason.clone()))
+            }
+            What::Progress { .. }
+            | What::RunStarted { .. }
+            | What::StackReady { .. }
+            | What::Memory { .. }
+            | What::RunFinished { .. } => {}
         }
     }
 
@@ -318,7 +342,9 @@ impl Drill {
                 open.seconds = Some(seconds);
                 open.detail = detail.to_owned();
             }
-            None => self.steps.push(StepTime { step: step.to_owned(), seconds: Some(seconds), detail: detail.to_owned() }),
+            None => {
+                self.steps.push(StepTime { step: step.to_owned(), seconds: Some(seconds), detail: detail.to_owned() })
+            }
         }
     }
 
@@ -326,7 +352,11 @@ impl Drill {
     /// no check at all are never green.
     fn outcome(&self) -> (Verdict, Exit, String) {
         let Some((told, code, why)) = &self.finished else {
-            return (Verdict::Inconclusive, Exit::Inconclusive, "it was cut short: its end is not in the events".into());
+            return (
+                Verdict::Inconclusive,
+                Exit::Inconclusive,
+                "it was cut short: its end is not in the events".into(),
+            );
         };
         let (mut verdict, mut exit, mut reason) = (*told, known_exit(*code), why.clone());
         let mut also = |bad: Verdict, code: Exit, text: String| {
@@ -390,7 +420,14 @@ fn control_result(drill: &Drill) -> ControlResult {
             Some((_, _, why)) if !why.is_empty() => why.clone(),
             _ => "it was cut short before it was judged".into(),
         };
-        ControlReport { plan, verdict: Verdict::Inconclusive, red: false, findings_total: 0, confirmed: String::new(), reason: why }
+        ControlReport {
+            plan,
+            verdict: Verdict::Inconclusive,
+            red: false,
+            findings_total: 0,
+            confirmed: String::new(),
+            reason: why,
+        }
     };
     let judged = drill.judged.clone().unwrap_or_else(unjudged);
     ControlResult {

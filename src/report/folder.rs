@@ -55,7 +55,8 @@ impl Folder {
             return Ok(());
         }
         self.fold.add(event);
-        let mut line = serde_json::to_vec(event).map_err(|e| ReportError::Format { what: EVENTS, message: e.to_string() })?;
+        let mut line =
+            serde_json::to_vec(event).map_err(|e| ReportError::Format { what: EVENTS, message: e.to_string() })?;
         line.push(b'\n');
         // One write a line: a reader, or a kill in between, sees whole lines.
         let written = self.events.write_all(&line).and_then(|()| self.events.flush());

@@ -45,7 +45,10 @@ impl Page<'_> {
     fn controls_of(&self, drill: &DrillReport) -> String {
         match drill.controls.len() {
             0 => "none".into(),
-            all => format!("{} of {all} red as named", drill.controls.iter().filter(|c| c.verdict == Verdict::Passed).count()),
+            all => format!(
+                "{} of {all} red as named",
+                drill.controls.iter().filter(|c| c.verdict == Verdict::Passed).count()
+            ),
         }
     }
 

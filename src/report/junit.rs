@@ -50,7 +50,8 @@ fn suite(report: &RunReport, drill: &DrillReport) -> TestSuite {
     // What no check or control shows, a recovery that failed for instance, must not leave a green suite.
     let shown = drill.checks.iter().map(|c| c.verdict).chain(drill.controls.iter().map(|c| c.verdict));
     if drill.verdict != Verdict::Passed && shown.fold(Verdict::Passed, Verdict::and) != drill.verdict {
-        let mut case = TestCase::new("drill", status(drill.verdict, &drill.reason, drill.verdict.word(), &drill.recovery.detail));
+        let mut case =
+            TestCase::new("drill", status(drill.verdict, &drill.reason, drill.verdict.word(), &drill.recovery.detail));
         case.set_classname(name.as_str());
         suite.add_test_case(case);
     }
@@ -63,7 +64,10 @@ fn check_case(suite: &str, check: &CheckReport) -> TestCase {
         Verdict::Inconclusive => check.notes.join("; "),
         _ => format!("{} findings among {} compared: {}", check.findings_total, check.compared, kinds.join(", ")),
     };
-    let mut case = TestCase::new(format!("check:{}", check.id), status(check.verdict, &message, &kinds.join(","), &evidence(check)));
+    let mut case = TestCase::new(
+        format!("check:{}", check.id),
+        status(check.verdict, &message, &kinds.join(","), &evidence(check)),
+    );
     case.set_classname(suite);
     case
 }
@@ -74,7 +78,10 @@ fn control_case(suite: &str, control: &ControlResult) -> TestCase {
     for check in control.checks.iter().filter(|c| c.verdict != Verdict::Passed) {
         text.push_str(&format!("{}: {}\n", check.id, evidence(check)));
     }
-    let mut case = TestCase::new(format!("control:{}", control.id), status(control.verdict, &control.reason, "control", text.trim()));
+    let mut case = TestCase::new(
+        format!("control:{}", control.id),
+        status(control.verdict, &control.reason, "control", text.trim()),
+    );
     case.set_classname(suite).set_time(duration(control.seconds));
     case
 }

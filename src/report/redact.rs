@@ -74,7 +74,10 @@ mod tests {
     #[case("postgres at 127.0.0.1:41233 (pid 77)", "postgres at 127.0.0.1:[port] (pid [pid])")]
     #[case("kept in /tmp/cdc-drill/x.y/pg", "kept in [path]")]
     #[case("at 2026-11-22T20:15:00.123Z", "at [time]")]
-    #[case("500 transactions acknowledged, 12 rolled back, 3 findings", "500 transactions acknowledged, 12 rolled back, 3 findings")]
+    #[case(
+        "500 transactions acknowledged, 12 rolled back, 3 findings",
+        "500 transactions acknowledged, 12 rolled back, 3 findings"
+    )]
     #[case("STOPPED, 0 tasks; 3/3 topics", "STOPPED, 0 tasks; 3/3 topics")]
     fn what_differs_goes_and_counts_stay(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(redact(text), expected);

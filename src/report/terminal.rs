@@ -78,7 +78,14 @@ impl Terminal {
     }
 }
 
-fn show_bar(all: &MultiProgress, bars: &mut BTreeMap<String, ProgressBar>, drill: &str, what: &What, text: Option<String>, seconds: f64) {
+fn show_bar(
+    all: &MultiProgress,
+    bars: &mut BTreeMap<String, ProgressBar>,
+    drill: &str,
+    what: &What,
+    text: Option<String>,
+    seconds: f64,
+) {
     match what {
         What::DrillFinished { .. } | What::RunFinished { .. } => {
             if let Some(bar) = bars.remove(drill) {
@@ -119,7 +126,9 @@ fn line(what: &What) -> Option<String> {
             format!("servers ready after {seconds:.1} s ({})", each.join(", "))
         }
         What::DrillStarted { title, control: None, .. } => title.clone(),
-        What::DrillStarted { control: Some(c), .. } => format!("control without {}: {} must find {}", c.without, c.check, c.kind.word()),
+        What::DrillStarted { control: Some(c), .. } => {
+            format!("control without {}: {} must find {}", c.without, c.check, c.kind.word())
+        }
         What::StepStarted { step } => format!("{step} ..."),
         What::StepFinished { step, seconds, detail } => format!("{step}: {detail} ({seconds:.1} s)"),
         What::Progress { step, rows, lag_bytes } => match lag_bytes {
@@ -144,9 +153,13 @@ fn line(what: &What) -> Option<String> {
             format!("{playbook} recovery: whole again after {rto_seconds:.1} s")
         }
         What::RecoveryFinished { playbook, detail, .. } => format!("{playbook} recovery failed: {detail}"),
-        What::Rpo(r) => format!("lost {} transactions; {} given up by the target", r.lost.transactions, r.given_up.transactions),
+        What::Rpo(r) => {
+            format!("lost {} transactions; {} given up by the target", r.lost.transactions, r.given_up.transactions)
+        }
         What::Check(c) if c.verdict == Verdict::Passed => format!("check {} passed: {} compared", c.id, c.compared),
-        What::Check(c) => format!("check {} {}: {} findings among {} compared", c.id, c.verdict, c.findings_total, c.compared),
+        What::Check(c) => {
+            format!("check {} {}: {} findings among {} compared", c.id, c.verdict, c.findings_total, c.compared)
+        }
         What::Control(c) if c.verdict == Verdict::Passed => format!("control {} is red, as it must be", c.plan.id),
         What::Control(c) => format!("control {} {}: {}", c.plan.id, c.verdict, c.reason),
         What::DrillFinished { verdict: Verdict::Passed, .. } => "passed".into(),
@@ -203,7 +216,10 @@ fn drill_lines(drill: &DrillReport, width: usize) -> String {
         add(drill.reason.clone());
     }
     for check in drill.checks.iter().filter(|c| c.verdict != Verdict::Passed) {
-        add(format!("check {} {}: {} findings among {} compared", check.id, check.verdict, check.findings_total, check.compared));
+        add(format!(
+            "check {} {}: {} findings among {} compared",
+            check.id, check.verdict, check.findings_total, check.compared
+        ));
         if let Some(first) = check.findings.first() {
             add(format!("  first: {}", super::junit::one_line(first)));
         }

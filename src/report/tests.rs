@@ -11,7 +11,8 @@ use crate::{
 };
 
 fn fixture() -> Vec<Event> {
-    read_events(Utf8Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/reports"))).unwrap_or_else(|e| panic!("{e}"))
+    read_events(Utf8Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/reports")))
+        .unwrap_or_else(|e| panic!("{e}"))
 }
 
 #[test]
@@ -69,9 +70,12 @@ fn every_report_can_be_read_back() {
 #[test]
 fn a_run_cut_short_anywhere_is_never_green() {
     let events: Vec<Event> = fixture();
-    let green: Vec<&Event> = events.iter().filter(|e| e.drill.as_ref().is_none_or(|d| d.as_str().starts_with("database"))).collect();
+    let green: Vec<&Event> =
+        events.iter().filter(|e| e.drill.as_ref().is_none_or(|d| d.as_str().starts_with("database"))).collect();
     let told = |e: &&Event| match &e.what {
-        What::RunFinished { .. } => Event { what: What::RunFinished { verdict: Verdict::Passed, exit_code: 0 }, ..(*e).clone() },
+        What::RunFinished { .. } => {
+            Event { what: What::RunFinished { verdict: Verdict::Passed, exit_code: 0 }, ..(*e).clone() }
+        }
         _ => (*e).clone(),
     };
     let green: Vec<Event> = green.iter().map(told).collect();
@@ -79,7 +83,11 @@ fn a_run_cut_short_anywhere_is_never_green() {
     assert_eq!((whole.verdict, whole.exit_code, whole.reason.as_str()), (Verdict::Passed, 0, ""));
     for cut in 0..green.len() {
         let report = fold(&green[..cut]);
-        assert_eq!((report.verdict, report.exit_code, report.complete), (Verdict::Inconclusive, 13, false), "after {cut} events");
+        assert_eq!(
+            (report.verdict, report.exit_code, report.complete),
+            (Verdict::Inconclusive, 13, false),
+            "after {cut} events"
+        );
         assert!(!report.reason.is_empty());
         assert!(junit(&report).unwrap().contains("<error"), "after {cut} events");
     }

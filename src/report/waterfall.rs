@@ -21,7 +21,11 @@ pub(super) fn svg(recovery: &RecoveryReport, id: &str) -> String {
     if recovery.steps.is_empty() {
         return String::new();
     }
-    let end = recovery.steps.iter().map(|s| s.started_seconds + s.seconds).fold(recovery.rto_seconds.unwrap_or(0.0), f64::max);
+    let end = recovery
+        .steps
+        .iter()
+        .map(|s| s.started_seconds + s.seconds)
+        .fold(recovery.rto_seconds.unwrap_or(0.0), f64::max);
     let end = if end > 0.0 { end } else { 1.0 };
     let height = TOP + ROW * recovery.steps.len() as f64 + 6.0;
     let mut out = String::new();
@@ -50,7 +54,8 @@ pub(super) fn svg(recovery: &RecoveryReport, id: &str) -> String {
 }
 
 fn told(steps: &[StepReport]) -> String {
-    let told: Vec<String> = steps.iter().map(|s| format!("{} {:.2} s {}", s.name, s.seconds, result_word(s.result))).collect();
+    let told: Vec<String> =
+        steps.iter().map(|s| format!("{} {:.2} s {}", s.name, s.seconds, result_word(s.result))).collect();
     told.join(", ")
 }
 

@@ -93,8 +93,10 @@ pub fn catalogue(loaded: &[Loaded], needs: Vec<Needs>) -> Catalogue {
 
 fn entry(file: &str, scenario: &Scenario) -> Entry {
     let variants = scenario.variants.iter().map(|(id, v)| {
-        let faults = v.steps.iter().filter_map(|s| if let Step::Fault(f) = s { Some(f.word().to_owned()) } else { None });
-        let recoveries = v.steps.iter().filter_map(|s| if let Step::Recover(r) = s { Some(r.playbook().to_owned()) } else { None });
+        let faults =
+            v.steps.iter().filter_map(|s| if let Step::Fault(f) = s { Some(f.word().to_owned()) } else { None });
+        let recoveries =
+            v.steps.iter().filter_map(|s| if let Step::Recover(r) = s { Some(r.playbook().to_owned()) } else { None });
         let controls = v.controls.iter().map(|c| ControlEntry {
             id: control_id(c),
             without: c.without.clone(),
@@ -112,7 +114,12 @@ fn entry(file: &str, scenario: &Scenario) -> Entry {
             controls: controls.collect(),
         }
     });
-    Entry { id: scenario.id.clone(), title: scenario.title.clone(), file: file.to_owned(), variants: variants.collect() }
+    Entry {
+        id: scenario.id.clone(),
+        title: scenario.title.clone(),
+        file: file.to_owned(),
+        variants: variants.collect(),
+    }
 }
 
 impl Catalogue {

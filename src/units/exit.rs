@@ -58,9 +58,25 @@ impl Exit {
     pub fn from_code(code: u8) -> Option<Exit> {
         use Exit::*;
         let all = [
-            Passed, Internal, Usage, Invalid, CheckFailed, RecoveryFailed, ObjectiveMissed, Inconclusive, StackDidNotStart,
-            TimedOut, BackupIncomplete, ChecksumMismatch, WalGap, FormatTooNew, LockHeld, BudgetExceeded, PlanImpossible,
-            Refused, Interrupted,
+            Passed,
+            Internal,
+            Usage,
+            Invalid,
+            CheckFailed,
+            RecoveryFailed,
+            ObjectiveMissed,
+            Inconclusive,
+            StackDidNotStart,
+            TimedOut,
+            BackupIncomplete,
+            ChecksumMismatch,
+            WalGap,
+            FormatTooNew,
+            LockHeld,
+            BudgetExceeded,
+            PlanImpossible,
+            Refused,
+            Interrupted,
         ];
         all.into_iter().find(|e| e.code() == code)
     }

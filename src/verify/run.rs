@@ -229,9 +229,10 @@ impl<'s> Looking<'s> {
                 visible,
             });
             for (partition, (low, high)) in ends.iter().filter(|(tp, _)| tp.topic == table.topic) {
-                let fold = self.folds.get(&table.topic).and_then(|f| {
-                    f.partitions.iter().find(|p| p.partition == partition.partition)
-                });
+                let fold = self
+                    .folds
+                    .get(&table.topic)
+                    .and_then(|f| f.partitions.iter().find(|p| p.partition == partition.partition));
                 let from = fold.map_or(*low, |f| Offset(f.next.max(low.0)));
                 let settled = before.get(partition).map_or(Offset(0), |(_, high)| *high);
                 stretches.push(Stretch { partition: partition.clone(), from, to: Offset(high.0.max(from.0)), settled });

@@ -17,7 +17,8 @@ pub(in crate::stack) enum JavaServer {
 }
 
 /// The serial collector needs the least memory and no threads of its own; no performance data files in the shared temp folder.
-const COMMON: [&str; 4] = ["-XX:+UseSerialGC", "-XX:-UsePerfData", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"];
+const COMMON: [&str; 4] =
+    ["-XX:+UseSerialGC", "-XX:-UsePerfData", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"];
 
 impl JavaServer {
     /// All of them.
@@ -57,7 +58,14 @@ impl JavaServer {
     }
 
     /// The whole command line. `properties` are `-D` settings, which do not touch the AOT cache.
-    pub(super) fn argv(self, programs: &Programs, aot: &Aot, tmp: &Utf8Path, properties: &[String], arguments: &[String]) -> Result<Vec<String>, StackError> {
+    pub(super) fn argv(
+        self,
+        programs: &Programs,
+        aot: &Aot,
+        tmp: &Utf8Path,
+        properties: &[String],
+        arguments: &[String],
+    ) -> Result<Vec<String>, StackError> {
         let mut argv = vec![programs.java().into_string()];
         argv.extend(self.flags());
         match aot {

@@ -19,7 +19,8 @@ use super::{
 use crate::{
     client::wait::{Poll, until},
     config::{
-        Config, ConnectConfig, Hook, KafkaConfig, PostgresConfig, RegistryConfig, RegistryFlavour, RegistryStorage, RepositoryConfig,
+        Config, ConnectConfig, Hook, KafkaConfig, PostgresConfig, RegistryConfig, RegistryFlavour, RegistryStorage,
+        RepositoryConfig,
     },
     stack::{Account, PortLease, Programs, Progress, StackError},
     units::Secret,
@@ -48,7 +49,12 @@ impl LocalStack {
         LocalStack::create_with(dir, spec, programs, Aot::Use)
     }
 
-    pub(super) fn create_with(dir: &Utf8Path, spec: StackSpec, programs: &Programs, aot: Aot) -> Result<LocalStack, StackError> {
+    pub(super) fn create_with(
+        dir: &Utf8Path,
+        spec: StackSpec,
+        programs: &Programs,
+        aot: Aot,
+    ) -> Result<LocalStack, StackError> {
         let binary = find_binary(None)?;
         let account = Account::choose()?;
         let dir = lay_out(dir, &account)?;
@@ -69,9 +75,19 @@ impl LocalStack {
         for plan in &servers {
             control.insert(plan.name.clone(), config_file::hook(&binary, &dir, &plan.name));
         }
-        let postgres_config = cluster.as_ref().map(|c| PostgresConfig { url: c.url(), pgdata: c.pgdata(), bin: c.bin.clone() });
+        let postgres_config =
+            cluster.as_ref().map(|c| PostgresConfig { url: c.url(), pgdata: c.pgdata(), bin: c.bin.clone() });
         let folder = Folder::create(&dir, servers)?;
-        Ok(LocalStack { folder, addresses, registry_storage, cluster, postgres_config, external: spec, control, _leases: leases })
+        Ok(LocalStack {
+            folder,
+            addresses,
+            registry_storage,
+            cluster,
+            postgres_config,
+            external: spec,
+            control,
+            _leases: leases,
+        })
     }
 
     /// The stack's folder.
@@ -205,7 +221,11 @@ impl LocalStack {
 }
 
 fn absent(name: &str) -> StackError {
-    StackError::Setting { what: format!("the stack's {name}"), expected: "a local or an external server".into(), found: "none".into() }
+    StackError::Setting {
+        what: format!("the stack's {name}"),
+        expected: "a local or an external server".into(),
+        found: "none".into(),
+    }
 }
 
 /// Stops every server of a folder, those that need others first.
@@ -227,7 +247,13 @@ impl Folder {
             async move {
                 let pid = self.pid(&plan.name);
                 let ready = pid.is_some() && addresses.ask(&plan.name).await.is_ok();
-                ServerStatus { name: plan.name.clone(), ready, pid, endpoint: plan.endpoint.clone(), log: plan.log.clone() }
+                ServerStatus {
+                    name: plan.name.clone(),
+                    ready,
+                    pid,
+                    endpoint: plan.endpoint.clone(),
+                    log: plan.log.clone(),
+                }
             }
         });
         Ok(futures::future::join_all(ask).await)
@@ -252,7 +278,8 @@ impl Folder {
 
     fn addresses(&self) -> Result<Addresses, StackError> {
         let path = self.dir().join(CONFIG_FILE);
-        let config = Config::load(&path).map_err(|e| StackError::NoStack { dir: self.dir().to_owned(), detail: e.to_string() })?;
+        let config = Config::load(&path)
+            .map_err(|e| StackError::NoStack { dir: self.dir().to_owned(), detail: e.to_string() })?;
         Ok(Addresses::of(&config))
     }
 
@@ -260,8 +287,13 @@ impl Folder {
     pub async fn all_gone(&self, deadline: std::time::Duration) -> Result<(), StackError> {
         let what = format!("the servers in {} to end", self.dir());
         until(&what, deadline, || async {
-            let left: Vec<&str> = self.servers().iter().map(|s| s.name.as_str()).filter(|n| self.pid(n).is_some()).collect();
-            Ok::<_, std::convert::Infallible>(if left.is_empty() { Poll::Ready(()) } else { Poll::NotYet(left.join(", ")) })
+            let left: Vec<&str> =
+                self.servers().iter().map(|s| s.name.as_str()).filter(|n| self.pid(n).is_some()).collect();
+            Ok::<_, std::convert::Infallible>(if left.is_empty() {
+                Poll::Ready(())
+            } else {
+                Poll::NotYet(left.join(", "))
+            })
         })
         .await?;
         Ok(())
@@ -380,8 +412,16 @@ impl Making<'_> {
         account.folder(&home)?;
         let port = self.port("postgres")?;
         let bin = self.site.programs.postgres_bin();
-        let cluster =
-            Cluster { spec, account, bin, home, repository: dir.join("repository"), archiver, port, password: random_password() };
+        let cluster = Cluster {
+            spec,
+            account,
+            bin,
+            home,
+            repository: dir.join("repository"),
+            archiver,
+            port,
+            password: random_password(),
+        };
         self.addresses.postgres = Some(cluster.url());
         self.servers.push(cluster.plan(self.site.log("postgres")));
         Ok(Some(cluster))
