@@ -11,6 +11,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod event;
+pub mod recovery;
 pub mod scenario;
 pub mod stack;
 pub mod units;

@@ -1,7 +1,9 @@
 //! The command line: one file a subcommand.
 
+mod backup;
 mod doctor;
 mod output;
+mod recover;
 mod setup;
 mod stack;
 mod supervise;
@@ -30,6 +32,10 @@ enum Command {
     Doctor(doctor::Args),
     /// A stack to play with
     Stack(stack::Args),
+    /// Recovery points
+    Backup(backup::Args),
+    /// Go back to a whole pipeline
+    Recover(recover::Args),
     /// PostgreSQL's archive_command and restore_command
     Wal(wal::Args),
     #[command(hide = true)]
@@ -42,6 +48,8 @@ impl Command {
             Command::Setup(args) => setup::run(args).await,
             Command::Doctor(args) => doctor::run(args).await,
             Command::Stack(args) => stack::run(args).await,
+            Command::Backup(args) => backup::run(args).await.map_err(|e| CliError::new(e.exit(), e.to_string())),
+            Command::Recover(args) => recover::run(args).await,
             Command::Wal(args) => Ok(wal::run_now(args)?),
             Command::Supervise(args) => supervise::run(args),
         }

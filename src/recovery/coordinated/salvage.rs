@@ -42,6 +42,7 @@ impl Coordinated {
         let tail = readable?;
         let last = self.segment_size.segment_of(tail.last);
         self.drop_stale(&view)?;
+        let mut salvaged = Vec::new();
         for (name, path) in view.loose().iter().filter(|(_, path)| path.starts_with(self.old_wal())) {
             let finished = name.timeline == timeline && name.number(self.segment_size).is_some_and(|n| n < last);
             if finished {
@@ -49,7 +50,7 @@ impl Coordinated {
             } else {
                 self.keep(path, *name)?;
             }
-            self.salvaged_segments.push(name.to_string());
+            salvaged.push(name.to_string());
         }
         for timeline in view.timelines() {
             let path = self.old_wal().join(WalFile::History(timeline).to_string());
@@ -57,6 +58,7 @@ impl Coordinated {
                 view.archive().add_segment(&path, SegmentState::Complete)?;
             }
         }
+        self.salvaged_segments = salvaged;
         self.note("end-of-wal", &(timeline, &tail))?;
         self.end = Some(tail);
         Ok(())

@@ -150,6 +150,27 @@ impl Coordinated {
         Ok(())
     }
 
+    /// The timeline the old server was on.
+    pub(crate) fn old_timeline(&self) -> u32 {
+        self.old_timeline
+    }
+
+    /// The timeline that the restored server left.
+    pub(crate) fn abandoned_timeline(&self) -> u32 {
+        self.aim.timeline
+    }
+
+    /// What else is concerned: named, and not touched.
+    pub(crate) fn findings(&self) -> Vec<String> {
+        let slots = self.pipeline.other_slots.iter().map(|s| {
+            format!("slot {} ({}) is not in a base backup: its consumer must begin anew", s.name, s.slot_type)
+        });
+        let subscriptions = self.pipeline.subscriptions.iter();
+        let subscriptions = subscriptions.map(|s| format!("subscription {s} goes back to the target with its cluster"));
+        let lost = self.lost.iter().map(|l| format!("accepted as lost: {l}"));
+        slots.chain(subscriptions).chain(lost).collect()
+    }
+
     /// Notes something in the journal, when this is not a plan.
     pub(super) fn note(&self, what: &str, value: &impl Serialize) -> Result<(), RecoveryError> {
         self.journal.as_ref().map_or(Ok(()), |j| j.note(what, value))

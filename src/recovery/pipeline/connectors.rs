@@ -9,6 +9,14 @@ use crate::recovery::RecoveryError;
 const STOP_DEADLINE: Duration = Duration::from_secs(120);
 
 impl Pipeline {
+    /// What was found, in a line.
+    pub(crate) fn found(&self) -> String {
+        let sinks = self.sinks.iter().map(|s| (&s.name, &s.status));
+        let all = sinks.chain(self.sources.iter().map(|s| (&s.name, &s.status)));
+        let states: Vec<String> = all.map(|(name, status)| format!("{name}: {}", status.summary())).collect();
+        if states.is_empty() { "no connector reads from this cluster".into() } else { states.join("; ") }
+    }
+
     /// Stops sinks first, so that they apply nothing of what is about to be abandoned, then sources. STOPPED, not PAUSED:
     /// a paused task lives, and owns its slot.
     pub(crate) async fn stop_connectors(&self) -> Result<(), RecoveryError> {

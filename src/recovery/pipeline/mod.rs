@@ -8,6 +8,6 @@ mod resume;
 mod selection;
 mod topics;
 
-pub(super) use discover::{Pipeline, Sink, Source};
+pub(super) use discover::{Pipeline, Source};
 pub(super) use publication::captured_tables;
 pub(super) use selection::Selection;

@@ -1,7 +1,7 @@
 //! From stopped to whole: the slot's place cleared, a full snapshot forced, connectors resumed, settings put back.
 
 use std::{
-    cell::Cell,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -245,29 +245,35 @@ fn snapshot_complete(offset: &Map<String, Value>) -> bool {
 }
 
 /// Whether the data topics still grow.
-struct Progress {
-    records: Cell<i64>,
-    grown: Cell<Instant>,
-    looked: Cell<Instant>,
+struct Progress(Mutex<Growth>);
+
+#[derive(Clone, Copy)]
+struct Growth {
+    records: i64,
+    grown: Instant,
+    looked: Instant,
 }
 
 impl Progress {
     fn new() -> Progress {
         let now = Instant::now();
-        Progress { records: Cell::new(0), grown: Cell::new(now), looked: Cell::new(now) }
+        Progress(Mutex::new(Growth { records: 0, grown: now, looked: now }))
     }
 
     async fn stalled(&self, pipeline: &Pipeline) -> bool {
-        if self.looked.get().elapsed() > STALL_LOOK {
-            self.looked.set(Instant::now());
+        let mut growth = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if growth.looked.elapsed() > STALL_LOOK {
+            growth.looked = Instant::now();
             if let Ok(ends) = pipeline.ends().await {
                 let records = ends.iter().map(|(_, high)| high.0).sum();
-                if records != self.records.replace(records) {
-                    self.grown.set(Instant::now());
+                if records != growth.records {
+                    growth.grown = Instant::now();
                 }
+                growth.records = records;
             }
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = growth;
         }
-        self.grown.get().elapsed() > STALL
+        growth.grown.elapsed() > STALL
     }
 }
 

@@ -125,9 +125,9 @@ impl Fenced {
 
     /// Waits until the server has promoted itself and says that it is ready.
     pub(crate) async fn promoted(&mut self) -> Result<Replay, RecoveryError> {
-        let (guard, log) = (std::cell::RefCell::new(&mut self.guard), &self.log);
+        let (guard, log) = (std::sync::Mutex::new(&mut self.guard), &self.log);
         let replay = wait::until("the restored server to promote itself", REPLAY_DEADLINE, || async {
-            let dead = guard.borrow_mut().try_wait().map_err(|e| RecoveryError::io("look at", log, e))?;
+            let dead = guard.lock().unwrap_or_else(std::sync::PoisonError::into_inner).try_wait().map_err(|e| RecoveryError::io("look at", log, e))?;
             let text = fs_err::read(log).map_err(|e| RecoveryError::io("read log", log, e))?;
             let replay = Replay::parse(&String::from_utf8_lossy(&text));
             let last = || String::from_utf8_lossy(&text).trim().lines().last().unwrap_or("nothing").to_owned();

@@ -1,0 +1,245 @@
+//! `backup`: take, list, show and check recovery points.
+
+use std::io::{IsTerminal, Write};
+
+use camino::Utf8PathBuf;
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use crate::{
+    backup::{
+        self, BackupError, CheckOptions, CreateOptions, PartKind, PointSelector, PointSummary, Progress, Repository,
+        VerifyReport,
+    },
+    config::{Config, ConfigError},
+    units::Exit,
+};
+
+/// Take, list, show and check recovery points.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: BackupCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum BackupCommand {
+    /// Make a repository in an empty folder, for archive_command to write to.
+    Init {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Take a recovery point of all parts, or of some.
+    Create {
+        /// The pipeline's configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: Utf8PathBuf,
+        /// Only this part (may be given several times): postgres, connect, registry or topics.
+        #[arg(long, value_name = "PART")]
+        only: Vec<PartKind>,
+        /// Print the result as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the recovery points, oldest first; unfinished ones too.
+    List {
+        #[command(flatten)]
+        place: Place,
+        /// Print the list as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a recovery point's manifest.
+    Show {
+        #[command(flatten)]
+        place: Place,
+        /// The point's id, or `latest`.
+        point: PointSelector,
+    },
+    /// Check every byte of a recovery point and of the WAL it needs: exits 0, 30 (incomplete), 31 (checksum) or 32 (WAL gap).
+    Verify {
+        #[command(flatten)]
+        place: Place,
+        /// The point's id, or `latest`.
+        point: PointSelector,
+        /// Also decompress everything and compare the base backup with the server's own list.
+        #[arg(long)]
+        deep: bool,
+        /// Print the report as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Which repository.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Place {
+    /// The pipeline's configuration file, which names the repository.
+    #[arg(long, value_name = "FILE")]
+    config: Option<Utf8PathBuf>,
+    /// The repository's folder.
+    #[arg(long, value_name = "DIR")]
+    repository: Option<Utf8PathBuf>,
+}
+
+/// A command that could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupCommandError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The repository or a system refused.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// The result could not be printed.
+    #[error("write to standard output: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+impl BackupCommandError {
+    /// The exit code for a command that ends with this error.
+    pub fn exit(&self) -> Exit {
+        match self {
+            BackupCommandError::Config(_) => Exit::Invalid,
+            BackupCommandError::Backup(error) => error.exit(),
+            BackupCommandError::Output(_) => Exit::Internal,
+        }
+    }
+}
+
+impl Place {
+    /// The repository's folder, and the cluster's programs where a configuration names them.
+    fn resolve(&self) -> Result<(Utf8PathBuf, Option<Utf8PathBuf>), BackupCommandError> {
+        match (&self.repository, &self.config) {
+            (Some(folder), _) => Ok((folder.clone(), None)),
+            (None, Some(file)) => {
+                let config = Config::load(file)?;
+                Ok((config.repository.path, Some(config.postgres.bin)))
+            }
+            // Ruled out by the argument group.
+            (None, None) => Ok((Utf8PathBuf::from("."), None)),
+        }
+    }
+}
+
+/// Runs the command.
+pub async fn run(args: Args) -> Result<Exit, BackupCommandError> {
+    match args.command {
+        BackupCommand::Init { place } => {
+            let repository = Repository::init(&place.resolve()?.0)?;
+            eprintln!("{} is a backup repository", repository.path());
+            Ok(Exit::Passed)
+        }
+        BackupCommand::Create { config, only, json } => create(&Config::load(&config)?, only, json).await,
+        BackupCommand::List { place, json } => {
+            let points = Repository::open(&place.resolve()?.0)?.points()?;
+            if json {
+                print(&json!(points))?
+            } else {
+                list(&points)?
+            }
+            Ok(Exit::Passed)
+        }
+        BackupCommand::Show { place, point } => {
+            let point = Repository::open(&place.resolve()?.0)?.point(&point)?;
+            print(&json!(point.manifest))?;
+            Ok(Exit::Passed)
+        }
+        BackupCommand::Verify { place, point, deep, json } => {
+            let (folder, bin) = place.resolve()?;
+            let repository = Repository::open(&folder)?;
+            let id = match point {
+                PointSelector::Id(id) => id,
+                PointSelector::Latest => repository.point(&point)?.id().clone(),
+            };
+            let options = CheckOptions { deep, bin };
+            let report = blocking(move || backup::verify(&repository, &id, &options)).await?;
+            told(&report, json)
+        }
+    }
+}
+
+/// Hashing a large repository must not hold up the runtime: Ctrl-C has to be heard.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BackupError> + Send + 'static,
+) -> Result<T, BackupCommandError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => Ok(result?),
+        Err(join) => Err(std::io::Error::other(join).into()),
+    }
+}
+
+async fn create(config: &Config, only: Vec<PartKind>, json: bool) -> Result<Exit, BackupCommandError> {
+    let bar = bar();
+    let told = |progress: Progress| {
+        if let Some(total) = progress.total {
+            bar.set_length(total.max(progress.bytes));
+        }
+        bar.set_position(progress.bytes);
+        bar.set_message(progress.part.word());
+        bar.tick();
+    };
+    let created = backup::create(config, &CreateOptions { only }, &told).await;
+    bar.finish_and_clear();
+    let created = created?;
+    if json {
+        print(&created.to_json())?;
+    } else {
+        let m = &created.manifest;
+        eprintln!("recovery point {}: {} bytes in {} files", m.point, m.bytes, m.files.len());
+        for check in m.consistency.checks.iter().filter(|c| !c.ok) {
+            eprintln!("  note: {} does not hold: {}", check.id, check.detail);
+        }
+    }
+    Ok(Exit::Passed)
+}
+
+fn bar() -> indicatif::ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return indicatif::ProgressBar::hidden();
+    }
+    let style = indicatif::ProgressStyle::with_template("{msg:>9} {bar:30} {bytes}/{total_bytes} {elapsed}");
+    let bar = indicatif::ProgressBar::new(0);
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn list(points: &[PointSummary]) -> Result<(), BackupCommandError> {
+    let mut out = std::io::stderr().lock();
+    if points.is_empty() {
+        writeln!(out, "no recovery points")?;
+    }
+    for p in points {
+        let state = if p.complete { "complete" } else { "incomplete" };
+        writeln!(out, "{}  {state:<10}  {:>12} bytes  {}", p.point, p.bytes, p.begin)?;
+    }
+    Ok(())
+}
+
+fn told(report: &VerifyReport, json: bool) -> Result<Exit, BackupCommandError> {
+    let exit = report.exit();
+    if json {
+        let mut value: Value = json!(report);
+        value["exit_code"] = json!(exit.code());
+        print(&value)?;
+    }
+    for defect in &report.defects {
+        eprintln!("{defect}");
+    }
+    let verdict = if exit == Exit::Passed { "whole".to_owned() } else { format!("{} defects", report.defects.len()) };
+    eprintln!(
+        "{}: {verdict} ({} files, {} WAL segments, {} bytes)",
+        report.point, report.files, report.wal_segments, report.bytes
+    );
+    Ok(exit)
+}
+
+fn print(value: &Value) -> Result<(), BackupCommandError> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value).map_err(std::io::Error::from)?;
+    writeln!(out)?;
+    Ok(())
+}
