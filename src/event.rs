@@ -56,6 +56,13 @@ pub enum What {
         /// Present when this drill is a control.
         control: Option<ControlPlan>,
     },
+    /// What the drill's recovery must keep to.
+    Objectives {
+        /// The longest a recovery may take, in seconds.
+        rto_seconds: Option<f64>,
+        /// Acknowledged transactions before the target that may be missing.
+        rpo_transactions: Option<u64>,
+    },
     /// A step of the drill (prepare, load, backup, mark, fault, recover, verify) began.
     StepStarted {
         /// The step in a few words.
@@ -69,6 +76,20 @@ pub enum What {
         seconds: f64,
         /// What it did, with counts: `500 transactions acknowledged, 12 rolled back`.
         detail: String,
+    },
+    /// How far a step has come. For a person who watches; not written to the events file.
+    Progress {
+        /// The step, as in its start.
+        step: String,
+        /// Rows or records so far.
+        rows: u64,
+        /// Bytes of WAL that have not reached the topics, where known.
+        lag_bytes: Option<u64>,
+    },
+    /// What a person should know of the run or drill: a folder that was kept, a server that did not start.
+    Note {
+        /// In a sentence.
+        text: String,
     },
     /// A fault was injected and looked for.
     Fault(FaultReport),
@@ -330,6 +351,34 @@ pub enum FindingKind {
     Leak,
     /// Nothing was compared.
     Vacuous,
+    /// The recovery itself refused to go on; only what a control expects, never a check's finding.
+    RecoveryRefused,
+}
+
+impl FindingKind {
+    /// The kind's word in scenarios and reports.
+    pub fn word(self) -> &'static str {
+        match self {
+            FindingKind::Lost => "lost",
+            FindingKind::Ghost => "ghost",
+            FindingKind::Stale => "stale",
+            FindingKind::Different => "different",
+            FindingKind::WrongSchema => "wrong-schema",
+            FindingKind::NotRefused => "not-refused",
+            FindingKind::Refused => "refused",
+            FindingKind::Unreadable => "unreadable",
+            FindingKind::NotComparable => "not-comparable",
+            FindingKind::Half => "half",
+            FindingKind::Duplicate => "duplicate",
+            FindingKind::OutOfOrder => "out-of-order",
+            FindingKind::Dead => "dead",
+            FindingKind::Position => "position",
+            FindingKind::Setting => "setting",
+            FindingKind::Leak => "leak",
+            FindingKind::Vacuous => "vacuous",
+            FindingKind::RecoveryRefused => "recovery-refused",
+        }
+    }
 }
 
 /// One piece of evidence. Every field is always present in JSON; `null` where it does not apply.

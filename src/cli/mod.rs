@@ -7,6 +7,7 @@ mod recover;
 mod setup;
 mod stack;
 mod supervise;
+mod verify;
 mod wal;
 
 use clap::{Parser, Subcommand};
@@ -38,6 +39,8 @@ enum Command {
     Recover(recover::Args),
     /// PostgreSQL's archive_command and restore_command
     Wal(wal::Args),
+    /// Say whether the topics hold what the tables hold
+    Verify(verify::Args),
     #[command(hide = true)]
     Supervise(supervise::Args),
 }
@@ -51,6 +54,7 @@ impl Command {
             Command::Backup(args) => backup::run(args).await.map_err(|e| CliError::new(e.exit(), e.to_string())),
             Command::Recover(args) => recover::run(args).await,
             Command::Wal(args) => Ok(wal::run_now(args)?),
+            Command::Verify(args) => verify::run(args).await,
             Command::Supervise(args) => supervise::run(args),
         }
     }

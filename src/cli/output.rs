@@ -54,7 +54,8 @@ impl From<anyhow::Error> for CliError {
 
 /// Prints a value as JSON to standard output. A reader that has gone away is no error.
 pub fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
-    let text = serde_json::to_string_pretty(value).map_err(|e| CliError::new(Exit::Internal, format!("write JSON: {e}")))?;
+    let text =
+        serde_json::to_string_pretty(value).map_err(|e| CliError::new(Exit::Internal, format!("write JSON: {e}")))?;
     let _ = writeln!(std::io::stdout().lock(), "{text}");
     Ok(())
 }
@@ -70,8 +71,8 @@ pub(super) fn complain(error: &CliError) {
 
 /// Log lines of the program itself, to standard error, as `RUST_LOG` asks; warnings otherwise.
 pub(super) fn start_tracing() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,librdkafka=off".into());
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,rdkafka=off,librdkafka=off".into());
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).try_init();
 }
 
 /// Progress on standard error: a bar where there is a terminal, a line now and then elsewhere.

@@ -177,11 +177,16 @@ async fn bring_up(up: Up) -> Result<Exit, CliError> {
 
 /// A stopped stack starts again on its data.
 async fn bring_up_again(folder: &Folder, progress: &dyn Progress) -> Result<Exit, CliError> {
-    let running: Vec<&str> = folder.servers().iter().map(|s| s.name.as_str()).filter(|n| folder.pid(n).is_some()).collect();
+    let running: Vec<&str> =
+        folder.servers().iter().map(|s| s.name.as_str()).filter(|n| folder.pid(n).is_some()).collect();
     if !running.is_empty() {
         let dir = folder.dir().to_owned();
-        let hint = format!("`cdc-drill stack status --dir {dir}` shows it, `down` stops it; another stack needs another folder");
-        return Err(StackError::Occupied { dir, detail: format!("a stack runs in it ({})", running.join(", ")), hint }.into());
+        let hint = format!(
+            "`cdc-drill stack status --dir {dir}` shows it, `down` stops it; another stack needs another folder"
+        );
+        return Err(
+            StackError::Occupied { dir, detail: format!("a stack runs in it ({})", running.join(", ")), hint }.into()
+        );
     }
     let owner = OwnerLock::take(folder.dir())?;
     let started = tokio::select! {
@@ -195,7 +200,12 @@ async fn bring_up_again(folder: &Folder, progress: &dyn Progress) -> Result<Exit
 
 /// Lets the servers run without an owner when all answer; otherwise leaves none running. Until then a `kill -9` of this
 /// program ends them too.
-async fn finish_up(folder: &Folder, owner: OwnerLock, started: Result<(), CliError>, fresh: bool) -> Result<(), CliError> {
+async fn finish_up(
+    folder: &Folder,
+    owner: OwnerLock,
+    started: Result<(), CliError>,
+    fresh: bool,
+) -> Result<(), CliError> {
     let Err(error) = started else { return Ok(owner.release_servers()?) };
     drop(owner);
     folder.all_gone(GONE_TIMEOUT).await?;
@@ -213,7 +223,13 @@ async fn status(dir: &Utf8Path, json: bool) -> Result<Exit, CliError> {
         return Ok(Exit::Passed);
     }
     for s in &servers {
-        let state = if s.ready { "ready" } else if s.pid.is_some() { "running" } else { "down" };
+        let state = if s.ready {
+            "ready"
+        } else if s.pid.is_some() {
+            "running"
+        } else {
+            "down"
+        };
         let pid = s.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
         say(format!("{:<9} {:<8} {:>8}  {}  {}", s.name, state, pid, s.endpoint, s.log));
     }
@@ -250,7 +266,8 @@ async fn down(dir: &Utf8Path) -> Result<Exit, CliError> {
 fn connector(request: Connector) -> Result<Exit, CliError> {
     let path = request.config.or_else(|| request.dir.map(|dir| dir.join(CONFIG_FILE)));
     let config = Config::load(&path.unwrap_or_else(|| CONFIG_FILE.into()))?;
-    let tables: Result<Vec<TableName>, _> = request.tables.iter().filter(|t| !t.is_empty()).map(|t| t.trim().parse()).collect();
+    let tables: Result<Vec<TableName>, _> =
+        request.tables.iter().filter(|t| !t.is_empty()).map(|t| t.trim().parse()).collect();
     let tables = tables.map_err(|e| CliError::new(Exit::Usage, e.to_string()))?;
     let request = ConnectorRequest { name: request.name, database: request.database, tables };
     print_json(&debezium_config(&config, &request)?)?;

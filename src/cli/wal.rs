@@ -33,7 +33,7 @@ enum WalCommand {
         path: Utf8PathBuf,
     },
     /// Put an archived WAL file where recovery wants it: restore_command = 'cdc-drill wal fetch --repository DIR --system-id N %f %p'.
-    /// Exits 1 when the archive has no such file, and 126 when it may have it but cannot give it: PostgreSQL then stops instead of
+    /// Exits 1 when the archive has no such file, and 255 when it may have it but cannot give it: PostgreSQL then stops instead of
     /// taking that for the end of the WAL.
     Fetch {
         /// The repository's folder.

@@ -65,6 +65,14 @@ pub enum RunError {
         /// What it was doing.
         step: String,
     },
+    /// A fault whose effect was not seen: the drill proves nothing.
+    #[error("fault {fault} did not land: {evidence}")]
+    NotLanded {
+        /// The fault.
+        fault: String,
+        /// What was seen instead.
+        evidence: String,
+    },
     /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,
@@ -82,7 +90,7 @@ impl RunError {
             RunError::Recovery(e) => e.exit(),
             RunError::Verify(e) => e.exit(),
             RunError::Config(_) | RunError::Scenario { .. } => Exit::Invalid,
-            RunError::File { .. } => Exit::Inconclusive,
+            RunError::File { .. } | RunError::NotLanded { .. } => Exit::Inconclusive,
             RunError::TooLong { .. } => Exit::TimedOut,
             RunError::Interrupted => Exit::Interrupted,
         }

@@ -15,14 +15,14 @@ use crate::{
         wait::{self, Poll},
     },
     config::Config,
-    scenario::{DrillPlan, RegistryStorageKind, StackPlan, WorkloadPlan},
+    scenario::{DrillPlan, Recover, RegistryStorageKind, StackPlan, Step, WorkloadPlan},
     stack::{LocalStack, OwnerLock, Part, PostgresSpec, RegistrySpec, Silent, StackSpec, StorageKind},
     units::{Subject, TableName},
     workload,
 };
 
 /// A first snapshot of 10,000 rows takes two seconds; of a million rows a minute.
-const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(180);
+pub(super) const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(180);
 
 /// A drill's pipeline. When it is dropped, its servers end.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub struct Pipeline {
 impl Pipeline {
     /// Starts the drill's own servers and lays schema, publication and levels.
     pub async fn start(plan: &DrillPlan, name: &str, context: &Context, servers: Arc<Servers>, isolated: bool) -> Result<Pipeline, RunError> {
-        let own_registry = plan.needs_own_registry() || isolated;
+        let own_registry = needs_own_registry(plan) || isolated;
         let registry = match own_registry {
             false => Part::External(servers.registry.clone()),
             true => Part::Local(RegistrySpec {
@@ -213,6 +213,11 @@ impl Pipeline {
         context.census.remove(self.stack.dir());
         super::engine::keep_logs(&self.stack.dir().join("logs"), &context.logs.join(&self.name))
     }
+}
+
+/// A drill that damages the registry, or restores it as a whole, has one of its own: no verdict leaks into another drill.
+fn needs_own_registry(plan: &DrillPlan) -> bool {
+    plan.damages_registry() || plan.steps.iter().any(|s| matches!(s, Step::Recover(Recover::Schema(_))))
 }
 
 fn postgres_spec(plan: &StackPlan) -> PostgresSpec {

@@ -93,8 +93,10 @@ pub fn catalogue(loaded: &[Loaded], needs: Vec<Needs>) -> Catalogue {
 
 fn entry(file: &str, scenario: &Scenario) -> Entry {
     let variants = scenario.variants.iter().map(|(id, v)| {
-        let faults = v.steps.iter().filter_map(|s| if let Step::Fault(f) = s { Some(f.word().to_owned()) } else { None });
-        let recoveries = v.steps.iter().filter_map(|s| if let Step::Recover(r) = s { Some(r.playbook().to_owned()) } else { None });
+        let faults =
+            v.steps.iter().filter_map(|s| if let Step::Fault(f) = s { Some(f.word().to_owned()) } else { None });
+        let recoveries =
+            v.steps.iter().filter_map(|s| if let Step::Recover(r) = s { Some(r.playbook().to_owned()) } else { None });
         let controls = v.controls.iter().map(|c| ControlEntry {
             id: control_id(c),
             without: c.without.clone(),
@@ -112,7 +114,12 @@ fn entry(file: &str, scenario: &Scenario) -> Entry {
             controls: controls.collect(),
         }
     });
-    Entry { id: scenario.id.clone(), title: scenario.title.clone(), file: file.to_owned(), variants: variants.collect() }
+    Entry {
+        id: scenario.id.clone(),
+        title: scenario.title.clone(),
+        file: file.to_owned(),
+        variants: variants.collect(),
+    }
 }
 
 impl Catalogue {
@@ -125,7 +132,7 @@ impl Catalogue {
                 out.push_str(&format!("  {}/{}  {}\n", s.id, v.id, v.title));
                 for c in &v.controls {
                     let red = match (&c.red, c.refuses) {
-                        (Some(r), _) => format!("{} must find {}", r.check, kind_word(r.kind)),
+                        (Some(r), _) => format!("{} must find {}", r.check, r.kind.word()),
                         (None, Some(code)) => format!("the recovery must refuse ({code})"),
                         (None, None) => String::new(),
                     };
@@ -142,8 +149,4 @@ impl Catalogue {
         }
         out
     }
-}
-
-fn kind_word(kind: crate::event::FindingKind) -> String {
-    serde_json::to_value(kind).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }

@@ -50,6 +50,11 @@ impl Library {
         wanted.iter().map(|w| self.one(w)).collect()
     }
 
+    /// Reads all scenarios that are there.
+    pub fn all(&self) -> Result<Vec<Loaded>, ScenarioError> {
+        self.sources("scenarios")?.into_iter().map(|(file, text)| self.parsed(file, &text)).collect()
+    }
+
     /// Reads one scenario, by file or by id.
     pub fn one(&self, wanted: &str) -> Result<Loaded, ScenarioError> {
         let path = Utf8Path::new(wanted);

@@ -24,10 +24,10 @@ pub use error::{Mistake, Problem, ScenarioError, Seg};
 pub use library::{Library, Loaded};
 pub use model::{
     AcceptOrReject, AlterColumn, Backup, BackupPart, CheckId, ColumnChange, Compatibility, ConsumerGroup, Control,
-    Coordinated, DeleteAll, DeleteSchemaVersion, DeleteSubject, Fault, FlipHeapBytes, GroupReset, Load,
-    LoseStorage, Must, Naive, Objectives, Pgbench, PipelinePart, PostgresPart, Prove, Recover, Red, RegistryPart,
-    RegistryStorageKind, RpoObjective, Scenario, SchemaRecovery, SetLevel, SlotRecovery, StackPart, Step,
-    SubjectSide, TopicsRepair, Variant, WhileRecovering, WorkloadPart,
+    Coordinated, DeleteAll, DeleteSchemaVersion, DeleteSubject, Fault, FlipHeapBytes, GroupReset, Load, LoseStorage,
+    Must, Naive, Objectives, Pgbench, PipelinePart, PostgresPart, Prove, Recover, Red, RegistryPart,
+    RegistryStorageKind, RpoObjective, Scenario, SchemaRecovery, SetLevel, SlotRecovery, StackPart, Step, SubjectSide,
+    TopicsRepair, Variant, WhileRecovering, WorkloadPart,
 };
 pub use parse::parse;
 pub use plan::{

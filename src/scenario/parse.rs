@@ -50,15 +50,20 @@ fn explain(error: &YamlError) -> (String, String) {
             (format!("unknown field `{field}`"), hint)
         }
         YamlError::SerdeUnknownVariant { variant, expected, .. } => {
-            let near = nearest(variant, expected.iter().copied()).map(|n| format!("did you mean `{n}`? ")).unwrap_or_default();
+            let near =
+                nearest(variant, expected.iter().copied()).map(|n| format!("did you mean `{n}`? ")).unwrap_or_default();
             (format!("unknown {} `{variant}`", noun(expected)), format!("{near}known: {}", list(expected)))
         }
-        YamlError::SerdeMissingField { field, .. } => {
-            (format!("missing field `{field}`"), format!("add `{field}:` here; `cdc-drill scenario schema` describes it"))
-        }
+        YamlError::SerdeMissingField { field, .. } => (
+            format!("missing field `{field}`"),
+            format!("add `{field}:` here; `cdc-drill scenario schema` describes it"),
+        ),
         YamlError::DuplicateMappingKey { key, .. } => {
             let name = key.as_deref().map(|k| format!(" `{k}`")).unwrap_or_default();
-            (format!("a second{name} in one mapping"), "each key, and so each variant id, may stand once; rename one".into())
+            (
+                format!("a second{name} in one mapping"),
+                "each key, and so each variant id, may stand once; rename one".into(),
+            )
         }
         YamlError::InvalidScalar { ty, .. } => {
             let wanted = match *ty {

@@ -6,13 +6,16 @@ use camino::Utf8PathBuf;
 
 use super::{
     model::{
-        CheckId, Compatibility, Control, Naive, Pgbench, PipelinePart, Red, RegistryStorageKind, Scenario, StackPart, Step,
-        Variant, WorkloadPart,
+        CheckId, Compatibility, Control, Naive, Pgbench, PipelinePart, Red, RegistryStorageKind, Scenario, StackPart,
+        Step, Variant, WorkloadPart,
     },
     validate::{Fixture, Fixtures},
     words::{Level, TableRef},
 };
-use crate::units::{DrillId, TableName};
+use crate::{
+    event::{ControlPlan, FindingKind},
+    units::{DrillId, TableName},
+};
 
 /// All drills of some scenarios.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -151,6 +154,17 @@ impl ControlRun {
     }
 }
 
+impl ControlRun {
+    /// The control as reports tell it.
+    pub fn told(&self) -> ControlPlan {
+        let (check, kind) = match self.expect {
+            Expect::Red(red) => (red.check.word(), red.kind),
+            Expect::Refusal(_) => ("recovery", FindingKind::RecoveryRefused),
+        };
+        ControlPlan { id: self.id.clone(), without: self.word(), check: check.to_owned(), kind, silent: self.silent }
+    }
+}
+
 /// What a control leaves out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Absence {
@@ -173,7 +187,8 @@ impl DrillPlan {
     /// Whether its faults damage the registry, so that it needs one of its own.
     pub fn damages_registry(&self) -> bool {
         let by_fault = self.steps.iter().any(|s| matches!(s, Step::Fault(f) if f.damages_registry()));
-        let by_hand = matches!(self.control.as_ref().and_then(|c| c.naive), Some(Naive::LowerLevelGlobally | Naive::ReRegister));
+        let by_hand =
+            matches!(self.control.as_ref().and_then(|c| c.naive), Some(Naive::LowerLevelGlobally | Naive::ReRegister));
         by_fault || by_hand || self.steps.iter().any(|s| matches!(s, Step::DeleteSchemaVersion(_)))
     }
 
@@ -185,11 +200,18 @@ impl DrillPlan {
 
 /// Resolves a checked scenario. Missing fixtures are the validator's to report; here such a drill is left out.
 pub fn plan(scenario: &Scenario, seed: Option<u64>, fixtures: &Fixtures<'_>) -> Plan {
-    let drills = scenario.variants.iter().flat_map(|(id, variant)| variant_drills(scenario, id, variant, seed, fixtures));
+    let drills =
+        scenario.variants.iter().flat_map(|(id, variant)| variant_drills(scenario, id, variant, seed, fixtures));
     Plan { drills: drills.collect() }
 }
 
-fn variant_drills(scenario: &Scenario, id: &str, variant: &Variant, seed: Option<u64>, fixtures: &Fixtures<'_>) -> Vec<DrillPlan> {
+fn variant_drills(
+    scenario: &Scenario,
+    id: &str,
+    variant: &Variant,
+    seed: Option<u64>,
+    fixtures: &Fixtures<'_>,
+) -> Vec<DrillPlan> {
     let workload = workload_of(&scenario.workload, &variant.workload);
     let Some(pipeline) = pipeline_plan(scenario, variant, &workload, fixtures) else { return Vec::new() };
     let main = DrillPlan {
@@ -303,11 +325,19 @@ pub(super) fn workload_of(base: &WorkloadPart, over: &WorkloadPart) -> WorkloadP
 fn workload_plan(part: &WorkloadPart) -> WorkloadPlan {
     match &part.pgbench {
         Some(Pgbench { scale, clients }) => WorkloadPlan::Pgbench { scale: *scale, clients: *clients },
-        None => WorkloadPlan::Shop { rows: part.rows.unwrap_or(ROWS_DEFAULT), writers: part.writers.unwrap_or(WRITERS_DEFAULT) },
+        None => WorkloadPlan::Shop {
+            rows: part.rows.unwrap_or(ROWS_DEFAULT),
+            writers: part.writers.unwrap_or(WRITERS_DEFAULT),
+        },
     }
 }
 
-fn pipeline_plan(scenario: &Scenario, variant: &Variant, workload: &WorkloadPart, fixtures: &Fixtures<'_>) -> Option<PipelinePlan> {
+fn pipeline_plan(
+    scenario: &Scenario,
+    variant: &Variant,
+    workload: &WorkloadPart,
+    fixtures: &Fixtures<'_>,
+) -> Option<PipelinePlan> {
     let part = pipeline_of(&scenario.pipeline, &variant.pipeline);
     let schema = match workload.pgbench {
         Some(_) => None,

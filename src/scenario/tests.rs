@@ -3,14 +3,7 @@
 use camino::Utf8Path;
 use indoc::indoc;
 
-use super::{
-    builtin,
-    library::Library,
-    parse,
-    plan::plan,
-    schema_text,
-    validate::Fixture,
-};
+use super::{builtin, library::Library, parse, plan::plan, schema_text, validate::Fixture};
 
 const CONNECTOR: &str = r#"{"connector.class": "io.debezium.connector.postgresql.PostgresConnector", "topic.prefix": "shop",
     "table.include.list": "public.orders,public.order_lines"}"#;
@@ -46,53 +39,81 @@ fn mistakes(text: &str) -> String {
 
 #[test]
 fn unknown_words_are_pointed_at() {
-    insta::assert_snapshot!("unknown-step", mistakes(&scenario(indoc! {"
+    insta::assert_snapshot!(
+        "unknown-step",
+        mistakes(&scenario(indoc! {"
         steps:
           - loud: { transactions: 5 }
         checks: [state]
-    "})));
-    insta::assert_snapshot!("unknown-field-of-a-step", mistakes(&scenario(indoc! {"
+    "}))
+    );
+    insta::assert_snapshot!(
+        "unknown-field-of-a-step",
+        mistakes(&scenario(indoc! {"
         steps:
           - load: { transaktions: 5 }
         checks: [state]
-    "})));
-    insta::assert_snapshot!("unknown-fault", mistakes(&scenario(indoc! {"
+    "}))
+    );
+    insta::assert_snapshot!(
+        "unknown-fault",
+        mistakes(&scenario(indoc! {"
         steps:
           - fault: { flip-bytes: { table: orders, pages: 1 } }
         checks: [state]
-    "})));
-    insta::assert_snapshot!("unknown-check", mistakes(&scenario(indoc! {"
+    "}))
+    );
+    insta::assert_snapshot!(
+        "unknown-check",
+        mistakes(&scenario(indoc! {"
         steps:
           - load: { transactions: 5 }
         checks: [state, lose]
-    "})));
-    insta::assert_snapshot!("unknown-field-of-a-variant", mistakes(&scenario(indoc! {"
+    "}))
+    );
+    insta::assert_snapshot!(
+        "unknown-field-of-a-variant",
+        mistakes(&scenario(indoc! {"
         stepps: []
         checks: [state]
-    "})));
+    "}))
+    );
 }
 
 #[test]
 fn bad_values_are_pointed_at() {
-    insta::assert_snapshot!("a-word-for-a-number", mistakes(&scenario(indoc! {"
+    insta::assert_snapshot!(
+        "a-word-for-a-number",
+        mistakes(&scenario(indoc! {"
         steps:
           - load: { transactions: many }
         checks: [state]
-    "})));
-    insta::assert_snapshot!("a-number-for-a-duration", mistakes(&scenario(indoc! {"
+    "}))
+    );
+    insta::assert_snapshot!(
+        "a-number-for-a-duration",
+        mistakes(&scenario(indoc! {"
         steps:
           - load: { transactions: 5 }
         checks: [state]
         objectives: { rto: 60 }
-    "})));
-    insta::assert_snapshot!("a-variant-twice", mistakes("version: 1\nid: x\ntitle: X\nvariants:\n  one: { steps: [], checks: [] }\n  one: { steps: [], checks: [] }\n"));
+    "}))
+    );
+    insta::assert_snapshot!(
+        "a-variant-twice",
+        mistakes(
+            "version: 1\nid: x\ntitle: X\nvariants:\n  one: { steps: [], checks: [] }\n  one: { steps: [], checks: [] }\n"
+        )
+    );
     insta::assert_snapshot!("bad-indentation", mistakes("version: 1\nid: x\n  title: X\n"));
     insta::assert_snapshot!("a-missing-field", mistakes("version: 1\nid: x\ntitle: X\n"));
 }
 
 #[test]
 fn all_mistakes_of_meaning_are_told_at_once() {
-    insta::assert_snapshot!("all-mistakes-of-meaning", mistakes(indoc! {"
+    insta::assert_snapshot!(
+        "all-mistakes-of-meaning",
+        mistakes(indoc! {"
         version: 2
         id: Bad Id
         title: ''
@@ -127,12 +148,15 @@ fn all_mistakes_of_meaning_are_told_at_once() {
             steps: []
             checks: []
             objectives: { rto: 1s }
-    "}));
+    "})
+    );
 }
 
 #[test]
 fn names_of_tables_and_subjects_are_checked_against_the_connector() {
-    insta::assert_snapshot!("names-of-tables-and-subjects", mistakes(indoc! {"
+    insta::assert_snapshot!(
+        "names-of-tables-and-subjects",
+        mistakes(indoc! {"
         version: 1
         id: some
         title: Something
@@ -154,7 +178,8 @@ fn names_of_tables_and_subjects_are_checked_against_the_connector() {
               - fault: { registry-lose-storage: { refill: true } }
             stack: { registry: { storage: kafkasql } }
             checks: [compatibility]
-    "}));
+    "})
+    );
 }
 
 #[test]
@@ -177,7 +202,15 @@ fn a_plan_has_each_variant_and_then_its_controls() {
     let scenario = parse(Utf8Path::new("some.yaml"), &text, &fixtures).unwrap_or_else(|e| panic!("{e}"));
     let drills = plan(&scenario, None, &fixtures).drills;
     let ids: Vec<&str> = drills.iter().map(|d| d.id.as_str()).collect();
-    assert_eq!(ids, ["some/one", "some/one+without-recovery", "some/one+without-delete-offsets", "some/one+without-stop-connectors"]);
+    assert_eq!(
+        ids,
+        [
+            "some/one",
+            "some/one+without-recovery",
+            "some/one+without-delete-offsets",
+            "some/one+without-stop-connectors"
+        ]
+    );
     assert!(drills.iter().all(|d| d.seed == 7 && d.title == "One thing"));
     assert_eq!(drills[0].pipeline.connector["snapshot.mode"], "no_data");
     assert_eq!(drills[0].pipeline.subject_levels("d7").keys().next().unwrap(), "d7.public.orders-value");
@@ -213,7 +246,10 @@ fn the_schema_in_the_tree_is_the_models() {
         std::fs::write(path, schema_text()).unwrap();
     }
     let in_tree = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(in_tree == schema_text(), "scenarios/schema.json is old: `cdc-drill scenario schema > scenarios/schema.json`");
+    assert!(
+        in_tree == schema_text(),
+        "scenarios/schema.json is old: `cdc-drill scenario schema > scenarios/schema.json`"
+    );
 }
 
 #[test]
@@ -222,7 +258,8 @@ fn the_carried_scenarios_fit_the_schema() {
     let validator = jsonschema::validator_for(&schema).unwrap();
     for (path, text) in builtin::SCENARIOS {
         let value: serde_json::Value = super::parse::as_json(text);
-        let errors: Vec<String> = validator.iter_errors(&value).map(|e| format!("{} at {}", e, e.instance_path())).collect();
+        let errors: Vec<String> =
+            validator.iter_errors(&value).map(|e| format!("{} at {}", e, e.instance_path())).collect();
         assert!(errors.is_empty(), "{path}: {errors:?}");
     }
 }

@@ -8,13 +8,16 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{
     error::{Problem, Seg, nearest},
     model::{
-        CheckId, Control, DeleteAll, Fault, FlipHeapBytes, Load, Naive, PipelinePart, Prove, Recover, RegistryStorageKind,
-        Scenario, SchemaRecovery, SetLevel, StackPart, Step, Variant, WorkloadPart,
+        CheckId, Control, DeleteAll, Fault, FlipHeapBytes, Load, Naive, PipelinePart, Prove, Recover,
+        RegistryStorageKind, Scenario, SchemaRecovery, SetLevel, StackPart, Step, Variant, WorkloadPart,
     },
     plan::{captured, connector_config, control_id, pipeline_of, stack_of, workload_of},
     words::{TableRef, Target, WORD_MAX, is_word},
 };
-use crate::units::{Exit, TableName};
+use crate::{
+    event::FindingKind,
+    units::{Exit, TableName},
+};
 
 /// A file that a scenario names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +110,10 @@ impl Validator<'_> {
     fn scenario(&mut self, s: &Scenario) {
         if s.version != VERSION {
             self.at("version", |v| {
-                v.problem(format!("version {} of the scenario language", s.version), format!("this program reads version {VERSION}"));
+                v.problem(
+                    format!("version {} of the scenario language", s.version),
+                    format!("this program reads version {VERSION}"),
+                );
             });
         }
         self.at("id", |v| v.word("scenario", &s.id));
@@ -115,7 +121,9 @@ impl Validator<'_> {
             self.at("title", |v| v.problem("an empty title", "say in a sentence what the scenario is about"));
         }
         if s.variants.is_empty() {
-            self.at("variants", |v| v.problem("no variants", "a scenario without a variant runs nothing; add one with steps and checks"));
+            self.at("variants", |v| {
+                v.problem("no variants", "a scenario without a variant runs nothing; add one with steps and checks")
+            });
         }
         for (id, variant) in s.variants.iter() {
             self.at("variants", |v| v.at(id, |v| v.variant(s, id, variant)));
@@ -164,7 +172,9 @@ impl Validator<'_> {
             && !(mib.is_power_of_two() && mib <= 1024)
         {
             self.at("postgres", |v| {
-                v.at("wal-segment-mib", |v| v.problem(format!("a WAL segment of {mib} MiB"), "PostgreSQL takes powers of two from 1 to 1024"));
+                v.at("wal-segment-mib", |v| {
+                    v.problem(format!("a WAL segment of {mib} MiB"), "PostgreSQL takes powers of two from 1 to 1024")
+                });
             });
         }
         if let Some(0) = stack.postgres.max_slot_wal_keep_mib {
@@ -177,14 +187,22 @@ impl Validator<'_> {
     fn workload(&mut self, s: &Scenario, variant: &Variant, resolved: &WorkloadPart) {
         for part in [&s.workload, &variant.workload] {
             if part.pgbench.is_some() && (part.rows.is_some() || part.writers.is_some()) {
-                self.at("pgbench", |v| v.problem("pgbench beside `rows` or `writers`", "pgbench has `scale` and `clients` instead"));
+                self.at("pgbench", |v| {
+                    v.problem("pgbench beside `rows` or `writers`", "pgbench has `scale` and `clients` instead")
+                });
             }
         }
         match &resolved.pgbench {
-            Some(p) if p.scale == 0 => self.at("pgbench", |v| v.at("scale", |v| v.problem("a scale of 0", "give at least 1"))),
-            Some(p) if p.clients == 0 => self.at("pgbench", |v| v.at("clients", |v| v.problem("no clients", "give at least 1"))),
+            Some(p) if p.scale == 0 => {
+                self.at("pgbench", |v| v.at("scale", |v| v.problem("a scale of 0", "give at least 1")))
+            }
+            Some(p) if p.clients == 0 => {
+                self.at("pgbench", |v| v.at("clients", |v| v.problem("no clients", "give at least 1")))
+            }
             Some(_) => {}
-            None if resolved.rows == Some(0) => self.at("rows", |v| v.problem("no rows", "give at least 1; a check that compares nothing fails")),
+            None if resolved.rows == Some(0) => {
+                self.at("rows", |v| v.problem("no rows", "give at least 1; a check that compares nothing fails"))
+            }
             None if resolved.writers == Some(0) => self.at("writers", |v| v.problem("no writers", "give at least 1")),
             None => {}
         }
@@ -204,11 +222,18 @@ impl Validator<'_> {
             Some(path) => settings = v.at("connector", |v| v.connector(path)),
         });
         if part.partitions == Some(0) {
-            self.part("pipeline", own.partitions.is_some(), |v| v.at("partitions", |v| v.problem("no partitions", "give at least 1")));
+            self.part("pipeline", own.partitions.is_some(), |v| {
+                v.at("partitions", |v| v.problem("no partitions", "give at least 1"))
+            });
         }
         if part.tables.as_ref().is_some_and(Vec::is_empty) {
             self.part("pipeline", own.tables.is_some(), |v| {
-                v.at("tables", |v| v.problem("an empty table list", "name at least one table, or leave `tables` out to take the connector's"));
+                v.at("tables", |v| {
+                    v.problem(
+                        "an empty table list",
+                        "name at least one table, or leave `tables` out to take the connector's",
+                    )
+                });
             });
         }
         let Some(mut settings) = settings else { return Vec::new() };
@@ -239,7 +264,10 @@ impl Validator<'_> {
         match connector_config(&text) {
             Ok(settings) if settings.contains_key("connector.class") => Some(settings),
             Ok(_) => {
-                self.problem(format!("connector file `{path}` names no `connector.class`"), "expected the configuration of a source connector");
+                self.problem(
+                    format!("connector file `{path}` names no `connector.class`"),
+                    "expected the configuration of a source connector",
+                );
                 None
             }
             Err(why) => {
@@ -249,7 +277,13 @@ impl Validator<'_> {
         }
     }
 
-    fn levels(&mut self, part: &PipelinePart, own: &PipelinePart, settings: &BTreeMap<String, String>, tables: &[TableName]) {
+    fn levels(
+        &mut self,
+        part: &PipelinePart,
+        own: &PipelinePart,
+        settings: &BTreeMap<String, String>,
+        tables: &[TableName],
+    ) {
         let Some(compatibility) = &part.compatibility else { return };
         let Some(prefix) = settings.get("topic.prefix") else { return };
         let known: Vec<String> =
@@ -260,7 +294,13 @@ impl Validator<'_> {
                 None => format!("subjects of this connector are `{prefix}.<schema>.<table>-key` and `-value`"),
             };
             self.part("pipeline", own.compatibility.is_some(), |v| {
-                v.at("compatibility", |v| v.at("subjects", |v| v.at(subject.as_str(), |v| v.problem(format!("`{subject}` is no subject of a captured table"), hint))));
+                v.at("compatibility", |v| {
+                    v.at("subjects", |v| {
+                        v.at(subject.as_str(), |v| {
+                            v.problem(format!("`{subject}` is no subject of a captured table"), hint)
+                        })
+                    })
+                });
             });
         }
     }
@@ -283,7 +323,9 @@ impl Validator<'_> {
             Step::Backup(backup) => {
                 self.at("name", |v| v.word("backup", &backup.name));
                 if p.backups.contains(&backup.name) {
-                    self.at("name", |v| v.problem(format!("a second backup `{}`", backup.name), "give each backup its own name"));
+                    self.at("name", |v| {
+                        v.problem(format!("a second backup `{}`", backup.name), "give each backup its own name")
+                    });
                 }
                 p.backups.push(backup.name.clone());
                 p.whole_backups += usize::from(backup.only.is_none());
@@ -292,10 +334,16 @@ impl Validator<'_> {
             Step::Mark(name) => {
                 self.word("mark", name);
                 if name == "latest" {
-                    self.problem("a mark named `latest`", "`target: latest` means the end of the WAL; take another name");
+                    self.problem(
+                        "a mark named `latest`",
+                        "`target: latest` means the end of the WAL; take another name",
+                    );
                 }
                 if p.marks.contains(name) {
-                    self.problem(format!("a second mark `{name}`"), "PostgreSQL stops at the first of two restore points with one name; give each its own");
+                    self.problem(
+                        format!("a second mark `{name}`"),
+                        "PostgreSQL stops at the first of two restore points with one name; give each its own",
+                    );
                 }
                 if p.whole_backups == 0 {
                     p.marks_before_backup.insert(name.clone());
@@ -305,11 +353,15 @@ impl Validator<'_> {
             Step::Fault(fault) => self.fault(fault, stack, p),
             Step::Prove(prove) => match prove {
                 Prove::SchemaRefused(table) => self.at("schema-refused", |v| v.table(table)),
-                Prove::RecordsUnderOtherIds(0) => self.at("records-under-other-ids", |v| v.problem("0 records", "give at least 1")),
+                Prove::RecordsUnderOtherIds(0) => {
+                    self.at("records-under-other-ids", |v| v.problem("0 records", "give at least 1"))
+                }
                 Prove::RecordsUnderOtherIds(_) => {}
             },
             Step::Recover(recover) => self.at(recover.playbook(), |v| v.recover(recover, p)),
-            Step::Sql(statement) if statement.trim().is_empty() => self.problem("an empty statement", "give one SQL statement"),
+            Step::Sql(statement) if statement.trim().is_empty() => {
+                self.problem("an empty statement", "give one SQL statement")
+            }
             Step::ConsumerGroup(group) => self.at("name", |v| v.word("consumer group", &group.name)),
             Step::DeleteSchemaVersion(version) => self.at("table", |v| v.table(&version.table)),
             Step::StopConnector => p.connector_stopped = true,
@@ -320,12 +372,19 @@ impl Validator<'_> {
 
     /// Steps that cannot work with what an earlier step did to the servers.
     fn liveness(&mut self, step: &Step, p: &Progress) {
-        let needs_server = matches!(step, Step::Load(_) | Step::Backup(_) | Step::Mark(_) | Step::Sql(_) | Step::Quiesce);
+        let needs_server =
+            matches!(step, Step::Load(_) | Step::Backup(_) | Step::Mark(_) | Step::Sql(_) | Step::Quiesce);
         if p.server_dead && needs_server {
-            self.problem("the server was killed by an earlier step", "recover first, or move this step before `kill-postgres`");
+            self.problem(
+                "the server was killed by an earlier step",
+                "recover first, or move this step before `kill-postgres`",
+            );
         }
         if p.connector_stopped && matches!(step, Step::Quiesce) {
-            self.problem("nothing reaches the topics while the connector is stopped", "put `start-connector` before it");
+            self.problem(
+                "nothing reaches the topics while the connector is stopped",
+                "put `start-connector` before it",
+            );
         }
     }
 
@@ -334,7 +393,9 @@ impl Validator<'_> {
             self.at("transactions", |v| v.problem("no transactions", "give at least 1, or leave the step out"));
         }
         if load.tables.as_ref().is_some_and(Vec::is_empty) {
-            self.at("tables", |v| v.problem("an empty table list", "name at least one table, or leave `tables` out to write all"));
+            self.at("tables", |v| {
+                v.problem("an empty table list", "name at least one table, or leave `tables` out to write all")
+            });
         }
         for (index, table) in load.tables.iter().flatten().enumerate() {
             self.at("tables", |v| v.at(index, |v| v.table(table)));
@@ -377,10 +438,11 @@ impl Validator<'_> {
             }
             Fault::RegistryDeleteSubject(subject) => self.at("table", |v| v.table(&subject.table)),
             Fault::RegistrySetLevel(SetLevel { table: Some(table), .. }) => self.at("table", |v| v.table(table)),
-            Fault::RegistryLoseStorage(_) if stack.registry.storage == Some(RegistryStorageKind::Kafkasql) => self.problem(
-                "a registry on kafkasql keeps its schemas in topics of the shared broker",
-                "use `stack: { registry: { storage: h2 } }`, whose file can be lost alone",
-            ),
+            Fault::RegistryLoseStorage(_) if stack.registry.storage == Some(RegistryStorageKind::Kafkasql) => self
+                .problem(
+                    "a registry on kafkasql keeps its schemas in topics of the shared broker",
+                    "use `stack: { registry: { storage: h2 } }`, whose file can be lost alone",
+                ),
             Fault::DropSlot | Fault::InvalidateSlot | Fault::RegistrySetLevel(_) | Fault::RegistryLoseStorage(_) => {}
         }
         self.path.pop();
@@ -393,7 +455,10 @@ impl Validator<'_> {
             Recover::Slot(_) => (1, ""),
         };
         if have == 0 {
-            self.problem(format!("recovery before the first backup: the {} playbook needs {what}", recover.playbook()), "put a `backup` step before it");
+            self.problem(
+                format!("recovery before the first backup: the {} playbook needs {what}", recover.playbook()),
+                "put a `backup` step before it",
+            );
         }
         if let Some(point) = recover.point()
             && !p.backups.iter().any(|b| b == point)
@@ -412,7 +477,10 @@ impl Validator<'_> {
             p.server_dead = false;
         }
         if p.server_dead && matches!(recover, Recover::Slot(_) | Recover::Schema(SchemaRecovery { .. })) {
-            self.problem("the server was killed by an earlier step", "only the coordinated playbook brings a server back");
+            self.problem(
+                "the server was killed by an earlier step",
+                "only the coordinated playbook brings a server back",
+            );
         }
         p.connector_stopped = false;
     }
@@ -426,7 +494,12 @@ impl Validator<'_> {
             };
             self.at("target", |v| v.problem(format!("no mark `{mark}` before this step"), hint));
         } else if p.marks_before_backup.contains(mark) {
-            self.at("target", |v| v.problem(format!("mark `{mark}` lies before the first backup"), "recovery can only go forward from a backup; set the mark after one"));
+            self.at("target", |v| {
+                v.problem(
+                    format!("mark `{mark}` lies before the first backup"),
+                    "recovery can only go forward from a backup; set the mark after one",
+                )
+            });
         }
     }
 
@@ -440,7 +513,9 @@ impl Validator<'_> {
                 self.at(index, |v| v.problem(format!("check `{check}` twice"), "leave one out"));
             }
             if *check == CheckId::Compatibility && p.registry_backups == 0 {
-                self.at(index, |v| v.problem("`compatibility` without a recovery point to compare with", "add a `backup` step"));
+                self.at(index, |v| {
+                    v.problem("`compatibility` without a recovery point to compare with", "add a `backup` step")
+                });
             }
         }
     }
@@ -470,18 +545,37 @@ impl Validator<'_> {
             self.at("id", |v| v.word("control", id));
         }
         if control.without.is_none() && control.naive.is_none() {
-            self.problem("a control that leaves nothing out", "give `without: recovery`, `without: <step>` or `naive: <procedure>`");
+            self.problem(
+                "a control that leaves nothing out",
+                "give `without: recovery`, `without: <step>` or `naive: <procedure>`",
+            );
         }
         if !recovers(variant) {
             self.problem("a control of a variant that recovers nothing", "add a `recover` step");
         }
         match (control.red, control.refuses) {
-            (None, None) => self.problem("a control that expects nothing", "give `red: { check: ..., kind: ... }`, or `refuses: 11`"),
-            (Some(_), Some(_)) => self.problem("a control with both `red` and `refuses`", "a recovery that refuses leaves nothing to check; keep one"),
+            (None, None) => self
+                .problem("a control that expects nothing", "give `red: { check: ..., kind: ... }`, or `refuses: 11`"),
+            (Some(_), Some(_)) => self.problem(
+                "a control with both `red` and `refuses`",
+                "a recovery that refuses leaves nothing to check; keep one",
+            ),
             (Some(red), None) if !variant.checks.contains(&red.check) => {
                 let listed: Vec<&str> = variant.checks.iter().map(|c| c.word()).collect();
                 self.at("red", |v| {
-                    v.at("check", |v| v.problem(format!("check `{}` is not among the variant's checks", red.check), format!("the variant checks {}", listed.join(", "))));
+                    v.at("check", |v| {
+                        v.problem(
+                            format!("check `{}` is not among the variant's checks", red.check),
+                            format!("the variant checks {}", listed.join(", ")),
+                        )
+                    });
+                });
+            }
+            (Some(red), None) if red.kind == FindingKind::RecoveryRefused => {
+                self.at("red", |v| {
+                    v.at("kind", |v| {
+                        v.problem("no check reports `recovery-refused`", "write `refuses: 11` instead of `red`")
+                    })
                 });
             }
             (Some(_), None) => {}
@@ -498,7 +592,9 @@ impl Validator<'_> {
     fn refusal(&mut self, code: u8, silent: bool) {
         let known = [Exit::RecoveryFailed, Exit::PlanImpossible, Exit::Refused].map(Exit::code);
         if !known.contains(&code) {
-            self.at("refuses", |v| v.problem(format!("no recovery refuses with exit code {code}"), "expected 11, 40 or 41"));
+            self.at("refuses", |v| {
+                v.problem(format!("no recovery refuses with exit code {code}"), "expected 11, 40 or 41")
+            });
         }
         if silent {
             self.at("silent", |v| v.problem("a refusal is not silent", "leave `silent` out"));
@@ -506,7 +602,8 @@ impl Validator<'_> {
     }
 
     fn omission(&mut self, variant: &Variant, without: &str) {
-        let known: Vec<&str> = playbooks(variant).flat_map(|p| steps_of(p).iter().copied()).chain(["recovery"]).collect();
+        let known: Vec<&str> =
+            playbooks(variant).flat_map(|p| steps_of(p).iter().copied()).chain(["recovery"]).collect();
         if known.contains(&without) {
             return;
         }
@@ -521,13 +618,20 @@ impl Validator<'_> {
         let has = |playbook: &str| playbooks(variant).any(|p| p == playbook);
         let flips = || variant.steps.iter().any(|s| matches!(s, Step::Fault(Fault::FlipHeapBytes(_))));
         let (fits, needs) = match naive {
-            Naive::SlotByHand | Naive::ResnapshotWithoutPurge => (has("slot") || has("coordinated"), "a slot or coordinated recovery"),
+            Naive::SlotByHand | Naive::ResnapshotWithoutPurge => {
+                (has("slot") || has("coordinated"), "a slot or coordinated recovery")
+            }
             Naive::ZeroDamagedPages => (flips(), "a `flip-heap-bytes` fault"),
             Naive::ReRegister | Naive::LowerLevelGlobally => (has("schema"), "a schema recovery"),
             Naive::RestartOnly => (true, ""),
         };
         if !fits && recovers(variant) {
-            self.at("naive", |v| v.problem(format!("`{}` instead of what?", naive.word()), format!("it stands in for {needs}, which this variant has not")));
+            self.at("naive", |v| {
+                v.problem(
+                    format!("`{}` instead of what?", naive.word()),
+                    format!("it stands in for {needs}, which this variant has not"),
+                )
+            });
         }
     }
 }

@@ -127,7 +127,9 @@ pub struct HumanDuration(pub Duration);
 impl FromStr for HumanDuration {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = |why: String| format!("`{text}` is not a duration: {why}; write a number and a unit, such as 60s, 1m 30s or 250ms");
+        let bad = |why: String| {
+            format!("`{text}` is not a duration: {why}; write a number and a unit, such as 60s, 1m 30s or 250ms")
+        };
         let time = humantime::parse_duration(text).map_err(|e| bad(e.to_string()))?;
         if time.is_zero() { Err(bad("it is zero".into())) } else { Ok(HumanDuration(time)) }
     }
@@ -201,7 +203,9 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, String> {
         let mark = |by, mark: &str| match is_word(mark) {
             true => Ok(Target::Mark { mark: mark.to_owned(), by }),
-            false => Err(format!("`{text}` is not a target: write latest, or a mark's name, or lsn: or time: and a mark's name")),
+            false => Err(format!(
+                "`{text}` is not a target: write latest, or a mark's name, or lsn: or time: and a mark's name"
+            )),
         };
         match text.split_once(':') {
             None if text == "latest" => Ok(Target::Latest),
@@ -209,7 +213,9 @@ impl FromStr for Target {
             Some(("name", rest)) => mark(TargetBy::Name, rest),
             Some(("lsn", rest)) => mark(TargetBy::Lsn, rest),
             Some(("time", rest)) => mark(TargetBy::Time, rest),
-            Some((other, _)) => Err(format!("`{other}:` is not a kind of target: expected name:, lsn: or time: before a mark's name")),
+            Some((other, _)) => {
+                Err(format!("`{other}:` is not a kind of target: expected name:, lsn: or time: before a mark's name"))
+            }
         }
     }
 }
@@ -263,7 +269,11 @@ impl Level {
 /// Whether a name can stand in file names, subjects, slots and restore points: lower case, digits and inner hyphens.
 pub(super) fn is_word(text: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    !text.is_empty() && text.len() <= WORD_MAX && text.chars().all(inner) && !text.starts_with('-') && !text.ends_with('-')
+    !text.is_empty()
+        && text.len() <= WORD_MAX
+        && text.chars().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }
 
 /// Names end up in replication slots and restore points, which PostgreSQL cuts at 63 bytes, beside a run's own mark.

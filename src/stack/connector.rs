@@ -1,9 +1,7 @@
 //! A Debezium PostgreSQL connector's configuration, with the converter settings that give Confluent's wire format.
 
-use serde_json::{Map, Value};
-
 use super::StackError;
-use crate::{config::Config, units::TableName};
+use crate::{client::connect::ConnectorConfig, config::Config, units::TableName};
 
 /// What a person says of a connector.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +27,7 @@ const TUNING: [(&str, &str); 6] = [
 ];
 
 /// The connector's configuration for the pipeline that `config` describes.
-pub fn debezium_config(config: &Config, request: &ConnectorRequest) -> Result<Map<String, Value>, StackError> {
+pub fn debezium_config(config: &Config, request: &ConnectorRequest) -> Result<ConnectorConfig, StackError> {
     if request.tables.is_empty() {
         return Err(setting("tables", "at least one schema.table", "none"));
     }
@@ -43,8 +41,8 @@ pub fn debezium_config(config: &Config, request: &ConnectorRequest) -> Result<Ma
     let port = postgres.get_ports().first().copied().unwrap_or(5432).to_string();
     let password = String::from_utf8_lossy(postgres.get_password().unwrap_or_default()).into_owned();
     let tables = request.tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    let mut map = Map::new();
-    let mut set = |key: &str, value: &str| map.insert(key.to_owned(), Value::from(value));
+    let mut map = ConnectorConfig::new();
+    let mut set = |key: &str, value: &str| map.insert(key.to_owned(), value.to_owned());
     set("connector.class", "io.debezium.connector.postgresql.PostgresConnector");
     set("tasks.max", "1");
     set("database.hostname", &host);
@@ -73,7 +71,7 @@ pub fn debezium_config(config: &Config, request: &ConnectorRequest) -> Result<Ma
 }
 
 /// The payload is Confluent's: a zero byte, the schema id in four bytes, Avro.
-fn converter(side: &str, registry: &str, set: &mut impl FnMut(&str, &str) -> Option<Value>) {
+fn converter(side: &str, registry: &str, set: &mut impl FnMut(&str, &str) -> Option<String>) {
     let settings = [
         ("", "io.apicurio.registry.utils.converter.AvroConverter"),
         (".apicurio.registry.auto-register", "true"),
@@ -125,7 +123,7 @@ mod tests {
             tables: vec![TableName::new("public", "a"), TableName::new("s", "b")],
         };
         let map = debezium_config(&config(), &request).unwrap();
-        let get = |key: &str| map.get(key).and_then(Value::as_str).unwrap_or_default();
+        let get = |key: &str| map.get(key).map(String::as_str).unwrap_or_default();
         assert_eq!(get("slot.name"), "shop_1");
         assert_eq!(get("topic.prefix"), "Shop-1");
         assert_eq!(get("table.include.list"), "public.a,s.b");

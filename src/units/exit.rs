@@ -43,7 +43,7 @@ pub enum Exit {
     Refused = 41,
     /// `wal fetch` only: the archive may have the file but cannot give it. PostgreSQL takes any code up to 125 for "there is
     /// no such file" and ends recovery there as if all were well; above that it stops.
-    WalUnreadable = 126,
+    WalUnreadable = 255,
     /// Ended by Ctrl-C.
     Interrupted = 130,
 }
@@ -52,6 +52,33 @@ impl Exit {
     /// The process exit code.
     pub fn code(self) -> u8 {
         self as u8
+    }
+
+    /// The result that a process exit code stands for; none for a code that is not ours.
+    pub fn from_code(code: u8) -> Option<Exit> {
+        use Exit::*;
+        let all = [
+            Passed,
+            Internal,
+            Usage,
+            Invalid,
+            CheckFailed,
+            RecoveryFailed,
+            ObjectiveMissed,
+            Inconclusive,
+            StackDidNotStart,
+            TimedOut,
+            BackupIncomplete,
+            ChecksumMismatch,
+            WalGap,
+            FormatTooNew,
+            LockHeld,
+            BudgetExceeded,
+            PlanImpossible,
+            Refused,
+            Interrupted,
+        ];
+        all.into_iter().find(|e| e.code() == code)
     }
 
     /// How bad a result is when several are combined: 1 > 20 > 21 > 11 > 10 > 12 > 13 > 0. Codes

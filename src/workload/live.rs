@@ -33,7 +33,7 @@ impl Server {
         let admin = Secret::new(env("CDC_DRILL_TEST_URL"));
         let name = format!("{name}_{}", std::process::id());
         let pg = Postgres::connect(&admin, "test").await.unwrap();
-        pg.run(&format!("create database {name}")).await.unwrap();
+        pg.run(&format!("create database {name} template template0")).await.unwrap();
         let from = pg.value("select pg_current_wal_insert_lsn()").await.unwrap();
         let (base, _) = admin.expose().rsplit_once('/').unwrap();
         let url = Secret::new(format!("{base}/{name}"));
@@ -146,7 +146,7 @@ async fn connections_cut_at_any_moment_leave_outcomes_that_settle() {
     workload.seed_rows(500).await.unwrap();
     let pg = Postgres::connect(&server.url, "test").await.unwrap();
     workload.hammer().unwrap();
-    let cut = "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'cdc-drill writer%'";
+    let cut = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name like 'cdc-drill writer%'";
     for _ in 0..60 {
         pg.texts(cut).await.unwrap();
         crate::client::wait::pause_for(std::time::Duration::from_millis(23)).await;

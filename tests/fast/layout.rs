@@ -20,7 +20,12 @@ fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("backup", vec!["client", "config"]),
         ("recovery", vec!["backup", "client", "config", "stack"]),
         ("verify", vec!["client", "config", "stack", "workload", "backup"]),
-        ("run", vec!["client", "config", "scenario", "stack", "workload", "fault", "backup", "recovery", "verify", "report"]),
+        (
+            "run",
+            vec![
+                "client", "config", "scenario", "stack", "workload", "fault", "backup", "recovery", "verify", "report",
+            ],
+        ),
         ("report", vec![]),
     ])
 }
@@ -112,7 +117,10 @@ fn mod_files_only_declare_and_re_export() {
     let mut wrong = Vec::new();
     for file in sources(&src).into_iter().filter(|f| f.ends_with("mod.rs")) {
         let text = fs::read_to_string(&file).unwrap();
-        if text.lines().any(|l| ["fn ", "pub fn ", "struct ", "pub struct ", "enum ", "impl "].iter().any(|w| l.starts_with(w))) {
+        if text
+            .lines()
+            .any(|l| ["fn ", "pub fn ", "struct ", "pub struct ", "enum ", "impl "].iter().any(|w| l.starts_with(w)))
+        {
             wrong.push(file.display().to_string());
         }
     }

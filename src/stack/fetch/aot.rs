@@ -5,7 +5,7 @@ use camino::Utf8PathBuf;
 use sha2::{Digest, Sha256};
 
 use super::Programs;
-use crate::stack::{Progress, StackError, fixture, local::JavaServer};
+use crate::stack::{StackError, fixture, local::JavaServer};
 
 impl Programs {
     /// Where the cache of one server is, or would be.
@@ -23,10 +23,5 @@ impl Programs {
     pub(in crate::stack) fn missing_aot_caches(&self) -> Vec<&'static str> {
         let there = |server: &JavaServer| self.aot_cache(*server).is_ok_and(|path| path.is_file());
         JavaServer::ALL.iter().filter(|s| !there(s)).map(|s| s.name()).collect()
-    }
-
-    /// Makes the caches that are missing. A failure is told and costs only speed.
-    pub async fn ensure_aot_caches(&self, _progress: &dyn Progress) -> Result<(), StackError> {
-        Ok(())
     }
 }

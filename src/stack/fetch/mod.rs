@@ -10,5 +10,5 @@ mod sums;
 mod unpack;
 
 pub use programs::{Programs, cache_folder};
-pub(super) use programs::{check_platform, free_bytes, open_folder};
+pub(super) use programs::{check_platform, free_bytes, lock, open_folder};
 pub(super) use clients::on_path;

@@ -98,6 +98,20 @@ impl Programs {
     }
 }
 
+impl Programs {
+    /// The registry's class path. Its own launcher reads the jars by a class loader of its own, whose classes no AOT cache
+    /// holds: as a plain class path it starts in less than half the time. The build's transformed classes hide the originals.
+    pub fn registry_class_path(&self) -> Result<String, StackError> {
+        let folder = self.registry();
+        let first = [folder.join("quarkus/transformed-bytecode.jar"), folder.join("quarkus/generated-bytecode.jar")];
+        let mut parts: Vec<String> = first.iter().map(ToString::to_string).collect();
+        for name in ["app", "lib/boot", "lib/main"] {
+            parts.push(jars(&folder.join(name))?);
+        }
+        Ok(parts.join(":"))
+    }
+}
+
 /// The jars of a folder as a class path, sorted.
 pub(super) fn jars(folder: &Utf8Path) -> Result<String, StackError> {
     let names = sums::files(folder)?;
@@ -111,7 +125,7 @@ pub(in crate::stack) fn check_platform() -> Result<(), StackError> {
 }
 
 /// Takes the cache's lock, and says for whom it waits.
-pub(super) fn lock(cache: &Utf8Path, progress: &dyn Progress) -> Result<File, StackError> {
+pub(in crate::stack) fn lock(cache: &Utf8Path, progress: &dyn Progress) -> Result<File, StackError> {
     open_folder(cache)?;
     let path = cache.join("lock");
     let failed = |e| StackError::io("lock", &path, e);

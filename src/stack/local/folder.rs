@@ -179,10 +179,15 @@ impl Folder {
     /// Stops a server cleanly and returns when it and everything below it is gone. Stopping one that does not run does
     /// nothing.
     pub async fn stop(&self, name: &str) -> Result<(), StackError> {
+        self.stop_within(name, STOP_TIMEOUT).await
+    }
+
+    /// As [`Folder::stop`]; a server that needs longer is killed.
+    pub(super) async fn stop_within(&self, name: &str, deadline: Duration) -> Result<(), StackError> {
         let signal = parse_signal(&self.server(name)?.stop_signal)?;
         let Some(pids) = self.pids(name) else { return Ok(()) };
         pids.server.signal(signal);
-        match self.gone(name, STOP_TIMEOUT).await {
+        match self.gone(name, deadline).await {
             Err(StackError::DidNotStop { .. }) => self.kill(name, Signal::SIGKILL).await,
             other => other,
         }

@@ -1,7 +1,7 @@
 //! How the Java servers are called. The flags are chosen for two cores and for less than 2 GiB in all, and they are part of
 //! what a Java AOT cache is valid for.
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::stack::{Programs, StackError};
 
@@ -32,38 +32,63 @@ impl JavaServer {
         }
     }
 
-    fn heap(self) -> [&'static str; 2] {
+    fn own_flags(self) -> &'static [&'static str] {
         match self {
-            JavaServer::Kafka => ["-Xms96m", "-Xmx320m"],
-            JavaServer::Connect => ["-Xms96m", "-Xmx512m"],
-            JavaServer::Registry => ["-Xms64m", "-Xmx256m"],
+            JavaServer::Kafka => &["-Xms96m", "-Xmx320m"],
+            JavaServer::Connect => &["-Xms96m", "-Xmx512m"],
+            // Asked a few hundred times in a run: the optimizing compiler costs it more than it gains.
+            JavaServer::Registry => &["-Xms64m", "-Xmx256m", "-XX:TieredStopAtLevel=1"],
         }
     }
 
     /// The flags that a Java AOT cache is made with and used with.
     pub(in crate::stack) fn flags(self) -> Vec<String> {
-        COMMON.iter().chain(&self.heap()).map(|f| (*f).to_owned()).collect()
+        COMMON.iter().chain(self.own_flags()).map(|f| (*f).to_owned()).collect()
     }
 
     /// What is run: class path and main class.
     pub(in crate::stack) fn program(self, programs: &Programs) -> Result<Vec<String>, StackError> {
-        Ok(match self {
-            JavaServer::Kafka => vec!["-cp".into(), programs.kafka_class_path()?, "kafka.Kafka".into()],
-            JavaServer::Connect => {
-                vec!["-cp".into(), programs.kafka_class_path()?, "org.apache.kafka.connect.cli.ConnectDistributed".into()]
-            }
-            JavaServer::Registry => vec!["-jar".into(), programs.registry().join("quarkus-run.jar").into_string()],
-        })
+        let (class_path, main) = match self {
+            JavaServer::Kafka => (programs.kafka_class_path()?, "kafka.Kafka"),
+            JavaServer::Connect => (programs.kafka_class_path()?, "org.apache.kafka.connect.cli.ConnectDistributed"),
+            JavaServer::Registry => (programs.registry_class_path()?, "io.quarkus.runner.GeneratedMain"),
+        };
+        Ok(vec!["-cp".to_owned(), class_path, main.to_owned()])
     }
 
     /// The whole command line. `properties` are `-D` settings, which do not touch the AOT cache.
-    pub(super) fn argv(self, programs: &Programs, tmp: &Utf8Path, properties: &[String], arguments: &[String]) -> Result<Vec<String>, StackError> {
+    pub(super) fn argv(self, programs: &Programs, aot: &Aot, tmp: &Utf8Path, properties: &[String], arguments: &[String]) -> Result<Vec<String>, StackError> {
         let mut argv = vec![programs.java().into_string()];
         argv.extend(self.flags());
+        match aot {
+            Aot::Use => {
+                let cache = programs.aot_cache(self)?;
+                if cache.is_file() {
+                    argv.push(format!("-XX:AOTCache={cache}"));
+                } else {
+                    tracing::info!(server = self.name(), "no Java AOT cache: a slower start");
+                }
+            }
+            Aot::Record => argv.push(format!("-XX:AOTCacheOutput={}", recorded(tmp, self))),
+        }
         argv.push(format!("-Djava.io.tmpdir={tmp}"));
         argv.extend(properties.iter().cloned());
         argv.extend(self.program(programs)?);
         argv.extend(arguments.iter().cloned());
         Ok(argv)
     }
+}
+
+/// What a Java server does with its AOT cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Aot {
+    /// Starts from it, when it is there.
+    Use,
+    /// Writes one into the temp folder when it ends.
+    Record,
+}
+
+/// Where a server that records leaves its cache.
+pub(super) fn recorded(tmp: &Utf8Path, server: JavaServer) -> Utf8PathBuf {
+    tmp.join(format!("{}.aot", server.name()))
 }

@@ -24,6 +24,7 @@ mod servers;
 mod spec;
 mod stack;
 mod supervisor;
+mod training;
 
 pub use binary::find_binary;
 pub(in crate::stack) use java::JavaServer;

@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{folder::ServerPlan, spec::PostgresSpec};
 use crate::{
-    stack::{Account, Programs, StackError, fixture},
+    stack::{Account, StackError, fixture},
     units::Secret,
 };
 

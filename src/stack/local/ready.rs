@@ -50,6 +50,8 @@ impl Addresses {
             }
             "kafka" => {
                 if let Some(bootstrap) = &self.kafka {
+                    // A client made before the port is open would wait for its own, slower, next attempt.
+                    port_open(bootstrap).await?;
                     Kafka::connect(bootstrap)?.topics().await?;
                 }
             }
@@ -85,4 +87,10 @@ impl Addresses {
             tail: tail(&plan.log),
         })
     }
+}
+
+async fn port_open(address: &str) -> Result<(), ClientError> {
+    let first = address.split(',').next().unwrap_or(address);
+    let opened = tokio::net::TcpStream::connect(first).await;
+    opened.map(drop).map_err(|e| ClientError::Unreachable { system: "kafka", address: first.to_owned(), detail: e.to_string() })
 }

@@ -4,7 +4,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     folder::{ServerPlan, write_atomically},
-    java::JavaServer,
+    java::{Aot, JavaServer},
     postgres::environment,
     spec::{RegistrySpec, RegistryStorageKind},
 };
@@ -19,6 +19,7 @@ pub(super) struct Site<'a> {
     pub(super) dir: &'a Utf8Path,
     pub(super) programs: &'a Programs,
     pub(super) account: &'a Account,
+    pub(super) aot: Aot,
 }
 
 impl Site<'_> {
@@ -69,7 +70,7 @@ impl Site<'_> {
         let values = [("port", port_text.as_str()), ("controller_port", &controller_text), ("data", data.as_str())];
         write_atomically(&settings, &fixture::render(fixture::KAFKA, &values)?, 0o644)?;
         let properties = [self.logging(&home)?];
-        let argv = JavaServer::Kafka.argv(self.programs, &self.tmp(), &properties, &[settings.into_string()])?;
+        let argv = JavaServer::Kafka.argv(self.programs, &self.aot, &self.tmp(), &properties, &[settings.into_string()])?;
         Ok(self.plan(JavaServer::Kafka, home, argv, format!("127.0.0.1:{port}"), vec![port, controller_port]))
     }
 
@@ -89,7 +90,7 @@ impl Site<'_> {
         let values = [("port", port_text.as_str()), ("bootstrap", bootstrap), ("plugins", plugins.as_str())];
         write_atomically(&settings, &fixture::render(fixture::CONNECT, &values)?, 0o644)?;
         let properties = [self.logging(&home)?];
-        let argv = JavaServer::Connect.argv(self.programs, &self.tmp(), &properties, &[settings.into_string()])?;
+        let argv = JavaServer::Connect.argv(self.programs, &self.aot, &self.tmp(), &properties, &[settings.into_string()])?;
         Ok(self.plan(JavaServer::Connect, home, argv, format!("http://127.0.0.1:{port}"), vec![port]))
     }
 
@@ -103,7 +104,7 @@ impl Site<'_> {
     ) -> Result<(ServerPlan, RegistryStorage), StackError> {
         let home = self.home("registry")?;
         let storage = registry_storage(spec, &home);
-        let argv = JavaServer::Registry.argv(self.programs, &self.tmp(), &[], &[])?;
+        let argv = JavaServer::Registry.argv(self.programs, &self.aot, &self.tmp(), &[], &[])?;
         let tmp = self.tmp();
         let mut plan = self.plan(JavaServer::Registry, home, argv, format!("http://127.0.0.1:{port}"), vec![port, management_port]);
         let mut set = |name: &str, value: &str| plan.env.insert(name.to_owned(), value.to_owned());

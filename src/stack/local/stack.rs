@@ -9,6 +9,7 @@ use super::{
     binary::{find_binary, reachable_binary},
     config_file,
     folder::{Folder, ServerPlan, ServerStatus},
+    java::Aot,
     owner::OwnerLock,
     postgres::Cluster,
     ready::Addresses,
@@ -44,12 +45,16 @@ pub struct LocalStack {
 impl LocalStack {
     /// Lays the stack out in `dir`, which must be empty or not there. Starts nothing.
     pub fn create(dir: &Utf8Path, spec: StackSpec, programs: &Programs) -> Result<LocalStack, StackError> {
+        LocalStack::create_with(dir, spec, programs, Aot::Use)
+    }
+
+    pub(super) fn create_with(dir: &Utf8Path, spec: StackSpec, programs: &Programs, aot: Aot) -> Result<LocalStack, StackError> {
         let binary = find_binary(None)?;
         let account = Account::choose()?;
         let dir = lay_out(dir, &account)?;
         account.must_reach(&programs.java())?;
         let mut making = Making {
-            site: Site { dir: &dir, programs, account: &account },
+            site: Site { dir: &dir, programs, account: &account, aot },
             spec: &spec,
             leases: Vec::new(),
             servers: Vec::new(),

@@ -1,0 +1,116 @@
+//! `verify`: do the topics hold what the tables hold, and will they tomorrow?
+
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use serde::Serialize;
+
+use super::{CliError, output::say, print_json};
+use crate::{
+    backup::{BackupError, PointSelector, Repository},
+    config::Config,
+    event::{CheckReport, Finding},
+    units::{Exit, Verdict},
+    verify::{PointView, VerifyError, VerifyOptions, verify},
+};
+
+/// What to verify.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The pipeline's configuration
+    #[arg(long)]
+    config: Utf8PathBuf,
+    /// A connector; may be given several times. Default: every Debezium PostgreSQL connector of the worker
+    #[arg(long = "connector", value_name = "NAME")]
+    connectors: Vec<String>,
+    /// A recovery point (an id, or `latest`) whose registry and topic settings must still be there
+    #[arg(long, value_name = "ID")]
+    point: Option<PointSelector>,
+    /// How long to go on looking while tables and topics differ
+    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
+    deadline: Duration,
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    verdict: Verdict,
+    checks: Vec<CheckReport>,
+}
+
+impl From<VerifyError> for CliError {
+    fn from(error: VerifyError) -> CliError {
+        CliError::new(error.exit(), error.to_string())
+    }
+}
+
+/// Looks, judges, and says so.
+pub async fn run(args: Args) -> Result<Exit, CliError> {
+    let config = Config::load(&args.config)?;
+    let point = match &args.point {
+        Some(selector) => Some(point(&config, selector).map_err(|e| CliError::new(e.exit(), e.to_string()))?),
+        None => None,
+    };
+    let options = VerifyOptions { connectors: args.connectors, deadline: args.deadline, point };
+    let checks = verify(&config, &options).await?;
+    let verdict = checks.iter().fold(Verdict::Passed, |all, check| all.and(check.verdict));
+    if args.json {
+        print_json(&Answer { verdict, checks })?;
+    } else {
+        tell(verdict, &checks);
+    }
+    Ok(match verdict {
+        Verdict::Passed => Exit::Passed,
+        Verdict::Failed => Exit::CheckFailed,
+        Verdict::Inconclusive => Exit::Inconclusive,
+    })
+}
+
+fn point(config: &Config, selector: &PointSelector) -> Result<PointView, BackupError> {
+    PointView::load(&Repository::open(&config.repository.path)?.point(selector)?)
+}
+
+fn tell(verdict: Verdict, checks: &[CheckReport]) {
+    for check in checks {
+        say(format!("{:<14} {:<12} {} compared, {} findings", check.id, check.verdict, check.compared, check.findings_total));
+        for note in &check.notes {
+            say(format!("    {note}"));
+        }
+        for finding in &check.findings {
+            say(format!("  - {}", line(finding)));
+        }
+        let more = check.findings_total - check.findings.len() as u64;
+        if more > 0 {
+            say(format!("  - and {more} more"));
+        }
+    }
+    say(match verdict {
+        Verdict::Passed => "passed: the topics hold what the tables hold",
+        Verdict::Failed => "failed: see the findings above",
+        Verdict::Inconclusive => "inconclusive: it could not be looked at",
+    });
+}
+
+/// `lost public.orders id=42 (shop.public.orders-0 @17): expected a=1, found a=2`.
+fn line(finding: &Finding) -> String {
+    let kind = serde_json::to_value(finding.kind).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
+    let mut parts = vec![kind];
+    parts.extend(finding.table.as_ref().map(ToString::to_string));
+    parts.extend(finding.key.clone());
+    parts.extend(finding.subject.clone());
+    parts.extend(finding.schema_id.map(|id| format!("schema id {id}")));
+    if let Some(topic) = &finding.topic {
+        let partition = finding.partition.map(|p| format!("-{p}")).unwrap_or_default();
+        let offset = finding.offset.map(|o| format!(" @{o}")).unwrap_or_default();
+        parts.push(format!("({topic}{partition}{offset})"));
+    }
+    let nothing = String::new();
+    format!(
+        "{}: expected {}, found {}",
+        parts.join(" "),
+        finding.expected.as_ref().unwrap_or(&nothing),
+        finding.found.as_ref().unwrap_or(&nothing)
+    )
+}

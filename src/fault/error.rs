@@ -1,0 +1,78 @@
+//! What can keep a fault from being injected.
+
+use camino::Utf8PathBuf;
+
+use crate::{client::ClientError, units::Exit};
+
+/// A fault that could not be injected, or not be looked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FaultError {
+    /// A system did not answer as asked.
+    #[error("fault {fault}: {source}")]
+    Client {
+        /// The fault.
+        fault: &'static str,
+        /// What it said.
+        source: ClientError,
+    },
+    /// A file could not be read or changed.
+    #[error(
+        "fault {fault}: {what} {path}: {source}\nhint: faults on files need the server's own machine and its rights"
+    )]
+    File {
+        /// The fault.
+        fault: &'static str,
+        /// What was tried.
+        what: &'static str,
+        /// The file.
+        path: Utf8PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The target is not in a state in which this fault means anything.
+    #[error("fault {fault} on {object}: expected {expected}, found {found}\nhint: {hint}")]
+    Unfit {
+        /// The fault.
+        fault: &'static str,
+        /// What it was aimed at.
+        object: String,
+        /// What it needs.
+        expected: String,
+        /// What there is.
+        found: String,
+        /// What to do.
+        hint: &'static str,
+    },
+}
+
+impl FaultError {
+    /// The exit code for a drill that ends with this error: a fault that was not injected proves nothing.
+    pub fn exit(&self) -> Exit {
+        Exit::Inconclusive
+    }
+
+    pub(super) fn client(fault: &'static str) -> impl FnOnce(ClientError) -> FaultError {
+        move |source| FaultError::Client { fault, source }
+    }
+
+    pub(super) fn file(
+        fault: &'static str,
+        what: &'static str,
+        path: impl Into<Utf8PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> FaultError {
+        let path = path.into();
+        move |source| FaultError::File { fault, what, path, source }
+    }
+
+    pub(super) fn unfit(
+        fault: &'static str,
+        object: impl ToString,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+        hint: &'static str,
+    ) -> FaultError {
+        let (expected, found) = (expected.into(), found.into());
+        FaultError::Unfit { fault, object: object.to_string(), expected, found, hint }
+    }
+}

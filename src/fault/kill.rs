@@ -1,0 +1,125 @@
+//! `kill -9` of the server.
+
+use std::time::Duration;
+
+use camino::Utf8Path;
+use nix::{
+    errno::Errno,
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use super::{FaultError, Target};
+use crate::{
+    client::{
+        ClientError,
+        wait::{self, Poll},
+    },
+    event::Landed,
+};
+
+const FAULT: &str = "kill-postgres";
+/// A killed process is gone as soon as its parent has noticed.
+const GONE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A killed server.
+#[derive(Debug)]
+pub(super) struct Killed {
+    postmaster: i32,
+    children: usize,
+    /// The segment being written, and the last one archived, just before.
+    current: String,
+    archived: Option<String>,
+}
+
+impl Killed {
+    pub(super) async fn inject(target: &Target) -> Result<Killed, FaultError> {
+        let pgdata = &target.config.postgres.pgdata;
+        let db = target.sql().await.map_err(FaultError::client(FAULT))?;
+        let archived =
+            db.text("select last_archived_wal from pg_stat_archiver").await.map_err(FaultError::client(FAULT))?;
+        let current: String =
+            db.value("select pg_walfile_name(pg_current_wal_lsn())").await.map_err(FaultError::client(FAULT))?;
+        let postmaster = postmaster(pgdata)?;
+        let children = children_of(postmaster);
+        // The postmaster first: it would start its children again.
+        for pid in std::iter::once(postmaster).chain(children.iter().copied()) {
+            // Never a stranger: every process of a server works in its data folder.
+            if !works_in(pid, pgdata) {
+                continue;
+            }
+            match kill(Pid::from_raw(pid), Signal::SIGKILL) {
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(error) => return Err(FaultError::file(FAULT, "kill process of", pgdata)(error.into())),
+            }
+        }
+        let gone = wait::until("the server's processes gone", GONE_DEADLINE, || async {
+            let left = processes_in(pgdata);
+            Ok::<_, ClientError>(if left.is_empty() {
+                Poll::Ready(())
+            } else {
+                Poll::NotYet(format!("{left:?} alive"))
+            })
+        });
+        gone.await.map_err(FaultError::client(FAULT))?;
+        Ok(Killed { postmaster, children: children.len(), current, archived })
+    }
+
+    pub(super) async fn look(&self, target: &Target) -> Result<(Landed, String), FaultError> {
+        let pgdata = &target.config.postgres.pgdata;
+        let left = processes_in(pgdata);
+        let answer = match target.sql().await {
+            Ok(_) => "the server answers".to_owned(),
+            Err(ClientError::Unreachable { detail, .. }) => detail,
+            Err(error) => return Err(FaultError::client(FAULT)(error)),
+        };
+        // Names of segments sort as their positions do, within a timeline; another timeline's prefix is passed over.
+        let unarchived = self.archived.as_ref().is_none_or(|archived| archived[8..24] < self.current[8..24]);
+        let evidence = format!(
+            "postmaster {} and {} children killed, {} processes left in {pgdata}; {answer}; last archived segment {}, current {}",
+            self.postmaster,
+            self.children,
+            left.len(),
+            self.archived.as_deref().unwrap_or("none"),
+            self.current
+        );
+        let refused = answer.contains("refused") || answer.contains("No such file");
+        let landed = if left.is_empty() && refused && unarchived { Landed::Confirmed } else { Landed::Mismatch };
+        Ok((landed, evidence))
+    }
+}
+
+fn postmaster(pgdata: &Utf8Path) -> Result<i32, FaultError> {
+    let path = pgdata.join("postmaster.pid");
+    let text = std::fs::read_to_string(&path).map_err(FaultError::file(FAULT, "read", path.as_path()))?;
+    let pid = text.lines().next().and_then(|l| l.trim().parse().ok()).filter(|pid| *pid > 1 && works_in(*pid, pgdata));
+    pid.ok_or_else(|| {
+        let found = text.lines().next().unwrap_or_default().to_owned();
+        FaultError::unfit(FAULT, path, "the pid of a living postmaster", found, "is this the server's data folder?")
+    })
+}
+
+fn works_in(pid: i32, folder: &Utf8Path) -> bool {
+    let cwd = std::fs::read_link(format!("/proc/{pid}/cwd"));
+    cwd.is_ok_and(|cwd| folder.canonicalize().is_ok_and(|folder| folder == cwd))
+}
+
+fn all_processes() -> Vec<i32> {
+    let listing = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    listing.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Processes that work in a folder; one that has ended and waits for its parent works nowhere.
+fn processes_in(folder: &Utf8Path) -> Vec<i32> {
+    all_processes().into_iter().filter(|pid| works_in(*pid, folder)).collect()
+}
+
+fn children_of(parent: i32) -> Vec<i32> {
+    let is_child = |pid: &i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The command's name stands in parentheses and may hold anything; the parent is the second field after it.
+        let after = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
+        after.split_whitespace().nth(1).and_then(|p| p.parse::<i32>().ok()) == Some(parent)
+    };
+    all_processes().into_iter().filter(is_child).collect()
+}

@@ -1,0 +1,339 @@
+//! One drill: prepare a pipeline, take its steps, look at what is left, judge.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use super::{
+    Context, Emitter, RunError, assess, engine::verdict_of, judge, pipeline::Pipeline, shared::Servers, steps, writers::Writers,
+};
+use crate::{
+    client::wait,
+    event::{ControlPlan, FaultReport, FindingKind, What},
+    fault::{Fault, FaultGuard},
+    recovery::{Recovered, RecoveryError},
+    scenario::{Absence, ControlRun, DrillPlan, Expect, Red},
+    stack::Silent,
+    units::{Epoch, Exit, Lsn, PointId, Verdict},
+    workload::ledger::Tables,
+};
+
+/// Far above any drill that works: a drill that is still running then hangs.
+const DRILL_DEADLINE: Duration = Duration::from_secs(240);
+
+/// A place in the WAL that a step named.
+#[derive(Clone, Debug)]
+pub(super) struct Mark {
+    /// The restore point's name.
+    pub restore_point: String,
+    /// Its position.
+    pub lsn: Lsn,
+    /// The server's clock then.
+    pub time: jiff::Timestamp,
+    /// The epoch it was set in.
+    pub epoch: Epoch,
+    /// The tables then, where no ledger knows them.
+    pub tables: Option<Tables>,
+}
+
+/// How an epoch of the drill ended.
+#[derive(Clone, Debug)]
+pub(super) enum EpochEnd {
+    /// Everything committed in it survives.
+    Kept,
+    /// What was committed up to this mark survives; later epochs before this recovery are abandoned as a whole.
+    Mark(Mark),
+}
+
+/// One recovery that the drill went through, or left out.
+#[derive(Debug)]
+pub(super) struct Passed {
+    /// What it was to keep.
+    pub end: EpochEnd,
+    /// The epoch that was running when it began.
+    pub epoch: Epoch,
+    /// What it did; none when it was left out or a naive procedure was followed that hands nothing back.
+    pub recovered: Option<Recovered>,
+    /// Seconds it took.
+    pub seconds: f64,
+    /// The recovery point it was based on.
+    pub point: Option<PointId>,
+}
+
+/// A drill under way.
+pub(super) struct Drill<'a> {
+    pub plan: &'a DrillPlan,
+    pub context: &'a Context,
+    pub emit: &'a Emitter,
+    pub pipeline: Pipeline,
+    pub writers: Writers,
+    pub epoch: Epoch,
+    pub marks: BTreeMap<String, Mark>,
+    pub points: BTreeMap<String, PointId>,
+    pub guards: Vec<FaultGuard>,
+    pub faults: Vec<Fault>,
+    pub recoveries: Vec<Passed>,
+    /// The timeline on which each epoch ran, and data folders that were set aside with WAL in them.
+    pub timelines: BTreeMap<Epoch, u32>,
+    pub aside: Vec<camino::Utf8PathBuf>,
+    /// Why a control's drill went no further than its recovery.
+    pub refusal: Option<RecoveryError>,
+}
+
+/// Runs one drill to its verdict, emits everything, and returns its share in the exit code.
+pub(super) async fn run(plan: &DrillPlan, index: usize, context: &Context, emit: &Emitter) -> Exit {
+    emit.emit(What::DrillStarted {
+        scenario: plan.scenario.clone(),
+        variant: plan.variant.clone(),
+        title: plan.title.clone(),
+        control: plan.control.as_ref().map(control_plan),
+    });
+    let (exit, reason) = match tokio::time::timeout(DRILL_DEADLINE, carried_out(plan, index, context, emit)).await {
+        Ok(Ok((exit, reason))) => (exit, reason),
+        Ok(Err(error)) => cut_short(plan, emit, &error),
+        Err(_) => cut_short(plan, emit, &RunError::TooLong { seconds: DRILL_DEADLINE.as_secs(), step: "see the last step".into() }),
+    };
+    emit.emit(What::DrillFinished { verdict: verdict_of(exit), exit_code: exit.code(), reason });
+    exit
+}
+
+/// An error ends a drill; a control with an error is inconclusive, and says so.
+fn cut_short(plan: &DrillPlan, emit: &Emitter, error: &RunError) -> (Exit, String) {
+    let Some(control) = &plan.control else { return (error.exit(), error.to_string()) };
+    let shown = judge::Shown {
+        cut_short: Some(error.to_string()),
+        refusal: None,
+        checks: &[],
+        status: String::new(),
+        running: false,
+        confirmed: None,
+    };
+    let report = judge::red(&control_plan(control), &shown);
+    let reason = report.reason.clone();
+    emit.emit(What::Control(report));
+    (Exit::Inconclusive.worst(error.exit()), reason)
+}
+
+async fn carried_out(plan: &DrillPlan, index: usize, context: &Context, emit: &Emitter) -> Result<(Exit, String), RunError> {
+    let name = format!("drill_{}_{index:02}", context.run.as_str().rsplit('-').next().unwrap_or_default());
+    let mut drill = emit.step("prepare", prepare(plan, &name, context, emit)).await?;
+    let outcome = drill.to_the_end().await;
+    let stopped = drill.pipeline.stop(context).await;
+    if let Err(error) = stopped {
+        tracing::warn!(drill = %plan.id, %error, "cleaning up");
+    }
+    outcome
+}
+
+async fn prepare<'a>(
+    plan: &'a DrillPlan,
+    name: &str,
+    context: &'a Context,
+    emit: &'a Emitter,
+) -> Result<(Drill<'a>, String), RunError> {
+    let isolated = context.servers.is_none();
+    let servers = match &context.servers {
+        Some(servers) => servers.clone(),
+        None => {
+            let dir = context.work.join(format!("{name}_servers"));
+            Arc::new(Servers::start(&dir, &context.programs, &Silent, emit, &context.census).await?)
+        }
+    };
+    let pipeline = Pipeline::start(plan, name, context, servers, isolated).await?;
+    let token_prefix = format!("{}-{name}", context.run);
+    let ledger = pipeline.dir.join("ledger");
+    let mut writers = Writers::start(plan, &pipeline.config, &token_prefix, &ledger).await?;
+    let filled = writers.fill(plan).await?;
+    pipeline.start_connector(plan).await?;
+    let timeline = pipeline.sql().await?.timeline().await?;
+    let drill = Drill {
+        plan,
+        context,
+        emit,
+        pipeline,
+        writers,
+        epoch: Epoch(0),
+        marks: BTreeMap::new(),
+        points: BTreeMap::new(),
+        guards: Vec::new(),
+        faults: Vec::new(),
+        recoveries: Vec::new(),
+        timelines: BTreeMap::from([(Epoch(0), timeline)]),
+        aside: Vec::new(),
+        refusal: None,
+    };
+    Ok((drill, filled))
+}
+
+impl Drill<'_> {
+    async fn to_the_end(&mut self) -> Result<(Exit, String), RunError> {
+        for step in &self.plan.steps {
+            let word = step.word().to_owned();
+            let emit = self.emit.clone();
+            let stepped = emit.step(word, steps::take(self, step)).await;
+            if let Err(error) = stepped {
+                self.heal().await;
+                return self.ended_by(error);
+            }
+            if self.refusal.is_some() {
+                break;
+            }
+        }
+        self.heal().await;
+        if let Some(error) = self.refusal.take() {
+            return self.refused(&error);
+        }
+        let assessed = assess::assess(self).await?;
+        for check in &assessed.checks {
+            self.emit.emit(What::Check(check.clone()));
+        }
+        if let Some(rpo) = assessed.rpo {
+            self.emit.emit(What::Rpo(rpo));
+        }
+        Ok(match &self.plan.control {
+            None => self.judged(&assessed),
+            Some(control) => self.judged_control(control, &assessed).await,
+        })
+    }
+
+    /// Undoes the means of the faults, in reverse order, on every way out.
+    async fn heal(&mut self) {
+        while let Some(guard) = self.guards.pop() {
+            if let Err(error) = guard.heal().await {
+                tracing::warn!(drill = %self.plan.id, %error, "healing a fault");
+            }
+        }
+        if let Err(error) = self.writers.stop_hammer().await {
+            tracing::warn!(drill = %self.plan.id, %error, "stopping the writers");
+        }
+    }
+
+    /// A step failed. In a control that is no proof of anything.
+    fn ended_by(&self, error: RunError) -> Result<(Exit, String), RunError> {
+        Err(error)
+    }
+
+    /// The recovery went no further.
+    fn refused(&self, error: &RecoveryError) -> Result<(Exit, String), RunError> {
+        let exit = error.exit();
+        let Some(control) = &self.plan.control else { return Ok((exit.worst(Exit::RecoveryFailed), error.to_string())) };
+        let shown = judge::Shown {
+            cut_short: None,
+            refusal: Some(exit.code()),
+            checks: &[],
+            status: String::new(),
+            running: false,
+            confirmed: None,
+        };
+        Ok(self.control_judged(control, &shown))
+    }
+
+    fn judged(&self, assessed: &assess::Assessed) -> (Exit, String) {
+        let mut exit = Exit::Passed;
+        let mut reasons = Vec::new();
+        for check in &assessed.checks {
+            match check.verdict {
+                Verdict::Passed => {}
+                Verdict::Failed => {
+                    exit = exit.worst(Exit::CheckFailed);
+                    reasons.push(format!("{} has {} findings", check.id, check.findings_total));
+                }
+                Verdict::Inconclusive => {
+                    exit = exit.worst(Exit::Inconclusive);
+                    reasons.push(format!("{} could not look: {}", check.id, check.notes.join("; ")));
+                }
+            }
+        }
+        let seconds = self.recoveries.iter().map(|r| r.seconds).fold(0.0, f64::max);
+        if let Some(limit) = self.plan.objectives.rto.filter(|limit| seconds > limit.as_secs_f64()) {
+            exit = exit.worst(Exit::ObjectiveMissed);
+            reasons.push(format!("recovery took {seconds:.1} s, the objective is {:.0} s", limit.as_secs_f64()));
+        }
+        let lost = assessed.rpo.map_or(0, |r| r.lost.transactions);
+        if let Some(limit) = self.plan.objectives.rpo_transactions.filter(|limit| lost > *limit) {
+            exit = exit.worst(Exit::ObjectiveMissed);
+            reasons.push(format!("{lost} acknowledged transactions are lost, the objective is {limit}"));
+        }
+        (exit, reasons.join("; "))
+    }
+
+    async fn judged_control(&self, control: &ControlRun, assessed: &assess::Assessed) -> (Exit, String) {
+        let plan = control_plan(control);
+        let named = judge::named_findings(&plan, &assessed.checks);
+        let confirmed = match named.first() {
+            Some(finding) => Some(assess::confirmed(self, &plan, finding, assessed).await),
+            None => None,
+        };
+        let shown = judge::Shown {
+            cut_short: None,
+            refusal: None,
+            checks: &assessed.checks,
+            status: assessed.status.clone(),
+            running: assessed.running,
+            confirmed,
+        };
+        self.control_judged(control, &shown)
+    }
+
+    fn control_judged(&self, control: &ControlRun, shown: &judge::Shown<'_>) -> (Exit, String) {
+        let plan = control_plan(control);
+        let report = match control.expect {
+            Expect::Red(_) => judge::red(&plan, shown),
+            Expect::Refusal(code) => judge::refusal(&plan, code, shown),
+        };
+        let exit = match report.verdict {
+            Verdict::Passed => Exit::Passed,
+            Verdict::Failed => Exit::CheckFailed,
+            Verdict::Inconclusive => Exit::Inconclusive,
+        };
+        let reason = if exit == Exit::Passed { String::new() } else { report.reason.clone() };
+        self.emit.emit(What::Control(report));
+        (exit, reason)
+    }
+
+    /// Reports a fault; one that did not land ends the drill as inconclusive.
+    pub(super) fn fault_seen(&self, report: FaultReport) -> Result<(), RunError> {
+        let landed = report.landed;
+        let error = RunError::NotLanded { fault: report.fault.clone(), evidence: report.evidence.clone() };
+        self.emit.emit(What::Fault(report));
+        if landed == crate::event::Landed::Confirmed { Ok(()) } else { Err(error) }
+    }
+
+    /// What a control does to the recovery.
+    pub(super) fn omission(&self) -> Option<&Absence> {
+        self.plan.control.as_ref().and_then(|c| c.without.as_ref())
+    }
+
+    /// Waits until the drill's connector streams or its task has failed; says which.
+    pub(super) async fn settled(&self) -> Result<String, RunError> {
+        let connect = self.pipeline.connect();
+        let name = &self.pipeline.name;
+        let db = self.pipeline.sql().await.ok();
+        let said = wait::until(&format!("connector {name} to stream or fail"), Duration::from_secs(30), || async {
+            let status = connect.status(name).await?;
+            if let Some(failure) = status.failure() {
+                return Ok::<_, crate::client::ClientError>(wait::Poll::Ready(failure));
+            }
+            let slots = match &db {
+                Some(db) => db.slots().await?,
+                None => Vec::new(),
+            };
+            let active = slots.iter().any(|s| s.name.as_str() == name && s.active);
+            Ok(match status.all_running() && active {
+                true => wait::Poll::Ready(status.summary()),
+                false => wait::Poll::NotYet(status.summary()),
+            })
+        })
+        .await;
+        // A connector that neither streams nor fails is a state of its own, which the signals will tell.
+        Ok(said.unwrap_or_else(|error| error.to_string()))
+    }
+}
+
+/// The control as events tell it.
+pub(super) fn control_plan(control: &ControlRun) -> ControlPlan {
+    let (check, kind) = match control.expect {
+        Expect::Red(Red { check, kind }) => (check.word().to_owned(), kind),
+        Expect::Refusal(code) => (format!("refused with {code}"), FindingKind::Dead),
+    };
+    ControlPlan { id: control.id.clone(), without: control.word(), check, kind, silent: control.silent }
+}
+

@@ -1,0 +1,343 @@
+//! The steps of a drill, one function each.
+
+use std::{collections::BTreeSet, time::Instant};
+
+use super::{
+    RunError,
+    drill::{Drill, EpochEnd, Mark, Passed},
+};
+use crate::{
+    backup::{self, CreateOptions, PartKind},
+    event::{StepReport, What},
+    fault::{self, ColumnChange, Fault, Target as FaultTarget},
+    recovery::{self, Naive, Options, Playbook, PointChoice, RecoveryError, Request},
+    scenario::{self, Absence, BackupPart, GroupReset, Load, Recover, Step, SubjectSide, Target, TargetBy, WhileRecovering},
+    units::{Epoch, SlotName, Subject, TopicPartition, Verdict},
+    workload,
+};
+
+/// Transactions that run beside a backup: a recovery point is always taken under load.
+const LOAD_DURING_BACKUP: u64 = 80;
+
+/// Takes one step and says what it did.
+pub(super) async fn take(drill: &mut Drill<'_>, step: &Step) -> Result<((), String), RunError> {
+    let did = match step {
+        Step::Load(load) => drill.writers.load(drill.plan, &drill.pipeline.config, load).await?,
+        Step::Backup(wanted) => backup(drill, wanted).await?,
+        Step::Mark(name) => mark(drill, name).await?,
+        Step::Fault(fault) => inject(drill, fault).await?,
+        Step::Prove(prove) => self::prove(drill, prove).await?,
+        Step::Signals => signals(drill).await,
+        Step::Recover(recover) => self::recover(drill, recover).await?,
+        Step::Sql(sql) => {
+            let sql = sql.replace("{publication}", &drill.pipeline.name);
+            drill.pipeline.sql().await?.run(&sql).await?;
+            sql
+        }
+        Step::Quiesce => super::assess::quiesce(drill).await?,
+        Step::StopConnector => {
+            drill.pipeline.connect().stopped(&drill.pipeline.name, super::pipeline::SNAPSHOT_DEADLINE).await?;
+            "STOPPED, no tasks".to_owned()
+        }
+        Step::StartConnector => {
+            drill.pipeline.connect().resume(&drill.pipeline.name).await?;
+            drill.settled().await?
+        }
+        Step::RestartConnector => {
+            drill.pipeline.connect().restart(&drill.pipeline.name).await?;
+            drill.settled().await?
+        }
+        Step::ConsumerGroup(group) => consumer_group(drill, group).await?,
+        Step::DeleteSchemaVersion(wanted) => {
+            let subject = subject(drill, &wanted.table.0, SubjectSide::Value);
+            let version = crate::units::SubjectVersion(wanted.version);
+            drill.pipeline.registry().delete_version(&subject, version, true).await?;
+            let left = drill.pipeline.registry().versions(&subject, true).await?;
+            format!("versions left: {left:?}")
+        }
+    };
+    Ok(((), did))
+}
+
+async fn backup(drill: &mut Drill<'_>, wanted: &scenario::Backup) -> Result<String, RunError> {
+    let only: Vec<PartKind> = wanted
+        .only
+        .iter()
+        .map(|part| match part {
+            BackupPart::Postgres => PartKind::Postgres,
+            BackupPart::Connect => PartKind::Connect,
+            BackupPart::Registry => PartKind::Registry,
+            BackupPart::Topics => PartKind::Topics,
+        })
+        .collect();
+    let options = CreateOptions { only, ..CreateOptions::default() };
+    let config = drill.pipeline.config.clone();
+    let load = Load { transactions: LOAD_DURING_BACKUP, must: Vec::new(), tables: None };
+    let (created, loaded) = tokio::join!(
+        backup::create(&config, &options, &mut |_| {}),
+        drill.writers.load(drill.plan, &drill.pipeline.config, &load)
+    );
+    let created = created?;
+    let loaded = loaded?;
+    drill.points.insert(wanted.name.clone(), created.point().clone());
+    Ok(format!("{}; meanwhile {loaded}", created.in_words()))
+}
+
+async fn mark(drill: &mut Drill<'_>, name: &str) -> Result<String, RunError> {
+    let db = drill.pipeline.sql().await?;
+    let restore_point = format!("{}_{name}", drill.pipeline.name);
+    let lsn = db.value(&format!("select pg_create_restore_point('{restore_point}')")).await?;
+    let time: jiff::Timestamp = db.value("select to_char(clock_timestamp(), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')").await?;
+    let tables = match &drill.writers {
+        super::writers::Writers::Shop(_) => None,
+        super::writers::Writers::Pgbench { .. } => {
+            Some(workload::capture(&drill.pipeline.config.postgres.url, &drill.pipeline.tables).await?)
+        }
+    };
+    drill.marks.insert(name.to_owned(), Mark { restore_point: restore_point.clone(), lsn, time, epoch: drill.epoch, tables });
+    Ok(format!("restore point {restore_point} at {lsn}"))
+}
+
+/// The subject of a captured table.
+fn subject(drill: &Drill<'_>, table: &crate::units::TableName, side: SubjectSide) -> Subject {
+    let side = match side {
+        SubjectSide::Key => "key",
+        SubjectSide::Value => "value",
+    };
+    Subject::new(format!("{}-{side}", drill.pipeline.topic(table)))
+}
+
+/// What a fault needs to know.
+pub(super) fn target(drill: &Drill<'_>) -> FaultTarget {
+    let name = drill.pipeline.name.clone();
+    FaultTarget {
+        config: drill.pipeline.config.clone(),
+        connector: name.clone(),
+        prefix: name.clone(),
+        slot: SlotName::new(name),
+        tables: drill.pipeline.tables.clone(),
+    }
+}
+
+async fn inject(drill: &mut Drill<'_>, wanted: &scenario::Fault) -> Result<String, RunError> {
+    let fault = match wanted {
+        scenario::Fault::DeleteAll(f) => Fault::DeleteAll { table: f.table.0.clone() },
+        scenario::Fault::FlipHeapBytes(f) => {
+            Fault::FlipHeapBytes { table: f.table.0.clone(), pages: f.pages, seed: drill.plan.seed }
+        }
+        scenario::Fault::KillPostgres => Fault::KillPostgres,
+        scenario::Fault::DropSlot => Fault::DropSlot,
+        scenario::Fault::InvalidateSlot => Fault::InvalidateSlot,
+        scenario::Fault::AlterColumn(f) => Fault::AlterColumn {
+            table: f.table.0.clone(),
+            column: f.column.clone(),
+            change: match f.change {
+                scenario::ColumnChange::IntToText => ColumnChange::IntToText,
+                scenario::ColumnChange::SetNotNull => ColumnChange::SetNotNull,
+                scenario::ColumnChange::AddNotNull => ColumnChange::AddNotNull,
+            },
+        },
+        scenario::Fault::RegistryDeleteSubject(f) => {
+            Fault::RegistryDeleteSubject { subject: subject(drill, &f.table.0, f.side) }
+        }
+        scenario::Fault::RegistrySetLevel(f) => Fault::RegistrySetLevel {
+            subject: f.table.as_ref().map(|t| subject(drill, &t.0, SubjectSide::Value)),
+            level: f.level.word().to_owned(),
+        },
+        scenario::Fault::RegistryLoseStorage(f) => Fault::RegistryLoseStorage { refill: f.refill },
+    };
+    let guard = fault.inject(&target(drill)).await?;
+    let seen = guard.landed().await;
+    drill.guards.push(guard);
+    drill.faults.push(fault);
+    let evidence = seen.evidence.clone();
+    drill.fault_seen(seen)?;
+    Ok(evidence)
+}
+
+async fn prove(drill: &mut Drill<'_>, prove: &scenario::Prove) -> Result<String, RunError> {
+    let target = target(drill);
+    let seen = match prove {
+        scenario::Prove::SchemaRefused(table) => fault::schema_refused(&target, &table.0).await?,
+        scenario::Prove::RecordsUnderOtherIds(count) => {
+            let before = drill.guards.iter().find_map(|g| g.registry_before());
+            let before = before.ok_or_else(|| RunError::Scenario {
+                scenario: drill.plan.id.to_string(),
+                what: "prove: records-under-other-ids".into(),
+                expected: "a registry-lose-storage fault before it".into(),
+                found: "none".into(),
+                hint: "put the fault before the proof".into(),
+            })?;
+            fault::records_under_other_ids(&target, before, *count).await?
+        }
+    };
+    let evidence = seen.evidence.clone();
+    drill.fault_seen(seen)?;
+    Ok(evidence)
+}
+
+async fn signals(drill: &Drill<'_>) -> String {
+    let said = fault::signals(&target(drill), &drill.faults).await;
+    let words: Vec<String> = said.iter().map(|s| format!("{}: {}", s.source, s.said)).collect();
+    for signal in said {
+        drill.emit.emit(What::Signal(signal));
+    }
+    words.join("; ")
+}
+
+/// Makes a group with committed offsets and no member, as a consumer that is down leaves it.
+async fn consumer_group(drill: &Drill<'_>, wanted: &scenario::ConsumerGroup) -> Result<String, RunError> {
+    let kafka = drill.pipeline.kafka()?;
+    let group = group_name(drill, &wanted.name);
+    let mut offsets = Vec::new();
+    for topic in drill.pipeline.topics() {
+        for (partition, (low, high)) in kafka.watermarks(&topic).await?.into_iter().enumerate() {
+            let at = match wanted.reset {
+                GroupReset::Latest => high,
+                GroupReset::Earliest => low,
+            };
+            offsets.push((TopicPartition { topic: topic.clone(), partition: partition as i32 }, at));
+        }
+    }
+    kafka.commit_group_offsets(&group, &offsets).await?;
+    let records: i64 = offsets.iter().map(|(_, offset)| offset.0).sum();
+    Ok(format!("group {group} committed {} partitions, {records} records in", offsets.len()))
+}
+
+/// The group's name on the shared broker.
+pub(super) fn group_name(drill: &Drill<'_>, name: &str) -> String {
+    format!("{}-{name}", drill.pipeline.name)
+}
+
+async fn recover(drill: &mut Drill<'_>, wanted: &Recover) -> Result<String, RunError> {
+    let request = request(drill, wanted)?;
+    let continues = match wanted {
+        Recover::Coordinated(r) => r.writers,
+        Recover::Slot(r) => r.writers,
+        Recover::Schema(r) => r.writers,
+    } == WhileRecovering::Continue;
+    let end = epoch_end(drill, wanted)?;
+    if continues {
+        drill.writers.hammer()?;
+    }
+    let began = Instant::now();
+    let recovered = match drill.omission() {
+        Some(Absence::Recovery) => None,
+        _ => Some(run_playbook(drill, &request).await),
+    };
+    let seconds = began.elapsed().as_secs_f64();
+    let meanwhile = if continues { format!("; meanwhile {}", drill.writers.stop_hammer().await?) } else { String::new() };
+    let playbook = request.playbook.word().to_owned();
+    let (recovered, did) = match recovered {
+        None => (None, "left out on purpose".to_owned()),
+        Some(Ok(recovered)) => {
+            finished(drill, &playbook, seconds, Verdict::Passed, recovered.outcome.findings.join("; "));
+            let did = format!("{} steps, {seconds:.1} s{meanwhile}", recovered.outcome.steps.len());
+            (Some(recovered), did)
+        }
+        Some(Err(error)) => {
+            finished(drill, &playbook, seconds, Verdict::Failed, error.to_string());
+            let did = format!("refused: {error}");
+            drill.refusal = Some(error);
+            return Ok(did);
+        }
+    };
+    let point = recovered.as_ref().and_then(|r| r.outcome.point.clone());
+    if let Some(aside) = recovered.as_ref().and_then(|r| r.aside.clone()) {
+        drill.aside.push(aside);
+    }
+    drill.recoveries.push(Passed { end, epoch: drill.epoch, recovered, seconds, point });
+    drill.epoch = Epoch(drill.epoch.0 + 1);
+    drill.writers.set_epoch(drill.epoch).await;
+    let timeline = drill.pipeline.sql().await?.timeline().await?;
+    drill.timelines.insert(drill.epoch, timeline);
+    Ok(did)
+}
+
+fn finished(drill: &Drill<'_>, playbook: &str, rto_seconds: f64, verdict: Verdict, detail: String) {
+    drill.emit.emit(What::RecoveryFinished { playbook: playbook.to_owned(), rto_seconds, verdict, detail });
+}
+
+async fn run_playbook(drill: &Drill<'_>, request: &Request) -> Result<recovery::Recovered, RecoveryError> {
+    let mut omit = BTreeSet::new();
+    if let Some(Absence::Step(step)) = drill.omission() {
+        omit.insert(step.clone());
+    }
+    let naive = drill.plan.control.as_ref().and_then(|c| c.naive).map(|naive| match naive {
+        scenario::Naive::SlotByHand => Naive::SlotByHand,
+        scenario::Naive::ZeroDamagedPages => Naive::ZeroDamagedPages,
+        scenario::Naive::ResnapshotWithoutPurge => Naive::ResnapshotWithoutPurge,
+        scenario::Naive::ReRegister => Naive::ReRegister,
+        scenario::Naive::LowerLevelGlobally => Naive::LowerLevelGlobally,
+        scenario::Naive::RestartOnly => Naive::RestartOnly,
+    });
+    let options = Options { omit, naive };
+    let emit = drill.emit.clone();
+    recovery::run(&drill.pipeline.config, request, &options, &mut |step: StepReport| emit.emit(What::RecoveryStep(step))).await
+}
+
+/// What the scenario asks for, as the command line would ask for it.
+fn request(drill: &Drill<'_>, wanted: &Recover) -> Result<Request, RunError> {
+    let playbook = match wanted {
+        Recover::Coordinated(_) => Playbook::Coordinated,
+        Recover::Slot(_) => Playbook::Slot,
+        Recover::Schema(_) => Playbook::Schema,
+    };
+    let mut request = Request { connectors: vec![drill.pipeline.name.clone()], ..Request::new(playbook) };
+    if let Some(name) = wanted.point() {
+        let id = drill.points.get(name).ok_or_else(|| unknown(drill, "recovery point", name))?;
+        request.point = PointChoice::Id(id.clone());
+    }
+    match wanted {
+        Recover::Coordinated(r) => {
+            request.timeline = r.timeline;
+            request.target = match &r.target {
+                Target::Latest => recovery::Target::Latest,
+                Target::Mark { mark, by } => {
+                    let mark = drill.marks.get(mark).ok_or_else(|| unknown(drill, "mark", mark))?;
+                    match by {
+                        TargetBy::Name => recovery::Target::Name(mark.restore_point.clone()),
+                        TargetBy::Lsn => recovery::Target::Lsn(mark.lsn),
+                        TargetBy::Time => recovery::Target::Time(mark.time),
+                    }
+                }
+            };
+        }
+        Recover::Slot(r) => {
+            request.topics = match r.topics {
+                scenario::TopicsRepair::Purge => recovery::TopicsRepair::Purge,
+                scenario::TopicsRepair::Compensate => recovery::TopicsRepair::Compensate,
+            };
+        }
+        Recover::Schema(r) => {
+            request.on_conflict = match r.on_conflict {
+                scenario::AcceptOrReject::Reject => recovery::OnConflict::Reject,
+                scenario::AcceptOrReject::Accept => recovery::OnConflict::Accept,
+            };
+        }
+    }
+    Ok(request)
+}
+
+/// What the recovery is to keep of the epoch that it ends.
+fn epoch_end(drill: &Drill<'_>, wanted: &Recover) -> Result<EpochEnd, RunError> {
+    Ok(match wanted {
+        Recover::Coordinated(r) => match &r.target {
+            Target::Latest => EpochEnd::Kept,
+            Target::Mark { mark, .. } => {
+                EpochEnd::Mark(drill.marks.get(mark).ok_or_else(|| unknown(drill, "mark", mark))?.clone())
+            }
+        },
+        Recover::Slot(_) | Recover::Schema(_) => EpochEnd::Kept,
+    })
+}
+
+fn unknown(drill: &Drill<'_>, kind: &str, name: &str) -> RunError {
+    RunError::Scenario {
+        scenario: drill.plan.id.to_string(),
+        what: format!("{kind} {name}"),
+        expected: format!("a {kind} of that name taken earlier in the drill"),
+        found: "none".into(),
+        hint: format!("put the step that makes the {kind} before the one that uses it"),
+    }
+}

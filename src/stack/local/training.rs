@@ -1,0 +1,118 @@
+//! Makes the Java AOT caches: starts a whole stack once, has a connector deliver an event, and lets every Java server write
+//! down on its way out what it loaded.
+
+use std::{os::unix::fs::PermissionsExt, time::Duration};
+
+use camino::Utf8Path;
+
+use super::{
+    java::{Aot, JavaServer, recorded},
+    owner::OwnerLock,
+    spec::{RegistryStorageKind, StackSpec},
+    stack::LocalStack,
+};
+use crate::{
+    client::{
+        connect::Connect,
+        postgres::Postgres,
+        wait::{Poll, until},
+    },
+    stack::{ConnectorRequest, Programs, Progress, StackError, cache_folder, debezium_config, fetch, progress::Silent},
+    units::TableName,
+};
+
+/// Writing a cache takes a server about ten seconds on a busy machine, three at once.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(180);
+/// The first event of a stack that runs without caches.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Any table will do; it only has to be captured.
+const TABLE: &str = "create table training (id int primary key, note text); insert into training values (1, 'x')";
+
+impl Programs {
+    /// Makes the AOT caches that are missing. They only save time: a failure is told, and everything works without them.
+    pub async fn ensure_aot_caches(&self, progress: &dyn Progress) -> Result<(), StackError> {
+        if self.missing_aot_caches().is_empty() {
+            return Ok(());
+        }
+        let cache = cache_folder()?;
+        let _lock = match tokio::task::block_in_place(|| fetch::lock(&cache, progress)) {
+            Ok(lock) => lock,
+            Err(error) => {
+                progress.line(&format!("starts stay slower, no Java AOT caches: {error}"));
+                return Ok(());
+            }
+        };
+        if self.missing_aot_caches().is_empty() {
+            return Ok(());
+        }
+        progress.line("preparing fast starts (Java AOT caches, once)");
+        let dir = cache.join("training");
+        let began = std::time::Instant::now();
+        let made = self.train(&dir).await;
+        let _ = std::fs::remove_dir_all(&dir);
+        match made {
+            Ok(()) => progress.line(&format!("prepared fast starts in {:.0} s", began.elapsed().as_secs_f64())),
+            Err(error) => progress.line(&format!("starts stay slower, no Java AOT caches: {error}")),
+        }
+        Ok(())
+    }
+
+    async fn train(&self, dir: &Utf8Path) -> Result<(), StackError> {
+        // Left by a training that was killed; its servers died with it.
+        let _ = std::fs::remove_dir_all(dir);
+        let mut stack = LocalStack::create_with(dir, StackSpec::whole(RegistryStorageKind::H2), self, Aot::Record)?;
+        let owner = stack.own()?;
+        let trained = exercise(&mut stack).await;
+        let collected = match trained {
+            Ok(()) => self.collect(&stack).await,
+            Err(error) => Err(error),
+        };
+        end(&stack, owner).await?;
+        collected
+    }
+
+    /// Stops the servers, which makes them write, and takes what they wrote.
+    async fn collect(&self, stack: &LocalStack) -> Result<(), StackError> {
+        let folder = stack.folder();
+        let stops = JavaServer::ALL.iter().map(|s| folder.stop_within(s.name(), RECORD_TIMEOUT));
+        futures::future::try_join_all(stops).await?;
+        let into = self.root.join("aot");
+        fetch::open_folder(&into)?;
+        for server in JavaServer::ALL {
+            let made = recorded(&stack.dir().join("tmp"), server);
+            let cache = self.aot_cache(server)?;
+            let failed = |e| StackError::io("keep the Java AOT cache", &made, e);
+            std::fs::set_permissions(&made, std::fs::Permissions::from_mode(0o644)).map_err(failed)?;
+            // The servers' account must not be able to change what another account's servers load.
+            let temporary = into.join(format!("{}.new", server.name()));
+            std::fs::copy(&made, &temporary).map_err(failed)?;
+            std::fs::rename(&temporary, &cache).map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+async fn exercise(stack: &mut LocalStack) -> Result<(), StackError> {
+    stack.start_all(&Silent).await?;
+    let config = stack.config()?;
+    Postgres::connect(&config.postgres.url, "cdc-drill training").await?.run(TABLE).await?;
+    let request = ConnectorRequest {
+        name: "training".to_owned(),
+        database: "postgres".to_owned(),
+        tables: vec![TableName::new("public", "training")],
+    };
+    let connect = Connect::new(&config.connect.url);
+    connect.put_config(&request.name, &debezium_config(&config, &request)?).await?;
+    until("the first event of the training connector", EVENT_TIMEOUT, || async {
+        let topics = connect.topics(&request.name).await?;
+        let seen = if topics.is_empty() { Poll::NotYet("no topic yet".to_owned()) } else { Poll::Ready(()) };
+        Ok::<_, crate::client::ClientError>(seen)
+    })
+    .await?;
+    Ok(())
+}
+
+async fn end(stack: &LocalStack, owner: OwnerLock) -> Result<(), StackError> {
+    drop(owner);
+    stack.folder().all_gone(RECORD_TIMEOUT).await
+}

@@ -1,0 +1,152 @@
+//! `compatibility`: levels, modes, subjects, versions and ids equal the recovery point's, and an incompatible schema is
+//! refused again.
+
+use crate::{
+    event::{CheckReport, Finding, FindingKind},
+    verify::observation::{Expectation, NewerVersions, Observation, SubjectView, VersionView},
+};
+
+/// The check's id.
+pub const ID: &str = "compatibility";
+
+/// Compares the registry with the recovery point's.
+pub fn compatibility(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
+    let Some(point) = &expected.registry else {
+        return CheckReport::inconclusive(ID, "no recovery point was given to compare with".into());
+    };
+    let registry = match &seen.registry {
+        Some(Ok(registry)) => registry,
+        other => {
+            let why = other.as_ref().and_then(|r| r.as_ref().err().cloned()).unwrap_or_else(|| "not asked".into());
+            let finding = Finding {
+                subject: Some("registry".into()),
+                expected: Some("a registry that answers".into()),
+                found: Some(why),
+                ..Finding::new(FindingKind::Dead)
+            };
+            return CheckReport::new(ID, 0, Vec::new(), vec![finding]);
+        }
+    };
+    let mut diff = Diff { expected, findings: Vec::new(), compared: 0, extras: Vec::new() };
+    diff.setting("global level", point.global_level.as_deref(), registry.global_level.as_deref());
+    diff.setting("global mode", mode(point.global_mode.as_deref()), mode(registry.global_mode.as_deref()));
+    for (name, was) in &point.subjects {
+        match registry.subjects.get(name) {
+            Some(is) => diff.subject(name, was, is),
+            None => diff.lost_subject(name, was),
+        }
+    }
+    for (name, is) in registry.subjects.iter().filter(|(n, _)| !point.subjects.contains_key(*n)) {
+        diff.subject(name, &SubjectView::default(), is);
+    }
+    for probe in &seen.probes {
+        diff.compared += 1;
+        let kind = if probe.compatible { FindingKind::Refused } else { FindingKind::NotRefused };
+        let wrong = match &probe.accepted {
+            Ok(accepted) if *accepted == probe.compatible => continue,
+            Ok(true) => Finding { found: Some("accepted".into()), ..Finding::new(kind) },
+            Ok(false) => Finding { found: Some("refused".into()), ..Finding::new(kind) },
+            Err(why) => Finding { found: Some(why.clone()), ..Finding::new(FindingKind::Dead) },
+        };
+        let wanted = if probe.compatible { "a compatible schema to be accepted" } else { "an incompatible schema to be refused" };
+        diff.findings.push(Finding {
+            subject: Some(probe.subject.clone()),
+            expected: Some(wanted.into()),
+            ..wrong
+        });
+    }
+    let mut notes = vec![format!("{} levels, modes, versions and probes compared", diff.compared)];
+    if !diff.extras.is_empty() {
+        notes.push(format!("registered after the recovery point and kept: {}", diff.extras.join(", ")));
+    }
+    CheckReport::new(ID, diff.compared, notes, diff.findings)
+}
+
+/// READWRITE is what a registry is in when no mode was set.
+fn mode(mode: Option<&str>) -> Option<&str> {
+    mode.filter(|m| *m != "READWRITE")
+}
+
+struct Diff<'e> {
+    expected: &'e Expectation<'e>,
+    findings: Vec<Finding>,
+    compared: u64,
+    extras: Vec<String>,
+}
+
+impl Diff<'_> {
+    fn setting(&mut self, what: &str, was: Option<&str>, is: Option<&str>) {
+        self.compared += 1;
+        if was != is {
+            let shown = |v: Option<&str>| v.unwrap_or("unset").to_owned();
+            self.findings.push(Finding {
+                subject: Some(what.to_owned()),
+                expected: Some(shown(was)),
+                found: Some(shown(is)),
+                ..Finding::new(FindingKind::Setting)
+            });
+        }
+    }
+
+    fn lost_subject(&mut self, name: &str, was: &SubjectView) {
+        self.compared += 1;
+        self.findings.push(Finding {
+            subject: Some(name.to_owned()),
+            expected: Some(format!("a subject with {} versions", was.versions.len())),
+            found: Some("no such subject".into()),
+            ..Finding::new(FindingKind::Setting)
+        });
+    }
+
+    fn subject(&mut self, name: &str, was: &SubjectView, is: &SubjectView) {
+        let known = !was.versions.is_empty() || was.level.is_some();
+        if known || !matches!(self.expected.newer_versions, NewerVersions::Any) {
+            self.setting(&format!("level of {name}"), was.level.as_deref(), is.level.as_deref());
+            self.setting(&format!("mode of {name}"), mode(was.mode.as_deref()), mode(is.mode.as_deref()));
+        }
+        let newest = was.versions.keys().max().copied().unwrap_or(0);
+        for (number, version) in &was.versions {
+            self.compared += 1;
+            self.findings.extend(version_finding(name, *number, version, is.versions.get(number)));
+        }
+        for (number, version) in is.versions.iter().filter(|(n, _)| !was.versions.contains_key(n)) {
+            self.compared += 1;
+            let allowed = match &self.expected.newer_versions {
+                NewerVersions::None => false,
+                NewerVersions::These(these) => these.contains(&(name.to_owned(), *number)),
+                NewerVersions::Any => *number > newest,
+            };
+            if allowed {
+                self.extras.push(format!("{name} version {number} (id {})", version.id));
+                continue;
+            }
+            self.findings.push(Finding {
+                subject: Some(format!("{name} version {number}")),
+                schema_id: Some(version.id),
+                expected: Some("no such version".into()),
+                found: Some(format!("a version with id {}", version.id)),
+                ..Finding::new(FindingKind::Setting)
+            });
+        }
+    }
+}
+
+fn version_finding(name: &str, number: u32, was: &VersionView, is: Option<&VersionView>) -> Option<Finding> {
+    let about = |expected: String, found: String| Finding {
+        subject: Some(format!("{name} version {number}")),
+        schema_id: Some(was.id),
+        expected: Some(expected),
+        found: Some(found),
+        ..Finding::new(FindingKind::Setting)
+    };
+    let Some(is) = is else { return Some(about(format!("a version with id {}", was.id), "no such version".into())) };
+    if was.id != is.id {
+        return Some(about(format!("id {}", was.id), format!("id {}", is.id)));
+    }
+    if !super::schema_ids::same_schema(&was.schema, &is.schema) {
+        let finding = about(was.schema.clone(), is.schema.clone());
+        return Some(Finding { kind: FindingKind::WrongSchema, ..finding });
+    }
+    let word = |deleted: bool| if deleted { "soft-deleted" } else { "active" };
+    (was.deleted != is.deleted).then(|| about(word(was.deleted).into(), word(is.deleted).into()))
+}

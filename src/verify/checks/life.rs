@@ -1,0 +1,97 @@
+//! `liveness` and `leaks`: whether the pipeline works now, and whether a drill left anything behind.
+
+use crate::{
+    event::{CheckReport, Finding, FindingKind},
+    verify::observation::{Expectation, Observation},
+};
+
+/// A row written now arrives in time.
+pub fn liveness(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
+    let mut findings = Vec::new();
+    let mut compared = 0;
+    for canary in &seen.canaries {
+        compared += 1;
+        let about = |kind, wanted: String, found: String| Finding {
+            table: Some(canary.table.clone()),
+            topic: Some(canary.topic.clone()),
+            token: Some(canary.token.clone()),
+            expected: Some(wanted),
+            found: Some(found),
+            ..Finding::new(kind)
+        };
+        match (&canary.arrived_ms, expected.canary_ms_max) {
+            (Err(why), _) => findings.push(about(FindingKind::Dead, "the canary's event".into(), why.clone())),
+            (Ok(ms), Some(max)) if *ms > max => {
+                findings.push(about(FindingKind::Stale, format!("the canary within {max} ms"), format!("after {ms} ms")));
+            }
+            _ => {}
+        }
+    }
+    if let Some(quiet) = &seen.quiet {
+        compared += 1;
+        if let Err(interrupted) = &quiet.reached {
+            findings.push(Finding {
+                table: Some(quiet.table.clone()),
+                topic: Some(quiet.topic.clone()),
+                token: Some(quiet.token.clone()),
+                lsn: Some(quiet.lsn),
+                expected: Some("the marker in its topic, and the stored offset past it".into()),
+                found: Some(interrupted.seen.clone()),
+                ..Finding::new(if interrupted.dead { FindingKind::Dead } else { FindingKind::Lost })
+            });
+        }
+    }
+    let notes = vec![format!("{compared} canaries and markers")];
+    CheckReport::new("liveness", compared, notes, findings)
+}
+
+/// Nothing the drill did is left: slots, connector settings, modes, and what its parts report.
+pub fn leaks(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
+    let mut findings = Vec::new();
+    let mut compared = 1;
+    let leak = |subject: String, wanted: String, found: String| Finding {
+        subject: Some(subject),
+        expected: Some(wanted),
+        found: Some(found),
+        ..Finding::new(FindingKind::Leak)
+    };
+    for leftover in &seen.leftovers {
+        compared += 1;
+        findings.push(leak(leftover.clone(), "gone".into(), "still there".into()));
+    }
+    for slot in &seen.slots {
+        compared += 1;
+        let known = seen.connectors.iter().any(|c| c.settings.slot == slot.name)
+            || expected.slots.contains(slot.name.as_str());
+        if !known {
+            findings.push(leak(format!("slot {}", slot.name), "no other slot than the connectors'".into(), "it holds back WAL".into()));
+        }
+    }
+    for (name, config) in &expected.configs {
+        compared += 1;
+        let Some(connector) = seen.connectors.iter().find(|c| c.settings.name == *name) else {
+            findings.push(leak(format!("connector {name}"), "the connector as it was".into(), "no such connector".into()));
+            continue;
+        };
+        let keys: std::collections::BTreeSet<&String> = config.keys().chain(connector.config.keys()).collect();
+        for key in keys {
+            let (was, is) = (config.get(key), connector.config.get(key));
+            if was != is {
+                let shown = |v: Option<&String>| {
+                    let hidden = key.contains("password") || key.contains("secret");
+                    v.map_or("unset".to_owned(), |v| if hidden { "***".to_owned() } else { v.clone() })
+                };
+                findings.push(leak(format!("connector {name}: {key}"), shown(was), shown(is)));
+            }
+        }
+    }
+    if let Some(Ok(registry)) = &seen.registry {
+        compared += 1;
+        let was = expected.registry.as_ref().and_then(|r| r.global_mode.clone()).unwrap_or_else(|| "READWRITE".into());
+        let is = registry.global_mode.clone().unwrap_or_else(|| "READWRITE".into());
+        if was != is {
+            findings.push(leak("registry mode".into(), was, is));
+        }
+    }
+    CheckReport::new("leaks", compared, vec![format!("{compared} slots, settings and modes looked at")], findings)
+}

@@ -1,0 +1,220 @@
+//! `positions`: offsets, slots, publications, topics and groups stand where they must.
+
+use crate::{
+    client::{kafka::TopicSpec, postgres::Slot},
+    event::{CheckReport, Finding, FindingKind},
+    units::Offset,
+    verify::observation::{ConnectorView, Expectation, Observation},
+};
+
+/// The check's id.
+pub const ID: &str = "positions";
+
+/// Settings of a topic that its broker keeps to itself.
+const NOT_COMPARED: [&str; 0] = [];
+
+/// Looks at every connector's status, stored offset and slot, and at topics and groups.
+pub fn positions(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
+    let mut findings = Vec::new();
+    let mut notes = Vec::new();
+    let mut compared = 0;
+    for connector in &seen.connectors {
+        compared += 1;
+        findings.extend(status(connector));
+        findings.extend(slot(seen, connector));
+        findings.extend(offset(seen, connector, &mut notes));
+        findings.extend(publication(connector));
+    }
+    for (name, spec) in &expected.specs {
+        compared += 1;
+        findings.extend(settings(spec, seen.specs.get(name)));
+    }
+    for (group, offsets) in &expected.groups {
+        for (partition, offset) in offsets {
+            compared += 1;
+            let found = seen.groups.get(group).and_then(|g| g.get(partition));
+            if found != Some(offset) {
+                findings.push(Finding {
+                    topic: Some(partition.topic.clone()),
+                    partition: Some(partition.partition),
+                    offset: found.copied(),
+                    subject: Some(format!("group {group}")),
+                    expected: Some(format!("committed offset {offset}")),
+                    found: Some(found.map_or("none".into(), Offset::to_string)),
+                    ..Finding::new(FindingKind::Position)
+                });
+            }
+        }
+    }
+    if let Some(Err(why)) = &seen.server {
+        findings.push(Finding {
+            subject: Some("postgres".into()),
+            expected: Some("a server that answers".into()),
+            found: Some(why.clone()),
+            ..Finding::new(FindingKind::Dead)
+        });
+    }
+    notes.insert(0, format!("{compared} connectors, topics and group offsets compared"));
+    CheckReport::new(ID, compared, notes, findings)
+}
+
+/// Whether something is dead, so that waiting is of no use.
+pub fn dead(seen: &Observation) -> bool {
+    seen.connectors.iter().any(|connector| {
+        let failed = status(connector).is_some_and(|f| f.kind == FindingKind::Dead && is_final(connector));
+        let slotless = slot_of(seen, connector).is_none_or(lost);
+        failed || (slotless && matches!(seen.server, Some(Ok(_)))) || matches!(seen.server, Some(Err(_)))
+    })
+}
+
+/// A task that restarts may come back; one that failed does not.
+fn is_final(connector: &ConnectorView) -> bool {
+    match &connector.status {
+        Ok(status) => status.failure().is_some() || matches!(status.connector.state.as_str(), "STOPPED" | "PAUSED"),
+        Err(_) => true,
+    }
+}
+
+fn status(connector: &ConnectorView) -> Option<Finding> {
+    let found = match &connector.status {
+        Ok(status) if status.all_running() => return None,
+        Ok(status) => status.failure().unwrap_or_else(|| status.summary()),
+        Err(why) => why.clone(),
+    };
+    Some(Finding {
+        subject: Some(format!("connector {}", connector.settings.name)),
+        expected: Some("connector and task RUNNING".into()),
+        found: Some(found),
+        ..Finding::new(FindingKind::Dead)
+    })
+}
+
+fn slot_of<'o>(seen: &'o Observation, connector: &ConnectorView) -> Option<&'o Slot> {
+    seen.slots.iter().find(|s| s.name == connector.settings.slot)
+}
+
+fn lost(slot: &Slot) -> bool {
+    slot.wal_status.as_deref() == Some("lost") || slot.invalidation_reason.is_some()
+}
+
+fn slot(seen: &Observation, connector: &ConnectorView) -> Vec<Finding> {
+    let about = |kind, expected: &str, found: String| Finding {
+        subject: Some(format!("slot {}", connector.settings.slot)),
+        expected: Some(expected.to_owned()),
+        found: Some(found),
+        ..Finding::new(kind)
+    };
+    if !matches!(seen.server, Some(Ok(_))) {
+        return Vec::new();
+    }
+    let Some(slot) = slot_of(seen, connector) else {
+        return vec![about(FindingKind::Dead, "the connector's replication slot", "no such slot".into())];
+    };
+    let mut findings = Vec::new();
+    if lost(slot) {
+        let reason = slot.invalidation_reason.clone().unwrap_or_else(|| "unknown".into());
+        findings.push(about(
+            FindingKind::Dead,
+            "a slot whose WAL is reserved",
+            format!("wal_status {}, invalidated: {reason}", slot.wal_status.as_deref().unwrap_or("unknown")),
+        ));
+    } else if !matches!(slot.wal_status.as_deref(), Some("reserved" | "extended")) {
+        let found = format!("wal_status {}", slot.wal_status.as_deref().unwrap_or("unknown"));
+        findings.push(about(FindingKind::Position, "a slot whose WAL is reserved", found));
+    }
+    if !slot.active {
+        findings.push(about(FindingKind::Dead, "an active slot", "no one streams from it".into()));
+    }
+    if slot.database.as_ref().is_some_and(|d| !connector.settings.database.is_empty() && *d != connector.settings.database) {
+        let found = format!("a slot of database {}", slot.database.as_deref().unwrap_or_default());
+        findings.push(about(FindingKind::Position, &format!("a slot of database {}", connector.settings.database), found));
+    }
+    findings
+}
+
+/// A stored offset that is ahead of the server belongs to an abandoned timeline: what is committed below it never arrives.
+fn offset(seen: &Observation, connector: &ConnectorView, notes: &mut Vec<String>) -> Vec<Finding> {
+    let name = &connector.settings.name;
+    let Some(Ok(server)) = &seen.server else { return Vec::new() };
+    let Some(stored) = connector.stored_lsn() else {
+        notes.push(format!("connector {name} has stored no offset yet"));
+        return Vec::new();
+    };
+    let about = |expected: String, found: String| Finding {
+        subject: Some(format!("connector {name}")),
+        lsn: Some(stored),
+        expected: Some(expected),
+        found: Some(found),
+        ..Finding::new(FindingKind::Position)
+    };
+    let mut findings = Vec::new();
+    if stored > server.lsn {
+        findings.push(about(
+            format!("a stored offset at or below the server's end of WAL, {}", server.lsn),
+            format!("{stored}, {} bytes ahead", stored.bytes_since(server.lsn)),
+        ));
+    }
+    if let Some(slot) = slot_of(seen, connector)
+        && let Some(confirmed) = slot.confirmed_flush_lsn
+        && confirmed > server.lsn
+    {
+        findings.push(about(
+            format!("a slot at or below the server's end of WAL, {}", server.lsn),
+            format!("slot {} confirmed {confirmed}", slot.name),
+        ));
+    }
+    findings
+}
+
+fn publication(connector: &ConnectorView) -> Vec<Finding> {
+    let name = &connector.settings.publication;
+    let mut findings = Vec::new();
+    if !connector.publication {
+        findings.push(Finding {
+            subject: Some(format!("publication {name}")),
+            expected: Some("the connector's publication".into()),
+            found: Some("no such publication".into()),
+            ..Finding::new(FindingKind::Dead)
+        });
+    }
+    for table in &connector.unpublished {
+        findings.push(Finding {
+            table: Some(table.clone()),
+            subject: Some(format!("publication {name}")),
+            expected: Some("every table of table.include.list in the publication".into()),
+            found: Some("not in it: its changes never arrive".into()),
+            ..Finding::new(FindingKind::Position)
+        });
+    }
+    findings
+}
+
+fn settings(expected: &TopicSpec, found: Option<&TopicSpec>) -> Vec<Finding> {
+    let about = |subject: &str, expected: String, found: String, topic: &str| Finding {
+        topic: Some(topic.to_owned()),
+        subject: Some(subject.to_owned()),
+        expected: Some(expected),
+        found: Some(found),
+        ..Finding::new(FindingKind::Setting)
+    };
+    let topic = &expected.name;
+    let Some(found) = found else {
+        return vec![about("topic", "a topic".into(), "no such topic".into(), topic)];
+    };
+    let mut findings = Vec::new();
+    if found.partitions != expected.partitions {
+        findings.push(about("partitions", expected.partitions.to_string(), found.partitions.to_string(), topic));
+    }
+    if found.replication != expected.replication {
+        findings.push(about("replication", expected.replication.to_string(), found.replication.to_string(), topic));
+    }
+    let names: std::collections::BTreeSet<&String> = expected.settings.keys().chain(found.settings.keys()).collect();
+    for name in names.into_iter().filter(|n| !NOT_COMPARED.contains(&n.as_str())) {
+        let (was, is) = (expected.settings.get(name), found.settings.get(name));
+        if was != is {
+            let shown = |v: Option<&String>| v.map_or("unset".to_owned(), Clone::clone);
+            findings.push(about(name, shown(was), shown(is), topic));
+        }
+    }
+    findings
+}

@@ -1,0 +1,243 @@
+//! `restored-to-target`: the tables equal the ledger replayed to the target, nothing more and nothing less; and what a
+//! recovery lost and gave up.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::history::{History, token_of};
+use crate::{
+    event::{Amount, CheckReport, Finding, FindingKind, Rpo},
+    units::TableName,
+    verify::observation::{Expectation, Observation, TableView},
+    workload::ledger::{Entry, Key, Op, Outcome, Row, TableState, Tables},
+};
+
+/// The check's id.
+pub const ID: &str = "restored-to-target";
+
+/// Compares the tables with the ledger replayed to the target, or with the tables as they were captured at the target.
+pub fn restored_to_target(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
+    let history = History::new(expected);
+    let wanted = match (&expected.captured, &history) {
+        (Some(captured), _) => captured.clone(),
+        (None, Some(history)) => replayed(expected, history),
+        (None, None) => {
+            return CheckReport::inconclusive(ID, "neither a ledger nor tables captured at the target were given".into());
+        }
+    };
+    if let Some(note) = history.as_ref().and_then(History::undecided_note)
+        && expected.captured.is_none()
+    {
+        return CheckReport::inconclusive(ID, note);
+    }
+    let mut outcome = Comparison { history: history.as_ref(), expected, compared: 0, findings: Vec::new() };
+    for (name, state) in &wanted {
+        match seen.tables.iter().find(|t| t.name == *name) {
+            Some(table) => outcome.table(table, state),
+            None => outcome.findings.push(Finding {
+                table: Some(name.clone()),
+                expected: Some(format!("a table with {} rows", state.len())),
+                found: Some("no such table among the captured ones".into()),
+                ..Finding::new(FindingKind::Unreadable)
+            }),
+        }
+    }
+    let mut notes = vec![format!("{} rows compared with the target", outcome.compared)];
+    let left: Vec<String> =
+        seen.tables.iter().filter(|t| !wanted.contains_key(&t.name)).map(|t| t.name.to_string()).collect();
+    if !left.is_empty() {
+        notes.push(format!("not written by the workload, and not compared: {}", left.join(", ")));
+    }
+    CheckReport::new(ID, outcome.compared, notes, outcome.findings)
+}
+
+fn replayed(expected: &Expectation<'_>, history: &History<'_>) -> Tables {
+    let mut tables = expected.base.clone();
+    for entry in &history.kept {
+        for change in &entry.changes {
+            tables.entry(change.table.clone()).or_default().apply(change);
+        }
+    }
+    tables
+}
+
+struct Comparison<'o> {
+    history: Option<&'o History<'o>>,
+    expected: &'o Expectation<'o>,
+    compared: u64,
+    findings: Vec<Finding>,
+}
+
+impl Comparison<'_> {
+    fn table(&mut self, table: &TableView, wanted: &TableState) {
+        let about = |kind| Finding { table: Some(table.name.clone()), ..Finding::new(kind) };
+        let rows = match &table.rows {
+            Ok(rows) => rows,
+            Err(why) => {
+                self.findings.push(Finding {
+                    expected: Some("a readable table".into()),
+                    found: Some(why.clone()),
+                    ..about(FindingKind::Unreadable)
+                });
+                return;
+            }
+        };
+        if table.count.as_ref().ok() != Some(&rows.len()) {
+            self.findings.push(Finding {
+                expected: Some(format!("{:?} rows by a second connection", table.count)),
+                found: Some(format!("{} rows read", rows.len())),
+                ..about(FindingKind::Unreadable)
+            });
+        }
+        let Some(found) = table.state() else { return };
+        self.compared += found.len().max(wanted.len());
+        for (key, row) in &wanted.keyed {
+            match found.keyed.get(key) {
+                Some(other) if same_row(row, other) => {}
+                Some(other) => self.different(table, key, row, other),
+                None => self.push(table, FindingKind::Lost, Some(key), Some(row), None),
+            }
+        }
+        for (key, row) in found.keyed.iter().filter(|(k, _)| !wanted.keyed.contains_key(*k)) {
+            self.push(table, FindingKind::Ghost, Some(key), None, Some(row));
+        }
+        self.images(table, wanted, &found);
+    }
+
+    fn images(&mut self, table: &TableView, wanted: &TableState, found: &TableState) {
+        let images: BTreeSet<&Row> = wanted.unkeyed.keys().chain(found.unkeyed.keys()).collect();
+        for image in images {
+            let was = wanted.unkeyed.get(image).copied().unwrap_or(0);
+            let is = found.unkeyed.get(image).copied().unwrap_or(0);
+            for _ in is..was {
+                self.push(table, FindingKind::Lost, None, Some(image), None);
+            }
+            for _ in was..is {
+                self.push(table, FindingKind::Ghost, None, None, Some(image));
+            }
+        }
+    }
+
+    /// Another state of a row: one of a transaction that must be nowhere, an earlier one, or neither.
+    fn different(&mut self, table: &TableView, key: &Key, wanted: &Row, found: &Row) {
+        let token = token_of(found, &self.expected.token_column);
+        let gone = self.history.is_some_and(|h| token.is_some_and(|t| h.gone.contains_key(t)));
+        let earlier = self.history.is_some_and(|h| {
+            let changes = h.by_key.get(&(&table.name, key.0.as_str())).map_or(&[][..], Vec::as_slice);
+            changes.iter().any(|(_, c)| c.after.as_ref().is_some_and(|after| same_row(after, found)))
+        }) || self
+            .expected
+            .base
+            .get(&table.name)
+            .and_then(|t| t.keyed.get(key))
+            .is_some_and(|row| same_row(row, found));
+        let kind = match (gone, earlier) {
+            (true, _) => FindingKind::Ghost,
+            (_, true) => FindingKind::Stale,
+            _ => FindingKind::Different,
+        };
+        self.push(table, kind, Some(key), Some(wanted), Some(found));
+    }
+
+    fn push(&mut self, table: &TableView, kind: FindingKind, key: Option<&Key>, wanted: Option<&Row>, found: Option<&Row>) {
+        let token = wanted.or(found).and_then(|row| token_of(row, &self.expected.token_column));
+        let (expected, shown) = match (wanted, found) {
+            (Some(a), Some(b)) => (differing(a, b), differing(b, a)),
+            (Some(a), None) => (shown(a), "no such row".to_owned()),
+            (None, b) => ("no such row".to_owned(), b.map(shown).unwrap_or_default()),
+        };
+        self.findings.push(Finding {
+            table: Some(table.name.clone()),
+            key: key.map(ToString::to_string),
+            token: token.map(str::to_owned),
+            expected: Some(expected),
+            found: Some(shown),
+            ..Finding::new(kind)
+        });
+    }
+}
+
+/// Rows are equal in every column that both have; a row of the ledger may be of before a column was added or dropped.
+fn same_row(a: &Row, b: &Row) -> bool {
+    let mut common = a.iter().filter_map(|(name, value)| b.get(name).map(|other| value == other)).peekable();
+    common.peek().is_some() && common.all(|same| same)
+}
+
+fn shown(row: &Row) -> String {
+    let cells = row.iter().map(|(n, v)| format!("{n}={}", v.as_deref().unwrap_or("NULL")));
+    cells.collect::<Vec<_>>().join(", ")
+}
+
+/// The cells of `row` that `other` has differently.
+fn differing(row: &Row, other: &Row) -> String {
+    let cells = row.iter().filter(|(n, v)| other.get(*n) != Some(v));
+    cells.map(|(n, v)| format!("{n}={}", v.as_deref().unwrap_or("NULL"))).collect::<Vec<_>>().join(", ")
+}
+
+/// What a recovery lost, and what its target gave up, judged by the tables.
+pub fn rpo(seen: &Observation, expected: &Expectation<'_>) -> Rpo {
+    let Some(history) = History::new(expected) else { return Rpo::default() };
+    let tables: HashMap<&TableName, (&TableView, TableState)> =
+        seen.tables.iter().filter_map(|t| Some((&t.name, (t, t.state()?)))).collect();
+    let lost: Vec<(&Entry, u64)> = history
+        .kept
+        .iter()
+        .enumerate()
+        .filter(|(_, e)| e.outcome == Outcome::Acknowledged)
+        .filter_map(|(place, entry)| {
+            let rows = missing_rows(&history, &tables, expected, place, entry);
+            (rows > 0).then_some((*entry, rows))
+        })
+        .collect();
+    let given_up: Vec<(&Entry, u64)> = history
+        .gone
+        .values()
+        .filter(|e| e.outcome == Outcome::Acknowledged)
+        .map(|e| (*e, e.changes.len() as u64))
+        .collect();
+    Rpo { lost: amount(&lost), given_up: amount(&given_up) }
+}
+
+fn amount(entries: &[(&Entry, u64)]) -> Amount {
+    let ended = || entries.iter().map(|(e, _)| e.ended_ms);
+    let span = ended().max().zip(ended().min()).map_or(0, |(last, first)| last - first);
+    Amount {
+        transactions: entries.len() as u64,
+        rows: entries.iter().map(|(_, rows)| rows).sum(),
+        seconds: span as f64 / 1000.0,
+    }
+}
+
+/// How many changes of a kept transaction the tables do not show. A row shows the last change made to it and all before.
+fn missing_rows(
+    history: &History<'_>,
+    tables: &HashMap<&TableName, (&TableView, TableState)>,
+    expected: &Expectation<'_>,
+    place: usize,
+    entry: &Entry,
+) -> u64 {
+    let missing = |change: &&crate::workload::ledger::Change| {
+        let Some((table, state)) = tables.get(&change.table) else { return true };
+        if table.columns.of_name(&expected.token_column).is_none() {
+            return false;
+        }
+        let Some(key) = &change.key else {
+            let shows = |row: &Row| token_of(row, &expected.token_column) == Some(entry.token.as_str());
+            let superseded = history.kept[place..].iter().flat_map(|e| &e.changes).any(|later| {
+                later.table == change.table && later.key.is_none() && later.before == change.after && change.after.is_some()
+            });
+            return change.op != Op::Delete && !superseded && !state.unkeyed.keys().any(shows);
+        };
+        let last = history.by_key.get(&(&change.table, key.0.as_str())).and_then(|c| c.last());
+        match state.keyed.get(key) {
+            Some(row) => {
+                let shown = token_of(row, &expected.token_column).and_then(|t| history.order.get(t)).copied();
+                shown.is_none_or(|shown| shown < place)
+            }
+            // No row: right when the last kept change of the key took it away.
+            None => !last.is_some_and(|(_, c)| {
+                (c.op == Op::Delete && c.key.as_ref() == Some(key)) || c.key_before.as_ref() == Some(key)
+            }),
+        }
+    };
+    entry.changes.iter().filter(missing).count() as u64
+}

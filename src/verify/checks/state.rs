@@ -1,0 +1,641 @@
+//! `state`: the latest event of each key in each topic equals the table's row, both ways.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap, HashSet},
+};
+
+use crate::{
+    event::{CheckReport, Finding, FindingKind},
+    units::{Lsn, Offset},
+    verify::{
+        decode::{
+            pg_type::{Kind, PgType},
+            record::Op,
+            repr::{Repr, Side, form},
+            row::{Cell, cells, push},
+        },
+        fold::{Entry, TopicFold},
+        observation::{ConnectorView, Expectation, Observation, TableView},
+    },
+};
+
+/// The check's id.
+pub const ID: &str = "state";
+
+/// Compares every captured table with its topic.
+pub fn state(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
+    let mut outcome = Outcome::default();
+    for table in &seen.tables {
+        compare_table(seen, expected, table, &mut outcome);
+    }
+    for connector in &seen.connectors {
+        connector_notes(connector, &mut outcome.notes);
+        if seen.tables.iter().all(|t| t.connector != connector.settings.name) {
+            outcome.findings.push(Finding {
+                subject: Some(connector.settings.name.clone()),
+                expected: Some("at least one captured table".into()),
+                found: Some("the publication and the connector's lists leave none".into()),
+                ..Finding::new(FindingKind::Vacuous)
+            });
+        }
+    }
+    outcome.notes.insert(0, format!("{} rows and {} values compared", outcome.rows, outcome.values));
+    CheckReport::new(ID, outcome.rows, outcome.notes, outcome.findings)
+}
+
+#[derive(Default)]
+struct Outcome {
+    rows: u64,
+    values: u64,
+    notes: Vec<String>,
+    findings: Vec<Finding>,
+}
+
+fn connector_notes(connector: &ConnectorView, notes: &mut Vec<String>) {
+    let name = &connector.settings.name;
+    for mask in &connector.settings.masks {
+        notes.push(format!("connector {name} changes values on their way: {mask}; differences there are its own"));
+    }
+    for filter in connector.settings.column_filter.iter().chain(&connector.settings.row_filter) {
+        notes.push(format!("connector {name} leaves data out: {filter}"));
+    }
+    if connector.settings.unwrap.as_ref().is_some_and(|u| u.drops_deletes) {
+        notes.push(format!("connector {name} drops deletes: a deleted row stays in its topic for ever"));
+    }
+    notes.extend(connector.notes.iter().cloned());
+}
+
+fn compare_table(seen: &Observation, expected: &Expectation<'_>, table: &TableView, outcome: &mut Outcome) {
+    let about = |kind| Finding { table: Some(table.name.clone()), topic: Some(table.topic.clone()), ..Finding::new(kind) };
+    let rows = match &table.rows {
+        Ok(rows) => rows,
+        Err(why) => {
+            outcome.findings.push(Finding {
+                expected: Some("a readable table".into()),
+                found: Some(why.clone()),
+                ..about(FindingKind::Unreadable)
+            });
+            return;
+        }
+    };
+    match &table.count {
+        Ok(count) if *count == rows.len() => {}
+        Ok(count) => outcome.findings.push(Finding {
+            expected: Some(format!("{count} rows, as a second connection counts them in the same snapshot")),
+            found: Some(format!("{} rows read", rows.len())),
+            ..about(FindingKind::Unreadable)
+        }),
+        Err(why) => outcome.findings.push(Finding {
+            expected: Some("a count from a second connection".into()),
+            found: Some(why.clone()),
+            ..about(FindingKind::Unreadable)
+        }),
+    }
+    let empty = TopicFold::default();
+    let fold = match seen.topics.get(&table.topic) {
+        Some(fold) => fold,
+        None if rows.is_empty() => {
+            outcome.notes.push(format!("{}: no rows, and no topic {} yet", table.name, table.topic));
+            return;
+        }
+        None => &empty,
+    };
+    if let Some(why) = &fold.unreadable {
+        outcome.findings.push(Finding {
+            expected: Some("a readable topic".into()),
+            found: Some(why.clone()),
+            ..about(FindingKind::Unreadable)
+        });
+        return;
+    }
+    unreadable_records(table, fold, &mut outcome.findings);
+    let mut comparison = Comparison::new(seen, expected, table, fold);
+    if fold.records() > 0 && fold.is_loose() {
+        comparison.loose();
+    } else {
+        comparison.keyed();
+    }
+    comparison.finish(outcome);
+}
+
+/// A record that cannot be read hides a change.
+fn unreadable_records(table: &TableView, fold: &TopicFold, findings: &mut Vec<Finding>) {
+    for problem in fold.partitions.iter().flat_map(|p| &p.problems) {
+        findings.push(Finding {
+            table: Some(table.name.clone()),
+            topic: Some(table.topic.clone()),
+            partition: Some(problem.partition),
+            offset: Some(Offset(problem.offset)),
+            schema_id: problem.why.schema,
+            expected: Some(problem.why.expected.clone()),
+            found: Some(problem.why.found.clone()),
+            ..Finding::new(FindingKind::Unreadable)
+        });
+    }
+}
+
+/// How a value of the table and one of the topic go together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Match {
+    Equal,
+    /// The event has no such column.
+    Absent,
+    /// The connector cannot express the value, or this tool cannot read its expression.
+    NotComparable(&'static str),
+    Different,
+}
+
+struct Comparison<'o> {
+    seen: &'o Observation,
+    expected: &'o Expectation<'o>,
+    table: &'o TableView,
+    fold: &'o TopicFold,
+    rows: u64,
+    values: u64,
+    absent: BTreeMap<usize, u64>,
+    not_comparable: BTreeMap<(usize, &'static str), u64>,
+    findings: Vec<Finding>,
+    notes: Vec<String>,
+    history: Option<HashMap<String, Vec<&'o crate::workload::ledger::Row>>>,
+}
+
+impl<'o> Comparison<'o> {
+    fn new(
+        seen: &'o Observation,
+        expected: &'o Expectation<'o>,
+        table: &'o TableView,
+        fold: &'o TopicFold,
+    ) -> Comparison<'o> {
+        Comparison {
+            seen,
+            expected,
+            table,
+            fold,
+            rows: 0,
+            values: 0,
+            absent: BTreeMap::new(),
+            not_comparable: BTreeMap::new(),
+            findings: Vec::new(),
+            notes: Vec::new(),
+            history: None,
+        }
+    }
+
+    fn about(&self, kind: FindingKind) -> Finding {
+        Finding { table: Some(self.table.name.clone()), topic: Some(self.table.topic.clone()), ..Finding::new(kind) }
+    }
+
+    fn reprs(&self, column: usize) -> &'o [Repr] {
+        self.fold.reprs.get(column).map_or(&[], Vec::as_slice)
+    }
+
+    /// The packed key of a table's row, in the form of the topic's keys.
+    fn key_of(&self, key_columns: &[usize], row: &[Cell<'_>], out: &mut Vec<u8>) {
+        out.clear();
+        for column in key_columns {
+            let cell = row.get(*column).copied().unwrap_or(Cell::Absent);
+            match (cell.text(), self.table.columns.list.get(*column)) {
+                (Some(text), Some(info)) if info.ty.needs_form() => {
+                    let formed = table_form(text, self.reprs(*column), &info.ty);
+                    push(out, Cell::Text(formed.as_bytes()));
+                }
+                _ => push(out, cell),
+            }
+        }
+    }
+
+    fn shown_key(&self, key_columns: &[usize], packed: &[u8]) -> String {
+        let names = self.table.names(key_columns);
+        let parts = names.iter().zip(cells(packed)).map(|(n, c)| format!("{n}={}", c.shown()));
+        parts.collect::<Vec<_>>().join(",")
+    }
+
+    fn keyed(&mut self) {
+        let key_columns = self.fold.key_columns.clone().unwrap_or_else(|| self.table.primary_key.clone());
+        let Ok(rows) = &self.table.rows else { return };
+        let (mut key, mut row) = (Vec::new(), Vec::new());
+        let mut matched = 0u64;
+        let mut duplicate_keys = self.unique_key(&key_columns).then(HashSet::<Vec<u8>>::new);
+        for packed in rows.packed() {
+            row.clear();
+            row.extend(cells(packed));
+            self.rows += 1;
+            self.key_of(&key_columns, &row, &mut key);
+            if let Some(seen) = &mut duplicate_keys
+                && !seen.insert(key.clone())
+            {
+                self.findings.push(Finding {
+                    key: Some(self.shown_key(&key_columns, &key)),
+                    expected: Some("one row a key".into()),
+                    found: Some("several rows of the table have this record key; the topic keeps one".into()),
+                    ..self.about(FindingKind::NotComparable)
+                });
+            }
+            match self.fold.get(&key) {
+                Some((partition, entry)) => {
+                    matched += 1;
+                    self.row(&key_columns, &key, &row, packed, partition, entry);
+                }
+                None => self.missing(&key_columns, &key, &row),
+            }
+        }
+        self.ghosts(&key_columns, matched);
+    }
+
+    /// Whether the table itself does not keep the record's key unique, so that this must be looked at.
+    fn unique_key(&self, key_columns: &[usize]) -> bool {
+        let mut key = key_columns.to_vec();
+        let mut primary = self.table.primary_key.clone();
+        key.sort_unstable();
+        primary.sort_unstable();
+        primary.is_empty() || !primary.iter().all(|c| key.contains(c))
+    }
+
+    fn missing(&mut self, key_columns: &[usize], key: &[u8], row: &[Cell<'_>]) {
+        let last = self.fold.partitions.iter().find_map(|p| p.keyed.get(key).map(|e| (p.partition, e)));
+        let finding = Finding {
+            key: Some(self.shown_key(key_columns, key)),
+            token: self.token_of(row),
+            partition: last.map(|(p, _)| p),
+            offset: last.map(|(_, e)| Offset(e.offset)),
+            expected: Some(self.shown_row(row)),
+            found: Some(match last {
+                Some(_) => "the key's last event takes the row away".into(),
+                None => "no event of this key".into(),
+            }),
+            ..self.about(FindingKind::Lost)
+        };
+        self.findings.push(finding);
+    }
+
+    fn token_of(&self, row: &[Cell<'_>]) -> Option<String> {
+        let column = self.table.columns.of_name(&self.expected.token_column)?;
+        row.get(column)?.text().map(str::to_owned)
+    }
+
+    fn shown_row(&self, row: &[Cell<'_>]) -> String {
+        let cells = self.table.columns.list.iter().zip(row).map(|(c, cell)| format!("{}={}", c.name, clip(&cell.shown())));
+        cells.collect::<Vec<_>>().join(", ")
+    }
+
+    fn row(
+        &mut self,
+        key_columns: &[usize],
+        key: &[u8],
+        row: &[Cell<'_>],
+        packed: &[u8],
+        partition: i32,
+        entry: &Entry,
+    ) {
+        if packed == &*entry.row {
+            self.values += row.len() as u64;
+            return;
+        }
+        let mut different = Vec::new();
+        let event: Vec<Cell<'_>> = cells(&entry.row).collect();
+        for (index, cell) in row.iter().enumerate() {
+            let other = event.get(index).copied().unwrap_or(Cell::Absent);
+            match self.matches(index, *cell, other) {
+                Match::Equal => self.values += 1,
+                Match::Absent => *self.absent.entry(index).or_default() += 1,
+                Match::NotComparable(why) => *self.not_comparable.entry((index, why)).or_default() += 1,
+                Match::Different => different.push(index),
+            }
+        }
+        if different.is_empty() {
+            return;
+        }
+        let kind = self.kind_of(key_columns, key, row, &event, &different);
+        let shown = |cells: &[Cell<'_>]| {
+            let parts = different.iter().filter_map(|i| {
+                let column = self.table.columns.list.get(*i)?;
+                Some(format!("{}={}", column.name, clip(&cells.get(*i).copied().unwrap_or(Cell::Absent).shown())))
+            });
+            parts.collect::<Vec<_>>().join(", ")
+        };
+        let finding = Finding {
+            key: Some(self.shown_key(key_columns, key)),
+            token: self.token_of(row),
+            partition: Some(partition),
+            offset: Some(Offset(entry.offset)),
+            lsn: (entry.lsn > 0).then_some(Lsn(entry.lsn)),
+            expected: Some(shown(row)),
+            found: Some(shown(&event)),
+            ..self.about(kind)
+        };
+        self.findings.push(finding);
+    }
+
+    /// A value that only a placeholder stands for is lost; a row that the ledger knows as an earlier state is stale.
+    fn kind_of(
+        &mut self,
+        key_columns: &[usize],
+        key: &[u8],
+        row: &[Cell<'_>],
+        event: &[Cell<'_>],
+        different: &[usize],
+    ) -> FindingKind {
+        if different.iter().all(|i| event.get(*i) == Some(&Cell::Unavailable)) {
+            return FindingKind::Lost;
+        }
+        let shown = self.shown_key(key_columns, key);
+        let table = self.table;
+        let history = self.history.take().unwrap_or_else(|| history_of(self.expected, table));
+        let images = history.get(&shown).map_or(&[][..], Vec::as_slice);
+        let earlier = images.iter().any(|image| {
+            table.columns.list.iter().enumerate().all(|(index, column)| {
+                let text = image.get(&column.name).map(Option::as_deref);
+                let Some(text) = text else { return true };
+                let cell = text.map_or(Cell::Null, |t| Cell::Text(t.as_bytes()));
+                let other = event.get(index).copied().unwrap_or(Cell::Absent);
+                self.matches(index, cell, other) != Match::Different
+            })
+        });
+        let _ = row;
+        self.history = Some(history);
+        if earlier { FindingKind::Stale } else { FindingKind::Different }
+    }
+
+    fn matches(&self, index: usize, table: Cell<'_>, event: Cell<'_>) -> Match {
+        if table == event {
+            return Match::Equal;
+        }
+        let Some(column) = self.table.columns.list.get(index) else { return Match::Absent };
+        match (table, event) {
+            (_, Cell::Absent) => Match::Absent,
+            (_, Cell::Opaque) => Match::NotComparable("its expression in the records is not understood"),
+            (Cell::Text(text), Cell::Null) => match std::str::from_utf8(text) {
+                Ok(text) => inexpressible(text, self.reprs(index), &column.ty),
+                Err(_) => Match::Different,
+            },
+            (Cell::Text(text), Cell::Text(other)) => {
+                let (Ok(text), Ok(other)) = (std::str::from_utf8(text), std::str::from_utf8(other)) else {
+                    return Match::Different;
+                };
+                let equal = self.reprs(index).iter().any(|repr| form(text, Side::Table, repr, &column.ty) == other);
+                if equal { Match::Equal } else { lossy(text, &column.ty) }
+            }
+            _ => Match::Different,
+        }
+    }
+
+    fn ghosts(&mut self, key_columns: &[usize], matched: u64) {
+        let live = self.fold.live().count() as u64;
+        if live == matched {
+            return;
+        }
+        let Ok(rows) = &self.table.rows else { return };
+        let mut there: HashSet<Vec<u8>> = HashSet::new();
+        let mut key = Vec::new();
+        for packed in rows.packed() {
+            let row: Vec<Cell<'_>> = cells(packed).collect();
+            self.key_of(key_columns, &row, &mut key);
+            there.insert(key.clone());
+        }
+        let ghosts: Vec<Finding> = self
+            .fold
+            .live()
+            .filter(|(_, key, _)| !there.contains(*key))
+            .map(|(partition, key, entry)| {
+                let row: Vec<Cell<'_>> = cells(&entry.row).collect();
+                Finding {
+                    key: Some(self.shown_key(key_columns, key)),
+                    token: self.token_of(&row),
+                    partition: Some(partition),
+                    offset: Some(Offset(entry.offset)),
+                    lsn: (entry.lsn > 0).then_some(Lsn(entry.lsn)),
+                    expected: Some("no row of this key in the table".into()),
+                    found: Some(self.shown_row(&row)),
+                    ..self.about(FindingKind::Ghost)
+                }
+            })
+            .collect();
+        if !ghosts.is_empty() && !self.truncate_captured() {
+            self.notes.push(format!(
+                "{}: not comparable if it was truncated: TRUNCATE is not captured (skipped.operations), and leaves its rows in the topic",
+                self.table.name
+            ));
+        }
+        self.findings.extend(ghosts);
+    }
+
+    fn truncate_captured(&self) -> bool {
+        let of = self.seen.connectors.iter().find(|c| c.settings.name == self.table.connector);
+        of.is_none_or(|c| c.settings.truncate_captured)
+    }
+
+    /// A table without a key: images and how often each is there.
+    fn loose(&mut self) {
+        let Ok(rows) = &self.table.rows else { return };
+        let keep = self.kept_columns();
+        let folded = self.fold.loose(&keep);
+        if folded.blind > 0 || (folded.unnamed > 0 && folded.images.values().any(|c| *c != 0)) {
+            self.notes.push(format!("{}: its events do not tell rows before or operations", self.table.name));
+        }
+        // A record that tells no operation counts as a new row; so does one of an update that tells no row before.
+        let untold = folded.blind + folded.unnamed;
+        let blind = untold > 0;
+        let mut left = folded.images;
+        let mut missing: Vec<Vec<u8>> = Vec::new();
+        for packed in rows.packed() {
+            self.rows += 1;
+            let image = self.image(packed, &keep);
+            self.values += keep.iter().filter(|k| **k).count() as u64;
+            match left.get_mut(image.as_slice()) {
+                Some(count) if *count > 0 => *count -= 1,
+                _ => missing.push(image),
+            }
+        }
+        for (index, kept) in keep.iter().enumerate() {
+            if !kept {
+                self.absent.insert(index, rows.len());
+            }
+        }
+        if blind && (!missing.is_empty() || left.values().any(|c| *c != 0)) {
+            self.findings.push(Finding {
+                expected: Some("rows before updates and deletes (REPLICA IDENTITY FULL and the envelope)".into()),
+                found: Some(format!("{} events of a table without a key do not tell which row they changed", untold)),
+                ..self.about(FindingKind::NotComparable)
+            });
+            return;
+        }
+        for image in missing {
+            let row: Vec<Cell<'_>> = cells(&image).collect();
+            self.findings.push(Finding {
+                token: self.token_of(&row),
+                expected: Some(self.shown_row(&row)),
+                found: Some("no such image is left in the topic".into()),
+                ..self.about(FindingKind::Lost)
+            });
+        }
+        for (image, count) in left.iter().filter(|(_, c)| **c != 0) {
+            let row: Vec<Cell<'_>> = cells(image).collect();
+            self.findings.push(Finding {
+                token: self.token_of(&row),
+                expected: Some("no such row (any more) in the table".into()),
+                found: Some(format!("{count} too many of {}", self.shown_row(&row))),
+                ..self.about(FindingKind::Ghost)
+            });
+        }
+        if folded.redelivered > 0 {
+            self.notes.push(format!(
+                "{}: {} events were delivered again and left out by their position",
+                self.table.name, folded.redelivered
+            ));
+        }
+    }
+
+    /// Generated columns come with snapshots and not with streamed changes; columns that are in no event are not there.
+    fn kept_columns(&self) -> Vec<bool> {
+        let seen = |index: usize| !self.reprs(index).is_empty();
+        let columns = self.table.columns.list.iter().enumerate();
+        columns.map(|(index, column)| !column.generated && !column.unpublished && seen(index)).collect()
+    }
+
+    /// A table's row as an image of the topic.
+    fn image(&self, packed: &[u8], keep: &[bool]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(packed.len());
+        for (index, cell) in cells(packed).enumerate() {
+            let info = self.table.columns.list.get(index);
+            match (cell.text(), info) {
+                _ if !keep.get(index).copied().unwrap_or(false) => push(&mut out, Cell::Absent),
+                (Some(text), Some(info)) if info.ty.needs_form() => {
+                    push(&mut out, Cell::Text(table_form(text, self.reprs(index), &info.ty).as_bytes()));
+                }
+                _ => push(&mut out, cell),
+            }
+        }
+        out
+    }
+
+    fn finish(mut self, outcome: &mut Outcome) {
+        let name = &self.table.name;
+        let column = |index: &usize| self.table.columns.list.get(*index);
+        for (index, count) in &self.absent {
+            let Some(info) = column(index) else { continue };
+            let why = if info.generated {
+                "generated, and so absent from streamed changes"
+            } else if info.unpublished {
+                "not in the publication's column list"
+            } else if self.reprs(*index).is_empty() {
+                "in no record: the connector leaves out the column or does not know its type"
+            } else {
+                "absent from records written before it was added"
+            };
+            self.notes.push(format!(
+                "{name}.{} ({}): {count} values not compared: {why}",
+                info.name, info.ty.name
+            ));
+        }
+        for ((index, why), count) in &self.not_comparable {
+            if let Some(info) = column(index) {
+                self.notes.push(format!("{name}.{} ({}): {count} values not comparable: {why}", info.name, info.ty.name));
+            }
+        }
+        if !self.fold.extra_fields.is_empty() {
+            let fields: Vec<&str> = self.fold.extra_fields.iter().map(String::as_str).collect();
+            self.notes.push(format!("{name}: fields of records that are no columns (any more): {}", fields.join(", ")));
+        }
+        if self.fold.keys_in_several_partitions() {
+            self.notes.push(format!(
+                "{name}: keys stand in several partitions of {}, as after a change of their number; the later position counts",
+                self.table.topic
+            ));
+        }
+        if self.fold.key_changed {
+            self.findings.push(Finding {
+                expected: Some("records of one key".into()),
+                found: Some("record keys of different columns in one topic".into()),
+                ..self.about(FindingKind::NotComparable)
+            });
+        }
+        let other = self.fold.count(Op::Other);
+        if other > 0 {
+            self.notes.push(format!("{name}: {other} records of other kinds, not folded"));
+        }
+        if self.fold.partitions.iter().any(|p| p.restored_values > 0) {
+            let count: u64 = self.fold.partitions.iter().map(|p| p.restored_values).sum();
+            self.notes.push(format!("{name}: {count} placeholders of unchanged values took the key's earlier value"));
+        }
+        if self.rows > 0 && self.values == 0 && self.findings.is_empty() {
+            self.findings.push(Finding {
+                expected: Some("values to compare".into()),
+                found: Some("no value of any row could be compared".into()),
+                ..self.about(FindingKind::Vacuous)
+            });
+        }
+        outcome.rows += self.rows;
+        outcome.values += self.values;
+        outcome.notes.append(&mut self.notes);
+        outcome.findings.append(&mut self.findings);
+    }
+}
+
+/// The images of each key that the ledger knows, by the key as findings show it.
+fn history_of<'o>(
+    expected: &'o Expectation<'_>,
+    table: &TableView,
+) -> HashMap<String, Vec<&'o crate::workload::ledger::Row>> {
+    let mut history: HashMap<String, Vec<&crate::workload::ledger::Row>> = HashMap::new();
+    let entries = expected.ledger.map_or(&[][..], |l| l.entries.as_slice());
+    for change in entries.iter().flat_map(|e| &e.changes).filter(|c| c.table == table.name) {
+        if let (Some(key), Some(after)) = (&change.key, &change.after) {
+            history.entry(key.0.clone()).or_default().push(after);
+        }
+    }
+    if let Some(base) = expected.base.get(&table.name) {
+        for (key, row) in &base.keyed {
+            history.entry(key.0.clone()).or_default().push(row);
+        }
+    }
+    history
+}
+
+/// A table's text in the form of the topic's texts. Where a column has been expressed in several ways the last counts.
+fn table_form<'t>(text: &'t str, reprs: &[Repr], ty: &PgType) -> Cow<'t, str> {
+    match reprs.last() {
+        Some(repr) => form(text, Side::Table, repr, ty),
+        None => Cow::Borrowed(text),
+    }
+}
+
+/// A value of the table that the records show as NULL because the expression has no room for it.
+fn inexpressible(text: &str, reprs: &[Repr], ty: &PgType) -> Match {
+    let by = |wanted: &[Repr]| reprs.iter().any(|r| wanted.contains(r) || matches!(r, Repr::Decimal(_)) && wanted.contains(&Repr::Decimal(0)));
+    match &ty.kind {
+        Kind::Numeric
+            if text.trim_start_matches('-').starts_with(['N', 'I'])
+                && by(&[Repr::VariableDecimal, Repr::Decimal(0)]) =>
+        {
+            Match::NotComparable("NaN and infinity have no precise decimal; records have NULL")
+        }
+        Kind::Timestamp if by(&[Repr::TimestampNanos]) && !crate::verify::text::time::fits_nanos(text) => {
+            Match::NotComparable("outside of what nanoseconds can count; records have NULL")
+        }
+        _ => Match::Different,
+    }
+}
+
+/// A difference that lies in the connector's expression and not in the data.
+fn lossy(text: &str, ty: &PgType) -> Match {
+    match &ty.kind {
+        Kind::Timestamp if !crate::verify::text::time::fits_micros(text) => {
+            Match::NotComparable("outside of what 64 bits of microseconds can count")
+        }
+        Kind::Array(_) if crate::verify::text::array::elements(text).is_none() => {
+            Match::NotComparable("arrays of several dimensions are not expressed in records")
+        }
+        _ => Match::Different,
+    }
+}
+
+/// Values as long as this are cut in findings.
+const SHOWN_MAX: usize = 120;
+
+fn clip(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_MAX) {
+        Some((at, _)) => format!("{}... ({} bytes)", &text[..at], text.len()),
+        None => text.to_owned(),
+    }
+}

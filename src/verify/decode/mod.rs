@@ -1,0 +1,10 @@
+//! From records to events: wire formats, schemas, and values as PostgreSQL's own text. Pure.
+
+pub mod avro;
+pub mod pg_type;
+pub mod record;
+pub mod repr;
+pub mod row;
+pub mod schema;
+pub mod settings;
+pub mod table;

@@ -1,0 +1,139 @@
+//! PostgreSQL's types, as far as their texts differ in what they need.
+
+/// A column's type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PgType {
+    /// `format_type` of the declared type: `numeric(10,2)`.
+    pub name: String,
+    /// What its text is.
+    pub kind: Kind,
+    /// The type modifier, of a domain's base type where the column has none; -1 for none.
+    pub typmod: i32,
+}
+
+/// The families of types.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `boolean`.
+    Bool,
+    /// `smallint`, `integer`, `bigint`, `oid`.
+    Int,
+    /// `real`.
+    Float4,
+    /// `double precision`.
+    Float8,
+    /// `numeric`.
+    Numeric,
+    /// `money`.
+    Money,
+    /// Everything that Debezium carries as PostgreSQL's own text: characters, uuid, json, network addresses, ranges,
+    /// enums, `citext`, `ltree`, `tsvector`, `xml`.
+    Text,
+    /// `bytea`.
+    Bytea,
+    /// `bit` and `bit varying`.
+    Bit,
+    /// `date`.
+    Date,
+    /// `time`.
+    Time,
+    /// `timetz`.
+    TimeTz,
+    /// `timestamp`.
+    Timestamp,
+    /// `timestamptz`.
+    TimestampTz,
+    /// `interval`.
+    Interval,
+    /// `hstore`.
+    Hstore,
+    /// `point`.
+    Point,
+    /// `line`, `lseg`, `box`, `path`, `polygon`, `circle`: numbers in brackets.
+    Geometric,
+    /// `vector` and `halfvec`.
+    Vector,
+    /// An array.
+    Array(Box<PgType>),
+    /// A type that Debezium does not know: left out, or, with `include.unknown.datatypes`, its text as bytes.
+    Unknown,
+}
+
+impl PgType {
+    /// Classifies a type by its (base) `typname`, `typtype` and `typcategory`; `element` is an array's element.
+    pub fn new(display: &str, base: &str, typtype: &str, typmod: i32, element: Option<PgType>) -> PgType {
+        let kind = match (element, base) {
+            (Some(element), _) => Kind::Array(Box::new(element)),
+            (None, "bool") => Kind::Bool,
+            (None, "int2" | "int4" | "int8" | "oid") => Kind::Int,
+            (None, "float4") => Kind::Float4,
+            (None, "float8") => Kind::Float8,
+            (None, "numeric") => Kind::Numeric,
+            (None, "money") => Kind::Money,
+            (None, "bytea") => Kind::Bytea,
+            (None, "bit" | "varbit") => Kind::Bit,
+            (None, "date") => Kind::Date,
+            (None, "time") => Kind::Time,
+            (None, "timetz") => Kind::TimeTz,
+            (None, "timestamp") => Kind::Timestamp,
+            (None, "timestamptz") => Kind::TimestampTz,
+            (None, "interval") => Kind::Interval,
+            (None, "hstore") => Kind::Hstore,
+            (None, "point") => Kind::Point,
+            (None, "line" | "lseg" | "box" | "path" | "polygon" | "circle") => Kind::Geometric,
+            (None, "vector" | "halfvec") => Kind::Vector,
+            (
+                None,
+                "bpchar" | "varchar" | "text" | "char" | "name" | "uuid" | "json" | "jsonb" | "xml" | "inet" | "cidr"
+                | "macaddr" | "macaddr8" | "tsvector" | "citext" | "ltree" | "int4range" | "int8range" | "numrange"
+                | "daterange" | "tsrange" | "tstzrange",
+            ) => Kind::Text,
+            _ if typtype == "e" => Kind::Text,
+            _ => Kind::Unknown,
+        };
+        PgType { name: display.to_owned(), kind, typmod }
+    }
+
+    /// Fractional digits of a time type: its modifier, or six.
+    pub fn time_digits(&self) -> u32 {
+        if (0..=6).contains(&self.typmod) { self.typmod as u32 } else { 6 }
+    }
+
+    /// The declared scale of a numeric.
+    pub fn numeric_scale(&self) -> Option<i32> {
+        // The modifier is ((precision << 16) | scale) + 4, the scale in eleven bits with sign.
+        (self.typmod >= 4).then(|| {
+            let scale = (self.typmod - 4) & 0x7ff;
+            (scale ^ 1024) - 1024
+        })
+    }
+
+    /// Whether event text and table text of equal values may differ, so that both are brought to one form first.
+    pub fn needs_form(&self) -> bool {
+        match &self.kind {
+            Kind::Numeric
+            | Kind::Money
+            | Kind::Bit
+            | Kind::Time
+            | Kind::TimeTz
+            | Kind::Timestamp
+            | Kind::Interval
+            | Kind::Geometric => true,
+            Kind::Array(element) => element.needs_form(),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_numeric_modifier_has_precision_and_scale() {
+        let of = |typmod| PgType::new("numeric", "numeric", "b", typmod, None).numeric_scale();
+        assert_eq!(of(((10 << 16) | 2) + 4), Some(2));
+        assert_eq!(of(((5 << 16) | 0x7fd) + 4), Some(-3));
+        assert_eq!(of(-1), None);
+    }
+}

@@ -1,0 +1,851 @@
+//! From a record's bytes to an event: what was done, where, and the rows before and after in packed form.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex},
+};
+
+use serde_json::Value;
+
+use super::{
+    avro::Reader,
+    pg_type::PgType,
+    repr::{Raw, Renderer, Repr, Side, Tag, form},
+    row::{Scratch, cells, push},
+    schema::{Record, Shape, Typed, compile_avro, compile_json},
+    settings::{ConnectorSettings, Converter, Unwrap},
+    table::{Columns, expected_repr},
+};
+use crate::units::SchemaId;
+
+/// What an event did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Op {
+    /// A snapshot's read.
+    Read,
+    /// A new row.
+    Create,
+    /// A changed row.
+    Update,
+    /// A deleted row.
+    Delete,
+    /// TRUNCATE.
+    Truncate,
+    /// A row whose operation the record does not tell: it is there now.
+    Upsert,
+    /// A tombstone: null.
+    Tombstone,
+    /// Anything else, a logical decoding message for instance.
+    Other,
+}
+
+/// Where an event comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// What it did.
+    pub op: Op,
+    /// `source.lsn`.
+    pub lsn: Option<u64>,
+    /// `source.txId`.
+    pub tx: Option<u64>,
+    /// The end of the transaction that was the last to be committed when this event was made.
+    pub commit: Option<u64>,
+    /// Whether it is from a snapshot.
+    pub snapshot: bool,
+    /// Nanoseconds since 1970 when the connector made it.
+    pub made_ns: i64,
+    /// The schema id of the key.
+    pub key_schema: Option<SchemaId>,
+    /// The schema id of the value.
+    pub value_schema: Option<SchemaId>,
+}
+
+impl Meta {
+    const NONE: Meta = Meta {
+        op: Op::Other,
+        lsn: None,
+        tx: None,
+        commit: None,
+        snapshot: false,
+        made_ns: 0,
+        key_schema: None,
+        value_schema: None,
+    };
+}
+
+/// An event, in the decoder's buffers.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'d> {
+    /// Where it comes from.
+    pub meta: Meta,
+    /// The packed key; the columns are [`Decoder::key_columns`].
+    pub key: Option<&'d [u8]>,
+    /// The packed row before.
+    pub before: Option<&'d [u8]>,
+    /// The packed row after.
+    pub after: Option<&'d [u8]>,
+    /// Whether a cell of the row after is a placeholder.
+    pub unavailable: bool,
+}
+
+/// Why a record is no event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The schema id, where the record names one.
+    pub schema: Option<SchemaId>,
+    /// Whether the schema is at fault: its id does not resolve, or it does not describe the bytes.
+    pub wrong_schema: bool,
+    /// What was expected.
+    pub expected: String,
+    /// What was found.
+    pub found: String,
+}
+
+/// Schema texts by id, fetched once and compiled once, shared by all decoders.
+pub struct Schemas {
+    resolve: Box<dyn Fn(SchemaId) -> Result<Option<String>, String> + Send + Sync>,
+    known: Mutex<HashMap<SchemaId, Result<Arc<Typed>, Unreadable>>>,
+}
+
+impl std::fmt::Debug for Schemas {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Schemas").finish_non_exhaustive()
+    }
+}
+
+impl Schemas {
+    /// `resolve` gives the text of an id, `None` when it does not exist, or why it could not be asked for.
+    pub fn new(resolve: impl Fn(SchemaId) -> Result<Option<String>, String> + Send + Sync + 'static) -> Schemas {
+        Schemas { resolve: Box::new(resolve), known: Mutex::new(HashMap::new()) }
+    }
+
+    fn get(&self, id: SchemaId) -> Result<Arc<Typed>, Unreadable> {
+        let wrong = |expected: &str, found: String| Unreadable {
+            schema: Some(id),
+            wrong_schema: true,
+            expected: expected.to_owned(),
+            found,
+        };
+        let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let made = known.entry(id).or_insert_with(|| match (self.resolve)(id) {
+            Ok(Some(text)) => compile_avro(&text).map(Arc::new).map_err(|e| wrong("a schema that can be read", e)),
+            Ok(None) => Err(wrong("a schema id that resolves", format!("the registry does not know id {id}"))),
+            Err(why) => Err(wrong("a schema id that resolves", why)),
+        });
+        made.clone()
+    }
+}
+
+/// The order in which a row record's fields go into columns, and how they are expressed.
+#[derive(Debug)]
+struct RowPlan {
+    columns: Vec<Option<usize>>,
+}
+
+/// What the fields of an envelope are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Before,
+    After,
+    Source,
+    Op,
+    MadeMs,
+    MadeUs,
+    MadeNs,
+    Skip,
+}
+
+/// Fields of `source` that matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SourcePart {
+    Lsn,
+    Tx,
+    Snapshot,
+    Sequence,
+    Skip,
+}
+
+#[derive(Debug)]
+struct EnvelopePlan {
+    parts: Vec<Part>,
+    source: Vec<SourcePart>,
+    row: RowPlan,
+}
+
+#[derive(Debug)]
+enum Plan {
+    Envelope(EnvelopePlan),
+    Unwrapped(RowPlan),
+    Key(RowPlan),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Half {
+    Key,
+    Value,
+}
+
+/// Decodes the records of one topic. One a thread.
+#[derive(Debug)]
+pub struct Decoder {
+    settings: Arc<ConnectorSettings>,
+    columns: Arc<Columns>,
+    schemas: Arc<Schemas>,
+    renderer: Renderer,
+    expected: Vec<Repr>,
+    name_starts: Vec<String>,
+    plans: HashMap<(SchemaId, Half), (Arc<Typed>, Arc<Plan>)>,
+    json: HashMap<Half, (Value, Arc<Typed>)>,
+    reprs: Vec<Vec<Repr>>,
+    key_columns: Option<Vec<usize>>,
+    key_changed: bool,
+    extra_fields: BTreeSet<String>,
+    scratch: Scratch,
+    before: Vec<u8>,
+    after: Vec<u8>,
+    key: Vec<u8>,
+    formed: String,
+}
+
+impl Decoder {
+    /// A decoder for the records of a table's topic. `schema` and `table` name the table.
+    pub fn new(
+        settings: Arc<ConnectorSettings>,
+        columns: Arc<Columns>,
+        schemas: Arc<Schemas>,
+        schema: &str,
+        table: &str,
+    ) -> Decoder {
+        let renderer = Renderer { binary: settings.binary, placeholder: settings.placeholder.clone() };
+        let expected: Vec<Repr> = columns.list.iter().map(|c| expected_repr(&c.ty, &settings)).collect();
+        let full = [settings.prefix.as_str(), schema, table];
+        let unicode = full.map(|p| super::settings::field_name(super::settings::Adjust::AvroUnicode, p)).join(".");
+        let name_starts = vec![flat(&format!("{}.", full.join("."))), flat(&format!("{unicode}."))];
+        Decoder {
+            reprs: vec![Vec::new(); columns.list.len()],
+            settings,
+            columns,
+            schemas,
+            renderer,
+            expected,
+            name_starts,
+            plans: HashMap::new(),
+            json: HashMap::new(),
+            key_columns: None,
+            key_changed: false,
+            extra_fields: BTreeSet::new(),
+            scratch: Scratch::default(),
+            before: Vec::new(),
+            after: Vec::new(),
+            key: Vec::new(),
+            formed: String::new(),
+        }
+    }
+
+    /// How each column has been expressed in the records so far.
+    pub fn reprs(&self) -> &[Vec<Repr>] {
+        &self.reprs
+    }
+
+    /// The columns of the key, in its order, once a keyed record was seen.
+    pub fn key_columns(&self) -> Option<&[usize]> {
+        self.key_columns.as_deref()
+    }
+
+    /// Whether records of this topic have keys of different columns.
+    pub fn key_changed(&self) -> bool {
+        self.key_changed
+    }
+
+    /// Fields that are no columns of the table (any more).
+    pub fn extra_fields(&self) -> &BTreeSet<String> {
+        &self.extra_fields
+    }
+
+    /// Decodes one record.
+    pub fn decode(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Event<'_>, Unreadable> {
+        let mut meta = Meta::NONE;
+        let (mut has_before, mut has_after, mut unavailable) = (false, false, false);
+        let has_key = match key {
+            Some(bytes) => self.decode_key(bytes, &mut meta)?,
+            None => false,
+        };
+        match value {
+            None => meta.op = Op::Tombstone,
+            Some(bytes) => {
+                (has_before, has_after) = self.decode_value(bytes, &mut meta)?;
+                if has_after {
+                    unavailable = cells(&self.after).any(|c| c == super::row::Cell::Unavailable);
+                }
+            }
+        }
+        Ok(Event {
+            meta,
+            key: has_key.then_some(self.key.as_slice()),
+            before: has_before.then_some(self.before.as_slice()),
+            after: has_after.then_some(self.after.as_slice()),
+            unavailable,
+        })
+    }
+
+    fn decode_key(&mut self, bytes: &[u8], meta: &mut Meta) -> Result<bool, Unreadable> {
+        if wire(self.settings.key, bytes)? == Wire::Avro {
+            let (id, datum) = split(bytes)?;
+            meta.key_schema = Some(id);
+            let (typed, plan) = self.plan(id, Half::Key)?;
+            let (Plan::Key(plan), Some(record)) = (&*plan, typed.record()) else {
+                return Err(not_a("key that is a struct", &typed, id));
+            };
+            let mut reader = Reader::new(datum);
+            let read = reader.branch(&typed).and_then(|_| self.avro_row(&mut reader, record, plan));
+            read.map_err(|e| misread(id, e.to_string()))?;
+            if reader.left() > 0 {
+                return Err(misread(id, format!("{} bytes are left over", reader.left())));
+            }
+            self.take_key(&plan.columns.clone(), record.fields.iter().map(|(n, _)| n.as_str()))?;
+            return Ok(true);
+        }
+        let value = json(bytes)?;
+        let (payload, typed) = self.json_parts(&value, self.settings.key, Half::Key)?;
+        let Some(object) = payload.as_object() else { return Ok(false) };
+        let columns = self.json_row(object, typed.as_deref().and_then(Typed::record).map(|r| &**r), &[]);
+        self.take_key(&columns, object.keys().map(String::as_str))?;
+        Ok(true)
+    }
+
+    /// Packs the key from the scratch row and remembers its columns.
+    fn take_key<'n>(
+        &mut self,
+        columns: &[Option<usize>],
+        names: impl Iterator<Item = &'n str>,
+    ) -> Result<(), Unreadable> {
+        self.key.clear();
+        let mut known = Vec::with_capacity(columns.len());
+        for (column, name) in columns.iter().zip(names) {
+            let Some(column) = column else {
+                return Err(Unreadable {
+                    schema: None,
+                    wrong_schema: false,
+                    expected: "a key made of the table's columns".into(),
+                    found: format!("key field {name}, which is no column of the table"),
+                });
+            };
+            push(&mut self.key, self.scratch.cell(*column));
+            known.push(*column);
+        }
+        match &self.key_columns {
+            Some(before) if *before != known => {
+                self.key_changed = true;
+                self.key_columns = Some(known);
+            }
+            Some(_) => {}
+            None => self.key_columns = Some(known),
+        }
+        Ok(())
+    }
+
+    fn decode_value(&mut self, bytes: &[u8], meta: &mut Meta) -> Result<(bool, bool), Unreadable> {
+        if wire(self.settings.value, bytes)? == Wire::Avro {
+            let (id, datum) = split(bytes)?;
+            meta.value_schema = Some(id);
+            let (typed, plan) = self.plan(id, Half::Value)?;
+            let Some(record) = typed.record() else { return Err(not_a("value that is a struct", &typed, id)) };
+            let mut reader = Reader::new(datum);
+            let read = match &*plan {
+                Plan::Envelope(plan) => reader.branch(&typed).and_then(|_| {
+                    self.avro_envelope(&mut reader, record, plan, meta)
+                }),
+                Plan::Unwrapped(plan) => reader.branch(&typed).and_then(|_| {
+                    self.avro_unwrapped(&mut reader, record, plan, meta)
+                }),
+                Plan::Key(_) => return Err(not_a("value", &typed, id)),
+            };
+            let read = read.map_err(|e| misread(id, e.to_string()))?;
+            if reader.left() > 0 {
+                return Err(misread(id, format!("{} bytes are left over", reader.left())));
+            }
+            return Ok(read);
+        }
+        let value = json(bytes)?;
+        let (payload, typed) = self.json_parts(&value, self.settings.value, Half::Value)?;
+        let Some(object) = payload.as_object() else {
+            return if payload.is_null() {
+                meta.op = Op::Tombstone;
+                Ok((false, false))
+            } else {
+                Err(unreadable("a JSON object", payload.to_string()))
+            };
+        };
+        let record = typed.as_deref().and_then(Typed::record).cloned();
+        match self.settings.unwrap.clone() {
+            Some(unwrap) => Ok(self.json_unwrapped(object, record.as_deref(), &unwrap, meta)),
+            None => self.json_envelope(object, record.as_deref(), meta),
+        }
+    }
+
+    fn plan(&mut self, id: SchemaId, side: Half) -> Result<(Arc<Typed>, Arc<Plan>), Unreadable> {
+        if let Some((typed, plan)) = self.plans.get(&(id, side)) {
+            return Ok((typed.clone(), plan.clone()));
+        }
+        let typed = self.schemas.get(id)?;
+        let Some(record) = typed.record().cloned() else { return Err(not_a("struct", &typed, id)) };
+        let name = flat(&record.name);
+        if !self.name_starts.iter().any(|start| name.starts_with(start.as_str())) {
+            return Err(Unreadable {
+                schema: Some(id),
+                wrong_schema: true,
+                expected: format!("a schema named {}*", self.name_starts[0]),
+                found: format!("schema {id} is of {}", record.name),
+            });
+        }
+        let plan = match (side, &self.settings.unwrap) {
+            (Half::Key, _) => Plan::Key(self.row_plan(&record)),
+            (Half::Value, Some(_)) => Plan::Unwrapped(self.row_plan(&record)),
+            (Half::Value, None) => self.envelope_plan(&record, id)?,
+        };
+        let plan = Arc::new(plan);
+        self.plans.insert((id, side), (typed.clone(), plan.clone()));
+        Ok((typed, plan))
+    }
+
+    fn row_plan(&mut self, record: &Record) -> RowPlan {
+        let added = self.settings.unwrap.as_ref().map(|u| u.added.clone()).unwrap_or_default();
+        let mut columns = Vec::new();
+        for (name, typed) in &record.fields {
+            let column = if added.contains(name) { None } else { self.columns.of_field(name) };
+            match column {
+                Some(column) => self.note_repr(column, &typed.repr),
+                None if added.contains(name) => {}
+                None => drop(self.extra_fields.insert(name.clone())),
+            }
+            columns.push(column);
+        }
+        RowPlan { columns }
+    }
+
+    fn note_repr(&mut self, column: usize, repr: &Repr) {
+        if let Some(known) = self.reprs.get_mut(column)
+            && !known.contains(repr)
+        {
+            known.push(repr.clone());
+        }
+    }
+
+    fn envelope_plan(&mut self, record: &Record, id: SchemaId) -> Result<Plan, Unreadable> {
+        let part = |name: &str| match name {
+            "before" => Part::Before,
+            "after" => Part::After,
+            "source" => Part::Source,
+            "op" => Part::Op,
+            "ts_ms" => Part::MadeMs,
+            "ts_us" => Part::MadeUs,
+            "ts_ns" => Part::MadeNs,
+            _ => Part::Skip,
+        };
+        let parts: Vec<Part> = record.fields.iter().map(|(n, _)| part(n)).collect();
+        let inner = |wanted: Part| {
+            record.fields.iter().zip(&parts).find(|(_, p)| **p == wanted).and_then(|((_, t), _)| t.record()).cloned()
+        };
+        let (Some(row), Some(source)) = (inner(Part::After), inner(Part::Source)) else {
+            return Err(Unreadable {
+                schema: Some(id),
+                wrong_schema: true,
+                expected: "an envelope with after and source".into(),
+                found: format!("schema {id} is {} without them", record.name),
+            });
+        };
+        let source = source.fields.iter().map(|(n, _)| match n.as_str() {
+            "lsn" => SourcePart::Lsn,
+            "txId" => SourcePart::Tx,
+            "snapshot" => SourcePart::Snapshot,
+            "sequence" => SourcePart::Sequence,
+            _ => SourcePart::Skip,
+        });
+        let source = source.collect();
+        Ok(Plan::Envelope(EnvelopePlan { parts, source, row: self.row_plan(&row) }))
+    }
+
+    fn avro_envelope<'a>(
+        &mut self,
+        reader: &mut Reader<'a>,
+        record: &'a Record,
+        plan: &EnvelopePlan,
+        meta: &mut Meta,
+    ) -> Result<(bool, bool), super::avro::AvroError> {
+        let (mut has_before, mut has_after) = (false, false);
+        for ((_, typed), part) in record.fields.iter().zip(&plan.parts) {
+            match part {
+                Part::Before | Part::After => {
+                    let branch = reader.branch(typed)?;
+                    let Shape::Record(row) = &branch.shape else { continue };
+                    self.avro_row(reader, row, &plan.row)?;
+                    if *part == Part::Before {
+                        self.scratch.pack(&mut self.before);
+                        has_before = true;
+                    } else {
+                        self.scratch.pack(&mut self.after);
+                        has_after = true;
+                    }
+                }
+                Part::Source => {
+                    let branch = reader.branch(typed)?;
+                    let Shape::Record(source) = &branch.shape else { continue };
+                    for ((_, typed), part) in source.fields.iter().zip(&plan.source) {
+                        match part {
+                            SourcePart::Skip => reader.skip(typed)?,
+                            part => set_source(meta, *part, &reader.read(typed)?),
+                        }
+                    }
+                }
+                Part::Op => {
+                    if let Raw::Str(op) = reader.read(typed)? {
+                        meta.op = op_of(op);
+                    }
+                }
+                Part::Skip => reader.skip(typed)?,
+                made => {
+                    if let Raw::Int(time) = reader.read(typed)? {
+                        set_made(meta, *made, time);
+                    }
+                }
+            }
+        }
+        Ok((has_before, has_after))
+    }
+
+    fn avro_unwrapped<'a>(
+        &mut self,
+        reader: &mut Reader<'a>,
+        record: &'a Record,
+        plan: &RowPlan,
+        meta: &mut Meta,
+    ) -> Result<(bool, bool), super::avro::AvroError> {
+        let unwrap = self.settings.unwrap.clone().unwrap_or_default();
+        let added = Added::new(&unwrap);
+        let mut deleted = false;
+        self.scratch.begin(self.columns.list.len());
+        for ((name, typed), column) in record.fields.iter().zip(&plan.columns) {
+            match column {
+                Some(column) => self.avro_cell(reader, typed, *column)?,
+                None => added.set(name, &reader.read(typed)?, meta, &mut deleted),
+            }
+        }
+        Ok(self.unwrapped_row(deleted, meta))
+    }
+
+    /// A deleted row stands where the row before would.
+    fn unwrapped_row(&mut self, deleted: bool, meta: &mut Meta) -> (bool, bool) {
+        if deleted || meta.op == Op::Delete {
+            meta.op = Op::Delete;
+            self.scratch.pack(&mut self.before);
+            return (true, false);
+        }
+        if meta.op == Op::Other {
+            meta.op = Op::Upsert;
+        }
+        self.scratch.pack(&mut self.after);
+        (false, true)
+    }
+
+    fn avro_row<'a>(
+        &mut self,
+        reader: &mut Reader<'a>,
+        record: &'a Record,
+        plan: &RowPlan,
+    ) -> Result<(), super::avro::AvroError> {
+        self.scratch.begin(self.columns.list.len());
+        for ((_, typed), column) in record.fields.iter().zip(&plan.columns) {
+            match column {
+                Some(column) => self.avro_cell(reader, typed, *column)?,
+                None => reader.skip(typed)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn avro_cell<'a>(
+        &mut self,
+        reader: &mut Reader<'a>,
+        typed: &'a Typed,
+        column: usize,
+    ) -> Result<(), super::avro::AvroError> {
+        let branch = reader.branch(typed)?;
+        let raw = reader.read(branch)?;
+        self.cell(column, &raw, &branch.repr);
+        Ok(())
+    }
+
+    /// Renders a value into the scratch row, in the form in which it is compared.
+    fn cell(&mut self, column: usize, raw: &Raw<'_>, repr: &Repr) {
+        let Some(info) = self.columns.list.get(column) else { return };
+        let start = self.scratch.text.len();
+        let tag = self.renderer.render(&mut self.scratch.text, raw, repr, &info.ty);
+        if tag == Tag::Text && info.ty.needs_form() {
+            formed(&mut self.scratch.text, start, repr, &info.ty, &mut self.formed);
+        }
+        self.scratch.set(column, tag, start);
+    }
+
+    fn json_parts<'v>(
+        &mut self,
+        value: &'v Value,
+        converter: Converter,
+        side: Half,
+    ) -> Result<(&'v Value, Option<Arc<Typed>>), Unreadable> {
+        let shaped = value.as_object().is_some_and(|o| o.len() == 2 && o.contains_key("schema") && o.contains_key("payload"));
+        match converter {
+            Converter::JsonBare => return Ok((value, None)),
+            Converter::Worker if !shaped => return Ok((value, None)),
+            _ if !shaped => return Err(unreadable("JSON with schema and payload", "JSON without them".into())),
+            _ => {}
+        }
+        let schema = &value["schema"];
+        if schema.is_null() {
+            return Ok((&value["payload"], None));
+        }
+        if let Some((known, typed)) = self.json.get(&side)
+            && known == schema
+        {
+            return Ok((&value["payload"], Some(typed.clone())));
+        }
+        let typed = compile_json(schema).map_err(|e| unreadable("a Connect schema", e))?;
+        let typed = Arc::new(typed);
+        self.json.insert(side, (schema.clone(), typed.clone()));
+        Ok((&value["payload"], Some(typed)))
+    }
+
+    /// Renders an object's fields into the scratch row; the columns of its fields, in its order.
+    fn json_row(
+        &mut self,
+        object: &serde_json::Map<String, Value>,
+        record: Option<&Record>,
+        added: &[String],
+    ) -> Vec<Option<usize>> {
+        self.scratch.begin(self.columns.list.len());
+        let mut columns = Vec::with_capacity(object.len());
+        for (name, value) in object {
+            if added.contains(name) {
+                columns.push(None);
+                continue;
+            }
+            let column = self.columns.of_field(name);
+            columns.push(column);
+            let Some(column) = column else {
+                self.extra_fields.insert(name.clone());
+                continue;
+            };
+            let own = record.and_then(|r| r.fields.iter().find(|(n, _)| n == name)).map(|(_, t)| t.repr.clone());
+            let repr = own.or_else(|| self.expected.get(column).cloned()).unwrap_or(Repr::Plain);
+            self.note_repr(column, &repr);
+            self.cell(column, &raw_of(value), &repr);
+        }
+        columns
+    }
+
+    fn json_unwrapped(
+        &mut self,
+        object: &serde_json::Map<String, Value>,
+        record: Option<&Record>,
+        unwrap: &Unwrap,
+        meta: &mut Meta,
+    ) -> (bool, bool) {
+        let mut deleted = false;
+        let added = Added::new(unwrap);
+        for (name, value) in object {
+            added.set(name, &raw_of(value), meta, &mut deleted);
+        }
+        self.json_row(object, record, &unwrap.added);
+        self.unwrapped_row(deleted, meta)
+    }
+
+    fn json_envelope(
+        &mut self,
+        object: &serde_json::Map<String, Value>,
+        record: Option<&Record>,
+        meta: &mut Meta,
+    ) -> Result<(bool, bool), Unreadable> {
+        let (Some(op), Some(source)) =
+            (object.get("op").and_then(Value::as_str), object.get("source").and_then(Value::as_object))
+        else {
+            return Err(unreadable("an envelope with op and source", "an object without them".into()));
+        };
+        meta.op = op_of(op);
+        for (name, part) in [
+            ("lsn", SourcePart::Lsn),
+            ("txId", SourcePart::Tx),
+            ("snapshot", SourcePart::Snapshot),
+            ("sequence", SourcePart::Sequence),
+        ] {
+            if let Some(value) = source.get(name) {
+                set_source(meta, part, &raw_of(value));
+            }
+        }
+        for (name, part) in [("ts_ms", Part::MadeMs), ("ts_us", Part::MadeUs), ("ts_ns", Part::MadeNs)] {
+            if let Some(time) = object.get(name).and_then(Value::as_i64) {
+                set_made(meta, part, time);
+            }
+        }
+        let row_record = |name: &str| {
+            record.and_then(|r| r.fields.iter().find(|(n, _)| n == name)).and_then(|(_, t)| t.record()).cloned()
+        };
+        let mut there = [false, false];
+        for (i, name) in ["before", "after"].into_iter().enumerate() {
+            if let Some(row) = object.get(name).and_then(Value::as_object) {
+                self.json_row(row, row_record(name).as_deref(), &[]);
+                self.scratch.pack(if i == 0 { &mut self.before } else { &mut self.after });
+                there[i] = true;
+            }
+        }
+        Ok((there[0], there[1]))
+    }
+}
+
+/// Fields that the unwrapping transform adds.
+struct Added<'u>(&'u Unwrap);
+
+impl<'u> Added<'u> {
+    fn new(unwrap: &'u Unwrap) -> Added<'u> {
+        Added(unwrap)
+    }
+
+    fn set(&self, name: &str, raw: &Raw<'_>, meta: &mut Meta, deleted: &mut bool) {
+        let is = |field: &Option<String>| field.as_deref() == Some(name);
+        match raw {
+            Raw::Str(text) if is(&self.0.op) => meta.op = op_of(text),
+            Raw::Str(text) if name.ends_with("deleted") && self.0.added.iter().any(|a| a == name) => {
+                *deleted = *text == "true";
+            }
+            Raw::Bool(truth) if name.ends_with("deleted") => *deleted = *truth,
+            Raw::Int(_) if is(&self.0.lsn) => set_source(meta, SourcePart::Lsn, raw),
+            Raw::Int(_) if is(&self.0.tx) => set_source(meta, SourcePart::Tx, raw),
+            Raw::Str(_) if is(&self.0.snapshot) => set_source(meta, SourcePart::Snapshot, raw),
+            _ => {}
+        }
+        if meta.op == Op::Read {
+            meta.snapshot = true;
+        }
+    }
+}
+
+fn formed(text: &mut Vec<u8>, start: usize, repr: &Repr, ty: &PgType, buffer: &mut String) {
+    let Ok(made) = std::str::from_utf8(&text[start..]) else { return };
+    let made = form(made, Side::Event, repr, ty);
+    buffer.clear();
+    buffer.push_str(&made);
+    text.truncate(start);
+    text.extend_from_slice(buffer.as_bytes());
+}
+
+fn op_of(op: &str) -> Op {
+    match op {
+        "r" => Op::Read,
+        "c" => Op::Create,
+        "u" => Op::Update,
+        "d" => Op::Delete,
+        "t" => Op::Truncate,
+        _ => Op::Other,
+    }
+}
+
+fn set_source(meta: &mut Meta, part: SourcePart, raw: &Raw<'_>) {
+    match (part, raw) {
+        (SourcePart::Lsn, Raw::Int(lsn)) => meta.lsn = Some(*lsn as u64),
+        (SourcePart::Tx, Raw::Int(tx)) => meta.tx = Some(*tx as u64),
+        (SourcePart::Snapshot, Raw::Str(text)) => meta.snapshot = !matches!(*text, "false" | ""),
+        (SourcePart::Snapshot, Raw::Bool(truth)) => meta.snapshot = *truth,
+        (SourcePart::Sequence, Raw::Str(text)) => {
+            // `["31665016","31665088"]`: the end of the last commit, and the event's own position.
+            let first = text.trim_start_matches(['[', '"']);
+            let digits = first.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+            meta.commit = digits.parse().ok();
+        }
+        _ => {}
+    }
+}
+
+fn set_made(meta: &mut Meta, part: Part, time: i64) {
+    let factor = match part {
+        Part::MadeMs => 1_000_000,
+        Part::MadeUs => 1000,
+        _ => 1,
+    };
+    let made = time.saturating_mul(factor);
+    // The finest of the three is the largest.
+    meta.made_ns = meta.made_ns.max(made);
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wire {
+    Avro,
+    Json,
+}
+
+fn wire(converter: Converter, bytes: &[u8]) -> Result<Wire, Unreadable> {
+    match (converter, bytes.first()) {
+        (Converter::Avro | Converter::Worker, Some(0)) => Ok(Wire::Avro),
+        (Converter::Avro, first) => Err(Unreadable {
+            schema: None,
+            wrong_schema: true,
+            expected: "magic byte 0 and four bytes of schema id".into(),
+            found: first.map_or("no bytes".into(), |b| format!("first byte {b}")),
+        }),
+        _ => Ok(Wire::Json),
+    }
+}
+
+fn split(bytes: &[u8]) -> Result<(SchemaId, &[u8]), Unreadable> {
+    match bytes {
+        [0, a, b, c, d, datum @ ..] => Ok((SchemaId(u32::from_be_bytes([*a, *b, *c, *d])), datum)),
+        _ => Err(Unreadable {
+            schema: None,
+            wrong_schema: true,
+            expected: "magic byte 0 and four bytes of schema id".into(),
+            found: format!("{} bytes", bytes.len()),
+        }),
+    }
+}
+
+fn json(bytes: &[u8]) -> Result<Value, Unreadable> {
+    serde_json::from_slice(bytes).map_err(|e| unreadable("JSON", e.to_string()))
+}
+
+fn raw_of(value: &Value) -> Raw<'_> {
+    match value {
+        Value::Null => Raw::Null,
+        Value::Bool(truth) => Raw::Bool(*truth),
+        Value::Number(number) => match number.as_i64() {
+            Some(int) => Raw::Int(int),
+            None => Raw::Double(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Value::String(text) => Raw::Str(text),
+        Value::Array(values) => Raw::Array(values.iter().map(raw_of).collect()),
+        Value::Object(fields) => Raw::Struct(fields.iter().map(|(n, v)| (n.as_str(), raw_of(v))).collect()),
+    }
+}
+
+/// Names are compared without what adjustment may have changed.
+fn flat(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '_' }).collect()
+}
+
+fn unreadable(expected: &str, found: String) -> Unreadable {
+    Unreadable { schema: None, wrong_schema: false, expected: expected.to_owned(), found }
+}
+
+fn misread(id: SchemaId, found: String) -> Unreadable {
+    Unreadable {
+        schema: Some(id),
+        wrong_schema: true,
+        expected: format!("schema {id} to describe every byte of the record"),
+        found,
+    }
+}
+
+fn not_a(what: &str, typed: &Typed, id: SchemaId) -> Unreadable {
+    Unreadable {
+        schema: Some(id),
+        wrong_schema: true,
+        expected: format!("a {what}"),
+        found: format!("{:?}", std::mem::discriminant(&typed.shape)),
+    }
+}

@@ -1,0 +1,486 @@
+//! How Connect expresses a column, and the way from there to PostgreSQL's text.
+
+use std::borrow::Cow;
+
+use super::pg_type::{Kind, PgType};
+use crate::verify::text::{
+    array,
+    interval::Interval,
+    number,
+    time::{self, Unit},
+};
+
+/// How values of a column are expressed: Connect's type and the name of its schema.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Repr {
+    /// By the value's own kind: booleans, integers, floating point, text, bytes.
+    Plain,
+    /// A floating-point number, also where the column is a `numeric` or `money`.
+    Double,
+    /// Raw bytes; base64 in JSON.
+    Bytes,
+    /// Unscaled bytes and a scale in the schema.
+    Decimal(i32),
+    /// A struct of scale and unscaled bytes.
+    VariableDecimal,
+    /// Days.
+    Date,
+    /// Milliseconds of a day.
+    TimeMillis,
+    /// Microseconds of a day.
+    TimeMicros,
+    /// Nanoseconds of a day.
+    TimeNanos,
+    /// Milliseconds since 1970.
+    TimestampMillis,
+    /// Microseconds since 1970.
+    TimestampMicros,
+    /// Nanoseconds since 1970.
+    TimestampNanos,
+    /// ISO 8601 with an offset.
+    ZonedTimestamp,
+    /// ISO 8601 with an offset.
+    ZonedTime,
+    /// ISO 8601.
+    IsoDate,
+    /// ISO 8601.
+    IsoTime,
+    /// ISO 8601.
+    IsoTimestamp,
+    /// Microseconds; a month counts 30.4375 days.
+    MicroDuration,
+    /// Nanoseconds; likewise.
+    NanoDuration,
+    /// ISO 8601.
+    IsoInterval,
+    /// Little-endian bits.
+    Bits,
+    /// A struct of x and y.
+    Point,
+    /// A list of numbers, printed in square brackets.
+    Vector,
+    /// An array.
+    Array(Box<Repr>),
+    /// A struct whose name this tool does not know.
+    Opaque(String),
+}
+
+impl Repr {
+    /// By the schema's name; `scale` is the parameter of a decimal.
+    pub fn named(name: &str, scale: Option<i32>, is_struct: bool) -> Repr {
+        match name {
+            "org.apache.kafka.connect.data.Decimal" => Repr::Decimal(scale.unwrap_or(0)),
+            "io.debezium.data.VariableScaleDecimal" => Repr::VariableDecimal,
+            "io.debezium.time.Date" | "org.apache.kafka.connect.data.Date" => Repr::Date,
+            "io.debezium.time.Time" | "org.apache.kafka.connect.data.Time" => Repr::TimeMillis,
+            "io.debezium.time.MicroTime" => Repr::TimeMicros,
+            "io.debezium.time.NanoTime" => Repr::TimeNanos,
+            "io.debezium.time.Timestamp" | "org.apache.kafka.connect.data.Timestamp" => Repr::TimestampMillis,
+            "io.debezium.time.MicroTimestamp" => Repr::TimestampMicros,
+            "io.debezium.time.NanoTimestamp" => Repr::TimestampNanos,
+            "io.debezium.time.ZonedTimestamp" => Repr::ZonedTimestamp,
+            "io.debezium.time.ZonedTime" => Repr::ZonedTime,
+            "io.debezium.time.IsoDate" => Repr::IsoDate,
+            "io.debezium.time.IsoTime" => Repr::IsoTime,
+            "io.debezium.time.IsoTimestamp" => Repr::IsoTimestamp,
+            "io.debezium.time.MicroDuration" => Repr::MicroDuration,
+            "io.debezium.time.NanoDuration" => Repr::NanoDuration,
+            "io.debezium.time.Interval" => Repr::IsoInterval,
+            "io.debezium.data.Bits" => Repr::Bits,
+            "io.debezium.data.geometry.Point" => Repr::Point,
+            "io.debezium.data.DoubleVector" | "io.debezium.data.FloatVector" => Repr::Vector,
+            _ if is_struct => Repr::Opaque(name.to_owned()),
+            _ => Repr::Plain,
+        }
+    }
+}
+
+/// A value as the converter wrote it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Raw<'a> {
+    /// NULL.
+    Null,
+    /// A boolean.
+    Bool(bool),
+    /// Any integer.
+    Int(i64),
+    /// A `float`.
+    Float(f32),
+    /// A `double`.
+    Double(f64),
+    /// Text.
+    Str(&'a str),
+    /// Bytes.
+    Bytes(&'a [u8]),
+    /// A list.
+    Array(Vec<Raw<'a>>),
+    /// A struct or a map.
+    Struct(Vec<(&'a str, Raw<'a>)>),
+}
+
+/// What became of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tag {
+    /// The event does not have the column.
+    Absent,
+    /// NULL.
+    Null,
+    /// The placeholder for an unchanged TOASTed value.
+    Unavailable,
+    /// A value that cannot be compared.
+    Opaque,
+    /// Text.
+    Text,
+}
+
+/// `binary.handling.mode`: how `bytea` is written as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binary {
+    /// Not as text.
+    Bytes,
+    /// Base64 with `+` and `/`.
+    Base64,
+    /// Base64 with `-` and `_`.
+    Base64UrlSafe,
+    /// Hexadecimal.
+    Hex,
+}
+
+impl Binary {
+    fn decode(self, text: &str) -> Option<Vec<u8>> {
+        use base64::{Engine as _, engine::general_purpose as engines};
+        match self {
+            Binary::Bytes | Binary::Base64 => engines::STANDARD.decode(text).ok(),
+            Binary::Base64UrlSafe => engines::URL_SAFE.decode(text).or_else(|_| engines::URL_SAFE_NO_PAD.decode(text)).ok(),
+            Binary::Hex => hex(text),
+        }
+    }
+}
+
+fn hex(text: &str) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(2) || !text.is_ascii() {
+        return None;
+    }
+    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).ok()).collect()
+}
+
+/// Writes values as PostgreSQL's text.
+#[derive(Clone, Debug)]
+pub struct Renderer {
+    /// `binary.handling.mode`.
+    pub binary: Binary,
+    /// `unavailable.value.placeholder`.
+    pub placeholder: Vec<u8>,
+}
+
+impl Renderer {
+    /// Appends the text of a value to `out` and says what it is; nothing is appended unless it is text.
+    pub fn render(&self, out: &mut Vec<u8>, raw: &Raw<'_>, repr: &Repr, ty: &PgType) -> Tag {
+        let start = out.len();
+        let tag = self.render_into(out, raw, repr, ty);
+        if tag != Tag::Text {
+            out.truncate(start);
+        }
+        tag
+    }
+
+    fn render_into(&self, out: &mut Vec<u8>, raw: &Raw<'_>, repr: &Repr, ty: &PgType) -> Tag {
+        if matches!(raw, Raw::Null) {
+            return Tag::Null;
+        }
+        if self.is_placeholder(raw, ty) {
+            return Tag::Unavailable;
+        }
+        match (repr, raw) {
+            (Repr::Plain | Repr::Double, _) => self.plain(out, raw, ty),
+            (Repr::Bytes, Raw::Bytes(bytes)) => binary(out, bytes, ty),
+            (Repr::Bytes, Raw::Str(text)) => match Binary::Base64.decode(text) {
+                Some(bytes) => binary(out, &bytes, ty),
+                None => Tag::Opaque,
+            },
+            (Repr::Decimal(scale), _) => match bytes_of(raw) {
+                Some(bytes) => {
+                    number::decimal(out, &bytes, *scale);
+                    Tag::Text
+                }
+                None => Tag::Opaque,
+            },
+            (Repr::VariableDecimal | Repr::Point, Raw::Struct(fields)) => structure(out, repr, fields),
+            (Repr::Bits, _) => match bytes_of(raw) {
+                Some(bytes) => {
+                    bits(out, &bytes, ty);
+                    Tag::Text
+                }
+                None => Tag::Opaque,
+            },
+            (Repr::Array(element), Raw::Array(values)) => self.array(out, values, element, ty),
+            (Repr::Vector, Raw::Array(values)) => {
+                vector(out, values);
+                Tag::Text
+            }
+            (_, Raw::Int(value)) => counted(out, *value, repr),
+            (_, Raw::Str(text)) => spelled(out, text, repr),
+            _ => Tag::Opaque,
+        }
+    }
+
+    fn plain(&self, out: &mut Vec<u8>, raw: &Raw<'_>, ty: &PgType) -> Tag {
+        match raw {
+            Raw::Bool(value) if ty.kind == Kind::Bit => out.push(if *value { b'1' } else { b'0' }),
+            Raw::Bool(value) => out.push(if *value { b't' } else { b'f' }),
+            Raw::Int(value) => match ty.kind {
+                Kind::Float4 | Kind::Float8 => number::double(out, *value as f64),
+                _ => number::integer(out, *value),
+            },
+            Raw::Float(value) => number::real(out, *value),
+            Raw::Double(value) if ty.kind == Kind::Float4 => number::real(out, *value as f32),
+            Raw::Double(value) => number::double(out, *value),
+            Raw::Str(text) => return self.text(out, text, ty),
+            Raw::Bytes(bytes) => return binary(out, bytes, ty),
+            Raw::Struct(pairs) if ty.kind == Kind::Hstore => {
+                let text = |v: &Raw<'_>| if let Raw::Str(s) = v { Some((*s).to_owned()) } else { None };
+                let mut pairs = pairs.iter().map(|(k, v)| ((*k).to_owned(), text(v))).collect();
+                out.extend_from_slice(array::hstore(&mut pairs).as_bytes());
+            }
+            _ => return Tag::Opaque,
+        }
+        Tag::Text
+    }
+
+    fn text(&self, out: &mut Vec<u8>, text: &str, ty: &PgType) -> Tag {
+        match &ty.kind {
+            Kind::Bytea | Kind::Unknown | Kind::Geometric => match self.binary.decode(text) {
+                Some(bytes) => return binary(out, &bytes, ty),
+                None => out.extend_from_slice(text.as_bytes()),
+            },
+            Kind::Hstore => match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text) {
+                Ok(map) => {
+                    let mut pairs = map.into_iter().map(|(k, v)| (k, v.as_str().map(str::to_owned))).collect();
+                    out.extend_from_slice(array::hstore(&mut pairs).as_bytes());
+                }
+                Err(_) => return Tag::Opaque,
+            },
+            // In JSON the numbers that JSON lacks are text.
+            Kind::Float4 | Kind::Float8 => match text.parse::<f64>() {
+                Ok(value) => number::double(out, value),
+                Err(_) => out.extend_from_slice(text.as_bytes()),
+            },
+            _ => out.extend_from_slice(text.as_bytes()),
+        }
+        Tag::Text
+    }
+
+    fn array(&self, out: &mut Vec<u8>, values: &[Raw<'_>], element: &Repr, ty: &PgType) -> Tag {
+        let Kind::Array(element_type) = &ty.kind else { return Tag::Opaque };
+        let mut text = Vec::new();
+        out.push(b'{');
+        for (i, value) in values.iter().enumerate() {
+            text.clear();
+            match self.render(&mut text, value, element, element_type) {
+                Tag::Text => array::element(out, i == 0, Some(&text)),
+                Tag::Null => array::element(out, i == 0, None),
+                other => return other,
+            }
+        }
+        out.push(b'}');
+        Tag::Text
+    }
+
+    /// The placeholder comes as text, as bytes, as text of bytes, as the only element of an array of texts, as a map, and
+    /// as its bytes one by one in an array of numbers.
+    fn is_placeholder(&self, raw: &Raw<'_>, ty: &PgType) -> bool {
+        let wanted = self.placeholder.as_slice();
+        match raw {
+            Raw::Str(text) => {
+                text.as_bytes() == wanted
+                    || (ty.kind == Kind::Bytea && Binary::Base64.decode(text).is_some_and(|b| b == wanted))
+                    || (ty.kind == Kind::Bytea && self.binary.decode(text).is_some_and(|b| b == wanted))
+                    || (ty.kind == Kind::Hstore
+                        && text.len() == 2 * wanted.len() + 7
+                        && text.as_bytes()[2..].starts_with(wanted))
+            }
+            Raw::Bytes(bytes) => *bytes == wanted,
+            Raw::Array(values) => match values.as_slice() {
+                [Raw::Str(only)] => only.as_bytes() == wanted,
+                values if values.len() == wanted.len() => values.iter().zip(wanted).all(|(v, b)| match v {
+                    Raw::Int(i) => *i == i64::from(*b),
+                    Raw::Double(d) => *d == f64::from(*b),
+                    Raw::Float(f) => *f == f32::from(*b),
+                    _ => false,
+                }),
+                _ => false,
+            },
+            Raw::Struct(pairs) => matches!(pairs.as_slice(), [(key, _)] if key.as_bytes() == wanted),
+            _ => false,
+        }
+    }
+}
+
+/// Bytes of `bytea` print as hex; those of an unknown type are its text.
+fn binary(out: &mut Vec<u8>, bytes: &[u8], ty: &PgType) -> Tag {
+    if ty.kind == Kind::Bytea {
+        out.extend_from_slice(b"\\x");
+        for byte in bytes {
+            for half in [byte >> 4, byte & 15] {
+                out.push(if half < 10 { b'0' + half } else { b'a' + half - 10 });
+            }
+        }
+        return Tag::Text;
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) if ty.kind == Kind::Geometric => out.extend_from_slice(number::plain_numbers(text).as_bytes()),
+        Ok(text) => out.extend_from_slice(text.as_bytes()),
+        Err(_) => return Tag::Opaque,
+    }
+    Tag::Text
+}
+
+fn bytes_of<'a>(raw: &Raw<'a>) -> Option<Cow<'a, [u8]>> {
+    match raw {
+        Raw::Bytes(bytes) => Some(Cow::Borrowed(*bytes)),
+        Raw::Str(text) => Binary::Base64.decode(text).map(Cow::Owned),
+        _ => None,
+    }
+}
+
+fn structure(out: &mut Vec<u8>, repr: &Repr, fields: &[(&str, Raw<'_>)]) -> Tag {
+    let field = |name: &str| fields.iter().find(|(n, _)| *n == name).map(|(_, v)| v);
+    if *repr == Repr::VariableDecimal {
+        let (Some(Raw::Int(scale)), Some(bytes)) = (field("scale"), field("value").and_then(bytes_of)) else {
+            return Tag::Opaque;
+        };
+        number::decimal(out, &bytes, *scale as i32);
+        return Tag::Text;
+    }
+    let coordinate = |name: &str| match field(name) {
+        Some(Raw::Double(value)) => Some(*value),
+        Some(Raw::Int(value)) => Some(*value as f64),
+        Some(Raw::Str(text)) => text.parse().ok(),
+        _ => None,
+    };
+    let (Some(x), Some(y)) = (coordinate("x"), coordinate("y")) else { return Tag::Opaque };
+    out.push(b'(');
+    number::double(out, x);
+    out.push(b',');
+    number::double(out, y);
+    out.push(b')');
+    Tag::Text
+}
+
+fn bits(out: &mut Vec<u8>, bytes: &[u8], ty: &PgType) {
+    let declared = if ty.typmod > 0 { ty.typmod as usize } else { 0 };
+    let length = if ty.name.starts_with("bit varying") { 0 } else { declared };
+    let used = (0..bytes.len() * 8).rev().find(|i| bytes[i / 8] >> (i % 8) & 1 == 1).map_or(0, |i| i + 1);
+    for i in (0..length.max(used)).rev() {
+        let set = bytes.get(i / 8).is_some_and(|b| b >> (i % 8) & 1 == 1);
+        out.push(if set { b'1' } else { b'0' });
+    }
+}
+
+fn vector(out: &mut Vec<u8>, values: &[Raw<'_>]) {
+    out.push(b'[');
+    for (i, value) in values.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        match value {
+            // A vector's elements are single precision whatever carries them.
+            Raw::Double(value) => number::real(out, *value as f32),
+            Raw::Float(value) => number::real(out, *value),
+            Raw::Int(value) => number::integer(out, *value),
+            _ => {}
+        }
+    }
+    out.push(b']');
+}
+
+fn counted(out: &mut Vec<u8>, value: i64, repr: &Repr) -> Tag {
+    match repr {
+        Repr::Date => time::date(out, value),
+        Repr::TimeMillis => time::time(out, value.saturating_mul(1000)),
+        Repr::TimeMicros => time::time(out, value),
+        Repr::TimeNanos => time::time(out, value.div_euclid(1000)),
+        Repr::TimestampMillis => time::timestamp(out, value, Unit::Millis),
+        Repr::TimestampMicros => time::timestamp(out, value, Unit::Micros),
+        Repr::TimestampNanos => time::timestamp(out, value, Unit::Nanos),
+        Repr::MicroDuration => number::integer(out, value),
+        Repr::NanoDuration => number::integer(out, value.div_euclid(1000)),
+        _ => return Tag::Opaque,
+    }
+    Tag::Text
+}
+
+fn spelled(out: &mut Vec<u8>, text: &str, repr: &Repr) -> Tag {
+    let made = match repr {
+        Repr::ZonedTimestamp => time::zoned_timestamp(text),
+        Repr::ZonedTime => time::utc_time(text),
+        Repr::IsoDate => time::iso_date(text),
+        Repr::IsoTime => time::iso_time(text),
+        Repr::IsoTimestamp => time::iso_timestamp(text),
+        Repr::IsoInterval => Interval::from_iso(text).map(Interval::to_postgres),
+        _ => None,
+    };
+    match made {
+        Some(made) => {
+            out.extend_from_slice(made.as_bytes());
+            Tag::Text
+        }
+        None => Tag::Opaque,
+    }
+}
+
+/// Which side of a comparison a text is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// PostgreSQL's own output.
+    Table,
+    /// Rendered from an event.
+    Event,
+}
+
+/// Brings a text to the form in which equal values of this type and expression are equal texts: what the expression
+/// cannot carry is cut from the table's text.
+pub fn form<'a>(text: &'a str, side: Side, repr: &Repr, ty: &PgType) -> Cow<'a, str> {
+    let owned = |made: Option<String>| made.map_or(Cow::Borrowed(text), Cow::Owned);
+    match &ty.kind {
+        Kind::Numeric | Kind::Money => {
+            let plain = match side {
+                Side::Table if ty.kind == Kind::Money => number::plain_money(text),
+                _ => number::plain_numeric(text),
+            };
+            match plain.parse::<f64>() {
+                Ok(value) if *repr == Repr::Double => {
+                    let mut out = Vec::new();
+                    number::double(&mut out, value);
+                    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
+                }
+                _ => Cow::Owned(plain),
+            }
+        }
+        Kind::Bit => Cow::Borrowed(text.trim_start_matches('0')),
+        Kind::TimeTz => owned(time::utc_time(text)),
+        Kind::Time => match repr {
+            Repr::TimeMillis => owned(time::cut_time(text, 3, false)),
+            Repr::IsoTime => owned(time::cut_time(text, 6, true)),
+            _ => Cow::Borrowed(text),
+        },
+        Kind::Timestamp if *repr == Repr::TimestampMillis => owned(time::cut_timestamp(text, 3)),
+        Kind::Interval if side == Side::Table && matches!(repr, Repr::MicroDuration | Repr::NanoDuration) => {
+            owned(Interval::from_postgres(text).map(|i| i.total_micros().to_string()))
+        }
+        Kind::Geometric => Cow::Owned(number::plain_numbers(text)),
+        Kind::Array(element) if element.needs_form() => {
+            let inner = if let Repr::Array(inner) = repr { inner } else { repr };
+            owned(array::elements(text).map(|values| {
+                let mut out = vec![b'{'];
+                for (i, value) in values.iter().enumerate() {
+                    let value = value.as_deref().map(|v| form(v, side, inner, element));
+                    array::element(&mut out, i == 0, value.as_deref().map(str::as_bytes));
+                }
+                out.push(b'}');
+                String::from_utf8_lossy(&out).into_owned()
+            }))
+        }
+        _ => Cow::Borrowed(text),
+    }
+}

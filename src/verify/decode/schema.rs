@@ -1,0 +1,220 @@
+//! Writer schemas, Avro and Connect JSON, as one compiled form that keeps the Connect names that say what a value means.
+
+use std::{collections::HashMap, sync::Arc};
+
+use serde_json::Value;
+
+use super::repr::Repr;
+
+/// A compiled schema.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Typed {
+    /// The layout on the wire.
+    pub shape: Shape,
+    /// What the value means.
+    pub repr: Repr,
+}
+
+/// The layout of a value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shape {
+    /// Nothing.
+    Null,
+    /// One byte.
+    Bool,
+    /// A variable-length integer, 32 or 64 bits.
+    Int,
+    /// Four bytes.
+    Float,
+    /// Eight bytes.
+    Double,
+    /// A length and bytes.
+    Bytes,
+    /// A length and UTF-8.
+    Str,
+    /// Bytes of this length.
+    Fixed(usize),
+    /// An index into these symbols.
+    Enum(Arc<Vec<String>>),
+    /// Blocks of elements.
+    Array(Box<Typed>),
+    /// Blocks of pairs.
+    Map(Box<Typed>),
+    /// An index of a branch, then it.
+    Union(Vec<Typed>),
+    /// Fields in order.
+    Record(Arc<Record>),
+}
+
+/// A struct.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Its full name.
+    pub name: String,
+    /// Its fields.
+    pub fields: Vec<(String, Typed)>,
+}
+
+impl Typed {
+    /// The record itself, or the one behind an optional.
+    pub fn record(&self) -> Option<&Arc<Record>> {
+        match &self.shape {
+            Shape::Record(record) => Some(record),
+            Shape::Union(branches) => branches.iter().find_map(Typed::record),
+            _ => None,
+        }
+    }
+}
+
+/// Compiles the text of an Avro schema. Apache's own parser judges whether it is one; it drops the attributes that name
+/// Connect's types, so the tree is walked here.
+pub fn compile_avro(text: &str) -> Result<Typed, String> {
+    apache_avro::Schema::parse_str(text).map_err(|e| format!("not an Avro schema: {e}"))?;
+    let value: Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
+    Avro::default().typed(&value, "")
+}
+
+#[derive(Default)]
+struct Avro {
+    named: HashMap<String, Typed>,
+}
+
+impl Avro {
+    fn typed(&mut self, value: &Value, namespace: &str) -> Result<Typed, String> {
+        match value {
+            Value::String(name) => self.by_name(name, namespace),
+            Value::Array(branches) => {
+                let branches: Vec<Typed> =
+                    branches.iter().map(|b| self.typed(b, namespace)).collect::<Result<_, _>>()?;
+                let repr =
+                    branches.iter().find(|b| b.shape != Shape::Null).map_or(Repr::Plain, |b| b.repr.clone());
+                Ok(Typed { shape: Shape::Union(branches), repr })
+            }
+            Value::Object(object) => match &object["type"] {
+                Value::String(kind) => self.object(value, kind, namespace),
+                nested => self.typed(nested, namespace),
+            },
+            other => Err(format!("unexpected {other} in a schema")),
+        }
+    }
+
+    fn by_name(&self, name: &str, namespace: &str) -> Result<Typed, String> {
+        let shape = match name {
+            "null" => Shape::Null,
+            "boolean" => Shape::Bool,
+            "int" | "long" => Shape::Int,
+            "float" => Shape::Float,
+            "double" => Shape::Double,
+            "bytes" => Shape::Bytes,
+            "string" => Shape::Str,
+            _ => {
+                let found = self.named.get(&full_name(name, namespace)).or_else(|| self.named.get(name));
+                return found.cloned().ok_or_else(|| format!("type {name} is not defined before its use"));
+            }
+        };
+        Ok(Typed { repr: plain_repr(&shape), shape })
+    }
+
+    fn object(&mut self, value: &Value, kind: &str, namespace: &str) -> Result<Typed, String> {
+        let own_name = value["name"].as_str().unwrap_or_default();
+        let inner_namespace = match (value["namespace"].as_str(), own_name.rsplit_once('.')) {
+            (_, Some((space, _))) => space.to_owned(),
+            (Some(space), None) => space.to_owned(),
+            (None, None) => namespace.to_owned(),
+        };
+        let full = full_name(own_name, &inner_namespace);
+        let shape = match kind {
+            "record" | "error" => {
+                let mut fields = Vec::new();
+                for field in value["fields"].as_array().into_iter().flatten() {
+                    let name = field["name"].as_str().ok_or("a field has no name")?;
+                    fields.push((name.to_owned(), self.typed(&field["type"], &inner_namespace)?));
+                }
+                Shape::Record(Arc::new(Record { name: full.clone(), fields }))
+            }
+            "enum" => {
+                let symbols = value["symbols"].as_array().into_iter().flatten();
+                Shape::Enum(Arc::new(symbols.filter_map(|s| s.as_str().map(str::to_owned)).collect()))
+            }
+            "fixed" => Shape::Fixed(value["size"].as_u64().ok_or("a fixed type has no size")? as usize),
+            "array" => Shape::Array(Box::new(self.typed(&value["items"], namespace)?)),
+            "map" => Shape::Map(Box::new(self.typed(&value["values"], namespace)?)),
+            primitive => self.by_name(primitive, namespace)?.shape,
+        };
+        let repr = avro_repr(value, &shape);
+        let typed = Typed { shape, repr };
+        if matches!(kind, "record" | "error" | "enum" | "fixed") {
+            self.named.insert(full, typed.clone());
+        }
+        Ok(typed)
+    }
+}
+
+fn full_name(name: &str, namespace: &str) -> String {
+    if namespace.is_empty() || name.contains('.') { name.to_owned() } else { format!("{namespace}.{name}") }
+}
+
+fn plain_repr(shape: &Shape) -> Repr {
+    match shape {
+        Shape::Bytes | Shape::Fixed(_) => Repr::Bytes,
+        Shape::Float | Shape::Double => Repr::Double,
+        Shape::Array(element) => Repr::Array(Box::new(element.repr.clone())),
+        Shape::Record(record) => Repr::Opaque(record.name.clone()),
+        _ => Repr::Plain,
+    }
+}
+
+fn avro_repr(value: &Value, shape: &Shape) -> Repr {
+    let scale = || {
+        let parameter = value["connect.parameters"]["scale"].as_str().and_then(|s| s.parse().ok());
+        parameter.or_else(|| value["scale"].as_i64().map(|s| s as i32))
+    };
+    let is_struct = matches!(shape, Shape::Record(_));
+    match (value["connect.name"].as_str(), value["logicalType"].as_str()) {
+        (Some(name), _) => match Repr::named(name, scale(), is_struct) {
+            Repr::Plain => plain_repr(shape),
+            repr => repr,
+        },
+        // A converter that writes no Connect names (Confluent's with `connect.meta.data=false`) leaves Avro's own.
+        (None, Some("decimal")) => Repr::Decimal(scale().unwrap_or(0)),
+        (None, Some("date")) => Repr::Date,
+        (None, Some("time-millis")) => Repr::TimeMillis,
+        (None, Some("timestamp-millis")) => Repr::TimestampMillis,
+        (None, Some("time-micros")) => Repr::TimeMicros,
+        (None, Some("timestamp-micros")) => Repr::TimestampMicros,
+        _ => plain_repr(shape),
+    }
+}
+
+/// Compiles the `schema` of a Connect JSON envelope.
+pub fn compile_json(value: &Value) -> Result<Typed, String> {
+    let kind = value["type"].as_str().ok_or("a schema has no type")?;
+    let shape = match kind {
+        "boolean" => Shape::Bool,
+        "int8" | "int16" | "int32" | "int64" => Shape::Int,
+        "float" => Shape::Float,
+        "double" => Shape::Double,
+        "bytes" => Shape::Bytes,
+        "string" => Shape::Str,
+        "array" => Shape::Array(Box::new(compile_json(&value["items"])?)),
+        "map" => Shape::Map(Box::new(compile_json(&value["values"])?)),
+        "struct" => {
+            let mut fields = Vec::new();
+            for field in value["fields"].as_array().into_iter().flatten() {
+                let name = field["field"].as_str().ok_or("a field has no name")?;
+                fields.push((name.to_owned(), compile_json(field)?));
+            }
+            Shape::Record(Arc::new(Record { name: value["name"].as_str().unwrap_or_default().to_owned(), fields }))
+        }
+        other => return Err(format!("unknown type {other} in a schema")),
+    };
+    let scale = value["parameters"]["scale"].as_str().and_then(|s| s.parse().ok());
+    let repr = match value["name"].as_str() {
+        Some(name) => match Repr::named(name, scale, kind == "struct") {
+            Repr::Plain => plain_repr(&shape),
+            repr => repr,
+        },
+        None => plain_repr(&shape),
+    };
+    Ok(Typed { shape, repr })
+}

@@ -1,0 +1,453 @@
+//! What a connector's configuration says about the form of its records, and refusal by name of what is not understood.
+
+use super::repr::Binary;
+use crate::{
+    client::connect::ConnectorConfig,
+    units::SlotName,
+    verify::error::VerifyError,
+};
+
+/// How keys or values are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Converter {
+    /// Confluent's wire format: 0, four bytes of schema id, an Avro datum.
+    Avro,
+    /// JSON with `schema` and `payload`.
+    JsonWithSchema,
+    /// JSON alone.
+    JsonBare,
+    /// The worker's default, which its interface does not tell: each record shows what it is.
+    Worker,
+}
+
+/// `decimal.handling.mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecimalMode {
+    /// Bytes.
+    Precise,
+    /// Text.
+    Text,
+    /// Floating point.
+    Double,
+}
+
+/// `time.precision.mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeMode {
+    /// By the column's precision.
+    Adaptive,
+    /// Times in microseconds, timestamps by precision.
+    AdaptiveMicros,
+    /// Connect's own types.
+    Connect,
+    /// ISO 8601.
+    Iso,
+    /// Microseconds.
+    Micros,
+    /// Nanoseconds.
+    Nanos,
+}
+
+/// `field.name.adjustment.mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adjust {
+    /// Names as they are.
+    None,
+    /// What Avro does not allow becomes `_`.
+    Avro,
+    /// What Avro does not allow becomes `_uXXXX`.
+    AvroUnicode,
+}
+
+/// `ExtractNewRecordState`: the row alone, with fields of the envelope added.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unwrap {
+    /// The field that carries `op`.
+    pub op: Option<String>,
+    /// The field that carries `source.lsn`.
+    pub lsn: Option<String>,
+    /// The field that carries `source.txId`.
+    pub tx: Option<String>,
+    /// The field that carries `source.snapshot`.
+    pub snapshot: Option<String>,
+    /// All added fields, which are no columns.
+    pub added: Vec<String>,
+    /// Deletes are dropped: the topic cannot show them.
+    pub drops_deletes: bool,
+}
+
+/// A Debezium PostgreSQL connector, as far as its records and positions go.
+#[derive(Clone, Debug)]
+pub struct ConnectorSettings {
+    /// The connector's name.
+    pub name: String,
+    /// `database.dbname`.
+    pub database: String,
+    /// `topic.prefix`.
+    pub prefix: String,
+    /// `slot.name`.
+    pub slot: SlotName,
+    /// `publication.name`.
+    pub publication: String,
+    /// Keys.
+    pub key: Converter,
+    /// Values.
+    pub value: Converter,
+    /// The transform, where there is one.
+    pub unwrap: Option<Unwrap>,
+    /// `decimal.handling.mode`.
+    pub decimal: DecimalMode,
+    /// `time.precision.mode`.
+    pub time: TimeMode,
+    /// `binary.handling.mode`.
+    pub binary: Binary,
+    /// `hstore.handling.mode` is `map`.
+    pub hstore_map: bool,
+    /// `interval.handling.mode` is `string`.
+    pub interval_text: bool,
+    /// `money.fraction.digits`.
+    pub money_digits: i32,
+    /// `unavailable.value.placeholder`.
+    pub placeholder: Vec<u8>,
+    /// `field.name.adjustment.mode`.
+    pub adjust: Adjust,
+    /// `topic.delimiter`.
+    pub delimiter: String,
+    /// Whether TRUNCATE is captured.
+    pub truncate_captured: bool,
+    /// Whether snapshot reads, creates, updates and deletes are captured; the letters that are not.
+    pub skipped: Vec<char>,
+    /// `schema.include.list`, `schema.exclude.list`, `table.include.list`, `table.exclude.list`.
+    pub tables: Filters,
+    /// Settings that change values, by name: their columns cannot be compared.
+    pub masks: Vec<String>,
+    /// `column.include.list` or `column.exclude.list`.
+    pub column_filter: Option<String>,
+    /// Settings that leave rows out of snapshots.
+    pub row_filter: Option<String>,
+    /// `snapshot.mode`.
+    pub snapshot_mode: String,
+}
+
+/// Regular expressions that choose tables; each must match the whole `schema.table` or schema.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filters {
+    /// Schemas to take.
+    pub schema_include: Vec<String>,
+    /// Schemas to leave.
+    pub schema_exclude: Vec<String>,
+    /// Tables to take.
+    pub table_include: Vec<String>,
+    /// Tables to leave.
+    pub table_exclude: Vec<String>,
+}
+
+const CLASS: &str = "io.debezium.connector.postgresql.PostgresConnector";
+const UNWRAP: &str = "io.debezium.transforms.ExtractNewRecordState";
+const JSON: &str = "org.apache.kafka.connect.json.JsonConverter";
+const AVRO_APICURIO: &str = "io.apicurio.registry.utils.converter.AvroConverter";
+const AVRO_CONFLUENT: &str = "io.confluent.connect.avro.AvroConverter";
+const READABLE: &str = "verify reads Avro in Confluent's wire format and Connect JSON, with the envelope or ExtractNewRecordState";
+
+impl ConnectorSettings {
+    /// Whether this is a connector of the kind that verify reads.
+    pub fn is_debezium_postgres(config: &ConnectorConfig) -> bool {
+        config.get("connector.class").is_some_and(|c| c == CLASS || c == "PostgresConnector" || c == "Postgres")
+    }
+
+    /// Understands a configuration or refuses it, naming the setting.
+    pub fn parse(name: &str, config: &ConnectorConfig) -> Result<ConnectorSettings, VerifyError> {
+        let source = Source { name, config };
+        if !Self::is_debezium_postgres(config) {
+            return Err(source.refuse("connector.class", CLASS));
+        }
+        for setting in ["converters", "topic.heartbeat.prefix.strategy"] {
+            if !source.text(setting, "").trim().is_empty() {
+                return Err(source.refuse(setting, "unset"));
+            }
+        }
+        let naming = source.text("topic.naming.strategy", "io.debezium.schema.SchemaTopicNamingStrategy");
+        if !naming.ends_with(".SchemaTopicNamingStrategy") && !naming.ends_with(".DefaultTopicNamingStrategy") {
+            return Err(source.refuse("topic.naming.strategy", "io.debezium.schema.SchemaTopicNamingStrategy"));
+        }
+        source.one_of("plugin.name", "decoderbufs", &["pgoutput"])?;
+        let skipped: Vec<char> =
+            source.text("skipped.operations", "t").split(',').filter_map(|o| o.trim().chars().next()).collect();
+        let placeholder = source.text("unavailable.value.placeholder", "__debezium_unavailable_value");
+        Ok(ConnectorSettings {
+            name: name.to_owned(),
+            database: source.text("database.dbname", ""),
+            prefix: source.text("topic.prefix", ""),
+            slot: SlotName::new(source.text("slot.name", "debezium")),
+            publication: source.text("publication.name", "dbz_publication"),
+            key: source.converter("key")?,
+            value: source.converter("value")?,
+            unwrap: source.transforms()?,
+            decimal: source.decimal()?,
+            time: source.time()?,
+            binary: source.binary()?,
+            hstore_map: source.one_of("hstore.handling.mode", "json", &["json", "map"])? == "map",
+            interval_text: source.one_of("interval.handling.mode", "numeric", &["numeric", "string"])? == "string",
+            money_digits: source.text("money.fraction.digits", "2").parse().unwrap_or(2),
+            placeholder: placeholder_bytes(&placeholder),
+            adjust: source.adjust()?,
+            delimiter: source.text("topic.delimiter", "."),
+            truncate_captured: !skipped.contains(&'t'),
+            skipped,
+            tables: source.filters(),
+            masks: source.starting_with(&["column.mask.", "column.truncate."]),
+            column_filter: source.first_set(&["column.include.list", "column.exclude.list"]),
+            row_filter: source.first_set(&["snapshot.select.statement.overrides"]),
+            snapshot_mode: source.text("snapshot.mode", "initial"),
+        })
+    }
+}
+
+fn placeholder_bytes(text: &str) -> Vec<u8> {
+    match text.strip_prefix("hex:") {
+        Some(hex) => {
+            let pairs = hex.as_bytes().chunks(2).filter_map(|p| std::str::from_utf8(p).ok());
+            pairs.filter_map(|p| u8::from_str_radix(p, 16).ok()).collect()
+        }
+        None => text.as_bytes().to_vec(),
+    }
+}
+
+struct Source<'a> {
+    name: &'a str,
+    config: &'a ConnectorConfig,
+}
+
+impl Source<'_> {
+    fn text(&self, setting: &str, default: &str) -> String {
+        self.config.get(setting).map_or(default, String::as_str).trim().to_owned()
+    }
+
+    fn refuse(&self, setting: &str, expected: &str) -> VerifyError {
+        VerifyError::Refused {
+            connector: self.name.to_owned(),
+            setting: setting.to_owned(),
+            expected: expected.to_owned(),
+            found: self.config.get(setting).cloned().unwrap_or_else(|| "unset".into()),
+            hint: READABLE.to_owned(),
+        }
+    }
+
+    fn one_of(&self, setting: &str, default: &str, known: &[&str]) -> Result<String, VerifyError> {
+        let value = self.text(setting, default).to_lowercase();
+        if known.contains(&value.as_str()) { Ok(value) } else { Err(self.refuse(setting, &known.join(" or "))) }
+    }
+
+    fn truth(&self, setting: &str, default: bool) -> bool {
+        self.config.get(setting).map_or(default, |v| v.trim().eq_ignore_ascii_case("true"))
+    }
+
+    fn first_set(&self, settings: &[&str]) -> Option<String> {
+        settings.iter().find(|s| !self.text(s, "").is_empty()).map(|s| format!("{s}={}", self.text(s, "")))
+    }
+
+    fn starting_with(&self, prefixes: &[&str]) -> Vec<String> {
+        let of = |k: &&String| prefixes.iter().any(|p| k.starts_with(p));
+        self.config.keys().filter(of).map(|k| format!("{k}={}", self.text(k, ""))).collect()
+    }
+
+    fn list(&self, setting: &str) -> Vec<String> {
+        split_patterns(&self.text(setting, ""))
+    }
+
+    fn filters(&self) -> Filters {
+        Filters {
+            schema_include: self.list("schema.include.list"),
+            schema_exclude: self.list("schema.exclude.list"),
+            table_include: self.list("table.include.list"),
+            table_exclude: self.list("table.exclude.list"),
+        }
+    }
+
+    fn converter(&self, side: &str) -> Result<Converter, VerifyError> {
+        let setting = format!("{side}.converter");
+        let of = |rest: &str| format!("{setting}.{rest}");
+        match self.text(&setting, "").as_str() {
+            "" => Ok(Converter::Worker),
+            JSON => {
+                if self.text(&of("decimal.format"), "BASE64").eq_ignore_ascii_case("NUMERIC") {
+                    return Err(self.refuse(&of("decimal.format"), "BASE64"));
+                }
+                let with = self.truth(&of("schemas.enable"), true);
+                Ok(if with { Converter::JsonWithSchema } else { Converter::JsonBare })
+            }
+            AVRO_CONFLUENT => Ok(Converter::Avro),
+            AVRO_APICURIO => {
+                if !self.truth(&of("apicurio.registry.as-confluent"), false) {
+                    return Err(self.refuse(&of("apicurio.registry.as-confluent"), "true"));
+                }
+                if self.truth(&of("apicurio.registry.headers.enabled"), true) {
+                    return Err(self.refuse(&of("apicurio.registry.headers.enabled"), "false"));
+                }
+                if self.text(&of("apicurio.registry.use-id"), "contentId") != "contentId" {
+                    return Err(self.refuse(&of("apicurio.registry.use-id"), "contentId"));
+                }
+                Ok(Converter::Avro)
+            }
+            _ => Err(self.refuse(&setting, &format!("{AVRO_APICURIO}, {AVRO_CONFLUENT} or {JSON}"))),
+        }
+    }
+
+    fn transforms(&self) -> Result<Option<Unwrap>, VerifyError> {
+        if !self.text("predicates", "").is_empty() {
+            return Err(self.refuse("predicates", "unset"));
+        }
+        let mut unwrap = None;
+        for alias in self.text("transforms", "").split(',').map(str::trim).filter(|a| !a.is_empty()) {
+            let of = |rest: &str| format!("transforms.{alias}.{rest}");
+            if self.text(&of("type"), "") != UNWRAP || unwrap.is_some() {
+                return Err(self.refuse(&of("type"), UNWRAP));
+            }
+            let known = [
+                "type",
+                "drop.tombstones",
+                "delete.handling.mode",
+                "delete.tombstone.handling.mode",
+                "add.fields",
+                "add.fields.prefix",
+                "add.headers",
+                "add.headers.prefix",
+            ];
+            let start = format!("transforms.{alias}.");
+            if let Some(other) = self.config.keys().find(|k| k.strip_prefix(&start).is_some_and(|r| !known.contains(&r)))
+            {
+                return Err(self.refuse(other, "unset"));
+            }
+            unwrap = Some(self.unwrap(alias));
+        }
+        Ok(unwrap)
+    }
+
+    fn unwrap(&self, alias: &str) -> Unwrap {
+        let of = |rest: &str| format!("transforms.{alias}.{rest}");
+        let prefix = self.config.get(&of("add.fields.prefix")).map_or("__", String::as_str);
+        let mut unwrap = Unwrap { added: vec![format!("{prefix}deleted"), "__deleted".into()], ..Unwrap::default() };
+        for field in self.text(&of("add.fields"), "").split(',').map(str::trim).filter(|f| !f.is_empty()) {
+            let (path, name) = match field.split_once(':') {
+                Some((path, name)) => (path, name.to_owned()),
+                None => (field, field.replace('.', "_")),
+            };
+            let name = format!("{prefix}{name}");
+            match path.strip_prefix("source.").unwrap_or(path) {
+                "op" => unwrap.op = Some(name.clone()),
+                "lsn" => unwrap.lsn = Some(name.clone()),
+                "txId" => unwrap.tx = Some(name.clone()),
+                "snapshot" => unwrap.snapshot = Some(name.clone()),
+                _ => {}
+            }
+            unwrap.added.push(name);
+        }
+        let old = self.text(&of("delete.handling.mode"), "");
+        let new = self.text(&of("delete.tombstone.handling.mode"), "");
+        unwrap.drops_deletes = new == "drop" || (new.is_empty() && old == "drop" && self.truth(&of("drop.tombstones"), true));
+        unwrap
+    }
+
+    fn decimal(&self) -> Result<DecimalMode, VerifyError> {
+        Ok(match self.one_of("decimal.handling.mode", "precise", &["precise", "string", "double"])?.as_str() {
+            "string" => DecimalMode::Text,
+            "double" => DecimalMode::Double,
+            _ => DecimalMode::Precise,
+        })
+    }
+
+    fn time(&self) -> Result<TimeMode, VerifyError> {
+        let known = ["adaptive", "adaptive_time_microseconds", "connect", "isostring", "microseconds", "nanoseconds"];
+        Ok(match self.one_of("time.precision.mode", "adaptive", &known)?.as_str() {
+            "adaptive_time_microseconds" => TimeMode::AdaptiveMicros,
+            "connect" => TimeMode::Connect,
+            "isostring" => TimeMode::Iso,
+            "microseconds" => TimeMode::Micros,
+            "nanoseconds" => TimeMode::Nanos,
+            _ => TimeMode::Adaptive,
+        })
+    }
+
+    fn binary(&self) -> Result<Binary, VerifyError> {
+        let known = ["bytes", "base64", "base64-url-safe", "hex"];
+        Ok(match self.one_of("binary.handling.mode", "bytes", &known)?.as_str() {
+            "base64" => Binary::Base64,
+            "base64-url-safe" => Binary::Base64UrlSafe,
+            "hex" => Binary::Hex,
+            _ => Binary::Bytes,
+        })
+    }
+
+    fn adjust(&self) -> Result<Adjust, VerifyError> {
+        Ok(match self.one_of("field.name.adjustment.mode", "none", &["none", "avro", "avro_unicode"])?.as_str() {
+            "avro" => Adjust::Avro,
+            "avro_unicode" => Adjust::AvroUnicode,
+            _ => Adjust::None,
+        })
+    }
+}
+
+/// Splits a list of regular expressions at commas, but not at those within brackets or after a backslash.
+pub fn split_patterns(list: &str) -> Vec<String> {
+    let mut patterns = vec![String::new()];
+    let (mut depth, mut escaped) = (0i32, false);
+    for c in list.chars() {
+        if escaped {
+            escaped = false;
+            // `\,` is Debezium's way to write a comma; other escapes belong to the expression.
+            if c != ',' {
+                push(&mut patterns, '\\');
+            }
+            push(&mut patterns, c);
+            continue;
+        }
+        match c {
+            '\\' => escaped = true,
+            ',' if depth <= 0 => patterns.push(String::new()),
+            _ => {
+                depth += i32::from(matches!(c, '(' | '[' | '{')) - i32::from(matches!(c, ')' | ']' | '}'));
+                push(&mut patterns, c);
+            }
+        }
+    }
+    patterns.into_iter().map(|p| p.trim().to_owned()).filter(|p| !p.is_empty()).collect()
+}
+
+fn push(patterns: &mut [String], c: char) {
+    if let Some(last) = patterns.last_mut() {
+        last.push(c);
+    }
+}
+
+/// A topic's name for a table: every character that Kafka does not allow becomes `_`.
+pub fn topic_name(settings: &ConnectorSettings, schema: &str, table: &str) -> String {
+    let d = &settings.delimiter;
+    let full = format!("{}{d}{schema}{d}{table}", settings.prefix);
+    full.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' }).collect()
+}
+
+/// A field's name for a column.
+pub fn field_name(adjust: Adjust, column: &str) -> String {
+    if adjust == Adjust::None {
+        return column.to_owned();
+    }
+    let mut name = String::new();
+    for (i, c) in column.chars().enumerate() {
+        let fine = c.is_ascii_alphabetic() || (c == '_' && adjust == Adjust::Avro) || (i > 0 && c.is_ascii_digit());
+        match adjust {
+            _ if fine => name.push(c),
+            Adjust::AvroUnicode => {
+                let mut units = [0; 2];
+                for unit in c.encode_utf16(&mut units) {
+                    name.push_str(&format!("_u{unit:04x}"));
+                }
+            }
+            _ if i == 0 && c.is_ascii_digit() => {
+                name.push('_');
+                name.push(c);
+            }
+            _ => name.push('_'),
+        }
+    }
+    name
+}

@@ -1,0 +1,57 @@
+//! What keeps verification from looking at all. What it sees is a finding, never an error.
+
+use crate::{client::ClientError, units::Exit};
+
+/// Why nothing could be judged.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// A connector is set up in a way this tool cannot read; reading on would pass what it has not understood.
+    #[error("connector {connector}: {setting}={found} is not supported: expected {expected}\nhint: {hint}")]
+    Refused {
+        /// The connector.
+        connector: String,
+        /// The setting.
+        setting: String,
+        /// What would be understood.
+        expected: String,
+        /// Its value.
+        found: String,
+        /// What to do.
+        hint: String,
+    },
+    /// There is no such connector, or none at all.
+    #[error("connector {connector} does not exist: found {found}\nhint: name one with --connector")]
+    NoConnector {
+        /// The one that was asked for.
+        connector: String,
+        /// What there is.
+        found: String,
+    },
+    /// A recovery point that cannot be compared with.
+    #[error("recovery point {point}: expected a readable registry dump and topic settings, found {found}\nhint: `cdc-drill backup list`")]
+    Point {
+        /// The point.
+        point: String,
+        /// What is wrong with it.
+        found: String,
+    },
+    /// A system did not answer.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A worker thread of this program failed.
+    #[error("reading topics: {0}")]
+    Thread(String),
+}
+
+impl VerifyError {
+    /// The exit code for a command that ends with this error.
+    pub fn exit(&self) -> Exit {
+        match self {
+            VerifyError::Refused { .. } | VerifyError::NoConnector { .. } => Exit::Invalid,
+            VerifyError::Point { .. } => Exit::BackupIncomplete,
+            VerifyError::Client(error) => error.exit(),
+            VerifyError::Thread(_) => Exit::Internal,
+        }
+    }
+}

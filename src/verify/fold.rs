@@ -1,0 +1,491 @@
+//! How a topic folds to a table. Pure, and compact: a million rows fit in a few hundred megabytes.
+//!
+//! A keyed table is what the last event of each key leaves; a key is in one partition, so each partition folds on its
+//! own, in offset order. A table without a key is a multiset of images: an insert adds one, a delete takes one away, an
+//! update does both; the events of all partitions are put in the order in which the connector made them, and those that
+//! were delivered again are known by their position and left out.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    hash::{BuildHasherDefault, Hasher},
+};
+
+use super::decode::{
+    record::{Event, Op, Unreadable},
+    repr::Repr,
+    row::{Cell, cells, push},
+};
+use crate::units::SchemaId;
+
+/// Hashes packed keys, eight bytes at a time. Keys come from the user's own tables: no defence against crafted ones.
+#[derive(Clone, Copy, Default)]
+pub struct Fast(u64);
+
+impl Hasher for Fast {
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 29)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.0 = (self.0.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+    }
+}
+
+/// A map by packed key.
+pub type KeyMap<V> = HashMap<Box<[u8]>, V, BuildHasherDefault<Fast>>;
+
+/// The last event of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The packed row; empty when the key's last event took it away.
+    pub row: Box<[u8]>,
+    /// Its offset.
+    pub offset: i64,
+    /// `source.lsn`, zero where unknown.
+    pub lsn: u64,
+}
+
+impl Entry {
+    /// Whether there is a row.
+    pub fn live(&self) -> bool {
+        !self.row.is_empty()
+    }
+}
+
+/// An event of a table without a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loose {
+    /// When the connector made it.
+    pub made_ns: i64,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// `source.lsn`.
+    pub lsn: u64,
+    /// `source.txId`.
+    pub tx: u64,
+    /// What it did.
+    pub op: Op,
+    /// The packed row before.
+    pub before: Option<Box<[u8]>>,
+    /// The packed row after.
+    pub after: Option<Box<[u8]>>,
+}
+
+/// One event as the checks of a drill need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// What it did.
+    pub op: Op,
+    /// `source.lsn`.
+    pub lsn: Option<u64>,
+    /// `source.txId`.
+    pub tx: Option<u64>,
+    /// Whether it is from a snapshot.
+    pub snapshot: bool,
+    /// When the connector made it.
+    pub made_ns: i64,
+    /// The packed key.
+    pub key: Option<Box<[u8]>>,
+    /// The token of the row before.
+    pub token_before: Option<Box<str>>,
+    /// The token of the row after.
+    pub token_after: Option<Box<str>>,
+    /// The schema id of the value.
+    pub schema: Option<SchemaId>,
+}
+
+/// A record that is no event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// Why.
+    pub why: Unreadable,
+}
+
+/// How many problems of a partition are kept; the rest are counted.
+const PROBLEMS_MAX: usize = 50;
+
+/// Where a schema id was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Use {
+    /// By how many records.
+    pub records: u64,
+    /// The first of them.
+    pub first: (i32, i64),
+}
+
+/// Whether a schema id stands in keys or in values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// In keys.
+    Key,
+    /// In values.
+    Value,
+}
+
+/// A record kept for later: its transaction is not visible in the table's snapshot yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deferred {
+    /// Its offset.
+    pub offset: i64,
+    /// The key's bytes.
+    pub key: Option<Vec<u8>>,
+    /// The value's bytes.
+    pub value: Option<Vec<u8>>,
+}
+
+/// What one partition folds to.
+#[derive(Clone, Debug, Default)]
+pub struct PartitionFold {
+    /// The partition.
+    pub partition: i32,
+    /// The offset after the last one read.
+    pub next: i64,
+    /// Keyed rows.
+    pub keyed: KeyMap<Entry>,
+    /// Events without a key.
+    pub loose: Vec<Loose>,
+    /// Positions of TRUNCATEs.
+    pub truncates: Vec<u64>,
+    /// Every event, where asked for.
+    pub log: Option<Vec<Logged>>,
+    /// The column with the token, for the log.
+    pub token_column: Option<usize>,
+    /// Records by schema id.
+    pub ids: BTreeMap<(Place, SchemaId), Use>,
+    /// Records that are no events.
+    pub problems: Vec<Problem>,
+    /// All of them, also beyond the cap.
+    pub problems_total: u64,
+    /// All records.
+    pub records: u64,
+    /// Events by what they did.
+    pub ops: BTreeMap<Op, u64>,
+    /// Placeholders that took the key's earlier value.
+    pub restored_values: u64,
+    /// Records kept for later.
+    pub deferred: VecDeque<Deferred>,
+}
+
+impl PartitionFold {
+    /// An empty partition. `log` keeps every event, with the token of this column.
+    pub fn new(partition: i32, log: bool, token_column: Option<usize>) -> PartitionFold {
+        PartitionFold { partition, log: log.then(Vec::new), token_column, ..PartitionFold::default() }
+    }
+
+    /// Notes a record that is no event.
+    pub fn problem(&mut self, offset: i64, why: Unreadable) {
+        self.records += 1;
+        self.problems_total += 1;
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(Problem { partition: self.partition, offset, why });
+        }
+    }
+
+    /// Applies one event.
+    pub fn apply(&mut self, event: &Event<'_>, offset: i64) {
+        self.records += 1;
+        *self.ops.entry(event.meta.op).or_default() += 1;
+        for (place, id) in [(Place::Key, event.meta.key_schema), (Place::Value, event.meta.value_schema)] {
+            if let Some(id) = id {
+                let first = (self.partition, offset);
+                self.ids.entry((place, id)).or_insert(Use { records: 0, first }).records += 1;
+            }
+        }
+        if self.log.is_some() && event.meta.op != Op::Tombstone {
+            let logged = self.logged(event, offset);
+            self.log.get_or_insert_default().push(logged);
+        }
+        match (event.meta.op, event.key) {
+            (Op::Truncate, _) => self.truncates.push(event.meta.lsn.unwrap_or(u64::MAX)),
+            (Op::Other, _) => {}
+            (_, Some(key)) => self.keyed(event, key, offset),
+            (Op::Tombstone, None) => {}
+            (op, None) => self.loose.push(Loose {
+                made_ns: event.meta.made_ns,
+                partition: self.partition,
+                offset,
+                lsn: event.meta.lsn.unwrap_or(0),
+                tx: event.meta.tx.unwrap_or(0),
+                op,
+                before: event.before.map(Into::into),
+                after: event.after.map(Into::into),
+            }),
+        }
+    }
+
+    fn keyed(&mut self, event: &Event<'_>, key: &[u8], offset: i64) {
+        let lsn = event.meta.lsn.unwrap_or(0);
+        let row: Box<[u8]> = match (event.meta.op, event.after) {
+            (Op::Delete | Op::Tombstone, _) | (_, None) => Box::default(),
+            (_, Some(after)) if event.unavailable => {
+                let earlier = self.keyed.get(key).filter(|e| e.live()).map(|e| e.row.clone());
+                self.completed(after, earlier.as_deref())
+            }
+            (_, Some(after)) => after.into(),
+        };
+        // A tombstone carries no position of its own.
+        match self.keyed.get_mut(key) {
+            Some(entry) => {
+                let lsn = if event.meta.op == Op::Tombstone { entry.lsn } else { lsn };
+                *entry = Entry { row, offset, lsn };
+            }
+            None => drop(self.keyed.insert(key.into(), Entry { row, offset, lsn })),
+        }
+    }
+
+    /// Puts the key's earlier values in the place of placeholders.
+    fn completed(&mut self, after: &[u8], earlier: Option<&[u8]>) -> Box<[u8]> {
+        let mut row = Vec::with_capacity(after.len());
+        let mut earlier = earlier.map(cells);
+        for cell in cells(after) {
+            let before = earlier.as_mut().and_then(Iterator::next);
+            match (cell, before) {
+                (Cell::Unavailable, Some(before @ (Cell::Text(_) | Cell::Null | Cell::Opaque))) => {
+                    self.restored_values += 1;
+                    push(&mut row, before);
+                }
+                _ => push(&mut row, cell),
+            }
+        }
+        row.into()
+    }
+
+    fn logged(&self, event: &Event<'_>, offset: i64) -> Logged {
+        let token = |row: Option<&[u8]>| {
+            let cell = cells(row?).nth(self.token_column?)?;
+            cell.text().map(Box::<str>::from)
+        };
+        Logged {
+            partition: self.partition,
+            offset,
+            op: event.meta.op,
+            lsn: event.meta.lsn,
+            tx: event.meta.tx,
+            snapshot: event.meta.snapshot || event.meta.op == Op::Read,
+            made_ns: event.meta.made_ns,
+            key: event.key.map(Into::into),
+            token_before: token(event.before),
+            token_after: token(event.after),
+            schema: event.meta.value_schema,
+        }
+    }
+}
+
+/// What a topic folds to.
+#[derive(Clone, Debug, Default)]
+pub struct TopicFold {
+    /// Its partitions.
+    pub partitions: Vec<PartitionFold>,
+    /// How each column is expressed.
+    pub reprs: Vec<Vec<Repr>>,
+    /// The key's columns.
+    pub key_columns: Option<Vec<usize>>,
+    /// Whether keys of different columns were seen.
+    pub key_changed: bool,
+    /// Fields that are no columns.
+    pub extra_fields: BTreeSet<String>,
+    /// Why the topic could not be read.
+    pub unreadable: Option<String>,
+}
+
+/// A multiset of packed images.
+pub type Images = HashMap<Box<[u8]>, i64>;
+
+/// What the events without a key leave.
+#[derive(Clone, Debug, Default)]
+pub struct LooseFold {
+    /// How often each image is there; a negative count is a delete of what was never there.
+    pub images: Images,
+    /// Events that were delivered again and left out.
+    pub redelivered: u64,
+    /// Updates and deletes that do not tell the row before.
+    pub blind: u64,
+    /// Events whose record does not tell what they did.
+    pub unnamed: u64,
+}
+
+impl TopicFold {
+    /// Takes what a decoder has learned.
+    pub fn learn(&mut self, decoder: &super::decode::record::Decoder) {
+        if self.reprs.len() < decoder.reprs().len() {
+            self.reprs.resize(decoder.reprs().len(), Vec::new());
+        }
+        for (known, new) in self.reprs.iter_mut().zip(decoder.reprs()) {
+            for repr in new {
+                if !known.contains(repr) {
+                    known.push(repr.clone());
+                }
+            }
+        }
+        if let Some(columns) = decoder.key_columns() {
+            self.key_changed |= decoder.key_changed() || self.key_columns.as_deref().is_some_and(|k| k != columns);
+            self.key_columns = Some(columns.to_vec());
+        }
+        self.extra_fields.extend(decoder.extra_fields().iter().cloned());
+    }
+
+    /// All records.
+    pub fn records(&self) -> u64 {
+        self.partitions.iter().map(|p| p.records).sum()
+    }
+
+    /// Records of an operation.
+    pub fn count(&self, op: Op) -> u64 {
+        self.partitions.iter().filter_map(|p| p.ops.get(&op)).sum()
+    }
+
+    /// Whether events without a key were seen, and none with one.
+    pub fn is_loose(&self) -> bool {
+        self.key_columns.is_none()
+    }
+
+    /// The last TRUNCATE.
+    fn truncated_at(&self) -> Option<u64> {
+        self.partitions.iter().flat_map(|p| &p.truncates).max().copied()
+    }
+
+    /// The live entry of a key and its partition; of several partitions that hold the key, as after a change of the
+    /// number of partitions, the one with the later event.
+    pub fn get(&self, key: &[u8]) -> Option<(i32, &Entry)> {
+        let cut = self.truncated_at();
+        let found = self.partitions.iter().filter_map(|p| p.keyed.get(key).map(|e| (p.partition, e)));
+        let last = found.max_by_key(|(_, e)| (e.lsn, e.offset))?;
+        (last.1.live() && cut.is_none_or(|cut| last.1.lsn > cut)).then_some(last)
+    }
+
+    /// All live entries, with their partitions; a key that stands in several is given once.
+    pub fn live(&self) -> impl Iterator<Item = (i32, &[u8], &Entry)> {
+        let cut = self.truncated_at();
+        let several = self.keys_in_several_partitions();
+        self.partitions.iter().flat_map(|p| p.keyed.iter().map(move |(k, e)| (p.partition, &**k, e))).filter(
+            move |(partition, key, entry)| {
+                entry.live()
+                    && cut.is_none_or(|cut| entry.lsn > cut)
+                    && (!several || self.get(key).is_some_and(|(p, _)| p == *partition))
+            },
+        )
+    }
+
+    /// Whether a key stands in more than one partition.
+    pub fn keys_in_several_partitions(&self) -> bool {
+        let mut rest = self.partitions.as_slice();
+        while let Some((first, others)) = rest.split_first() {
+            if first.keyed.keys().any(|k| others.iter().any(|o| o.keyed.contains_key(k))) {
+                return true;
+            }
+            rest = others;
+        }
+        false
+    }
+
+    /// Partition and offset of events without a key that were delivered again.
+    pub fn redelivered(&self) -> Vec<(i32, i64)> {
+        let mut events: Vec<&Loose> = self.partitions.iter().flat_map(|p| &p.loose).collect();
+        events.sort_by_key(|e| (e.made_ns, e.partition, e.offset));
+        let first = first_deliveries(&events);
+        events.iter().zip(first).filter(|(_, first)| !first).map(|(e, _)| (e.partition, e.offset)).collect()
+    }
+
+    /// Folds the events without a key. `keep` chooses the columns that every image has: a generated column comes with
+    /// snapshots and not with streamed changes, so it is no part of an image.
+    pub fn loose(&self, keep: &[bool]) -> LooseFold {
+        let mut events: Vec<&Loose> = self.partitions.iter().flat_map(|p| &p.loose).collect();
+        events.sort_by_key(|e| (e.made_ns, e.partition, e.offset));
+        let cut = self.truncated_at();
+        let first_delivery = first_deliveries(&events);
+        let mut fold = LooseFold::default();
+        for (event, first) in events.iter().zip(first_delivery) {
+            if !first {
+                fold.redelivered += 1;
+                continue;
+            }
+            if cut.is_some_and(|cut| event.lsn <= cut) {
+                continue;
+            }
+            let (takes, gives) = match event.op {
+                Op::Read | Op::Create => (false, true),
+                Op::Update => (true, true),
+                Op::Delete => (true, false),
+                _ => {
+                    fold.unnamed += 1;
+                    (false, true)
+                }
+            };
+            if takes {
+                match &event.before {
+                    Some(before) => *fold.images.entry(masked(before, None, keep)).or_default() -= 1,
+                    None => fold.blind += 1,
+                }
+            }
+            if gives && let Some(after) = &event.after {
+                *fold.images.entry(masked(after, event.before.as_deref(), keep)).or_default() += 1;
+            }
+        }
+        fold.images.retain(|_, count| *count != 0);
+        fold
+    }
+}
+
+/// Which events are first deliveries. The events of one position (of one change record in the WAL, which may hold
+/// several rows) follow each other as the connector made them; when the position comes again after another one, the
+/// stream was restarted, and the longest of its deliveries is the whole one.
+fn first_deliveries(events: &[&Loose]) -> Vec<bool> {
+    let mut deliveries: HashMap<(u64, u64), Vec<Vec<usize>>> = HashMap::new();
+    let mut previous = None;
+    for (index, event) in events.iter().enumerate() {
+        let position = (event.tx, event.lsn);
+        let all = deliveries.entry(position).or_default();
+        // Without a position nothing can be told apart.
+        if previous != Some(position) || all.is_empty() {
+            all.push(Vec::new());
+        }
+        if let Some(last) = all.last_mut() {
+            last.push(index);
+        }
+        previous = Some(position);
+    }
+    let mut first = vec![false; events.len()];
+    for (position, all) in deliveries {
+        let unpositioned = position == (0, 0);
+        let longest = all.iter().map(Vec::len).max().unwrap_or(0);
+        let snapshot = |indices: &Vec<usize>| indices.first().is_some_and(|i| events[*i].op == Op::Read);
+        let mut taken = false;
+        for indices in &all {
+            // A snapshot reads all tables at one position, and its events come in pieces.
+            if unpositioned || snapshot(indices) || (!taken && indices.len() == longest) {
+                taken |= !snapshot(indices);
+                indices.iter().for_each(|i| first[*i] = true);
+            }
+        }
+    }
+    first
+}
+
+/// An image without the columns that are not kept; a placeholder takes the value of the row before.
+fn masked(row: &[u8], before: Option<&[u8]>, keep: &[bool]) -> Box<[u8]> {
+    let mut out = Vec::with_capacity(row.len());
+    let mut before = before.map(cells);
+    for (index, cell) in cells(row).enumerate() {
+        let earlier = before.as_mut().and_then(Iterator::next);
+        match (cell, earlier) {
+            _ if !keep.get(index).copied().unwrap_or(true) => push(&mut out, Cell::Absent),
+            (Cell::Unavailable, Some(earlier)) => push(&mut out, earlier),
+            (cell, _) => push(&mut out, cell),
+        }
+    }
+    out.into()
+}

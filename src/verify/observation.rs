@@ -1,0 +1,360 @@
+//! What was seen, and what was to be seen: plain data.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    decode::{
+        row::{Cell, Cells, cells, push},
+        settings::ConnectorSettings,
+        table::Columns,
+    },
+    fold::TopicFold,
+};
+use crate::{
+    client::{
+        connect::{ConnectorConfig, ConnectorStatus, StoredOffset},
+        kafka::TopicSpec,
+        postgres::Slot,
+    },
+    units::{Epoch, Lsn, Offset, SchemaId, TableName, TopicPartition},
+    workload::ledger::{Key, Ledger, Row, TableState, Tables},
+};
+
+/// Everything that one look at a pipeline showed.
+#[derive(Debug, Default)]
+pub struct Observation {
+    /// The server's end of WAL and timeline; why not, where it did not answer.
+    pub server: Option<Result<ServerView, String>>,
+    /// The connectors that were looked at.
+    pub connectors: Vec<ConnectorView>,
+    /// Every captured table.
+    pub tables: Vec<TableView>,
+    /// What each data topic folds to.
+    pub topics: BTreeMap<String, TopicFold>,
+    /// All slots of the server.
+    pub slots: Vec<Slot>,
+    /// The registry; why not, where it did not answer.
+    pub registry: Option<Result<RegistryView, String>>,
+    /// Settings of the data topics.
+    pub specs: BTreeMap<String, TopicSpec>,
+    /// First and next offsets of the data topics' partitions.
+    pub ends: BTreeMap<TopicPartition, (Offset, Offset)>,
+    /// Committed offsets of consumer groups on the data topics.
+    pub groups: BTreeMap<String, BTreeMap<TopicPartition, Offset>>,
+    /// How the wait for quiet ended.
+    pub quiet: Option<Quiet>,
+    /// The canary rows of the liveness check.
+    pub canaries: Vec<Canary>,
+    /// Schemas that were offered to the registry.
+    pub probes: Vec<Probe>,
+    /// Things that a drill left behind, as its parts report them.
+    pub leftovers: Vec<String>,
+    /// What a person should know about this look.
+    pub notes: Vec<String>,
+}
+
+/// The server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerView {
+    /// `pg_current_wal_lsn()`.
+    pub lsn: Lsn,
+    /// The timeline that it writes on.
+    pub timeline: u32,
+}
+
+/// A connector.
+#[derive(Clone, Debug)]
+pub struct ConnectorView {
+    /// Its configuration, understood.
+    pub settings: Arc<ConnectorSettings>,
+    /// Its configuration as the worker has it.
+    pub config: ConnectorConfig,
+    /// Its state; why not, where the worker did not answer.
+    pub status: Result<ConnectorStatus, String>,
+    /// Its stored offsets.
+    pub offsets: Vec<StoredOffset>,
+    /// Whether its publication exists.
+    pub publication: bool,
+    /// Tables that its lists name and its publication lacks.
+    pub unpublished: Vec<TableName>,
+    /// What a person should know about it.
+    pub notes: Vec<String>,
+}
+
+impl ConnectorView {
+    /// A number of the stored offset.
+    pub fn offset_number(&self, field: &str) -> Option<u64> {
+        self.offsets.iter().filter_map(|o| o.offset.as_ref()?.get(field)?.as_u64()).max()
+    }
+
+    /// The stored position.
+    pub fn stored_lsn(&self) -> Option<Lsn> {
+        self.offset_number("lsn").or_else(|| self.offset_number("lsn_proc")).map(Lsn)
+    }
+}
+
+/// A captured table.
+#[derive(Clone, Debug)]
+pub struct TableView {
+    /// The table.
+    pub name: TableName,
+    /// Its database.
+    pub database: String,
+    /// Who captures it.
+    pub connector: String,
+    /// Where its events go.
+    pub topic: String,
+    /// Its columns.
+    pub columns: Arc<Columns>,
+    /// The columns of its primary key.
+    pub primary_key: Vec<usize>,
+    /// `d`, `f`, `i` or `n`.
+    pub replica_identity: char,
+    /// Its rows; why not, where they could not be read.
+    pub rows: Result<Rows, String>,
+    /// How many rows a second connection counts in the same snapshot.
+    pub count: Result<u64, String>,
+}
+
+/// Rows of a table as packed cells, in one piece of memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rows {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Rows {
+    /// Adds a row.
+    pub fn add<'a>(&mut self, row: impl IntoIterator<Item = Cell<'a>>) {
+        for cell in row {
+            push(&mut self.bytes, cell);
+        }
+        self.ends.push(self.bytes.len());
+    }
+
+    /// How many rows.
+    pub fn len(&self) -> u64 {
+        self.ends.len() as u64
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The rows, packed.
+    pub fn packed(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end])
+    }
+}
+
+impl TableView {
+    /// Names of these columns.
+    pub fn names(&self, columns: &[usize]) -> Vec<String> {
+        columns.iter().filter_map(|c| self.columns.list.get(*c)).map(|c| c.name.clone()).collect()
+    }
+
+    /// A packed row as the ledger writes rows.
+    pub fn row(&self, packed: Cells<'_>) -> Row {
+        self.columns.list.iter().zip(packed).map(|(c, cell)| (c.name.clone(), cell.text().map(str::to_owned))).collect()
+    }
+
+    /// The table as the ledger keeps tables, by its primary key.
+    pub fn state(&self) -> Option<TableState> {
+        let rows = self.rows.as_ref().ok()?;
+        let key = self.names(&self.primary_key);
+        let mut state = TableState::default();
+        for packed in rows.packed() {
+            let row = self.row(cells(packed));
+            if key.is_empty() {
+                *state.unkeyed.entry(row).or_default() += 1;
+            } else {
+                state.keyed.insert(Key::of(&key, &row), row);
+            }
+        }
+        Some(state)
+    }
+}
+
+/// How the wait for quiet ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quiet {
+    /// The marker's topic.
+    pub topic: String,
+    /// The marker's table.
+    pub table: TableName,
+    /// The marker.
+    pub token: String,
+    /// Where the server's WAL ended once the marker was committed.
+    pub lsn: Lsn,
+    /// Whether the marker was read and the stored offset is past it.
+    pub reached: Result<(), Interrupted>,
+}
+
+/// Why the wait for quiet ended without the marker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interrupted {
+    /// Whether something is dead, rather than slow.
+    pub dead: bool,
+    /// What was seen last.
+    pub seen: String,
+}
+
+/// A row written to see whether it arrives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Canary {
+    /// Its table.
+    pub table: TableName,
+    /// Its topic.
+    pub topic: String,
+    /// Its token.
+    pub token: String,
+    /// Milliseconds until it was read; why not, where it was not.
+    pub arrived_ms: Result<u64, String>,
+}
+
+/// A schema that was offered to the registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// The subject.
+    pub subject: String,
+    /// Whether it is compatible with the subject's versions under the recovery point's level.
+    pub compatible: bool,
+    /// What the registry answered: whether it would take it.
+    pub accepted: Result<bool, String>,
+}
+
+/// A registry, as far as records and rules depend on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryView {
+    /// The global compatibility level; `None` is unset, which is not `NONE`.
+    pub global_level: Option<String>,
+    /// The global mode.
+    pub global_mode: Option<String>,
+    /// The subjects.
+    pub subjects: BTreeMap<String, SubjectView>,
+}
+
+/// A subject.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubjectView {
+    /// Its own level; `None` is unset, which is not `NONE`.
+    pub level: Option<String>,
+    /// Its own mode; `None` where it has none or the registry knows none.
+    pub mode: Option<String>,
+    /// Its versions.
+    pub versions: BTreeMap<u32, VersionView>,
+}
+
+/// A version of a subject.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionView {
+    /// Its schema id.
+    pub id: SchemaId,
+    /// Its exact text.
+    pub schema: String,
+    /// Whether it is soft-deleted.
+    pub deleted: bool,
+}
+
+impl RegistryView {
+    /// The text of an id.
+    pub fn text(&self, id: SchemaId) -> Option<&str> {
+        self.subjects.values().flat_map(|s| s.versions.values()).find(|v| v.id == id).map(|v| v.schema.as_str())
+    }
+}
+
+/// What is to be seen.
+#[derive(Debug, Default)]
+pub struct Expectation<'a> {
+    /// What the workload did.
+    pub ledger: Option<&'a Ledger>,
+    /// Rows that were there before the ledger began.
+    pub base: Tables,
+    /// Where each recovery cut the history.
+    pub cuts: Vec<Cut>,
+    /// The tables at the target as someone else captured them, for workloads without a ledger.
+    pub captured: Option<Tables>,
+    /// The column with the token.
+    pub token_column: String,
+    /// The first offsets of the current epoch, by partition: what stands before was there before the recovery and was
+    /// kept on purpose. Partitions not named begin at zero.
+    pub epoch_offsets: BTreeMap<TopicPartition, Offset>,
+    /// Positions in the WAL that the connector may have delivered twice: from a stored offset that was lower than what
+    /// had been sent, up to the end of what had been sent.
+    pub redelivery: Vec<(Lsn, Lsn)>,
+    /// The registry as the recovery point has it.
+    pub registry: Option<RegistryView>,
+    /// Versions that were registered after the recovery point and are kept.
+    pub newer_versions: NewerVersions,
+    /// The text of each schema id when records were written under it.
+    pub written: BTreeMap<SchemaId, String>,
+    /// Settings of the data topics as the recovery point has them.
+    pub specs: BTreeMap<String, TopicSpec>,
+    /// The offsets that consumer groups must have.
+    pub groups: BTreeMap<String, BTreeMap<TopicPartition, Offset>>,
+    /// Slots that may be there besides the connectors'.
+    pub slots: BTreeSet<String>,
+    /// Connector configurations as they must be again.
+    pub configs: BTreeMap<String, ConnectorConfig>,
+    /// How long a canary may take.
+    pub canary_ms_max: Option<u64>,
+}
+
+/// Which versions may be there that the recovery point does not have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum NewerVersions {
+    /// None.
+    #[default]
+    None,
+    /// These, by subject and version.
+    These(BTreeSet<(String, u32)>),
+    /// Any that is newer than all of the subject's versions in the point, and subjects the point does not have: for a
+    /// pipeline that lives on.
+    Any,
+}
+
+/// Where a recovery cut the history: transactions of this epoch and earlier ones that committed behind it are given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The last epoch before the recovery.
+    pub epoch: Epoch,
+    /// The target's position; `None` when the target was the end of WAL, which gives nothing up.
+    pub lsn: Option<Lsn>,
+    /// Whether a commit at the very position is kept.
+    pub inclusive: bool,
+}
+
+/// What became of a committed transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is part of the surviving history.
+    Kept,
+    /// A recovery's target gave it up.
+    GivenUp,
+    /// No commit record was found for it, so it cannot be told.
+    Undecided,
+}
+
+impl Expectation<'_> {
+    /// What became of a committed transaction of the ledger.
+    pub fn fate(&self, ledger: &Ledger, entry: &crate::workload::ledger::Entry) -> Fate {
+        for cut in self.cuts.iter().filter(|c| entry.epoch <= c.epoch) {
+            let Some(lsn) = cut.lsn else { continue };
+            match ledger.commit(entry) {
+                // Cuts of later epochs are on other timelines; only the epoch's own cut compares with its positions.
+                Some(_) if entry.epoch < cut.epoch && self.cuts.iter().any(|c| c.epoch == entry.epoch) => {}
+                Some(commit) if commit.lsn < lsn || (cut.inclusive && commit.lsn == lsn) => {}
+                Some(_) => return Fate::GivenUp,
+                None => return Fate::Undecided,
+            }
+        }
+        Fate::Kept
+    }
+}

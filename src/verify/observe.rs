@@ -1,0 +1,671 @@
+//! Reads a stack into an [`Observation`]: the only file of `verify` that does.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::StreamExt;
+use rdkafka::Message;
+
+use super::{
+    VerifyError,
+    decode::{
+        pg_type::PgType,
+        record::Schemas,
+        row::Cell,
+        settings::{ConnectorSettings, Converter, topic_name},
+        table::{Column, Columns},
+    },
+    fold::TopicFold,
+    observation::{
+        Canary, ConnectorView, Interrupted, Observation, Quiet, RegistryView, Rows, ServerView, TableView,
+    },
+    read::{self, Stretch, TopicPlan, Visibility},
+    text::array,
+};
+use crate::{
+    backup::{BackupError, parts::registry::capture},
+    client::{
+        ClientError,
+        connect::Connect,
+        kafka::Kafka,
+        postgres::{Postgres, cause},
+        registry::Registry,
+        wait::{self, Poll},
+    },
+    config::Config,
+    units::{Lsn, Offset, TableName, TopicPartition},
+};
+
+/// The systems of one pipeline.
+#[derive(Clone, Debug)]
+pub struct Systems {
+    /// The configuration.
+    pub config: Config,
+    /// The broker.
+    pub kafka: Kafka,
+    /// The Connect worker.
+    pub connect: Connect,
+    /// The registry.
+    pub registry: Registry,
+}
+
+impl Systems {
+    /// Names the systems; nothing is asked yet.
+    pub fn new(config: &Config) -> Result<Systems, VerifyError> {
+        Ok(Systems {
+            kafka: Kafka::connect(&config.kafka.bootstrap)?,
+            connect: Connect::new(&config.connect.url),
+            registry: Registry::new(&config.registry.url),
+            config: config.clone(),
+        })
+    }
+
+    /// Schemas by id, as the registry has them now. Called from threads that may block.
+    pub fn schemas(&self) -> Arc<Schemas> {
+        let (registry, runtime) = (self.registry.clone(), tokio::runtime::Handle::current());
+        Arc::new(Schemas::new(move |id| runtime.block_on(registry.schema(id)).map_err(|e| e.to_string())))
+    }
+
+    async fn session(&self, database: &str) -> Result<Postgres, ClientError> {
+        if database.is_empty() {
+            Postgres::connect(&self.config.postgres.url, "cdc-drill verify").await
+        } else {
+            Postgres::connect_database(&self.config.postgres.url, database, "cdc-drill verify").await
+        }
+    }
+}
+
+/// The connectors to look at: those named, or every Debezium PostgreSQL connector of the worker.
+pub async fn connectors(systems: &Systems, wanted: &[String]) -> Result<Vec<ConnectorView>, VerifyError> {
+    let there = systems.connect.connectors().await?;
+    if let Some(missing) = wanted.iter().find(|w| !there.contains(w)) {
+        let found = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+        return Err(VerifyError::NoConnector { connector: missing.clone(), found });
+    }
+    let mut views = Vec::new();
+    for name in &there {
+        if !wanted.is_empty() && !wanted.contains(name) {
+            continue;
+        }
+        let config = systems.connect.config(name).await?;
+        if wanted.is_empty() && !ConnectorSettings::is_debezium_postgres(&config) {
+            continue;
+        }
+        let settings = Arc::new(ConnectorSettings::parse(name, &config)?);
+        views.push(ConnectorView {
+            settings,
+            config,
+            status: Err("not asked".into()),
+            offsets: Vec::new(),
+            publication: false,
+            unpublished: Vec::new(),
+            notes: Vec::new(),
+        });
+    }
+    if views.is_empty() {
+        return Err(VerifyError::NoConnector {
+            connector: "of class io.debezium.connector.postgresql.PostgresConnector".into(),
+            found: if there.is_empty() { "none".to_owned() } else { there.join(", ") },
+        });
+    }
+    Ok(views)
+}
+
+/// Fills in what the worker says of a connector now.
+pub async fn status(systems: &Systems, view: &mut ConnectorView) {
+    let name = view.settings.name.clone();
+    view.status = systems.connect.status(&name).await.map_err(|e| e.to_string());
+    match systems.connect.offsets(&name).await {
+        Ok(offsets) => view.offsets = offsets,
+        Err(error) => view.notes.push(format!("offsets of connector {name} cannot be read: {error}")),
+    }
+}
+
+/// The server's end of WAL, its timeline and slots.
+pub async fn server(
+    systems: &Systems,
+) -> (Result<ServerView, String>, Vec<crate::client::postgres::Slot>) {
+    let looked = async {
+        let session = systems.session("").await?;
+        let lsn = session.value("select pg_current_wal_lsn()::text").await?;
+        let timeline = session.timeline().await?;
+        Ok::<_, ClientError>((ServerView { lsn, timeline }, session.slots().await?))
+    };
+    match looked.await {
+        Ok((view, slots)) => (Ok(view), slots),
+        Err(error) => (Err(error.to_string()), Vec::new()),
+    }
+}
+
+/// The tables of one connector in one snapshot of its database.
+#[derive(Debug)]
+pub struct Look {
+    /// What the snapshot sees.
+    pub visible: Option<Visibility>,
+    /// The captured tables and their rows.
+    pub tables: Vec<TableView>,
+    /// Whether the publication exists.
+    pub publication: bool,
+    /// Tables that the connector's lists name and its publication lacks.
+    pub unpublished: Vec<TableName>,
+}
+
+/// Reads the captured tables of a connector, all in one snapshot.
+pub async fn tables(systems: &Systems, settings: &ConnectorSettings) -> Result<Look, ClientError> {
+    let session = systems.session(&settings.database).await?;
+    session.run("begin transaction isolation level repeatable read read only").await?;
+    let visible = session.text("select pg_current_snapshot()::text").await?;
+    let exported = session.text("select pg_export_snapshot()").await?.unwrap_or_default();
+    let publication = session
+        .text(&format!("select 1 from pg_publication where pubname = {}", literal(&settings.publication)))
+        .await?
+        .is_some();
+    let captured = captured(&session, settings, publication).await?;
+    let unpublished = unpublished(&session, settings, publication).await?;
+    let counter = systems.session(&settings.database).await?;
+    counter.run("begin transaction isolation level repeatable read read only").await?;
+    counter.run(&format!("set transaction snapshot {}", literal(&exported))).await?;
+    let mut tables = Vec::new();
+    for table in captured {
+        let columns = columns(&session, &table, settings).await?;
+        let select = select(&table, &columns);
+        // A table that cannot be read must not end the transaction that reads the others.
+        session.run("savepoint before").await?;
+        let rows = rows(&session, &select, columns.list.len()).await;
+        session.run("rollback to savepoint before").await?;
+        counter.run("savepoint before").await?;
+        let count = counter.value::<u64>(&count(&table)).await.map_err(|e| e.to_string());
+        counter.run("rollback to savepoint before").await?;
+        let primary = table.primary_key.iter().filter_map(|name| columns.of_name(name)).collect();
+        tables.push(TableView {
+            topic: topic_name(settings, &table.name.schema, &table.name.name),
+            name: table.name,
+            database: settings.database.clone(),
+            connector: settings.name.clone(),
+            primary_key: primary,
+            replica_identity: table.replica_identity,
+            columns: Arc::new(columns),
+            rows: rows.map_err(|e| e.to_string()),
+            count,
+        });
+    }
+    Ok(Look { visible: visible.as_deref().and_then(Visibility::parse), tables, publication, unpublished })
+}
+
+/// A table as the catalogue has it.
+struct Captured {
+    oid: String,
+    name: TableName,
+    replica_identity: char,
+    row_filter: Option<String>,
+    published_columns: Option<Vec<String>>,
+    primary_key: Vec<String>,
+}
+
+/// Tables of the publication that pass the connector's lists; without a publication, all that pass them.
+async fn captured(
+    session: &Postgres,
+    settings: &ConnectorSettings,
+    publication: bool,
+) -> Result<Vec<Captured>, ClientError> {
+    let key = "(select array_agg(a.attname order by k.n)::text from pg_index i, unnest(i.indkey) with ordinality k(num, n), pg_attribute a \
+               where i.indrelid = c.oid and i.indisprimary and a.attrelid = c.oid and a.attnum = k.num)";
+    let from = if publication {
+        format!(
+            "select c.oid::text, n.nspname, c.relname, c.relreplident, p.rowfilter, p.attnames::text, {key} \
+             from pg_publication_tables p join pg_namespace n on n.nspname = p.schemaname \
+             join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename where p.pubname = {}",
+            literal(&settings.publication)
+        )
+    } else {
+        format!(
+            "select c.oid::text, n.nspname, c.relname, c.relreplident, null, null, {key} \
+             from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.relkind = 'r' \
+             and n.nspname not in ('pg_catalog', 'information_schema') and c.relpersistence = 'p'"
+        )
+    };
+    let sql = format!("{from} and {} order by 2, 3", chosen(settings));
+    let rows = session.texts(&sql).await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let mut cells = row.into_iter();
+            let mut next = || cells.next().flatten();
+            let names = |text: Option<String>| {
+                text.and_then(|t| array::elements(&t)).map(|e| e.into_iter().flatten().collect::<Vec<_>>())
+            };
+            Captured {
+                oid: next().unwrap_or_default(),
+                name: TableName::new(next().unwrap_or_default(), next().unwrap_or_default()),
+                replica_identity: next().and_then(|t| t.chars().next()).unwrap_or('d'),
+                row_filter: next(),
+                published_columns: names(next()),
+                primary_key: names(next()).unwrap_or_default(),
+            }
+        })
+        .collect())
+}
+
+/// Tables that an include list names and the publication lacks: their changes never arrive.
+async fn unpublished(
+    session: &Postgres,
+    settings: &ConnectorSettings,
+    publication: bool,
+) -> Result<Vec<TableName>, ClientError> {
+    if settings.tables.table_include.is_empty() || !publication {
+        return Ok(Vec::new());
+    }
+    let name = literal(&settings.publication);
+    let sql = format!(
+        "with recursive published as (\
+           select p.schemaname, p.tablename, c.oid from pg_publication_tables p join pg_namespace n on n.nspname = p.schemaname \
+           join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename where p.pubname = {name} \
+           union select null, null, i.inhrelid from published p join pg_inherits i on i.inhparent = p.oid) \
+         select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+         where c.relkind = 'r' and c.relpersistence = 'p' and n.nspname not in ('pg_catalog', 'information_schema') \
+         and not exists (select from published where oid = c.oid) and {} order by 1, 2",
+        chosen(settings)
+    );
+    let rows = session.texts(&sql).await?;
+    Ok(rows
+        .into_iter()
+        .map(|mut row| {
+            let table = row.pop().flatten().unwrap_or_default();
+            TableName::new(row.pop().flatten().unwrap_or_default(), table)
+        })
+        .collect())
+}
+
+/// The connector's lists as a condition: its regular expressions match whole names, whatever the case.
+fn chosen(settings: &ConnectorSettings) -> String {
+    let matches = |subject: &str, patterns: &[String]| {
+        let all: Vec<String> =
+            patterns.iter().map(|p| format!("{subject} ~* {}", literal(&format!("^(?:{p})$")))).collect();
+        format!("({})", all.join(" or "))
+    };
+    let (schema, table) = ("n.nspname", "(n.nspname || '.' || c.relname)");
+    let mut conditions = vec!["true".to_owned()];
+    let lists = &settings.tables;
+    for (subject, patterns, take) in [
+        (schema, &lists.schema_include, true),
+        (schema, &lists.schema_exclude, false),
+        (table, &lists.table_include, true),
+        (table, &lists.table_exclude, false),
+    ] {
+        if !patterns.is_empty() {
+            conditions.push(format!("{}{}", if take { "" } else { "not " }, matches(subject, patterns)));
+        }
+    }
+    conditions.join(" and ")
+}
+
+fn literal(text: &str) -> String {
+    let escaped = text.replace('\\', "\\\\").replace('\'', "''");
+    format!("E'{escaped}'")
+}
+
+fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The columns of a table, domains resolved to their base types.
+async fn columns(
+    session: &Postgres,
+    table: &Captured,
+    settings: &ConnectorSettings,
+) -> Result<Columns, ClientError> {
+    let sql = format!(
+        "select a.attname, format_type(a.atttypid, a.atttypmod), a.attgenerated, base.typname, base.typtype, base.typmod, \
+         element.typname, element.typtype, format_type(element.oid, base.typmod) \
+         from pg_attribute a cross join lateral (\
+           with recursive b(oid, typmod, depth) as (select a.atttypid, a.atttypmod, 0 union all \
+             select t.typbasetype, case when b.typmod = -1 then t.typtypmod else b.typmod end, b.depth + 1 \
+             from b join pg_type t on t.oid = b.oid and t.typtype = 'd') \
+           select t.typname, t.typtype, b.typmod, case when t.typcategory = 'A' and t.typsubscript = 'array_subscript_handler'::regproc then t.typelem else 0 end as elem \
+           from b join pg_type t on t.oid = b.oid order by b.depth desc limit 1) base \
+         left join pg_type element on element.oid = base.elem and base.elem <> 0 \
+         where a.attrelid = {} and a.attnum > 0 and not a.attisdropped order by a.attnum",
+        table.oid
+    );
+    let rows = session.texts(&sql).await?;
+    let list = rows
+        .into_iter()
+        .map(|row| {
+            let text = |i: usize| row.get(i).cloned().flatten().unwrap_or_default();
+            let typmod: i32 = text(5).parse().unwrap_or(-1);
+            let element = row.get(6).is_some_and(Option::is_some);
+            let element = element.then(|| PgType::new(&text(8), &text(6), &text(7), typmod, None));
+            let name = text(0);
+            let generated = !text(2).is_empty();
+            let unpublished =
+                !generated && table.published_columns.as_ref().is_some_and(|p| !p.iter().any(|c| *c == name));
+            Column { ty: PgType::new(&text(1), &text(3), &text(4), typmod, element), name, generated, unpublished }
+        })
+        .collect();
+    Ok(Columns::new(list, settings.adjust))
+}
+
+fn filter(table: &Captured) -> String {
+    table.row_filter.as_ref().map(|f| format!(" where {f}")).unwrap_or_default()
+}
+
+fn select(table: &Captured, columns: &Columns) -> String {
+    let names: Vec<String> = columns.list.iter().map(|c| identifier(&c.name)).collect();
+    format!("select {} from {}{}", names.join(", "), table.name.quoted(), filter(table))
+}
+
+fn count(table: &Captured) -> String {
+    format!("select count(*) from {}{}", table.name.quoted(), filter(table))
+}
+
+/// Reads a query's rows by COPY, whose text is each type's own output.
+async fn rows(session: &Postgres, select: &str, columns: usize) -> Result<Rows, ClientError> {
+    let sql = format!("copy ({select}) to stdout");
+    let wrong = |e: tokio_postgres::Error| session.error(select, &e);
+    let stream = session.copy_out(&sql).await.map_err(wrong)?;
+    let mut stream = std::pin::pin!(stream);
+    let mut rows = Rows::default();
+    let mut rest: Vec<u8> = Vec::new();
+    let mut buffer = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|e| ClientError::answer("postgres", session.address(), select, "rows", cause(&e)))?;
+        rest.extend_from_slice(&chunk);
+        let mut start = 0;
+        while let Some(length) = rest[start..].iter().position(|b| *b == b'\n') {
+            line(&rest[start..start + length], columns, &mut buffer, &mut rows);
+            start += length + 1;
+        }
+        rest.drain(..start);
+    }
+    Ok(rows)
+}
+
+/// One line of COPY's text format.
+fn line(line: &[u8], columns: usize, buffer: &mut Vec<u8>, rows: &mut Rows) {
+    buffer.clear();
+    let mut cells: Vec<Option<(usize, usize)>> = Vec::with_capacity(columns);
+    if columns > 0 {
+        for field in line.split(|b| *b == b'\t') {
+            if field == b"\\N" {
+                cells.push(None);
+                continue;
+            }
+            let start = buffer.len();
+            unescape(field, buffer);
+            cells.push(Some((start, buffer.len())));
+        }
+    }
+    rows.add(cells.iter().map(|cell| match cell {
+        Some((start, end)) => Cell::Text(&buffer[*start..*end]),
+        None => Cell::Null,
+    }));
+}
+
+fn unescape(field: &[u8], out: &mut Vec<u8>) {
+    if !field.contains(&b'\\') {
+        out.extend_from_slice(field);
+        return;
+    }
+    let mut bytes = field.iter();
+    while let Some(byte) = bytes.next() {
+        out.push(match (byte, byte == &b'\\') {
+            (_, true) => match bytes.next() {
+                Some(b'b') => 8,
+                Some(b'f') => 12,
+                Some(b'n') => b'\n',
+                Some(b'r') => b'\r',
+                Some(b't') => b'\t',
+                Some(b'v') => 11,
+                Some(other) => *other,
+                None => b'\\',
+            },
+            (other, false) => *other,
+        });
+    }
+}
+
+/// First and next offsets of topics that exist.
+pub async fn ends(
+    systems: &Systems,
+    topics: &BTreeSet<String>,
+) -> Result<BTreeMap<TopicPartition, (Offset, Offset)>, ClientError> {
+    let there = systems.kafka.topics().await?;
+    let mut ends = BTreeMap::new();
+    for topic in topics.iter().filter(|t| there.contains_key(*t)) {
+        for (partition, marks) in systems.kafka.watermarks(topic).await?.into_iter().enumerate() {
+            ends.insert(TopicPartition { topic: topic.clone(), partition: partition as i32 }, marks);
+        }
+    }
+    Ok(ends)
+}
+
+/// Whether any connector of these reads or writes Avro.
+pub fn uses_registry(connectors: &[ConnectorView]) -> bool {
+    connectors.iter().any(|c| {
+        [c.settings.key, c.settings.value].iter().any(|c| matches!(c, Converter::Avro | Converter::Worker))
+    })
+}
+
+/// The whole registry, soft-deleted versions included.
+pub async fn registry(systems: &Systems) -> Result<RegistryView, BackupError> {
+    capture(&systems.registry).await.map(|dump| RegistryView::from(&dump))
+}
+
+/// What to look at, for a drill.
+#[derive(Clone, Debug, Default)]
+pub struct LookOptions {
+    /// The connectors; empty for every Debezium PostgreSQL connector of the worker.
+    pub connectors: Vec<String>,
+    /// The column with the token; every event is kept with it.
+    pub token_column: String,
+    /// Consumer groups whose offsets on the data topics are wanted.
+    pub groups: Vec<String>,
+}
+
+/// Looks at everything once: tables, topics to their ends, positions, settings, the registry. Writers must be at rest;
+/// what cannot be read is part of what is seen.
+pub async fn pipeline(systems: &Systems, options: &LookOptions) -> Result<Observation, VerifyError> {
+    let mut seen = Observation { connectors: connectors(systems, &options.connectors).await?, ..Observation::default() };
+    for index in 0..seen.connectors.len() {
+        let settings = seen.connectors[index].settings.clone();
+        match tables(systems, &settings).await {
+            Ok(look) => {
+                seen.connectors[index].publication = look.publication;
+                seen.connectors[index].unpublished = look.unpublished;
+                seen.tables.extend(look.tables);
+            }
+            Err(error) => seen.server = Some(Err(error.to_string())),
+        }
+        status(systems, &mut seen.connectors[index]).await;
+    }
+    let (server, slots) = server(systems).await;
+    seen.slots = slots;
+    if !matches!(seen.server, Some(Err(_))) {
+        seen.server = Some(server);
+    }
+    let topics: BTreeSet<String> = seen.tables.iter().map(|t| t.topic.clone()).collect();
+    seen.ends = ends(systems, &topics).await?;
+    seen.topics = folds(systems, &seen, options).await?;
+    let names: Vec<String> = topics.into_iter().collect();
+    seen.specs = systems.kafka.topic_specs(&names).await?.into_iter().map(|s| (s.name.clone(), s)).collect();
+    let partitions: Vec<TopicPartition> = seen.ends.keys().cloned().collect();
+    for group in &options.groups {
+        let offsets = systems.kafka.group_offsets(group, &partitions).await?;
+        seen.groups.insert(group.clone(), offsets.into_iter().collect());
+    }
+    if uses_registry(&seen.connectors) {
+        seen.registry = Some(registry(systems).await.map_err(|e| e.to_string()));
+    }
+    Ok(seen)
+}
+
+async fn folds(
+    systems: &Systems,
+    seen: &Observation,
+    options: &LookOptions,
+) -> Result<BTreeMap<String, TopicFold>, VerifyError> {
+    let mut plans = Vec::new();
+    for table in &seen.tables {
+        let Some(connector) = seen.connectors.iter().find(|c| c.settings.name == table.connector) else { continue };
+        plans.push(TopicPlan {
+            topic: table.topic.clone(),
+            settings: connector.settings.clone(),
+            name: table.name.clone(),
+            columns: table.columns.clone(),
+            log: true,
+            token_column: table.columns.of_name(&options.token_column),
+            visible: None,
+        });
+    }
+    let stretches: Vec<Stretch> = seen
+        .ends
+        .iter()
+        .map(|(partition, (low, high))| Stretch { partition: partition.clone(), from: *low, to: *high, settled: *high })
+        .collect();
+    let (kafka, schemas) = (systems.kafka.clone(), systems.schemas());
+    let work = tokio::task::spawn_blocking(move || {
+        let mut folds = BTreeMap::new();
+        read::read(&kafka, &schemas, &plans, &stretches, &mut folds).map(|()| folds)
+    });
+    work.await.map_err(|e| VerifyError::Thread(e.to_string()))?
+}
+
+/// A row written to see when it arrives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marker {
+    /// Its table.
+    pub table: TableName,
+    /// The table's topic.
+    pub topic: String,
+    /// Its token, which stands in one of its text columns.
+    pub token: String,
+    /// The server's end of WAL just before the marker was written. With all writers at rest, a stored offset that is
+    /// not before it is past everything that they did.
+    pub lsn: Lsn,
+    /// The ends of the topic's partitions before the marker was written; a partition not named is read from its start.
+    pub from: BTreeMap<TopicPartition, Offset>,
+}
+
+impl Marker {
+    /// Notes where things stand; write the marker's row after this.
+    pub async fn prepare(
+        systems: &Systems,
+        table: TableName,
+        topic: String,
+        token: String,
+    ) -> Result<Marker, ClientError> {
+        let session = systems.session("").await?;
+        let lsn = session.value("select pg_current_wal_insert_lsn()::text").await?;
+        let before = ends(systems, &BTreeSet::from([topic.clone()])).await?;
+        let from = before.into_iter().map(|(partition, (_, high))| (partition, high)).collect();
+        Ok(Marker { table, topic, token, lsn, from })
+    }
+}
+
+/// Waits until the marker is read from its topic and the connector's stored offset is past what was before it. A FAILED
+/// task or a lost slot ends the wait at once.
+pub async fn quiesce(
+    systems: &Systems,
+    connector: &Arc<ConnectorSettings>,
+    marker: &Marker,
+    deadline: Duration,
+) -> Quiet {
+    let arrived = std::cell::Cell::new(false);
+    let reached = wait::until("the marker", deadline, || async {
+        if let Some(dead) = dead(systems, connector).await {
+            return Ok::<_, ClientError>(Poll::Hopeless(dead));
+        }
+        if !arrived.get() {
+            arrived.set(contains(systems, marker).await?);
+        }
+        let stored = systems.connect.offsets(&connector.name).await?;
+        let number = |field: &str| {
+            stored.iter().filter_map(|o| o.offset.as_ref()?.get(field)?.as_u64()).max()
+        };
+        let stored = number("lsn").or_else(|| number("lsn_proc")).map(Lsn);
+        match (arrived.get(), stored) {
+            (true, Some(lsn)) if lsn >= marker.lsn => Ok(Poll::Ready(())),
+            (arrived, stored) => {
+                let stored = stored.map_or("none".to_owned(), |l| l.to_string());
+                let read = if arrived { "read" } else { "not read" };
+                Ok(Poll::NotYet(format!("marker {read} from {}, stored offset {stored} of {}", marker.topic, marker.lsn)))
+            }
+        }
+    });
+    let reached = match reached.await {
+        Ok(()) => Ok(()),
+        Err(ClientError::Hopeless { why, .. }) => Err(Interrupted { dead: true, seen: why }),
+        Err(error) => Err(Interrupted { dead: false, seen: error.to_string() }),
+    };
+    Quiet { topic: marker.topic.clone(), table: marker.table.clone(), token: marker.token.clone(), lsn: marker.lsn, reached }
+}
+
+/// Waits until the marker is read from its topic: a canary.
+pub async fn arrival(
+    systems: &Systems,
+    connector: &Arc<ConnectorSettings>,
+    marker: &Marker,
+    deadline: Duration,
+) -> Canary {
+    let began = Instant::now();
+    let reached = wait::until("the canary", deadline, || async {
+        if contains(systems, marker).await? {
+            return Ok::<_, ClientError>(Poll::Ready(()));
+        }
+        match dead(systems, connector).await {
+            Some(dead) => Ok(Poll::Hopeless(dead)),
+            None => Ok(Poll::NotYet(format!("not in {}", marker.topic))),
+        }
+    });
+    let arrived_ms = reached.await.map(|()| began.elapsed().as_millis() as u64).map_err(|e| e.to_string());
+    Canary { table: marker.table.clone(), topic: marker.topic.clone(), token: marker.token.clone(), arrived_ms }
+}
+
+/// What makes waiting useless.
+async fn dead(systems: &Systems, connector: &Arc<ConnectorSettings>) -> Option<String> {
+    if let Ok(status) = systems.connect.status(&connector.name).await
+        && let Some(failure) = status.failure()
+    {
+        return Some(failure);
+    }
+    let (server, slots) = server(systems).await;
+    if server.is_err() {
+        // A server that restarts comes back; the deadline ends the wait for one that does not.
+        return None;
+    }
+    match slots.iter().find(|s| s.name == connector.slot) {
+        None => Some(format!("slot {} is missing", connector.slot)),
+        Some(slot) if slot.wal_status.as_deref() == Some("lost") || slot.invalidation_reason.is_some() => {
+            let reason = slot.invalidation_reason.as_deref().unwrap_or("lost");
+            Some(format!("slot {} is lost: {reason}", connector.slot))
+        }
+        Some(_) => None,
+    }
+}
+
+/// Whether the marker's token stands in a record behind the offsets of before. Both converters write text as it is.
+async fn contains(systems: &Systems, marker: &Marker) -> Result<bool, ClientError> {
+    let now = ends(systems, &BTreeSet::from([marker.topic.clone()])).await?;
+    let ranges: Vec<_> = now
+        .into_iter()
+        .map(|(partition, (low, high))| {
+            let from = marker.from.get(&partition).copied().filter(|f| *f <= high).unwrap_or(low);
+            (partition, from.max(low), high)
+        })
+        .collect();
+    let (kafka, token) = (systems.kafka.clone(), marker.token.clone().into_bytes());
+    let work = tokio::task::spawn_blocking(move || {
+        let mut found = false;
+        kafka.scan(&ranges, |message| {
+            found |= message.payload().is_some_and(|v| v.windows(token.len().max(1)).any(|w| w == token));
+        })?;
+        Ok(found)
+    });
+    match work.await {
+        Ok(result) => result,
+        Err(error) => Err(ClientError::Hopeless { what: "a blocking task".into(), why: error.to_string() }),
+    }
+}

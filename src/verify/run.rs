@@ -1,0 +1,306 @@
+//! `verify` on a pipeline that lives: one snapshot of the tables, events judged by whether their transactions are visible
+//! in it, taken anew until tables and topics are equal or the deadline has passed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    PointView, VerifyError, checks,
+    decode::{record::Schemas, table::Columns},
+    fold::TopicFold,
+    observation::{Expectation, NewerVersions, Observation, TableView},
+    observe::{self, Systems},
+    read::{self, Stretch, TopicPlan, Visibility},
+};
+use crate::{
+    client::{ClientError, wait},
+    config::Config,
+    event::{CheckReport, Finding, FindingKind},
+    units::{Lsn, Offset, TopicPartition, Verdict},
+};
+
+/// How long to go on looking while tables and topics differ.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+/// Between two looks at the ends of topics; a connector delivers several times a second.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// A difference that stands in so many snapshots, each with the connector past it, will not go away.
+const SETTLED_LOOKS: u32 = 2;
+
+/// What to verify.
+#[derive(Clone, Debug)]
+pub struct VerifyOptions {
+    /// The connectors; empty for every Debezium PostgreSQL connector of the worker.
+    pub connectors: Vec<String>,
+    /// How long to go on looking.
+    pub deadline: Duration,
+    /// The recovery point to compare with.
+    pub point: Option<PointView>,
+}
+
+impl Default for VerifyOptions {
+    fn default() -> Self {
+        VerifyOptions { connectors: Vec::new(), deadline: DEADLINE, point: None }
+    }
+}
+
+/// Looks at a pipeline until tables and topics are equal or the deadline has passed, and judges it.
+pub async fn verify(config: &Config, options: &VerifyOptions) -> Result<Vec<CheckReport>, VerifyError> {
+    match look_and_judge(config, options).await {
+        // A system of the pipeline that should answer and does not is a finding.
+        Err(VerifyError::Client(error)) => Ok(vec![unanswered(&error)]),
+        other => other,
+    }
+}
+
+fn unanswered(error: &ClientError) -> CheckReport {
+    let (subject, found) = match error {
+        ClientError::Unreachable { system, address, detail } => ((*system).to_owned(), format!("{address}: {detail}")),
+        ClientError::Answer { system, what, found, .. } => ((*system).to_owned(), format!("{what}: {found}")),
+        other => ("pipeline".to_owned(), other.to_string()),
+    };
+    let finding = Finding {
+        subject: Some(subject),
+        expected: Some("a system that answers".into()),
+        found: Some(found),
+        ..Finding::new(FindingKind::Dead)
+    };
+    CheckReport::new(checks::positions::ID, 0, vec!["nothing else could be looked at".into()], vec![finding])
+}
+
+async fn look_and_judge(config: &Config, options: &VerifyOptions) -> Result<Vec<CheckReport>, VerifyError> {
+    let systems = Systems::new(config)?;
+    let mut looking = Looking::new(&systems, options).await?;
+    let reports = loop {
+        let red = looking.look().await?;
+        if !red || looking.over() {
+            break looking.judge(options).await;
+        }
+        looking.pause().await;
+    };
+    Ok(reports)
+}
+
+/// Everything that goes on from one look to the next.
+struct Looking<'s> {
+    systems: &'s Systems,
+    seen: Observation,
+    schemas: Arc<Schemas>,
+    folds: BTreeMap<String, TopicFold>,
+    columns: BTreeMap<String, Arc<Columns>>,
+    /// What the tables' snapshot sees, and the ends of topics before it was taken.
+    snapshots: BTreeMap<String, (Option<Visibility>, BTreeMap<TopicPartition, (Offset, Offset)>)>,
+    end_of_wal: Option<Lsn>,
+    fresh: bool,
+    settled_looks: u32,
+    looks: u32,
+    began: Instant,
+    deadline: Duration,
+    last_look: Duration,
+    dead: bool,
+}
+
+impl<'s> Looking<'s> {
+    async fn new(systems: &'s Systems, options: &VerifyOptions) -> Result<Looking<'s>, VerifyError> {
+        let connectors = observe::connectors(systems, &options.connectors).await?;
+        Ok(Looking {
+            systems,
+            seen: Observation { connectors, ..Observation::default() },
+            schemas: systems.schemas(),
+            folds: BTreeMap::new(),
+            columns: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
+            end_of_wal: None,
+            fresh: true,
+            settled_looks: 0,
+            looks: 0,
+            began: Instant::now(),
+            deadline: options.deadline,
+            last_look: Duration::ZERO,
+            dead: false,
+        })
+    }
+
+    fn over(&self) -> bool {
+        self.dead || self.settled_looks >= SETTLED_LOOKS || self.began.elapsed() >= self.deadline
+    }
+
+    async fn pause(&self) {
+        // Comparing a large table again and again must not take the machine from the connector.
+        let left = self.deadline.saturating_sub(self.began.elapsed());
+        wait::pause_for(LOOK_AGAIN.max(self.last_look).min(left.max(LOOK_AGAIN))).await;
+    }
+
+    /// One look; whether tables and topics differ.
+    async fn look(&mut self) -> Result<bool, VerifyError> {
+        let began = Instant::now();
+        self.looks += 1;
+        for view in &mut self.seen.connectors {
+            observe::status(self.systems, view).await;
+        }
+        let caught_up = self.caught_up().await;
+        if self.fresh {
+            self.snapshot().await?;
+        }
+        self.read().await?;
+        let report = checks::state(&self.seen, &Expectation::default());
+        let red = report.verdict != Verdict::Passed;
+        self.dead = checks::positions::dead(&self.seen);
+        // Whether the connector was past the snapshot's end of WAL is asked before its topics are read to their ends.
+        if red && !self.fresh && caught_up {
+            self.settled_looks += 1;
+            self.fresh = true;
+        } else {
+            self.fresh = false;
+        }
+        self.last_look = began.elapsed();
+        tracing::debug!(look = self.looks, red, findings = report.findings_total, caught_up, "looked");
+        Ok(red)
+    }
+
+    /// Whether every connector is past the end of WAL that the snapshot was followed by.
+    async fn caught_up(&mut self) -> bool {
+        let (server, slots) = observe::server(self.systems).await;
+        self.seen.server = Some(server);
+        self.seen.slots = slots;
+        let Some(end) = self.end_of_wal else { return false };
+        self.seen.connectors.iter().all(|connector| {
+            let slot = self.seen.slots.iter().find(|s| s.name == connector.settings.slot);
+            let confirmed = slot.and_then(|s| s.confirmed_flush_lsn);
+            confirmed.is_some_and(|lsn| lsn >= end) || connector.stored_lsn().is_some_and(|lsn| lsn >= end)
+        })
+    }
+
+    /// Takes the tables of all connectors, each database in one snapshot.
+    async fn snapshot(&mut self) -> Result<(), VerifyError> {
+        self.snapshots.clear();
+        let mut tables: Vec<TableView> = Vec::new();
+        for index in 0..self.seen.connectors.len() {
+            let settings = self.seen.connectors[index].settings.clone();
+            let start = format!("{}{}", settings.prefix, settings.delimiter);
+            let topics = self.systems.kafka.topics().await?;
+            let own: BTreeSet<String> = topics.into_keys().filter(|t| t.starts_with(&start)).collect();
+            // Before the snapshot: what stands in a topic now is of transactions that the snapshot sees.
+            let before = observe::ends(self.systems, &own).await?;
+            let look = match observe::tables(self.systems, &settings).await {
+                Ok(look) => look,
+                Err(error) => {
+                    self.seen.server = Some(Err(error.to_string()));
+                    continue;
+                }
+            };
+            self.snapshots.insert(settings.name.clone(), (look.visible, before));
+            self.seen.connectors[index].publication = look.publication;
+            self.seen.connectors[index].unpublished = look.unpublished;
+            tables.extend(look.tables);
+        }
+        self.seen.tables = tables;
+        if let Some(Ok(server)) = observe::server(self.systems).await.0.into() {
+            self.end_of_wal = Some(server.lsn);
+        }
+        Ok(())
+    }
+
+    /// Reads on to the ends of all topics.
+    async fn read(&mut self) -> Result<(), VerifyError> {
+        let topics: BTreeSet<String> = self.seen.tables.iter().map(|t| t.topic.clone()).collect();
+        let ends = observe::ends(self.systems, &topics).await?;
+        self.folds = std::mem::take(&mut self.seen.topics);
+        let shapes: Vec<_> = self.seen.tables.iter().map(|t| (t.topic.clone(), t.columns.clone())).collect();
+        for (topic, columns) in shapes {
+            self.forget_what_changed(&topic, columns, &ends);
+        }
+        let mut plans = Vec::new();
+        let mut stretches = Vec::new();
+        for table in &self.seen.tables {
+            let Some(connector) = self.seen.connectors.iter().find(|c| c.settings.name == table.connector) else {
+                continue;
+            };
+            let (visible, before) = self.snapshots.get(&table.connector).cloned().unwrap_or_default();
+            plans.push(TopicPlan {
+                topic: table.topic.clone(),
+                settings: connector.settings.clone(),
+                name: table.name.clone(),
+                columns: table.columns.clone(),
+                log: false,
+                token_column: None,
+                visible,
+            });
+            for (partition, (low, high)) in ends.iter().filter(|(tp, _)| tp.topic == table.topic) {
+                let fold = self.folds.get(&table.topic).and_then(|f| {
+                    f.partitions.iter().find(|p| p.partition == partition.partition)
+                });
+                let from = fold.map_or(*low, |f| Offset(f.next.max(low.0)));
+                let settled = before.get(partition).map_or(Offset(0), |(_, high)| *high);
+                stretches.push(Stretch { partition: partition.clone(), from, to: Offset(high.0.max(from.0)), settled });
+            }
+        }
+        self.seen.ends = ends;
+        self.seen.topics = self.fold(plans, stretches).await?;
+        Ok(())
+    }
+
+    /// A table with other columns, or a topic that was made anew, is folded from its beginning.
+    fn forget_what_changed(
+        &mut self,
+        topic: &str,
+        columns: Arc<Columns>,
+        ends: &BTreeMap<TopicPartition, (Offset, Offset)>,
+    ) {
+        let same = self.columns.get(topic).is_some_and(|c| c.list == columns.list);
+        let anew = self.folds.get(topic).is_some_and(|fold| {
+            fold.partitions.iter().any(|p| {
+                let partition = TopicPartition { topic: topic.to_owned(), partition: p.partition };
+                ends.get(&partition).is_none_or(|(_, high)| high.0 < p.next)
+            })
+        });
+        if !same || anew {
+            self.folds.remove(topic);
+            self.columns.insert(topic.to_owned(), columns);
+        }
+    }
+
+    async fn fold(
+        &mut self,
+        plans: Vec<TopicPlan>,
+        stretches: Vec<Stretch>,
+    ) -> Result<BTreeMap<String, TopicFold>, VerifyError> {
+        let (kafka, schemas) = (self.systems.kafka.clone(), self.schemas.clone());
+        let mut folds = std::mem::take(&mut self.folds);
+        let work = tokio::task::spawn_blocking(move || {
+            read::read(&kafka, &schemas, &plans, &stretches, &mut folds).map(|()| folds)
+        });
+        work.await.map_err(|e| VerifyError::Thread(e.to_string()))?
+    }
+
+    async fn judge(&mut self, options: &VerifyOptions) -> Vec<CheckReport> {
+        if observe::uses_registry(&self.seen.connectors) {
+            self.seen.registry = Some(observe::registry(self.systems).await.map_err(|e| e.to_string()));
+        }
+        let topics: Vec<String> = self.seen.tables.iter().map(|t| t.topic.clone()).collect();
+        match self.systems.kafka.topic_specs(&topics).await {
+            Ok(specs) => self.seen.specs = specs.into_iter().map(|s| (s.name.clone(), s)).collect(),
+            Err(error) => self.seen.notes.push(format!("topic settings cannot be read: {error}")),
+        }
+        let mut expected = Expectation { newer_versions: NewerVersions::Any, ..Expectation::default() };
+        if let Some(point) = &options.point {
+            expected.registry = point.registry.clone();
+            // Only the data topics of these connectors: others are not this pipeline's.
+            let own = |name: &&String| topics.contains(name);
+            expected.specs = point.specs.iter().filter(|(n, _)| own(n)).map(|(n, s)| (n.clone(), s.clone())).collect();
+        }
+        let mut state = checks::state(&self.seen, &expected);
+        state.notes.push(format!("{} looks in {:.1} s", self.looks, self.began.elapsed().as_secs_f64()));
+        let mut reports = vec![state];
+        if self.seen.registry.is_some() {
+            reports.push(checks::schema_ids(&self.seen, &expected));
+        }
+        reports.push(checks::positions(&self.seen, &expected));
+        if expected.registry.is_some() {
+            reports.push(checks::compatibility(&self.seen, &expected));
+        }
+        reports
+    }
+}
