@@ -9,8 +9,11 @@ mod error;
 mod journal;
 mod outcome;
 mod pipeline;
+mod repair;
 mod request;
+mod schema;
 mod server;
+mod slot;
 mod step;
 mod wal;
 

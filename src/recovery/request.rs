@@ -169,6 +169,18 @@ pub struct Options {
 }
 
 impl Options {
+    /// These options with the steps that a naive procedure leaves out.
+    pub(super) fn effective(&self) -> Options {
+        let mut all = self.clone();
+        let left_out: &[&str] = match self.naive {
+            Some(Naive::SlotByHand) => &["delete-offsets"],
+            Some(Naive::ResnapshotWithoutPurge) => &["delete-topics", "recreate-topics", "group-offsets"],
+            _ => &[],
+        };
+        all.omit.extend(left_out.iter().map(|s| (*s).to_owned()));
+        all
+    }
+
     /// Whether a step is left out.
     pub fn omits(&self, step: &str) -> bool {
         self.omit.contains(step)

@@ -89,6 +89,7 @@ impl Coordinated {
         let old_timeline = current_timeline(&view, control_data.as_ref(), &pgdata);
         let (aim, point) = aim::resolve(request, &repository, system_id, &view, old_timeline).await?;
         let pipeline = Pipeline::discover(config, request, options, server.as_ref(), Some(&point)).await?;
+        pipeline.refuse_active()?;
         refuse_tablespaces(&pgdata)?;
         let archiver = copy_reachable(&program()?, &owner, &pgdata.with_file_name(".cdc-drill"))?;
         let state = Coordinated {
