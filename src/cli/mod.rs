@@ -1,6 +1,5 @@
 //! The command line: one file a subcommand.
 
-
 mod backup;
 mod doctor;
 mod output;
@@ -67,7 +66,7 @@ impl Command {
             Command::Setup(args) => setup::run(args).await,
             Command::Doctor(args) => doctor::run(args).await,
             Command::Stack(args) => stack::run(args).await,
-            Command::Backup(args) => backup::run(args).await.map_err(|e| CliError::new(e.exit(), e.to_string())),
+            Command::Backup(args) => backup::run(args).await,
             Command::Recover(args) => recover::run(args).await,
             Command::Verify(args) => verify::run(args).await,
             Command::Report(args) => report::run(args),

@@ -46,18 +46,6 @@ impl From<crate::client::ClientError> for CliError {
     }
 }
 
-impl From<crate::report::ReportError> for CliError {
-    fn from(error: crate::report::ReportError) -> CliError {
-        CliError::new(error.exit(), error.to_string())
-    }
-}
-
-impl From<crate::scenario::ScenarioError> for CliError {
-    fn from(error: crate::scenario::ScenarioError) -> CliError {
-        CliError::new(error.exit(), error.to_string())
-    }
-}
-
 impl From<anyhow::Error> for CliError {
     fn from(error: anyhow::Error) -> CliError {
         CliError::new(Exit::Internal, format!("{error:#}"))

@@ -113,7 +113,10 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
             show(&plan, what.json)?;
             let destroyed: usize = plan.steps.iter().map(|s| s.destroys.len()).sum();
             let hint = "hint: nothing was changed; run again with --yes to go ahead";
-            Err(CliError::new(Exit::Refused, format!("refused: this would destroy the {destroyed} things named above\n{hint}")))
+            Err(CliError::new(
+                Exit::Refused,
+                format!("refused: this would destroy the {destroyed} things named above\n{hint}"),
+            ))
         }
         Verb::Run(what) => recover(&what).await,
     }

@@ -120,8 +120,9 @@ fn new_run_id() -> RunId {
 
 /// Server data goes where temporary files go: reports stay small, and a crashed run's data goes away by itself.
 fn work_folder(run: &RunId) -> Result<Utf8PathBuf, CliError> {
-    let tmp = Utf8PathBuf::from_path_buf(std::env::temp_dir())
-        .map_err(|path| CliError::new(Exit::Invalid, format!("temporary folder {}: its path is not UTF-8", path.display())))?;
+    let tmp = Utf8PathBuf::from_path_buf(std::env::temp_dir()).map_err(|path| {
+        CliError::new(Exit::Invalid, format!("temporary folder {}: its path is not UTF-8", path.display()))
+    })?;
     Ok(tmp.join(format!("cdc-drill-{run}")))
 }
 

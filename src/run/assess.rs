@@ -66,7 +66,8 @@ pub(super) async fn quiesce(drill: &Drill<'_>) -> Result<String, RunError> {
 async fn place(drill: &Drill<'_>, systems: &Systems, note: &str) -> Result<Marker, RunError> {
     let table = TableName::new("public", "markers");
     let topic = drill.pipeline.topic(&table);
-    let token = format!("{}-{}-{note}-{}", drill.context.run, drill.pipeline.name, jiff::Timestamp::now().as_nanosecond());
+    let token =
+        format!("{}-{}-{note}-{}", drill.context.run, drill.pipeline.name, jiff::Timestamp::now().as_nanosecond());
     let marker = Marker::prepare(systems, table, topic, token.clone()).await?;
     workload::place_marker(&drill.pipeline.sql().await?, note, &token).await?;
     Ok(marker)
@@ -116,7 +117,8 @@ async fn look(drill: &Drill<'_>, systems: &Systems) -> Result<Observation, RunEr
         Some(view) => Some(observe::quiesce(systems, &view.settings, &marker, QUIET_DEADLINE).await),
         None => None,
     };
-    let options = LookOptions { connectors: own.to_vec(), token_column: TOKEN_COLUMN.to_owned(), groups: groups(drill) };
+    let options =
+        LookOptions { connectors: own.to_vec(), token_column: TOKEN_COLUMN.to_owned(), groups: groups(drill) };
     let mut seen = observe::pipeline(systems, &options).await?;
     seen.quiet = quiet;
     // Where the marker did not arrive a canary will not either: waiting for it again would only cost time.
@@ -170,7 +172,8 @@ async fn probes(drill: &Drill<'_>, seen: &Observation) -> Vec<Probe> {
             (true, r#"{"name":"drill_probe","type":["null","string"],"default":null}"#),
         ] {
             let Some(schema) = with_field(&latest.schema, field) else { continue };
-            let accepted = registry.compatible(&Subject::new(subject.clone()), &schema).await.map_err(|e| e.to_string());
+            let accepted =
+                registry.compatible(&Subject::new(subject.clone()), &schema).await.map_err(|e| e.to_string());
             probes.push(Probe { subject: subject.clone(), compatible, accepted });
         }
     }
@@ -317,7 +320,8 @@ fn newer_versions(drill: &Drill<'_>, point: Option<&RegistryView>) -> NewerVersi
         for step in &drill.plan.steps {
             let Step::Fault(Fault::AlterColumn(fault)) = step else { continue };
             let subject = format!("{}-value", drill.pipeline.topic(&fault.table.0));
-            let last = point.and_then(|p| p.subjects.get(&subject)).and_then(|s| s.versions.keys().next_back().copied());
+            let last =
+                point.and_then(|p| p.subjects.get(&subject)).and_then(|s| s.versions.keys().next_back().copied());
             these.insert((subject, last.unwrap_or(0) + 1));
         }
     }

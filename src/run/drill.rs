@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    Context, Emitter, RunError, assess, engine::verdict_of, judge, pipeline::Pipeline, shared::Servers, steps, writers::Writers,
+    Context, Emitter, RunError, assess, engine::verdict_of, judge, pipeline::Pipeline, shared::Servers, steps,
+    writers::Writers,
 };
 use crate::{
     client::wait,
@@ -92,7 +93,11 @@ pub(super) async fn run(plan: &DrillPlan, index: usize, context: &Context, emit:
     let (exit, reason) = match tokio::time::timeout(DRILL_DEADLINE, carried_out(plan, index, context, emit)).await {
         Ok(Ok((exit, reason))) => (exit, reason),
         Ok(Err(error)) => cut_short(plan, emit, &error),
-        Err(_) => cut_short(plan, emit, &RunError::TooLong { seconds: DRILL_DEADLINE.as_secs(), step: "see the last step".into() }),
+        Err(_) => cut_short(
+            plan,
+            emit,
+            &RunError::TooLong { seconds: DRILL_DEADLINE.as_secs(), step: "see the last step".into() },
+        ),
     };
     emit.emit(What::DrillFinished { verdict: verdict_of(exit), exit_code: exit.code(), reason });
     exit
@@ -115,7 +120,12 @@ fn cut_short(plan: &DrillPlan, emit: &Emitter, error: &RunError) -> (Exit, Strin
     (Exit::Inconclusive.worst(error.exit()), reason)
 }
 
-async fn carried_out(plan: &DrillPlan, index: usize, context: &Context, emit: &Emitter) -> Result<(Exit, String), RunError> {
+async fn carried_out(
+    plan: &DrillPlan,
+    index: usize,
+    context: &Context,
+    emit: &Emitter,
+) -> Result<(Exit, String), RunError> {
     let name = format!("drill_{}_{index:02}", context.run.as_str().rsplit('-').next().unwrap_or_default());
     let mut drill = emit.step("prepare", prepare(plan, &name, context, emit)).await?;
     let outcome = drill.to_the_end().await;
@@ -214,7 +224,9 @@ impl Drill<'_> {
     /// The recovery went no further.
     fn refused(&self, error: &RecoveryError) -> Result<(Exit, String), RunError> {
         let exit = error.exit();
-        let Some(control) = &self.plan.control else { return Ok((exit.worst(Exit::RecoveryFailed), error.to_string())) };
+        let Some(control) = &self.plan.control else {
+            return Ok((exit.worst(Exit::RecoveryFailed), error.to_string()));
+        };
         let shown = judge::Shown {
             cut_short: None,
             refusal: Some(exit.code()),
@@ -336,4 +348,3 @@ pub(super) fn control_plan(control: &ControlRun) -> ControlPlan {
     };
     ControlPlan { id: control.id.clone(), without: control.word(), check, kind, silent: control.silent }
 }
-

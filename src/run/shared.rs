@@ -29,7 +29,13 @@ pub struct Servers {
 
 impl Servers {
     /// Starts them in `dir` and returns when all answer.
-    pub async fn start(dir: &Utf8Path, programs: &Programs, progress: &dyn Progress, emit: &Emitter, census: &Census) -> Result<Servers, RunError> {
+    pub async fn start(
+        dir: &Utf8Path,
+        programs: &Programs,
+        progress: &dyn Progress,
+        emit: &Emitter,
+        census: &Census,
+    ) -> Result<Servers, RunError> {
         let spec = StackSpec {
             kafka: Part::Local(()),
             connect: Part::Local(()),

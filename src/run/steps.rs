@@ -11,7 +11,9 @@ use crate::{
     event::{StepReport, What},
     fault::{self, ColumnChange, Fault, Target as FaultTarget},
     recovery::{self, Naive, Options, Playbook, RecoveryError, Request},
-    scenario::{self, Absence, BackupPart, GroupReset, Load, Recover, Step, SubjectSide, Target, TargetBy, WhileRecovering},
+    scenario::{
+        self, Absence, BackupPart, GroupReset, Load, Recover, Step, SubjectSide, Target, TargetBy, WhileRecovering,
+    },
     units::{Epoch, SlotName, Subject, TopicPartition, Verdict},
     verify::observe::{self, Systems},
     workload,
@@ -89,14 +91,17 @@ async fn mark(drill: &mut Drill<'_>, name: &str) -> Result<String, RunError> {
     let db = drill.pipeline.sql().await?;
     let restore_point = format!("{}_{name}", drill.pipeline.name);
     let lsn = db.value(&format!("select pg_create_restore_point('{restore_point}')")).await?;
-    let time: jiff::Timestamp = db.value("select to_char(clock_timestamp(), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')").await?;
+    let time: jiff::Timestamp =
+        db.value("select to_char(clock_timestamp(), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')").await?;
     let tables = match &drill.writers {
         super::writers::Writers::Shop(_) => None,
         super::writers::Writers::Pgbench { .. } => {
             Some(workload::capture(&drill.pipeline.config.postgres.url, &drill.pipeline.tables).await?)
         }
     };
-    drill.marks.insert(name.to_owned(), Mark { restore_point: restore_point.clone(), lsn, time, epoch: drill.epoch, tables });
+    drill
+        .marks
+        .insert(name.to_owned(), Mark { restore_point: restore_point.clone(), lsn, time, epoch: drill.epoch, tables });
     Ok(format!("restore point {restore_point} at {lsn}"))
 }
 
@@ -230,7 +235,8 @@ async fn recover(drill: &mut Drill<'_>, wanted: &Recover) -> Result<String, RunE
         _ => Some(run_playbook(drill, &request).await),
     };
     let seconds = began.elapsed().as_secs_f64();
-    let meanwhile = if continues { format!("; meanwhile {}", drill.writers.stop_hammer().await?) } else { String::new() };
+    let meanwhile =
+        if continues { format!("; meanwhile {}", drill.writers.stop_hammer().await?) } else { String::new() };
     let playbook = request.playbook.word().to_owned();
     let (recovered, did) = match recovered {
         None => (None, "left out on purpose".to_owned()),
@@ -277,7 +283,10 @@ async fn run_playbook(drill: &Drill<'_>, request: &Request) -> Result<recovery::
     });
     let options = Options { omit, naive };
     let emit = drill.emit.clone();
-    recovery::run(&drill.pipeline.config, request, &options, &mut |step: StepReport| emit.emit(What::RecoveryStep(step))).await
+    recovery::run(&drill.pipeline.config, request, &options, &mut |step: StepReport| {
+        emit.emit(What::RecoveryStep(step))
+    })
+    .await
 }
 
 /// What the scenario asks for, as the command line would ask for it.

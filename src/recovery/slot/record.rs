@@ -153,7 +153,8 @@ fn text_of(value: &Avro) -> Option<String> {
 }
 
 fn parse(bytes: &[u8]) -> Result<Json, RecoveryError> {
-    serde_json::from_slice(bytes).map_err(|e| unreadable("record", "Avro in Confluent's wire format, or JSON", e.to_string()))
+    serde_json::from_slice(bytes)
+        .map_err(|e| unreadable("record", "Avro in Confluent's wire format, or JSON", e.to_string()))
 }
 
 fn unreadable(what: impl Into<String>, expected: &str, found: impl Into<String>) -> RecoveryError {
