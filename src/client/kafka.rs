@@ -84,6 +84,19 @@ pub struct Record {
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
+/// A record to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Where to.
+    pub topic: String,
+    /// Which partition; by the key's hash when absent.
+    pub partition: Option<i32>,
+    /// The key; `None` is null.
+    pub key: Option<Vec<u8>>,
+    /// The value; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+}
+
 impl Record {
     fn copied(message: &BorrowedMessage<'_>) -> Record {
         let headers =
@@ -338,6 +351,35 @@ impl Kafka {
         record.payload = value;
         let sent = producer.send(record, REQUEST_TIMEOUT).await;
         sent.map(|d| Offset(d.offset)).map_err(|(e, _)| self.error(&format!("produce to {topic}"), e))
+    }
+
+    /// Writes records, in this order within a partition, and waits until all are stored.
+    pub async fn produce_all(&self, records: Vec<Outgoing>) -> Result<(), ClientError> {
+        let mut config = base(&self.bootstrap);
+        config
+            .set("message.timeout.ms", REQUEST_TIMEOUT.as_millis().to_string())
+            .set("linger.ms", "5")
+            .set("enable.idempotence", "true");
+        let producer: FutureProducer = config.create().map_err(|e| self.error("produce", e))?;
+        let mut sent = Vec::new();
+        for outgoing in &records {
+            let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(&outgoing.topic);
+            record.partition = outgoing.partition;
+            record.key = outgoing.key.as_deref();
+            record.payload = outgoing.value.as_deref();
+            let queued = producer.send_result(record);
+            let queued = queued.map_err(|(e, _)| self.error(&format!("produce to {}", outgoing.topic), e))?;
+            sent.push((queued, outgoing));
+        }
+        for (delivery, outgoing) in sent {
+            let what = || format!("produce to {}", outgoing.topic);
+            match delivery.await {
+                Ok(Ok(_)) => {}
+                Ok(Err((e, _))) => return Err(self.error(&what(), e)),
+                Err(_) => return Err(ClientError::unreachable("kafka", &self.bootstrap, what())),
+            }
+        }
+        Ok(())
     }
 
     /// Reads the partitions of a topic from their first offset to the end each had when the reading began, and copies

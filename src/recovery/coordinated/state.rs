@@ -72,7 +72,11 @@ pub(crate) struct Restored {
 
 impl Coordinated {
     /// Looks at everything and refuses what cannot work. Touches nothing.
-    pub(crate) async fn plan(config: &Config, request: &Request, options: &Options) -> Result<Coordinated, RecoveryError> {
+    pub(crate) async fn plan(
+        config: &Config,
+        request: &Request,
+        options: &Options,
+    ) -> Result<Coordinated, RecoveryError> {
         let repository = Repository::open(&config.repository.path)?;
         let control = Control::of(config, "postgres")?;
         let pgdata = config.postgres.pgdata.clone();
@@ -89,6 +93,7 @@ impl Coordinated {
         let old_timeline = current_timeline(&view, control_data.as_ref(), &pgdata);
         let (aim, point) = aim::resolve(request, &repository, system_id, &view, old_timeline).await?;
         let pipeline = Pipeline::discover(config, request, options, server.as_ref(), Some(&point)).await?;
+        pipeline.refuse_active()?;
         refuse_tablespaces(&pgdata)?;
         let archiver = copy_reachable(&program()?, &owner, &pgdata.with_file_name(".cdc-drill"))?;
         let state = Coordinated {
@@ -150,6 +155,27 @@ impl Coordinated {
         Ok(())
     }
 
+    /// The timeline the old server was on.
+    pub(crate) fn old_timeline(&self) -> u32 {
+        self.old_timeline
+    }
+
+    /// The timeline that the restored server left.
+    pub(crate) fn abandoned_timeline(&self) -> u32 {
+        self.aim.timeline
+    }
+
+    /// What else is concerned: named, and not touched.
+    pub(crate) fn findings(&self) -> Vec<String> {
+        let slots = self.pipeline.other_slots.iter().map(|s| {
+            format!("slot {} ({}) is not in a base backup: its consumer must begin anew", s.name, s.slot_type)
+        });
+        let subscriptions = self.pipeline.subscriptions.iter();
+        let subscriptions = subscriptions.map(|s| format!("subscription {s} goes back to the target with its cluster"));
+        let lost = self.lost.iter().map(|l| format!("accepted as lost: {l}"));
+        slots.chain(subscriptions).chain(lost).collect()
+    }
+
     /// Notes something in the journal, when this is not a plan.
     pub(super) fn note(&self, what: &str, value: &impl Serialize) -> Result<(), RecoveryError> {
         self.journal.as_ref().map_or(Ok(()), |j| j.note(what, value))
@@ -157,10 +183,7 @@ impl Coordinated {
 }
 
 /// Which cluster this is: by its control file or, when that is gone, by the only cluster that the repository knows.
-fn identity(
-    control: Option<&ControlData>,
-    repository: &Repository,
-) -> Result<(u64, SegmentSize), RecoveryError> {
+fn identity(control: Option<&ControlData>, repository: &Repository) -> Result<(u64, SegmentSize), RecoveryError> {
     let known = match control {
         Some(data) => data.system_id.parse().ok().zip(SegmentSize::new(data.segment_size)),
         None => {
@@ -170,7 +193,12 @@ fn identity(
         }
     };
     known.ok_or_else(|| {
-        RecoveryError::impossible("identity of the cluster", "a system identifier and a segment size", "neither", "name the recovery point with --point")
+        RecoveryError::impossible(
+            "identity of the cluster",
+            "a system identifier and a segment size",
+            "neither",
+            "name the recovery point with --point",
+        )
     })
 }
 

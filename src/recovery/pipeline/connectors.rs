@@ -9,19 +9,27 @@ use crate::recovery::RecoveryError;
 const STOP_DEADLINE: Duration = Duration::from_secs(120);
 
 impl Pipeline {
+    /// What was found, in a line.
+    pub(crate) fn found(&self) -> String {
+        let sinks = self.sinks.iter().map(|s| (&s.name, &s.status));
+        let all = sinks.chain(self.sources.iter().chain(&self.others).map(|s| (&s.name, &s.status)));
+        let states: Vec<String> = all.map(|(name, status)| format!("{name}: {}", status.summary())).collect();
+        if states.is_empty() { "no connector reads from this cluster".into() } else { states.join("; ") }
+    }
+
     /// Stops sinks first, so that they apply nothing of what is about to be abandoned, then sources. STOPPED, not PAUSED:
     /// a paused task lives, and owns its slot.
     pub(crate) async fn stop_connectors(&self) -> Result<(), RecoveryError> {
         let sinks = self.sinks.iter().map(|s| self.connect.stopped(&s.name, STOP_DEADLINE));
         futures::future::try_join_all(sinks).await?;
-        let sources = self.sources.iter().map(|s| self.connect.stopped(&s.name, STOP_DEADLINE));
+        let sources = self.sources.iter().chain(&self.others).map(|s| self.connect.stopped(&s.name, STOP_DEADLINE));
         futures::future::try_join_all(sources).await?;
         Ok(())
     }
 
     /// Requires that every connector is STOPPED and has no tasks; somebody may have restarted one meanwhile.
     pub(crate) async fn stand_still(&self, step: &str) -> Result<String, RecoveryError> {
-        let names = self.sinks.iter().map(|s| &s.name).chain(self.sources.iter().map(|s| &s.name));
+        let names = self.sinks.iter().map(|s| &s.name).chain(self.sources.iter().chain(&self.others).map(|s| &s.name));
         let looks = names.map(|name| self.connect.status(name));
         for status in futures::future::try_join_all(looks).await? {
             if status.connector.state != "STOPPED" || !status.tasks.is_empty() {
@@ -32,6 +40,6 @@ impl Pipeline {
                 ));
             }
         }
-        Ok(format!("{} connectors STOPPED without tasks", self.sinks.len() + self.sources.len()))
+        Ok(format!("{} connectors STOPPED without tasks", self.sinks.len() + self.sources.len() + self.others.len()))
     }
 }

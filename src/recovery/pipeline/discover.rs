@@ -77,6 +77,23 @@ pub(crate) struct GroupOffsets {
     pub(crate) partitions: Vec<TopicPartition>,
 }
 
+/// A group that reads data topics now.
+#[derive(Clone, Debug)]
+struct ActiveGroup {
+    name: String,
+    state: String,
+    members: Vec<String>,
+    topics: BTreeSet<String>,
+}
+
+/// Everything that was found, of which a repair may concern a part.
+#[derive(Clone, Debug)]
+struct Whole {
+    sources: Vec<Source>,
+    topics: Vec<TopicSpec>,
+    groups: Vec<GroupOffsets>,
+}
+
 /// The pipeline around one cluster.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
@@ -88,8 +105,10 @@ pub(crate) struct Pipeline {
     pub(crate) kafka: Kafka,
     /// What controls change.
     pub(crate) options: Options,
-    /// Source connectors on the cluster, by name.
+    /// Source connectors whose topics are rebuilt, by name.
     pub(crate) sources: Vec<Source>,
+    /// Source connectors that are stopped meanwhile and go on where they were.
+    pub(crate) others: Vec<Source>,
     /// Sinks on the data topics, by name.
     pub(crate) sinks: Vec<Sink>,
     /// The data topics with their settings.
@@ -100,11 +119,13 @@ pub(crate) struct Pipeline {
     pub(crate) other_slots: Vec<Slot>,
     /// Subscriptions of the cluster.
     pub(crate) subscriptions: Vec<String>,
+    active: Vec<ActiveGroup>,
+    whole: Whole,
 }
 
 impl Pipeline {
     /// Looks; touches nothing. `server` is the live cluster, where it lives; `point` stands in for what a dead one cannot
-    /// tell. Refuses what makes a recovery impossible: connectors left out and consumers that are still active.
+    /// tell. Refuses connectors that are left out of a recovery that concerns them.
     pub(crate) async fn discover(
         config: &Config,
         request: &Request,
@@ -135,7 +156,7 @@ impl Pipeline {
         let names: Vec<String> = names.into_iter().collect();
         let sinks = worker.sinks_on(&names)?;
         let topics = specs(&kafka, &names, point).await?;
-        let groups = groups_on(&kafka, &topics, &there, &sinks).await?;
+        let (groups, active) = groups_on(&kafka, &topics, &there, &sinks).await?;
         let used: BTreeSet<&SlotName> = sources.iter().map(|s| &s.slot).collect();
         let other_slots = slots.iter().filter(|s| !used.contains(&s.name)).cloned().collect();
         Ok(Pipeline {
@@ -143,12 +164,15 @@ impl Pipeline {
             connect,
             kafka,
             options: options.clone(),
+            whole: Whole { sources: sources.clone(), topics: topics.clone(), groups: groups.clone() },
             sources,
+            others: Vec::new(),
             sinks,
             topics,
             groups,
             other_slots,
             subscriptions,
+            active,
         })
     }
 
@@ -160,18 +184,43 @@ impl Pipeline {
     /// `prefix name` for each source and sink.
     pub(crate) fn named_connectors(&self) -> Vec<String> {
         let sinks = self.sinks.iter().map(|s| format!("tasks of sink connector {}", s.name));
-        sinks.chain(self.sources.iter().map(|s| format!("tasks of source connector {}", s.name))).collect()
+        let sources = self.sources.iter().chain(&self.others);
+        sinks.chain(sources.map(|s| format!("tasks of source connector {}", s.name))).collect()
     }
 
-    /// Keeps only some of the sources, with their topics and groups: for repairs that concern a part of the pipeline.
-    pub(crate) fn narrow(&mut self, names: &BTreeSet<String>) {
-        self.sources.retain(|s| names.contains(&s.name));
+    /// Requires that nobody but the sinks, which are stopped, reads the topics that are deleted: a consumer keeps its
+    /// position and would skip that many records of the new topic.
+    pub(crate) fn refuse_active(&self) -> Result<(), RecoveryError> {
+        let reads = |g: &&ActiveGroup| self.topics.iter().any(|t| g.topics.contains(&t.name));
+        match self.active.iter().find(reads) {
+            None => Ok(()),
+            Some(group) => Err(RecoveryError::impossible(
+                format!("consumer group {}", group.name),
+                "no active member on the data topics: its position would skip records of the new topics",
+                format!("{} ({})", group.members.join(", "), group.state),
+                "stop these consumers; they resume from the beginning of the new topics",
+            )),
+        }
+    }
+
+    /// Lets the repair concern only some of the sources, with their topics and groups. The rest are stopped and resumed
+    /// with them when `hold` is set, and left alone otherwise.
+    pub(crate) fn narrow(&mut self, names: &BTreeSet<String>, hold: bool) {
+        let (chosen, rest) = self.whole.sources.iter().cloned().partition(|s| names.contains(&s.name));
+        self.sources = chosen;
+        self.others = if hold { rest } else { Vec::new() };
         let topics: BTreeSet<&String> = self.sources.iter().flat_map(|s| &s.topics).collect();
-        self.topics.retain(|t| topics.contains(&t.name));
-        for group in &mut self.groups {
+        self.topics = self.whole.topics.iter().filter(|t| topics.contains(&t.name)).cloned().collect();
+        let mut groups = self.whole.groups.clone();
+        for group in &mut groups {
             group.partitions.retain(|p| topics.contains(&p.topic));
         }
-        self.groups.retain(|g| !g.partitions.is_empty());
+        self.groups = groups.into_iter().filter(|g| !g.partitions.is_empty()).collect();
+    }
+
+    /// Every source connector of the cluster.
+    pub(crate) fn all_sources(&self) -> &[Source] {
+        &self.whole.sources
     }
 }
 
@@ -270,7 +319,12 @@ struct ServerAddress {
 impl ServerAddress {
     fn of(url: &Secret) -> Result<ServerAddress, RecoveryError> {
         let parsed: tokio_postgres::Config = url.expose().parse().map_err(|_| {
-            RecoveryError::impossible("[postgres] url", "a PostgreSQL address", "something else", "postgres://user@host:port/database")
+            RecoveryError::impossible(
+                "[postgres] url",
+                "a PostgreSQL address",
+                "something else",
+                "postgres://user@host:port/database",
+            )
         })?;
         let hosts: Vec<String> = parsed
             .get_hosts()
@@ -304,12 +358,19 @@ fn refuse_left_out(sources: &[Source], request: &Request) -> Result<(), Recovery
         return Err(RecoveryError::impossible(
             format!("connector {stranger}"),
             "a source connector on this cluster",
-            if all.is_empty() { "no source connector on it".into() } else { format!("source connectors {}", all.join(", ")) },
+            if all.is_empty() {
+                "no source connector on it".into()
+            } else {
+                format!("source connectors {}", all.join(", "))
+            },
             "name the connectors that read from this cluster, or none for all of them",
         ));
     }
     let left_out: Vec<&str> = all.iter().copied().filter(|n| !request.connectors.iter().any(|c| c == n)).collect();
-    if !request.connectors.is_empty() && !left_out.is_empty() && request.playbook == crate::recovery::Playbook::Coordinated {
+    if !request.connectors.is_empty()
+        && !left_out.is_empty()
+        && request.playbook == crate::recovery::Playbook::Coordinated
+    {
         return Err(RecoveryError::impossible(
             format!("connectors of the cluster: {}", all.join(", ")),
             "all of them in the recovery: the cluster goes back as a whole",
@@ -383,37 +444,32 @@ async fn groups_on(
     topics: &[TopicSpec],
     there: &BTreeMap<String, i32>,
     sinks: &[Sink],
-) -> Result<Vec<GroupOffsets>, RecoveryError> {
+) -> Result<(Vec<GroupOffsets>, Vec<ActiveGroup>), RecoveryError> {
     let all = topics.iter().filter(|t| there.contains_key(&t.name));
     let partitions: Vec<TopicPartition> = all
         .flat_map(|t| (0..t.partitions).map(|partition| TopicPartition { topic: t.name.clone(), partition }))
         .collect();
-    let reading = kafka.active_topics().await?;
+    let mut reading = kafka.active_topics().await?;
     let groups: Vec<_> = kafka.groups().await?.into_iter().filter(|g| !g.name.is_empty()).collect();
     let found = groups.iter().map(|group| {
         let partitions = &partitions;
         async move { Ok::<_, RecoveryError>((group, kafka.group_offsets(&group.name, partitions).await?)) }
     });
-    let mut on_data = Vec::new();
+    let (mut on_data, mut active) = (Vec::new(), Vec::new());
     for (group, offsets) in futures::future::try_join_all(found).await? {
-        let subscribed = reading.get(&group.name).into_iter().flatten();
-        let subscribed: Vec<&String> = subscribed.filter(|t| topics.iter().any(|d| d.name == **t)).collect();
         let of_sink = sinks.iter().any(|s| group.name == s.group);
-        let active = !group.members.is_empty() && (!offsets.is_empty() || !subscribed.is_empty());
-        if active && !of_sink {
-            return Err(RecoveryError::impossible(
-                format!("consumer group {}", group.name),
-                "no active member on the data topics: its position would skip records of the new topics",
-                format!("{} ({})", group.members.join(", "), group.state),
-                "stop these consumers; they resume from the beginning of the new topics",
-            ));
+        if !group.members.is_empty() && !of_sink {
+            let mut topics = reading.remove(&group.name).unwrap_or_default();
+            topics.extend(offsets.iter().map(|(tp, _)| tp.topic.clone()));
+            let (name, state, members) = (group.name.clone(), group.state.clone(), group.members.clone());
+            active.push(ActiveGroup { name, state, members, topics });
         }
         if !offsets.is_empty() {
             let partitions = offsets.into_iter().map(|(tp, _)| tp).collect();
             on_data.push(GroupOffsets { name: group.name.clone(), partitions });
         }
     }
-    Ok(on_data)
+    Ok((on_data, active))
 }
 
 async fn subscriptions_of(server: &Postgres) -> Result<Vec<String>, RecoveryError> {

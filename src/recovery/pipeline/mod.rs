@@ -8,6 +8,7 @@ mod resume;
 mod selection;
 mod topics;
 
-pub(super) use discover::{Pipeline, Sink, Source};
-pub(super) use publication::captured_tables;
+pub(super) use discover::{Pipeline, Source};
+pub(super) use publication::{captured_tables, literal};
+pub(super) use resume::{drop_slot, position};
 pub(super) use selection::Selection;

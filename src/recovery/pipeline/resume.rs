@@ -1,17 +1,17 @@
 //! From stopped to whole: the slot's place cleared, a full snapshot forced, connectors resumed, settings put back.
 
 use std::{
-    cell::Cell,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Pipeline, discover::Source, publication::literal};
 use crate::{
     client::{connect::StoredOffset, postgres::Postgres, wait, wait::Poll},
     recovery::{Naive, RecoveryError, journal::Journal},
-    units::SlotName,
+    units::{Lsn, SlotName},
 };
 
 /// With no stored offset these take a full snapshot and then stream; others do only one of the two.
@@ -41,9 +41,7 @@ impl Pipeline {
             let server = self.session(source).await?;
             drop_slot(&server, &source.slot, step).await?;
             if self.options.naive == Some(Naive::SlotByHand) {
-                let sql =
-                    format!("select lsn from pg_create_logical_replication_slot({}, 'pgoutput')", literal(source.slot.as_str()));
-                server.text(&sql).await?;
+                self.slot_by_hand(source, &server).await?;
                 continue;
             }
             if !MODES_THAT_SNAPSHOT.contains(&source.snapshot_mode()) {
@@ -56,6 +54,26 @@ impl Pipeline {
         Ok(())
     }
 
+    /// What a database administrator does: the slot again under its old name. A connector that would refuse to start, as its
+    /// stored offset lies before the slot, is given the slot's position.
+    async fn slot_by_hand(&self, source: &Source, server: &Postgres) -> Result<(), RecoveryError> {
+        let sql = format!(
+            "select lsn from pg_create_logical_replication_slot({}, 'pgoutput')",
+            literal(source.slot.as_str())
+        );
+        let at: Lsn = server.value(&sql).await?;
+        let mut stored = self.connect.offsets(&source.name).await?;
+        let behind = |o: &Map<String, Value>| position(o).is_some_and(|lsn| lsn < at);
+        if !stored.iter().any(|o| o.offset.as_ref().is_some_and(behind)) {
+            return Ok(());
+        }
+        let handed = json!({"lsn": at.0, "lsn_proc": at.0, "lsn_commit": at.0, "txId": 1, "ts_usec": jiff::Timestamp::now().as_microsecond()});
+        for entry in &mut stored {
+            entry.offset = handed.as_object().cloned();
+        }
+        Ok(self.connect.patch_offsets(&source.name, &stored).await?)
+    }
+
     /// Requires that each connector will take a full snapshot into a slot of its own making.
     pub(crate) async fn snapshot_forced(&self, step: &str) -> Result<String, RecoveryError> {
         let mut overridden = Vec::new();
@@ -65,7 +83,9 @@ impl Pipeline {
             if self.options.naive == Some(Naive::SlotByHand) {
                 match slot {
                     Some(_) => continue,
-                    None => return Err(RecoveryError::unmet(step, format!("slot {} made by hand", source.slot), "none")),
+                    None => {
+                        return Err(RecoveryError::unmet(step, format!("slot {} made by hand", source.slot), "none"));
+                    }
                 }
             }
             if slot.is_some() {
@@ -92,11 +112,13 @@ impl Pipeline {
 
     /// Resumes the sources, waits until their snapshots are complete, and then resumes the sinks.
     pub(crate) async fn resume(&self, expect_snapshot: bool) -> Result<(), RecoveryError> {
-        for source in &self.sources {
+        for source in self.sources.iter().chain(&self.others) {
             self.connect.resume(&source.name).await?;
         }
-        let waits = self.sources.iter().map(|s| self.streaming(s, expect_snapshot));
-        futures::future::try_join_all(waits).await?;
+        let rebuilt = self.sources.iter().map(|s| self.streaming(s, expect_snapshot));
+        futures::future::try_join_all(rebuilt).await?;
+        let others = self.others.iter().map(|s| self.streaming(s, false));
+        futures::future::try_join_all(others).await?;
         for sink in self.sinks.iter().filter(|s| !matches!(s.status.connector.state.as_str(), "STOPPED" | "PAUSED")) {
             self.connect.resume(&sink.name).await?;
             self.connect.running(&sink.name, RUNNING_DEADLINE).await?;
@@ -148,7 +170,8 @@ impl Pipeline {
             return Ok(None);
         }
         let stored = self.connect.offsets(&source.name).await?;
-        let offsets: Vec<&Map<String, Value>> = stored.iter().filter_map(|o: &StoredOffset| o.offset.as_ref()).collect();
+        let offsets: Vec<&Map<String, Value>> =
+            stored.iter().filter_map(|o: &StoredOffset| o.offset.as_ref()).collect();
         if offsets.is_empty() {
             // A snapshot of nothing stores nothing.
             return Ok(match self.any_row(source, server).await? {
@@ -174,10 +197,11 @@ impl Pipeline {
 
     /// Requires that everything streams; says how much the snapshots wrote.
     pub(crate) async fn streams(&self, step: &str, expect_snapshot: bool) -> Result<String, RecoveryError> {
-        for source in &self.sources {
+        let rebuilt = self.sources.iter().map(|s| (s, expect_snapshot));
+        for (source, snapshot) in rebuilt.chain(self.others.iter().map(|s| (s, false))) {
             let status = self.connect.status(&source.name).await?;
             let why = match status.all_running() {
-                true => self.not_streaming(source, &self.session(source).await?, expect_snapshot).await?,
+                true => self.not_streaming(source, &self.session(source).await?, snapshot).await?,
                 false => Some(status.summary()),
             };
             if let Some(why) = why {
@@ -185,7 +209,8 @@ impl Pipeline {
             }
         }
         let records: i64 = self.ends().await?.iter().map(|(_, high)| high.0).sum();
-        Ok(format!("{} connectors RUNNING, slots active; {records} records in the data topics", self.sources.len()))
+        let connectors = self.sources.len() + self.others.len();
+        Ok(format!("{connectors} connectors RUNNING, slots active; {records} records in the rebuilt topics"))
     }
 
     /// Puts back the settings that were overridden. Changing them restarts the task, which goes on from its stored offset:
@@ -237,6 +262,11 @@ pub(crate) async fn drop_slot(server: &Postgres, name: &SlotName, step: &str) ->
     }
 }
 
+/// The position in a stored offset of Debezium's PostgreSQL connector.
+pub(crate) fn position(offset: &Map<String, Value>) -> Option<Lsn> {
+    offset.get("lsn").and_then(Value::as_u64).map(Lsn)
+}
+
 /// A stored offset of Debezium's PostgreSQL connector: while a snapshot runs it says so.
 fn snapshot_complete(offset: &Map<String, Value>) -> bool {
     let snapshot = offset.get("snapshot");
@@ -245,36 +275,40 @@ fn snapshot_complete(offset: &Map<String, Value>) -> bool {
 }
 
 /// Whether the data topics still grow.
-struct Progress {
-    records: Cell<i64>,
-    grown: Cell<Instant>,
-    looked: Cell<Instant>,
+struct Progress(Mutex<Growth>);
+
+#[derive(Clone, Copy)]
+struct Growth {
+    records: i64,
+    grown: Instant,
+    looked: Instant,
 }
 
 impl Progress {
     fn new() -> Progress {
         let now = Instant::now();
-        Progress { records: Cell::new(0), grown: Cell::new(now), looked: Cell::new(now) }
+        Progress(Mutex::new(Growth { records: 0, grown: now, looked: now }))
     }
 
     async fn stalled(&self, pipeline: &Pipeline) -> bool {
-        if self.looked.get().elapsed() > STALL_LOOK {
-            self.looked.set(Instant::now());
+        let mut growth = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if growth.looked.elapsed() > STALL_LOOK {
+            growth.looked = Instant::now();
             if let Ok(ends) = pipeline.ends().await {
                 let records = ends.iter().map(|(_, high)| high.0).sum();
-                if records != self.records.replace(records) {
-                    self.grown.set(Instant::now());
+                if records != growth.records {
+                    growth.grown = Instant::now();
                 }
+                growth.records = records;
             }
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = growth;
         }
-        self.grown.get().elapsed() > STALL
+        growth.grown.elapsed() > STALL
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

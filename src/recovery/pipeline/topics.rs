@@ -1,15 +1,28 @@
 //! Data topics, the offsets of groups on them, connector offsets and schema history.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::Pipeline;
 use crate::{
-    client::kafka::TopicSpec,
+    client::{kafka::TopicSpec, wait, wait::Poll},
     recovery::RecoveryError,
     units::{Offset, TopicPartition},
 };
 
+/// A new topic is in the metadata before its leaders answer; that takes a fraction of a second.
+const LEADER_DEADLINE: Duration = Duration::from_secs(30);
+
 impl Pipeline {
+    /// The first and next offset of every partition, asked again while a new topic has no leader.
+    pub(crate) async fn marks(&self, topic: &str) -> Result<Vec<(Offset, Offset)>, RecoveryError> {
+        let what = format!("the leaders of topic {topic}");
+        let look = || async { self.kafka.watermarks(topic).await.map(Poll::Ready) };
+        Ok(wait::until(&what, LEADER_DEADLINE, look).await?)
+    }
+
     /// Deletes the data topics; the client waits until they are gone.
     pub(crate) async fn delete_topics(&self) -> Result<(), RecoveryError> {
         Ok(self.kafka.delete_topics(&self.topic_names()).await?)
@@ -48,7 +61,7 @@ impl Pipeline {
         }
         if empty {
             for topic in &self.topics {
-                let written: i64 = self.kafka.watermarks(&topic.name).await?.iter().map(|(_, high)| high.0).sum();
+                let written: i64 = self.marks(&topic.name).await?.iter().map(|(_, high)| high.0).sum();
                 if written != 0 {
                     return Err(RecoveryError::unmet(
                         step,
@@ -89,7 +102,11 @@ impl Pipeline {
             let wanted = self.partitions_of(&group.partitions);
             let found = self.kafka.group_offsets(&group.name, &wanted).await?;
             if let Some((at, offset)) = found.iter().find(|(_, o)| o.0 != 0) {
-                return Err(RecoveryError::unmet(step, format!("group {} at 0 on {at}", group.name), offset.to_string()));
+                return Err(RecoveryError::unmet(
+                    step,
+                    format!("group {} at 0 on {at}", group.name),
+                    offset.to_string(),
+                ));
             }
             if found.len() != wanted.len() {
                 return Err(RecoveryError::unmet(
@@ -145,7 +162,7 @@ impl Pipeline {
         let there = self.kafka.topics().await?;
         let histories = self.schema_histories();
         for topic in histories.iter().filter(|t| there.contains_key(*t)) {
-            let marks = self.kafka.watermarks(topic).await?;
+            let marks = self.marks(topic).await?;
             if let Some((low, high)) = marks.iter().find(|(low, high)| low < high) {
                 let found = format!("records from {low} to {high}");
                 return Err(RecoveryError::unmet(step, format!("schema history {topic} empty"), found));
@@ -162,7 +179,7 @@ impl Pipeline {
         let there = self.kafka.topics().await?;
         let mut ends = Vec::new();
         for topic in self.topics.iter().filter(|t| there.contains_key(&t.name)) {
-            for (partition, (_, high)) in self.kafka.watermarks(&topic.name).await?.into_iter().enumerate() {
+            for (partition, (_, high)) in self.marks(&topic.name).await?.into_iter().enumerate() {
                 ends.push((TopicPartition { topic: topic.name.clone(), partition: partition as i32 }, high));
             }
         }

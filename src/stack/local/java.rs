@@ -35,9 +35,10 @@ impl JavaServer {
 
     fn own_flags(self) -> &'static [&'static str] {
         match self {
-            JavaServer::Kafka => &["-Xms96m", "-Xmx320m"],
+            // It copies bytes; what the optimizing compiler could gain in a run, its own work costs.
+            JavaServer::Kafka => &["-Xms96m", "-Xmx320m", "-XX:TieredStopAtLevel=1"],
             JavaServer::Connect => &["-Xms96m", "-Xmx512m"],
-            // Asked a few hundred times in a run: the optimizing compiler costs it more than it gains.
+            // Asked a few hundred times in a run: as the broker.
             JavaServer::Registry => &["-Xms64m", "-Xmx256m", "-XX:TieredStopAtLevel=1"],
         }
     }

@@ -159,11 +159,13 @@ impl Site<'_> {
 }
 
 /// Listens on loopback only, keeps few database sessions, and lets subjects be deleted: registry damage needs it.
-const REGISTRY_SETTINGS: [(&str, &str); 8] = [
+const REGISTRY_SETTINGS: [(&str, &str); 10] = [
     ("QUARKUS_HTTP_HOST", "127.0.0.1"),
     ("QUARKUS_MANAGEMENT_HOST", "127.0.0.1"),
     ("QUARKUS_LOG_CONSOLE_COLOR", "false"),
     ("QUARKUS_BANNER_ENABLED", "false"),
+    ("QUARKUS_LOG_CONSOLE_FORMAT", "%d{yyyy-MM-dd HH:mm:ss.SSS} %-5p %c{2.}: %s%e%n"),
+    ("QUARKUS_HTTP_ACCESS_LOG_ENABLED", "false"),
     ("APICURIO_REST_DELETION_ARTIFACT_ENABLED", "true"),
     ("APICURIO_REST_DELETION_ARTIFACT_VERSION_ENABLED", "true"),
     ("APICURIO_REST_DELETION_GROUP_ENABLED", "true"),

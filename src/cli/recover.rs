@@ -1,0 +1,186 @@
+//! `recover plan` and `recover run`.
+
+use camino::Utf8PathBuf;
+use clap::{Subcommand, ValueEnum};
+
+use super::output::{CliError, print_json, say};
+use crate::{
+    backup::PointSelector,
+    config::Config,
+    event::{StepReport, StepResult},
+    recovery::{self, OnConflict, Options, Outcome, Playbook, RecoveryError, Request, Target, TopicsRepair},
+    units::{Exit, Verdict},
+};
+
+/// The command's arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Say what a recovery would do and destroy; change nothing
+    Plan(What),
+    /// Recover, and verify the result
+    Run(What),
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PlaybookName {
+    /// Stop, restore the database to the target, rebuild the topics from it
+    Coordinated,
+    /// Diagnose and replace a replication slot, repair the topics
+    Slot,
+    /// Diagnose and repair the registry, or decide on an incompatible change
+    Schema,
+}
+
+#[derive(Debug, clap::Args)]
+struct What {
+    /// The procedure
+    playbook: PlaybookName,
+    /// The pipeline's configuration file
+    #[arg(long, value_name = "FILE")]
+    config: Utf8PathBuf,
+    /// The recovery point: `latest` (the newest before the target) or an id of `backup list`
+    #[arg(long, default_value = "latest", value_name = "POINT")]
+    point: PointSelector,
+    /// A connector of the cluster; all of them when none is named
+    #[arg(long = "connector", value_name = "NAME")]
+    connectors: Vec<String>,
+    /// Where the database's recovery stops: latest, time:RFC3339, lsn:X/Y, name:RESTORE_POINT
+    #[arg(long, default_value = "latest")]
+    target: Target,
+    /// Stop just before the target instead of just after it
+    #[arg(long)]
+    exclusive: bool,
+    /// How topics are made right after a hole
+    #[arg(long, value_enum, default_value_t)]
+    topics: TopicsRepair,
+    /// What becomes of an incompatible schema change
+    #[arg(long, value_enum, default_value_t)]
+    on_conflict: OnConflict,
+    /// Go on although WAL is unreadable and acknowledged transactions are lost
+    #[arg(long)]
+    accept_loss: bool,
+    /// Agree to what the plan destroys
+    #[arg(long)]
+    yes: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl From<RecoveryError> for CliError {
+    fn from(error: RecoveryError) -> CliError {
+        CliError::new(error.exit(), error.to_string())
+    }
+}
+
+impl What {
+    fn request(&self) -> Request {
+        Request {
+            point: self.point.clone(),
+            target: self.target.clone(),
+            exclusive: self.exclusive,
+            connectors: self.connectors.clone(),
+            topics: self.topics,
+            on_conflict: self.on_conflict,
+            accept_loss: self.accept_loss,
+            ..Request::new(match self.playbook {
+                PlaybookName::Coordinated => Playbook::Coordinated,
+                PlaybookName::Slot => Playbook::Slot,
+                PlaybookName::Schema => Playbook::Schema,
+            })
+        }
+    }
+}
+
+/// Runs the command.
+pub async fn run(args: Args) -> Result<Exit, CliError> {
+    match args.verb {
+        Verb::Plan(what) => {
+            let config = Config::load(&what.config)?;
+            let plan = recovery::plan(&config, &what.request(), &Options::default()).await?;
+            show(&plan, what.json)?;
+            Ok(Exit::Passed)
+        }
+        Verb::Run(what) if !what.yes => {
+            let config = Config::load(&what.config)?;
+            let plan = recovery::plan(&config, &what.request(), &Options::default()).await?;
+            show(&plan, what.json)?;
+            let destroyed: usize = plan.steps.iter().map(|s| s.destroys.len()).sum();
+            let hint = "hint: nothing was changed; run again with --yes to go ahead";
+            Err(CliError::new(
+                Exit::Refused,
+                format!("refused: this would destroy the {destroyed} things named above\n{hint}"),
+            ))
+        }
+        Verb::Run(what) => recover(&what).await,
+    }
+}
+
+async fn recover(what: &What) -> Result<Exit, CliError> {
+    let config = Config::load(&what.config)?;
+    let request = what.request();
+    let mut done: Vec<StepReport> = Vec::new();
+    let outcome = recovery::run(&config, &request, &Options::default(), &mut |step| {
+        say(line(&step));
+        done.push(step);
+    })
+    .await;
+    match outcome {
+        Ok(recovered) => {
+            if what.json {
+                print_json(&recovered.outcome)?;
+            }
+            for finding in &recovered.outcome.findings {
+                say(format!("note: {finding}"));
+            }
+            say(format!("recovered in {:.1} s; journal: {}", recovered.seconds, recovered.journal));
+            Ok(Exit::Passed)
+        }
+        Err(error) => {
+            if what.json {
+                print_json(&Outcome {
+                    playbook: request.playbook,
+                    point: None,
+                    target: Some(request.target.clone()),
+                    steps: done,
+                    verdict: Verdict::Failed,
+                    findings: vec![error.to_string()],
+                })?;
+            }
+            Err(error.into())
+        }
+    }
+}
+
+fn show(plan: &Outcome, json: bool) -> Result<(), CliError> {
+    if json {
+        return print_json(plan);
+    }
+    for finding in &plan.findings {
+        say(format!("note: {finding}"));
+    }
+    for step in &plan.steps {
+        say(line(step));
+        for name in &step.destroys {
+            say(format!("    destroys {name}"));
+        }
+    }
+    Ok(())
+}
+
+fn line(step: &StepReport) -> String {
+    let word = match step.result {
+        StepResult::Planned => return format!("{}: {}", step.name, step.detail),
+        StepResult::Done => "done",
+        StepResult::Skipped => "nothing to do",
+        StepResult::Failed => "FAILED",
+        StepResult::Omitted => "left out",
+    };
+    format!("{:>6.2} s  {}: {word}: {}", step.seconds, step.name, step.detail)
+}

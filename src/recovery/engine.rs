@@ -1,0 +1,147 @@
+//! Planning and running a playbook.
+
+use std::time::Instant;
+
+use super::{
+    EndOfWal, Naive, OnStep, Options, Outcome, Playbook, Recovered, RecoveryError, Request, TopicsRepair,
+    coordinated::{self, Coordinated},
+    journal::Journal,
+    repair::Repair,
+    schema, slot,
+    step::{self, Step},
+};
+use crate::{backup::Repository, config::Config, units::Verdict};
+
+/// Looks at everything, and says what a run would do and destroy. Changes nothing.
+pub async fn plan(config: &Config, request: &Request, options: &Options) -> Result<Outcome, RecoveryError> {
+    let options = options.effective();
+    match chosen(config, request, &options).await? {
+        Chosen::Coordinated(state) => {
+            let steps = step::planned(&coordinated::TABLE, &state, &options);
+            Ok(Outcome { steps, ..of_coordinated(&state, Verdict::Inconclusive) })
+        }
+        Chosen::Repair(state, table) => {
+            let steps = step::planned(table, &state, &options);
+            Ok(Outcome { steps, ..of_repair(&state, Verdict::Inconclusive) })
+        }
+    }
+}
+
+/// Runs a playbook. Each step is reported as it ends, also the one that fails. The caller verifies afterwards.
+pub async fn run(
+    config: &Config,
+    request: &Request,
+    options: &Options,
+    on: &mut OnStep<'_>,
+) -> Result<Recovered, RecoveryError> {
+    let began = Instant::now();
+    let options = options.effective();
+    let repository = Repository::open(&config.repository.path)?;
+    let _lock = repository.lock("recovery", &format!("recover run {}", request.playbook))?;
+    let chosen = chosen(config, request, &options).await?;
+    let journal = Journal::create(repository.path())?;
+    journal.note("request", &(request.playbook, request.target.to_string()))?;
+    match chosen {
+        Chosen::Coordinated(mut state) => {
+            state.journal = Some(journal.clone());
+            let steps = step::run(&coordinated::TABLE, state.as_mut(), &options, &journal, began, on).await?;
+            let restored = state.restored.as_ref();
+            let end = state.end.as_ref();
+            Ok(Recovered {
+                outcome: Outcome { steps, ..of_coordinated(&state, Verdict::Passed) },
+                journal: journal.path().to_owned(),
+                seconds: began.elapsed().as_secs_f64(),
+                epoch_cut: state.cut.clone(),
+                abandoned: restored.and_then(|r| r.switch.map(|at| (state.abandoned_timeline(), at))),
+                timeline: restored.map(|r| r.timeline),
+                end_of_wal: end.map(|t| EndOfWal { timeline: state.old_timeline(), last_record: t.last }),
+                aside: restored.map(|r| r.aside.clone()),
+            })
+        }
+        Chosen::Repair(mut state, table) => {
+            state.journal = Some(journal.clone());
+            let steps = step::run(table, state.as_mut(), &options, &journal, began, on).await?;
+            Ok(Recovered {
+                outcome: Outcome { steps, ..of_repair(&state, Verdict::Passed) },
+                journal: journal.path().to_owned(),
+                seconds: began.elapsed().as_secs_f64(),
+                epoch_cut: state.cut.clone(),
+                abandoned: None,
+                timeline: None,
+                end_of_wal: None,
+                aside: None,
+            })
+        }
+    }
+}
+
+/// A playbook's state and its steps.
+enum Chosen {
+    Coordinated(Box<Coordinated>),
+    Repair(Box<Repair>, &'static [Step<Repair>]),
+}
+
+async fn chosen(config: &Config, request: &Request, options: &Options) -> Result<Chosen, RecoveryError> {
+    if let Some(table) = naive_table(options.naive) {
+        let state = Repair::look(config, request, options).await?;
+        return Ok(Chosen::Repair(Box::new(state), table));
+    }
+    match request.playbook {
+        Playbook::Coordinated => Ok(Chosen::Coordinated(Box::new(Coordinated::plan(config, request, options).await?))),
+        Playbook::Slot => {
+            let mut state = Repair::look(config, request, options).await?;
+            slot::diagnose(&mut state).await?;
+            let table: &[Step<Repair>] = match request.topics {
+                TopicsRepair::Compensate => {
+                    slot::refuse_unkeyed(&state).await?;
+                    &slot::COMPENSATE
+                }
+                TopicsRepair::Purge => {
+                    if !options.omits("delete-topics") {
+                        state.pipeline.refuse_active()?;
+                    }
+                    &slot::PURGE
+                }
+            };
+            Ok(Chosen::Repair(Box::new(state), table))
+        }
+        Playbook::Schema => {
+            let mut state = Repair::look(config, request, options).await?;
+            let table = schema::plan(&mut state).await?;
+            Ok(Chosen::Repair(Box::new(state), table))
+        }
+    }
+}
+
+/// Naive procedures that have steps of their own; the others are a playbook with steps left out.
+fn naive_table(naive: Option<Naive>) -> Option<&'static [Step<Repair>]> {
+    match naive? {
+        Naive::ZeroDamagedPages => Some(&slot::ZERO_DAMAGED_PAGES),
+        Naive::ReRegister => Some(&schema::RE_REGISTER),
+        Naive::LowerLevelGlobally => Some(&schema::LOWER_LEVELS),
+        Naive::RestartOnly => Some(&schema::RESTART_ONLY),
+        Naive::SlotByHand | Naive::ResnapshotWithoutPurge => None,
+    }
+}
+
+fn of_coordinated(state: &Coordinated, verdict: Verdict) -> Outcome {
+    Outcome {
+        playbook: Playbook::Coordinated,
+        point: Some(state.point.id().clone()),
+        target: Some(state.request.target.clone()),
+        steps: Vec::new(),
+        verdict,
+        findings: state.findings(),
+    }
+}
+
+fn of_repair(state: &Repair, verdict: Verdict) -> Outcome {
+    Outcome {
+        playbook: state.request.playbook,
+        point: state.point.as_ref().map(|p| p.id().clone()),
+        target: None,
+        steps: Vec::new(),
+        verdict,
+        findings: state.findings.clone(),
+    }
+}

@@ -1,0 +1,56 @@
+//! What a recovery hands back.
+
+use serde::Serialize;
+
+use super::{Playbook, Target};
+use crate::{
+    event::StepReport,
+    units::{Lsn, Offset, PointId, TopicPartition, Verdict},
+};
+
+/// What the command prints: a plan, or what was done.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// `coordinated`, `slot` or `schema`.
+    pub playbook: Playbook,
+    /// The recovery point used; null when the playbook needs none.
+    pub point: Option<PointId>,
+    /// Where point-in-time recovery stopped; null when nothing went back in time.
+    pub target: Option<Target>,
+    /// The steps, planned or done.
+    pub steps: Vec<StepReport>,
+    /// `passed` when every step reached its postcondition; `inconclusive` for a plan.
+    pub verdict: Verdict,
+    /// What was diagnosed, and what a person should know.
+    pub findings: Vec<String>,
+}
+
+/// The last record of the old server's WAL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EndOfWal {
+    /// The timeline it is on.
+    pub timeline: u32,
+    /// Where it starts.
+    pub last_record: Lsn,
+}
+
+/// A recovery that reached all of its postconditions.
+#[derive(Clone, Debug, Serialize)]
+pub struct Recovered {
+    /// What was done.
+    pub outcome: Outcome,
+    /// The journal's file.
+    pub journal: camino::Utf8PathBuf,
+    /// Seconds from the start to the last step's end.
+    pub seconds: f64,
+    /// Where each partition of the data topics began anew.
+    pub epoch_cut: Vec<(TopicPartition, Offset)>,
+    /// The timeline that was left, and where: positions beyond, from before the recovery, are abandoned.
+    pub abandoned: Option<(u32, Lsn)>,
+    /// The timeline the restored server is on.
+    pub timeline: Option<u32>,
+    /// The end of the old server's WAL.
+    pub end_of_wal: Option<EndOfWal>,
+    /// The data folder that was set aside.
+    pub aside: Option<camino::Utf8PathBuf>,
+}

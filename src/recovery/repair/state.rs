@@ -1,0 +1,68 @@
+//! What a repair knows.
+
+use crate::{
+    backup::{BackupError, Point, PointSelector, Repository},
+    client::postgres::Postgres,
+    config::Config,
+    recovery::{Options, RecoveryError, Request, journal::Journal, pipeline::Pipeline, schema::SchemaPlan},
+    units::{Offset, TopicPartition},
+};
+
+/// The state of the slot and schema playbooks.
+pub(crate) struct Repair {
+    pub(crate) pipeline: Pipeline,
+    pub(crate) request: Request,
+    /// The recovery point, where there is one.
+    pub(crate) point: Option<Point>,
+    /// What was diagnosed, for a person.
+    pub(crate) findings: Vec<String>,
+    pub(crate) journal: Option<Journal>,
+    /// Where the topics ended when the connectors were resumed.
+    pub(crate) cut: Vec<(TopicPartition, Offset)>,
+    /// What a registry step did.
+    pub(crate) registry_note: String,
+    /// Keys that were deleted from the topics.
+    pub(crate) compensated: u64,
+    /// What the schema playbook is about.
+    pub(crate) schema: Option<SchemaPlan>,
+}
+
+impl Repair {
+    /// Looks at the pipeline of a live server.
+    pub(crate) async fn look(config: &Config, request: &Request, options: &Options) -> Result<Repair, RecoveryError> {
+        let repository = Repository::open(&config.repository.path)?;
+        let point = match repository.point(&request.point) {
+            Ok(point) => Some(point),
+            Err(BackupError::NoSuchPoint { .. }) if request.point == PointSelector::Latest => None,
+            Err(error) => return Err(error.into()),
+        };
+        let server = Postgres::connect(&config.postgres.url, "cdc-drill-recovery").await.map_err(|e| {
+            RecoveryError::impossible(
+                "the source server",
+                "a server that answers",
+                e.to_string(),
+                "a dead or damaged server needs `recover run coordinated`",
+            )
+        })?;
+        let mut pipeline = Pipeline::discover(config, request, options, Some(&server), point.as_ref()).await?;
+        if !request.connectors.is_empty() {
+            pipeline.narrow(&request.connectors.iter().cloned().collect(), false);
+        }
+        Ok(Repair {
+            pipeline,
+            request: request.clone(),
+            point,
+            findings: Vec::new(),
+            journal: None,
+            cut: Vec::new(),
+            registry_note: String::new(),
+            compensated: 0,
+            schema: None,
+        })
+    }
+
+    /// The journal; a plan has none and runs no step.
+    pub(crate) fn journal(&self, step: &str) -> Result<Journal, RecoveryError> {
+        self.journal.clone().ok_or_else(|| RecoveryError::unmet(step, "a journal", "none"))
+    }
+}

@@ -1,0 +1,132 @@
+//! The two decisions about an incompatible change.
+
+use std::time::Duration;
+
+use super::levels::put_level;
+use crate::{
+    backup::parts::registry::{Difference, capture, diff},
+    client::{registry::Registry, wait, wait::Poll},
+    recovery::{RecoveryError, repair::Repair, step::Done},
+    units::Subject,
+};
+
+/// A restarted task reads the refused event again and registers within a second or two.
+const REGISTER_DEADLINE: Duration = Duration::from_secs(90);
+
+/// Takes the change back at the source, in one transaction a database.
+pub(super) async fn undo(repair: &mut Repair) -> Result<Done, RecoveryError> {
+    let Some(schema) = &repair.schema else { return Ok(Done::Nothing("no change is refused")) };
+    for source in &repair.pipeline.sources {
+        let derived = schema.undo.iter().filter(|u| u.database == source.database).map(|u| u.sql.clone());
+        let statements: Vec<String> =
+            if repair.request.undo.is_empty() { derived.collect() } else { repair.request.undo.clone() };
+        if statements.is_empty() {
+            continue;
+        }
+        let server = repair.pipeline.session(source).await?;
+        server.run(&format!("begin; {}; commit", statements.join("; "))).await?;
+    }
+    Ok(Done::Acted)
+}
+
+/// Requires that no captured column differs from its registered schema.
+pub(super) async fn undone(repair: &mut Repair) -> Result<String, RecoveryError> {
+    let Some(schema) = &repair.schema else { return Ok("nothing to undo".into()) };
+    let left = super::undo::derive(repair, &schema.found).await?;
+    match left.first() {
+        None => Ok(format!("{} changes taken back", schema.undo.len().max(repair.request.undo.len()))),
+        Some(first) => Err(RecoveryError::unmet(
+            "undo-change",
+            "columns as registered",
+            format!("table {}: {}", first.table, first.what),
+        )),
+    }
+}
+
+/// Requires that the registry is what it was when the recovery began.
+pub(super) async fn registry_unchanged(repair: &mut Repair) -> Result<String, RecoveryError> {
+    let Some(schema) = &repair.schema else { return Ok("no registry was looked at".into()) };
+    let registry = Registry::new(&repair.pipeline.config.registry.url);
+    let changed = diff(&schema.found, &capture(&registry).await?);
+    match changed.first() {
+        None => Ok("subjects, versions, ids and levels as before".into()),
+        Some(first) => Err(RecoveryError::unmet(
+            "registry-equals",
+            "the registry as it was before the recovery",
+            format!("{} differences, first: {first}", changed.len()),
+        )),
+    }
+}
+
+/// Lowers the level of each refusing subject until its new version is registered, and puts it back whatever happens.
+pub(super) async fn let_through(repair: &mut Repair) -> Result<Done, RecoveryError> {
+    let journal = repair.journal("accept-change")?;
+    let registry = Registry::new(&repair.pipeline.config.registry.url);
+    let subjects = repair.schema.as_ref().map(|s| s.refused.clone()).unwrap_or_default();
+    let mut saved = Vec::new();
+    for subject in &subjects {
+        saved.push((subject.clone(), registry.subject_level(subject).await?));
+    }
+    journal.note("lowered-levels", &saved)?;
+    if let Some(schema) = &mut repair.schema {
+        schema.lowered = saved.clone();
+    }
+    let outcome = register_next(repair, &registry, &subjects).await;
+    for (subject, level) in &saved {
+        put_level(&registry, subject, level.as_deref()).await?;
+    }
+    journal.note("levels-put-back", &saved)?;
+    outcome.map(|()| Done::Acted)
+}
+
+async fn register_next(repair: &Repair, registry: &Registry, subjects: &[Subject]) -> Result<(), RecoveryError> {
+    let mut before = Vec::new();
+    for subject in subjects {
+        before.push(registry.versions(subject, true).await?.len());
+        registry.set_subject_level(subject, "NONE").await?;
+    }
+    for source in &repair.pipeline.sources {
+        repair.pipeline.connect.restart(&source.name).await?;
+    }
+    wait::until("the refused schema to be registered", REGISTER_DEADLINE, || async {
+        for (subject, before) in subjects.iter().zip(&before) {
+            if registry.versions(subject, true).await?.len() <= *before {
+                return Ok(Poll::NotYet(format!("{subject} has {before} versions")));
+            }
+        }
+        Ok::<_, RecoveryError>(Poll::Ready(()))
+    })
+    .await?;
+    Ok(())
+}
+
+/// Requires that the registry has exactly one new version of each refusing subject, and its levels as before.
+pub(super) async fn let_in(repair: &mut Repair) -> Result<String, RecoveryError> {
+    let Some(schema) = &repair.schema else { return Ok("no registry was looked at".into()) };
+    let registry = Registry::new(&repair.pipeline.config.registry.url);
+    let changed = diff(&schema.found, &capture(&registry).await?);
+    let mut added = Vec::new();
+    let mut named = Vec::new();
+    for difference in &changed {
+        match difference {
+            Difference::VersionExtra { subject, version, id } if schema.refused.contains(subject) => {
+                added.push(subject.clone());
+                named.push(format!("{subject} version {version} (id {id})"));
+            }
+            other => {
+                let found = other.to_string();
+                return Err(RecoveryError::unmet(
+                    "accept-change",
+                    "nothing but the new version in the registry",
+                    found,
+                ));
+            }
+        }
+    }
+    if added != schema.refused {
+        let found = if named.is_empty() { "none".into() } else { named.join(", ") };
+        return Err(RecoveryError::unmet("accept-change", "exactly one new version of each refusing subject", found));
+    }
+    repair.findings.push(format!("accepted: {}", named.join(", ")));
+    Ok(format!("{} registered; levels as before", named.join(", ")))
+}

@@ -1,0 +1,15 @@
+//! The registry is damaged, or refuses a change: ids, versions and levels as they were, or a decision.
+
+mod conflict;
+mod levels;
+mod merge;
+mod naive;
+mod plan;
+mod records;
+mod steps;
+mod store;
+mod undo;
+
+pub(super) use naive::{LOWER_LEVELS, RE_REGISTER, RESTART_ONLY};
+pub(super) use plan::{SchemaPlan, plan};
+pub(super) use steps::{ACCEPT, DAMAGE, REJECT, SOUND};

@@ -1,0 +1,75 @@
+//! Finds topics that hold records whose schema id does not mean, in the registry to be, what it meant when they were
+//! written.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::merge::reassigned;
+use crate::{
+    backup::parts::registry::Dump,
+    client::kafka::Kafka,
+    recovery::{RecoveryError, slot::Shape},
+    units::{SchemaId, TopicPartition},
+};
+
+/// How many records of a topic are concerned, by schema id.
+pub(crate) type Wrong = BTreeMap<String, BTreeMap<SchemaId, u64>>;
+
+/// Reads the ids in all records of these topics and compares them with what they shall mean. `broken` is the registry as it
+/// was found: an id that means something else there was written for one of two schemas, and nobody can tell which.
+pub(crate) async fn wrong_records(
+    kafka: &Kafka,
+    topics: &[String],
+    wanted: &Dump,
+    broken: &Dump,
+) -> Result<Wrong, RecoveryError> {
+    let there = kafka.topics().await?;
+    let mut ranges = Vec::new();
+    for topic in topics.iter().filter(|t| there.contains_key(*t)) {
+        for (partition, (low, high)) in kafka.watermarks(topic).await?.into_iter().enumerate() {
+            ranges.push((TopicPartition { topic: topic.clone(), partition: partition as i32 }, low, high));
+        }
+    }
+    let kafka = kafka.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        use rdkafka::Message;
+        let mut used: BTreeMap<(String, bool, SchemaId), u64> = BTreeMap::new();
+        kafka.scan(&ranges, |record| {
+            for (value, bytes) in [(false, record.key()), (true, record.payload())] {
+                if let Some(Shape::Avro(id)) = bytes.map(Shape::of) {
+                    *used.entry((record.topic().to_owned(), value, id)).or_default() += 1;
+                }
+            }
+        })?;
+        Ok::<_, RecoveryError>(used)
+    });
+    let used = read.await.map_err(|e| RecoveryError::Program { program: "read".into(), detail: e.to_string() })??;
+    Ok(judge(&used, wanted, broken))
+}
+
+fn judge(used: &BTreeMap<(String, bool, SchemaId), u64>, wanted: &Dump, broken: &Dump) -> Wrong {
+    let moved = reassigned(wanted, broken);
+    let meaning = wanted.ids();
+    let subjects: BTreeSet<(&str, SchemaId)> =
+        wanted.versions.iter().map(|v| (v.subject.as_str(), wanted.record_id(v))).collect();
+    let known: BTreeSet<&str> = subjects.iter().map(|(s, _)| *s).collect();
+    let mut wrong = Wrong::new();
+    for ((topic, value, id), records) in used {
+        let subject = format!("{topic}-{}", if *value { "value" } else { "key" });
+        // Where subjects are named otherwise, only the meaning of the id can be compared.
+        let of_subject = !known.contains(subject.as_str()) || subjects.contains(&(subject.as_str(), *id));
+        if !meaning.contains_key(id) || moved.contains(id) || !of_subject {
+            *wrong.entry(topic.clone()).or_default().entry(*id).or_default() += records;
+        }
+    }
+    wrong
+}
+
+/// `topic: 12 records under ids 3, 4`.
+pub(crate) fn described(wrong: &Wrong) -> Vec<String> {
+    let line = |(topic, ids): (&String, &BTreeMap<SchemaId, u64>)| {
+        let records: u64 = ids.values().sum();
+        let ids: Vec<String> = ids.keys().map(ToString::to_string).collect();
+        format!("topic {topic}: {records} records under wrong schema ids ({})", ids.join(", "))
+    };
+    wrong.iter().map(line).collect()
+}

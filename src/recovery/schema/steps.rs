@@ -1,0 +1,262 @@
+//! The schema playbook's steps.
+
+use super::{conflict, merge::differences, plan::repairable_in_place, records::described, store};
+use crate::{
+    backup::parts::registry::{Dump, VersionLine, capture},
+    client::registry::Registry,
+    recovery::{
+        RecoveryError,
+        repair::{
+            DELETE_OFFSETS, DELETE_TOPICS, FORCE_SNAPSHOT, GROUP_OFFSETS, PUBLICATION, RECREATE_TOPICS, RESTORE_CONFIG,
+            RESUME, Repair, STOP_CONNECTORS, acted, nothing, step,
+        },
+        step::{Done, Step},
+    },
+};
+
+const DUMP_BROKEN: Step<Repair> = step(
+    ["dump-broken", "saves the registry as it is", "the registry answers", "the dump is on disk"],
+    ("schema-conflict/registry-lost", "schema-ids"),
+    nothing,
+    |s| Box::pin(s.pipeline.stand_still("dump-broken")),
+    |s| Box::pin(dump_broken(s)),
+    |s| Box::pin(async { Ok(s.registry_note.clone()) }),
+);
+
+const REPAIR_REGISTRY: Step<Repair> = step(
+    [
+        "repair-registry",
+        "puts levels and subjects back in place; where ids or versions would differ, sets the store aside and fills it anew",
+        "every connector STOPPED, no tasks",
+        "subjects, versions, ids, states, levels and modes read back as they shall be",
+    ],
+    ("schema-conflict/subject-deleted", "compatibility"),
+    |s| registry_destroys(s),
+    |s| Box::pin(s.pipeline.stand_still("repair-registry")),
+    |s| Box::pin(repair_registry(s)),
+    |s| Box::pin(registry_right(s)),
+);
+
+const FIND_RECORDS: Step<Repair> = step(
+    [
+        "find-records",
+        "finds records whose schema id does not mean what it meant when they were written",
+        "every connector STOPPED, no tasks",
+        "the topics to rebuild are known",
+    ],
+    ("schema-conflict/registry-lost", "schema-ids"),
+    nothing,
+    |s| Box::pin(s.pipeline.stand_still("find-records")),
+    |s| Box::pin(find_records(s)),
+    |s| Box::pin(async { Ok(found_records(s)) }),
+);
+
+const UNDO_CHANGE: Step<Repair> = step(
+    [
+        "undo-change",
+        "takes the refused change back at the source",
+        "every connector STOPPED, no tasks",
+        "columns as registered",
+    ],
+    ("schema-conflict/int-to-text-reject", "refused"),
+    |s| s.schema.iter().flat_map(|p| &p.undo).map(|u| format!("the change of table {}: {}", u.table, u.what)).collect(),
+    |s| Box::pin(s.pipeline.stand_still("undo-change")),
+    |s| Box::pin(conflict::undo(s)),
+    |s| Box::pin(conflict::undone(s)),
+);
+
+const REGISTRY_EQUALS: Step<Repair> = step(
+    [
+        "registry-equals",
+        "compares the registry with what it was",
+        "the connectors run",
+        "nothing was registered and no level changed",
+    ],
+    ("schema-conflict/int-to-text-reject", "compatibility"),
+    nothing,
+    |_| Box::pin(async { Ok("the connectors run".to_owned()) }),
+    |_| Box::pin(async { Ok(Done::Nothing("only looked")) }),
+    |s| Box::pin(conflict::registry_unchanged(s)),
+);
+
+const ACCEPT_CHANGE: Step<Repair> = step(
+    [
+        "accept-change",
+        "lowers the level of the refusing subject only, until its new version is registered, and puts it back",
+        "the subject is known",
+        "exactly one new version; levels as before",
+    ],
+    ("schema-conflict/set-not-null-accept", "compatibility"),
+    nothing,
+    |s| Box::pin(async { Ok(format!("refusing: {}", refusing(s).join(", "))) }),
+    |s| Box::pin(conflict::let_through(s)),
+    |s| Box::pin(conflict::let_in(s)),
+);
+
+const STREAMING: Step<Repair> = step(
+    ["streaming", "waits until the connectors stream", "the schema is registered", "tasks RUNNING, slots active"],
+    ("schema-conflict/set-not-null-accept", "liveness"),
+    nothing,
+    |_| Box::pin(async { Ok("the schema is registered".to_owned()) }),
+    |s| Box::pin(streaming(s)),
+    |s| Box::pin(s.pipeline.streams("streaming", false)),
+);
+
+/// Registry damage.
+pub(crate) static DAMAGE: [Step<Repair>; 12] = [
+    STOP_CONNECTORS,
+    DUMP_BROKEN,
+    REPAIR_REGISTRY,
+    FIND_RECORDS,
+    DELETE_TOPICS,
+    RECREATE_TOPICS,
+    GROUP_OFFSETS,
+    DELETE_OFFSETS,
+    PUBLICATION,
+    FORCE_SNAPSHOT,
+    RESUME,
+    RESTORE_CONFIG,
+];
+
+/// An incompatible change, undone.
+pub(crate) static REJECT: [Step<Repair>; 11] = [
+    STOP_CONNECTORS,
+    UNDO_CHANGE,
+    DELETE_TOPICS,
+    RECREATE_TOPICS,
+    GROUP_OFFSETS,
+    DELETE_OFFSETS,
+    PUBLICATION,
+    FORCE_SNAPSHOT,
+    RESUME,
+    RESTORE_CONFIG,
+    REGISTRY_EQUALS,
+];
+
+/// An incompatible change, let through.
+pub(crate) static ACCEPT: [Step<Repair>; 2] = [ACCEPT_CHANGE, STREAMING];
+
+/// Nothing is wrong.
+pub(crate) static SOUND: [Step<Repair>; 1] = [REGISTRY_EQUALS];
+
+fn refusing(s: &Repair) -> Vec<String> {
+    s.schema.iter().flat_map(|p| &p.refused).map(ToString::to_string).collect()
+}
+
+fn registry_destroys(s: &Repair) -> Vec<String> {
+    let Some(schema) = &s.schema else { return Vec::new() };
+    let damage = differences(&schema.wanted, &schema.found);
+    if repairable_in_place(schema, &damage) {
+        return vec!["levels, modes and missing subjects of the registry as it is now; its store, if that is not enough (set aside)".into()];
+    }
+    vec!["the registry's store (set aside)".into()]
+}
+
+async fn dump_broken(s: &mut Repair) -> Result<Done, RecoveryError> {
+    let journal = s.journal("dump-broken")?;
+    let registry = Registry::new(&s.pipeline.config.registry.url);
+    // Again, now that no connector writes: what was registered since the plan counts too.
+    let found = capture(&registry).await?;
+    let (path, native) =
+        (journal.path().with_extension("registry.json"), journal.path().with_extension("registry.zip"));
+    let write = |path: &camino::Utf8Path, bytes: &[u8]| {
+        let written = std::fs::write(path, bytes).and_then(|()| std::fs::File::open(path)?.sync_all());
+        written.map_err(|e| RecoveryError::io("write", path, e))
+    };
+    write(&path, serde_json::json!({"subjects": found.subjects, "versions": found.versions, "global_compat": found.global_compat, "global_mode": found.global_mode}).to_string().as_bytes())?;
+    write(&native, &registry.export().await?)?;
+    let (subjects, versions) = (found.subjects.len(), found.versions.len());
+    s.registry_note = format!("{subjects} subjects and {versions} versions in {path} and {native}");
+    if let (Some(schema), Some(point)) = (&mut s.schema, &s.point) {
+        schema.wanted = super::merge::merge(&point.dump()?, &found).wanted;
+        schema.found = found;
+    }
+    Ok(Done::Acted)
+}
+
+async fn repair_registry(s: &mut Repair) -> Result<Done, RecoveryError> {
+    let journal = s.journal("repair-registry")?;
+    let config = s.pipeline.config.clone();
+    let registry = Registry::new(&config.registry.url);
+    let Some(schema) = &s.schema else { return Ok(Done::Nothing("no plan for the registry")) };
+    let damage = differences(&schema.wanted, &schema.found);
+    if damage.is_empty() {
+        return Ok(Done::Nothing("the registry is as it shall be"));
+    }
+    let mut note = None;
+    if repairable_in_place(schema, &damage) {
+        in_place(&registry, &schema.wanted, &schema.found).await?;
+        // A status proves nothing here: only what is read back does.
+        if differences(&schema.wanted, &capture(&registry).await?).is_empty() {
+            note = Some("repaired in place".to_owned());
+        }
+    }
+    s.registry_note = match note {
+        Some(note) => note,
+        None => store::rebuild(&config, &schema.wanted, &journal).await?,
+    };
+    acted(Ok(()))
+}
+
+/// Registers missing subjects again, in the order of their versions, and puts levels and modes back.
+async fn in_place(registry: &Registry, wanted: &Dump, found: &Dump) -> Result<(), RecoveryError> {
+    let mut missing: Vec<&VersionLine> =
+        wanted.versions.iter().filter(|v| found.versions_of(&v.subject).is_empty()).collect();
+    missing.sort_by_key(|v| v.order);
+    for version in missing {
+        match registry.register(&version.subject, &version.schema, &version.references).await {
+            Ok(id) if id == version.id => {}
+            // Another id, or a refusal: in place it cannot be made right.
+            Ok(_) => return Ok(()),
+            Err(e) if e.status().is_some() => return Ok(()),
+            Err(e) => return Err(e.into()),
+        }
+    }
+    super::levels::put(registry, wanted).await
+}
+
+async fn registry_right(s: &mut Repair) -> Result<String, RecoveryError> {
+    let Some(schema) = &s.schema else { return Ok("no plan for the registry".into()) };
+    let registry = Registry::new(&s.pipeline.config.registry.url);
+    let left = differences(&schema.wanted, &capture(&registry).await?);
+    match left.first() {
+        None => Ok(format!("{}; {} versions read back", s.registry_note, schema.wanted.versions.len())),
+        Some(first) => Err(RecoveryError::unmet(
+            "repair-registry",
+            "subjects, versions, ids, states, levels and modes as they shall be",
+            format!("{} differences, first: {first}", left.len()),
+        )),
+    }
+}
+
+async fn find_records(s: &mut Repair) -> Result<Done, RecoveryError> {
+    let Some((wanted, found)) = s.schema.as_ref().map(|p| (p.wanted.clone(), p.found.clone())) else {
+        return Ok(Done::Nothing("no plan for the registry"));
+    };
+    let wrong = s.wrong_records(&wanted, &found).await?;
+    if let Some(schema) = &mut s.schema {
+        schema.wrong = wrong;
+    }
+    s.choose_affected();
+    s.pipeline.refuse_active()?;
+    Ok(match s.pipeline.sources.is_empty() {
+        true => Done::Nothing("every id in every record means what it meant"),
+        false => Done::Acted,
+    })
+}
+
+fn found_records(s: &Repair) -> String {
+    let lines = s.schema.as_ref().map(|p| described(&p.wrong)).unwrap_or_default();
+    let connectors: Vec<&str> = s.pipeline.sources.iter().map(|c| c.name.as_str()).collect();
+    match lines.is_empty() {
+        true => "no topic is rebuilt".into(),
+        false => format!("{}; rebuilt: connectors {}", lines.join("; "), connectors.join(", ")),
+    }
+}
+
+async fn streaming(s: &mut Repair) -> Result<Done, RecoveryError> {
+    for source in &s.pipeline.sources {
+        s.pipeline.streaming(source, false).await?;
+    }
+    Ok(Done::Acted)
+}

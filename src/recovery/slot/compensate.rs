@@ -1,0 +1,210 @@
+//! Deletes and tombstones for keys that the topics still show and the tables no longer have.
+//!
+//! Done after the new snapshot: whatever is in a table then has a record behind the epoch's cut. What has none is gone, and
+//! must be said so. The table is locked against writers while that is decided and written, so that no new row of the same
+//! key can come between.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::{
+    client::{
+        kafka::{Kafka, Outgoing},
+        postgres::Postgres,
+        registry::Registry,
+    },
+    recovery::{
+        RecoveryError,
+        pipeline::{Source, captured_tables, literal},
+        repair::Repair,
+        slot::record::{Codec, Shape},
+        step::Done,
+    },
+    units::{Offset, TableName, TopicPartition},
+};
+
+/// Key columns that have one text form, the same in a record and in the table.
+const COMPARABLE: [&str; 7] = ["smallint", "integer", "bigint", "text", "character varying", "uuid", "boolean"];
+/// Keys asked for in one statement.
+const KEYS_AT_ONCE: usize = 1000;
+
+/// A captured table with its key.
+struct Keyed {
+    table: TableName,
+    topic: String,
+    /// Name and type of each key column, in key order.
+    columns: Vec<(String, String)>,
+}
+
+/// A key whose latest record shows a row and was written before the cut.
+struct Candidate {
+    partition: i32,
+    key: Vec<u8>,
+    value: Vec<u8>,
+    columns: Vec<String>,
+}
+
+/// Requires that every captured table has a key that can be compared, before anything is touched.
+pub(crate) async fn refuse_unkeyed(repair: &Repair) -> Result<(), RecoveryError> {
+    for source in &repair.pipeline.sources {
+        let server = repair.pipeline.session(source).await?;
+        keyed_tables(&server, source).await?;
+    }
+    Ok(())
+}
+
+/// Writes what is missing in the topics.
+pub(super) async fn compensate(repair: &mut Repair) -> Result<Done, RecoveryError> {
+    let registry = Registry::new(&repair.pipeline.config.registry.url);
+    let cut: BTreeMap<TopicPartition, Offset> = repair.cut.iter().cloned().collect();
+    let mut written = 0;
+    for source in &repair.pipeline.sources {
+        let server = repair.pipeline.session(source).await?;
+        for keyed in keyed_tables(&server, source).await? {
+            written += one_table(&repair.pipeline.kafka, &registry, &server, &keyed, &cut).await?;
+        }
+    }
+    repair.compensated = written;
+    Ok(if written == 0 { Done::Nothing("every key in the topics is in its table") } else { Done::Acted })
+}
+
+async fn one_table(
+    kafka: &Kafka,
+    registry: &Registry,
+    server: &Postgres,
+    keyed: &Keyed,
+    cut: &BTreeMap<TopicPartition, Offset>,
+) -> Result<u64, RecoveryError> {
+    let mut codec = Codec::new(registry.clone());
+    let candidates = candidates(kafka, &mut codec, keyed, cut).await?;
+    if candidates.is_empty() {
+        return Ok(0);
+    }
+    server.run("begin").await?;
+    let outcome = async {
+        server.run(&format!("lock table {} in share mode", keyed.table.quoted())).await?;
+        let there = present(server, keyed, &candidates).await?;
+        let mut records = Vec::new();
+        for gone in candidates.iter().filter(|c| !there.contains(&c.columns)) {
+            let record = |value| Outgoing {
+                topic: keyed.topic.clone(),
+                partition: Some(gone.partition),
+                key: Some(gone.key.clone()),
+                value,
+            };
+            if let Some(delete) = codec.delete_event(&gone.value).await? {
+                records.push(record(Some(delete)));
+            }
+            records.push(record(None));
+        }
+        let keys = candidates.iter().filter(|c| !there.contains(&c.columns)).count() as u64;
+        kafka.produce_all(records).await?;
+        Ok(keys)
+    }
+    .await;
+    // Nothing was changed in the table; ending the transaction lets go of the lock.
+    server.run("rollback").await?;
+    outcome
+}
+
+/// The latest record of each key, of those that show a row and are older than the cut.
+async fn candidates(
+    kafka: &Kafka,
+    codec: &mut Codec,
+    keyed: &Keyed,
+    cut: &BTreeMap<TopicPartition, Offset>,
+) -> Result<Vec<Candidate>, RecoveryError> {
+    let marks = kafka.watermarks(&keyed.topic).await?;
+    let at = |p: usize| TopicPartition { topic: keyed.topic.clone(), partition: p as i32 };
+    let ranges: Vec<_> = marks.into_iter().enumerate().map(|(p, (low, high))| (at(p), low, high)).collect();
+    let (kafka, cut) = (kafka.clone(), cut.clone());
+    let topic = keyed.topic.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        use rdkafka::Message;
+        // By the key's payload: the same key may have been written under two schema ids.
+        let mut latest: HashMap<Vec<u8>, Option<(i32, Vec<u8>, Vec<u8>)>> = HashMap::new();
+        kafka.scan(&ranges, |record| {
+            let Some(key) = record.key() else { return };
+            let tp = TopicPartition { topic: topic.clone(), partition: record.partition() };
+            let old = cut.get(&tp).is_some_and(|at| record.offset() < at.0);
+            let state = record.payload().filter(|_| old).map(|v| (record.partition(), key.to_vec(), v.to_vec()));
+            latest.insert(Shape::payload(key).to_vec(), state);
+        })?;
+        Ok::<_, RecoveryError>(latest)
+    });
+    let latest = read.await.map_err(|e| RecoveryError::Program { program: "read".into(), detail: e.to_string() })??;
+    let names: Vec<&str> = keyed.columns.iter().map(|(n, _)| n.as_str()).collect();
+    let mut found = Vec::new();
+    for (partition, key, value) in latest.into_values().flatten() {
+        if codec.is_delete(&value).await? {
+            continue;
+        }
+        let columns = codec.key_columns(&key, &names).await?;
+        found.push(Candidate { partition, key, value, columns });
+    }
+    Ok(found)
+}
+
+/// Which of the candidates' keys are in the table.
+async fn present(
+    server: &Postgres,
+    keyed: &Keyed,
+    candidates: &[Candidate],
+) -> Result<BTreeSet<Vec<String>>, RecoveryError> {
+    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    let names: Vec<String> = keyed.columns.iter().map(|(n, _)| quoted(n)).collect();
+    let texts: Vec<String> = names.iter().map(|n| format!("{n}::text")).collect();
+    let mut there = BTreeSet::new();
+    for some in candidates.chunks(KEYS_AT_ONCE) {
+        let rows = some.iter().map(|c| {
+            let cells = c.columns.iter().zip(&keyed.columns).map(|(v, (_, t))| format!("{}::{t}", literal(v)));
+            format!("({})", cells.collect::<Vec<_>>().join(", "))
+        });
+        let sql = format!(
+            "select {} from {} where ({}) in (values {})",
+            texts.join(", "),
+            keyed.table.quoted(),
+            names.join(", "),
+            rows.collect::<Vec<_>>().join(", ")
+        );
+        for row in server.texts(&sql).await? {
+            there.insert(row.into_iter().flatten().collect());
+        }
+    }
+    Ok(there)
+}
+
+async fn keyed_tables(server: &Postgres, source: &Source) -> Result<Vec<Keyed>, RecoveryError> {
+    let mut keyed = Vec::new();
+    for table in captured_tables(server, &source.selection).await? {
+        let sql = format!(
+            "select a.attname, format_type(a.atttypid, null) from pg_index i, unnest(i.indkey) with ordinality k(n, o), pg_attribute a \
+             where i.indrelid = {}::regclass and i.indisprimary and a.attrelid = i.indrelid and a.attnum = k.n order by k.o",
+            literal(&table.quoted())
+        );
+        let rows = server.texts(&sql).await?;
+        let columns: Vec<(String, String)> = rows
+            .into_iter()
+            .filter_map(|r| r.into_iter().flatten().collect::<Vec<_>>().try_into().ok())
+            .map(|[n, t]: [String; 2]| (n, t))
+            .collect();
+        let refuse = |found: String| {
+            RecoveryError::impossible(
+                format!("table {table}"),
+                format!("a primary key of {}", COMPARABLE.join(", ")),
+                found,
+                "its topic can only be made right by --topics purge",
+            )
+        };
+        if columns.is_empty() {
+            return Err(refuse("no primary key".into()));
+        }
+        if let Some((name, kind)) = columns.iter().find(|(_, t)| !COMPARABLE.contains(&t.as_str())) {
+            return Err(refuse(format!("key column {name} of type {kind}")));
+        }
+        let topic = format!("{}.{}", source.prefix, table);
+        if source.topics.contains(&topic) {
+            keyed.push(Keyed { table, topic, columns });
+        }
+    }
+    Ok(keyed)
+}

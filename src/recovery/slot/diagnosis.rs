@@ -1,0 +1,238 @@
+//! What is wrong with a slot, as far as the systems can tell.
+
+use std::{fmt, time::SystemTime};
+
+use crate::{
+    backup::wal::WalFile,
+    client::{
+        kafka::Kafka,
+        postgres::{Postgres, Slot},
+    },
+    recovery::{
+        RecoveryError,
+        pipeline::{Source, literal, position},
+        repair::Repair,
+        wal::history_in,
+    },
+    units::{Lsn, Offset, TopicPartition},
+};
+
+/// A slot that is younger than the first record by more than this was made again: the connector makes its slot before its
+/// first record.
+const YOUNGER_MS: i64 = 2_000;
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Diagnosis {
+    Missing,
+    Invalidated {
+        reason: String,
+    },
+    Stolen {
+        pid: i32,
+        application: String,
+    },
+    /// The slot gives nothing before `slot`; the connector needs what follows `stored`.
+    Behind {
+        stored: Lsn,
+        slot: Lsn,
+    },
+    /// The connector skips everything up to `stored`; the server has not written that far.
+    Ahead {
+        stored: Lsn,
+        end: Lsn,
+    },
+    PublicationMissing {
+        name: String,
+    },
+    PublicationYounger {
+        name: String,
+    },
+    AbandonedTimeline {
+        stored: Lsn,
+        switch: Lsn,
+        timeline: u32,
+    },
+    /// The slot was made again after records had been written.
+    Remade {
+        snapshots: bool,
+    },
+    TaskFailed {
+        trace: String,
+    },
+}
+
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Diagnosis::Missing => f.write_str("its slot is missing"),
+            Diagnosis::Invalidated { reason } => write!(f, "its slot is invalidated ({reason})"),
+            Diagnosis::Stolen { pid, application } => {
+                write!(f, "its slot is stolen: process {pid} (`{application}`) streams from it")
+            }
+            Diagnosis::Behind { stored, slot } => {
+                write!(f, "behind: its stored offset {stored} lies before the slot's first position {slot}: what is between is lost")
+            }
+            Diagnosis::Ahead { stored, end } => {
+                write!(f, "ahead: its stored offset {stored} lies after the server's last position {end}: what is written up to it will be skipped")
+            }
+            Diagnosis::PublicationMissing { name } => write!(f, "publication {name} is missing"),
+            Diagnosis::PublicationYounger { name } => {
+                write!(f, "publication {name} is younger than the slot's position: earlier changes are skipped")
+            }
+            Diagnosis::AbandonedTimeline { stored, switch, timeline } => {
+                write!(f, "its stored offset {stored} is of an abandoned timeline: timeline {timeline} began at {switch}")
+            }
+            Diagnosis::Remade { snapshots: true } => {
+                f.write_str("its slot was made again and a snapshot taken into the old topics: rows deleted in between are still in them")
+            }
+            Diagnosis::Remade { snapshots: false } => {
+                f.write_str("its slot was made again without a snapshot: the changes in between are a hole in the topics")
+            }
+            Diagnosis::TaskFailed { trace } => f.write_str(trace),
+        }
+    }
+}
+
+/// Looks at every source. The findings are also written into the repair, for the plan.
+pub(crate) async fn diagnose(repair: &mut Repair) -> Result<Vec<(String, Vec<Diagnosis>)>, RecoveryError> {
+    let mut all = Vec::new();
+    for source in &repair.pipeline.sources {
+        all.push((source.name.clone(), of_source(repair, source).await?));
+    }
+    for (name, found) in &all {
+        repair.findings.extend(found.iter().map(|d| format!("connector {name}: {d}")));
+        if found.is_empty() {
+            repair.findings.push(format!(
+                "connector {name}: nothing wrong is visible; its topics are rebuilt because it was asked for"
+            ));
+        }
+    }
+    Ok(all)
+}
+
+async fn of_source(repair: &Repair, source: &Source) -> Result<Vec<Diagnosis>, RecoveryError> {
+    let server = repair.pipeline.session(source).await?;
+    let slots = server.slots().await?;
+    let slot = slots.iter().find(|s| s.name == source.slot);
+    let mut found = Vec::new();
+    found.extend(source.status.failure().map(|trace| Diagnosis::TaskFailed { trace }));
+    match slot {
+        None => found.push(Diagnosis::Missing),
+        Some(slot) => {
+            found.extend(invalidated(slot));
+            found.extend(stolen(&server, source, slot).await?);
+            found.extend(remade(repair, source).await?);
+        }
+    }
+    let stored = repair.pipeline.connect.offsets(&source.name).await?;
+    for offset in stored.iter().filter_map(|o| o.offset.as_ref()) {
+        let Some(at) = position(offset) else { continue };
+        let written = offset.get("ts_usec").and_then(serde_json::Value::as_i64);
+        found.extend(misplaced(&server, slot, at).await?);
+        found.extend(abandoned(repair, at, written)?);
+    }
+    found.extend(publication(&server, source).await?);
+    Ok(found)
+}
+
+fn invalidated(slot: &Slot) -> Option<Diagnosis> {
+    let lost = slot.wal_status.as_deref() == Some("lost");
+    let reason = slot.invalidation_reason.clone().or_else(|| lost.then(|| "wal_removed".to_owned()))?;
+    Some(Diagnosis::Invalidated { reason })
+}
+
+/// Debezium names its replication session; anybody else on the slot is a stranger, and so is any session while the
+/// connector has no running task.
+async fn stolen(server: &Postgres, source: &Source, slot: &Slot) -> Result<Option<Diagnosis>, RecoveryError> {
+    let Some(pid) = slot.active_pid.filter(|_| slot.active) else { return Ok(None) };
+    let sql = format!("select application_name from pg_stat_activity where pid = {pid}");
+    let application = server.text(&sql).await?.unwrap_or_default();
+    let own = application.starts_with("Debezium") && source.status.tasks.iter().any(|t| t.state == "RUNNING");
+    Ok((!own).then_some(Diagnosis::Stolen { pid, application }))
+}
+
+async fn misplaced(server: &Postgres, slot: Option<&Slot>, stored: Lsn) -> Result<Option<Diagnosis>, RecoveryError> {
+    let end: Lsn = server.value("select pg_current_wal_lsn()").await?;
+    if stored > end {
+        return Ok(Some(Diagnosis::Ahead { stored, end }));
+    }
+    // The restart position, not the confirmed one: a slot may confirm past WAL that holds nothing for it.
+    let first = slot.and_then(|s| s.restart_lsn);
+    Ok(first.filter(|first| *first > stored).map(|slot| Diagnosis::Behind { stored, slot }))
+}
+
+/// After a restore the offset's LSN is a position on another timeline when it lies beyond the switch and was stored before
+/// the switch happened.
+fn abandoned(repair: &Repair, stored: Lsn, written_us: Option<i64>) -> Result<Option<Diagnosis>, RecoveryError> {
+    let folder = repair.pipeline.config.postgres.pgdata.join("pg_wal");
+    let entries = folder.read_dir_utf8().into_iter().flatten().flatten();
+    let newest = entries
+        .filter_map(|e| match e.file_name().parse::<WalFile>() {
+            Ok(WalFile::History(timeline)) => Some((timeline, e.path().to_owned())),
+            _ => None,
+        })
+        .max();
+    let Some((timeline, path)) = newest else { return Ok(None) };
+    let Some(switch) = history_in(&path, timeline)?.ancestors.last().map(|a| a.end) else { return Ok(None) };
+    let switched =
+        std::fs::metadata(&path).and_then(|m| m.modified()).map_err(|e| RecoveryError::io("look at", &path, e))?;
+    let before = written_us.is_some_and(|us| us / 1000 < millis(switched));
+    Ok((stored > switch && before).then_some(Diagnosis::AbandonedTimeline { stored, switch, timeline }))
+}
+
+async fn publication(server: &Postgres, source: &Source) -> Result<Option<Diagnosis>, RecoveryError> {
+    let name = source.publication.clone();
+    let exists = format!("select 1 from pg_publication where pubname = {}", literal(&name));
+    if server.text(&exists).await?.is_none() {
+        return Ok(Some(Diagnosis::PublicationMissing { name }));
+    }
+    // The slot still needs catalogue rows from before the publication's.
+    let sql = format!(
+        "select age(p.xmin) < age(s.catalog_xmin) from pg_publication p, pg_replication_slots s where p.pubname = {} and s.slot_name = {}",
+        literal(&name),
+        literal(source.slot.as_str())
+    );
+    Ok((server.text(&sql).await?.as_deref() == Some("t")).then_some(Diagnosis::PublicationYounger { name }))
+}
+
+/// A slot does not say when it was made; its folder does, where the file system keeps times of birth.
+async fn remade(repair: &Repair, source: &Source) -> Result<Option<Diagnosis>, RecoveryError> {
+    let folder = repair.pipeline.config.postgres.pgdata.join("pg_replslot").join(source.slot.as_str());
+    let Some(born) = std::fs::metadata(&folder).and_then(|m| m.created()).ok() else { return Ok(None) };
+    let mut first: Option<i64> = None;
+    for topic in &source.topics {
+        let written = first_written(&repair.pipeline.kafka, topic).await?;
+        first = first.into_iter().chain(written).min();
+    }
+    let snapshots = !matches!(source.snapshot_mode(), "no_data" | "never");
+    let younger = first.is_some_and(|first| millis(born) > first + YOUNGER_MS);
+    Ok(younger.then_some(Diagnosis::Remade { snapshots }))
+}
+
+/// When the oldest record of a topic was written.
+async fn first_written(kafka: &Kafka, topic: &str) -> Result<Option<i64>, RecoveryError> {
+    if !kafka.topics().await?.contains_key(topic) {
+        return Ok(None);
+    }
+    let marks = kafka.watermarks(topic).await?;
+    let ranges: Vec<(TopicPartition, Offset, Offset)> = marks
+        .into_iter()
+        .enumerate()
+        .filter(|(_, (low, high))| low < high)
+        .map(|(p, (low, _))| (TopicPartition { topic: topic.to_owned(), partition: p as i32 }, low, Offset(low.0 + 1)))
+        .collect();
+    let kafka = kafka.clone();
+    let found = tokio::task::spawn_blocking(move || {
+        let mut first: Option<i64> = None;
+        kafka.scan(&ranges, |record| {
+            first = first.into_iter().chain(rdkafka::Message::timestamp(record).to_millis()).min();
+        })?;
+        Ok::<_, RecoveryError>(first)
+    });
+    found.await.map_err(|e| RecoveryError::Program { program: "read".into(), detail: e.to_string() })?
+}
+
+fn millis(time: SystemTime) -> i64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+}

@@ -1,0 +1,12 @@
+//! The slot is lost, invalid, stolen, or no longer fits the offset: a new slot, a new snapshot, and topics without the
+//! traces of the hole.
+
+mod compensate;
+mod diagnosis;
+mod record;
+mod steps;
+
+pub(super) use compensate::refuse_unkeyed;
+pub(super) use diagnosis::diagnose;
+pub(super) use record::Shape;
+pub(super) use steps::{COMPENSATE, PURGE, ZERO_DAMAGED_PAGES};
