@@ -550,6 +550,14 @@ impl<'o> Comparison<'o> {
                 ..self.about(FindingKind::NotComparable)
             });
         }
+        let loose: usize = self.fold.partitions.iter().map(|p| p.loose.len()).sum();
+        if loose > 0 && !self.fold.is_loose() {
+            self.findings.push(Finding {
+                expected: Some("records that all have a key".into()),
+                found: Some(format!("{loose} records without one beside those with one")),
+                ..self.about(FindingKind::NotComparable)
+            });
+        }
         let other = self.fold.count(Op::Other);
         if other > 0 {
             self.notes.push(format!("{name}: {other} records of other kinds, not folded"));

@@ -158,10 +158,8 @@ impl ConnectorSettings {
         if !Self::is_debezium_postgres(config) {
             return Err(source.refuse("connector.class", CLASS));
         }
-        for setting in ["converters", "topic.heartbeat.prefix.strategy"] {
-            if !source.text(setting, "").trim().is_empty() {
-                return Err(source.refuse(setting, "unset"));
-            }
+        if !source.text("converters", "").is_empty() {
+            return Err(source.refuse("converters", "unset"));
         }
         let naming = source.text("topic.naming.strategy", "io.debezium.schema.SchemaTopicNamingStrategy");
         if !naming.ends_with(".SchemaTopicNamingStrategy") && !naming.ends_with(".DefaultTopicNamingStrategy") {
