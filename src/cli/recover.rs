@@ -117,7 +117,10 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
             show(&plan, what.json)?;
             let destroyed: usize = plan.steps.iter().map(|s| s.destroys.len()).sum();
             let hint = "hint: nothing was changed; run again with --yes to go ahead";
-            Err(CliError::new(Exit::Refused, format!("refused: this would destroy the {destroyed} things named above\n{hint}")))
+            Err(CliError::new(
+                Exit::Refused,
+                format!("refused: this would destroy the {destroyed} things named above\n{hint}"),
+            ))
         }
         Verb::Run(what) => recover(&what).await,
     }
@@ -161,8 +164,7 @@ async fn recover(what: &What) -> Result<Exit, CliError> {
 
 /// What the topics hold decides, not the steps' own words.
 async fn verified(config: &Config, request: &Request) -> Result<Exit, CliError> {
-    let options =
-        VerifyOptions { connectors: request.connectors.clone(), deadline: VERIFY_DEADLINE, point: None };
+    let options = VerifyOptions { connectors: request.connectors.clone(), deadline: VERIFY_DEADLINE, point: None };
     let checks = verify(config, &options).await?;
     let verdict = checks.iter().fold(Verdict::Passed, |all, check| all.and(check.verdict));
     super::verify::tell(verdict, &checks);

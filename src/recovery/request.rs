@@ -51,7 +51,9 @@ pub enum Target {
 
 /// Text that is not a target.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{text}` is not a target: {why}\nhint: latest, time:2026-11-22T20:00:00Z, lsn:0/3000060 or name:before-the-accident")]
+#[error(
+    "`{text}` is not a target: {why}\nhint: latest, time:2026-11-22T20:00:00Z, lsn:0/3000060 or name:before-the-accident"
+)]
 pub struct TargetError {
     text: String,
     why: String,

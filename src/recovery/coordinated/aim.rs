@@ -49,11 +49,7 @@ pub(super) async fn resolve(
 }
 
 /// The complete recovery points of this cluster, oldest first.
-fn points_of(
-    repository: &Repository,
-    system_id: u64,
-    choice: &PointSelector,
-) -> Result<Vec<Point>, RecoveryError> {
+fn points_of(repository: &Repository, system_id: u64, choice: &PointSelector) -> Result<Vec<Point>, RecoveryError> {
     if let PointSelector::Id(_) = choice {
         let point = repository.point(choice)?;
         let of = point.postgres()?.system_id.clone();
@@ -147,9 +143,7 @@ async fn timed(
     let history = view.history(timeline)?.clone();
     let before = |p: &&Point| p.manifest.window.end.parse::<jiff::Timestamp>().is_ok_and(|end| end <= moment);
     let last_before = points.iter().rev().find(before).and_then(|p| p.postgres().ok());
-    let from = last_before.map(|p| p.stop_lsn).ok_or_else(|| {
-        missed(request, "every recovery point ended after it")
-    })?;
+    let from = last_before.map(|p| p.stop_lsn).ok_or_else(|| missed(request, "every recovery point ended after it"))?;
     // The server itself treats a time that no commit lies after as not reached.
     match view.commit_after(timeline, from, moment).await? {
         Some(mark) => Ok(Aim {
@@ -158,7 +152,9 @@ async fn timed(
             at: Some(mark.at),
             setting: Some(("recovery_target_time", moment.strftime("%Y-%m-%d %H:%M:%S%.6f+00").to_string())),
         }),
-        None => Err(missed(request, "no transaction committed after it: for everything there is, the target is latest")),
+        None => {
+            Err(missed(request, "no transaction committed after it: for everything there is, the target is latest"))
+        }
     }
 }
 

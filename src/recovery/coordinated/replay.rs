@@ -146,7 +146,11 @@ impl Coordinated {
         if self.request.target != Target::Latest {
             return match &replay.stopping {
                 Some(_) => Ok(()),
-                None => Err(RecoveryError::unmet(STEP, format!("`recovery stopping` at {}", self.request.target), "replay went to the end of the WAL")),
+                None => Err(RecoveryError::unmet(
+                    STEP,
+                    format!("`recovery stopping` at {}", self.request.target),
+                    "replay went to the end of the WAL",
+                )),
             };
         }
         // Without the salvage nobody knows where the WAL ended.

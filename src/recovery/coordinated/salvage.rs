@@ -22,7 +22,12 @@ impl Coordinated {
             // What the server holds is newer than what an earlier recovery salvaged.
             loose.insert(0, self.old_wal());
         }
-        WalView::open(self.repository.archive(self.system_id), self.segment_size, &self.pipeline.config.postgres.bin, &loose)
+        WalView::open(
+            self.repository.archive(self.system_id),
+            self.segment_size,
+            &self.pipeline.config.postgres.bin,
+            &loose,
+        )
     }
 
     pub(super) fn old_wal(&self) -> Utf8PathBuf {
@@ -77,7 +82,10 @@ impl Coordinated {
         }
         let lost = self.lost.as_ref().map(|l| format!("; accepted as lost: {l}")).unwrap_or_default();
         let copied = self.salvaged_segments.len();
-        Ok(format!("{copied} segments salvaged; the last valid record of timeline {} starts at {}{lost}", self.old_timeline, end.last))
+        Ok(format!(
+            "{copied} segments salvaged; the last valid record of timeline {} starts at {}{lost}",
+            self.old_timeline, end.last
+        ))
     }
 
     /// Removes salvaged copies of segments that the server finished and archived after all.
@@ -147,7 +155,10 @@ fn what_is_lost(
         Err(error) => return Ok(Some(format!("no WAL of timeline {timeline} can be read: {error}"))),
     };
     let Some(control) = &state.control_data else {
-        return Ok(Some(format!("{}: the control file cannot be read; WAL is readable up to {}", state.pgdata, tail.last)));
+        return Ok(Some(format!(
+            "{}: the control file cannot be read; WAL is readable up to {}",
+            state.pgdata, tail.last
+        )));
     };
     if tail.last < control.checkpoint {
         return Ok(Some(format!(

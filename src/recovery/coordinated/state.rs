@@ -72,7 +72,11 @@ pub(crate) struct Restored {
 
 impl Coordinated {
     /// Looks at everything and refuses what cannot work. Touches nothing.
-    pub(crate) async fn plan(config: &Config, request: &Request, options: &Options) -> Result<Coordinated, RecoveryError> {
+    pub(crate) async fn plan(
+        config: &Config,
+        request: &Request,
+        options: &Options,
+    ) -> Result<Coordinated, RecoveryError> {
         let repository = Repository::open(&config.repository.path)?;
         let control = Control::of(config, "postgres")?;
         let pgdata = config.postgres.pgdata.clone();
@@ -179,10 +183,7 @@ impl Coordinated {
 }
 
 /// Which cluster this is: by its control file or, when that is gone, by the only cluster that the repository knows.
-fn identity(
-    control: Option<&ControlData>,
-    repository: &Repository,
-) -> Result<(u64, SegmentSize), RecoveryError> {
+fn identity(control: Option<&ControlData>, repository: &Repository) -> Result<(u64, SegmentSize), RecoveryError> {
     let known = match control {
         Some(data) => data.system_id.parse().ok().zip(SegmentSize::new(data.segment_size)),
         None => {
@@ -192,7 +193,12 @@ fn identity(
         }
     };
     known.ok_or_else(|| {
-        RecoveryError::impossible("identity of the cluster", "a system identifier and a segment size", "neither", "name the recovery point with --point")
+        RecoveryError::impossible(
+            "identity of the cluster",
+            "a system identifier and a segment size",
+            "neither",
+            "name the recovery point with --point",
+        )
     })
 }
 

@@ -122,13 +122,7 @@ pub(crate) static TABLE: [Step<Coordinated>; 15] = [
         |s| Box::pin(async { acted(s.restore().await) }),
         |s| Box::pin(async { restored(s) }),
     ),
-    step(
-        5,
-        nothing,
-        |s| Box::pin(async { s.no_settings_left() }),
-        |s| Box::pin(open(s)),
-        |s| Box::pin(opened(s)),
-    ),
+    step(5, nothing, |s| Box::pin(async { s.no_settings_left() }), |s| Box::pin(open(s)), |s| Box::pin(opened(s))),
     step(
         6,
         |s| s.pipeline.topics.iter().map(|t| format!("topic {} ({} partitions)", t.name, t.partitions)).collect(),
@@ -246,11 +240,9 @@ async fn fenced(s: &mut Coordinated) -> Result<String, RecoveryError> {
     }
     match Postgres::connect(&s.pipeline.config.postgres.url, "cdc-drill-recovery").await {
         Err(_) => Ok("the old server does not run, and nothing answers at its address".into()),
-        Ok(session) => Err(RecoveryError::unmet(
-            "fence",
-            format!("nothing answers at {}", session.address()),
-            "a server answers",
-        )),
+        Ok(session) => {
+            Err(RecoveryError::unmet("fence", format!("nothing answers at {}", session.address()), "a server answers"))
+        }
     }
 }
 

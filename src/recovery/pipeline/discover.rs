@@ -319,7 +319,12 @@ struct ServerAddress {
 impl ServerAddress {
     fn of(url: &Secret) -> Result<ServerAddress, RecoveryError> {
         let parsed: tokio_postgres::Config = url.expose().parse().map_err(|_| {
-            RecoveryError::impossible("[postgres] url", "a PostgreSQL address", "something else", "postgres://user@host:port/database")
+            RecoveryError::impossible(
+                "[postgres] url",
+                "a PostgreSQL address",
+                "something else",
+                "postgres://user@host:port/database",
+            )
         })?;
         let hosts: Vec<String> = parsed
             .get_hosts()
@@ -353,12 +358,19 @@ fn refuse_left_out(sources: &[Source], request: &Request) -> Result<(), Recovery
         return Err(RecoveryError::impossible(
             format!("connector {stranger}"),
             "a source connector on this cluster",
-            if all.is_empty() { "no source connector on it".into() } else { format!("source connectors {}", all.join(", ")) },
+            if all.is_empty() {
+                "no source connector on it".into()
+            } else {
+                format!("source connectors {}", all.join(", "))
+            },
             "name the connectors that read from this cluster, or none for all of them",
         ));
     }
     let left_out: Vec<&str> = all.iter().copied().filter(|n| !request.connectors.iter().any(|c| c == n)).collect();
-    if !request.connectors.is_empty() && !left_out.is_empty() && request.playbook == crate::recovery::Playbook::Coordinated {
+    if !request.connectors.is_empty()
+        && !left_out.is_empty()
+        && request.playbook == crate::recovery::Playbook::Coordinated
+    {
         return Err(RecoveryError::impossible(
             format!("connectors of the cluster: {}", all.join(", ")),
             "all of them in the recovery: the cluster goes back as a whole",

@@ -74,7 +74,8 @@ pub(crate) async fn captured_tables(
 }
 
 async fn published_tables(server: &Postgres, publication: &str) -> Result<BTreeSet<TableName>, RecoveryError> {
-    let sql = format!("select schemaname, tablename from pg_publication_tables where pubname = {}", literal(publication));
+    let sql =
+        format!("select schemaname, tablename from pg_publication_tables where pubname = {}", literal(publication));
     Ok(server.texts(&sql).await?.into_iter().filter_map(table_of_row).collect())
 }
 
@@ -97,7 +98,12 @@ async fn wanted(server: &Postgres, source: &Source, point: Option<&Point>) -> Re
     let captured = existing.iter().filter(|t| source.selection.takes(t)).cloned();
     Ok(match saved {
         Some(saved) => {
-            let kinds = [("insert", saved.insert), ("update", saved.update), ("delete", saved.delete), ("truncate", saved.truncate)];
+            let kinds = [
+                ("insert", saved.insert),
+                ("update", saved.update),
+                ("delete", saved.delete),
+                ("truncate", saved.truncate),
+            ];
             let kinds: Vec<&str> = kinds.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
             let via_root = format!("publish_via_partition_root = {}", saved.via_root);
             Wanted {
@@ -123,8 +129,11 @@ async fn correct(server: &Postgres, wanted: &Wanted) -> Result<bool, RecoveryErr
     let list = |tables: Vec<&TableName>| tables.into_iter().map(TableName::quoted).collect::<Vec<_>>().join(", ");
     match server.text(&exists).await?.as_deref() {
         None => {
-            let options =
-                if wanted.options.is_empty() { String::new() } else { format!(" with ({})", wanted.options.join(", ")) };
+            let options = if wanted.options.is_empty() {
+                String::new()
+            } else {
+                format!(" with ({})", wanted.options.join(", "))
+            };
             let subject = if wanted.all_tables {
                 " for all tables".to_owned()
             } else if wanted.tables.is_empty() {

@@ -57,7 +57,10 @@ impl Pipeline {
     /// What a database administrator does: the slot again under its old name. A connector that would refuse to start, as its
     /// stored offset lies before the slot, is given the slot's position.
     async fn slot_by_hand(&self, source: &Source, server: &Postgres) -> Result<(), RecoveryError> {
-        let sql = format!("select lsn from pg_create_logical_replication_slot({}, 'pgoutput')", literal(source.slot.as_str()));
+        let sql = format!(
+            "select lsn from pg_create_logical_replication_slot({}, 'pgoutput')",
+            literal(source.slot.as_str())
+        );
         let at: Lsn = server.value(&sql).await?;
         let mut stored = self.connect.offsets(&source.name).await?;
         let behind = |o: &Map<String, Value>| position(o).is_some_and(|lsn| lsn < at);
@@ -80,7 +83,9 @@ impl Pipeline {
             if self.options.naive == Some(Naive::SlotByHand) {
                 match slot {
                     Some(_) => continue,
-                    None => return Err(RecoveryError::unmet(step, format!("slot {} made by hand", source.slot), "none")),
+                    None => {
+                        return Err(RecoveryError::unmet(step, format!("slot {} made by hand", source.slot), "none"));
+                    }
                 }
             }
             if slot.is_some() {
@@ -136,7 +141,9 @@ impl Pipeline {
                 status.summary()
             } else {
                 match self.not_streaming(source, &server, expect_snapshot).await? {
-                    None if expect_snapshot || held.steadily(&server, &source.slot).await? => return Ok(Poll::Ready(())),
+                    None if expect_snapshot || held.steadily(&server, &source.slot).await? => {
+                        return Ok(Poll::Ready(()));
+                    }
                     None => "the slot has been active for a moment only".to_owned(),
                     Some(why) => why,
                 }
@@ -167,7 +174,8 @@ impl Pipeline {
             return Ok(None);
         }
         let stored = self.connect.offsets(&source.name).await?;
-        let offsets: Vec<&Map<String, Value>> = stored.iter().filter_map(|o: &StoredOffset| o.offset.as_ref()).collect();
+        let offsets: Vec<&Map<String, Value>> =
+            stored.iter().filter_map(|o: &StoredOffset| o.offset.as_ref()).collect();
         if offsets.is_empty() {
             // A snapshot of nothing stores nothing.
             return Ok(match self.any_row(source, server).await? {

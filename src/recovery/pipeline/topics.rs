@@ -102,7 +102,11 @@ impl Pipeline {
             let wanted = self.partitions_of(&group.partitions);
             let found = self.kafka.group_offsets(&group.name, &wanted).await?;
             if let Some((at, offset)) = found.iter().find(|(_, o)| o.0 != 0) {
-                return Err(RecoveryError::unmet(step, format!("group {} at 0 on {at}", group.name), offset.to_string()));
+                return Err(RecoveryError::unmet(
+                    step,
+                    format!("group {} at 0 on {at}", group.name),
+                    offset.to_string(),
+                ));
             }
             if found.len() != wanted.len() {
                 return Err(RecoveryError::unmet(

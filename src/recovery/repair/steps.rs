@@ -43,7 +43,12 @@ pub(crate) const STOP_CONNECTORS: Step<Repair> = step(
 );
 
 pub(crate) const PUBLICATION: Step<Repair> = step(
-    ["publication", "creates or completes the publications", "the server answers", "every captured table is in its publication"],
+    [
+        "publication",
+        "creates or completes the publications",
+        "the server answers",
+        "every captured table is in its publication",
+    ],
     ("slot-loss/dropped-initial", "loss"),
     nothing,
     |s| Box::pin(answers(s)),
@@ -75,7 +80,12 @@ pub(crate) const DELETE_TOPICS: Step<Repair> = step(
 );
 
 pub(crate) const RECREATE_TOPICS: Step<Repair> = step(
-    ["recreate-topics", "creates the data topics", "their settings are known", "partitions, replicas and settings as before; empty"],
+    [
+        "recreate-topics",
+        "creates the data topics",
+        "their settings are known",
+        "partitions, replicas and settings as before; empty",
+    ],
     ("slot-loss/dropped-initial", "positions"),
     nothing,
     |s| Box::pin(async { Ok(format!("settings of {} topics known", s.pipeline.topics.len())) }),
@@ -94,7 +104,12 @@ pub(crate) const RECREATE_TOPICS: Step<Repair> = step(
 );
 
 pub(crate) const GROUP_OFFSETS: Step<Repair> = step(
-    ["group-offsets", "commits offset 0 for groups that had offsets", "the groups have no active member", "offset 0 on every partition"],
+    [
+        "group-offsets",
+        "commits offset 0 for groups that had offsets",
+        "the groups have no active member",
+        "offset 0 on every partition",
+    ],
     ("slot-loss/dropped-initial", "positions"),
     |s| s.pipeline.groups.iter().map(|g| format!("offsets of group {}", g.name)).collect(),
     |s| Box::pin(s.pipeline.stand_still("group-offsets")),
@@ -110,7 +125,12 @@ pub(crate) const GROUP_OFFSETS: Step<Repair> = step(
 );
 
 pub(crate) const DELETE_OFFSETS: Step<Repair> = step(
-    ["delete-offsets", "deletes the connectors' stored offsets", "every connector STOPPED, no tasks", "offsets read back as []"],
+    [
+        "delete-offsets",
+        "deletes the connectors' stored offsets",
+        "every connector STOPPED, no tasks",
+        "offsets read back as []",
+    ],
     ("slot-loss/dropped-initial", "refused"),
     |s| s.pipeline.sources.iter().map(|c| format!("stored offsets of connector {}", c.name)).collect(),
     |s| Box::pin(s.pipeline.stand_still("delete-offsets")),
@@ -165,7 +185,12 @@ pub(crate) const RESUME: Step<Repair> = step(
 );
 
 pub(crate) const RESTORE_CONFIG: Step<Repair> = step(
-    ["restore-config", "puts the connectors' configurations back", "tasks RUNNING, slots active", "configurations as found"],
+    [
+        "restore-config",
+        "puts the connectors' configurations back",
+        "tasks RUNNING, slots active",
+        "configurations as found",
+    ],
     ("slot-loss/dropped-no-data", "positions"),
     nothing,
     |s| Box::pin(s.pipeline.streams("restore-config", false)),

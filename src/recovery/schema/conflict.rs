@@ -115,7 +115,11 @@ pub(super) async fn let_in(repair: &mut Repair) -> Result<String, RecoveryError>
             }
             other => {
                 let found = other.to_string();
-                return Err(RecoveryError::unmet("accept-change", "nothing but the new version in the registry", found));
+                return Err(RecoveryError::unmet(
+                    "accept-change",
+                    "nothing but the new version in the registry",
+                    found,
+                ));
             }
         }
     }

@@ -8,7 +8,11 @@ use crate::{
 };
 
 /// Sets or unsets a subject's own level.
-pub(super) async fn put_level(registry: &Registry, subject: &Subject, level: Option<&str>) -> Result<(), RecoveryError> {
+pub(super) async fn put_level(
+    registry: &Registry,
+    subject: &Subject,
+    level: Option<&str>,
+) -> Result<(), RecoveryError> {
     match level {
         Some(level) => Ok(registry.set_subject_level(subject, level).await?),
         None => Ok(registry.unset_subject_level(subject).await?),

@@ -22,8 +22,11 @@ pub(crate) struct Merged {
 pub(crate) fn merge(point: &Dump, now: &Dump) -> Merged {
     let mut wanted = point.clone();
     let (mut kept, mut dropped) = (Vec::new(), Vec::new());
-    let mut newer: Vec<&VersionLine> =
-        now.versions.iter().filter(|v| !point.version(&v.subject, v.version).is_some_and(|p| same_text(p, v))).collect();
+    let mut newer: Vec<&VersionLine> = now
+        .versions
+        .iter()
+        .filter(|v| !point.version(&v.subject, v.version).is_some_and(|p| same_text(p, v)))
+        .collect();
     newer.sort_by_key(|v| (v.subject.clone(), v.version));
     for version in newer {
         let named = format!("{} version {} (id {})", version.subject, version.version, now.record_id(version));

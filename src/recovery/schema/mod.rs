@@ -10,6 +10,6 @@ mod steps;
 mod store;
 mod undo;
 
-pub(super) use naive::{LOWER_LEVELS, RESTART_ONLY, RE_REGISTER};
+pub(super) use naive::{LOWER_LEVELS, RE_REGISTER, RESTART_ONLY};
 pub(super) use plan::{SchemaPlan, plan};
 pub(super) use steps::{ACCEPT, DAMAGE, REJECT, SOUND};

@@ -24,7 +24,12 @@ const RESTART: Step<Repair> = step(
 );
 
 const REGISTER_AGAIN: Step<Repair> = step(
-    ["re-register", "registers every schema of the dump again, by name", "the registry answers", "every answer was 200"],
+    [
+        "re-register",
+        "registers every schema of the dump again, by name",
+        "the registry answers",
+        "every answer was 200",
+    ],
     ("schema-conflict/registry-lost", "schema-ids"),
     nothing,
     |_| Box::pin(async { Ok("there is a dump".to_owned()) }),
@@ -33,7 +38,12 @@ const REGISTER_AGAIN: Step<Repair> = step(
 );
 
 const LOWER_EVERYWHERE: Step<Repair> = step(
-    ["lower-levels", "sets every compatibility level to NONE, and leaves it", "the registry answers", "every answer was 200"],
+    [
+        "lower-levels",
+        "sets every compatibility level to NONE, and leaves it",
+        "the registry answers",
+        "every answer was 200",
+    ],
     ("schema-conflict/set-not-null-accept", "compatibility"),
     nothing,
     |_| Box::pin(async { Ok("the registry answers".to_owned()) }),

@@ -52,20 +52,13 @@ pub(crate) async fn plan(repair: &mut Repair) -> Result<&'static [Step<Repair>],
         false => repair.wrong_records(&wanted, &found).await?,
     };
     let blocked = blocked(repair.pipeline.all_sources());
-    repair.findings.extend(damage.iter().map(|d| format!("registry: {d}")));
+    repair.findings.extend(differences(&saved, &found).iter().map(|d| format!("registry: {d}")));
     repair.findings.extend(kept.into_iter().chain(dropped).map(|k| format!("registry: {k}")));
     repair.findings.extend(described(&wrong));
     repair.findings.extend(blocked.iter().map(|s| {
         format!("connector {}: blocked by a refused change: {}", s.name, s.status.failure().unwrap_or_default())
     }));
-    let mut schema = SchemaPlan {
-        found,
-        wanted,
-        wrong,
-        undo: Vec::new(),
-        refused: Vec::new(),
-        lowered: Vec::new(),
-    };
+    let mut schema = SchemaPlan { found, wanted, wrong, undo: Vec::new(), refused: Vec::new(), lowered: Vec::new() };
     if !damage.is_empty() {
         if !repairable_in_place(&schema, &damage) {
             Control::of(&repair.pipeline.config, "registry")?;
@@ -77,7 +70,9 @@ pub(crate) async fn plan(repair: &mut Repair) -> Result<&'static [Step<Repair>],
         return Ok(&super::DAMAGE);
     }
     if blocked.is_empty() {
-        repair.findings.push("registry: equals the recovery point, with what was registered since; no connector is blocked".into());
+        repair.findings.push(
+            "registry: equals the recovery point, with what was registered since; no connector is blocked".into(),
+        );
         repair.schema = Some(schema);
         return Ok(&super::SOUND);
     }
@@ -139,7 +134,9 @@ pub(super) fn repairable_in_place(schema: &SchemaPlan, damage: &[Difference]) ->
     damage.iter().all(|d| match d {
         Difference::LevelChanged { .. } | Difference::ModeChanged { .. } => true,
         Difference::SubjectMissing { subject } => contiguous(subject),
-        Difference::VersionMissing { subject, .. } => schema.found.versions_of(subject).is_empty() && contiguous(subject),
+        Difference::VersionMissing { subject, .. } => {
+            schema.found.versions_of(subject).is_empty() && contiguous(subject)
+        }
         _ => false,
     })
 }

@@ -52,7 +52,12 @@ const FIND_RECORDS: Step<Repair> = step(
 );
 
 const UNDO_CHANGE: Step<Repair> = step(
-    ["undo-change", "takes the refused change back at the source", "every connector STOPPED, no tasks", "columns as registered"],
+    [
+        "undo-change",
+        "takes the refused change back at the source",
+        "every connector STOPPED, no tasks",
+        "columns as registered",
+    ],
     ("schema-conflict/int-to-text-reject", "refused"),
     |s| s.schema.iter().flat_map(|p| &p.undo).map(|u| format!("the change of table {}: {}", u.table, u.what)).collect(),
     |s| Box::pin(s.pipeline.stand_still("undo-change")),
@@ -61,7 +66,12 @@ const UNDO_CHANGE: Step<Repair> = step(
 );
 
 const REGISTRY_EQUALS: Step<Repair> = step(
-    ["registry-equals", "compares the registry with what it was", "the connectors run", "nothing was registered and no level changed"],
+    [
+        "registry-equals",
+        "compares the registry with what it was",
+        "the connectors run",
+        "nothing was registered and no level changed",
+    ],
     ("schema-conflict/int-to-text-reject", "compatibility"),
     nothing,
     |_| Box::pin(async { Ok("the connectors run".to_owned()) }),
@@ -94,14 +104,33 @@ const STREAMING: Step<Repair> = step(
 
 /// Registry damage.
 pub(crate) static DAMAGE: [Step<Repair>; 12] = [
-    STOP_CONNECTORS, DUMP_BROKEN, REPAIR_REGISTRY, FIND_RECORDS, DELETE_TOPICS, RECREATE_TOPICS, GROUP_OFFSETS,
-    DELETE_OFFSETS, PUBLICATION, FORCE_SNAPSHOT, RESUME, RESTORE_CONFIG,
+    STOP_CONNECTORS,
+    DUMP_BROKEN,
+    REPAIR_REGISTRY,
+    FIND_RECORDS,
+    DELETE_TOPICS,
+    RECREATE_TOPICS,
+    GROUP_OFFSETS,
+    DELETE_OFFSETS,
+    PUBLICATION,
+    FORCE_SNAPSHOT,
+    RESUME,
+    RESTORE_CONFIG,
 ];
 
 /// An incompatible change, undone.
 pub(crate) static REJECT: [Step<Repair>; 11] = [
-    STOP_CONNECTORS, UNDO_CHANGE, DELETE_TOPICS, RECREATE_TOPICS, GROUP_OFFSETS, DELETE_OFFSETS, PUBLICATION, FORCE_SNAPSHOT,
-    RESUME, RESTORE_CONFIG, REGISTRY_EQUALS,
+    STOP_CONNECTORS,
+    UNDO_CHANGE,
+    DELETE_TOPICS,
+    RECREATE_TOPICS,
+    GROUP_OFFSETS,
+    DELETE_OFFSETS,
+    PUBLICATION,
+    FORCE_SNAPSHOT,
+    RESUME,
+    RESTORE_CONFIG,
+    REGISTRY_EQUALS,
 ];
 
 /// An incompatible change, let through.
@@ -128,7 +157,8 @@ async fn dump_broken(s: &mut Repair) -> Result<Done, RecoveryError> {
     let registry = Registry::new(&s.pipeline.config.registry.url);
     // Again, now that no connector writes: what was registered since the plan counts too.
     let found = capture(&registry).await?;
-    let (path, native) = (journal.path().with_extension("registry.json"), journal.path().with_extension("registry.zip"));
+    let (path, native) =
+        (journal.path().with_extension("registry.json"), journal.path().with_extension("registry.zip"));
     let write = |path: &camino::Utf8Path, bytes: &[u8]| {
         let written = std::fs::write(path, bytes).and_then(|()| std::fs::File::open(path)?.sync_all());
         written.map_err(|e| RecoveryError::io("write", path, e))

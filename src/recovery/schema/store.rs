@@ -29,7 +29,12 @@ pub(super) async fn rebuild(config: &Config, wanted: &Dump, journal: &Journal) -
     let storage = storage_of(config)?;
     // Made before anything is stopped: it refuses content that no registry can hold.
     let zip = import_zip(wanted).map_err(|why| {
-        RecoveryError::impossible("content of the registry", "one text an id, one id a text", why, "choose another recovery point")
+        RecoveryError::impossible(
+            "content of the registry",
+            "one text an id, one id a text",
+            why,
+            "choose another recovery point",
+        )
     })?;
     control.stop().await?;
     let aside = set_aside(config, storage, journal).await?;
@@ -78,7 +83,12 @@ async fn set_aside(config: &Config, storage: &RegistryStorage, journal: &Journal
 /// Moves the database's files into a folder beside them.
 fn h2_aside(path: &Utf8Path, journal: &Journal) -> Result<String, RecoveryError> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(RecoveryError::impossible("[registry.storage] path", "a file's path", path.as_str(), "name the database"));
+        return Err(RecoveryError::impossible(
+            "[registry.storage] path",
+            "a file's path",
+            path.as_str(),
+            "name the database",
+        ));
     };
     let aside = folder.join(format!("aside-{}", journal.id()));
     std::fs::create_dir_all(&aside).map_err(|e| RecoveryError::io("make folder", &aside, e))?;

@@ -112,11 +112,17 @@ fn difference(table: &TableName, column: &Column, field: Option<&Field>) -> Opti
     let Some(field) = field else {
         // A nullable column, or one with a default, is compatible: it is registered with the table's next change.
         return (column.not_null && column.default.is_none()).then(|| {
-            (format!("column {} was added NOT NULL without default", column.name), format!("alter table {quoted} drop column {name}"))
+            (
+                format!("column {} was added NOT NULL without default", column.name),
+                format!("alter table {quoted} drop column {name}"),
+            )
         });
     };
     if let Some(before) = field.kind.filter(|kind| !writes_like(kind, &column.kind)) {
-        let default = column.default.as_ref().map(|d| format!("; alter table {quoted} alter column {name} set default ({d})::{before}"));
+        let default = column
+            .default
+            .as_ref()
+            .map(|d| format!("; alter table {quoted} alter column {name} set default ({d})::{before}"));
         return Some((
             format!("column {} became {} where {before} is registered", column.name, column.kind),
             format!(

@@ -92,7 +92,8 @@ impl Fenced {
         let program = bin.join("postgres").to_string();
         let failed = |detail: String| RecoveryError::Program { program: program.clone(), detail };
         let socket = tempfile::Builder::new().prefix("cdc-drill-").tempdir().map_err(|e| failed(e.to_string()))?;
-        let folder = Utf8Path::from_path(socket.path()).ok_or_else(|| failed("no usable folder for a socket".into()))?;
+        let folder =
+            Utf8Path::from_path(socket.path()).ok_or_else(|| failed("no usable folder for a socket".into()))?;
         // The folder is private, so whoever reaches the socket is this process.
         let hba = folder.join("pg_hba.conf");
         fs_err::write(&hba, "local all all trust\n").map_err(|e| RecoveryError::io("write", &hba, e))?;
@@ -127,14 +128,19 @@ impl Fenced {
     pub(crate) async fn promoted(&mut self) -> Result<Replay, RecoveryError> {
         let (guard, log) = (std::sync::Mutex::new(&mut self.guard), &self.log);
         let replay = wait::until("the restored server to promote itself", REPLAY_DEADLINE, || async {
-            let dead = guard.lock().unwrap_or_else(std::sync::PoisonError::into_inner).try_wait().map_err(|e| RecoveryError::io("look at", log, e))?;
+            let dead = guard
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .try_wait()
+                .map_err(|e| RecoveryError::io("look at", log, e))?;
             let text = fs_err::read(log).map_err(|e| RecoveryError::io("read log", log, e))?;
             let replay = Replay::parse(&String::from_utf8_lossy(&text));
             let last = || String::from_utf8_lossy(&text).trim().lines().last().unwrap_or("nothing").to_owned();
             Ok::<_, RecoveryError>(match dead {
-                Some(status) => {
-                    Poll::Hopeless(format!("the server ended ({status}): {}", replay.fatal.clone().unwrap_or_else(last)))
-                }
+                Some(status) => Poll::Hopeless(format!(
+                    "the server ended ({status}): {}",
+                    replay.fatal.clone().unwrap_or_else(last)
+                )),
                 None if replay.ready => Poll::Ready(replay),
                 None => Poll::NotYet(last()),
             })

@@ -67,10 +67,8 @@ impl Control {
     /// Output goes to files' stead into memory only in its last lines: a server that the hook leaves behind may inherit
     /// the descriptors, so waiting for their end could wait for the server's.
     async fn run(&self, verb: &str, command: &str) -> Result<(i32, String), RecoveryError> {
-        let failed = |detail: String| RecoveryError::Program {
-            program: format!("[control.{}] {verb}", self.server),
-            detail,
-        };
+        let failed =
+            |detail: String| RecoveryError::Program { program: format!("[control.{}] {verb}", self.server), detail };
         let said = tempfile::NamedTempFile::new().map_err(|e| failed(e.to_string()))?;
         let sink = said.reopen().map_err(|e| failed(e.to_string()))?;
         let both = sink.try_clone().map_err(|e| failed(e.to_string()))?;

@@ -182,8 +182,11 @@ async fn keyed_tables(server: &Postgres, source: &Source) -> Result<Vec<Keyed>, 
             literal(&table.quoted())
         );
         let rows = server.texts(&sql).await?;
-        let columns: Vec<(String, String)> =
-            rows.into_iter().filter_map(|r| r.into_iter().flatten().collect::<Vec<_>>().try_into().ok()).map(|[n, t]: [String; 2]| (n, t)).collect();
+        let columns: Vec<(String, String)> = rows
+            .into_iter()
+            .filter_map(|r| r.into_iter().flatten().collect::<Vec<_>>().try_into().ok())
+            .map(|[n, t]: [String; 2]| (n, t))
+            .collect();
         let refuse = |found: String| {
             RecoveryError::impossible(
                 format!("table {table}"),

@@ -25,18 +25,41 @@ const YOUNGER_MS: i64 = 2_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Diagnosis {
     Missing,
-    Invalidated { reason: String },
-    Stolen { pid: i32, application: String },
+    Invalidated {
+        reason: String,
+    },
+    Stolen {
+        pid: i32,
+        application: String,
+    },
     /// The slot gives nothing before `slot`; the connector needs what follows `stored`.
-    Behind { stored: Lsn, slot: Lsn },
+    Behind {
+        stored: Lsn,
+        slot: Lsn,
+    },
     /// The connector skips everything up to `stored`; the server has not written that far.
-    Ahead { stored: Lsn, end: Lsn },
-    PublicationMissing { name: String },
-    PublicationYounger { name: String },
-    AbandonedTimeline { stored: Lsn, switch: Lsn, timeline: u32 },
+    Ahead {
+        stored: Lsn,
+        end: Lsn,
+    },
+    PublicationMissing {
+        name: String,
+    },
+    PublicationYounger {
+        name: String,
+    },
+    AbandonedTimeline {
+        stored: Lsn,
+        switch: Lsn,
+        timeline: u32,
+    },
     /// The slot was made again after records had been written.
-    Remade { snapshots: bool },
-    TaskFailed { trace: String },
+    Remade {
+        snapshots: bool,
+    },
+    TaskFailed {
+        trace: String,
+    },
 }
 
 impl fmt::Display for Diagnosis {
@@ -91,7 +114,9 @@ pub(crate) async fn diagnose(repair: &mut Repair) -> Result<Vec<(String, Vec<Dia
     for (name, found) in &all {
         repair.findings.extend(found.iter().map(|d| format!("connector {name}: {d}")));
         if found.is_empty() {
-            repair.findings.push(format!("connector {name}: nothing wrong is visible; its topics are rebuilt because it was asked for"));
+            repair.findings.push(format!(
+                "connector {name}: nothing wrong is visible; its topics are rebuilt because it was asked for"
+            ));
         }
     }
     Ok(all)
@@ -161,7 +186,8 @@ fn abandoned(repair: &Repair, stored: Lsn, written_us: Option<i64>) -> Result<Op
         .max();
     let Some((timeline, path)) = newest else { return Ok(None) };
     let Some(switch) = history_in(&path, timeline)?.ancestors.last().map(|a| a.end) else { return Ok(None) };
-    let switched = std::fs::metadata(&path).and_then(|m| m.modified()).map_err(|e| RecoveryError::io("look at", &path, e))?;
+    let switched =
+        std::fs::metadata(&path).and_then(|m| m.modified()).map_err(|e| RecoveryError::io("look at", &path, e))?;
     let before = written_us.is_some_and(|us| us / 1000 < millis(switched));
     Ok((stored > switch && before).then_some(Diagnosis::AbandonedTimeline { stored, switch, timeline }))
 }

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use apache_avro::{AvroResult, Schema, reader::datum::GenericDatumReader, types::Value as Avro, writer::datum::GenericDatumWriter};
+use apache_avro::{
+    AvroResult, Schema, reader::datum::GenericDatumReader, types::Value as Avro, writer::datum::GenericDatumWriter,
+};
 use serde_json::Value as Json;
 
 use crate::{client::registry::Registry, recovery::RecoveryError, units::SchemaId};
@@ -161,7 +163,8 @@ fn text_of(value: &Avro) -> Option<String> {
 }
 
 fn parse(bytes: &[u8]) -> Result<Json, RecoveryError> {
-    serde_json::from_slice(bytes).map_err(|e| unreadable("record", "Avro in Confluent's wire format, or JSON", e.to_string()))
+    serde_json::from_slice(bytes)
+        .map_err(|e| unreadable("record", "Avro in Confluent's wire format, or JSON", e.to_string()))
 }
 
 fn unreadable(what: impl Into<String>, expected: &str, found: impl Into<String>) -> RecoveryError {

@@ -24,12 +24,7 @@ pub(crate) struct Mark {
 }
 
 /// Finds the last valid record that can be read from `from` on.
-pub(crate) async fn tail(
-    bin: &Utf8Path,
-    folder: &Utf8Path,
-    timeline: u32,
-    from: Lsn,
-) -> Result<Tail, RecoveryError> {
+pub(crate) async fn tail(bin: &Utf8Path, folder: &Utf8Path, timeline: u32, from: Lsn) -> Result<Tail, RecoveryError> {
     let mut last = None;
     let ended = dump(bin, folder, timeline, from, &[], |line| {
         last = lsn_of(line).or(last);

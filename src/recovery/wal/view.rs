@@ -132,7 +132,8 @@ impl WalView {
             })
             .filter(|(name, number)| {
                 let newer = history.newest_first();
-                let newer = newer.iter().filter(|(t, begin)| *t > name.timeline && self.size.segment_of(*begin) <= *number);
+                let newer =
+                    newer.iter().filter(|(t, begin)| *t > name.timeline && self.size.segment_of(*begin) <= *number);
                 !self.has(*name) && !newer.into_iter().any(|(t, _)| self.has(SegmentName::new(*t, *number, self.size)))
             })
             .map(|(name, _)| name)
@@ -239,7 +240,8 @@ impl WalView {
     fn stretch(&self, timeline: u32, from: Lsn) -> Result<Option<(Lsn, SegmentName)>, RecoveryError> {
         let begin = self.history(timeline)?.begin().max(from);
         let own = self.archived.iter().chain(self.loose.keys()).filter(|s| s.timeline == timeline);
-        let wanted: BTreeSet<SegmentName> = own.copied().filter(|s| self.number(*s) >= self.size.segment_of(begin)).collect();
+        let wanted: BTreeSet<SegmentName> =
+            own.copied().filter(|s| self.number(*s) >= self.size.segment_of(begin)).collect();
         let (Some(first), Some(last)) = (wanted.first().copied(), wanted.last().copied()) else { return Ok(None) };
         for name in wanted {
             self.place(name)?;
@@ -281,8 +283,9 @@ impl WalView {
 /// Reads a history file.
 pub(crate) fn history_in(path: &Utf8Path, timeline: u32) -> Result<TimelineHistory, RecoveryError> {
     let text = fs_err::read_to_string(path).map_err(|e| RecoveryError::io("read", path, e))?;
-    TimelineHistory::parse(timeline, &text)
-        .map_err(|why| RecoveryError::impossible(path.as_str(), "a timeline history", why, "restore the file from the archive"))
+    TimelineHistory::parse(timeline, &text).map_err(|why| {
+        RecoveryError::impossible(path.as_str(), "a timeline history", why, "restore the file from the archive")
+    })
 }
 
 /// The WAL files in a folder; a folder that is missing has none.
