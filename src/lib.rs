@@ -14,6 +14,7 @@ pub mod event;
 pub mod fault;
 pub mod recovery;
 pub mod report;
+pub mod run;
 pub mod scenario;
 pub mod stack;
 pub mod units;

@@ -8,6 +8,8 @@ mod check;
 mod create;
 mod error;
 mod files;
+#[cfg(test)]
+mod fixture;
 mod lock;
 mod manifest;
 mod repository;

@@ -28,6 +28,9 @@ pub(crate) const MANIFEST: &str = "manifest.json";
 pub(crate) const MANIFEST_SUM: &str = "manifest.sha256";
 pub(crate) const SUMS: &str = "SHA256SUMS";
 
+/// Writing the largest segment takes seconds; an hour is beyond any stall that ends well.
+const TEMPORARY_AGE: std::time::Duration = std::time::Duration::from_secs(3600);
+
 /// `repo.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct RepositoryFile {
@@ -252,8 +255,27 @@ impl Repository {
                 fs::remove_dir_all(&folder).map_err(BackupError::io("remove", &folder))?;
             }
         }
-        Ok(())
+        remove_old_temporaries(&self.path().join("wal"))
     }
+}
+
+/// What a killed archiver left half-written. A file that is being written is younger than [`TEMPORARY_AGE`].
+fn remove_old_temporaries(folder: &Utf8Path) -> Result<(), BackupError> {
+    for entry in folder.read_dir_utf8().map_err(BackupError::io("list", folder))? {
+        let entry = entry.map_err(BackupError::io("list", folder))?;
+        let path = entry.path();
+        // The server archives meanwhile: an entry may be gone by now.
+        let Ok(meta) = fs::symlink_metadata(path) else { continue };
+        if meta.is_dir() {
+            remove_old_temporaries(path)?;
+        } else if entry.file_name().starts_with('.') && entry.file_name().ends_with(".tmp") {
+            let age = meta.modified().ok().and_then(|at| at.elapsed().ok());
+            if age.is_some_and(|age| age > TEMPORARY_AGE) {
+                fs::remove_file(path).map_err(BackupError::io("remove", path))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn size_of(folder: &Utf8Path) -> Result<u64, BackupError> {

@@ -1,6 +1,6 @@
 //! `backup`: take, list, show and check recovery points.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 
 use camino::Utf8PathBuf;
 use clap::Subcommand;
@@ -11,9 +11,11 @@ use crate::{
         self, BackupError, CheckOptions, CreateOptions, PartKind, PointSelector, PointSummary, Progress, Repository,
         VerifyReport,
     },
-    config::{Config, ConfigError},
+    config::Config,
     units::Exit,
 };
+
+use super::output::{CliError, print_json, say};
 
 /// Take, list, show and check recovery points.
 #[derive(Debug, clap::Args)]
@@ -83,34 +85,9 @@ struct Place {
     repository: Option<Utf8PathBuf>,
 }
 
-/// A command that could not be done.
-#[derive(Debug, thiserror::Error)]
-pub enum BackupCommandError {
-    /// The configuration cannot be used.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The repository or a system refused.
-    #[error(transparent)]
-    Backup(#[from] BackupError),
-    /// The result could not be printed.
-    #[error("write to standard output: {0}")]
-    Output(#[from] std::io::Error),
-}
-
-impl BackupCommandError {
-    /// The exit code for a command that ends with this error.
-    pub fn exit(&self) -> Exit {
-        match self {
-            BackupCommandError::Config(_) => Exit::Invalid,
-            BackupCommandError::Backup(error) => error.exit(),
-            BackupCommandError::Output(_) => Exit::Internal,
-        }
-    }
-}
-
 impl Place {
     /// The repository's folder, and the cluster's programs where a configuration names them.
-    fn resolve(&self) -> Result<(Utf8PathBuf, Option<Utf8PathBuf>), BackupCommandError> {
+    fn resolve(&self) -> Result<(Utf8PathBuf, Option<Utf8PathBuf>), CliError> {
         match (&self.repository, &self.config) {
             (Some(folder), _) => Ok((folder.clone(), None)),
             (None, Some(file)) => {
@@ -124,26 +101,26 @@ impl Place {
 }
 
 /// Runs the command.
-pub async fn run(args: Args) -> Result<Exit, BackupCommandError> {
+pub async fn run(args: Args) -> Result<Exit, CliError> {
     match args.command {
         BackupCommand::Init { place } => {
             let repository = Repository::init(&place.resolve()?.0)?;
-            eprintln!("{} is a backup repository", repository.path());
+            say(format!("{} is a backup repository", repository.path()));
             Ok(Exit::Passed)
         }
         BackupCommand::Create { config, only, json } => create(&Config::load(&config)?, only, json).await,
         BackupCommand::List { place, json } => {
             let points = Repository::open(&place.resolve()?.0)?.points()?;
             if json {
-                print(&json!(points))?
+                print_json(&points)?
             } else {
-                list(&points)?
+                list(&points)
             }
             Ok(Exit::Passed)
         }
         BackupCommand::Show { place, point } => {
             let point = Repository::open(&place.resolve()?.0)?.point(&point)?;
-            print(&json!(point.manifest))?;
+            print_json(&point.manifest)?;
             Ok(Exit::Passed)
         }
         BackupCommand::Verify { place, point, deep, json } => {
@@ -163,14 +140,14 @@ pub async fn run(args: Args) -> Result<Exit, BackupCommandError> {
 /// Hashing a large repository must not hold up the runtime: Ctrl-C has to be heard.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BackupError> + Send + 'static,
-) -> Result<T, BackupCommandError> {
+) -> Result<T, CliError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => Ok(result?),
-        Err(join) => Err(std::io::Error::other(join).into()),
+        Err(join) => Err(CliError::new(Exit::Internal, format!("a blocking task ended: {join}"))),
     }
 }
 
-async fn create(config: &Config, only: Vec<PartKind>, json: bool) -> Result<Exit, BackupCommandError> {
+async fn create(config: &Config, only: Vec<PartKind>, json: bool) -> Result<Exit, CliError> {
     let bar = bar();
     let told = |progress: Progress| {
         if let Some(total) = progress.total {
@@ -184,12 +161,12 @@ async fn create(config: &Config, only: Vec<PartKind>, json: bool) -> Result<Exit
     bar.finish_and_clear();
     let created = created?;
     if json {
-        print(&created.to_json())?;
+        print_json(&created.to_json())?;
     } else {
         let m = &created.manifest;
-        eprintln!("recovery point {}: {} bytes in {} files", m.point, m.bytes, m.files.len());
+        say(format!("recovery point {}: {} bytes in {} files", m.point, m.bytes, m.files.len()));
         for check in m.consistency.checks.iter().filter(|c| !c.ok) {
-            eprintln!("  note: {} does not hold: {}", check.id, check.detail);
+            say(format!("  note: {} does not hold: {}", check.id, check.detail));
         }
     }
     Ok(Exit::Passed)
@@ -207,39 +184,28 @@ fn bar() -> indicatif::ProgressBar {
     bar
 }
 
-fn list(points: &[PointSummary]) -> Result<(), BackupCommandError> {
-    let mut out = std::io::stderr().lock();
+fn list(points: &[PointSummary]) {
     if points.is_empty() {
-        writeln!(out, "no recovery points")?;
+        say("no recovery points");
     }
     for p in points {
         let state = if p.complete { "complete" } else { "incomplete" };
-        writeln!(out, "{}  {state:<10}  {:>12} bytes  {}", p.point, p.bytes, p.begin)?;
+        say(format!("{}  {state:<10}  {:>12} bytes  {}", p.point, p.bytes, p.begin));
     }
-    Ok(())
 }
 
-fn told(report: &VerifyReport, json: bool) -> Result<Exit, BackupCommandError> {
+fn told(report: &VerifyReport, json: bool) -> Result<Exit, CliError> {
     let exit = report.exit();
     if json {
         let mut value: Value = json!(report);
         value["exit_code"] = json!(exit.code());
-        print(&value)?;
+        print_json(&value)?;
     }
     for defect in &report.defects {
-        eprintln!("{defect}");
+        say(defect.to_string());
     }
     let verdict = if exit == Exit::Passed { "whole".to_owned() } else { format!("{} defects", report.defects.len()) };
-    eprintln!(
-        "{}: {verdict} ({} files, {} WAL segments, {} bytes)",
-        report.point, report.files, report.wal_segments, report.bytes
-    );
+    let seen = format!("{} files, {} WAL segments, {} bytes", report.files, report.wal_segments, report.bytes);
+    say(format!("{}: {verdict} ({seen})", report.point));
     Ok(exit)
-}
-
-fn print(value: &Value) -> Result<(), BackupCommandError> {
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, value).map_err(std::io::Error::from)?;
-    writeln!(out)?;
-    Ok(())
 }

@@ -4,6 +4,9 @@ mod backup;
 mod doctor;
 mod output;
 mod recover;
+mod report;
+mod run;
+mod scenario;
 mod setup;
 mod stack;
 mod supervise;
@@ -14,7 +17,11 @@ use clap::{Parser, Subcommand};
 
 pub use output::{CliError, print_json};
 
-use crate::units::Exit;
+use crate::{
+    recovery::{Playbook, declared},
+    scenario::{Needs, StepNeed},
+    units::Exit,
+};
 
 /// Fire drills for change-data-capture pipelines.
 #[derive(Debug, Parser)]
@@ -27,6 +34,10 @@ struct Cli {
 /// One line a subcommand.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the drills
+    Run(run::Args),
+    /// Show, check and describe scenarios
+    Scenario(scenario::Args),
     /// Fetch the programs of the local stack and prepare fast starts
     Setup(setup::Args),
     /// Say what this machine has and lacks
@@ -37,10 +48,12 @@ enum Command {
     Backup(backup::Args),
     /// Go back to a whole pipeline
     Recover(recover::Args),
+    /// Compare tables with topics
+    Verify(verify::Args),
+    /// Make the reports of a run again from its events
+    Report(report::Args),
     /// PostgreSQL's archive_command and restore_command
     Wal(wal::Args),
-    /// Say whether the topics hold what the tables hold
-    Verify(verify::Args),
     #[command(hide = true)]
     Supervise(supervise::Args),
 }
@@ -48,16 +61,29 @@ enum Command {
 impl Command {
     async fn run(self) -> Result<Exit, CliError> {
         match self {
+            Command::Run(args) => run::run(args).await,
+            Command::Scenario(args) => scenario::run(args, recovery_needs()),
             Command::Setup(args) => setup::run(args).await,
             Command::Doctor(args) => doctor::run(args).await,
             Command::Stack(args) => stack::run(args).await,
-            Command::Backup(args) => backup::run(args).await.map_err(|e| CliError::new(e.exit(), e.to_string())),
+            Command::Backup(args) => backup::run(args).await,
             Command::Recover(args) => recover::run(args).await,
-            Command::Wal(args) => Ok(wal::run_now(args)?),
             Command::Verify(args) => verify::run(args).await,
+            Command::Report(args) => report::run(args),
+            Command::Wal(args) => Ok(wal::run_now(args)?),
             Command::Supervise(args) => supervise::run(args),
         }
     }
+}
+
+/// What each step of the coordinated playbook is needed for, as the engine itself declares it.
+fn recovery_needs() -> Vec<Needs> {
+    let steps = declared::COORDINATED.iter().map(|step| StepNeed {
+        step: step.id.to_owned(),
+        variant: step.noticed_by.variant.to_owned(),
+        check: step.noticed_by.check.to_owned(),
+    });
+    vec![Needs { playbook: Playbook::Coordinated.word().to_owned(), steps: steps.collect() }]
 }
 
 /// Reads the command line, does what it says, and returns the process's exit code.

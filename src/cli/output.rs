@@ -71,8 +71,13 @@ pub(super) fn complain(error: &CliError) {
 
 /// Log lines of the program itself, to standard error, as `RUST_LOG` asks; warnings otherwise.
 pub(super) fn start_tracing() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,rdkafka=off,librdkafka=off".into());
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).try_init();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| "warn,rdkafka=off,librdkafka=off".into());
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .try_init();
 }
 
 /// Progress on standard error: a bar where there is a terminal, a line now and then elsewhere.

@@ -1,12 +1,18 @@
 //! `cdc-drill report RUN`: makes the reports of a run again from its events.
 
-use std::io::Write;
-
 use camino::{Utf8Path, Utf8PathBuf};
-use cdc_drill::{
+
+use super::{CliError, output::say, print_json};
+use crate::{
     report::{ReportError, RunReport, verdict_text, write_reports},
     units::Exit,
 };
+
+impl From<ReportError> for CliError {
+    fn from(error: ReportError) -> CliError {
+        CliError::new(error.exit(), error.to_string())
+    }
+}
 
 /// Makes the reports of a run again from its events.
 #[derive(Debug, clap::Args)]
@@ -23,19 +29,15 @@ pub struct Args {
 }
 
 /// Runs the command. It ends as it could do its work, not as the run ended: a red run's report is a good report.
-pub async fn run(args: Args) -> anyhow::Result<Exit> {
+pub fn run(args: Args) -> Result<Exit, CliError> {
     let dir = folder(&args.run, &args.report_dir);
-    let made = RunReport::try_from(dir.as_path()).and_then(|report| write_reports(&dir, &report).map(|()| report));
-    match made {
-        Ok(report) => {
-            writeln!(std::io::stderr(), "{}\n  reports: {dir}/report.html", verdict_text(&report))?;
-            if args.json {
-                writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&report)?)?;
-            }
-            Ok(Exit::Passed)
-        }
-        Err(error) => Ok(told(&error)),
+    let report = RunReport::try_from(dir.as_path())?;
+    write_reports(&dir, &report)?;
+    say(format!("{}  report: {dir}/report.html", verdict_text(&report)));
+    if args.json {
+        print_json(&report)?;
     }
+    Ok(Exit::Passed)
 }
 
 fn folder(run: &Utf8Path, report_dir: &Utf8Path) -> Utf8PathBuf {
@@ -43,9 +45,4 @@ fn folder(run: &Utf8Path, report_dir: &Utf8Path) -> Utf8PathBuf {
         true => run.to_owned(),
         false => report_dir.join(run),
     }
-}
-
-fn told(error: &ReportError) -> Exit {
-    let _ = writeln!(std::io::stderr(), "{error}");
-    error.exit()
 }

@@ -3,10 +3,18 @@
 use std::io::Write;
 
 use camino::Utf8PathBuf;
-use cdc_drill::{
+
+use super::{CliError, output::say, print_json};
+use crate::{
     scenario::{Library, Needs, ScenarioError, catalogue, schema_text},
     units::Exit,
 };
+
+impl From<ScenarioError> for CliError {
+    fn from(error: ScenarioError) -> CliError {
+        CliError::new(error.exit(), error.to_string())
+    }
+}
 
 /// Shows, checks and describes scenarios.
 #[derive(Debug, clap::Args)]
@@ -35,29 +43,28 @@ enum Command {
 
 /// Runs the command. `needs` tells which variant and check notice the absence of each recovery step; it comes from the
 /// recovery engine, which owns the steps.
-pub async fn run(args: Args, needs: Vec<Needs>) -> anyhow::Result<Exit> {
-    let mut out = std::io::stdout().lock();
+pub fn run(args: Args, needs: Vec<Needs>) -> Result<Exit, CliError> {
     match args.command {
-        Command::Schema => out.write_all(schema_text().as_bytes())?,
-        Command::Check { files } => return check(&files),
+        Command::Schema => print(&schema_text()),
+        Command::Check { files } => return Ok(check(&files)),
         Command::List { json } => {
-            let library = Library::here();
-            let loaded = match library.all() {
-                Ok(loaded) => loaded,
-                Err(error) => return Ok(told(&error)),
-            };
-            let catalogue = catalogue(&loaded, needs);
+            let catalogue = catalogue(&Library::here().all()?, needs);
             match json {
-                true => writeln!(out, "{}", serde_json::to_string_pretty(&catalogue)?)?,
-                false => out.write_all(catalogue.text().as_bytes())?,
+                true => print_json(&catalogue)?,
+                false => print(&catalogue.text()),
             }
         }
     }
     Ok(Exit::Passed)
 }
 
+/// A reader that has gone away is no error.
+fn print(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
 /// Every file is checked, also after a bad one.
-fn check(files: &[Utf8PathBuf]) -> anyhow::Result<Exit> {
+fn check(files: &[Utf8PathBuf]) -> Exit {
     let library = Library::here();
     let mut exit = Exit::Passed;
     for file in files {
@@ -65,15 +72,13 @@ fn check(files: &[Utf8PathBuf]) -> anyhow::Result<Exit> {
             Ok(loaded) => {
                 let drills = loaded.plan(None).drills;
                 let controls = drills.iter().filter(|d| !d.is_main()).count();
-                writeln!(std::io::stderr(), "{}: good: {} drills, {controls} controls", loaded.file, drills.len() - controls)?;
+                say(format!("{}: good: {} drills, {controls} controls", loaded.file, drills.len() - controls));
             }
-            Err(error) => exit = exit.worst(told(&error)),
+            Err(error) => {
+                say(error.to_string());
+                exit = exit.worst(error.exit());
+            }
         }
     }
-    Ok(exit)
-}
-
-fn told(error: &ScenarioError) -> Exit {
-    let _ = writeln!(std::io::stderr(), "{error}");
-    error.exit()
+    exit
 }

@@ -11,6 +11,7 @@ use super::{
     print_json,
 };
 use crate::{
+    backup::Repository,
     config::Config,
     stack::{
         ConnectorRequest, Programs, Progress, StackError, debezium_config,
@@ -85,6 +86,9 @@ struct Up {
     /// A port asked for: postgres=5433, kafka=9092, connect=8083 or registry=8081; free ones are chosen otherwise
     #[arg(long, value_name = "NAME=PORT", value_parser = port_of)]
     port: Vec<(String, u16)>,
+    /// Stay, and end every server when this command ends, however it ends
+    #[arg(long)]
+    foreground: bool,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -153,7 +157,7 @@ async fn bring_up(up: Up) -> Result<Exit, CliError> {
     let progress = Terminal::new();
     let dir = up.dir.dir.clone();
     if Folder::exists(&dir) {
-        return bring_up_again(&Folder::open(&dir)?, &progress).await;
+        return bring_up_again(&Folder::open(&dir)?, up.foreground, &progress).await;
     }
     let programs = tokio::task::block_in_place(|| Programs::ensure(&progress))?;
     programs.ensure_aot_caches(&progress).await?;
@@ -166,17 +170,22 @@ async fn bring_up(up: Up) -> Result<Exit, CliError> {
     let folder = stack.folder().clone();
     let owner = OwnerLock::take(folder.dir())?;
     let config = stack.write_config()?;
+    // Before PostgreSQL archives its first segment: a refused one is offered again only after a minute.
+    Repository::init(&Config::load(&config)?.repository.path)?;
     let started = tokio::select! {
         started = stack.start_all(&progress) => started.map(drop).map_err(CliError::from),
         _ = tokio::signal::ctrl_c() => Err(CliError::new(Exit::Interrupted, "interrupted while the servers started")),
     };
-    finish_up(&folder, owner, started, true).await?;
-    progress.line(&format!("ready: --config {config}\nstop it with `cdc-drill stack down --dir {dir}`"));
-    Ok(Exit::Passed)
+    if started.is_err() {
+        folder.forget()?;
+    } else {
+        progress.line(&format!("ready: --config {config}"));
+    }
+    finish_up(&folder, owner, started, up.foreground, &progress).await
 }
 
 /// A stopped stack starts again on its data.
-async fn bring_up_again(folder: &Folder, progress: &dyn Progress) -> Result<Exit, CliError> {
+async fn bring_up_again(folder: &Folder, foreground: bool, progress: &dyn Progress) -> Result<Exit, CliError> {
     let running: Vec<&str> =
         folder.servers().iter().map(|s| s.name.as_str()).filter(|n| folder.pid(n).is_some()).collect();
     if !running.is_empty() {
@@ -193,26 +202,36 @@ async fn bring_up_again(folder: &Folder, progress: &dyn Progress) -> Result<Exit
         started = folder.start_all() => started.map_err(CliError::from),
         _ = tokio::signal::ctrl_c() => Err(CliError::new(Exit::Interrupted, "interrupted while the servers started")),
     };
-    finish_up(folder, owner, started, false).await?;
-    progress.line(&format!("ready again: --config {}", folder.dir().join(CONFIG_FILE)));
-    Ok(Exit::Passed)
+    if started.is_ok() {
+        progress.line(&format!("ready again: --config {}", folder.dir().join(CONFIG_FILE)));
+    }
+    finish_up(folder, owner, started, foreground, progress).await
 }
 
-/// Lets the servers run without an owner when all answer; otherwise leaves none running. Until then a `kill -9` of this
-/// program ends them too.
+/// Lets the servers run without an owner when all answer; otherwise leaves none running. Until then, and in the foreground
+/// until the end, a `kill -9` of this program ends them too.
 async fn finish_up(
     folder: &Folder,
     owner: OwnerLock,
     started: Result<(), CliError>,
-    fresh: bool,
-) -> Result<(), CliError> {
-    let Err(error) = started else { return Ok(owner.release_servers()?) };
+    foreground: bool,
+    progress: &dyn Progress,
+) -> Result<Exit, CliError> {
+    let dir = folder.dir();
+    if started.is_ok() && !foreground {
+        owner.release_servers()?;
+        progress.line(&format!("stop it with `cdc-drill stack down --dir {dir}`"));
+        return Ok(Exit::Passed);
+    }
+    if started.is_ok() {
+        progress.line("Ctrl-C ends it");
+        // Without a handler the signal's default, to end at once, is as good: the servers' supervisors notice.
+        let _ = tokio::signal::ctrl_c().await;
+        folder.stop_all().await?;
+    }
     drop(owner);
     folder.all_gone(GONE_TIMEOUT).await?;
-    if fresh {
-        folder.forget()?;
-    }
-    Err(error)
+    started.map(|()| Exit::Interrupted)
 }
 
 async fn status(dir: &Utf8Path, json: bool) -> Result<Exit, CliError> {

@@ -74,7 +74,10 @@ pub(super) fn point(config: &Config, selector: &PointSelector) -> Result<PointVi
 
 pub(super) fn tell(verdict: Verdict, checks: &[CheckReport]) {
     for check in checks {
-        say(format!("{:<14} {:<12} {} compared, {} findings", check.id, check.verdict, check.compared, check.findings_total));
+        say(format!(
+            "{:<14} {:<12} {} compared, {} findings",
+            check.id, check.verdict, check.compared, check.findings_total
+        ));
         for note in &check.notes {
             say(format!("    {note}"));
         }

@@ -49,12 +49,7 @@ enum WalCommand {
     },
 }
 
-/// Runs the command.
-pub async fn run(args: Args) -> Result<Exit, BackupError> {
-    run_now(args)
-}
-
-/// Runs the command without a runtime.
+/// Runs the command, without a runtime.
 pub fn run_now(args: Args) -> Result<Exit, BackupError> {
     match args.command {
         WalCommand::Push { repository, pgdata, path } => {
@@ -68,7 +63,7 @@ pub fn run_now(args: Args) -> Result<Exit, BackupError> {
                 Ok(Fetched::NotThere) => Ok(Exit::Internal),
                 Err(error) => {
                     // Goes to the server's log.
-                    eprintln!("cdc-drill wal fetch {name}: {error}");
+                    super::output::say(format!("cdc-drill wal fetch {name}: {error}"));
                     Ok(Exit::WalUnreadable)
                 }
             }

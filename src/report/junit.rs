@@ -7,9 +7,10 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use super::{
     error::ReportError,
     model::{ControlResult, DrillReport, RunReport},
+    terminal::counted,
 };
 use crate::{
-    event::{CheckReport, Finding},
+    event::{CheckReport, Finding, FindingKind},
     units::Verdict,
 };
 
@@ -62,7 +63,12 @@ fn check_case(suite: &str, check: &CheckReport) -> TestCase {
     let kinds: Vec<&str> = kinds(&check.findings);
     let message = match check.verdict {
         Verdict::Inconclusive => check.notes.join("; "),
-        _ => format!("{} findings among {} compared: {}", check.findings_total, check.compared, kinds.join(", ")),
+        _ => format!(
+            "{} among {} compared: {}",
+            counted(check.findings_total, "finding"),
+            check.compared,
+            kinds.join(", ")
+        ),
     };
     let mut case = TestCase::new(
         format!("check:{}", check.id),
@@ -73,7 +79,10 @@ fn check_case(suite: &str, check: &CheckReport) -> TestCase {
 }
 
 fn control_case(suite: &str, control: &ControlResult) -> TestCase {
-    let expected = format!("{} must find {}", control.check, control.kind.word());
+    let expected = match control.kind {
+        FindingKind::RecoveryRefused => "the recovery must refuse".into(),
+        kind => format!("{} must find {}", control.check, kind.word()),
+    };
     let mut text = format!("without {}: expected that {expected}\n{}\n", control.without, control.confirmed);
     for check in control.checks.iter().filter(|c| c.verdict != Verdict::Passed) {
         text.push_str(&format!("{}: {}\n", check.id, evidence(check)));

@@ -10,7 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::model::{DrillReport, RunReport};
 use crate::{
-    event::{Event, Landed, StepResult, What},
+    event::{CheckReport, Event, FindingKind, Landed, StepResult, What},
     units::Verdict,
 };
 
@@ -126,6 +126,9 @@ fn line(what: &What) -> Option<String> {
             format!("servers ready after {seconds:.1} s ({})", each.join(", "))
         }
         What::DrillStarted { title, control: None, .. } => title.clone(),
+        What::DrillStarted { control: Some(c), .. } if c.kind == FindingKind::RecoveryRefused => {
+            format!("control without {}: the recovery must refuse", c.without)
+        }
         What::DrillStarted { control: Some(c), .. } => {
             format!("control without {}: {} must find {}", c.without, c.check, c.kind.word())
         }
@@ -157,15 +160,27 @@ fn line(what: &What) -> Option<String> {
             format!("lost {} transactions; {} given up by the target", r.lost.transactions, r.given_up.transactions)
         }
         What::Check(c) if c.verdict == Verdict::Passed => format!("check {} passed: {} compared", c.id, c.compared),
-        What::Check(c) => {
-            format!("check {} {}: {} findings among {} compared", c.id, c.verdict, c.findings_total, c.compared)
-        }
+        What::Check(c) => told_check(c),
         What::Control(c) if c.verdict == Verdict::Passed => format!("control {} is red, as it must be", c.plan.id),
         What::Control(c) => format!("control {} {}: {}", c.plan.id, c.verdict, c.reason),
         What::DrillFinished { verdict: Verdict::Passed, .. } => "passed".into(),
         What::DrillFinished { verdict, reason, .. } => format!("{verdict}: {reason}"),
         What::Objectives { .. } | What::Memory { .. } | What::RunFinished { .. } => return None,
     })
+}
+
+fn told_check(check: &CheckReport) -> String {
+    let CheckReport { id, verdict, compared, findings_total, .. } = check;
+    match verdict {
+        Verdict::Inconclusive => format!("check {id} could not look: {}", check.notes.join("; ")),
+        _ => format!("check {id} {verdict}: {} among {compared} compared", counted(*findings_total, "finding")),
+    }
+}
+
+/// A number with its noun.
+pub(super) fn counted(number: u64, noun: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{ending}")
 }
 
 /// The verdict on a run, for a person: what came back and how fast, what did not and why, and what to do next.
@@ -215,11 +230,11 @@ fn drill_lines(drill: &DrillReport, width: usize) -> String {
     if !drill.reason.is_empty() {
         add(drill.reason.clone());
     }
+    if drill.recovery.verdict.is_some_and(|v| v != Verdict::Passed) {
+        add(format!("recovery failed: {}", drill.recovery.detail));
+    }
     for check in drill.checks.iter().filter(|c| c.verdict != Verdict::Passed) {
-        add(format!(
-            "check {} {}: {} findings among {} compared",
-            check.id, check.verdict, check.findings_total, check.compared
-        ));
+        add(told_check(check));
         if let Some(first) = check.findings.first() {
             add(format!("  first: {}", super::junit::one_line(first)));
         }

@@ -40,14 +40,14 @@ pub(super) fn svg(recovery: &RecoveryReport, id: &str) -> String {
     );
     let x = |seconds: f64| LABELS + (WIDTH - LABELS - NUMBERS) * (seconds / end).clamp(0.0, 1.0);
     grid(&mut out, end, height, &x);
-    for (index, step) in recovery.steps.iter().enumerate() {
-        row(&mut out, index, step, &x);
-    }
     if let Some(rto) = recovery.rto_seconds {
         line(&mut out, "rto", x(rto), height, "whole");
     }
     if let Some(objective) = recovery.rto_objective_seconds.filter(|o| *o <= end) {
         line(&mut out, "objective", x(objective), height, "objective");
+    }
+    for (index, step) in recovery.steps.iter().enumerate() {
+        row(&mut out, index, step, &x);
     }
     out.push_str("</svg>");
     out

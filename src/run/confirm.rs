@@ -34,7 +34,9 @@ pub async fn confirm(evidence: &Evidence<'_>, check: &str, finding: &Finding) ->
         FindingKind::Ghost => evidence.only_in_topics(finding).await,
         FindingKind::Stale | FindingKind::Different => evidence.topic_behind_table(finding).await,
         FindingKind::WrongSchema => evidence.another_schema(finding).await,
-        FindingKind::NotRefused | FindingKind::Setting if check == "compatibility" => evidence.level_differs(finding).await,
+        FindingKind::NotRefused | FindingKind::Setting if check == "compatibility" => {
+            evidence.level_differs(finding).await
+        }
         FindingKind::Position | FindingKind::Setting => evidence.position(finding).await,
         FindingKind::Dead => evidence.dead().await,
         other => Ok(Err(format!("no independent question is known for {other:?}"))),
@@ -72,7 +74,10 @@ impl Evidence<'_> {
         if condition.is_empty() {
             return Ok(None);
         }
-        self.sql().await?.text(&format!("select t::text from {} t where {}", table.quoted(), condition.join(" and "))).await
+        self.sql()
+            .await?
+            .text(&format!("select t::text from {} t where {}", table.quoted(), condition.join(" and ")))
+            .await
     }
 
     /// Raw records whose value contains these bytes.
@@ -129,7 +134,10 @@ impl Evidence<'_> {
             (_, 0) => Err(format!("no record carries token {token}")),
             (0, n) => Ok(format!("{n} records carry token {token}, no row does")),
             (rows, n) => match self.row_by_key(finding).await? {
-                None => Ok(format!("{n} records carry token {token} and the row with {} is gone", finding.key.as_deref().unwrap_or("that key"))),
+                None => Ok(format!(
+                    "{n} records carry token {token} and the row with {} is gone",
+                    finding.key.as_deref().unwrap_or("that key")
+                )),
                 Some(_) => Err(format!("{rows} rows carry token {token}")),
             },
         })
@@ -151,7 +159,9 @@ impl Evidence<'_> {
         let now = Registry::new(&self.config.registry.url).schema(id).await?;
         Ok(match (self.schemas.get(&id), now) {
             (_, None) => Ok(format!("schema id {id} does not resolve")),
-            (Some(then), Some(now)) if *then == now => Err(format!("schema id {id} is the schema of the recovery point")),
+            (Some(then), Some(now)) if *then == now => {
+                Err(format!("schema id {id} is the schema of the recovery point"))
+            }
             (_, Some(now)) => Ok(format!("schema id {id} is now {}", now.chars().take(120).collect::<String>())),
         })
     }
@@ -191,7 +201,9 @@ impl Evidence<'_> {
             let marks = if specs.is_empty() { Vec::new() } else { kafka.watermarks(topic).await? };
             return Ok(Ok(match specs.first() {
                 None => format!("the broker has no topic {topic}"),
-                Some(s) => format!("{topic} has {} partitions, settings {:?}, offsets {marks:?}", s.partitions, s.settings),
+                Some(s) => {
+                    format!("{topic} has {} partitions, settings {:?}, offsets {marks:?}", s.partitions, s.settings)
+                }
             }));
         }
         if let Some(group) = &finding.subject {

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    Context, Emitter, RunError, assess, engine::verdict_of, judge, pipeline::Pipeline, shared::Servers, steps, writers::Writers,
+    Context, Emitter, RunError, assess, engine::verdict_of, judge, pipeline::Pipeline, shared::Servers, steps,
+    writers::Writers,
 };
 use crate::{
     client::wait,
@@ -13,6 +14,7 @@ use crate::{
     scenario::{Absence, ControlRun, DrillPlan, Expect, Red},
     stack::Silent,
     units::{Epoch, Exit, Lsn, PointId, Verdict},
+    verify::RegistryView,
     workload::ledger::Tables,
 };
 
@@ -74,6 +76,8 @@ pub(super) struct Drill<'a> {
     /// The timeline on which each epoch ran, and data folders that were set aside with WAL in them.
     pub timelines: BTreeMap<Epoch, u32>,
     pub aside: Vec<camino::Utf8PathBuf>,
+    /// The registry as it was before each fault: what records were written under.
+    pub registry_before_faults: Vec<RegistryView>,
     /// Why a control's drill went no further than its recovery.
     pub refusal: Option<RecoveryError>,
 }
@@ -89,7 +93,11 @@ pub(super) async fn run(plan: &DrillPlan, index: usize, context: &Context, emit:
     let (exit, reason) = match tokio::time::timeout(DRILL_DEADLINE, carried_out(plan, index, context, emit)).await {
         Ok(Ok((exit, reason))) => (exit, reason),
         Ok(Err(error)) => cut_short(plan, emit, &error),
-        Err(_) => cut_short(plan, emit, &RunError::TooLong { seconds: DRILL_DEADLINE.as_secs(), step: "see the last step".into() }),
+        Err(_) => cut_short(
+            plan,
+            emit,
+            &RunError::TooLong { seconds: DRILL_DEADLINE.as_secs(), step: "see the last step".into() },
+        ),
     };
     emit.emit(What::DrillFinished { verdict: verdict_of(exit), exit_code: exit.code(), reason });
     exit
@@ -112,7 +120,12 @@ fn cut_short(plan: &DrillPlan, emit: &Emitter, error: &RunError) -> (Exit, Strin
     (Exit::Inconclusive.worst(error.exit()), reason)
 }
 
-async fn carried_out(plan: &DrillPlan, index: usize, context: &Context, emit: &Emitter) -> Result<(Exit, String), RunError> {
+async fn carried_out(
+    plan: &DrillPlan,
+    index: usize,
+    context: &Context,
+    emit: &Emitter,
+) -> Result<(Exit, String), RunError> {
     let name = format!("drill_{}_{index:02}", context.run.as_str().rsplit('-').next().unwrap_or_default());
     let mut drill = emit.step("prepare", prepare(plan, &name, context, emit)).await?;
     let outcome = drill.to_the_end().await;
@@ -158,20 +171,24 @@ async fn prepare<'a>(
         recoveries: Vec::new(),
         timelines: BTreeMap::from([(Epoch(0), timeline)]),
         aside: Vec::new(),
+        registry_before_faults: Vec::new(),
         refusal: None,
     };
-    Ok((drill, filled))
+    // The first marker also makes the markers' topic and subjects: the recovery point shall have them.
+    let quiet = assess::quiesce(&drill).await?;
+    Ok((drill, format!("{filled}; {quiet}")))
 }
 
 impl Drill<'_> {
     async fn to_the_end(&mut self) -> Result<(Exit, String), RunError> {
-        for step in &self.plan.steps {
+        let plan = self.plan;
+        for step in &plan.steps {
             let word = step.word().to_owned();
             let emit = self.emit.clone();
             let stepped = emit.step(word, steps::take(self, step)).await;
             if let Err(error) = stepped {
                 self.heal().await;
-                return self.ended_by(error);
+                return Err(error);
             }
             if self.refusal.is_some() {
                 break;
@@ -206,15 +223,12 @@ impl Drill<'_> {
         }
     }
 
-    /// A step failed. In a control that is no proof of anything.
-    fn ended_by(&self, error: RunError) -> Result<(Exit, String), RunError> {
-        Err(error)
-    }
-
     /// The recovery went no further.
     fn refused(&self, error: &RecoveryError) -> Result<(Exit, String), RunError> {
         let exit = error.exit();
-        let Some(control) = &self.plan.control else { return Ok((exit.worst(Exit::RecoveryFailed), error.to_string())) };
+        let Some(control) = &self.plan.control else {
+            return Ok((exit.worst(Exit::RecoveryFailed), error.to_string()));
+        };
         let shown = judge::Shown {
             cut_short: None,
             refusal: Some(exit.code()),
@@ -336,4 +350,3 @@ pub(super) fn control_plan(control: &ControlRun) -> ControlPlan {
     };
     ControlPlan { id: control.id.clone(), without: control.word(), check, kind, silent: control.silent }
 }
-

@@ -16,7 +16,7 @@ use crate::{
     client::wait,
     event::{FORMAT, What},
     scenario::{DrillPlan, Plan},
-    stack::{Folder, Programs, Progress},
+    stack::{Account, Programs, Progress, local::Folder},
     units::{Exit, RunId, Verdict},
 };
 
@@ -96,11 +96,13 @@ pub async fn run(plan: &Plan, options: &Options, emit: &Emitter, progress: &dyn 
         machine: machine(),
     });
     let programs = tokio::task::block_in_place(|| Programs::ensure(progress))?;
-    crate::stack::Account::choose()?.folder(&options.work)?;
+    Account::choose()?.folder(&options.work)?;
     let census = Census::default();
     let servers = match options.isolated {
         true => None,
-        false => Some(Arc::new(Servers::start(&options.work.join("shared"), &programs, progress, emit, &census).await?)),
+        false => {
+            Some(Arc::new(Servers::start(&options.work.join("shared"), &programs, progress, emit, &census).await?))
+        }
     };
     let context = Context {
         run: options.run.clone(),
@@ -161,7 +163,8 @@ async fn sample_memory(census: Census, peak: Arc<AtomicU64>) {
 fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib: u64 = memory.lines().next().and_then(|l| l.split_whitespace().nth(1)).and_then(|n| n.parse().ok()).unwrap_or(0);
+    let kib: u64 =
+        memory.lines().next().and_then(|l| l.split_whitespace().nth(1)).and_then(|n| n.parse().ok()).unwrap_or(0);
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     format!("{cores} cores, {} GiB, Linux {}", (kib + (1 << 19)) >> 20, kernel.trim())
 }

@@ -48,13 +48,21 @@ pub fn red(plan: &ControlPlan, shown: &Shown<'_>) -> ControlReport {
         return report(Verdict::Inconclusive, false, format!("the drill did not get to its checks: {why}"));
     }
     if let Some(code) = shown.refusal {
-        return report(Verdict::Inconclusive, false, format!("the recovery refused with {code} before the check could look"));
+        return report(
+            Verdict::Inconclusive,
+            false,
+            format!("the recovery refused with {code} before the check could look"),
+        );
     }
     let Some(check) = shown.checks.iter().find(|c| c.id == plan.check) else {
         return report(Verdict::Inconclusive, false, format!("the check {} did not run", plan.check));
     };
     if check.verdict == Verdict::Inconclusive {
-        return report(Verdict::Inconclusive, false, format!("{} could not look: {}", plan.check, check.notes.join("; ")));
+        return report(
+            Verdict::Inconclusive,
+            false,
+            format!("{} could not look: {}", plan.check, check.notes.join("; ")),
+        );
     }
     if findings.is_empty() {
         return without_the_kind(plan, shown, check, &report);
@@ -85,7 +93,11 @@ fn without_the_kind(
         .map(|c| format!("{} {} with {} findings", c.id, c.verdict, c.findings_total))
         .collect();
     if check.verdict == Verdict::Passed && others.is_empty() {
-        return report(Verdict::Failed, false, format!("everything is green without {}: it is not needed, or nothing notices", plan.without));
+        return report(
+            Verdict::Failed,
+            false,
+            format!("everything is green without {}: it is not needed, or nothing notices", plan.without),
+        );
     }
     if check.verdict == Verdict::Passed {
         return report(Verdict::Inconclusive, false, format!("{} is green; red is: {}", plan.check, others.join(", ")));
@@ -97,10 +109,14 @@ fn without_the_kind(
 /// Judges a control in which the recovery itself must refuse to go on.
 pub fn refusal(plan: &ControlPlan, expected: u8, shown: &Shown<'_>) -> ControlReport {
     let (verdict, reason) = match (shown.refusal, &shown.cut_short) {
-        (Some(code), _) if code == expected => (Verdict::Passed, format!("the recovery refused with {code}, as it must")),
+        (Some(code), _) if code == expected => {
+            (Verdict::Passed, format!("the recovery refused with {code}, as it must"))
+        }
         (Some(code), _) => (Verdict::Inconclusive, format!("the recovery refused with {code}, not with {expected}")),
         (None, Some(why)) => (Verdict::Inconclusive, format!("the drill did not get to the recovery: {why}")),
-        (None, None) => (Verdict::Failed, format!("the recovery did not refuse although {} was left out", plan.without)),
+        (None, None) => {
+            (Verdict::Failed, format!("the recovery did not refuse although {} was left out", plan.without))
+        }
     };
     ControlReport {
         plan: plan.clone(),
@@ -190,7 +206,10 @@ mod tests {
     fn a_refusal_is_judged_by_its_code() {
         let base = shown(&[]);
         assert_eq!(refusal(&plan(false), 11, &Shown { refusal: Some(11), ..base.clone() }).verdict, Verdict::Passed);
-        assert_eq!(refusal(&plan(false), 11, &Shown { refusal: Some(40), ..base.clone() }).verdict, Verdict::Inconclusive);
+        assert_eq!(
+            refusal(&plan(false), 11, &Shown { refusal: Some(40), ..base.clone() }).verdict,
+            Verdict::Inconclusive
+        );
         assert_eq!(refusal(&plan(false), 11, &base).verdict, Verdict::Failed);
     }
 }

@@ -6,6 +6,7 @@ use camino::Utf8PathBuf;
 
 use super::{Context, RunError, shared::Servers};
 use crate::{
+    backup::Repository,
     client::{
         ClientError,
         connect::{Connect, ConnectorConfig},
@@ -16,7 +17,12 @@ use crate::{
     },
     config::Config,
     scenario::{DrillPlan, Recover, RegistryStorageKind, StackPlan, Step, WorkloadPlan},
-    stack::{LocalStack, OwnerLock, Part, PostgresSpec, RegistrySpec, Silent, StackSpec, StorageKind},
+    stack::{
+        Silent,
+        local::{
+            LocalStack, OwnerLock, Part, PostgresSpec, RegistrySpec, RegistryStorageKind as StorageKind, StackSpec,
+        },
+    },
     units::{Subject, TableName},
     workload,
 };
@@ -46,7 +52,13 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// Starts the drill's own servers and lays schema, publication and levels.
-    pub async fn start(plan: &DrillPlan, name: &str, context: &Context, servers: Arc<Servers>, isolated: bool) -> Result<Pipeline, RunError> {
+    pub async fn start(
+        plan: &DrillPlan,
+        name: &str,
+        context: &Context,
+        servers: Arc<Servers>,
+        isolated: bool,
+    ) -> Result<Pipeline, RunError> {
         let own_registry = needs_own_registry(plan) || isolated;
         let registry = match own_registry {
             false => Part::External(servers.registry.clone()),
@@ -69,6 +81,8 @@ impl Pipeline {
         let mut stack = LocalStack::create(&dir, spec, &context.programs)?;
         let owner = stack.own()?;
         context.census.add(stack.folder());
+        // Before the first segment is archived: a refused one is offered again only after a minute.
+        Repository::init(&stack.config()?.repository.path)?;
         stack.start_all(&Silent).await?;
         stack.write_config()?;
         let config = stack.config()?;
@@ -139,7 +153,10 @@ impl Pipeline {
 
     async fn lay_registry(&self, plan: &DrillPlan) -> Result<(), RunError> {
         let registry = self.registry();
-        registry.set_global_level(plan.pipeline.level.word()).await?;
+        // Drills that share a registry begin at the same time, and setting a level that is being set is a conflict.
+        if registry.global_level().await?.as_deref() != Some(plan.pipeline.level.word()) {
+            registry.set_global_level(plan.pipeline.level.word()).await?;
+        }
         if self.own_registry {
             register_foreign_subjects(&registry, plan.pipeline.foreign_subjects).await?;
         }
@@ -185,7 +202,11 @@ impl Pipeline {
             let Some(offset) = offsets.first().and_then(|o| o.offset.as_ref()) else {
                 return Ok(Poll::NotYet("no stored offset".into()));
             };
-            if offset.get("snapshot").is_some_and(|s| s.as_str() != Some("false") && s.as_bool() != Some(false)) {
+            // The mark of the snapshot stays until the first streamed change; beside it stands whether it is complete.
+            let completed = offset.get("snapshot_completed").and_then(serde_json::Value::as_bool) == Some(true);
+            if !completed
+                && offset.get("snapshot").is_some_and(|s| s.as_str() != Some("false") && s.as_bool() != Some(false))
+            {
                 return Ok(Poll::NotYet("the snapshot is not complete".into()));
             }
             let slots = db.slots().await?;
@@ -275,7 +296,9 @@ fn connector_config(plan: &DrillPlan, name: &str, config: &Config) -> ConnectorC
 /// so an id. Registering the connector's schemas again, in whatever order, then cannot hit the old ids by luck.
 async fn register_foreign_subjects(registry: &Registry, count: u32) -> Result<(), RunError> {
     let schema = |n: u32| {
-        format!(r#"{{"type":"record","name":"Foreign{n}","namespace":"other.people","fields":[{{"name":"f{n}","type":"string"}}]}}"#)
+        format!(
+            r#"{{"type":"record","name":"Foreign{n}","namespace":"other.people","fields":[{{"name":"f{n}","type":"string"}}]}}"#
+        )
     };
     for n in 0..count {
         registry.register(&Subject::new(format!("other-{n}-value")), &schema(n), &[]).await?;

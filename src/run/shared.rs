@@ -8,7 +8,10 @@ use super::{Emitter, RunError, engine::Census};
 use crate::{
     config::{ConnectConfig, KafkaConfig, RegistryConfig},
     event::What,
-    stack::{LocalStack, OwnerLock, Part, Programs, Progress, RegistrySpec, StackSpec, StorageKind},
+    stack::{
+        Programs, Progress,
+        local::{LocalStack, OwnerLock, Part, RegistrySpec, RegistryStorageKind as StorageKind, StackSpec},
+    },
 };
 
 /// Broker, worker and registry. When it is dropped, they end.
@@ -26,7 +29,13 @@ pub struct Servers {
 
 impl Servers {
     /// Starts them in `dir` and returns when all answer.
-    pub async fn start(dir: &Utf8Path, programs: &Programs, progress: &dyn Progress, emit: &Emitter, census: &Census) -> Result<Servers, RunError> {
+    pub async fn start(
+        dir: &Utf8Path,
+        programs: &Programs,
+        progress: &dyn Progress,
+        emit: &Emitter,
+        census: &Census,
+    ) -> Result<Servers, RunError> {
         let spec = StackSpec {
             kafka: Part::Local(()),
             connect: Part::Local(()),

@@ -7,12 +7,15 @@ use super::{
     drill::{Drill, EpochEnd, Mark, Passed},
 };
 use crate::{
-    backup::{self, CreateOptions, PartKind},
+    backup::{self, CreateOptions, PartKind, PointSelector},
     event::{StepReport, What},
     fault::{self, ColumnChange, Fault, Target as FaultTarget},
-    recovery::{self, Naive, Options, Playbook, PointChoice, RecoveryError, Request},
-    scenario::{self, Absence, BackupPart, GroupReset, Load, Recover, Step, SubjectSide, Target, TargetBy, WhileRecovering},
+    recovery::{self, Naive, Options, Playbook, RecoveryError, Request},
+    scenario::{
+        self, Absence, BackupPart, GroupReset, Load, Recover, Step, SubjectSide, Target, TargetBy, WhileRecovering,
+    },
     units::{Epoch, SlotName, Subject, TopicPartition, Verdict},
+    verify::observe::{self, Systems},
     workload,
 };
 
@@ -70,31 +73,35 @@ async fn backup(drill: &mut Drill<'_>, wanted: &scenario::Backup) -> Result<Stri
             BackupPart::Topics => PartKind::Topics,
         })
         .collect();
-    let options = CreateOptions { only, ..CreateOptions::default() };
+    let options = CreateOptions { only };
     let config = drill.pipeline.config.clone();
     let load = Load { transactions: LOAD_DURING_BACKUP, must: Vec::new(), tables: None };
+    let mut silent = |_| {};
     let (created, loaded) = tokio::join!(
-        backup::create(&config, &options, &mut |_| {}),
+        backup::create(&config, &options, &mut silent),
         drill.writers.load(drill.plan, &drill.pipeline.config, &load)
     );
     let created = created?;
     let loaded = loaded?;
     drill.points.insert(wanted.name.clone(), created.point().clone());
-    Ok(format!("{}; meanwhile {loaded}", created.in_words()))
+    Ok(format!("recovery point {} of {} bytes; meanwhile {loaded}", created.point(), created.manifest.bytes))
 }
 
 async fn mark(drill: &mut Drill<'_>, name: &str) -> Result<String, RunError> {
     let db = drill.pipeline.sql().await?;
     let restore_point = format!("{}_{name}", drill.pipeline.name);
     let lsn = db.value(&format!("select pg_create_restore_point('{restore_point}')")).await?;
-    let time: jiff::Timestamp = db.value("select to_char(clock_timestamp(), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')").await?;
+    let time: jiff::Timestamp =
+        db.value("select to_char(clock_timestamp(), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')").await?;
     let tables = match &drill.writers {
         super::writers::Writers::Shop(_) => None,
         super::writers::Writers::Pgbench { .. } => {
             Some(workload::capture(&drill.pipeline.config.postgres.url, &drill.pipeline.tables).await?)
         }
     };
-    drill.marks.insert(name.to_owned(), Mark { restore_point: restore_point.clone(), lsn, time, epoch: drill.epoch, tables });
+    drill
+        .marks
+        .insert(name.to_owned(), Mark { restore_point: restore_point.clone(), lsn, time, epoch: drill.epoch, tables });
     Ok(format!("restore point {restore_point} at {lsn}"))
 }
 
@@ -146,6 +153,8 @@ async fn inject(drill: &mut Drill<'_>, wanted: &scenario::Fault) -> Result<Strin
         },
         scenario::Fault::RegistryLoseStorage(f) => Fault::RegistryLoseStorage { refill: f.refill },
     };
+    let systems = Systems::new(&drill.pipeline.config)?;
+    drill.registry_before_faults.push(observe::registry(&systems).await?);
     let guard = fault.inject(&target(drill)).await?;
     let seen = guard.landed().await;
     drill.guards.push(guard);
@@ -226,7 +235,8 @@ async fn recover(drill: &mut Drill<'_>, wanted: &Recover) -> Result<String, RunE
         _ => Some(run_playbook(drill, &request).await),
     };
     let seconds = began.elapsed().as_secs_f64();
-    let meanwhile = if continues { format!("; meanwhile {}", drill.writers.stop_hammer().await?) } else { String::new() };
+    let meanwhile =
+        if continues { format!("; meanwhile {}", drill.writers.stop_hammer().await?) } else { String::new() };
     let playbook = request.playbook.word().to_owned();
     let (recovered, did) = match recovered {
         None => (None, "left out on purpose".to_owned()),
@@ -273,7 +283,10 @@ async fn run_playbook(drill: &Drill<'_>, request: &Request) -> Result<recovery::
     });
     let options = Options { omit, naive };
     let emit = drill.emit.clone();
-    recovery::run(&drill.pipeline.config, request, &options, &mut |step: StepReport| emit.emit(What::RecoveryStep(step))).await
+    recovery::run(&drill.pipeline.config, request, &options, &mut |step: StepReport| {
+        emit.emit(What::RecoveryStep(step))
+    })
+    .await
 }
 
 /// What the scenario asks for, as the command line would ask for it.
@@ -286,7 +299,7 @@ fn request(drill: &Drill<'_>, wanted: &Recover) -> Result<Request, RunError> {
     let mut request = Request { connectors: vec![drill.pipeline.name.clone()], ..Request::new(playbook) };
     if let Some(name) = wanted.point() {
         let id = drill.points.get(name).ok_or_else(|| unknown(drill, "recovery point", name))?;
-        request.point = PointChoice::Id(id.clone());
+        request.point = PointSelector::Id(id.clone());
     }
     match wanted {
         Recover::Coordinated(r) => {

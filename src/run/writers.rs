@@ -29,7 +29,12 @@ pub enum Writers {
 
 impl Writers {
     /// Connects the workload. `token_prefix` must be unique over runs and drills.
-    pub async fn start(plan: &DrillPlan, config: &Config, token_prefix: &str, ledger: &Utf8Path) -> Result<Writers, RunError> {
+    pub async fn start(
+        plan: &DrillPlan,
+        config: &Config,
+        token_prefix: &str,
+        ledger: &Utf8Path,
+    ) -> Result<Writers, RunError> {
         Ok(match &plan.workload {
             WorkloadPlan::Shop { writers, .. } => {
                 let spec = WorkloadSpec {
@@ -79,7 +84,8 @@ impl Writers {
             Writers::Pgbench { clients, seed } => {
                 let bin = &config.postgres.bin;
                 *seed += 1;
-                let done = workload::pgbench::load(bin, &config.postgres.url, *clients, load.transactions, *seed).await?;
+                let done =
+                    workload::pgbench::load(bin, &config.postgres.url, *clients, load.transactions, *seed).await?;
                 Ok(format!("{} transactions processed, {} failed", done.processed, done.failed))
             }
         }
@@ -127,7 +133,9 @@ fn in_words(summary: &LoadSummary) -> String {
         "{} transactions: {} acknowledged ({} rows), {} rolled back",
         summary.attempted, summary.acknowledged, summary.rows, summary.rolled_back
     );
-    for (count, what) in [(summary.failed, "failed"), (summary.unknown, "of unknown outcome"), (summary.refused, "connections refused")] {
+    for (count, what) in
+        [(summary.failed, "failed"), (summary.unknown, "of unknown outcome"), (summary.refused, "connections refused")]
+    {
         if count > 0 {
             text.push_str(&format!(", {count} {what}"));
         }

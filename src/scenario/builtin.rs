@@ -17,4 +17,9 @@ pub(super) const SCENARIOS: &[File] = carried![
 ];
 
 /// What they name.
-pub(super) const FIXTURES: &[File] = carried![];
+pub(super) const FIXTURES: &[File] = carried![
+    "fixtures/sql/shop.sql",
+    "fixtures/sql/pgbench.sql",
+    "fixtures/connectors/shop.json",
+    "fixtures/connectors/pgbench.json",
+];

@@ -16,7 +16,7 @@ pub struct StepNeed {
     pub step: String,
     /// `<scenario>/<variant>`.
     pub variant: String,
-    /// The check's id, or `recovery` where the recovery itself refuses to go on.
+    /// The check's id, or `refused` where the recovery itself refuses to go on.
     pub check: String,
 }
 
@@ -28,6 +28,9 @@ pub struct Needs {
     /// Its steps, in order.
     pub steps: Vec<StepNeed>,
 }
+
+/// Stands for a check where the recovery itself goes no further.
+const REFUSED: &str = "refused";
 
 /// Everything that `scenario list --json` prints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -123,6 +126,30 @@ fn entry(file: &str, scenario: &Scenario) -> Entry {
 }
 
 impl Catalogue {
+    /// The declared needs that no control shows: each step's absence must be run, and must be red on the declared check.
+    pub fn unmet(&self) -> Vec<String> {
+        let steps = self.playbooks.iter().flat_map(|p| &p.steps);
+        let unmet = steps.filter(|need| !self.shows(need));
+        unmet
+            .map(|need| {
+                format!("no control of {} leaves out {} and is noticed by {}", need.variant, need.step, need.check)
+            })
+            .collect()
+    }
+
+    fn shows(&self, need: &StepNeed) -> bool {
+        let variants =
+            self.scenarios.iter().flat_map(|s| s.variants.iter().map(move |v| (format!("{}/{}", s.id, v.id), v)));
+        let mut controls = variants.filter(|(id, _)| *id == need.variant).flat_map(|(_, v)| &v.controls);
+        controls.any(|c| {
+            let noticed = match c.red {
+                Some(red) => red.check.word() == need.check,
+                None => c.refuses.is_some() && need.check == REFUSED,
+            };
+            c.without.as_deref() == Some(need.step.as_str()) && noticed
+        })
+    }
+
     /// For a person.
     pub fn text(&self) -> String {
         let mut out = String::new();

@@ -80,13 +80,15 @@ pub struct PostgresPart {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct PipelinePart {
-    /// An SQL file that makes the tables. Not used with `workload: { pgbench: ... }`, which brings its own.
+    /// An SQL file that makes the tables. With `workload: { pgbench: ... }` it runs after pgbench has made its own.
     #[schemars(with = "Option<String>")]
     pub schema: Option<Utf8PathBuf>,
-    /// A JSON file with the source connector's configuration.
+    /// A JSON file with the source connector's configuration. Placeholders in it stand for what differs between drills:
+    /// `{name}`, `{prefix}`, `{slot}`, `{publication}`, `{partitions}`, `{host}`, `{port}`, `{user}`, `{password}`,
+    /// `{database}`, `{registry}`.
     #[schemars(with = "Option<String>")]
     pub connector: Option<Utf8PathBuf>,
-    /// Settings laid over the connector's file. `{prefix}` stands for the drill's own topic prefix.
+    /// Settings laid over the connector's file, with the same placeholders.
     pub connector_settings: BTreeMap<String, String>,
     /// The tables that are captured; those of the connector's `table.include.list` unless said otherwise.
     pub tables: Option<Vec<TableRef>>,
@@ -107,8 +109,8 @@ pub struct PipelinePart {
 pub struct Compatibility {
     /// The global level.
     pub global: Level,
-    /// The levels of single subjects. Subjects are written with the `topic.prefix` of the connector's file; each drill
-    /// puts its own prefix in its place.
+    /// The levels of single subjects, `<prefix>.<schema>.<table>-key` or `-value`. Each drill puts its own topic prefix in
+    /// the place of the one that is written here.
     #[serde(default)]
     pub subjects: BTreeMap<String, Level>,
 }
@@ -190,7 +192,7 @@ pub enum Step {
     Signals,
     /// Runs a playbook to its end. A second one begins a further epoch.
     Recover(Recover),
-    /// Runs one statement in the captured database as its owner.
+    /// Runs one statement in the captured database as its owner. `{publication}` and `{slot}` stand for the drill's own.
     Sql(String),
     /// Waits until everything committed so far has reached its topic.
     Quiesce,

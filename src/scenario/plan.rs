@@ -69,7 +69,7 @@ pub struct StackPlan {
 /// What runs on the servers, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PipelinePlan {
-    /// The SQL that makes the tables; none with pgbench.
+    /// The SQL that makes the tables; with pgbench, what runs after its own initialization, if anything.
     pub schema: Option<Fixture>,
     /// The connector's file as it is, for messages.
     pub connector_file: Utf8PathBuf,
@@ -81,22 +81,27 @@ pub struct PipelinePlan {
     pub partitions: u32,
     /// The registry's global level.
     pub level: Level,
-    /// Levels of single subjects, with the prefix of the connector's file: see [`PipelinePlan::subject_levels`].
+    /// Levels of single subjects, with the scenario's prefix: see [`PipelinePlan::subject_levels`].
     pub levels: BTreeMap<String, Level>,
     /// Subjects of other people, registered first.
     pub foreign_subjects: u32,
 }
 
 impl PipelinePlan {
-    /// The levels of single subjects with `prefix` in the place of the connector file's `topic.prefix`.
+    /// The levels of single subjects with `prefix` before the table's name, whatever the scenario wrote there.
     pub fn subject_levels(&self, prefix: &str) -> BTreeMap<String, Level> {
-        let own = self.connector.get("topic.prefix").map(String::as_str).unwrap_or_default();
-        let renamed = |subject: &String| match subject.strip_prefix(own).filter(|rest| rest.starts_with('.')) {
-            Some(rest) if !own.is_empty() => format!("{prefix}{rest}"),
-            _ => subject.clone(),
+        let renamed = |subject: &String| match subject_of(subject, &self.tables) {
+            Some(rest) => format!("{prefix}.{rest}"),
+            None => subject.clone(),
         };
         self.levels.iter().map(|(subject, level)| (renamed(subject), *level)).collect()
     }
+}
+
+/// The part of a subject after the topic prefix, when it is a subject of one of the tables: `public.orders-value`.
+pub(super) fn subject_of(subject: &str, tables: &[TableName]) -> Option<String> {
+    let own = tables.iter().flat_map(|t| [format!("{t}-key"), format!("{t}-value")]);
+    own.into_iter().find(|rest| subject.strip_suffix(rest.as_str()).is_some_and(|p| p.len() > 1 && p.ends_with('.')))
 }
 
 /// What writes, resolved.
@@ -309,6 +314,15 @@ pub(super) fn pipeline_of(base: &PipelinePart, over: &PipelinePart) -> PipelineP
     }
 }
 
+/// The schema's file. A variant that brings pgbench does not inherit the tables of the scenario's own workload.
+pub(super) fn schema_of(scenario: &Scenario, variant: &Variant) -> Option<Utf8PathBuf> {
+    let own = variant.pipeline.schema.clone();
+    match variant.workload.pgbench {
+        Some(_) => own,
+        None => own.or_else(|| scenario.pipeline.schema.clone()),
+    }
+}
+
 /// The scenario's workload with the variant's laid over it: naming the one kind drops the other.
 pub(super) fn workload_of(base: &WorkloadPart, over: &WorkloadPart) -> WorkloadPart {
     let names_shop = over.rows.is_some() || over.writers.is_some();
@@ -339,9 +353,9 @@ fn pipeline_plan(
     fixtures: &Fixtures<'_>,
 ) -> Option<PipelinePlan> {
     let part = pipeline_of(&scenario.pipeline, &variant.pipeline);
-    let schema = match workload.pgbench {
-        Some(_) => None,
-        None => Some(fixtures(part.schema.as_ref()?)?),
+    let schema = match schema_of(scenario, variant) {
+        None if workload.pgbench.is_some() => None,
+        path => Some(fixtures(&path?)?),
     };
     let file = fixtures(part.connector.as_ref()?)?;
     let mut connector = connector_config(&file.text).ok()?;

@@ -3,7 +3,7 @@
 use camino::Utf8Path;
 use indoc::indoc;
 
-use super::{builtin, library::Library, parse, plan::plan, schema_text, validate::Fixture};
+use super::{Needs, StepNeed, builtin, catalogue, library::Library, parse, plan::plan, schema_text, validate::Fixture};
 
 const CONNECTOR: &str = r#"{"connector.class": "io.debezium.connector.postgresql.PostgresConnector", "topic.prefix": "shop",
     "table.include.list": "public.orders,public.order_lines"}"#;
@@ -229,6 +229,25 @@ fn the_carried_scenarios_are_good_and_reach_a_plan() {
         assert_eq!(drills.len(), expected, "{path}");
         assert_eq!(loaded.file.file_stem(), Some(loaded.scenario.id.as_str()), "the file is named like its scenario");
     }
+}
+
+#[test]
+fn a_declared_need_must_be_shown_by_a_control() {
+    let library = Library::new(env!("CARGO_MANIFEST_DIR"));
+    let all = library.all().unwrap_or_else(|e| panic!("{e}"));
+    let need = |step: &str, variant: &str, check: &str| StepNeed {
+        step: step.into(),
+        variant: variant.into(),
+        check: check.into(),
+    };
+    let steps = vec![
+        need("stop-connectors", "database-corruption/logical-disaster", "refused"),
+        need("delete-offsets", "database-corruption/logical-disaster", "loss"),
+        need("delete-offsets", "database-corruption/logical-disaster", "state"),
+        need("fence", "database-corruption/logical-disaster", "restored-to-target"),
+    ];
+    let unmet = catalogue(&all, vec![Needs { playbook: "coordinated".into(), steps }]).unmet();
+    assert_eq!(unmet.len(), 2, "{unmet:?}");
 }
 
 #[test]

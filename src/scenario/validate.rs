@@ -11,7 +11,7 @@ use super::{
         CheckId, Control, DeleteAll, Fault, FlipHeapBytes, Load, Naive, PipelinePart, Prove, Recover,
         RegistryStorageKind, Scenario, SchemaRecovery, SetLevel, StackPart, Step, Variant, WorkloadPart,
     },
-    plan::{captured, connector_config, control_id, pipeline_of, stack_of, workload_of},
+    plan::{captured, connector_config, control_id, pipeline_of, schema_of, stack_of, subject_of, workload_of},
     words::{TableRef, Target, WORD_MAX, is_word},
 };
 use crate::{
@@ -138,7 +138,13 @@ impl Validator<'_> {
         self.part("workload", variant.workload != WorkloadPart::default(), |v| v.workload(s, variant, &workload));
         let pipeline = pipeline_of(&s.pipeline, &variant.pipeline);
         let own = &variant.pipeline;
-        self.tables = self.pipeline(&pipeline, own, workload.pgbench.is_some());
+        let pgbench = workload.pgbench.is_some();
+        self.part("pipeline", own.schema.is_some(), |v| match schema_of(s, variant) {
+            None if pgbench => {}
+            None => v.problem("no `schema`", "name the SQL file that makes the tables: fixtures/sql/shop.sql"),
+            Some(path) => _ = v.at("schema", |v| v.fixture("schema", &path)),
+        });
+        self.tables = self.pipeline(&pipeline, own);
         let progress = self.at("steps", |v| v.steps(&variant.steps, &stack));
         self.at("checks", |v| v.checks(variant, &progress));
         self.at("objectives", |v| v.objectives(variant));
@@ -209,13 +215,7 @@ impl Validator<'_> {
     }
 
     /// Checks the pipeline and returns the captured tables that are known by name.
-    fn pipeline(&mut self, part: &PipelinePart, own: &PipelinePart, pgbench: bool) -> Vec<TableName> {
-        if !pgbench {
-            self.part("pipeline", own.schema.is_some(), |v| match &part.schema {
-                None => v.problem("no `schema`", "name the SQL file that makes the tables: fixtures/sql/shop.sql"),
-                Some(path) => _ = v.at("schema", |v| v.fixture("schema", path)),
-            });
-        }
+    fn pipeline(&mut self, part: &PipelinePart, own: &PipelinePart) -> Vec<TableName> {
         let mut settings = None;
         self.part("pipeline", own.connector.is_some(), |v| match &part.connector {
             None => v.problem("no `connector`", "name the JSON file with the source connector's configuration"),
@@ -244,7 +244,7 @@ impl Validator<'_> {
             });
         }
         let tables = captured(part, &settings);
-        self.levels(part, own, &settings, &tables);
+        self.levels(part, own, &tables);
         tables
     }
 
@@ -277,30 +277,19 @@ impl Validator<'_> {
         }
     }
 
-    fn levels(
-        &mut self,
-        part: &PipelinePart,
-        own: &PipelinePart,
-        settings: &BTreeMap<String, String>,
-        tables: &[TableName],
-    ) {
+    fn levels(&mut self, part: &PipelinePart, own: &PipelinePart, tables: &[TableName]) {
         let Some(compatibility) = &part.compatibility else { return };
-        let Some(prefix) = settings.get("topic.prefix") else { return };
-        let known: Vec<String> =
-            tables.iter().flat_map(|t| [format!("{prefix}.{t}-key"), format!("{prefix}.{t}-value")]).collect();
-        for subject in compatibility.subjects.keys().filter(|s| !known.is_empty() && !known.contains(s)) {
+        for subject in compatibility.subjects.keys().filter(|s| !tables.is_empty() && subject_of(s, tables).is_none()) {
+            let prefix = subject.split('.').next().unwrap_or_default();
+            let known: Vec<String> = tables.iter().map(|t| format!("{prefix}.{t}-value")).collect();
             let hint = match nearest(subject, known.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("subjects of this connector are `{prefix}.<schema>.<table>-key` and `-value`"),
+                None => "subjects are `<prefix>.<schema>.<table>-key` and `-value`".into(),
             };
             self.part("pipeline", own.compatibility.is_some(), |v| {
-                v.at("compatibility", |v| {
-                    v.at("subjects", |v| {
-                        v.at(subject.as_str(), |v| {
-                            v.problem(format!("`{subject}` is no subject of a captured table"), hint)
-                        })
-                    })
-                });
+                v.path.extend([Seg::from("compatibility"), Seg::from("subjects"), Seg::from(subject.as_str())]);
+                v.problem(format!("`{subject}` is no subject of a captured table"), hint);
+                v.path.truncate(v.path.len() - 3);
             });
         }
     }

@@ -94,7 +94,8 @@ impl Account {
     /// Gives a file or folder to the account, when this process must drop to it.
     pub fn give(&self, path: &Utf8Path) -> Result<(), StackError> {
         if self.drop {
-            std::os::unix::fs::lchown(path, Some(self.uid), Some(self.gid)).map_err(|e| StackError::io("give to the servers' account", path, e))?;
+            std::os::unix::fs::lchown(path, Some(self.uid), Some(self.gid))
+                .map_err(|e| StackError::io("give to the servers' account", path, e))?;
         }
         Ok(())
     }

@@ -32,11 +32,21 @@ pub fn debezium_config(config: &Config, request: &ConnectorRequest) -> Result<Co
         return Err(setting("tables", "at least one schema.table", "none"));
     }
     let identifier = identifier(&request.name)?;
-    let postgres: tokio_postgres::Config =
-        config.postgres.url.expose().parse().map_err(|_| setting("postgres url", "postgres://user:password@host:port/database", "another text"))?;
+    let postgres: tokio_postgres::Config = config
+        .postgres
+        .url
+        .expose()
+        .parse()
+        .map_err(|_| setting("postgres url", "postgres://user:password@host:port/database", "another text"))?;
     let host = match postgres.get_hosts().first() {
         Some(tokio_postgres::config::Host::Tcp(host)) => host.clone(),
-        _ => return Err(setting("postgres url", "a host that the Connect worker can reach", "a socket folder or nothing")),
+        _ => {
+            return Err(setting(
+                "postgres url",
+                "a host that the Connect worker can reach",
+                "a socket folder or nothing",
+            ));
+        }
     };
     let port = postgres.get_ports().first().copied().unwrap_or(5432).to_string();
     let password = String::from_utf8_lossy(postgres.get_password().unwrap_or_default()).into_owned();
@@ -83,12 +93,16 @@ fn converter(side: &str, registry: &str, set: &mut impl FnMut(&str, &str) -> Opt
     for (key, value) in settings {
         set(&format!("{side}.converter{key}"), value);
     }
-    set(&format!("{side}.converter.apicurio.registry.url"), &format!("{}/apis/registry/v2", registry.trim_end_matches('/')));
+    set(
+        &format!("{side}.converter.apicurio.registry.url"),
+        &format!("{}/apis/registry/v2", registry.trim_end_matches('/')),
+    );
 }
 
 /// A slot's name may hold lower-case letters, digits and underscores.
 fn identifier(name: &str) -> Result<String, StackError> {
-    let fits = !name.is_empty() && name.len() <= 50 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+    let fits =
+        !name.is_empty() && name.len() <= 50 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
     if !fits {
         return Err(setting("connector name", "1 to 50 letters, digits, `_`, `-`, `.` (it begins topic names)", name));
     }
@@ -106,7 +120,11 @@ mod tests {
 
     fn config() -> Config {
         Config {
-            postgres: PostgresConfig { url: Secret::new("postgres://u:p@127.0.0.1:5433/d"), pgdata: "/d".into(), bin: "/b".into() },
+            postgres: PostgresConfig {
+                url: Secret::new("postgres://u:p@127.0.0.1:5433/d"),
+                pgdata: "/d".into(),
+                bin: "/b".into(),
+            },
             kafka: KafkaConfig { bootstrap: "h:2".into() },
             connect: ConnectConfig { url: "http://h:3".into(), offsets_topic: "o".into() },
             registry: RegistryConfig { url: "http://h:4/".into(), flavour: RegistryFlavour::Apicurio, storage: None },
@@ -136,7 +154,8 @@ mod tests {
     fn no_tables_and_a_name_that_topics_cannot_have_are_refused() {
         let request = ConnectorRequest { name: "a".into(), database: "d".into(), tables: vec![] };
         assert_eq!(debezium_config(&config(), &request).unwrap_err().exit(), crate::units::Exit::Invalid);
-        let request = ConnectorRequest { name: "a b".into(), database: "d".into(), tables: vec![TableName::new("a", "b")] };
+        let request =
+            ConnectorRequest { name: "a b".into(), database: "d".into(), tables: vec![TableName::new("a", "b")] };
         assert!(debezium_config(&config(), &request).is_err());
     }
 }

@@ -28,13 +28,22 @@ const MEMORY_NEEDED: u64 = 2 << 30;
 pub fn diagnose() -> Vec<Diagnosis> {
     let programs = Programs::present();
     vec![
-        told("platform", check_platform().map(|()| "Linux on x86-64: the local stack runs here".to_owned()).map_err(|e| e.to_string())),
+        told(
+            "platform",
+            check_platform()
+                .map(|()| "Linux on x86-64: the local stack runs here".to_owned())
+                .map_err(|e| e.to_string()),
+        ),
         told("account", Account::choose().map_err(|e| e.to_string()).map(|a| account_text(&a))),
         told("cdc-drill", find_binary(None).map(|p| p.into_string()).map_err(|e| e.to_string())),
         client("maven", &["mvn"], &["-v"], programs.is_ok()),
         client("pip", &["pip", "pip3"], &["--version"], programs.is_ok()),
         programs_found(&programs),
-        version("postgresql", programs.as_ref().ok().map(|p| p.postgres_bin().join("postgres").into_string()), "--version"),
+        version(
+            "postgresql",
+            programs.as_ref().ok().map(|p| p.postgres_bin().join("postgres").into_string()),
+            "--version",
+        ),
         version("java", programs.as_ref().ok().map(|p| p.java().into_string()), "--version"),
         aot(&programs),
         disk(),
@@ -60,7 +69,11 @@ fn client(what: &str, names: &[&str], arguments: &[&str], fetched: bool) -> Diag
     match on_path(names) {
         Some(path) => Diagnosis { what: what.to_owned(), ok: true, detail: first_line(path.as_str(), arguments) },
         None => {
-            let detail = if fetched { "not installed, and not needed: the programs are there" } else { "not installed: needed to fetch the programs" };
+            let detail = if fetched {
+                "not installed, and not needed: the programs are there"
+            } else {
+                "not installed: needed to fetch the programs"
+            };
             Diagnosis { what: what.to_owned(), ok: fetched, detail: detail.to_owned() }
         }
     }
@@ -69,7 +82,11 @@ fn client(what: &str, names: &[&str], arguments: &[&str], fetched: bool) -> Diag
 fn programs_found(programs: &Result<Programs, String>) -> Diagnosis {
     match programs {
         Ok(programs) => Diagnosis { what: "programs".to_owned(), ok: true, detail: programs.root.to_string() },
-        Err(why) => Diagnosis { what: "programs".to_owned(), ok: false, detail: format!("not fetched ({why}); `cdc-drill setup` fetches them") },
+        Err(why) => Diagnosis {
+            what: "programs".to_owned(),
+            ok: false,
+            detail: format!("not fetched ({why}); `cdc-drill setup` fetches them"),
+        },
     }
 }
 

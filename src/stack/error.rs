@@ -9,7 +9,9 @@ use crate::{client::ClientError, units::Exit};
 #[non_exhaustive]
 pub enum StackError {
     /// This machine cannot run the local backend.
-    #[error("the local stack needs Linux on x86-64, found {found}\nhint: give `--config` for a pipeline that runs elsewhere")]
+    #[error(
+        "the local stack needs Linux on x86-64, found {found}\nhint: give `--config` for a pipeline that runs elsewhere"
+    )]
     Platform {
         /// The operating system and architecture.
         found: String,
@@ -39,7 +41,9 @@ pub enum StackError {
         hint: String,
     },
     /// A fetched file is not the one that was pinned.
-    #[error("fetched file {file}: expected sha256 {expected}, found {found}\nhint: the mirror serves another file than the one pinned in fixtures/stack/SHA256SUMS; clear the client's own cache of it and run `cdc-drill setup` again")]
+    #[error(
+        "fetched file {file}: expected sha256 {expected}, found {found}\nhint: the mirror serves another file than the one pinned in fixtures/stack/SHA256SUMS; clear the client's own cache of it and run `cdc-drill setup` again"
+    )]
     Checksum {
         /// The file, relative to the download folder.
         file: String,
@@ -49,7 +53,9 @@ pub enum StackError {
         found: String,
     },
     /// No space is left.
-    #[error("{action} {path}: no space left on the device\nhint: free space there, or set CDC_DRILL_CACHE to a folder on another file system (about 700 MB are needed)")]
+    #[error(
+        "{action} {path}: no space left on the device\nhint: free space there, or set CDC_DRILL_CACHE to a folder on another file system (about 700 MB are needed)"
+    )]
     DiskFull {
         /// What was being done.
         action: String,
@@ -67,13 +73,17 @@ pub enum StackError {
         source: std::io::Error,
     },
     /// Root has no account to give the servers to.
-    #[error("no unprivileged account for the servers: {detail}\nhint: PostgreSQL refuses to run as root; set CDC_DRILL_USER to an existing account")]
+    #[error(
+        "no unprivileged account for the servers: {detail}\nhint: PostgreSQL refuses to run as root; set CDC_DRILL_USER to an existing account"
+    )]
     Account {
         /// Why.
         detail: String,
     },
     /// The account cannot get at something it needs.
-    #[error("{path} cannot be reached by the account {user}, which runs the servers: {blocker} has mode {mode:o}\nhint: choose a folder that others may pass through, or `chmod o+x {blocker}`")]
+    #[error(
+        "{path} cannot be reached by the account {user}, which runs the servers: {blocker} has mode {mode:o}\nhint: choose a folder that others may pass through, or `chmod o+x {blocker}`"
+    )]
     Unreachable {
         /// What it needs.
         path: Utf8PathBuf,
@@ -85,7 +95,9 @@ pub enum StackError {
         mode: u32,
     },
     /// The program that supervises and archives is missing.
-    #[error("the cdc-drill program was not found: {detail}\nhint: set CDC_DRILL_BIN to it, or build it (`cargo build`)")]
+    #[error(
+        "the cdc-drill program was not found: {detail}\nhint: set CDC_DRILL_BIN to it, or build it (`cargo build`)"
+    )]
     Binary {
         /// Where was looked.
         detail: String,
@@ -129,7 +141,9 @@ pub enum StackError {
         found: String,
     },
     /// A port is taken.
-    #[error("{server} cannot listen on 127.0.0.1:{port}: {detail}\nhint: `ss -ltnp` names the program that listens there; end it, or choose another port")]
+    #[error(
+        "{server} cannot listen on 127.0.0.1:{port}: {detail}\nhint: `ss -ltnp` names the program that listens there; end it, or choose another port"
+    )]
     Port {
         /// The server.
         server: String,

@@ -51,7 +51,12 @@ pub(super) fn render(template: &str, values: &[(&str, &str)]) -> Result<String, 
         }
         text = text.replace(&place, value);
     }
-    match template.lines().filter(|line| !line.starts_with('#')).flat_map(places).find(|p| !values.iter().any(|(n, _)| n == p)) {
+    match template
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .flat_map(places)
+        .find(|p| !values.iter().any(|(n, _)| n == p))
+    {
         Some(left) => Err(wrong(&format!("@{left}@"), "a value for it", "none")),
         None => Ok(text),
     }

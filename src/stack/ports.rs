@@ -38,14 +38,20 @@ impl PortLease {
                 return Ok(lease);
             }
         }
-        Err(StackError::Port { server: server.to_owned(), port: FIRST, detail: format!("no port from {FIRST} to {END} is free") })
+        Err(StackError::Port {
+            server: server.to_owned(),
+            port: FIRST,
+            detail: format!("no port from {FIRST} to {END} is free"),
+        })
     }
 
     /// Leases this port.
     pub fn of(server: &str, port: u16) -> Result<PortLease, StackError> {
         let failed = |detail: String| StackError::Port { server: server.to_owned(), port, detail };
-        let address = SocketAddr::from_abstract_name(format!("cdc-drill-port-{port}")).map_err(|e| failed(e.to_string()))?;
-        let held = UnixListener::bind_addr(&address).map_err(|_| failed("another cdc-drill has leased it".to_owned()))?;
+        let address =
+            SocketAddr::from_abstract_name(format!("cdc-drill-port-{port}")).map_err(|e| failed(e.to_string()))?;
+        let held =
+            UnixListener::bind_addr(&address).map_err(|_| failed("another cdc-drill has leased it".to_owned()))?;
         check_free(server, port)?;
         Ok(PortLease { port, _held: held })
     }

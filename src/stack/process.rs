@@ -29,7 +29,11 @@ fn stat(pid: i32) -> Option<Stat> {
 /// The second field is the program's name in parentheses, and may hold anything: count from the last one.
 fn parse_stat(text: &str) -> Option<Stat> {
     let rest: Vec<&str> = text[text.rfind(')')? + 1..].split_whitespace().collect();
-    Some(Stat { state: rest.first()?.chars().next()?, parent: rest.get(1)?.parse().ok()?, start: rest.get(19)?.parse().ok()? })
+    Some(Stat {
+        state: rest.first()?.chars().next()?,
+        parent: rest.get(1)?.parse().ok()?,
+        start: rest.get(19)?.parse().ok()?,
+    })
 }
 
 impl Process {

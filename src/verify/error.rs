@@ -29,7 +29,9 @@ pub enum VerifyError {
         found: String,
     },
     /// A recovery point that cannot be compared with.
-    #[error("recovery point {point}: expected a readable registry dump and topic settings, found {found}\nhint: `cdc-drill backup list`")]
+    #[error(
+        "recovery point {point}: expected a readable registry dump and topic settings, found {found}\nhint: `cdc-drill backup list`"
+    )]
     Point {
         /// The point.
         point: String,

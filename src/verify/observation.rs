@@ -121,36 +121,57 @@ pub struct TableView {
     pub count: Result<u64, String>,
 }
 
-/// Rows of a table as packed cells, in one piece of memory.
+/// Rows of a table as packed cells, in blocks: a large table grows without being copied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rows {
+    blocks: Vec<Block>,
+    count: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Block {
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
 
+/// A block is closed when it is as large as this.
+const BLOCK_BYTES: usize = 1 << 20;
+
 impl Rows {
     /// Adds a row.
     pub fn add<'a>(&mut self, row: impl IntoIterator<Item = Cell<'a>>) {
-        for cell in row {
-            push(&mut self.bytes, cell);
+        if self.blocks.last().is_none_or(|b| b.bytes.len() >= BLOCK_BYTES) {
+            if let Some(full) = self.blocks.last_mut() {
+                full.bytes.shrink_to_fit();
+                full.ends.shrink_to_fit();
+            }
+            self.blocks.push(Block::default());
         }
-        self.ends.push(self.bytes.len());
+        if let Some(block) = self.blocks.last_mut() {
+            for cell in row {
+                push(&mut block.bytes, cell);
+            }
+            block.ends.push(block.bytes.len());
+            self.count += 1;
+        }
     }
 
     /// How many rows.
     pub fn len(&self) -> u64 {
-        self.ends.len() as u64
+        self.count
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.count == 0
     }
 
     /// The rows, packed.
     pub fn packed(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end])
+        self.blocks.iter().flat_map(|block| {
+            let starts = std::iter::once(0).chain(block.ends.iter().copied());
+            starts.zip(&block.ends).map(|(start, end)| &block.bytes[start..*end])
+        })
     }
 }
 

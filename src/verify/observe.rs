@@ -19,9 +19,7 @@ use super::{
         table::{Column, Columns},
     },
     fold::TopicFold,
-    observation::{
-        Canary, ConnectorView, Interrupted, Observation, Quiet, RegistryView, Rows, ServerView, TableView,
-    },
+    observation::{Canary, ConnectorView, Interrupted, Observation, Quiet, RegistryView, Rows, ServerView, TableView},
     read::{self, Stretch, TopicPlan, Visibility},
     text::array,
 };
@@ -125,9 +123,7 @@ pub async fn status(systems: &Systems, view: &mut ConnectorView) {
 }
 
 /// The server's end of WAL, its timeline and slots.
-pub async fn server(
-    systems: &Systems,
-) -> (Result<ServerView, String>, Vec<crate::client::postgres::Slot>) {
+pub async fn server(systems: &Systems) -> (Result<ServerView, String>, Vec<crate::client::postgres::Slot>) {
     let looked = async {
         let session = systems.session("").await?;
         let lsn = session.value("select pg_current_wal_lsn()::text").await?;
@@ -312,11 +308,7 @@ fn identifier(name: &str) -> String {
 }
 
 /// The columns of a table, domains resolved to their base types.
-async fn columns(
-    session: &Postgres,
-    table: &Captured,
-    settings: &ConnectorSettings,
-) -> Result<Columns, ClientError> {
+async fn columns(session: &Postgres, table: &Captured, settings: &ConnectorSettings) -> Result<Columns, ClientError> {
     let sql = format!(
         "select a.attname, format_type(a.atttypid, a.atttypmod), a.attgenerated, base.typname, base.typtype, base.typmod, \
          element.typname, element.typtype, format_type(element.oid, base.typmod) \
@@ -444,9 +436,9 @@ pub async fn ends(
 
 /// Whether any connector of these reads or writes Avro.
 pub fn uses_registry(connectors: &[ConnectorView]) -> bool {
-    connectors.iter().any(|c| {
-        [c.settings.key, c.settings.value].iter().any(|c| matches!(c, Converter::Avro | Converter::Worker))
-    })
+    connectors
+        .iter()
+        .any(|c| [c.settings.key, c.settings.value].iter().any(|c| matches!(c, Converter::Avro | Converter::Worker)))
 }
 
 /// The whole registry, soft-deleted versions included.
@@ -468,7 +460,8 @@ pub struct LookOptions {
 /// Looks at everything once: tables, topics to their ends, positions, settings, the registry. Writers must be at rest;
 /// what cannot be read is part of what is seen.
 pub async fn pipeline(systems: &Systems, options: &LookOptions) -> Result<Observation, VerifyError> {
-    let mut seen = Observation { connectors: connectors(systems, &options.connectors).await?, ..Observation::default() };
+    let mut seen =
+        Observation { connectors: connectors(systems, &options.connectors).await?, ..Observation::default() };
     for index in 0..seen.connectors.len() {
         let settings = seen.connectors[index].settings.clone();
         match tables(systems, &settings).await {
@@ -582,16 +575,17 @@ pub async fn quiesce(
             arrived.set(contains(systems, marker).await?);
         }
         let stored = systems.connect.offsets(&connector.name).await?;
-        let number = |field: &str| {
-            stored.iter().filter_map(|o| o.offset.as_ref()?.get(field)?.as_u64()).max()
-        };
+        let number = |field: &str| stored.iter().filter_map(|o| o.offset.as_ref()?.get(field)?.as_u64()).max();
         let stored = number("lsn").or_else(|| number("lsn_proc")).map(Lsn);
         match (arrived.get(), stored) {
             (true, Some(lsn)) if lsn >= marker.lsn => Ok(Poll::Ready(())),
             (arrived, stored) => {
                 let stored = stored.map_or("none".to_owned(), |l| l.to_string());
                 let read = if arrived { "read" } else { "not read" };
-                Ok(Poll::NotYet(format!("marker {read} from {}, stored offset {stored} of {}", marker.topic, marker.lsn)))
+                Ok(Poll::NotYet(format!(
+                    "marker {read} from {}, stored offset {stored} of {}",
+                    marker.topic, marker.lsn
+                )))
             }
         }
     });
@@ -600,7 +594,13 @@ pub async fn quiesce(
         Err(ClientError::Hopeless { why, .. }) => Err(Interrupted { dead: true, seen: why }),
         Err(error) => Err(Interrupted { dead: false, seen: error.to_string() }),
     };
-    Quiet { topic: marker.topic.clone(), table: marker.table.clone(), token: marker.token.clone(), lsn: marker.lsn, reached }
+    Quiet {
+        topic: marker.topic.clone(),
+        table: marker.table.clone(),
+        token: marker.token.clone(),
+        lsn: marker.lsn,
+        reached,
+    }
 }
 
 /// Waits until the marker is read from its topic: a canary.

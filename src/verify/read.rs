@@ -88,13 +88,7 @@ pub struct Stretch {
 
 impl TopicPlan {
     fn decoder(&self, schemas: &Arc<Schemas>) -> Decoder {
-        Decoder::new(
-            self.settings.clone(),
-            self.columns.clone(),
-            schemas.clone(),
-            &self.name.schema,
-            &self.name.name,
-        )
+        Decoder::new(self.settings.clone(), self.columns.clone(), schemas.clone(), &self.name.schema, &self.name.name)
     }
 }
 
@@ -176,14 +170,24 @@ fn read_share(
         // Records kept for later go first: they stand before everything that is read now.
         let kept = std::mem::take(&mut fold.deferred);
         for record in kept {
-            take(&mut fold, &mut reading.decoder, plan, stretch.settled, record.offset, record.key.as_deref(), record.value.as_deref());
+            take(
+                &mut fold,
+                &mut reading.decoder,
+                plan,
+                stretch.settled,
+                record.offset,
+                record.key.as_deref(),
+                record.value.as_deref(),
+            );
         }
         reading.partitions[index] = Some((fold, stretch.settled));
         ranges.push((stretch.partition.clone(), stretch.from, stretch.to));
     }
     let scanned = kafka.scan(&ranges, |message| {
         let Some(reading) = readings.get_mut(message.topic()) else { return };
-        let Some(Some((fold, settled))) = reading.partitions.get_mut(message.partition().max(0) as usize) else { return };
+        let Some(Some((fold, settled))) = reading.partitions.get_mut(message.partition().max(0) as usize) else {
+            return;
+        };
         let (key, value) = (message.key(), message.payload());
         take(fold, &mut reading.decoder, reading.plan, *settled, message.offset(), key, value);
     });
@@ -210,8 +214,8 @@ fn take(
     match decoder.decode(key, value) {
         Err(why) => fold.problem(offset, why),
         Ok(event) => {
-            let later = offset >= settled.0
-                && plan.visible.as_ref().zip(event.meta.tx).is_some_and(|(v, tx)| !v.sees(tx));
+            let later =
+                offset >= settled.0 && plan.visible.as_ref().zip(event.meta.tx).is_some_and(|(v, tx)| !v.sees(tx));
             // A tombstone says nothing of its transaction; it belongs to the record before it.
             let follows = value.is_none() && fold.deferred.back().is_some_and(|d| d.key.as_deref() == key);
             if later || follows {

@@ -94,6 +94,7 @@ struct Looking<'s> {
     snapshots: BTreeMap<String, (Option<Visibility>, BTreeMap<TopicPartition, (Offset, Offset)>)>,
     end_of_wal: Option<Lsn>,
     fresh: bool,
+    read_before: i64,
     settled_looks: u32,
     looks: u32,
     began: Instant,
@@ -114,6 +115,7 @@ impl<'s> Looking<'s> {
             snapshots: BTreeMap::new(),
             end_of_wal: None,
             fresh: true,
+            read_before: 0,
             settled_looks: 0,
             looks: 0,
             began: Instant::now(),
@@ -145,18 +147,23 @@ impl<'s> Looking<'s> {
             self.snapshot().await?;
         }
         self.read().await?;
-        let report = checks::state(&self.seen, &Expectation::default());
-        let red = report.verdict != Verdict::Passed;
+        let state = checks::state(&self.seen, &Expectation::default());
+        let positions = checks::positions(&self.seen, &Expectation::default());
+        let red = [&state, &positions].iter().any(|r| r.verdict != Verdict::Passed);
         self.dead = checks::positions::dead(&self.seen);
+        let read: i64 = self.seen.topics.values().flat_map(|t| &t.partitions).map(|p| p.next).sum();
+        let stalled = read == self.read_before;
+        self.read_before = read;
         // Whether the connector was past the snapshot's end of WAL is asked before its topics are read to their ends.
         if red && !self.fresh && caught_up {
             self.settled_looks += 1;
             self.fresh = true;
         } else {
-            self.fresh = false;
+            // A topic may be ahead of the snapshot: a commit reaches a connector before it becomes visible.
+            self.fresh = red && stalled && !self.fresh;
         }
         self.last_look = began.elapsed();
-        tracing::debug!(look = self.looks, red, findings = report.findings_total, caught_up, "looked");
+        tracing::debug!(look = self.looks, red, findings = state.findings_total, caught_up, "looked");
         Ok(red)
     }
 
@@ -229,9 +236,10 @@ impl<'s> Looking<'s> {
                 visible,
             });
             for (partition, (low, high)) in ends.iter().filter(|(tp, _)| tp.topic == table.topic) {
-                let fold = self.folds.get(&table.topic).and_then(|f| {
-                    f.partitions.iter().find(|p| p.partition == partition.partition)
-                });
+                let fold = self
+                    .folds
+                    .get(&table.topic)
+                    .and_then(|f| f.partitions.iter().find(|p| p.partition == partition.partition));
                 let from = fold.map_or(*low, |f| Offset(f.next.max(low.0)));
                 let settled = before.get(partition).map_or(Offset(0), |(_, high)| *high);
                 stretches.push(Stretch { partition: partition.clone(), from, to: Offset(high.0.max(from.0)), settled });

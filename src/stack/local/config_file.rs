@@ -11,7 +11,8 @@ use crate::{
 
 /// The hooks of one server of a stack.
 pub(super) fn hook(binary: &Utf8Path, dir: &Utf8Path, name: &str) -> Hook {
-    let command = |verb: &str| format!("{} stack {verb} {name} --dir {}", shell_word(binary.as_str()), shell_word(dir.as_str()));
+    let command =
+        |verb: &str| format!("{} stack {verb} {name} --dir {}", shell_word(binary.as_str()), shell_word(dir.as_str()));
     Hook { start: command("start"), stop: command("stop"), running: command("running") }
 }
 
@@ -23,7 +24,10 @@ pub(super) fn render(config: &Config) -> Result<String, StackError> {
         root.insert(name.to_owned(), Value::Table(table));
     };
     let postgres = &config.postgres;
-    section("postgres", &[("url", postgres.url.expose()), ("pgdata", postgres.pgdata.as_str()), ("bin", postgres.bin.as_str())]);
+    section(
+        "postgres",
+        &[("url", postgres.url.expose()), ("pgdata", postgres.pgdata.as_str()), ("bin", postgres.bin.as_str())],
+    );
     section("kafka", &[("bootstrap", &config.kafka.bootstrap)]);
     section("connect", &[("url", &config.connect.url), ("offsets_topic", &config.connect.offsets_topic)]);
     section("registry", &[("url", &config.registry.url)]);
@@ -71,7 +75,11 @@ mod tests {
         let dir = camino::Utf8Path::from_path(temp.path()).unwrap();
         let topics = vec!["a".to_owned(), "b".to_owned()];
         let config = Config {
-            postgres: PostgresConfig { url: Secret::new("postgres://u:p@h:1/d"), pgdata: "/d".into(), bin: "/b".into() },
+            postgres: PostgresConfig {
+                url: Secret::new("postgres://u:p@h:1/d"),
+                pgdata: "/d".into(),
+                bin: "/b".into(),
+            },
             kafka: KafkaConfig { bootstrap: "h:2".into() },
             connect: ConnectConfig { url: "http://h:3".into(), offsets_topic: "o".into() },
             registry: RegistryConfig {

@@ -245,7 +245,11 @@ fn launch(binary: &Utf8Path, dir: &Utf8Path, plan: &ServerPlan) -> Result<(), St
     if line.trim() == super::supervisor::STARTED {
         return Ok(());
     }
-    let detail = if line.is_empty() { format!("its supervisor ({binary} supervise) ended without a word") } else { line.trim().to_owned() };
+    let detail = if line.is_empty() {
+        format!("its supervisor ({binary} supervise) ended without a word")
+    } else {
+        line.trim().to_owned()
+    };
     Err(StackError::DidNotStart { server: plan.name.clone(), detail, log: plan.log.clone(), tail: tail(&plan.log) })
 }
 
@@ -269,7 +273,8 @@ pub(super) fn write_atomically(path: &Utf8Path, text: &str, mode: u32) -> Result
     use std::{io::Write, os::unix::fs::OpenOptionsExt};
     let failed = |e| StackError::io("write", path, e);
     let temp = Utf8PathBuf::from(format!("{path}.new"));
-    let mut file = std::fs::File::options().create(true).truncate(true).write(true).mode(mode).open(&temp).map_err(failed)?;
+    let mut file =
+        std::fs::File::options().create(true).truncate(true).write(true).mode(mode).open(&temp).map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(failed)?;
     std::fs::rename(&temp, path).map_err(failed)
 }

@@ -17,7 +17,8 @@ pub(in crate::stack) enum JavaServer {
 }
 
 /// The serial collector needs the least memory and no threads of its own; no performance data files in the shared temp folder.
-const COMMON: [&str; 4] = ["-XX:+UseSerialGC", "-XX:-UsePerfData", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"];
+const COMMON: [&str; 4] =
+    ["-XX:+UseSerialGC", "-XX:-UsePerfData", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"];
 
 impl JavaServer {
     /// All of them.
@@ -34,9 +35,10 @@ impl JavaServer {
 
     fn own_flags(self) -> &'static [&'static str] {
         match self {
-            JavaServer::Kafka => &["-Xms96m", "-Xmx320m"],
+            // It copies bytes; what the optimizing compiler could gain in a run, its own work costs.
+            JavaServer::Kafka => &["-Xms96m", "-Xmx320m", "-XX:TieredStopAtLevel=1"],
             JavaServer::Connect => &["-Xms96m", "-Xmx512m"],
-            // Asked a few hundred times in a run: the optimizing compiler costs it more than it gains.
+            // Asked a few hundred times in a run: as the broker.
             JavaServer::Registry => &["-Xms64m", "-Xmx256m", "-XX:TieredStopAtLevel=1"],
         }
     }
@@ -57,7 +59,14 @@ impl JavaServer {
     }
 
     /// The whole command line. `properties` are `-D` settings, which do not touch the AOT cache.
-    pub(super) fn argv(self, programs: &Programs, aot: &Aot, tmp: &Utf8Path, properties: &[String], arguments: &[String]) -> Result<Vec<String>, StackError> {
+    pub(super) fn argv(
+        self,
+        programs: &Programs,
+        aot: &Aot,
+        tmp: &Utf8Path,
+        properties: &[String],
+        arguments: &[String],
+    ) -> Result<Vec<String>, StackError> {
         let mut argv = vec![programs.java().into_string()];
         argv.extend(self.flags());
         match aot {

@@ -27,8 +27,8 @@ mod supervisor;
 mod training;
 
 pub use binary::find_binary;
-pub(in crate::stack) use java::JavaServer;
 pub use folder::{Folder, ServerPlan, ServerStatus};
+pub(in crate::stack) use java::JavaServer;
 pub use owner::OwnerLock;
 pub use spec::{Part, PostgresSpec, RegistrySpec, RegistryStorageKind, StackSpec};
 pub use stack::{CONFIG_FILE, LocalStack};

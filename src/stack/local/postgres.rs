@@ -70,7 +70,11 @@ impl Cluster {
         command.arg(format!("--wal-segsize={}", self.spec.wal_segment_mib)).arg(format!("--pwfile={password}"));
         // The folder is young: a machine that dies now costs a drill, not data. The server itself does sync.
         command.arg("--no-sync").env_clear().envs(environment(&self.home)).current_dir(&self.home);
-        let out = self.account.run_as(&mut command).output().map_err(|e| StackError::io("run", &self.bin.join("initdb"), e))?;
+        let out = self
+            .account
+            .run_as(&mut command)
+            .output()
+            .map_err(|e| StackError::io("run", &self.bin.join("initdb"), e))?;
         if out.status.success() {
             return Ok(());
         }
@@ -107,7 +111,15 @@ impl Cluster {
 
     fn archive_command(&self) -> String {
         let pgdata = self.pgdata();
-        let words = [self.archiver.as_str(), "wal", "push", "--repository", self.repository.as_str(), "--pgdata", pgdata.as_str()];
+        let words = [
+            self.archiver.as_str(),
+            "wal",
+            "push",
+            "--repository",
+            self.repository.as_str(),
+            "--pgdata",
+            pgdata.as_str(),
+        ];
         // The server replaces what follows a percent sign.
         let words: Vec<String> = words.iter().map(|w| shell_word(w).replace('%', "%%")).collect();
         format!("{} %p", words.join(" "))
@@ -175,7 +187,10 @@ mod tests {
     #[test]
     fn the_settings_name_the_archiver_and_never_the_password() {
         let text = cluster("/s/postgres").settings().unwrap();
-        assert!(text.contains("archive_command = '/a/cdc-drill wal push --repository /r --pgdata /s/postgres/data %p'"), "{text}");
+        assert!(
+            text.contains("archive_command = '/a/cdc-drill wal push --repository /r --pgdata /s/postgres/data %p'"),
+            "{text}"
+        );
         assert!(text.contains("port = 5555\n") && text.contains("archive_mode = on\n"), "{text}");
     }
 
@@ -191,6 +206,9 @@ mod tests {
         c.spec.archive = false;
         c.spec.settings.push(("work_mem".into(), "'1MB'".into()));
         let text = c.settings().unwrap();
-        assert!(text.contains("archive_mode = off\narchive_command = ''\n") && text.ends_with("work_mem = '1MB'\n"), "{text}");
+        assert!(
+            text.contains("archive_mode = off\narchive_command = ''\n") && text.ends_with("work_mem = '1MB'\n"),
+            "{text}"
+        );
     }
 }

@@ -92,5 +92,9 @@ impl Addresses {
 async fn port_open(address: &str) -> Result<(), ClientError> {
     let first = address.split(',').next().unwrap_or(address);
     let opened = tokio::net::TcpStream::connect(first).await;
-    opened.map(drop).map_err(|e| ClientError::Unreachable { system: "kafka", address: first.to_owned(), detail: e.to_string() })
+    opened.map(drop).map_err(|e| ClientError::Unreachable {
+        system: "kafka",
+        address: first.to_owned(),
+        detail: e.to_string(),
+    })
 }

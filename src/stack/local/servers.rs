@@ -37,7 +37,14 @@ impl Site<'_> {
         self.dir.join("logs").join(format!("{name}.log"))
     }
 
-    fn plan(&self, server: JavaServer, home: Utf8PathBuf, argv: Vec<String>, endpoint: String, ports: Vec<u16>) -> ServerPlan {
+    fn plan(
+        &self,
+        server: JavaServer,
+        home: Utf8PathBuf,
+        argv: Vec<String>,
+        endpoint: String,
+        ports: Vec<u16>,
+    ) -> ServerPlan {
         let name = server.name();
         ServerPlan {
             name: name.to_owned(),
@@ -70,7 +77,8 @@ impl Site<'_> {
         let values = [("port", port_text.as_str()), ("controller_port", &controller_text), ("data", data.as_str())];
         write_atomically(&settings, &fixture::render(fixture::KAFKA, &values)?, 0o644)?;
         let properties = [self.logging(&home)?];
-        let argv = JavaServer::Kafka.argv(self.programs, &self.aot, &self.tmp(), &properties, &[settings.into_string()])?;
+        let argv =
+            JavaServer::Kafka.argv(self.programs, &self.aot, &self.tmp(), &properties, &[settings.into_string()])?;
         Ok(self.plan(JavaServer::Kafka, home, argv, format!("127.0.0.1:{port}"), vec![port, controller_port]))
     }
 
@@ -90,7 +98,8 @@ impl Site<'_> {
         let values = [("port", port_text.as_str()), ("bootstrap", bootstrap), ("plugins", plugins.as_str())];
         write_atomically(&settings, &fixture::render(fixture::CONNECT, &values)?, 0o644)?;
         let properties = [self.logging(&home)?];
-        let argv = JavaServer::Connect.argv(self.programs, &self.aot, &self.tmp(), &properties, &[settings.into_string()])?;
+        let argv =
+            JavaServer::Connect.argv(self.programs, &self.aot, &self.tmp(), &properties, &[settings.into_string()])?;
         Ok(self.plan(JavaServer::Connect, home, argv, format!("http://127.0.0.1:{port}"), vec![port]))
     }
 
@@ -106,7 +115,13 @@ impl Site<'_> {
         let storage = registry_storage(spec, &home);
         let argv = JavaServer::Registry.argv(self.programs, &self.aot, &self.tmp(), &[], &[])?;
         let tmp = self.tmp();
-        let mut plan = self.plan(JavaServer::Registry, home, argv, format!("http://127.0.0.1:{port}"), vec![port, management_port]);
+        let mut plan = self.plan(
+            JavaServer::Registry,
+            home,
+            argv,
+            format!("http://127.0.0.1:{port}"),
+            vec![port, management_port],
+        );
         let mut set = |name: &str, value: &str| plan.env.insert(name.to_owned(), value.to_owned());
         for (name, value) in REGISTRY_SETTINGS {
             set(name, value);
@@ -131,7 +146,8 @@ impl Site<'_> {
                 set("APICURIO_KAFKASQL_BOOTSTRAP_SERVERS", bootstrap);
                 // The default of 5 s is waited in full at every start.
                 set("APICURIO_KAFKASQL_CONSUMER_POLL_TIMEOUT", "100");
-                let names = ["APICURIO_KAFKASQL_TOPIC", "APICURIO_KAFKASQL_SNAPSHOTS_TOPIC", "APICURIO_EVENTS_KAFKA_TOPIC"];
+                let names =
+                    ["APICURIO_KAFKASQL_TOPIC", "APICURIO_KAFKASQL_SNAPSHOTS_TOPIC", "APICURIO_EVENTS_KAFKA_TOPIC"];
                 for (name, topic) in names.iter().zip(topics) {
                     set(name, topic);
                 }
@@ -143,11 +159,13 @@ impl Site<'_> {
 }
 
 /// Listens on loopback only, keeps few database sessions, and lets subjects be deleted: registry damage needs it.
-const REGISTRY_SETTINGS: [(&str, &str); 8] = [
+const REGISTRY_SETTINGS: [(&str, &str); 10] = [
     ("QUARKUS_HTTP_HOST", "127.0.0.1"),
     ("QUARKUS_MANAGEMENT_HOST", "127.0.0.1"),
     ("QUARKUS_LOG_CONSOLE_COLOR", "false"),
     ("QUARKUS_BANNER_ENABLED", "false"),
+    ("QUARKUS_LOG_CONSOLE_FORMAT", "%d{yyyy-MM-dd HH:mm:ss.SSS} %-5p %c{2.}: %s%e%n"),
+    ("QUARKUS_HTTP_ACCESS_LOG_ENABLED", "false"),
     ("APICURIO_REST_DELETION_ARTIFACT_ENABLED", "true"),
     ("APICURIO_REST_DELETION_ARTIFACT_VERSION_ENABLED", "true"),
     ("APICURIO_REST_DELETION_GROUP_ENABLED", "true"),

@@ -61,7 +61,12 @@ pub struct PostgresSpec {
 
 impl Default for PostgresSpec {
     fn default() -> Self {
-        PostgresSpec { wal_segment_mib: 16, max_slot_wal_keep_size: "-1".to_owned(), archive: true, settings: Vec::new() }
+        PostgresSpec {
+            wal_segment_mib: 16,
+            max_slot_wal_keep_size: "-1".to_owned(),
+            archive: true,
+            settings: Vec::new(),
+        }
     }
 }
 

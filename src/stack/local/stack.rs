@@ -19,7 +19,8 @@ use super::{
 use crate::{
     client::wait::{Poll, until},
     config::{
-        Config, ConnectConfig, Hook, KafkaConfig, PostgresConfig, RegistryConfig, RegistryFlavour, RegistryStorage, RepositoryConfig,
+        Config, ConnectConfig, Hook, KafkaConfig, PostgresConfig, RegistryConfig, RegistryFlavour, RegistryStorage,
+        RepositoryConfig,
     },
     stack::{Account, PortLease, Programs, Progress, StackError},
     units::Secret,
@@ -48,13 +49,34 @@ impl LocalStack {
         LocalStack::create_with(dir, spec, programs, Aot::Use)
     }
 
-    pub(super) fn create_with(dir: &Utf8Path, spec: StackSpec, programs: &Programs, aot: Aot) -> Result<LocalStack, StackError> {
+    pub(super) fn create_with(
+        dir: &Utf8Path,
+        spec: StackSpec,
+        programs: &Programs,
+        aot: Aot,
+    ) -> Result<LocalStack, StackError> {
         let binary = find_binary(None)?;
         let account = Account::choose()?;
         let dir = lay_out(dir, &account)?;
+        let made = LocalStack::make(&dir, spec, programs, aot, &binary, &account);
+        if made.is_err() {
+            clear(&dir);
+        }
+        made
+    }
+
+    fn make(
+        dir: &Utf8Path,
+        spec: StackSpec,
+        programs: &Programs,
+        aot: Aot,
+        binary: &Utf8Path,
+        account: &Account,
+    ) -> Result<LocalStack, StackError> {
+        account.must_reach(&dir.join("tmp"))?;
         account.must_reach(&programs.java())?;
         let mut making = Making {
-            site: Site { dir: &dir, programs, account: &account, aot },
+            site: Site { dir, programs, account, aot },
             spec: &spec,
             leases: Vec::new(),
             servers: Vec::new(),
@@ -63,15 +85,25 @@ impl LocalStack {
         making.kafka()?;
         making.connect()?;
         let registry_storage = making.registry()?;
-        let cluster = making.postgres(&binary)?;
+        let cluster = making.postgres(binary)?;
         let Making { leases, servers, addresses, .. } = making;
         let mut control = spec.control.clone();
         for plan in &servers {
-            control.insert(plan.name.clone(), config_file::hook(&binary, &dir, &plan.name));
+            control.insert(plan.name.clone(), config_file::hook(binary, dir, &plan.name));
         }
-        let postgres_config = cluster.as_ref().map(|c| PostgresConfig { url: c.url(), pgdata: c.pgdata(), bin: c.bin.clone() });
-        let folder = Folder::create(&dir, servers)?;
-        Ok(LocalStack { folder, addresses, registry_storage, cluster, postgres_config, external: spec, control, _leases: leases })
+        let postgres_config =
+            cluster.as_ref().map(|c| PostgresConfig { url: c.url(), pgdata: c.pgdata(), bin: c.bin.clone() });
+        let folder = Folder::create(dir, servers)?;
+        Ok(LocalStack {
+            folder,
+            addresses,
+            registry_storage,
+            cluster,
+            postgres_config,
+            external: spec,
+            control,
+            _leases: leases,
+        })
     }
 
     /// The stack's folder.
@@ -205,7 +237,11 @@ impl LocalStack {
 }
 
 fn absent(name: &str) -> StackError {
-    StackError::Setting { what: format!("the stack's {name}"), expected: "a local or an external server".into(), found: "none".into() }
+    StackError::Setting {
+        what: format!("the stack's {name}"),
+        expected: "a local or an external server".into(),
+        found: "none".into(),
+    }
 }
 
 /// Stops every server of a folder, those that need others first.
@@ -227,7 +263,13 @@ impl Folder {
             async move {
                 let pid = self.pid(&plan.name);
                 let ready = pid.is_some() && addresses.ask(&plan.name).await.is_ok();
-                ServerStatus { name: plan.name.clone(), ready, pid, endpoint: plan.endpoint.clone(), log: plan.log.clone() }
+                ServerStatus {
+                    name: plan.name.clone(),
+                    ready,
+                    pid,
+                    endpoint: plan.endpoint.clone(),
+                    log: plan.log.clone(),
+                }
             }
         });
         Ok(futures::future::join_all(ask).await)
@@ -252,7 +294,8 @@ impl Folder {
 
     fn addresses(&self) -> Result<Addresses, StackError> {
         let path = self.dir().join(CONFIG_FILE);
-        let config = Config::load(&path).map_err(|e| StackError::NoStack { dir: self.dir().to_owned(), detail: e.to_string() })?;
+        let config = Config::load(&path)
+            .map_err(|e| StackError::NoStack { dir: self.dir().to_owned(), detail: e.to_string() })?;
         Ok(Addresses::of(&config))
     }
 
@@ -260,8 +303,13 @@ impl Folder {
     pub async fn all_gone(&self, deadline: std::time::Duration) -> Result<(), StackError> {
         let what = format!("the servers in {} to end", self.dir());
         until(&what, deadline, || async {
-            let left: Vec<&str> = self.servers().iter().map(|s| s.name.as_str()).filter(|n| self.pid(n).is_some()).collect();
-            Ok::<_, std::convert::Infallible>(if left.is_empty() { Poll::Ready(()) } else { Poll::NotYet(left.join(", ")) })
+            let left: Vec<&str> =
+                self.servers().iter().map(|s| s.name.as_str()).filter(|n| self.pid(n).is_some()).collect();
+            Ok::<_, std::convert::Infallible>(if left.is_empty() {
+                Poll::Ready(())
+            } else {
+                Poll::NotYet(left.join(", "))
+            })
         })
         .await?;
         Ok(())
@@ -295,8 +343,15 @@ fn lay_out(dir: &Utf8Path, account: &Account) -> Result<Utf8PathBuf, StackError>
     for name in ["tmp", "repository"] {
         account.folder(&dir.join(name))?;
     }
-    account.must_reach(&dir.join("tmp"))?;
     Ok(dir)
+}
+
+/// Takes back what [`lay_out`] and the servers' preparation made: a mistake that is corrected must not meet a folder in use.
+fn clear(dir: &Utf8Path) {
+    for name in ["pids", "logs", "tmp", "repository", "bin", "kafka", "connect", "registry", "postgres"] {
+        let _ = std::fs::remove_dir_all(dir.join(name));
+    }
+    let _ = std::fs::remove_dir(dir);
 }
 
 /// A stack while it is laid out.
@@ -380,8 +435,16 @@ impl Making<'_> {
         account.folder(&home)?;
         let port = self.port("postgres")?;
         let bin = self.site.programs.postgres_bin();
-        let cluster =
-            Cluster { spec, account, bin, home, repository: dir.join("repository"), archiver, port, password: random_password() };
+        let cluster = Cluster {
+            spec,
+            account,
+            bin,
+            home,
+            repository: dir.join("repository"),
+            archiver,
+            port,
+            password: random_password(),
+        };
         self.addresses.postgres = Some(cluster.url());
         self.servers.push(cluster.plan(self.site.log("postgres")));
         Ok(Some(cluster))
@@ -392,4 +455,67 @@ impl Making<'_> {
 fn random_password() -> Secret {
     let text: String = (0..24).map(|_| rand::random_range(0..36)).filter_map(|d| char::from_digit(d, 36)).collect();
     Secret::new(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        client::postgres::Postgres,
+        stack::{Silent, local::PostgresSpec},
+    };
+
+    fn open_folder() -> (tempfile::TempDir, Utf8PathBuf) {
+        let temp = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::from_path_buf(temp.path().to_owned()).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        (temp, path)
+    }
+
+    /// Goal: a cluster of its own for every drill is cheap, survives `kill -9`, and is gone with its owner.
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "starts servers, needs the built program"]
+    async fn a_cluster_lives_dies_and_comes_back() {
+        let programs = Programs::ensure(&Silent).unwrap();
+        let (_temp, path) = open_folder();
+        let postgres =
+            PostgresSpec { wal_segment_mib: 1, max_slot_wal_keep_size: "1MB".into(), archive: false, settings: vec![] };
+        let spec = StackSpec { postgres: Some(postgres), ..StackSpec::default() };
+        let began = Instant::now();
+        let mut stack = LocalStack::create(&path.join("s"), spec, &programs).unwrap();
+        let owner = stack.own().unwrap();
+        stack.start_all(&Silent).await.unwrap();
+        eprintln!("created and started in {:.2} s, {} MiB", began.elapsed().as_secs_f64(), stack.pss_bytes() >> 20);
+        let url = stack.postgres_config.clone().unwrap().url;
+        Postgres::connect(&url, "test").await.unwrap().run("create table t (a int)").await.unwrap();
+        let pid = stack.pid("postgres").unwrap();
+        stack.kill("postgres", Signal::SIGKILL).await.unwrap();
+        assert!(!stack.running("postgres").unwrap());
+        stack.start("postgres").await.unwrap();
+        assert_ne!(stack.pid("postgres"), Some(pid));
+        let session = Postgres::connect(&url, "test").await.unwrap();
+        assert_eq!(session.text("select count(*) from t").await.unwrap().as_deref(), Some("0"));
+        let began = Instant::now();
+        stack.stop("postgres").await.unwrap();
+        stack.stop("postgres").await.unwrap();
+        eprintln!("stopped in {:.2} s", began.elapsed().as_secs_f64());
+        stack.start("postgres").await.unwrap();
+        let supervisor = stack.folder().pids("postgres").unwrap().supervisor;
+        drop(owner);
+        stack.folder().all_gone(std::time::Duration::from_secs(10)).await.unwrap();
+        let nothing_left = until("the supervisor to end", std::time::Duration::from_secs(5), || async {
+            Ok::<_, String>(if supervisor.alive() { Poll::NotYet("alive".into()) } else { Poll::Ready(()) })
+        });
+        nothing_left.await.unwrap();
+    }
+
+    #[test]
+    fn a_folder_in_use_is_refused() {
+        let (_temp, path) = open_folder();
+        std::fs::write(path.join("thesis.txt"), "x").unwrap();
+        let account = Account::choose().unwrap();
+        let error = lay_out(&path, &account).unwrap_err();
+        assert!(error.to_string().contains("thesis.txt"), "{error}");
+        assert_eq!(error.exit(), crate::units::Exit::Refused);
+    }
 }

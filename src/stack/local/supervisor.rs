@@ -77,7 +77,12 @@ pub fn supervise(dir: &Utf8Path, name: &str) -> Result<(), StackError> {
 /// Taken for the supervisor's life: two people who start the same server get one server.
 fn lock(folder: &Folder, name: &str) -> Result<File, StackError> {
     let path = folder.dir().join("pids").join(format!("{name}.lock"));
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|e| StackError::io("open", &path, e))?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|e| StackError::io("open", &path, e))?;
     file.try_lock().map_err(|_| StackError::Setting {
         what: format!("server {name}"),
         expected: "no other supervisor".to_owned(),
@@ -88,10 +93,15 @@ fn lock(folder: &Folder, name: &str) -> Result<File, StackError> {
 
 #[allow(unsafe_code, reason = "the parent-death signal can only be set between fork and exec")]
 fn spawn(plan: &ServerPlan) -> Result<Child, StackError> {
-    let log = File::options().create(true).append(true).open(&plan.log).map_err(|e| StackError::io("open", &plan.log, e))?;
+    let log =
+        File::options().create(true).append(true).open(&plan.log).map_err(|e| StackError::io("open", &plan.log, e))?;
     let both = log.try_clone().map_err(|e| StackError::io("open", &plan.log, e))?;
     let Some((program, arguments)) = plan.argv.split_first() else {
-        return Err(StackError::Setting { what: format!("server {}", plan.name), expected: "a program".into(), found: "none".into() });
+        return Err(StackError::Setting {
+            what: format!("server {}", plan.name),
+            expected: "a program".into(),
+            found: "none".into(),
+        });
     };
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(&plan.env).current_dir(&plan.cwd);

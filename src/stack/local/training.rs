@@ -25,6 +25,8 @@ use crate::{
 const RECORD_TIMEOUT: Duration = Duration::from_secs(180);
 /// The first event of a stack that runs without caches.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// A cache that was made this long ago and is not the one in use.
+const OLD: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Any table will do; it only has to be captured.
 const TABLE: &str = "create table training (id int primary key, note text); insert into training values (1, 'x')";
 
@@ -78,6 +80,7 @@ impl Programs {
         futures::future::try_join_all(stops).await?;
         let into = self.root.join("aot");
         fetch::open_folder(&into)?;
+        remove_old(&into);
         for server in JavaServer::ALL {
             let made = recorded(&stack.dir().join("tmp"), server);
             let cache = self.aot_cache(server)?;
@@ -89,6 +92,16 @@ impl Programs {
             std::fs::rename(&temporary, &cache).map_err(failed)?;
         }
         Ok(())
+    }
+}
+
+/// Removes caches of flags that an earlier version of this program used; a version still in use makes its own again.
+fn remove_old(folder: &Utf8Path) {
+    for entry in folder.read_dir_utf8().into_iter().flatten().flatten() {
+        let age = entry.metadata().ok().and_then(|m| m.modified().ok()).and_then(|t| t.elapsed().ok());
+        if age.is_some_and(|age| age > OLD) {
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 }
 

@@ -48,12 +48,12 @@ pub fn compatibility(seen: &Observation, expected: &Expectation<'_>) -> CheckRep
             Ok(false) => Finding { found: Some("refused".into()), ..Finding::new(kind) },
             Err(why) => Finding { found: Some(why.clone()), ..Finding::new(FindingKind::Dead) },
         };
-        let wanted = if probe.compatible { "a compatible schema to be accepted" } else { "an incompatible schema to be refused" };
-        diff.findings.push(Finding {
-            subject: Some(probe.subject.clone()),
-            expected: Some(wanted.into()),
-            ..wrong
-        });
+        let wanted = if probe.compatible {
+            "a compatible schema to be accepted"
+        } else {
+            "an incompatible schema to be refused"
+        };
+        diff.findings.push(Finding { subject: Some(probe.subject.clone()), expected: Some(wanted.into()), ..wrong });
     }
     let mut notes = vec![format!("{} levels, modes, versions and probes compared", diff.compared)];
     if !diff.extras.is_empty() {

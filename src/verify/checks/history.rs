@@ -117,8 +117,7 @@ pub fn logged<'o>(
 impl<'o> Events<'o> {
     /// Collects the events of the current epoch.
     pub fn new(seen: &'o Observation, expected: &'o Expectation<'_>) -> Events<'o> {
-        let mut events =
-            Events { by_key: HashMap::new(), by_token: HashMap::new(), deletes: HashMap::new(), total: 0 };
+        let mut events = Events { by_key: HashMap::new(), by_token: HashMap::new(), deletes: HashMap::new(), total: 0 };
         for table in &seen.tables {
             let Some(fold) = seen.topics.get(&table.topic) else { continue };
             for event in logged(expected, &table.topic, fold) {
@@ -251,9 +250,10 @@ impl<'o> Represented<'o> {
     fn gone(&self, place: usize, entry: &Entry, table: &'o TableName, key: &str) -> bool {
         let events = self.of_key(table, key);
         let own = entry.xid.map(|x| x as u32);
-        let by_event = events
-            .iter()
-            .any(|e| e.op == EventOp::Delete && (e.tx.map(|t| t as u32) == own || e.token_before.as_deref() == Some(entry.token.as_str())));
+        let by_event = events.iter().any(|e| {
+            e.op == EventOp::Delete
+                && (e.tx.map(|t| t as u32) == own || e.token_before.as_deref() == Some(entry.token.as_str()))
+        });
         let later_row = events.iter().any(|e| {
             e.token_after.as_deref().and_then(|t| self.history.order.get(t)).is_some_and(|later| *later > place)
         });

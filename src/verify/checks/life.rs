@@ -22,7 +22,11 @@ pub fn liveness(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
         match (&canary.arrived_ms, expected.canary_ms_max) {
             (Err(why), _) => findings.push(about(FindingKind::Dead, "the canary's event".into(), why.clone())),
             (Ok(ms), Some(max)) if *ms > max => {
-                findings.push(about(FindingKind::Stale, format!("the canary within {max} ms"), format!("after {ms} ms")));
+                findings.push(about(
+                    FindingKind::Stale,
+                    format!("the canary within {max} ms"),
+                    format!("after {ms} ms"),
+                ));
             }
             _ => {}
         }
@@ -61,16 +65,24 @@ pub fn leaks(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
     }
     for slot in &seen.slots {
         compared += 1;
-        let known = seen.connectors.iter().any(|c| c.settings.slot == slot.name)
-            || expected.slots.contains(slot.name.as_str());
+        let known =
+            seen.connectors.iter().any(|c| c.settings.slot == slot.name) || expected.slots.contains(slot.name.as_str());
         if !known {
-            findings.push(leak(format!("slot {}", slot.name), "no other slot than the connectors'".into(), "it holds back WAL".into()));
+            findings.push(leak(
+                format!("slot {}", slot.name),
+                "no other slot than the connectors'".into(),
+                "it holds back WAL".into(),
+            ));
         }
     }
     for (name, config) in &expected.configs {
         compared += 1;
         let Some(connector) = seen.connectors.iter().find(|c| c.settings.name == *name) else {
-            findings.push(leak(format!("connector {name}"), "the connector as it was".into(), "no such connector".into()));
+            findings.push(leak(
+                format!("connector {name}"),
+                "the connector as it was".into(),
+                "no such connector".into(),
+            ));
             continue;
         };
         let keys: std::collections::BTreeSet<&String> = config.keys().chain(connector.config.keys()).collect();

@@ -125,9 +125,17 @@ fn slot(seen: &Observation, connector: &ConnectorView) -> Vec<Finding> {
     if !slot.active {
         findings.push(about(FindingKind::Dead, "an active slot", "no one streams from it".into()));
     }
-    if slot.database.as_ref().is_some_and(|d| !connector.settings.database.is_empty() && *d != connector.settings.database) {
+    if slot
+        .database
+        .as_ref()
+        .is_some_and(|d| !connector.settings.database.is_empty() && *d != connector.settings.database)
+    {
         let found = format!("a slot of database {}", slot.database.as_deref().unwrap_or_default());
-        findings.push(about(FindingKind::Position, &format!("a slot of database {}", connector.settings.database), found));
+        findings.push(about(
+            FindingKind::Position,
+            &format!("a slot of database {}", connector.settings.database),
+            found,
+        ));
     }
     findings
 }

@@ -21,7 +21,10 @@ pub fn restored_to_target(seen: &Observation, expected: &Expectation<'_>) -> Che
         (Some(captured), _) => captured.clone(),
         (None, Some(history)) => replayed(expected, history),
         (None, None) => {
-            return CheckReport::inconclusive(ID, "neither a ledger nor tables captured at the target were given".into());
+            return CheckReport::inconclusive(
+                ID,
+                "neither a ledger nor tables captured at the target were given".into(),
+            );
         }
     };
     if let Some(note) = history.as_ref().and_then(History::undecided_note)
@@ -138,7 +141,14 @@ impl Comparison<'_> {
         self.push(table, kind, Some(key), Some(wanted), Some(found));
     }
 
-    fn push(&mut self, table: &TableView, kind: FindingKind, key: Option<&Key>, wanted: Option<&Row>, found: Option<&Row>) {
+    fn push(
+        &mut self,
+        table: &TableView,
+        kind: FindingKind,
+        key: Option<&Key>,
+        wanted: Option<&Row>,
+        found: Option<&Row>,
+    ) {
         let token = wanted.or(found).and_then(|row| token_of(row, &self.expected.token_column));
         let (expected, shown) = match (wanted, found) {
             (Some(a), Some(b)) => (differing(a, b), differing(b, a)),
@@ -223,7 +233,10 @@ fn missing_rows(
         let Some(key) = &change.key else {
             let shows = |row: &Row| token_of(row, &expected.token_column) == Some(entry.token.as_str());
             let superseded = history.kept[place..].iter().flat_map(|e| &e.changes).any(|later| {
-                later.table == change.table && later.key.is_none() && later.before == change.after && change.after.is_some()
+                later.table == change.table
+                    && later.key.is_none()
+                    && later.before == change.after
+                    && change.after.is_some()
             });
             return change.op != Op::Delete && !superseded && !state.unkeyed.keys().any(shows);
         };

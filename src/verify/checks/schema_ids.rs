@@ -40,7 +40,12 @@ pub fn schema_ids(seen: &Observation, expected: &Expectation<'_>) -> CheckReport
     if compared == 0 && findings.is_empty() && !uses_avro && seen.topics.values().any(|f| f.records() > 0) {
         // Records of other converters carry no ids; that they decode is all that can be said, and it is said.
         let records: u64 = seen.topics.values().map(TopicFold::records).sum();
-        return CheckReport::new(ID, records, vec![format!("{records} records carry no schema id; all decode")], findings);
+        return CheckReport::new(
+            ID,
+            records,
+            vec![format!("{records} records carry no schema id; all decode")],
+            findings,
+        );
     }
     let notes = vec![format!("{compared} records read to their last byte, {} schema ids compared", ids.len())];
     CheckReport::new(ID, compared, notes, findings)

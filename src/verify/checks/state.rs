@@ -67,7 +67,8 @@ fn connector_notes(connector: &ConnectorView, notes: &mut Vec<String>) {
 }
 
 fn compare_table(seen: &Observation, expected: &Expectation<'_>, table: &TableView, outcome: &mut Outcome) {
-    let about = |kind| Finding { table: Some(table.name.clone()), topic: Some(table.topic.clone()), ..Finding::new(kind) };
+    let about =
+        |kind| Finding { table: Some(table.name.clone()), topic: Some(table.topic.clone()), ..Finding::new(kind) };
     let rows = match &table.rows {
         Ok(rows) => rows,
         Err(why) => {
@@ -275,7 +276,8 @@ impl<'o> Comparison<'o> {
     }
 
     fn shown_row(&self, row: &[Cell<'_>]) -> String {
-        let cells = self.table.columns.list.iter().zip(row).map(|(c, cell)| format!("{}={}", c.name, clip(&cell.shown())));
+        let cells =
+            self.table.columns.list.iter().zip(row).map(|(c, cell)| format!("{}={}", c.name, clip(&cell.shown())));
         cells.collect::<Vec<_>>().join(", ")
     }
 
@@ -523,14 +525,12 @@ impl<'o> Comparison<'o> {
             } else {
                 "absent from records written before it was added"
             };
-            self.notes.push(format!(
-                "{name}.{} ({}): {count} values not compared: {why}",
-                info.name, info.ty.name
-            ));
+            self.notes.push(format!("{name}.{} ({}): {count} values not compared: {why}", info.name, info.ty.name));
         }
         for ((index, why), count) in &self.not_comparable {
             if let Some(info) = column(index) {
-                self.notes.push(format!("{name}.{} ({}): {count} values not comparable: {why}", info.name, info.ty.name));
+                self.notes
+                    .push(format!("{name}.{} ({}): {count} values not comparable: {why}", info.name, info.ty.name));
             }
         }
         if !self.fold.extra_fields.is_empty() {
@@ -547,6 +547,14 @@ impl<'o> Comparison<'o> {
             self.findings.push(Finding {
                 expected: Some("records of one key".into()),
                 found: Some("record keys of different columns in one topic".into()),
+                ..self.about(FindingKind::NotComparable)
+            });
+        }
+        let loose: usize = self.fold.partitions.iter().map(|p| p.loose.len()).sum();
+        if loose > 0 && !self.fold.is_loose() {
+            self.findings.push(Finding {
+                expected: Some("records that all have a key".into()),
+                found: Some(format!("{loose} records without one beside those with one")),
                 ..self.about(FindingKind::NotComparable)
             });
         }
@@ -602,7 +610,9 @@ fn table_form<'t>(text: &'t str, reprs: &[Repr], ty: &PgType) -> Cow<'t, str> {
 
 /// A value of the table that the records show as NULL because the expression has no room for it.
 fn inexpressible(text: &str, reprs: &[Repr], ty: &PgType) -> Match {
-    let by = |wanted: &[Repr]| reprs.iter().any(|r| wanted.contains(r) || matches!(r, Repr::Decimal(_)) && wanted.contains(&Repr::Decimal(0)));
+    let by = |wanted: &[Repr]| {
+        reprs.iter().any(|r| wanted.contains(r) || matches!(r, Repr::Decimal(_)) && wanted.contains(&Repr::Decimal(0)))
+    };
     match &ty.kind {
         Kind::Numeric
             if text.trim_start_matches('-').starts_with(['N', 'I'])

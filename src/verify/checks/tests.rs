@@ -1,1 +1,845 @@
+//! Plants every mistake that the checks name: each mutant must be caught by the check that names it, with the kind of
+//! finding that it is, and the healthy pipeline must pass all of them.
 
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    client::{
+        connect::{ConnectorConfig, ConnectorStatus, StateOf, StoredOffset, TaskState},
+        kafka::TopicSpec,
+        postgres::Slot,
+    },
+    event::{CheckReport, FindingKind},
+    units::{Epoch, Lsn, Offset, SchemaId, SlotName, TableName, TopicPartition, Verdict},
+    verify::{
+        decode::{
+            pg_type::PgType,
+            record::{Decoder, Schemas},
+            row::Cell,
+            settings::ConnectorSettings,
+            table::{Column, Columns},
+        },
+        fold::{PartitionFold, TopicFold},
+        observation::*,
+    },
+    workload::ledger::{Change, Commit, Entry, Key, Ledger, Op, Outcome, Row, TableState, Tables},
+};
+
+const PARTITIONS: i32 = 2;
+const ORDERS: &str = "orders";
+const LINES: &str = "lines";
+const PLACEHOLDER: &str = "__debezium_unavailable_value";
+
+type Cells = Vec<(&'static str, Option<&'static str>)>;
+
+/// One record of a topic.
+#[derive(Clone, Debug)]
+struct Planted {
+    table: &'static str,
+    partition: i32,
+    key: Option<Value>,
+    value: Option<Value>,
+}
+
+/// A pipeline of two tables, before it is looked at.
+#[derive(Clone)]
+struct World {
+    rows: BTreeMap<&'static str, Result<Vec<Row>, String>>,
+    counts: BTreeMap<&'static str, u64>,
+    records: Vec<Planted>,
+    ledger: Option<Ledger>,
+    base: Tables,
+    config: ConnectorConfig,
+    status: Result<ConnectorStatus, String>,
+    stored: u64,
+    server: Result<ServerView, String>,
+    slots: Vec<Slot>,
+    publication: bool,
+    unpublished: Vec<TableName>,
+    specs: BTreeMap<String, TopicSpec>,
+    groups: BTreeMap<String, BTreeMap<TopicPartition, Offset>>,
+    registry: Result<RegistryView, String>,
+    probes: Vec<Probe>,
+    canaries: Vec<Canary>,
+    quiet: Option<Quiet>,
+    leftovers: Vec<String>,
+    /// What is expected.
+    redelivery: Vec<(Lsn, Lsn)>,
+    newer: NewerVersions,
+    captured: Option<Tables>,
+    cut_lsn: Option<Lsn>,
+}
+
+fn table(name: &str) -> TableName {
+    TableName::new("public", name)
+}
+
+fn topic(name: &str) -> String {
+    format!("shop.public.{name}")
+}
+
+fn row(cells: &[(&str, Option<&str>)]) -> Row {
+    cells.iter().map(|(n, v)| ((*n).to_owned(), v.map(str::to_owned))).collect()
+}
+
+fn order(id: &'static str, name: &'static str, amount: &'static str, token: &'static str) -> Cells {
+    vec![
+        ("id", Some(id)),
+        ("name", Some(name)),
+        ("amount", Some(amount)),
+        ("g", Some("7")),
+        ("drill_token", Some(token)),
+    ]
+}
+
+fn line(a: &'static str, token: &'static str) -> Cells {
+    vec![("a", Some(a)), ("drill_token", Some(token))]
+}
+
+/// A row as records carry it: integers as numbers, decimals as text, generated columns not at all.
+fn image(cells: &Cells) -> Value {
+    let mut object = serde_json::Map::new();
+    for (name, value) in cells.iter().filter(|(n, _)| *n != "g") {
+        let value = match (*name, value) {
+            ("id" | "a", Some(v)) => json!(v.parse::<i64>().unwrap()),
+            (_, Some(v)) => json!(v),
+            (_, None) => Value::Null,
+        };
+        object.insert((*name).to_owned(), value);
+    }
+    Value::Object(object)
+}
+
+fn event(table: &'static str, op: &str, before: Option<&Cells>, after: Option<&Cells>, lsn: u64, tx: u64) -> Planted {
+    let key_of = |cells: &Cells| (table == ORDERS).then(|| json!({ "id": image(cells)["id"] }));
+    let key = after.or(before).and_then(key_of);
+    let number = key.as_ref().and_then(|k| k["id"].as_i64()).unwrap_or(0);
+    let snapshot = if op == "r" { "true" } else { "false" };
+    Planted {
+        table,
+        partition: (number % i64::from(PARTITIONS)) as i32,
+        key,
+        value: Some(json!({
+            "before": before.map(image), "after": after.map(image), "op": op, "ts_ms": lsn,
+            "source": { "lsn": lsn, "txId": tx, "snapshot": snapshot, "sequence": format!("[\"1\",\"{lsn}\"]") },
+        })),
+    }
+}
+
+fn change(name: &str, op: Op, key: Option<&str>, before: Option<&Cells>, after: Option<&Cells>) -> Change {
+    Change {
+        table: table(name),
+        op,
+        key: key.map(|k| Key(format!("id={k}"))),
+        key_before: None,
+        before: before.map(|c| row(c)),
+        after: after.map(|c| row(c)),
+    }
+}
+
+fn entry(token: &str, epoch: u32, xid: u64, outcome: Outcome, changes: Vec<Change>) -> Entry {
+    Entry {
+        token: token.into(),
+        writer: 0,
+        sequence: xid,
+        epoch: Epoch(epoch),
+        xid: Some(xid),
+        began_ms: xid as i64 * 1000,
+        ended_ms: xid as i64 * 1000 + 500,
+        outcome,
+        changes,
+    }
+}
+
+/// The story: order 1 was there; t1 inserted order 2; a recovery went back to before t2, which had inserted order 3 and
+/// changed order 1. Topics were made anew, with a snapshot of orders 1 and 2. Then t3 inserted order 4 and a line (under
+/// the xid that t2 had), t4 changed order 2, t5 moved order 1 to 5, t6 deleted order 4, and t8 was rolled back.
+fn ledger() -> Ledger {
+    let o1 = order("1", "ada", "1.10", "b1");
+    let moved = Change {
+        key_before: Some(Key("id=1".into())),
+        ..change(ORDERS, Op::KeyChange, Some("5"), Some(&o1), Some(&order("5", "ada", "1.10", "t5")))
+    };
+    let acknowledged = Outcome::Acknowledged;
+    let entries = vec![
+        entry(
+            "t1",
+            0,
+            100,
+            acknowledged,
+            vec![change(ORDERS, Op::Insert, Some("2"), None, Some(&order("2", "bob", "2.00", "t1")))],
+        ),
+        entry(
+            "t2",
+            0,
+            101,
+            acknowledged,
+            vec![
+                change(ORDERS, Op::Insert, Some("3"), None, Some(&order("3", "eve", "3.00", "t2"))),
+                change(ORDERS, Op::Update, Some("1"), Some(&o1), Some(&order("1", "eve", "9.00", "t2"))),
+            ],
+        ),
+        entry(
+            "t3",
+            1,
+            101,
+            acknowledged,
+            vec![
+                change(ORDERS, Op::Insert, Some("4"), None, Some(&order("4", "cat", "4.00", "t3"))),
+                change(LINES, Op::Insert, None, None, Some(&line("1", "t3"))),
+            ],
+        ),
+        entry(
+            "t4",
+            1,
+            102,
+            acknowledged,
+            vec![
+                change(
+                    ORDERS,
+                    Op::Update,
+                    Some("2"),
+                    Some(&order("2", "bob", "2.00", "t1")),
+                    Some(&order("2", "bob", "2.50", "t4")),
+                ),
+                change(LINES, Op::Insert, None, None, Some(&line("2", "t4"))),
+            ],
+        ),
+        entry("t5", 1, 103, acknowledged, vec![moved]),
+        entry(
+            "t6",
+            1,
+            104,
+            acknowledged,
+            vec![change(ORDERS, Op::Delete, Some("4"), Some(&order("4", "cat", "4.00", "t3")), None)],
+        ),
+        entry("t7", 1, 105, Outcome::Unknown, vec![change(LINES, Op::Insert, None, None, Some(&line("3", "t7")))]),
+        entry(
+            "t8",
+            1,
+            106,
+            Outcome::Failed,
+            vec![change(ORDERS, Op::Insert, Some("9"), None, Some(&order("9", "no", "9.00", "t8")))],
+        ),
+    ];
+    let mut ledger = Ledger { entries, ..Ledger::default() };
+    let mut commit = |epoch: u32, timeline: u32, xid: u32, lsn: u64| {
+        ledger.order.entry(Epoch(epoch)).or_default().insert(xid, Commit { timeline, lsn: Lsn(lsn), xid });
+    };
+    commit(0, 1, 100, 1000);
+    commit(0, 1, 101, 2000);
+    for (xid, lsn) in [(101, 1700), (102, 1800), (103, 1900), (104, 2000), (105, 2100)] {
+        commit(1, 2, xid, lsn);
+    }
+    ledger.settled.insert("t7".into());
+    ledger
+}
+
+fn records() -> Vec<Planted> {
+    let (o1, o2) = (order("1", "ada", "1.10", "b1"), order("2", "bob", "2.00", "t1"));
+    let (o4, o5) = (order("4", "cat", "4.00", "t3"), order("5", "ada", "1.10", "t5"));
+    let mut records = vec![
+        event(ORDERS, "r", None, Some(&o1), 1600, 90),
+        event(ORDERS, "r", None, Some(&o2), 1600, 90),
+        event(ORDERS, "c", None, Some(&o4), 1690, 101),
+        event(LINES, "c", None, Some(&line("1", "t3")), 1695, 101),
+        event(ORDERS, "u", None, Some(&order("2", "bob", "2.50", "t4")), 1790, 102),
+        event(LINES, "c", None, Some(&line("2", "t4")), 1795, 102),
+        event(ORDERS, "d", Some(&o1), None, 1890, 103),
+        event(ORDERS, "c", None, Some(&o5), 1891, 103),
+        event(ORDERS, "d", Some(&o4), None, 1990, 104),
+        event(LINES, "c", None, Some(&line("3", "t7")), 2090, 105),
+    ];
+    let tombstone = Planted { value: None, ..records[6].clone() };
+    records.insert(7, tombstone);
+    records
+}
+
+fn config() -> ConnectorConfig {
+    [
+        ("connector.class", "io.debezium.connector.postgresql.PostgresConnector"),
+        ("plugin.name", "pgoutput"),
+        ("database.dbname", "shop"),
+        ("topic.prefix", "shop"),
+        ("slot.name", "shop_slot"),
+        ("snapshot.mode", "initial"),
+        ("decimal.handling.mode", "string"),
+        ("key.converter", "org.apache.kafka.connect.json.JsonConverter"),
+        ("key.converter.schemas.enable", "false"),
+        ("value.converter", "org.apache.kafka.connect.json.JsonConverter"),
+        ("value.converter.schemas.enable", "false"),
+    ]
+    .map(|(k, v)| (k.to_owned(), v.to_owned()))
+    .into()
+}
+
+fn slot() -> Slot {
+    Slot {
+        name: SlotName::new("shop_slot"),
+        slot_type: "logical".into(),
+        plugin: Some("pgoutput".into()),
+        database: Some("shop".into()),
+        active: true,
+        active_pid: Some(1),
+        restart_lsn: Some(Lsn(2000)),
+        confirmed_flush_lsn: Some(Lsn(2200)),
+        wal_status: Some("reserved".into()),
+        invalidation_reason: None,
+    }
+}
+
+fn spec(name: &str) -> TopicSpec {
+    TopicSpec {
+        name: topic(name),
+        partitions: PARTITIONS,
+        replication: 1,
+        settings: [("cleanup.policy".to_owned(), "compact".to_owned())].into(),
+    }
+}
+
+const ORDERS_V1: &str = r#"{"type":"record","name":"Envelope","namespace":"shop.public.orders","fields":[]}"#;
+const ORDERS_V3: &str = r#"{"type":"record","name":"Envelope","namespace":"shop.public.orders","fields":[],"doc":"3"}"#;
+
+fn registry() -> RegistryView {
+    let version = |id, schema: &str| VersionView { id: SchemaId(id), schema: schema.to_owned(), deleted: false };
+    RegistryView {
+        global_level: Some("BACKWARD".into()),
+        global_mode: Some("READWRITE".into()),
+        subjects: [
+            (
+                "shop.public.orders-value".to_owned(),
+                SubjectView {
+                    level: Some("FULL".into()),
+                    mode: None,
+                    versions: [(1, version(7, ORDERS_V1)), (3, version(9, ORDERS_V3))].into(),
+                },
+            ),
+            (
+                "shop.public.lines-value".to_owned(),
+                SubjectView { level: None, mode: None, versions: [(1, version(11, "\"string\""))].into() },
+            ),
+        ]
+        .into(),
+    }
+}
+
+fn healthy() -> World {
+    let base: Tables = [(
+        table(ORDERS),
+        TableState {
+            keyed: [(Key("id=1".into()), row(&order("1", "ada", "1.10", "b1")))].into(),
+            ..TableState::default()
+        },
+    )]
+    .into();
+    let rows: BTreeMap<&'static str, Result<Vec<Row>, String>> = [
+        (ORDERS, Ok(vec![row(&order("2", "bob", "2.50", "t4")), row(&order("5", "ada", "1.10", "t5"))])),
+        (LINES, Ok(vec![row(&line("1", "t3")), row(&line("2", "t4")), row(&line("3", "t7"))])),
+    ]
+    .into();
+    let running = |id| TaskState { id, state: "RUNNING".into(), trace: None };
+    let partition = |p| TopicPartition { topic: topic(ORDERS), partition: p };
+    World {
+        counts: [(ORDERS, 2), (LINES, 3)].into(),
+        rows,
+        records: records(),
+        ledger: Some(ledger()),
+        base,
+        config: config(),
+        status: Ok(ConnectorStatus {
+            name: "shop".into(),
+            connector: StateOf { state: "RUNNING".into(), trace: None },
+            tasks: vec![running(0)],
+            kind: "source".into(),
+        }),
+        stored: 2090,
+        server: Ok(ServerView { lsn: Lsn(2300), timeline: 2 }),
+        slots: vec![slot()],
+        publication: true,
+        unpublished: vec![],
+        specs: [(topic(ORDERS), spec(ORDERS)), (topic(LINES), spec(LINES))].into(),
+        groups: [("probe".to_owned(), [(partition(0), Offset(0)), (partition(1), Offset(0))].into())].into(),
+        registry: Ok(registry()),
+        probes: vec![
+            Probe { subject: "shop.public.orders-value".into(), compatible: false, accepted: Ok(false) },
+            Probe { subject: "shop.public.orders-value".into(), compatible: true, accepted: Ok(true) },
+        ],
+        canaries: vec![Canary { table: table(ORDERS), topic: topic(ORDERS), token: "c1".into(), arrived_ms: Ok(400) }],
+        quiet: Some(Quiet {
+            topic: topic(ORDERS),
+            table: table(ORDERS),
+            token: "m1".into(),
+            lsn: Lsn(2090),
+            reached: Ok(()),
+        }),
+        leftovers: vec![],
+        redelivery: vec![],
+        newer: NewerVersions::None,
+        captured: None,
+        cut_lsn: Some(Lsn(1500)),
+    }
+}
+
+fn columns(name: &str, settings: &ConnectorSettings) -> Columns {
+    let column = |name: &str, ty: &str, typmod: i32, generated: bool| Column {
+        name: name.into(),
+        ty: PgType::new(ty, ty, "b", typmod, None),
+        generated,
+        unpublished: false,
+    };
+    let list = if name == ORDERS {
+        vec![
+            column("id", "int4", -1, false),
+            column("name", "text", -1, false),
+            column("amount", "numeric", ((10 << 16) | 2) + 4, false),
+            column("g", "int4", -1, true),
+            column("drill_token", "text", -1, false),
+        ]
+    } else {
+        vec![column("a", "int4", -1, false), column("drill_token", "text", -1, false)]
+    };
+    Columns::new(list, settings.adjust)
+}
+
+impl World {
+    fn observe(&self) -> Observation {
+        let settings = Arc::new(ConnectorSettings::parse("shop", &self.config).unwrap());
+        let mut seen = Observation {
+            server: Some(self.server.clone()),
+            slots: self.slots.clone(),
+            registry: Some(self.registry.clone()),
+            specs: self.specs.clone(),
+            groups: self.groups.clone(),
+            quiet: self.quiet.clone(),
+            canaries: self.canaries.clone(),
+            probes: self.probes.clone(),
+            leftovers: self.leftovers.clone(),
+            ..Observation::default()
+        };
+        for name in [ORDERS, LINES] {
+            let columns = Arc::new(columns(name, &settings));
+            seen.topics.insert(topic(name), self.fold(name, &settings, &columns));
+            seen.tables.push(self.table(name, &columns));
+        }
+        let position = json!({ "lsn": self.stored, "txId": 105 });
+        seen.connectors.push(ConnectorView {
+            settings,
+            config: self.config.clone(),
+            status: self.status.clone(),
+            offsets: vec![StoredOffset { partition: serde_json::Map::new(), offset: position.as_object().cloned() }],
+            publication: self.publication,
+            unpublished: self.unpublished.clone(),
+            notes: vec![],
+        });
+        seen
+    }
+
+    fn table(&self, name: &'static str, columns: &Arc<Columns>) -> TableView {
+        let rows = self.rows[name].clone().map(|all| {
+            let mut rows = Rows::default();
+            for row in &all {
+                let cell = |c: &Column| row[&c.name].as_ref().map_or(Cell::Null, |t| Cell::Text(t.as_bytes()));
+                rows.add(columns.list.iter().map(cell));
+            }
+            rows
+        });
+        TableView {
+            name: table(name),
+            database: "shop".into(),
+            connector: "shop".into(),
+            topic: topic(name),
+            columns: columns.clone(),
+            primary_key: if name == ORDERS { vec![0] } else { vec![] },
+            replica_identity: if name == ORDERS { 'd' } else { 'f' },
+            rows,
+            count: Ok(self.counts[name]),
+        }
+    }
+
+    fn fold(&self, name: &'static str, settings: &Arc<ConnectorSettings>, columns: &Arc<Columns>) -> TopicFold {
+        let schemas = Arc::new(Schemas::new(|_| Ok(None)));
+        let mut decoder = Decoder::new(settings.clone(), columns.clone(), schemas, "public", name);
+        let token = columns.of_name("drill_token");
+        let mut partitions: Vec<PartitionFold> = (0..PARTITIONS).map(|p| PartitionFold::new(p, true, token)).collect();
+        let mut offsets = [0i64; PARTITIONS as usize];
+        for record in self.records.iter().filter(|r| r.table == name) {
+            let bytes = |v: &Option<Value>| v.as_ref().map(|v| serde_json::to_vec(v).unwrap());
+            let (key, value) = (bytes(&record.key), bytes(&record.value));
+            let index = record.partition as usize;
+            match decoder.decode(key.as_deref(), value.as_deref()) {
+                Ok(event) => partitions[index].apply(&event, offsets[index]),
+                Err(why) => partitions[index].problem(offsets[index], why),
+            }
+            offsets[index] += 1;
+        }
+        let mut fold = TopicFold { partitions, ..TopicFold::default() };
+        fold.learn(&decoder);
+        fold
+    }
+
+    fn expect(&self) -> Expectation<'_> {
+        let good = healthy_registry_and_specs();
+        Expectation {
+            ledger: self.ledger.as_ref(),
+            base: self.base.clone(),
+            cuts: vec![Cut { epoch: Epoch(0), lsn: self.cut_lsn, inclusive: false }],
+            captured: self.captured.clone(),
+            token_column: "drill_token".into(),
+            redelivery: self.redelivery.clone(),
+            registry: Some(good.0),
+            newer_versions: self.newer.clone(),
+            specs: good.1,
+            groups: good.2,
+            configs: [("shop".to_owned(), config())].into(),
+            canary_ms_max: Some(5000),
+            ..Expectation::default()
+        }
+    }
+
+    fn value(&mut self, index: usize) -> &mut Value {
+        self.records[index].value.as_mut().unwrap()
+    }
+
+    fn rows_mut(&mut self, name: &str) -> &mut Vec<Row> {
+        self.rows.get_mut(name).unwrap().as_mut().unwrap()
+    }
+
+    /// Sets a cell of the table's row and of its last event.
+    fn set_row(&mut self, name: &'static str, row: usize, column: &str, value: &str) {
+        self.rows_mut(name)[row].insert(column.to_owned(), Some(value.to_owned()));
+    }
+}
+
+type Good = (RegistryView, BTreeMap<String, TopicSpec>, BTreeMap<String, BTreeMap<TopicPartition, Offset>>);
+
+fn healthy_registry_and_specs() -> Good {
+    let world = healthy();
+    (registry(), world.specs, world.groups)
+}
+
+type Check = fn(&Observation, &Expectation<'_>) -> CheckReport;
+
+const ALL: [(&str, Check); 12] = [
+    ("restored-to-target", restored_to_target),
+    ("state", state),
+    ("loss", loss),
+    ("ghosts", ghosts),
+    ("duplicates", duplicates),
+    ("order", super::order),
+    ("atomicity", atomicity),
+    ("schema-ids", schema_ids),
+    ("compatibility", compatibility),
+    ("positions", positions),
+    ("liveness", liveness),
+    ("leaks", leaks),
+];
+
+fn check(id: &str) -> Check {
+    ALL.iter().find(|(name, _)| *name == id).unwrap().1
+}
+
+#[test]
+fn a_healthy_pipeline_passes_every_check() {
+    let world = healthy();
+    let (seen, expected) = (world.observe(), world.expect());
+    for (id, check) in ALL {
+        let report = check(&seen, &expected);
+        assert_eq!(report.id, id);
+        assert_eq!(report.verdict, Verdict::Passed, "{id}: {:#?}", report.findings);
+        assert!(report.compared > 0, "{id} compared nothing");
+    }
+}
+
+#[rstest]
+#[case::row_missing_in_topic("state", FindingKind::Lost, |w: &mut World| { w.records.remove(8); })]
+#[case::row_ghost_in_topic("state", FindingKind::Ghost, |w: &mut World| { w.records.remove(9); })]
+#[case::row_stale_in_topic("state", FindingKind::Stale, |w: &mut World| { w.records.remove(4); })]
+#[case::row_different("state", FindingKind::Different, |w: &mut World| w.value(4)["after"]["name"] = json!("rob"))]
+#[case::integer_off_by_one("state", FindingKind::Lost, |w: &mut World| { w.value(5)["after"]["a"] = json!(3); })]
+#[case::decimal_off_by_one("state", FindingKind::Different, |w: &mut World| w.value(4)["after"]["amount"] = json!("2.51"))]
+#[case::null_for_text("state", FindingKind::Different, |w: &mut World| w.value(4)["after"]["name"] = Value::Null)]
+#[case::unkeyed_row_missing("state", FindingKind::Lost, |w: &mut World| { w.records.remove(5); })]
+#[case::unkeyed_row_ghost("state", FindingKind::Ghost, |w: &mut World| { w.rows_mut(LINES).remove(0); w.counts.insert(LINES, 2); })]
+#[case::unkeyed_row_twice_in_table("state", FindingKind::Lost, |w: &mut World| {
+    let again = w.rows_mut(LINES)[0].clone();
+    w.rows_mut(LINES).push(again);
+    w.counts.insert(LINES, 4);
+})]
+#[case::unkeyed_value_again_at_another_position("state", FindingKind::Ghost, |w: &mut World| {
+    w.records.push(event(LINES, "c", None, Some(&line("1", "t3")), 2095, 101));
+})]
+#[case::placeholder_without_earlier_value("state", FindingKind::Lost, |w: &mut World| w.value(8)["after"]["name"] = json!(PLACEHOLDER))]
+#[case::table_unreadable("state", FindingKind::Unreadable, |w: &mut World| { w.rows.insert(ORDERS, Err("invalid page in block 5".into())); })]
+#[case::count_differs("state", FindingKind::Unreadable, |w: &mut World| { w.counts.insert(ORDERS, 3); })]
+#[case::record_unreadable("state", FindingKind::Unreadable, |w: &mut World| { w.records[4].value = Some(json!("torn")); })]
+#[case::truncated_and_not_captured("state", FindingKind::Ghost, |w: &mut World| { w.rows_mut(ORDERS).clear(); w.counts.insert(ORDERS, 0); })]
+#[case::generated_value_wrong_where_present("state", FindingKind::Different, |w: &mut World| w.value(8)["after"]["g"] = json!(8))]
+#[case::key_twice_in_table("state", FindingKind::NotComparable, |w: &mut World| {
+    for record in w.records.iter_mut().filter(|r| r.table == LINES) {
+        record.key = Some(json!({ "drill_token": "one" }));
+    }
+    w.rows_mut(LINES).iter_mut().for_each(|r| drop(r.insert("drill_token".into(), Some("one".into()))));
+})]
+#[case::nothing_compared("state", FindingKind::Vacuous, |w: &mut World| {
+    w.rows.insert(ORDERS, Ok(vec![]));
+    w.rows.insert(LINES, Ok(vec![]));
+    w.counts = [(ORDERS, 0), (LINES, 0)].into();
+    w.records.clear();
+})]
+#[case::acknowledged_row_missing("restored-to-target", FindingKind::Lost, |w: &mut World| { w.rows_mut(ORDERS).remove(0); w.counts.insert(ORDERS, 1); })]
+#[case::given_up_row_there("restored-to-target", FindingKind::Ghost, |w: &mut World| {
+    w.rows_mut(ORDERS).push(row(&order("3", "eve", "3.00", "t2")));
+    w.counts.insert(ORDERS, 3);
+})]
+#[case::given_up_state_of_a_row("restored-to-target", FindingKind::Ghost, |w: &mut World| w.set_row(ORDERS, 1, "drill_token", "t2"))]
+#[case::older_state_of_a_row("restored-to-target", FindingKind::Stale, |w: &mut World| w.rows_mut(ORDERS)[0] = row(&order("2", "bob", "2.00", "t1")))]
+#[case::another_value("restored-to-target", FindingKind::Different, |w: &mut World| w.set_row(ORDERS, 0, "amount", "2.51"))]
+#[case::unkeyed_image_missing("restored-to-target", FindingKind::Lost, |w: &mut World| { w.rows_mut(LINES).pop(); w.counts.insert(LINES, 2); })]
+#[case::restored_but_unreadable("restored-to-target", FindingKind::Unreadable, |w: &mut World| { w.rows.insert(ORDERS, Err("invalid page".into())); })]
+#[case::recovered_to_another_target("restored-to-target", FindingKind::Lost, |w: &mut World| w.cut_lsn = None)]
+#[case::captured_tables_differ("restored-to-target", FindingKind::Different, |w: &mut World| {
+    let mut captured = w.base.clone();
+    captured.get_mut(&table(ORDERS)).unwrap().keyed = [
+        (Key("id=2".into()), row(&order("2", "zoe", "2.50", "t4"))),
+        (Key("id=5".into()), row(&order("5", "ada", "1.10", "t5"))),
+    ].into();
+    w.captured = Some(captured);
+    w.ledger = None;
+})]
+#[case::nothing_expected("restored-to-target", FindingKind::Vacuous, |w: &mut World| w.captured = Some(Tables::new()))]
+#[case::event_dropped("loss", FindingKind::Lost, |w: &mut World| { w.records.remove(4); })]
+#[case::unkeyed_event_dropped("loss", FindingKind::Lost, |w: &mut World| { w.records.remove(3); })]
+#[case::settled_transaction_dropped("loss", FindingKind::Lost, |w: &mut World| { w.records.pop(); })]
+#[case::delete_dropped("loss", FindingKind::Lost, |w: &mut World| { w.records.remove(9); })]
+#[case::key_change_without_its_delete("loss", FindingKind::Lost, |w: &mut World| { w.records.drain(6..8); })]
+#[case::key_change_without_its_create("loss", FindingKind::Lost, |w: &mut World| { w.records.remove(8); })]
+#[case::no_event_at_all("loss", FindingKind::Lost, |w: &mut World| w.records.truncate(2))]
+#[case::given_up_event("ghosts", FindingKind::Ghost, |w: &mut World| {
+    let gone = order("1", "eve", "9.00", "t2");
+    w.records.insert(0, event(ORDERS, "u", None, Some(&gone), 1400, 101));
+})]
+#[case::given_up_row_before("ghosts", FindingKind::Ghost, |w: &mut World| w.value(6)["before"]["drill_token"] = json!("t2"))]
+#[case::rolled_back_event("ghosts", FindingKind::Ghost, |w: &mut World| {
+    let never = order("9", "no", "9.00", "t8");
+    w.records.push(event(ORDERS, "c", None, Some(&never), 2095, 106));
+    w.records.push(event(ORDERS, "d", Some(&order("9", "no", "9.00", "x")), None, 2096, 107));
+})]
+#[case::ghost_by_row_alone("ghosts", FindingKind::Ghost, |w: &mut World| {
+    w.ledger = None;
+    w.records.push(event(ORDERS, "c", None, Some(&order("9", "no", "9.00", "pgbench")), 2095, 106));
+})]
+#[case::event_twice("duplicates", FindingKind::Duplicate, |w: &mut World| { let again = w.records[4].clone(); w.records.push(again); })]
+#[case::unkeyed_event_twice("duplicates", FindingKind::Duplicate, |w: &mut World| {
+    let mut again = w.records[3].clone();
+    again.value.as_mut().unwrap()["ts_ms"] = json!(5000);
+    w.records.push(again);
+})]
+#[case::outside_of_the_window("duplicates", FindingKind::Duplicate, |w: &mut World| {
+    let again = w.records[4].clone();
+    w.records.push(again);
+    w.redelivery = vec![(Lsn(1791), Lsn(1999))];
+})]
+#[case::order_swapped("order", FindingKind::OutOfOrder, |w: &mut World| {
+    w.records.push(event(ORDERS, "u", None, Some(&order("2", "bob", "2.40", "t4")), 1700, 102));
+})]
+#[case::half_a_transaction("atomicity", FindingKind::Half, |w: &mut World| { w.records.remove(4); })]
+#[case::other_half_of_a_transaction("atomicity", FindingKind::Half, |w: &mut World| { w.records.remove(5); })]
+#[case::registry_dead("schema-ids", FindingKind::Dead, |w: &mut World| w.registry = Err("connection refused".into()))]
+#[case::record_torn("schema-ids", FindingKind::Unreadable, |w: &mut World| { w.records[4].value = Some(json!([1])); })]
+#[case::global_level_changed("compatibility", FindingKind::Setting, |w: &mut World| w.registry.as_mut().unwrap().global_level = Some("NONE".into()))]
+#[case::level_none_is_not_unset("compatibility", FindingKind::Setting, |w: &mut World| subject(w, "lines").level = Some("NONE".into()))]
+#[case::level_unset("compatibility", FindingKind::Setting, |w: &mut World| subject(w, "orders").level = None)]
+#[case::mode_left_at_import("compatibility", FindingKind::Setting, |w: &mut World| w.registry.as_mut().unwrap().global_mode = Some("IMPORT".into()))]
+#[case::subject_mode_changed("compatibility", FindingKind::Setting, |w: &mut World| subject(w, "orders").mode = Some("READONLY".into()))]
+#[case::subject_gone("compatibility", FindingKind::Setting, |w: &mut World| { w.registry.as_mut().unwrap().subjects.remove("shop.public.lines-value"); })]
+#[case::id_changed("compatibility", FindingKind::Setting, |w: &mut World| subject(w, "orders").versions.get_mut(&3).unwrap().id = SchemaId(8))]
+#[case::version_gap_closed("compatibility", FindingKind::Setting, |w: &mut World| {
+    let third = subject(w, "orders").versions.remove(&3).unwrap();
+    subject(w, "orders").versions.insert(2, third);
+})]
+#[case::text_changed("compatibility", FindingKind::WrongSchema, |w: &mut World| subject(w, "orders").versions.get_mut(&3).unwrap().schema = ORDERS_V1.into())]
+#[case::soft_deleted("compatibility", FindingKind::Setting, |w: &mut World| subject(w, "orders").versions.get_mut(&1).unwrap().deleted = true)]
+#[case::version_too_many("compatibility", FindingKind::Setting, |w: &mut World| {
+    subject(w, "orders").versions.insert(4, VersionView { id: SchemaId(20), schema: "\"int\"".into(), deleted: false });
+})]
+#[case::incompatible_accepted("compatibility", FindingKind::NotRefused, |w: &mut World| w.probes[0].accepted = Ok(true))]
+#[case::compatible_refused("compatibility", FindingKind::Refused, |w: &mut World| w.probes[1].accepted = Ok(false))]
+#[case::registry_unreachable("compatibility", FindingKind::Dead, |w: &mut World| w.registry = Err("connection refused".into()))]
+#[case::offset_ahead_of_server("positions", FindingKind::Position, |w: &mut World| w.stored = 9000)]
+#[case::slot_ahead_of_server("positions", FindingKind::Position, |w: &mut World| w.slots[0].confirmed_flush_lsn = Some(Lsn(9000)))]
+#[case::slot_missing("positions", FindingKind::Dead, |w: &mut World| w.slots.clear())]
+#[case::slot_lost("positions", FindingKind::Dead, |w: &mut World| {
+    w.slots[0].wal_status = Some("lost".into());
+    w.slots[0].invalidation_reason = Some("wal_removed".into());
+})]
+#[case::slot_unreserved("positions", FindingKind::Position, |w: &mut World| w.slots[0].wal_status = Some("unreserved".into()))]
+#[case::slot_inactive("positions", FindingKind::Dead, |w: &mut World| w.slots[0].active = false)]
+#[case::slot_of_another_database("positions", FindingKind::Position, |w: &mut World| w.slots[0].database = Some("other".into()))]
+#[case::task_failed("positions", FindingKind::Dead, |w: &mut World| {
+    let task = &mut w.status.as_mut().unwrap().tasks[0];
+    task.state = "FAILED".into();
+    task.trace = Some("org.apache.kafka.connect.errors.ConnectException: no".into());
+})]
+#[case::connector_without_tasks("positions", FindingKind::Dead, |w: &mut World| w.status.as_mut().unwrap().tasks.clear())]
+#[case::worker_dead("positions", FindingKind::Dead, |w: &mut World| w.status = Err("connection refused".into()))]
+#[case::server_dead("positions", FindingKind::Dead, |w: &mut World| w.server = Err("connection refused".into()))]
+#[case::publication_missing("positions", FindingKind::Dead, |w: &mut World| w.publication = false)]
+#[case::table_not_published("positions", FindingKind::Position, |w: &mut World| w.unpublished.push(table("new")))]
+#[case::group_offset_wrong("positions", FindingKind::Position, |w: &mut World| {
+    let partition = TopicPartition { topic: topic(ORDERS), partition: 1 };
+    w.groups.get_mut("probe").unwrap().insert(partition, Offset(40));
+})]
+#[case::group_offset_missing("positions", FindingKind::Position, |w: &mut World| w.groups.clear())]
+#[case::topic_setting_changed("positions", FindingKind::Setting, |w: &mut World| {
+    w.specs.get_mut(&topic(ORDERS)).unwrap().settings.insert("cleanup.policy".into(), "delete".into());
+})]
+#[case::topic_setting_lost("positions", FindingKind::Setting, |w: &mut World| w.specs.get_mut(&topic(ORDERS)).unwrap().settings.clear())]
+#[case::partitions_changed("positions", FindingKind::Setting, |w: &mut World| w.specs.get_mut(&topic(LINES)).unwrap().partitions = 1)]
+#[case::topic_missing("positions", FindingKind::Setting, |w: &mut World| { w.specs.remove(&topic(LINES)); })]
+#[case::canary_never_arrives("liveness", FindingKind::Dead, |w: &mut World| w.canaries[0].arrived_ms = Err("not in its topic".into()))]
+#[case::canary_late("liveness", FindingKind::Stale, |w: &mut World| w.canaries[0].arrived_ms = Ok(60_000))]
+#[case::marker_never_arrives("liveness", FindingKind::Lost, |w: &mut World| {
+    w.quiet.as_mut().unwrap().reached = Err(Interrupted { dead: false, seen: "not read".into() });
+})]
+#[case::task_dead_while_waiting("liveness", FindingKind::Dead, |w: &mut World| {
+    w.quiet.as_mut().unwrap().reached = Err(Interrupted { dead: true, seen: "task 0 FAILED".into() });
+})]
+#[case::no_canary("liveness", FindingKind::Vacuous, |w: &mut World| { w.canaries.clear(); w.quiet = None; })]
+#[case::slot_left_behind("leaks", FindingKind::Leak, |w: &mut World| w.slots.push(Slot { name: SlotName::new("aside"), ..slot() }))]
+#[case::snapshot_mode_left("leaks", FindingKind::Leak, |w: &mut World| { w.config.insert("snapshot.mode".into(), "always".into()); })]
+#[case::registry_mode_left("leaks", FindingKind::Leak, |w: &mut World| w.registry.as_mut().unwrap().global_mode = Some("IMPORT".into()))]
+#[case::process_left("leaks", FindingKind::Leak, |w: &mut World| w.leftovers.push("process 4711".into()))]
+fn a_mutant_is_caught_by_the_check_that_names_it(
+    #[case] id: &str,
+    #[case] kind: FindingKind,
+    #[case] plant: impl FnOnce(&mut World),
+) {
+    let mut world = healthy();
+    plant(&mut world);
+    let report = check(id)(&world.observe(), &world.expect());
+    assert_eq!(report.verdict, Verdict::Failed, "{id} did not notice");
+    assert!(
+        report.findings.iter().any(|f| f.kind == kind),
+        "{id} found {:?} instead of {kind:?}: {:#?}",
+        report.findings.iter().map(|f| f.kind).collect::<BTreeSet<_>>(),
+        report.findings
+    );
+}
+
+fn subject<'w>(world: &'w mut World, name: &str) -> &'w mut SubjectView {
+    world.registry.as_mut().unwrap().subjects.get_mut(&format!("shop.public.{name}-value")).unwrap()
+}
+
+#[rstest]
+#[case::redelivered_inside_the_window("duplicates", |w: &mut World| {
+    let again = w.records[4].clone();
+    w.records.push(again);
+    w.redelivery = vec![(Lsn(1700), Lsn(1999))];
+})]
+#[case::unkeyed_redelivery_is_left_out_by_position("state", |w: &mut World| {
+    let mut again = w.records[3].clone();
+    again.value.as_mut().unwrap()["ts_ms"] = json!(5000);
+    w.records.push(again);
+})]
+#[case::redelivery_is_not_out_of_order("order", |w: &mut World| {
+    let again = w.records[2].clone();
+    w.records.push(again);
+})]
+#[case::two_equal_rows_of_one_change_record("state", |w: &mut World| {
+    // COPY writes many rows in one WAL record: their events share one position.
+    let twin = w.records[3].clone();
+    w.records.insert(4, twin);
+    let row = w.rows_mut(LINES)[0].clone();
+    w.rows_mut(LINES).push(row);
+    w.counts.insert(LINES, 4);
+})]
+#[case::placeholder_takes_the_earlier_value("state", |w: &mut World| w.value(4)["after"]["name"] = json!(PLACEHOLDER))]
+#[case::generated_right_where_present("state", |w: &mut World| w.value(8)["after"]["g"] = json!(7))]
+#[case::truncate_is_folded("state", |w: &mut World| {
+    w.config.insert("skipped.operations".into(), "none".into());
+    w.records.push(Planted { key: None, ..event(ORDERS, "t", None, None, 2200, 108) });
+    w.rows_mut(ORDERS).clear();
+    w.counts.insert(ORDERS, 0);
+})]
+#[case::trailing_zeros_are_no_difference("state", |w: &mut World| w.value(4)["after"]["amount"] = json!("2.5"))]
+#[case::snapshot_instead_of_events("loss", |w: &mut World| {
+    w.records = vec![
+        event(ORDERS, "r", None, Some(&order("2", "bob", "2.50", "t4")), 2150, 110),
+        event(ORDERS, "r", None, Some(&order("5", "ada", "1.10", "t5")), 2150, 110),
+        event(LINES, "r", None, Some(&line("1", "t3")), 2150, 110),
+        event(LINES, "r", None, Some(&line("2", "t4")), 2150, 110),
+        event(LINES, "r", None, Some(&line("3", "t7")), 2150, 110),
+    ];
+})]
+#[case::nothing_of_a_transaction_is_not_half("atomicity", |w: &mut World| { w.records.drain(4..6); })]
+#[case::version_registered_later("compatibility", |w: &mut World| {
+    subject(w, "orders").versions.insert(4, VersionView { id: SchemaId(20), schema: "\"int\"".into(), deleted: false });
+    w.newer = NewerVersions::These([("shop.public.orders-value".to_owned(), 4)].into());
+})]
+#[case::any_later_version("compatibility", |w: &mut World| {
+    subject(w, "orders").versions.insert(4, VersionView { id: SchemaId(20), schema: "\"int\"".into(), deleted: false });
+    w.newer = NewerVersions::Any;
+})]
+fn what_is_right_is_not_found_wrong(#[case] id: &str, #[case] change: impl FnOnce(&mut World)) {
+    let mut world = healthy();
+    change(&mut world);
+    let report = check(id)(&world.observe(), &world.expect());
+    assert_eq!(report.verdict, Verdict::Passed, "{id}: {:#?}", report.findings);
+}
+
+#[test]
+fn truncation_that_is_not_captured_is_said() {
+    let mut world = healthy();
+    world.rows_mut(ORDERS).clear();
+    world.counts.insert(ORDERS, 0);
+    let report = state(&world.observe(), &world.expect());
+    assert!(report.notes.iter().any(|n| n.contains("TRUNCATE is not captured")), "{:?}", report.notes);
+}
+
+#[test]
+fn no_column_is_left_out_without_a_line() {
+    let report = state(&healthy().observe(), &healthy().expect());
+    assert!(
+        report.notes.iter().any(|n| n.contains("public.orders.g") && n.contains("generated")),
+        "{:?}",
+        report.notes
+    );
+}
+
+#[test]
+fn rpo_tells_lost_from_given_up() {
+    let world = healthy();
+    let whole = rpo(&world.observe(), &world.expect());
+    assert_eq!((whole.lost.transactions, whole.lost.rows), (0, 0));
+    assert_eq!((whole.given_up.transactions, whole.given_up.rows), (1, 2), "t2");
+
+    let mut world = healthy();
+    world.rows_mut(ORDERS)[0] = row(&order("2", "bob", "2.00", "t1"));
+    world.rows_mut(LINES).retain(|r| r["a"].as_deref() != Some("1"));
+    let lost = rpo(&world.observe(), &world.expect()).lost;
+    assert_eq!((lost.transactions, lost.rows), (2, 2), "t4's update, and t3's line");
+    assert_eq!(lost.seconds, 1.0);
+}
+
+#[test]
+fn without_a_ledger_transactions_are_not_judged() {
+    let world = World { ledger: None, ..healthy() };
+    let (seen, expected) = (world.observe(), world.expect());
+    for id in ["restored-to-target", "loss", "atomicity"] {
+        assert_eq!(check(id)(&seen, &expected).verdict, Verdict::Inconclusive, "{id}");
+    }
+}
+
+#[test]
+fn a_commit_that_is_not_in_the_order_leaves_the_target_undecided() {
+    let mut world = healthy();
+    world.ledger.as_mut().unwrap().order.remove(&Epoch(0));
+    assert_eq!(restored_to_target(&world.observe(), &world.expect()).verdict, Verdict::Inconclusive);
+}

@@ -2,9 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::history::{
-    Events, History, Represented, about_change, about_event, logged, shown_key, tokenless_notes,
-};
+use super::history::{Events, History, Represented, about_change, about_event, logged, shown_key, tokenless_notes};
 use crate::{
     event::{CheckReport, Finding, FindingKind},
     units::Lsn,
@@ -44,7 +42,8 @@ pub fn loss(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
         }
         transactions += u64::from(counted);
     }
-    let mut notes = vec![format!("{transactions} transactions with {rows} row changes looked for in {} events", events.total)];
+    let mut notes =
+        vec![format!("{transactions} transactions with {rows} row changes looked for in {} events", events.total)];
     notes.extend(tokenless_notes(&represented));
     notes.extend(history.undecided_note());
     CheckReport::new("loss", transactions, notes, findings)
@@ -174,8 +173,7 @@ pub fn atomicity(seen: &Observation, expected: &Expectation<'_>) -> CheckReport 
     let mut findings = Vec::new();
     let mut compared = 0;
     for (place, entry) in history.kept.iter().enumerate().filter(|(_, e)| e.epoch >= history.current) {
-        let changes: Vec<_> =
-            entry.changes.iter().filter_map(|c| Some((c, represented.change(place, c)?))).collect();
+        let changes: Vec<_> = entry.changes.iter().filter_map(|c| Some((c, represented.change(place, c)?))).collect();
         if changes.len() < 2 {
             continue;
         }

@@ -8,3 +8,6 @@ pub mod row;
 pub mod schema;
 pub mod settings;
 pub mod table;
+
+#[cfg(test)]
+mod tests;

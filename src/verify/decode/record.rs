@@ -352,12 +352,12 @@ impl Decoder {
             let Some(record) = typed.record() else { return Err(not_a("value that is a struct", &typed, id)) };
             let mut reader = Reader::new(datum);
             let read = match &*plan {
-                Plan::Envelope(plan) => reader.branch(&typed).and_then(|_| {
-                    self.avro_envelope(&mut reader, record, plan, meta)
-                }),
-                Plan::Unwrapped(plan) => reader.branch(&typed).and_then(|_| {
-                    self.avro_unwrapped(&mut reader, record, plan, meta)
-                }),
+                Plan::Envelope(plan) => {
+                    reader.branch(&typed).and_then(|_| self.avro_envelope(&mut reader, record, plan, meta))
+                }
+                Plan::Unwrapped(plan) => {
+                    reader.branch(&typed).and_then(|_| self.avro_unwrapped(&mut reader, record, plan, meta))
+                }
                 Plan::Key(_) => return Err(not_a("value", &typed, id)),
             };
             let read = read.map_err(|e| misread(id, e.to_string()))?;
@@ -592,7 +592,8 @@ impl Decoder {
         converter: Converter,
         side: Half,
     ) -> Result<(&'v Value, Option<Arc<Typed>>), Unreadable> {
-        let shaped = value.as_object().is_some_and(|o| o.len() == 2 && o.contains_key("schema") && o.contains_key("payload"));
+        let shaped =
+            value.as_object().is_some_and(|o| o.len() == 2 && o.contains_key("schema") && o.contains_key("payload"));
         match converter {
             Converter::JsonBare => return Ok((value, None)),
             Converter::Worker if !shaped => return Ok((value, None)),

@@ -151,7 +151,9 @@ impl Binary {
         use base64::{Engine as _, engine::general_purpose as engines};
         match self {
             Binary::Bytes | Binary::Base64 => engines::STANDARD.decode(text).ok(),
-            Binary::Base64UrlSafe => engines::URL_SAFE.decode(text).or_else(|_| engines::URL_SAFE_NO_PAD.decode(text)).ok(),
+            Binary::Base64UrlSafe => {
+                engines::URL_SAFE.decode(text).or_else(|_| engines::URL_SAFE_NO_PAD.decode(text)).ok()
+            }
             Binary::Hex => hex(text),
         }
     }

@@ -86,8 +86,7 @@ impl Avro {
             Value::Array(branches) => {
                 let branches: Vec<Typed> =
                     branches.iter().map(|b| self.typed(b, namespace)).collect::<Result<_, _>>()?;
-                let repr =
-                    branches.iter().find(|b| b.shape != Shape::Null).map_or(Repr::Plain, |b| b.repr.clone());
+                let repr = branches.iter().find(|b| b.shape != Shape::Null).map_or(Repr::Plain, |b| b.repr.clone());
                 Ok(Typed { shape: Shape::Union(branches), repr })
             }
             Value::Object(object) => match &object["type"] {

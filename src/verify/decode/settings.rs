@@ -1,11 +1,7 @@
 //! What a connector's configuration says about the form of its records, and refusal by name of what is not understood.
 
 use super::repr::Binary;
-use crate::{
-    client::connect::ConnectorConfig,
-    units::SlotName,
-    verify::error::VerifyError,
-};
+use crate::{client::connect::ConnectorConfig, units::SlotName, verify::error::VerifyError};
 
 /// How keys or values are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,7 +143,8 @@ const UNWRAP: &str = "io.debezium.transforms.ExtractNewRecordState";
 const JSON: &str = "org.apache.kafka.connect.json.JsonConverter";
 const AVRO_APICURIO: &str = "io.apicurio.registry.utils.converter.AvroConverter";
 const AVRO_CONFLUENT: &str = "io.confluent.connect.avro.AvroConverter";
-const READABLE: &str = "verify reads Avro in Confluent's wire format and Connect JSON, with the envelope or ExtractNewRecordState";
+const READABLE: &str =
+    "verify reads Avro in Confluent's wire format and Connect JSON, with the envelope or ExtractNewRecordState";
 
 impl ConnectorSettings {
     /// Whether this is a connector of the kind that verify reads.
@@ -161,10 +158,8 @@ impl ConnectorSettings {
         if !Self::is_debezium_postgres(config) {
             return Err(source.refuse("connector.class", CLASS));
         }
-        for setting in ["converters", "topic.heartbeat.prefix.strategy"] {
-            if !source.text(setting, "").trim().is_empty() {
-                return Err(source.refuse(setting, "unset"));
-            }
+        if !source.text("converters", "").is_empty() {
+            return Err(source.refuse("converters", "unset"));
         }
         let naming = source.text("topic.naming.strategy", "io.debezium.schema.SchemaTopicNamingStrategy");
         if !naming.ends_with(".SchemaTopicNamingStrategy") && !naming.ends_with(".DefaultTopicNamingStrategy") {
@@ -314,7 +309,8 @@ impl Source<'_> {
                 "add.headers.prefix",
             ];
             let start = format!("transforms.{alias}.");
-            if let Some(other) = self.config.keys().find(|k| k.strip_prefix(&start).is_some_and(|r| !known.contains(&r)))
+            if let Some(other) =
+                self.config.keys().find(|k| k.strip_prefix(&start).is_some_and(|r| !known.contains(&r)))
             {
                 return Err(self.refuse(other, "unset"));
             }
@@ -344,7 +340,8 @@ impl Source<'_> {
         }
         let old = self.text(&of("delete.handling.mode"), "");
         let new = self.text(&of("delete.tombstone.handling.mode"), "");
-        unwrap.drops_deletes = new == "drop" || (new.is_empty() && old == "drop" && self.truth(&of("drop.tombstones"), true));
+        unwrap.drops_deletes =
+            new == "drop" || (new.is_empty() && old == "drop" && self.truth(&of("drop.tombstones"), true));
         unwrap
     }
 

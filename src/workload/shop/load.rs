@@ -101,7 +101,7 @@ impl LoadSummary {
             Outcome::Unknown => self.unknown += 1,
         }
         if self.first_error.is_none() {
-            self.first_error.clone_from(&attempt.error);
+            self.first_error = attempt.error.as_deref().and_then(|e| e.lines().next()).map(str::to_owned);
         }
     }
 
@@ -165,7 +165,7 @@ impl Workload {
         let shared = Arc::new(Shared {
             url: url.clone(),
             token_prefix: spec.token_prefix.clone(),
-            epoch: RwLock::new(EpochNow { epoch, timeline: 0 }),
+            epoch: RwLock::new(EpochNow::new(epoch)),
         });
         let mut writers = Vec::new();
         for number in 0..spec.writers {
@@ -188,14 +188,13 @@ impl Workload {
 
     /// The epoch that transactions are tried in now.
     pub async fn epoch(&self) -> Epoch {
-        self.shared.epoch.read().await.epoch
+        self.shared.epoch.read().await.epoch()
     }
 
     /// Begins an epoch, once no transaction of the one before is open. Epochs never go back: writers that meet a restored
     /// server begin one by themselves.
     pub async fn set_epoch(&self, epoch: Epoch) {
-        let mut now = self.shared.epoch.write().await;
-        now.epoch = now.epoch.max(epoch);
+        self.shared.epoch.write().await.begin(epoch);
     }
 
     /// Connects all writers and reads again what they own. Every load does this first.

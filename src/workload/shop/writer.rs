@@ -1,7 +1,10 @@
 //! One writer: tries transactions and writes each down before the next.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -43,10 +46,40 @@ pub(super) struct Shared {
 }
 
 /// The epoch, and the timeline that the server was last seen on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug, Default)]
 pub(super) struct EpochNow {
-    pub(super) epoch: Epoch,
-    pub(super) timeline: u32,
+    epoch: Epoch,
+    timeline: u32,
+    /// Whether a COMMIT was sent in this epoch. Set by writers, which hold the epoch for reading only.
+    used: AtomicBool,
+}
+
+impl EpochNow {
+    pub(super) fn new(epoch: Epoch) -> EpochNow {
+        EpochNow { epoch, ..EpochNow::default() }
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Begins an epoch on request.
+    pub(super) fn begin(&mut self, epoch: Epoch) {
+        if epoch > self.epoch {
+            *self = EpochNow { epoch, timeline: self.timeline, used: AtomicBool::new(false) };
+        }
+    }
+
+    /// A higher timeline than any before is a restored server. No epoch may hold commits of two timelines, so one that
+    /// does begins the next, and one that nothing was committed in yet goes on.
+    fn notice(&mut self, timeline: u32) {
+        if timeline > self.timeline {
+            self.timeline = timeline;
+            if self.used.load(Ordering::Relaxed) {
+                self.begin(Epoch(self.epoch.0 + 1));
+            }
+        }
+    }
 }
 
 /// What one attempt came to.
@@ -121,16 +154,10 @@ impl Writer {
         Ok(())
     }
 
-    /// A higher timeline than any before is a restored server: another epoch.
     async fn notice(&self, timeline: u32) {
-        if self.shared.epoch.read().await.timeline >= timeline {
-            return;
+        if self.shared.epoch.read().await.timeline < timeline {
+            self.shared.epoch.write().await.notice(timeline);
         }
-        let mut now = self.shared.epoch.write().await;
-        if now.timeline != 0 && timeline > now.timeline {
-            now.epoch = Epoch(now.epoch.0 + 1);
-        }
-        now.timeline = now.timeline.max(timeline);
     }
 
     /// Tries one transaction. An error is one of the harness; what the server does is in the attempt.
@@ -163,7 +190,10 @@ impl Writer {
         entry.ended_ms = now_ms();
         let error = match done {
             Ok(()) if ending == Ending::Rollback => None,
-            Ok(()) => return self.commit(session, entry, draft, ending).await,
+            Ok(()) => {
+                now.used.store(true, Ordering::Relaxed);
+                return self.commit(session, entry, draft, ending).await;
+            }
             Err(error) => Some(error),
         };
         entry.outcome = Outcome::Failed;
@@ -281,4 +311,28 @@ fn no_answer(session: &Session, what: &str) -> ClientError {
 
 fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_epoch_holds_commits_of_two_timelines() {
+        let mut now = EpochNow::new(Epoch(0));
+        now.notice(1);
+        assert_eq!(now.epoch(), Epoch(0), "the first server is no restored one");
+        now.used.store(true, Ordering::Relaxed);
+        now.notice(2);
+        assert_eq!(now.epoch(), Epoch(1), "writers met a restored server by themselves");
+        now.begin(Epoch(1));
+        assert_eq!(now.epoch(), Epoch(1), "they were told afterwards");
+        now.used.store(true, Ordering::Relaxed);
+        now.begin(Epoch(2));
+        now.notice(3);
+        assert_eq!(now.epoch(), Epoch(2), "they were told before");
+        now.begin(Epoch(1));
+        now.notice(2);
+        assert_eq!(now.epoch(), Epoch(2), "nothing goes back");
+    }
 }

@@ -1,0 +1,357 @@
+//! Looks at what a drill left, once the writers rest, and gives the checks what they need.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{
+    RunError,
+    confirm::{self, Evidence},
+    drill::{Drill, EpochEnd},
+    steps,
+};
+use crate::{
+    backup::{PointSelector, Repository},
+    event::{CheckReport, ControlPlan, Finding, Rpo},
+    scenario::{CheckId, Fault, Recover, Step},
+    units::{Epoch, Lsn, Offset, SchemaId, Subject, TableName, TopicPartition},
+    verify::{
+        Expectation, Observation, PointView, RegistryView, checks,
+        observation::{Cut, NewerVersions, Probe},
+        observe::{self, LookOptions, Marker, Systems},
+    },
+    workload::{
+        self, WalRange,
+        ledger::{CommitOrder, Ledger},
+    },
+};
+
+/// The column that holds the workload's token.
+const TOKEN_COLUMN: &str = "drill_token";
+/// A connector that has not delivered a marker by now will not.
+const QUIET_DEADLINE: Duration = Duration::from_secs(20);
+/// A row must arrive in its topic within this time on a pipeline at rest.
+const CANARY_MS_MAX: u64 = 10_000;
+
+/// What was seen and judged.
+#[derive(Debug)]
+pub(super) struct Assessed {
+    /// The checks that the scenario asks for, in its order.
+    pub checks: Vec<CheckReport>,
+    /// What is lost; unknown without a ledger.
+    pub rpo: Option<Rpo>,
+    /// What connector and task said while the checks looked.
+    pub status: String,
+    /// Whether that was RUNNING throughout.
+    pub running: bool,
+    /// The registry at the recovery point.
+    point: Option<RegistryView>,
+}
+
+/// Waits until everything committed so far is in its topic.
+pub(super) async fn quiesce(drill: &Drill<'_>) -> Result<String, RunError> {
+    let systems = Systems::new(&drill.pipeline.config)?;
+    let views = observe::connectors(&systems, std::slice::from_ref(&drill.pipeline.name)).await?;
+    let marker = place(drill, &systems, "quiesce").await?;
+    let Some(view) = views.first() else { return Ok("no connector".into()) };
+    let quiet = observe::quiesce(&systems, &view.settings, &marker, QUIET_DEADLINE).await;
+    Ok(match quiet.reached {
+        Ok(()) => format!("marker read, stored offset past {}", quiet.lsn),
+        Err(interrupted) => format!("not quiet: {}", interrupted.seen),
+    })
+}
+
+/// Commits a marker row; where things stood is noted first.
+async fn place(drill: &Drill<'_>, systems: &Systems, note: &str) -> Result<Marker, RunError> {
+    let table = TableName::new("public", "markers");
+    let topic = drill.pipeline.topic(&table);
+    let token =
+        format!("{}-{}-{note}-{}", drill.context.run, drill.pipeline.name, jiff::Timestamp::now().as_nanosecond());
+    let marker = Marker::prepare(systems, table, topic, token.clone()).await?;
+    workload::place_marker(&drill.pipeline.sql().await?, note, &token).await?;
+    Ok(marker)
+}
+
+/// Looks and judges.
+pub(super) async fn assess(drill: &mut Drill<'_>) -> Result<Assessed, RunError> {
+    let systems = Systems::new(&drill.pipeline.config)?;
+    let seen = look(drill, &systems).await?;
+    let ledger = ledger(drill).await?;
+    let point = point(drill)?;
+    let expected = expectation(drill, ledger.as_ref(), point.as_ref());
+    let checks = drill.plan.checks.iter().map(|id| judge(*id, &seen, &expected)).collect();
+    let rpo = ledger.as_ref().map(|_| checks::rpo(&seen, &expected));
+    let status = seen.connectors.first().map(|c| c.status.clone());
+    let (status, running) = match status {
+        Some(Ok(status)) => (status.summary(), status.all_running()),
+        Some(Err(why)) => (why, false),
+        None => ("no connector".into(), false),
+    };
+    Ok(Assessed { checks, rpo, status, running, point: expected.registry })
+}
+
+fn judge(id: CheckId, seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
+    match id {
+        CheckId::RestoredToTarget => checks::restored_to_target(seen, expected),
+        CheckId::State => checks::state(seen, expected),
+        CheckId::Loss => checks::loss(seen, expected),
+        CheckId::Ghosts => checks::ghosts(seen, expected),
+        CheckId::Duplicates => checks::duplicates(seen, expected),
+        CheckId::Order => checks::order(seen, expected),
+        CheckId::Atomicity => checks::atomicity(seen, expected),
+        CheckId::SchemaIds => checks::schema_ids(seen, expected),
+        CheckId::Compatibility => checks::compatibility(seen, expected),
+        CheckId::Positions => checks::positions(seen, expected),
+        CheckId::Liveness => checks::liveness(seen, expected),
+        CheckId::Leaks => checks::leaks(seen, expected),
+    }
+}
+
+/// Marker, wait, everything once; then a canary and the registry's probes.
+async fn look(drill: &Drill<'_>, systems: &Systems) -> Result<Observation, RunError> {
+    let own = std::slice::from_ref(&drill.pipeline.name);
+    let views = observe::connectors(systems, own).await?;
+    let marker = place(drill, systems, "end").await?;
+    let quiet = match views.first() {
+        Some(view) => Some(observe::quiesce(systems, &view.settings, &marker, QUIET_DEADLINE).await),
+        None => None,
+    };
+    let options =
+        LookOptions { connectors: own.to_vec(), token_column: TOKEN_COLUMN.to_owned(), groups: groups(drill) };
+    let mut seen = observe::pipeline(systems, &options).await?;
+    seen.quiet = quiet;
+    // Where the marker did not arrive a canary will not either: waiting for it again would only cost time.
+    let works = seen.quiet.as_ref().is_some_and(|q| q.reached.is_ok());
+    if let Some(view) = views.first().filter(|_| works) {
+        let canary = place(drill, systems, "canary").await?;
+        let within = Duration::from_millis(CANARY_MS_MAX);
+        seen.canaries.push(observe::arrival(systems, &view.settings, &canary, within).await);
+    }
+    restrict_registry(drill, &mut seen);
+    seen.probes = probes(drill, &seen).await;
+    seen.leftovers = leftovers(drill).await?;
+    Ok(seen)
+}
+
+/// On a shared registry the other drills' subjects are none of this drill's business.
+fn restrict_registry(drill: &Drill<'_>, seen: &mut Observation) {
+    if let Some(Ok(view)) = &mut seen.registry {
+        own_subjects(drill, view);
+    }
+}
+
+fn own_subjects(drill: &Drill<'_>, view: &mut RegistryView) {
+    if !drill.pipeline.own_registry {
+        let start = format!("{}.", drill.pipeline.name);
+        view.subjects.retain(|name, _| name.starts_with(&start));
+    }
+}
+
+/// Groups that the drill's steps made.
+fn groups(drill: &Drill<'_>) -> Vec<String> {
+    let named = drill.plan.steps.iter().filter_map(|step| match step {
+        Step::ConsumerGroup(group) => Some(steps::group_name(drill, &group.name)),
+        _ => None,
+    });
+    named.collect()
+}
+
+/// Offers the registry one schema that the level forbids and one that it allows, for the subject whose own level is the
+/// strictest.
+async fn probes(drill: &Drill<'_>, seen: &Observation) -> Vec<Probe> {
+    let Some(Ok(view)) = &seen.registry else { return Vec::new() };
+    let registry = drill.pipeline.registry();
+    let mut probes = Vec::new();
+    for table in drill.pipeline.tables.iter().filter(|t| t.name == "orders" || t.name == "customers") {
+        let subject = format!("{}-value", drill.pipeline.topic(table));
+        let latest = view.subjects.get(&subject).and_then(|s| s.versions.values().next_back());
+        let Some(latest) = latest else { continue };
+        for (compatible, field) in [
+            (false, r#"{"name":"drill_probe","type":"string"}"#),
+            (true, r#"{"name":"drill_probe","type":["null","string"],"default":null}"#),
+        ] {
+            let Some(schema) = with_field(&latest.schema, field) else { continue };
+            let accepted =
+                registry.compatible(&Subject::new(subject.clone()), &schema).await.map_err(|e| e.to_string());
+            probes.push(Probe { subject: subject.clone(), compatible, accepted });
+        }
+    }
+    probes
+}
+
+/// The schema with one more field in its outermost record.
+fn with_field(schema: &str, field: &str) -> Option<String> {
+    let mut value: serde_json::Value = serde_json::from_str(schema).ok()?;
+    let field: serde_json::Value = serde_json::from_str(field).ok()?;
+    value.get_mut("fields")?.as_array_mut()?.push(field);
+    Some(value.to_string())
+}
+
+/// What must not be there any more once the drill's recovery is over.
+async fn leftovers(drill: &Drill<'_>) -> Result<Vec<String>, RunError> {
+    let mut left = Vec::new();
+    let db = drill.pipeline.sql().await?;
+    let setting = "select name || ' = ' || setting from pg_settings where name like 'recovery_target%' and setting <> '' \
+                   and name not in ('recovery_target_action', 'recovery_target_inclusive', 'recovery_target_timeline')";
+    for row in db.texts(setting).await? {
+        left.extend(row.into_iter().flatten());
+    }
+    if db.text("show zero_damaged_pages").await?.as_deref() == Some("on") {
+        left.push("zero_damaged_pages = on".into());
+    }
+    Ok(left)
+}
+
+/// The ledger with commit order from the WAL of every timeline that the drill was on, unknown outcomes settled.
+async fn ledger(drill: &Drill<'_>) -> Result<Option<Ledger>, RunError> {
+    let config = &drill.pipeline.config;
+    let db = drill.pipeline.sql().await?;
+    db.run("select pg_switch_wal()").await?;
+    let system: u64 = db.value("select system_identifier from pg_control_system()").await?;
+    let archive = Repository::open(&config.repository.path)?.archive(system);
+    let mut order = CommitOrder::new();
+    for (epoch, timeline) in &drill.timelines {
+        let mut folders = vec![archive.folder().join(format!("{timeline:08X}"))];
+        folders.push(archive.folder().to_owned());
+        folders.extend(drill.aside.iter().map(|aside| aside.join("pg_wal")));
+        folders.push(config.postgres.pgdata.join("pg_wal"));
+        folders.retain(|f| f.is_dir());
+        let range = WalRange { folders, timeline: *timeline, from: None, to: None };
+        order.insert(*epoch, workload::commit_order(&config.postgres.bin, range).await?.commits);
+    }
+    let Some(mut ledger) = drill.writers.ledger(order)? else { return Ok(None) };
+    ledger.settle(&workload::present_tokens(&db).await?);
+    Ok(Some(ledger))
+}
+
+/// The recovery point that the last recovery was based on; without a recovery, the last one taken.
+fn point(drill: &Drill<'_>) -> Result<Option<PointView>, RunError> {
+    let used = drill.recoveries.iter().rev().find_map(|r| r.point.clone());
+    let taken = drill.points.values().max().cloned();
+    let Some(id) = used.or(taken) else { return Ok(None) };
+    let repository = Repository::open(&drill.pipeline.config.repository.path)?;
+    Ok(Some(PointView::load(&repository.point(&PointSelector::Id(id))?)?))
+}
+
+fn expectation<'l>(drill: &Drill<'_>, ledger: Option<&'l Ledger>, point: Option<&PointView>) -> Expectation<'l> {
+    let mut registry = point.and_then(|p| p.registry.clone());
+    if let Some(view) = &mut registry {
+        own_subjects(drill, view);
+    }
+    let topics: BTreeSet<String> = drill.pipeline.topics().into_iter().collect();
+    let specs = point.map(|p| p.specs.clone()).unwrap_or_default();
+    let mut written: BTreeMap<SchemaId, String> = BTreeMap::new();
+    for view in registry.iter().chain(&drill.registry_before_faults) {
+        for version in view.subjects.values().flat_map(|s| s.versions.values()) {
+            written.entry(version.id).or_insert_with(|| version.schema.clone());
+        }
+    }
+    Expectation {
+        ledger,
+        cuts: cuts(drill),
+        captured: drill.recoveries.iter().rev().find_map(|r| match &r.end {
+            EpochEnd::Mark(mark) => mark.tables.clone(),
+            EpochEnd::Kept => None,
+        }),
+        token_column: TOKEN_COLUMN.to_owned(),
+        epoch_offsets: epoch_offsets(drill),
+        newer_versions: newer_versions(drill, registry.as_ref()),
+        registry,
+        written,
+        specs: specs.into_iter().filter(|(name, _)| topics.contains(name)).collect(),
+        groups: group_offsets(drill),
+        configs: BTreeMap::from([(drill.pipeline.name.clone(), drill.pipeline.connector.clone())]),
+        canary_ms_max: Some(CANARY_MS_MAX),
+        ..Expectation::default()
+    }
+}
+
+/// What each recovery's target gave up: of the epoch that its mark was set in, everything behind the mark; of the epochs
+/// between, everything. A later recovery decides anew about the epochs that it reaches back over.
+fn cuts(drill: &Drill<'_>) -> Vec<Cut> {
+    let mut kept: BTreeMap<Epoch, Option<Lsn>> = BTreeMap::new();
+    for passed in &drill.recoveries {
+        match &passed.end {
+            EpochEnd::Kept => {
+                kept.entry(passed.epoch).or_insert(None);
+            }
+            EpochEnd::Mark(mark) => {
+                kept.insert(mark.epoch, Some(mark.lsn));
+                for epoch in mark.epoch.0 + 1..=passed.epoch.0 {
+                    kept.insert(Epoch(epoch), Some(Lsn(0)));
+                }
+            }
+        }
+    }
+    kept.into_iter().map(|(epoch, lsn)| Cut { epoch, lsn, inclusive: false }).collect()
+}
+
+fn epoch_offsets(drill: &Drill<'_>) -> BTreeMap<TopicPartition, Offset> {
+    let last = drill.recoveries.iter().rev().find_map(|r| r.recovered.as_ref());
+    last.map(|r| r.epoch_cut.iter().cloned().collect()).unwrap_or_default()
+}
+
+/// A purge begins every partition anew: a group that had offsets must begin there too, or it would skip the snapshot.
+fn group_offsets(drill: &Drill<'_>) -> BTreeMap<String, BTreeMap<TopicPartition, Offset>> {
+    let partitions = drill.plan.pipeline.partitions as i32;
+    let every = drill.pipeline.topics().into_iter().flat_map(|topic| {
+        (0..partitions).map(move |partition| (TopicPartition { topic: topic.clone(), partition }, Offset(0)))
+    });
+    let every: BTreeMap<TopicPartition, Offset> = every.collect();
+    groups(drill).into_iter().map(|group| (group, every.clone())).collect()
+}
+
+/// Versions that may be there although the point does not have them: those that the registry had before it was broken,
+/// and, where an incompatible change was accepted, exactly one more of that subject.
+fn newer_versions(drill: &Drill<'_>, point: Option<&RegistryView>) -> NewerVersions {
+    let mut these = BTreeSet::new();
+    for view in &drill.registry_before_faults {
+        for (name, subject) in &view.subjects {
+            let known = point.and_then(|p| p.subjects.get(name));
+            let new = subject.versions.keys().filter(|v| known.is_none_or(|k| !k.versions.contains_key(v)));
+            these.extend(new.map(|v| (name.clone(), *v)));
+        }
+    }
+    let accepts = drill.plan.steps.iter().any(|step| {
+        matches!(step, Step::Recover(Recover::Schema(r)) if r.on_conflict == crate::scenario::AcceptOrReject::Accept)
+    });
+    if accepts {
+        for step in &drill.plan.steps {
+            let Step::Fault(Fault::AlterColumn(fault)) = step else { continue };
+            let subject = format!("{}-value", drill.pipeline.topic(&fault.table.0));
+            let last =
+                point.and_then(|p| p.subjects.get(&subject)).and_then(|s| s.versions.keys().next_back().copied());
+            these.insert((subject, last.unwrap_or(0) + 1));
+        }
+    }
+    if these.is_empty() { NewerVersions::None } else { NewerVersions::These(these) }
+}
+
+/// Asks an independent way about one finding of a control.
+pub(super) async fn confirmed(
+    drill: &Drill<'_>,
+    plan: &ControlPlan,
+    finding: &Finding,
+    assessed: &Assessed,
+) -> Result<String, String> {
+    let mut schemas = BTreeMap::new();
+    let mut levels = BTreeMap::new();
+    if let Some(view) = &assessed.point {
+        levels.insert(Subject::new(""), view.global_level.clone());
+        for (name, subject) in &view.subjects {
+            levels.insert(Subject::new(name.clone()), subject.level.clone());
+            schemas.extend(subject.versions.values().map(|v| (v.id, v.schema.clone())));
+        }
+    }
+    let topics = drill.pipeline.topics();
+    let evidence = Evidence {
+        config: &drill.pipeline.config,
+        connector: &drill.pipeline.name,
+        topics: &topics,
+        tables: &drill.pipeline.tables,
+        schemas: &schemas,
+        levels: &levels,
+    };
+    confirm::confirm(&evidence, &plan.check, finding).await
+}
