@@ -164,8 +164,7 @@ async fn recover(what: &What) -> Result<Exit, CliError> {
 
 /// What the topics hold decides, not the steps' own words.
 async fn verified(config: &Config, request: &Request) -> Result<Exit, CliError> {
-    let options =
-        VerifyOptions { connectors: request.connectors.clone(), deadline: VERIFY_DEADLINE, point: None };
+    let options = VerifyOptions { connectors: request.connectors.clone(), deadline: VERIFY_DEADLINE, point: None };
     let checks = verify(config, &options).await?;
     let verdict = checks.iter().fold(Verdict::Passed, |all, check| all.and(check.verdict));
     super::verify::tell(verdict, &checks);

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use apache_avro::{AvroResult, Schema, reader::datum::GenericDatumReader, types::Value as Avro, writer::datum::GenericDatumWriter};
+use apache_avro::{
+    AvroResult, Schema, reader::datum::GenericDatumReader, types::Value as Avro, writer::datum::GenericDatumWriter,
+};
 use serde_json::Value as Json;
 
 use crate::{client::registry::Registry, recovery::RecoveryError, units::SchemaId};
