@@ -109,7 +109,7 @@ impl VerifyReport {
                 self.defect(DefectKind::Checksum, path, "readable content", message)
             }
             BackupError::Incomplete { what, .. } => {
-                self.defect(DefectKind::Incomplete, &self.point.clone(), "complete", what)
+                self.defect(DefectKind::Incomplete, self.point.clone(), "complete", what)
             }
             BackupError::FormatTooNew { path, found, known } => {
                 self.defect(DefectKind::FormatTooNew, path, format!("format up to {known}"), found);

@@ -10,7 +10,11 @@ use crate::{
     event::{StepReport, StepResult},
     recovery::{self, OnConflict, Options, Outcome, Playbook, RecoveryError, Request, Target, TopicsRepair},
     units::{Exit, Verdict},
+    verify::{VerifyOptions, verify},
 };
+
+/// Writers may be back already; the topics follow within seconds.
+const VERIFY_DEADLINE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// The command's arguments.
 #[derive(Debug, clap::Args)]
@@ -140,7 +144,7 @@ async fn recover(what: &What) -> Result<Exit, CliError> {
                 say(format!("note: {finding}"));
             }
             say(format!("recovered in {:.1} s; journal: {}", recovered.seconds, recovered.journal));
-            Ok(Exit::Passed)
+            verified(&config, &request).await
         }
         Err(error) => {
             if what.json {
@@ -156,6 +160,19 @@ async fn recover(what: &What) -> Result<Exit, CliError> {
             Err(error.into())
         }
     }
+}
+
+/// What the topics hold decides, not the steps' own words.
+async fn verified(config: &Config, request: &Request) -> Result<Exit, CliError> {
+    let options = VerifyOptions { connectors: request.connectors.clone(), deadline: VERIFY_DEADLINE, point: None };
+    let checks = verify(config, &options).await?;
+    let verdict = checks.iter().fold(Verdict::Passed, |all, check| all.and(check.verdict));
+    super::verify::tell(verdict, &checks);
+    Ok(match verdict {
+        Verdict::Passed => Exit::Passed,
+        Verdict::Failed => Exit::CheckFailed,
+        Verdict::Inconclusive => Exit::Inconclusive,
+    })
 }
 
 fn show(plan: &Outcome, json: bool) -> Result<(), CliError> {

@@ -11,6 +11,7 @@ use super::{
     print_json,
 };
 use crate::{
+    backup::Repository,
     config::Config,
     stack::{
         ConnectorRequest, Programs, Progress, StackError, debezium_config,
@@ -169,6 +170,8 @@ async fn bring_up(up: Up) -> Result<Exit, CliError> {
     let folder = stack.folder().clone();
     let owner = OwnerLock::take(folder.dir())?;
     let config = stack.write_config()?;
+    // Before PostgreSQL archives its first segment: a refused one is offered again only after a minute.
+    Repository::init(&Config::load(&config)?.repository.path)?;
     let started = tokio::select! {
         started = stack.start_all(&progress) => started.map(drop).map_err(CliError::from),
         _ = tokio::signal::ctrl_c() => Err(CliError::new(Exit::Interrupted, "interrupted while the servers started")),

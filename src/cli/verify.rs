@@ -68,11 +68,11 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
     })
 }
 
-fn point(config: &Config, selector: &PointSelector) -> Result<PointView, BackupError> {
+pub(super) fn point(config: &Config, selector: &PointSelector) -> Result<PointView, BackupError> {
     PointView::load(&Repository::open(&config.repository.path)?.point(selector)?)
 }
 
-fn tell(verdict: Verdict, checks: &[CheckReport]) {
+pub(super) fn tell(verdict: Verdict, checks: &[CheckReport]) {
     for check in checks {
         say(format!(
             "{:<14} {:<12} {} compared, {} findings",

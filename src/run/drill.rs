@@ -174,7 +174,9 @@ async fn prepare<'a>(
         registry_before_faults: Vec::new(),
         refusal: None,
     };
-    Ok((drill, filled))
+    // The first marker also makes the markers' topic and subjects: the recovery point shall have them.
+    let quiet = assess::quiesce(&drill).await?;
+    Ok((drill, format!("{filled}; {quiet}")))
 }
 
 impl Drill<'_> {

@@ -6,6 +6,7 @@ use camino::Utf8PathBuf;
 
 use super::{Context, RunError, shared::Servers};
 use crate::{
+    backup::Repository,
     client::{
         ClientError,
         connect::{Connect, ConnectorConfig},
@@ -80,6 +81,8 @@ impl Pipeline {
         let mut stack = LocalStack::create(&dir, spec, &context.programs)?;
         let owner = stack.own()?;
         context.census.add(stack.folder());
+        // Before the first segment is archived: a refused one is offered again only after a minute.
+        Repository::init(&stack.config()?.repository.path)?;
         stack.start_all(&Silent).await?;
         stack.write_config()?;
         let config = stack.config()?;

@@ -130,6 +130,7 @@ impl Pipeline {
     pub(crate) async fn streaming(&self, source: &Source, expect_snapshot: bool) -> Result<(), RecoveryError> {
         let server = self.session(source).await?;
         let progress = Progress::new();
+        let held = Held::default();
         let what = format!("connector {} to stream from slot {}", source.name, source.slot);
         wait::until(&what, SNAPSHOT_DEADLINE, || async {
             let status = self.connect.status(&source.name).await?;
@@ -140,7 +141,10 @@ impl Pipeline {
                 status.summary()
             } else {
                 match self.not_streaming(source, &server, expect_snapshot).await? {
-                    None => return Ok(Poll::Ready(())),
+                    None if expect_snapshot || held.steadily(&server, &source.slot).await? => {
+                        return Ok(Poll::Ready(()));
+                    }
+                    None => "the slot has been active for a moment only".to_owned(),
                     Some(why) => why,
                 }
             };
@@ -272,6 +276,27 @@ fn snapshot_complete(offset: &Map<String, Value>) -> bool {
     let snapshot = offset.get("snapshot");
     let running = !matches!(snapshot, None | Some(Value::Null) | Some(Value::Bool(false)));
     !running || offset.get("snapshot_completed") == Some(&Value::Bool(true))
+}
+
+/// A connector that goes on from a stored offset opens its slot twice: once to find its place in the WAL, then to stream.
+/// Only a session that stays is streaming; the search is over in a tenth of a second on a short stretch of WAL.
+const STEADY: Duration = Duration::from_millis(700);
+
+/// Which session holds the slot, and since when.
+#[derive(Default)]
+struct Held(Mutex<Option<(i32, Instant)>>);
+
+impl Held {
+    async fn steadily(&self, server: &Postgres, slot: &SlotName) -> Result<bool, RecoveryError> {
+        let pid = server.slots().await?.into_iter().find(|s| &s.name == slot).and_then(|s| s.active_pid);
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = match (pid, *held) {
+            (Some(pid), Some((same, since))) if pid == same => Some((pid, since)),
+            (Some(pid), _) => Some((pid, Instant::now())),
+            (None, _) => None,
+        };
+        Ok(held.is_some_and(|(_, since)| since.elapsed() >= STEADY))
+    }
 }
 
 /// Whether the data topics still grow.

@@ -68,7 +68,14 @@ pub(crate) const DELETE_TOPICS: Step<Repair> = step(
     ("slot-loss/dropped-initial", "state"),
     |s| s.pipeline.topics.iter().map(|t| format!("topic {} ({} partitions)", t.name, t.partitions)).collect(),
     |s| Box::pin(s.pipeline.stand_still("delete-topics")),
-    |s| Box::pin(async { acted(s.pipeline.delete_topics().await) }),
+    |s| {
+        Box::pin(async {
+            match s.pipeline.topics.is_empty() {
+                true => Ok(Done::Nothing("no topic is rebuilt")),
+                false => acted(s.pipeline.delete_topics().await),
+            }
+        })
+    },
     |s| Box::pin(s.pipeline.topics_gone("delete-topics")),
 );
 
@@ -127,7 +134,14 @@ pub(crate) const DELETE_OFFSETS: Step<Repair> = step(
     ("slot-loss/dropped-initial", "refused"),
     |s| s.pipeline.sources.iter().map(|c| format!("stored offsets of connector {}", c.name)).collect(),
     |s| Box::pin(s.pipeline.stand_still("delete-offsets")),
-    |s| Box::pin(async { acted(s.pipeline.delete_offsets().await) }),
+    |s| {
+        Box::pin(async {
+            match s.pipeline.sources.is_empty() {
+                true => Ok(Done::Nothing("no connector begins anew")),
+                false => acted(s.pipeline.delete_offsets().await),
+            }
+        })
+    },
     |s| Box::pin(s.pipeline.offsets_gone("delete-offsets")),
 );
 
@@ -144,6 +158,9 @@ pub(crate) const FORCE_SNAPSHOT: Step<Repair> = step(
     |s| {
         Box::pin(async {
             let journal = s.journal("force-snapshot")?;
+            if s.pipeline.sources.is_empty() {
+                return Ok(Done::Nothing("no connector begins anew"));
+            }
             acted(s.pipeline.force_snapshot("force-snapshot", &journal).await)
         })
     },

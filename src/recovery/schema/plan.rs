@@ -52,7 +52,7 @@ pub(crate) async fn plan(repair: &mut Repair) -> Result<&'static [Step<Repair>],
         false => repair.wrong_records(&wanted, &found).await?,
     };
     let blocked = blocked(repair.pipeline.all_sources());
-    repair.findings.extend(damage.iter().map(|d| format!("registry: {d}")));
+    repair.findings.extend(differences(&saved, &found).iter().map(|d| format!("registry: {d}")));
     repair.findings.extend(kept.into_iter().chain(dropped).map(|k| format!("registry: {k}")));
     repair.findings.extend(described(&wrong));
     repair.findings.extend(blocked.iter().map(|s| {

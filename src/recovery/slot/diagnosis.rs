@@ -89,9 +89,20 @@ impl fmt::Display for Diagnosis {
             Diagnosis::Remade { snapshots: false } => {
                 f.write_str("its slot was made again without a snapshot: the changes in between are a hole in the topics")
             }
-            Diagnosis::TaskFailed { trace } => f.write_str(trace),
+            Diagnosis::TaskFailed { trace } => f.write_str(&shortened(trace)),
         }
     }
+}
+
+/// Debezium prints its whole state into some messages; what it means stands at the beginning and at the end.
+fn shortened(trace: &str) -> String {
+    const PART: usize = 160;
+    let chars: Vec<char> = trace.chars().collect();
+    if chars.len() <= 2 * PART {
+        return trace.to_owned();
+    }
+    let part = |chars: &[char]| chars.iter().collect::<String>();
+    format!("{} ... {}", part(&chars[..PART]), part(&chars[chars.len() - PART..]))
 }
 
 /// Looks at every source. The findings are also written into the repair, for the plan.

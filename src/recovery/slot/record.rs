@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use apache_avro::{Schema, from_avro_datum, to_avro_datum, types::Value as Avro};
+use apache_avro::{
+    AvroResult, Schema, reader::datum::GenericDatumReader, types::Value as Avro, writer::datum::GenericDatumWriter,
+};
 use serde_json::Value as Json;
 
 use crate::{client::registry::Registry, recovery::RecoveryError, units::SchemaId};
@@ -91,7 +93,7 @@ impl Codec {
                 let decoded = self.decode(id, value).await?;
                 let Some(deleted) = deleted(decoded) else { return Ok(None) };
                 let schema = self.schema(id).await?;
-                let datum = to_avro_datum(schema, deleted)
+                let datum = write(schema, deleted)
                     .map_err(|e| unreadable(format!("delete event of schema {id}"), "Avro", e.to_string()))?;
                 Ok(Some([&value[..5], &datum].concat()))
             }
@@ -113,7 +115,7 @@ impl Codec {
 
     async fn decode(&mut self, id: SchemaId, bytes: &[u8]) -> Result<Avro, RecoveryError> {
         let schema = self.schema(id).await?;
-        from_avro_datum(schema, &mut &bytes[5..], None)
+        read(schema, &bytes[5..])
             .map_err(|e| unreadable(format!("record of schema {id}"), "Avro of that schema", e.to_string()))
     }
 
@@ -127,6 +129,14 @@ impl Codec {
         }
         self.schemas.get(&id).ok_or_else(|| unreadable(format!("schema {id}"), "a schema", "none"))
     }
+}
+
+fn read(schema: &Schema, mut datum: &[u8]) -> AvroResult<Avro> {
+    GenericDatumReader::builder(schema).build()?.read_value(&mut datum)
+}
+
+fn write(schema: &Schema, value: Avro) -> AvroResult<Vec<u8>> {
+    GenericDatumWriter::builder(schema).build()?.write_value_to_vec(value)
 }
 
 /// Debezium's envelope turned into a delete of the row it shows.
@@ -177,13 +187,13 @@ mod tests {
             ("id".into(), Avro::Int(7)),
             ("note".into(), Avro::Union(1, Box::new(Avro::String("x".into())))),
         ]);
-        let read = Avro::Record(vec![
+        let snapshot = Avro::Record(vec![
             ("before".into(), Avro::Union(0, Box::new(Avro::Null))),
             ("after".into(), Avro::Union(1, Box::new(row.clone()))),
             ("op".into(), Avro::String("r".into())),
         ]);
-        let bytes = to_avro_datum(&schema, deleted(read).unwrap()).unwrap();
-        let Avro::Record(fields) = from_avro_datum(&schema, &mut bytes.as_slice(), None).unwrap() else { panic!() };
+        let bytes = write(&schema, deleted(snapshot).unwrap()).unwrap();
+        let Avro::Record(fields) = read(&schema, &bytes).unwrap() else { panic!() };
         assert_eq!(fields[0].1, Avro::Union(1, Box::new(row)));
         assert_eq!(fields[1].1, Avro::Union(0, Box::new(Avro::Null)));
         assert_eq!(fields[2].1, Avro::String("d".into()));

@@ -13,7 +13,7 @@ use super::sums;
 use crate::stack::{Progress, StackError, fixture};
 
 /// About what the download weighs; the exact sizes are not pinned, the sums are.
-const DOWNLOAD_BYTES: u64 = 324_000_000;
+const DOWNLOAD_BYTES: u64 = 276_000_000;
 /// How often the size of the download is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How many lines of a client's output an error shows.

