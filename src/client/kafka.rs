@@ -560,10 +560,10 @@ fn reader(bootstrap: &str) -> ClientConfig {
         .set("auto.offset.reset", "error")
         .set("isolation.level", "read_committed")
         .set("fetch.wait.max.ms", "20")
-        .set("fetch.message.max.bytes", "8388608")
-        .set("fetch.max.bytes", "67108864")
-        .set("queued.min.messages", "500000")
-        .set("queued.max.messages.kbytes", "131072");
+        .set("fetch.message.max.bytes", "2097152")
+        .set("fetch.max.bytes", "16777216")
+        .set("queued.min.messages", "100000")
+        .set("queued.max.messages.kbytes", "32768");
     config
 }
 

@@ -332,8 +332,7 @@ async fn columns(session: &Postgres, table: &Captured, settings: &ConnectorSetti
             let element = element.then(|| PgType::new(&text(8), &text(6), &text(7), typmod, None));
             let name = text(0);
             let generated = !text(2).is_empty();
-            let unpublished =
-                !generated && table.published_columns.as_ref().is_some_and(|p| !p.iter().any(|c| *c == name));
+            let unpublished = !generated && table.published_columns.as_ref().is_some_and(|p| !p.contains(&name));
             Column { ty: PgType::new(&text(1), &text(3), &text(4), typmod, element), name, generated, unpublished }
         })
         .collect();

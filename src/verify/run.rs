@@ -83,6 +83,9 @@ async fn look_and_judge(config: &Config, options: &VerifyOptions) -> Result<Vec<
     Ok(reports)
 }
 
+/// First and next offsets of partitions.
+type Ends = BTreeMap<TopicPartition, (Offset, Offset)>;
+
 /// Everything that goes on from one look to the next.
 struct Looking<'s> {
     systems: &'s Systems,
@@ -91,7 +94,7 @@ struct Looking<'s> {
     folds: BTreeMap<String, TopicFold>,
     columns: BTreeMap<String, Arc<Columns>>,
     /// What the tables' snapshot sees, and the ends of topics before it was taken.
-    snapshots: BTreeMap<String, (Option<Visibility>, BTreeMap<TopicPartition, (Offset, Offset)>)>,
+    snapshots: BTreeMap<String, (Option<Visibility>, Ends)>,
     end_of_wal: Option<Lsn>,
     fresh: bool,
     read_before: i64,
@@ -251,12 +254,7 @@ impl<'s> Looking<'s> {
     }
 
     /// A table with other columns, or a topic that was made anew, is folded from its beginning.
-    fn forget_what_changed(
-        &mut self,
-        topic: &str,
-        columns: Arc<Columns>,
-        ends: &BTreeMap<TopicPartition, (Offset, Offset)>,
-    ) {
+    fn forget_what_changed(&mut self, topic: &str, columns: Arc<Columns>, ends: &Ends) {
         let same = self.columns.get(topic).is_some_and(|c| c.list == columns.list);
         let anew = self.folds.get(topic).is_some_and(|fold| {
             fold.partitions.iter().any(|p| {
@@ -277,10 +275,14 @@ impl<'s> Looking<'s> {
     ) -> Result<BTreeMap<String, TopicFold>, VerifyError> {
         let (kafka, schemas) = (self.systems.kafka.clone(), self.schemas.clone());
         let mut folds = std::mem::take(&mut self.folds);
+        let began = Instant::now();
+        let records: i64 = stretches.iter().map(|s| s.to.0 - s.from.0).sum();
         let work = tokio::task::spawn_blocking(move || {
             read::read(&kafka, &schemas, &plans, &stretches, &mut folds).map(|()| folds)
         });
-        work.await.map_err(|e| VerifyError::Thread(e.to_string()))?
+        let folded = work.await.map_err(|e| VerifyError::Thread(e.to_string()))?;
+        tracing::debug!(records, seconds = began.elapsed().as_secs_f64(), "folded");
+        folded
     }
 
     async fn judge(&mut self, options: &VerifyOptions) -> Vec<CheckReport> {

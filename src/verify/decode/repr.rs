@@ -241,7 +241,7 @@ impl Renderer {
             Raw::Bytes(bytes) => return binary(out, bytes, ty),
             Raw::Struct(pairs) if ty.kind == Kind::Hstore => {
                 let text = |v: &Raw<'_>| if let Raw::Str(s) = v { Some((*s).to_owned()) } else { None };
-                let mut pairs = pairs.iter().map(|(k, v)| ((*k).to_owned(), text(v))).collect();
+                let mut pairs: Vec<_> = pairs.iter().map(|(k, v)| ((*k).to_owned(), text(v))).collect();
                 out.extend_from_slice(array::hstore(&mut pairs).as_bytes());
             }
             _ => return Tag::Opaque,
@@ -257,7 +257,7 @@ impl Renderer {
             },
             Kind::Hstore => match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text) {
                 Ok(map) => {
-                    let mut pairs = map.into_iter().map(|(k, v)| (k, v.as_str().map(str::to_owned))).collect();
+                    let mut pairs: Vec<_> = map.into_iter().map(|(k, v)| (k, v.as_str().map(str::to_owned))).collect();
                     out.extend_from_slice(array::hstore(&mut pairs).as_bytes());
                 }
                 Err(_) => return Tag::Opaque,

@@ -10,7 +10,7 @@ pub fn element(out: &mut Vec<u8>, first: bool, text: Option<&[u8]>) {
         return;
     };
     let special = |b: &u8| matches!(b, b'{' | b'}' | b',' | b'"' | b'\\' | b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c);
-    if !text.is_empty() && !text.eq_ignore_ascii_case(b"null") && !text.iter().any(|b| special(b)) {
+    if !text.is_empty() && !text.eq_ignore_ascii_case(b"null") && !text.iter().any(special) {
         out.extend_from_slice(text);
         return;
     }
@@ -75,7 +75,7 @@ pub fn elements(text: &str) -> Option<Vec<Option<String>>> {
 }
 
 /// An hstore's text from its pairs, in hstore's own order: shorter keys first, then by bytes.
-pub fn hstore(pairs: &mut Vec<(String, Option<String>)>) -> String {
+pub fn hstore(pairs: &mut [(String, Option<String>)]) -> String {
     pairs.sort_by(|(a, _), (b, _)| a.len().cmp(&b.len()).then_with(|| a.as_bytes().cmp(b.as_bytes())));
     let mut out = Vec::new();
     for (i, (key, value)) in pairs.iter().enumerate() {
