@@ -18,7 +18,8 @@ use cdc_drill::{
 const EVENTS: i64 = 100_000;
 const KEYS: i64 = 50_000;
 
-const KEY: &str = r#"{"type":"record","name":"Key","namespace":"b.public.pgbench_accounts","fields":[{"name":"aid","type":"int"}]}"#;
+const KEY: &str =
+    r#"{"type":"record","name":"Key","namespace":"b.public.pgbench_accounts","fields":[{"name":"aid","type":"int"}]}"#;
 const VALUE: &str = r#"{"type":"record","name":"Envelope","namespace":"b.public.pgbench_accounts","fields":[
  {"name":"before","type":["null",{"type":"record","name":"Value","fields":[{"name":"aid","type":"int"},
    {"name":"bid","type":["null","int"]},{"name":"abalance","type":["null","int"]},{"name":"filler","type":["null","string"]}]}]},
@@ -101,7 +102,8 @@ fn decoder() -> Decoder {
         generated: false,
         unpublished: false,
     };
-    let list = vec![column("aid", "int4"), column("bid", "int4"), column("abalance", "int4"), column("filler", "bpchar")];
+    let list =
+        vec![column("aid", "int4"), column("bid", "int4"), column("abalance", "int4"), column("filler", "bpchar")];
     let columns = Columns::new(list, settings.adjust);
     let schemas = Schemas::new(|id| Ok(Some(if id.0 == 1 { KEY } else { VALUE }.to_owned())));
     Decoder::new(Arc::new(settings), Arc::new(columns), Arc::new(schemas), "public", "pgbench_accounts")

@@ -80,8 +80,11 @@ pub(super) async fn assess(drill: &mut Drill<'_>) -> Result<Assessed, RunError> 
     let ledger = ledger(drill).await?;
     let point = point(drill)?;
     let expected = expectation(drill, ledger.as_ref(), point.as_ref());
-    let checks = drill.plan.checks.iter().map(|id| judge(*id, &seen, &expected)).collect();
-    let rpo = ledger.as_ref().map(|_| checks::rpo(&seen, &expected));
+    // Pure computation, which must not keep the other drills' tasks from running.
+    let (checks, rpo) = tokio::task::block_in_place(|| {
+        let checks = drill.plan.checks.iter().map(|id| timed(*id, &seen, &expected)).collect();
+        (checks, ledger.as_ref().map(|_| checks::rpo(&seen, &expected)))
+    });
     let status = seen.connectors.first().map(|c| c.status.clone());
     let (status, running) = match status {
         Some(Ok(status)) => (status.summary(), status.all_running()),
@@ -89,6 +92,13 @@ pub(super) async fn assess(drill: &mut Drill<'_>) -> Result<Assessed, RunError> 
         None => ("no connector".into(), false),
     };
     Ok(Assessed { checks, rpo, status, running, point: expected.registry })
+}
+
+fn timed(id: CheckId, seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
+    let began = std::time::Instant::now();
+    let report = judge(id, seen, expected);
+    tracing::debug!(check = id.word(), seconds = began.elapsed().as_secs_f64(), "judged");
+    report
 }
 
 fn judge(id: CheckId, seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
@@ -128,10 +138,24 @@ async fn look(drill: &Drill<'_>, systems: &Systems) -> Result<Observation, RunEr
         let within = Duration::from_millis(CANARY_MS_MAX);
         seen.canaries.push(observe::arrival(systems, &view.settings, &canary, within).await);
     }
+    if let Some(topic) = drill.pipeline.schema_history() {
+        seen.histories.extend(history(drill, topic).await?.map(|records| (topic.clone(), records)));
+    }
     restrict_registry(drill, &mut seen);
     seen.probes = probes(drill, &seen).await;
     seen.leftovers = leftovers(drill).await?;
     Ok(seen)
+}
+
+/// What stands in a schema-history topic; none when there is no such topic.
+pub(super) async fn history(drill: &Drill<'_>, topic: &str) -> Result<Option<Vec<String>>, RunError> {
+    let kafka = drill.pipeline.kafka()?;
+    if !kafka.topics().await?.contains_key(topic) {
+        return Ok(None);
+    }
+    let records = kafka.read_all(topic).await?.into_iter();
+    let text = |value: Vec<u8>| String::from_utf8_lossy(&value).into_owned();
+    Ok(Some(records.filter_map(|r| r.value.map(text)).collect()))
 }
 
 /// On a shared registry the other drills' subjects are none of this drill's business.
@@ -207,7 +231,6 @@ async fn leftovers(drill: &Drill<'_>) -> Result<Vec<String>, RunError> {
 async fn ledger(drill: &Drill<'_>) -> Result<Option<Ledger>, RunError> {
     let config = &drill.pipeline.config;
     let db = drill.pipeline.sql().await?;
-    db.run("select pg_switch_wal()").await?;
     let system: u64 = db.value("select system_identifier from pg_control_system()").await?;
     let archive = Repository::open(&config.repository.path)?.archive(system);
     let mut order = CommitOrder::new();
@@ -261,6 +284,7 @@ fn expectation<'l>(drill: &Drill<'_>, ledger: Option<&'l Ledger>, point: Option<
         written,
         specs: specs.into_iter().filter(|(name, _)| topics.contains(name)).collect(),
         groups: group_offsets(drill),
+        cleared_histories: drill.histories.clone(),
         configs: BTreeMap::from([(drill.pipeline.name.clone(), drill.pipeline.connector.clone())]),
         canary_ms_max: Some(CANARY_MS_MAX),
         ..Expectation::default()

@@ -76,6 +76,8 @@ pub(super) struct Drill<'a> {
     /// The timeline on which each epoch ran, and data folders that were set aside with WAL in them.
     pub timelines: BTreeMap<Epoch, u32>,
     pub aside: Vec<camino::Utf8PathBuf>,
+    /// What stood in the schema-history topic when a coordinated recovery began, by topic.
+    pub histories: BTreeMap<String, Vec<String>>,
     /// The registry as it was before each fault: what records were written under.
     pub registry_before_faults: Vec<RegistryView>,
     /// Why a control's drill went no further than its recovery.
@@ -171,6 +173,7 @@ async fn prepare<'a>(
         recoveries: Vec::new(),
         timelines: BTreeMap::from([(Epoch(0), timeline)]),
         aside: Vec::new(),
+        histories: BTreeMap::new(),
         registry_before_faults: Vec::new(),
         refusal: None,
     };

@@ -10,7 +10,7 @@ use crate::{
     client::{
         ClientError,
         connect::{Connect, ConnectorConfig},
-        kafka::Kafka,
+        kafka::{Kafka, TopicSpec},
         postgres::Postgres,
         registry::Registry,
         wait::{self, Poll},
@@ -29,6 +29,9 @@ use crate::{
 
 /// A first snapshot of 10,000 rows takes two seconds; of a million rows a minute.
 pub(super) const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(180);
+
+/// The setting by which a historized connector names its schema-history topic.
+const SCHEMA_HISTORY: &str = "schema.history.internal.kafka.topic";
 
 /// A drill's pipeline. When it is dropped, its servers end.
 #[derive(Debug)]
@@ -143,8 +146,9 @@ impl Pipeline {
         if let WorkloadPlan::Pgbench { scale, .. } = &plan.workload {
             workload::pgbench::init(&self.config.postgres.bin, &self.config.postgres.url, *scale).await?;
         }
-        if let Some(schema) = &plan.pipeline.schema {
-            db.run(&schema.text).await?;
+        match (&plan.workload, &plan.pipeline.schema) {
+            (WorkloadPlan::Shop { .. }, Some(schema)) => db.run(&schema.text).await?,
+            _ => {}
         }
         let tables: Vec<String> = self.tables.iter().map(TableName::quoted).collect();
         db.run(&format!("create publication \"{}\" for table {}", self.name, tables.join(", "))).await?;
@@ -154,8 +158,12 @@ impl Pipeline {
     async fn lay_registry(&self, plan: &DrillPlan) -> Result<(), RunError> {
         let registry = self.registry();
         // Drills that share a registry begin at the same time, and setting a level that is being set is a conflict.
-        if registry.global_level().await?.as_deref() != Some(plan.pipeline.level.word()) {
-            registry.set_global_level(plan.pipeline.level.word()).await?;
+        let level = plan.pipeline.level.word();
+        if registry.global_level().await?.as_deref() != Some(level)
+            && let Err(error) = registry.set_global_level(level).await
+            && (error.status() != Some(409) || registry.global_level().await?.as_deref() != Some(level))
+        {
+            return Err(error.into());
         }
         if self.own_registry {
             register_foreign_subjects(&registry, plan.pipeline.foreign_subjects).await?;
@@ -176,11 +184,40 @@ impl Pipeline {
                 hint: "correct the connector's file, or `connector-settings` in the scenario".into(),
             });
         }
-        connect.create(&self.name, &self.connector, "RUNNING").await?;
+        self.lay_schema_history().await?;
+        // A connector whose mode takes no snapshot got its topics' first contents in a former life.
+        let mode = self.connector.get("snapshot.mode").map(String::as_str);
+        if mode.is_some_and(|m| m == "no_data" || m == "never") {
+            let mut first = self.connector.clone();
+            first.insert("snapshot.mode".to_owned(), "initial".to_owned());
+            connect.create(&self.name, &first, "RUNNING").await?;
+            self.streaming().await?;
+            connect.put_config(&self.name, &self.connector).await?;
+        } else {
+            connect.create(&self.name, &self.connector, "RUNNING").await?;
+        }
         self.streaming().await?;
         let registry = self.registry();
         for (subject, level) in plan.pipeline.subject_levels(&self.name) {
             registry.set_subject_level(&Subject::new(subject), level.word()).await?;
+        }
+        Ok(())
+    }
+
+    /// The schema-history topic that the connector names, if it names one.
+    pub fn schema_history(&self) -> Option<&String> {
+        self.connector.get(SCHEMA_HISTORY)
+    }
+
+    /// Makes the schema-history topic with records in it, as a historized connector would have left them.
+    async fn lay_schema_history(&self) -> Result<(), RunError> {
+        let Some(topic) = self.schema_history() else { return Ok(()) };
+        let kafka = self.kafka()?;
+        let settings = BTreeMap::from([("retention.ms".to_owned(), "-1".to_owned())]);
+        kafka.create_topics(&[TopicSpec { name: topic.clone(), partitions: 1, replication: 1, settings }]).await?;
+        for table in &self.tables {
+            let ddl = format!(r#"{{"source":{{"server":"{}"}},"ddl":"CREATE TABLE {table}"}}"#, self.name);
+            kafka.produce(topic, Some(0), None, Some(ddl.as_bytes())).await?;
         }
         Ok(())
     }
@@ -229,7 +266,9 @@ impl Pipeline {
             connect.delete_offsets(&self.name).await?;
             connect.delete(&self.name).await?;
         }
-        self.kafka()?.delete_topics(&self.topics()).await?;
+        let mut topics = self.topics();
+        topics.extend(self.schema_history().cloned());
+        self.kafka()?.delete_topics(&topics).await?;
         self.stack.stop_all().await?;
         context.census.remove(self.stack.dir());
         super::engine::keep_logs(&self.stack.dir().join("logs"), &context.logs.join(&self.name))

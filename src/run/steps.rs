@@ -226,6 +226,10 @@ async fn recover(drill: &mut Drill<'_>, wanted: &Recover) -> Result<String, RunE
         Recover::Schema(r) => r.writers,
     } == WhileRecovering::Continue;
     let end = epoch_end(drill, wanted)?;
+    if let (Recover::Coordinated(_), Some(topic)) = (wanted, drill.pipeline.schema_history().cloned()) {
+        let records = super::assess::history(drill, &topic).await?.unwrap_or_default();
+        drill.histories.insert(topic, records);
+    }
     if continues {
         drill.writers.hammer()?;
     }

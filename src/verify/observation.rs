@@ -50,6 +50,8 @@ pub struct Observation {
     pub quiet: Option<Quiet>,
     /// The canary rows of the liveness check.
     pub canaries: Vec<Canary>,
+    /// Records of schema-history topics, as text.
+    pub histories: BTreeMap<String, Vec<String>>,
     /// Schemas that were offered to the registry.
     pub probes: Vec<Probe>,
     /// Things that a drill left behind, as its parts report them.
@@ -320,6 +322,8 @@ pub struct Expectation<'a> {
     pub specs: BTreeMap<String, TopicSpec>,
     /// The offsets that consumer groups must have.
     pub groups: BTreeMap<String, BTreeMap<TopicPartition, Offset>>,
+    /// Schema-history topics that must be there and hold nothing from before the recovery: what stood in each then.
+    pub cleared_histories: BTreeMap<String, Vec<String>>,
     /// Slots that may be there besides the connectors'.
     pub slots: BTreeSet<String>,
     /// Connector configurations as they must be again.

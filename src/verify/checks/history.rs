@@ -87,6 +87,9 @@ pub struct Events<'o> {
     pub by_token: HashMap<(&'o TableName, &'o str), Vec<&'o Logged>>,
     /// Of each table: deletes without a key by transaction (low half of its id).
     pub deletes: HashMap<(&'o TableName, u32), u64>,
+    /// Of each table: the position from which its snapshot was read. The connector's slot exports the snapshot, so that
+    /// what committed before it is in the snapshot, and in no event of its own.
+    pub snapshots: HashMap<&'o TableName, u64>,
     /// All of them.
     pub total: u64,
 }
@@ -117,11 +120,21 @@ pub fn logged<'o>(
 impl<'o> Events<'o> {
     /// Collects the events of the current epoch.
     pub fn new(seen: &'o Observation, expected: &'o Expectation<'_>) -> Events<'o> {
-        let mut events = Events { by_key: HashMap::new(), by_token: HashMap::new(), deletes: HashMap::new(), total: 0 };
+        let mut events = Events {
+            by_key: HashMap::new(),
+            by_token: HashMap::new(),
+            deletes: HashMap::new(),
+            snapshots: HashMap::new(),
+            total: 0,
+        };
         for table in &seen.tables {
             let Some(fold) = seen.topics.get(&table.topic) else { continue };
             for event in logged(expected, &table.topic, fold) {
                 events.total += 1;
+                if let (true, Some(lsn)) = (event.snapshot, event.lsn) {
+                    let from = events.snapshots.entry(&table.name).or_insert(lsn);
+                    *from = (*from).min(lsn);
+                }
                 match &event.key {
                     Some(key) => {
                         let key = shown_key(table, fold, key);
@@ -199,7 +212,7 @@ impl<'o> Represented<'o> {
             (Some(key), Op::Insert | Op::Update) => self.there(place, entry, &change.table, &key.0),
             (None, Op::Delete) => {
                 let by_event = entry.xid.and_then(|xid| self.events.deletes.get(&(&change.table, xid as u32)));
-                by_event.is_some_and(|n| *n > 0) || self.unkeyed_gone(change)
+                by_event.is_some_and(|n| *n > 0) || self.before_snapshot(entry, change) || self.unkeyed_gone(change)
             }
             (None, _) => {
                 let token = entry.token.as_str();
@@ -207,6 +220,13 @@ impl<'o> Represented<'o> {
                     || self.superseded.get(&(&change.table, token)).is_some_and(|by| *by >= place)
             }
         })
+    }
+
+    /// The transaction committed before the table's snapshot was read, on the timeline that the snapshot was read on.
+    fn before_snapshot(&self, entry: &Entry, change: &Change) -> bool {
+        let commit = self.history.ledger.commit(entry).filter(|_| entry.epoch >= self.history.current);
+        let from = self.events.snapshots.get(&change.table);
+        commit.zip(from).is_some_and(|(commit, from)| commit.lsn.0 < *from)
     }
 
     /// The row's token never shows, so a snapshot was taken after the delete.

@@ -46,6 +46,21 @@ pub fn positions(seen: &Observation, expected: &Expectation<'_>) -> CheckReport 
             }
         }
     }
+    for (topic, before) in &expected.cleared_histories {
+        compared += 1;
+        let now = seen.histories.get(topic);
+        let stale = now.map_or(0, |records| records.iter().filter(|r| before.contains(r)).count());
+        if now.is_none() || stale > 0 {
+            findings.push(Finding {
+                topic: Some(topic.clone()),
+                expected: Some("a schema history without the abandoned timeline's records".into()),
+                found: Some(
+                    now.map_or("no such topic".into(), |_| format!("{stale} records from before the recovery")),
+                ),
+                ..Finding::new(FindingKind::Position)
+            });
+        }
+    }
     if let Some(Err(why)) = &seen.server {
         findings.push(Finding {
             subject: Some("postgres".into()),

@@ -33,6 +33,10 @@ use crate::{
 /// Short against any recovery, long enough not to burden a server that is starting.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
+/// What a client does between two transactions while it keeps trying: a recovery is not measured against writers that take
+/// the whole machine.
+const THINK_PAUSE: Duration = Duration::from_millis(40);
+
 /// What a workload is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkloadSpec {
@@ -343,6 +347,7 @@ async fn keep_trying(
         }
         let plan = Plan::draw(&mut rng, &writer.pool, &Allowed::default(), None);
         summary.count(&writer.attempt(Body::Plan(&plan), &mut rng).await?);
+        wait::pause_for(THINK_PAUSE).await;
     }
     Ok((writer, summary))
 }
