@@ -209,7 +209,7 @@ pub(crate) static TABLE: [Step<Coordinated>; 15] = [
     step(
         14,
         nothing,
-        |s| Box::pin(s.pipeline.streams("restore-config", false)),
+        |s| Box::pin(s.pipeline.resumed("restore-config")),
         |s| {
             Box::pin(async {
                 Ok(match s.pipeline.restore_config().await? {

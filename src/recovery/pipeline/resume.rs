@@ -217,6 +217,14 @@ impl Pipeline {
         Ok(format!("{connectors} connectors RUNNING, slots active; {records} records in the rebuilt topics"))
     }
 
+    /// Requires that everything streams, unless nothing was resumed on purpose.
+    pub(crate) async fn resumed(&self, step: &str) -> Result<String, RecoveryError> {
+        match self.options.omits("resume") {
+            true => Ok("the connectors were not resumed".into()),
+            false => self.streams(step, false).await,
+        }
+    }
+
     /// Puts back the settings that were overridden. Changing them restarts the task, which goes on from its stored offset:
     /// the snapshot is complete by then.
     pub(crate) async fn restore_config(&self) -> Result<usize, RecoveryError> {
@@ -226,7 +234,9 @@ impl Pipeline {
                 continue;
             }
             self.connect.put_config(&source.name, &source.config).await?;
-            self.streaming(source, false).await?;
+            if !self.options.omits("resume") {
+                self.streaming(source, false).await?;
+            }
             restored += 1;
         }
         Ok(restored)
@@ -243,7 +253,9 @@ impl Pipeline {
             if let Some(key) = now.keys().find(|k| !source.config.contains_key(*k)) {
                 return Err(RecoveryError::unmet(step, format!("no {key} of connector {}", source.name), "it is set"));
             }
-            self.connect.running(&source.name, RUNNING_DEADLINE).await?;
+            if !self.options.omits("resume") {
+                self.connect.running(&source.name, RUNNING_DEADLINE).await?;
+            }
         }
         Ok("configurations as found".into())
     }

@@ -78,19 +78,22 @@ impl Pipeline {
     /// Commits offset 0 for every partition that a group had an offset on: with no offset, a group that begins at the
     /// end would skip the snapshot.
     pub(crate) async fn reset_groups(&self) -> Result<(), RecoveryError> {
+        let there = self.kafka.topics().await?;
         for group in &self.groups {
-            let zero: Vec<(TopicPartition, Offset)> =
-                self.partitions_of(&group.partitions).into_iter().map(|p| (p, Offset(0))).collect();
-            self.kafka.commit_group_offsets(&group.name, &zero).await?;
+            let partitions = self.partitions_of(&group.partitions, &there);
+            let zero: Vec<(TopicPartition, Offset)> = partitions.into_iter().map(|p| (p, Offset(0))).collect();
+            if !zero.is_empty() {
+                self.kafka.commit_group_offsets(&group.name, &zero).await?;
+            }
         }
         Ok(())
     }
 
     /// Every partition of the topics on which there was an offset: keys may now fall into partitions the group had not
     /// committed on.
-    fn partitions_of(&self, had: &[TopicPartition]) -> Vec<TopicPartition> {
+    fn partitions_of(&self, had: &[TopicPartition], there: &BTreeMap<String, i32>) -> Vec<TopicPartition> {
         let topics: BTreeSet<&str> = had.iter().map(|p| p.topic.as_str()).collect();
-        let specs = self.topics.iter().filter(|t| topics.contains(t.name.as_str()));
+        let specs = self.topics.iter().filter(|t| topics.contains(t.name.as_str()) && there.contains_key(&t.name));
         specs
             .flat_map(|t| (0..t.partitions).map(|partition| TopicPartition { topic: t.name.clone(), partition }))
             .collect()
@@ -98,8 +101,9 @@ impl Pipeline {
 
     /// Requires that each group stands at 0 on every partition.
     pub(crate) async fn groups_at_zero(&self, step: &str) -> Result<String, RecoveryError> {
+        let there = self.kafka.topics().await?;
         for group in &self.groups {
-            let wanted = self.partitions_of(&group.partitions);
+            let wanted = self.partitions_of(&group.partitions, &there);
             let found = self.kafka.group_offsets(&group.name, &wanted).await?;
             if let Some((at, offset)) = found.iter().find(|(_, o)| o.0 != 0) {
                 return Err(RecoveryError::unmet(

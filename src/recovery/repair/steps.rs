@@ -193,7 +193,7 @@ pub(crate) const RESTORE_CONFIG: Step<Repair> = step(
     ],
     ("slot-loss/dropped-no-data", "positions"),
     nothing,
-    |s| Box::pin(s.pipeline.streams("restore-config", false)),
+    |s| Box::pin(s.pipeline.resumed("restore-config")),
     |s| {
         Box::pin(async {
             Ok(match s.pipeline.restore_config().await? {

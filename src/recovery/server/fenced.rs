@@ -14,8 +14,8 @@ use crate::{
 
 /// Replay reads about 100 MB of WAL a second; an hour of it is more than a week of a busy small cluster.
 const REPLAY_DEADLINE: Duration = Duration::from_secs(3600);
-/// A fast shutdown writes one checkpoint and archives the last segment.
-const STOP_DEADLINE: Duration = Duration::from_secs(120);
+/// An immediate shutdown ends every process at once.
+const STOP_DEADLINE: Duration = Duration::from_secs(60);
 /// Any number will do: the socket's folder is private.
 const PORT: u16 = 5432;
 
@@ -24,7 +24,7 @@ const PORT: u16 = 5432;
 const GUARD: &str = r#"exec 3<&0
 "$@" 3<&- </dev/null &
 server=$!
-( read _ <&3; kill -INT $server 2>/dev/null ) 3<&3 &
+( read _ <&3; kill -QUIT $server 2>/dev/null ) 3<&3 &
 watcher=$!
 wait $server
 status=$?
@@ -166,7 +166,8 @@ impl Fenced {
         }
     }
 
-    /// Stops the server (fast) and waits for its end.
+    /// Stops the server and waits for its end. Immediately, not fast: a fast shutdown would begin a new WAL segment and write a
+    /// second checkpoint, and the one that ended recovery has everything on disk.
     pub(crate) async fn stop(mut self) -> Result<(), RecoveryError> {
         drop(self.leash.take());
         match tokio::time::timeout(STOP_DEADLINE, self.guard.wait()).await {
