@@ -4,14 +4,23 @@ use std::sync::{Arc, Mutex};
 
 use camino::Utf8PathBuf;
 
-use super::{CliError, output::Terminal as CommandLine, print_json};
+use super::{
+    CliError,
+    output::{Terminal as CommandLine, say},
+    print_json,
+};
 use crate::{
     event::Event,
-    report::{Folder, Terminal},
-    run::{self, Emitter, JOBS_DEFAULT, Options, RunError},
-    scenario::{Library, Plan},
-    units::{Exit, RunId},
+    report::Terminal,
+    run::{JOBS_DEFAULT, RunError, Session},
+    units::Exit,
 };
+
+impl From<RunError> for CliError {
+    fn from(error: RunError) -> CliError {
+        CliError::new(error.exit(), error.to_string())
+    }
+}
 
 /// Runs drills.
 #[derive(Debug, clap::Args)]
@@ -47,96 +56,48 @@ pub struct Args {
 
 /// Runs the command.
 pub async fn run(args: Args) -> Result<Exit, CliError> {
-    let plan = plan(&args)?;
-    let run = new_run_id();
-    let dir = args.report_dir.join(run.as_str());
-    let folder = Arc::new(Mutex::new(Folder::create(&dir)?));
-    let terminal = Arc::new(Mutex::new(Terminal::stderr()));
-    let emit = {
-        let (folder, terminal) = (folder.clone(), terminal.clone());
-        Emitter::new(move |event: &Event| {
-            if let Ok(mut folder) = folder.lock()
-                && let Err(error) = folder.add(event)
-            {
-                tracing::error!(%error, "writing an event");
-            }
-            if let Ok(mut terminal) = terminal.lock() {
-                terminal.add(event);
-            }
+    let replay = replay(&args);
+    let session = Session::new(args.report_dir.clone())
+        .seed(args.seed)
+        .options(|options| {
+            options.keep = args.keep;
+            options.isolated = args.isolated;
+            options.jobs = args.jobs;
+            options.replay = replay;
         })
-    };
-    let options = Options {
-        work: work_folder(&run)?,
-        report: dir.clone(),
-        keep: args.keep,
-        isolated: args.isolated,
-        jobs: args.jobs,
-        replay: replay(&args),
-        run,
-    };
-    let progress = CommandLine::new();
-    let outcome = tokio::select! {
-        outcome = run::run(&plan, &options, &emit, &progress) => outcome,
-        _ = tokio::signal::ctrl_c() => Err(RunError::Interrupted),
-    };
-    let exit = match &outcome {
-        Ok(exit) => *exit,
-        Err(error) => error.exit(),
-    };
-    let report = folder.lock().map_err(|_| CliError::new(Exit::Internal, "the report folder is lost"))?.finish()?;
-    if let Ok(mut terminal) = terminal.lock() {
-        terminal.finish(&report);
-    }
-    super::output::say(format!("reports: {dir}/report.html"));
-    if args.json {
-        print_json(&report)?;
-    }
-    outcome.map_err(|error| CliError::new(exit, error.to_string()))
-}
-
-fn plan(args: &Args) -> Result<Plan, CliError> {
-    let library = Library::here();
-    let mut plan = Plan::default();
-    for loaded in library.load(&args.scenarios)? {
-        plan.drills.extend(loaded.plan(args.seed).drills);
-    }
-    plan.drills.retain(|d| {
-        args.only.as_ref().is_none_or(|text| d.id.as_str().contains(text.as_str()))
-            && (d.is_main() || !args.without_controls)
-    });
-    if plan.drills.is_empty() {
+        .scenarios(&args.scenarios)?
+        .retain(|drill| {
+            args.only.as_ref().is_none_or(|text| drill.id.as_str().contains(text.as_str()))
+                && (drill.is_main() || !args.without_controls)
+        });
+    if session.is_empty() {
         let hint = "hint: `cdc-drill scenario list` shows what there is";
         return Err(CliError::new(Exit::Invalid, format!("no drill is left to run\n{hint}")));
     }
-    Ok(plan)
+    let terminal = Arc::new(Mutex::new(Terminal::stderr()));
+    let shown = terminal.clone();
+    let watch = move |event: &Event| {
+        if let Ok(mut terminal) = shown.lock() {
+            terminal.add(event);
+        }
+    };
+    let finished = session.run_watched(watch, &CommandLine::new()).await?;
+    if let Ok(mut terminal) = terminal.lock() {
+        terminal.finish(&finished.report);
+    }
+    say(format!("reports: {}/report.html", finished.folder));
+    if args.json {
+        print_json(&finished.report)?;
+    }
+    Ok(finished.exit)
 }
 
-/// `YYYYMMDDThhmmssZ-xxxx`: sortable, and unique enough for two runs begun in the same second.
-fn new_run_id() -> RunId {
-    let now = jiff::Timestamp::now();
-    let mark: u16 = rand::random();
-    RunId::new(format!("{}-{mark:04x}", now.strftime("%Y%m%dT%H%M%SZ")))
-}
-
-/// Server data goes where temporary files go: reports stay small, and a crashed run's data goes away by itself.
-fn work_folder(run: &RunId) -> Result<Utf8PathBuf, CliError> {
-    let tmp = Utf8PathBuf::from_path_buf(std::env::temp_dir()).map_err(|path| {
-        CliError::new(Exit::Invalid, format!("temporary folder {}: its path is not UTF-8", path.display()))
-    })?;
-    Ok(tmp.join(format!("cdc-drill-{run}")))
-}
-
+/// The command line that runs the same again.
 fn replay(args: &Args) -> String {
     let mut words = vec!["cdc-drill run".to_owned()];
-    if let Some(seed) = args.seed {
-        words.push(format!("--seed {seed}"));
-    }
-    if args.isolated {
-        words.push("--isolated".to_owned());
-    }
-    if let Some(only) = &args.only {
-        words.push(format!("--only {only}"));
-    }
+    words.extend(args.seed.map(|seed| format!("--seed {seed}")));
+    words.extend(args.isolated.then(|| "--isolated".to_owned()));
+    words.extend(args.only.as_ref().map(|only| format!("--only {only}")));
     words.extend(args.scenarios.iter().cloned());
     words.join(" ")
 }

@@ -15,7 +15,7 @@ pub type ConnectorConfig = BTreeMap<String, String>;
 
 /// The worker answers slowly while it rebalances.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
-/// While the worker rebalances it answers 409; a rebalance of a small cluster takes about a second.
+/// While the worker rebalances it answers 409, or 500 when it notices on the way; a rebalance of a small cluster takes about a second.
 const REBALANCE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The REST interface of one worker.
@@ -268,7 +268,7 @@ impl Connect {
         let what = format!("{method} {path}");
         let outcome = wait::until(&what, REBALANCE_DEADLINE, || async {
             match self.send_once(&method, path, body.as_ref()).await {
-                Err(ClientError::Answer { status: Some(409), found, .. })
+                Err(ClientError::Answer { status: Some(409 | 500), found, .. })
                     if found.to_lowercase().contains("rebalanc") =>
                 {
                     Ok::<_, ClientError>(Poll::NotYet(found))

@@ -94,6 +94,14 @@ impl Evidence<'_> {
     }
 
     async fn gone_from_tables(&self, finding: &Finding) -> Outcome {
+        if let (Some(key), Some(_)) = (&finding.key, &finding.table) {
+            let token = finding.token.as_deref().unwrap_or_default();
+            return Ok(match self.row_by_key(finding).await? {
+                None => Ok(format!("no row with {key}, which was acknowledged")),
+                Some(row) if token.is_empty() || row.contains(token) => Err(format!("the row with {key} is there")),
+                Some(_) => Ok(format!("the row with {key} does not carry token {token}, which was acknowledged")),
+            });
+        }
         if let Some(token) = &finding.token {
             let rows = self.rows_with(token).await?;
             return Ok(match rows {
@@ -101,10 +109,7 @@ impl Evidence<'_> {
                 n => Err(format!("{n} rows carry token {token}")),
             });
         }
-        Ok(match self.row_by_key(finding).await? {
-            None => Ok(format!("no row with {}", finding.key.as_deref().unwrap_or("that key"))),
-            Some(_) => Err("the row is there".into()),
-        })
+        Ok(Err("neither key nor token to ask for".into()))
     }
 
     async fn gone_from_topics(&self, finding: &Finding) -> Outcome {

@@ -30,6 +30,12 @@ pub enum RunError {
     /// Verification could not look.
     #[error(transparent)]
     Verify(#[from] VerifyError),
+    /// A scenario.
+    #[error(transparent)]
+    Unusable(#[from] crate::scenario::ScenarioError),
+    /// The report folder.
+    #[error(transparent)]
+    Report(#[from] crate::report::ReportError),
     /// A configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -89,6 +95,8 @@ impl RunError {
             RunError::Backup(e) => e.exit(),
             RunError::Recovery(e) => e.exit(),
             RunError::Verify(e) => e.exit(),
+            RunError::Unusable(e) => e.exit(),
+            RunError::Report(e) => e.exit(),
             RunError::Config(_) | RunError::Scenario { .. } => Exit::Invalid,
             RunError::File { .. } | RunError::NotLanded { .. } => Exit::Inconclusive,
             RunError::TooLong { .. } => Exit::TimedOut,

@@ -9,6 +9,7 @@ mod engine;
 mod error;
 mod judge;
 mod pipeline;
+mod session;
 mod shared;
 mod steps;
 mod writers;
@@ -16,5 +17,6 @@ mod writers;
 pub use emit::Emitter;
 pub use engine::{JOBS_DEFAULT, Options, run};
 pub use error::RunError;
+pub use session::{Finished, Session};
 
 use engine::Context;

@@ -1,0 +1,128 @@
+//! The drills on a real stack. All run once, as `cdc-drill run` runs them; each test then looks at one drill's part of the
+//! report. Counts in the snapshots are not redacted: one that changes is a finding.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+/// The program under test, which is also what archives WAL and supervises servers.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_cdc-drill");
+
+/// One run of everything.
+struct Run {
+    exit: Option<i32>,
+    report: Value,
+    folder: PathBuf,
+    said: String,
+}
+
+fn run() -> &'static Run {
+    static RUN: OnceLock<Run> = OnceLock::new();
+    RUN.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let reports = root.join("target/live-reports");
+        let output = Command::new(PROGRAM)
+            .current_dir(root)
+            .args(["run", "--json", "--report-dir"])
+            .arg(&reports)
+            .env("NO_COLOR", "1")
+            .output()
+            .expect("the program can be started");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        // Whoever reads a failed CI run has only this.
+        eprintln!("{said}");
+        let report: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|e| panic!("report.json on standard output: {e}; standard error:\n{said}"));
+        let folder = reports.join(report["run"].as_str().unwrap_or_default());
+        Run { exit: output.status.code(), report, folder, said }
+    })
+}
+
+fn drill(scenario: &str, variant: &str) -> &'static Value {
+    let drills = run().report["drills"].as_array().expect("a list of drills");
+    let found = drills.iter().find(|d| d["scenario"] == scenario && d["variant"] == variant);
+    found.unwrap_or_else(|| panic!("{scenario}/{variant} is not in the report"))
+}
+
+#[rstest]
+#[case::logical_disaster("database-corruption", "logical-disaster")]
+#[case::heap_pages("database-corruption", "heap-pages")]
+#[case::heap_pages_killed("database-corruption", "heap-pages-killed")]
+#[case::second_recovery("database-corruption", "second-recovery")]
+#[case::writers_continue("database-corruption", "writers-continue")]
+#[case::no_data_connector("database-corruption", "no-data-connector")]
+#[case::publication_gap("database-corruption", "publication-gap")]
+#[case::schema_history("database-corruption", "schema-history")]
+#[case::pgbench("database-corruption", "pgbench")]
+#[case::dropped_initial("slot-loss", "dropped-initial")]
+#[case::dropped_when_needed("slot-loss", "dropped-when-needed")]
+#[case::dropped_no_data("slot-loss", "dropped-no-data")]
+#[case::dropped_compensate("slot-loss", "dropped-compensate")]
+#[case::invalidated("slot-loss", "invalidated")]
+#[case::int_to_text_reject("schema-conflict", "int-to-text-reject")]
+#[case::set_not_null_accept("schema-conflict", "set-not-null-accept")]
+#[case::subject_deleted("schema-conflict", "subject-deleted")]
+#[case::levels_changed("schema-conflict", "levels-changed")]
+#[case::registry_lost("schema-conflict", "registry-lost")]
+fn a_drill_is_green_and_its_controls_are_red(#[case] scenario: &str, #[case] variant: &str) {
+    let drill = drill(scenario, variant);
+    let text = serde_json::to_string_pretty(drill).unwrap();
+    assert_eq!(drill["verdict"], "passed", "{text}");
+    assert_eq!(drill["fault"]["landed"], "confirmed", "{text}");
+    for check in drill["checks"].as_array().unwrap() {
+        assert_eq!(check["verdict"], "passed", "{text}");
+        assert_ne!(check["compared"], 0, "{text}");
+    }
+    for control in drill["controls"].as_array().unwrap() {
+        assert_eq!(control["verdict"], "passed", "{text}");
+    }
+}
+
+#[test]
+fn the_run_is_green_and_its_reports_are_complete() {
+    let run = run();
+    assert_eq!(run.exit, Some(0), "{}", run.said);
+    assert_eq!(run.report["verdict"], "passed");
+    for file in ["events.jsonl", "report.json", "junit.xml", "report.html"] {
+        let path = run.folder.join(file);
+        let size = std::fs::metadata(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).len();
+        assert!(size > 0, "{} is empty", path.display());
+    }
+}
+
+#[test]
+fn at_least_three_controls_are_silent() {
+    let drills = run().report["drills"].as_array().unwrap();
+    let controls = drills.iter().flat_map(|d| d["controls"].as_array().unwrap());
+    let silent = controls.filter(|c| c["silent"] == json!(true) && c["verdict"] == "passed").count();
+    assert!(silent >= 3, "only {silent} silent controls");
+}
+
+#[test]
+fn reports_can_be_made_again_from_the_events() {
+    let run = run();
+    let before = std::fs::read_to_string(run.folder.join("report.json")).unwrap();
+    let made = Command::new(PROGRAM).arg("report").arg(&run.folder).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    assert_eq!(std::fs::read_to_string(run.folder.join("report.json")).unwrap(), before);
+}
+
+#[test]
+fn no_server_is_left_behind() {
+    let run = run();
+    let mark = format!("cdc-drill-{}", run.report["run"].as_str().unwrap());
+    let mut left = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        if line.contains(&mark) {
+            left.push(line);
+        }
+    }
+    assert!(left.is_empty(), "still running:\n{}", left.join("\n"));
+}
