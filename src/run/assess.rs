@@ -14,7 +14,7 @@ use super::{
 use crate::{
     backup::{PointSelector, Repository},
     event::{CheckReport, ControlPlan, Finding, Rpo},
-    scenario::{CheckId, Fault, Recover, Step},
+    scenario::{CheckId, Fault, Level, Recover, Step},
     units::{Epoch, Lsn, Offset, SchemaId, Subject, TableName, TopicPartition},
     verify::{
         Expectation, Observation, PointView, RegistryView, checks,
@@ -191,11 +191,15 @@ async fn probes(drill: &Drill<'_>, seen: &Observation) -> Vec<Probe> {
         let subject = format!("{}-value", drill.pipeline.topic(table));
         let latest = view.subjects.get(&subject).and_then(|s| s.versions.values().next_back());
         let Some(latest) = latest else { continue };
-        for (compatible, field) in [
-            (false, r#"{"name":"drill_probe","type":"string"}"#),
-            (true, r#"{"name":"drill_probe","type":["null","string"],"default":null}"#),
-        ] {
-            let Some(schema) = with_field(&latest.schema, field) else { continue };
+        // BACKWARD forbids a new field without a default; only FULL also forbids to take such a field away.
+        let full = drill.plan.pipeline.subject_levels(&drill.pipeline.name).get(&subject) == Some(&Level::Full);
+        let forbidden = match full {
+            true => without_field(&latest.schema, "op"),
+            false => with_field(&latest.schema, r#"{"name":"drill_probe","type":"string"}"#),
+        };
+        let allowed = with_field(&latest.schema, r#"{"name":"drill_probe","type":["null","string"],"default":null}"#);
+        for (compatible, schema) in [(false, forbidden), (true, allowed)] {
+            let Some(schema) = schema else { continue };
             let accepted =
                 registry.compatible(&Subject::new(subject.clone()), &schema).await.map_err(|e| e.to_string());
             probes.push(Probe { subject: subject.clone(), compatible, accepted });
@@ -210,6 +214,15 @@ fn with_field(schema: &str, field: &str) -> Option<String> {
     let field: serde_json::Value = serde_json::from_str(field).ok()?;
     value.get_mut("fields")?.as_array_mut()?.push(field);
     Some(value.to_string())
+}
+
+/// The schema without one of the fields of its outermost record; none when it has no such field.
+fn without_field(schema: &str, name: &str) -> Option<String> {
+    let mut value: serde_json::Value = serde_json::from_str(schema).ok()?;
+    let fields = value.get_mut("fields")?.as_array_mut()?;
+    let before = fields.len();
+    fields.retain(|f| f["name"] != name);
+    (fields.len() < before).then(|| value.to_string())
 }
 
 /// What must not be there any more once the drill's recovery is over.

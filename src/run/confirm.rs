@@ -175,12 +175,12 @@ impl Evidence<'_> {
         let registry = Registry::new(&self.config.registry.url);
         let name = finding.subject.as_deref().unwrap_or("global");
         let subject = Subject::new(name);
-        let (then, now) = match self.levels.get(&subject) {
-            Some(then) => (then.clone(), registry.subject_level(&subject).await?),
-            None => {
-                let then = self.levels.get(&Subject::new("")).cloned().flatten();
-                (then, registry.global_level().await?)
-            }
+        // What counts for a subject without a level of its own is the global one.
+        let global_then = self.levels.get(&Subject::new("")).cloned().flatten();
+        let then = self.levels.get(&subject).cloned().flatten().or(global_then);
+        let now = match registry.subject_level(&subject).await? {
+            Some(level) => Some(level),
+            None => registry.global_level().await?,
         };
         if then != now {
             return Ok(Ok(format!("the level of {name} was {then:?} at the recovery point and is {now:?}")));
