@@ -38,6 +38,7 @@ pub async fn confirm(evidence: &Evidence<'_>, check: &str, finding: &Finding) ->
             evidence.level_differs(finding).await
         }
         FindingKind::Position | FindingKind::Setting => evidence.position(finding).await,
+        FindingKind::Leak => evidence.left_behind(finding).await,
         FindingKind::Dead => evidence.dead().await,
         other => Ok(Err(format!("no independent question is known for {other:?}"))),
     };
@@ -201,6 +202,16 @@ impl Evidence<'_> {
 
     async fn position(&self, finding: &Finding) -> Outcome {
         let kafka = Kafka::connect(&self.config.kafka.bootstrap)?;
+        if let (Some(table), None) = (&finding.table, &finding.topic) {
+            let sql = format!(
+                "select count(*) from pg_publication_tables where schemaname = '{}' and tablename = '{}'",
+                table.schema, table.name
+            );
+            return Ok(match self.sql().await?.value::<u64>(&sql).await? {
+                0 => Ok(format!("no publication has {table}")),
+                n => Err(format!("{n} publications have {table}")),
+            });
+        }
         if let Some(topic) = &finding.topic {
             let specs = kafka.topic_specs(std::slice::from_ref(topic)).await?;
             let marks = if specs.is_empty() { Vec::new() } else { kafka.watermarks(topic).await? };
@@ -217,6 +228,20 @@ impl Evidence<'_> {
             return Ok(Ok(format!("the broker says of {group}: {}", state.unwrap_or_else(|| "unknown".into()))));
         }
         Ok(Err("neither topic nor group to ask for".into()))
+    }
+
+    /// A setting of the connector, asked of the worker again.
+    async fn left_behind(&self, finding: &Finding) -> Outcome {
+        let subject = finding.subject.as_deref().unwrap_or_default();
+        let Some((_, key)) = subject.split_once(": ") else {
+            return Ok(Err(format!("no question is known for {subject}")));
+        };
+        let now = Connect::new(&self.config.connect.url).config(self.connector).await?.get(key).cloned();
+        let now = now.unwrap_or_else(|| "unset".into());
+        Ok(match finding.expected.as_deref() == Some(now.as_str()) {
+            true => Err(format!("the worker has {key} = {now}, as it was")),
+            false => Ok(format!("the worker has {key} = {now}")),
+        })
     }
 
     async fn dead(&self) -> Outcome {

@@ -1,3 +1,4 @@
 //! Everything that needs no stack: one binary, because every further one costs seconds to link.
 
 mod layout;
+mod steps;
