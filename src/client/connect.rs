@@ -263,12 +263,12 @@ impl Connect {
         })
     }
 
-    /// Sends a request, and again while the worker answers 409 because it rebalances.
+    /// Sends a request, and again while the worker answers 409, or 500, because it rebalances.
     async fn send(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Result<Value, ClientError> {
         let what = format!("{method} {path}");
         let outcome = wait::until(&what, REBALANCE_DEADLINE, || async {
             match self.send_once(&method, path, body.as_ref()).await {
-                Err(ClientError::Answer { status: Some(409), found, .. })
+                Err(ClientError::Answer { status: Some(409 | 500), found, .. })
                     if found.to_lowercase().contains("rebalanc") =>
                 {
                     Ok::<_, ClientError>(Poll::NotYet(found))

@@ -56,7 +56,7 @@ pub const STEPS: [StepInfo; 15] = [
     info!("clear-schema-history", "empties schema history topics that connectors name", before: "every connector STOPPED, no tasks",
         after: "the topics hold no record", "database-corruption/schema-history" => "positions"),
     info!("publication", "creates or completes the publications", before: "the server answers; no slot exists yet",
-        after: "every captured table is in its publication", "database-corruption/publication-gap" => "loss"),
+        after: "every captured table is in its publication", "database-corruption/publication-gap" => "positions"),
     info!("force-snapshot", "clears the slots' places and overrides a snapshot mode that would not snapshot", before: "every connector STOPPED, no tasks",
         after: "no slot there; the mode takes a full snapshot", "database-corruption/no-data-connector" => "state"),
     info!("resume", "resumes sources, waits for their snapshots, then resumes sinks", before: "the publications hold the captured tables",
