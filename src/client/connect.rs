@@ -263,7 +263,7 @@ impl Connect {
         })
     }
 
-    /// Sends a request, and again while the worker answers 409 because it rebalances.
+    /// Sends a request, and again while the worker answers 409, or 500, because it rebalances.
     async fn send(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Result<Value, ClientError> {
         let what = format!("{method} {path}");
         let outcome = wait::until(&what, REBALANCE_DEADLINE, || async {
