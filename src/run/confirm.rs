@@ -64,6 +64,27 @@ impl Evidence<'_> {
         Ok(rows)
     }
 
+    /// The rows of a table that carry the token, each as `column=value, ...` with columns by name, as findings show rows.
+    async fn images_with(&self, table: &TableName, token: &str) -> Result<Vec<String>, ClientError> {
+        let db = self.sql().await?;
+        let columns = db
+            .texts(&format!(
+                "select attname from pg_attribute where attrelid = '{}'::regclass and attnum > 0 and not attisdropped \
+                 order by attname collate \"C\"",
+                table.quoted()
+            ))
+            .await?;
+        let columns: Vec<String> = columns.into_iter().flatten().flatten().collect();
+        let list: Vec<String> = columns.iter().map(|c| format!("t.\"{}\"::text", c.replace('"', "\"\""))).collect();
+        let token = token.replace('\'', "''");
+        let sql = format!("select {} from {} t where t::text like '%{token}%'", list.join(", "), table.quoted());
+        let image = |row: Vec<Option<String>>| {
+            let cells = columns.iter().zip(row).map(|(c, v)| format!("{c}={}", v.unwrap_or_else(|| "NULL".into())));
+            cells.collect::<Vec<_>>().join(", ")
+        };
+        Ok(db.texts(&sql).await?.into_iter().map(image).collect())
+    }
+
     /// The row with the finding's key, as text.
     async fn row_by_key(&self, finding: &Finding) -> Result<Option<String>, ClientError> {
         let (Some(table), Some(key)) = (&finding.table, &finding.key) else { return Ok(None) };
@@ -101,6 +122,13 @@ impl Evidence<'_> {
                 None => Ok(format!("no row with {key}, which was acknowledged")),
                 Some(row) if token.is_empty() || row.contains(token) => Err(format!("the row with {key} is there")),
                 Some(_) => Ok(format!("the row with {key} does not carry token {token}, which was acknowledged")),
+            });
+        }
+        if let (Some(table), Some(token), Some(image)) = (&finding.table, &finding.token, &finding.expected) {
+            let images = self.images_with(table, token).await?;
+            return Ok(match images.contains(image) {
+                false => Ok(format!("{} rows of {table} carry token {token}, none of them is {image}", images.len())),
+                true => Err(format!("{table} has a row {image}")),
             });
         }
         if let Some(token) = &finding.token {

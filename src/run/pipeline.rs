@@ -126,11 +126,6 @@ impl Pipeline {
         Ok(Kafka::connect(&self.config.kafka.bootstrap)?)
     }
 
-    /// The stack with this drill's cluster (and registry, where it has one).
-    pub fn stack(&self) -> &LocalStack {
-        &self.stack
-    }
-
     /// The topic of a captured table.
     pub fn topic(&self, table: &TableName) -> String {
         format!("{}.{}.{}", self.name, table.schema, table.name)

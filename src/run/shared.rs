@@ -57,11 +57,6 @@ impl Servers {
         })
     }
 
-    /// Proportional set size of all of them.
-    pub fn pss_bytes(&self) -> u64 {
-        self.stack.pss_bytes()
-    }
-
     /// Where their logs are.
     pub fn logs(&self) -> Utf8PathBuf {
         self.stack.dir().join("logs")
