@@ -44,7 +44,7 @@ impl Coordinated {
             self.note("lost", &lost)?;
             self.lost = Some(lost);
         }
-        let tail = readable?;
+        let mut tail = readable?;
         let last = self.segment_size.segment_of(tail.last);
         self.drop_stale(&view)?;
         let mut salvaged = Vec::new();
@@ -64,6 +64,10 @@ impl Coordinated {
             }
         }
         self.salvaged_segments = salvaged;
+        // A control that leaves the fence out lets clients commit while segments are copied: the end is then what the copies hold.
+        if self.pipeline.options.omits("fence") {
+            tail = self.view(false)?.tail(timeline).await?;
+        }
         self.note("end-of-wal", &(timeline, &tail))?;
         self.end = Some(tail);
         Ok(())
