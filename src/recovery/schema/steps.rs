@@ -31,7 +31,7 @@ const REPAIR_REGISTRY: Step<Repair> = step(
         "subjects, versions, ids, states, levels and modes read back as they shall be",
     ],
     ("schema-conflict/subject-deleted", "compatibility"),
-    |s| registry_destroys(s),
+    registry_destroys,
     |s| Box::pin(s.pipeline.stand_still("repair-registry")),
     |s| Box::pin(repair_registry(s)),
     |s| Box::pin(registry_right(s)),

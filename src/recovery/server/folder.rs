@@ -121,7 +121,7 @@ fn runs(program: &Utf8Path, owner: &Owner) -> bool {
 pub(crate) fn free_bytes(path: &Utf8Path) -> Result<u64, RecoveryError> {
     let stat = nix::sys::statvfs::statvfs(path.as_std_path())
         .map_err(|e| RecoveryError::io("look at free space of", path, e.into()))?;
-    Ok(u64::from(stat.blocks_available()) * u64::from(stat.fragment_size()))
+    Ok(stat.blocks_available() * stat.fragment_size())
 }
 
 /// Settings that belong to a recovery and must not outlive it.

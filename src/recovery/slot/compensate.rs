@@ -35,6 +35,9 @@ struct Keyed {
     columns: Vec<(String, String)>,
 }
 
+/// Partition, key and value of a record from before the cut.
+type Old = (i32, Vec<u8>, Vec<u8>);
+
 /// A key whose latest record shows a row and was written before the cut.
 struct Candidate {
     partition: i32,
@@ -121,7 +124,7 @@ async fn candidates(
     let read = tokio::task::spawn_blocking(move || {
         use rdkafka::Message;
         // By the key's payload: the same key may have been written under two schema ids.
-        let mut latest: HashMap<Vec<u8>, Option<(i32, Vec<u8>, Vec<u8>)>> = HashMap::new();
+        let mut latest: HashMap<Vec<u8>, Option<Old>> = HashMap::new();
         kafka.scan(&ranges, |record| {
             let Some(key) = record.key() else { return };
             let tp = TopicPartition { topic: topic.clone(), partition: record.partition() };

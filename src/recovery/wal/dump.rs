@@ -5,7 +5,17 @@ use std::process::Stdio;
 use camino::Utf8Path;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
-use crate::{recovery::RecoveryError, units::Lsn};
+use crate::{backup::wal::SegmentName, recovery::RecoveryError, units::Lsn};
+
+/// What to read: segments of one timeline in a folder, from a position in the first one on. Naming the last segment matters:
+/// without it `pg_waldump` waits five seconds for the one after it to appear.
+pub(crate) struct Stretch<'a> {
+    pub(crate) bin: &'a Utf8Path,
+    pub(crate) folder: &'a Utf8Path,
+    pub(crate) first: SegmentName,
+    pub(crate) last: SegmentName,
+    pub(crate) from: Lsn,
+}
 
 /// The end of a readable stretch of WAL.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -24,9 +34,9 @@ pub(crate) struct Mark {
 }
 
 /// Finds the last valid record that can be read from `from` on.
-pub(crate) async fn tail(bin: &Utf8Path, folder: &Utf8Path, timeline: u32, from: Lsn) -> Result<Tail, RecoveryError> {
+pub(crate) async fn tail(stretch: &Stretch<'_>) -> Result<Tail, RecoveryError> {
     let mut last = None;
-    let ended = dump(bin, folder, timeline, from, &[], |line| {
+    let ended = dump(stretch, &[], |line| {
         last = lsn_of(line).or(last);
         true
     })
@@ -35,22 +45,16 @@ pub(crate) async fn tail(bin: &Utf8Path, folder: &Utf8Path, timeline: u32, from:
         Some(last) => Ok(Tail { last, ended }),
         None => Err(RecoveryError::Program {
             program: "pg_waldump".into(),
-            detail: format!("no valid record in {folder} from {from} on timeline {timeline}: {ended}"),
+            detail: format!("no valid record in segments {} to {}: {ended}", stretch.first, stretch.last),
         }),
     }
 }
 
 /// Every restore point of this name.
-pub(crate) async fn find_marks(
-    bin: &Utf8Path,
-    folder: &Utf8Path,
-    timeline: u32,
-    from: Lsn,
-    name: &str,
-) -> Result<Vec<Mark>, RecoveryError> {
+pub(crate) async fn find_marks(stretch: &Stretch<'_>, name: &str) -> Result<Vec<Mark>, RecoveryError> {
     let wanted = format!("desc: RESTORE_POINT {name}");
     let mut found = Vec::new();
-    dump(bin, folder, timeline, from, &["--rmgr=XLOG"], |line| {
+    dump(stretch, &["--rmgr=XLOG"], |line| {
         if line.ends_with(&wanted) {
             found.extend(lsn_of(line).map(|at| Mark { at }));
         }
@@ -62,14 +66,11 @@ pub(crate) async fn find_marks(
 
 /// The first commit later than a moment.
 pub(crate) async fn find_commit_after(
-    bin: &Utf8Path,
-    folder: &Utf8Path,
-    timeline: u32,
-    from: Lsn,
+    stretch: &Stretch<'_>,
     moment: jiff::Timestamp,
 ) -> Result<Option<Mark>, RecoveryError> {
     let mut found = None;
-    dump(bin, folder, timeline, from, &["--rmgr=Transaction"], |line| {
+    dump(stretch, &["--rmgr=Transaction"], |line| {
         if commit_time(line).is_some_and(|at| at > moment) {
             found = lsn_of(line).map(|at| Mark { at });
         }
@@ -79,22 +80,20 @@ pub(crate) async fn find_commit_after(
     Ok(found)
 }
 
-/// Runs `pg_waldump` and hands each line to `see` until it returns false. The answer is what the program said last: it
-/// always ends with an error, because no end position is given.
+/// Runs `pg_waldump` and hands each line to `see` until it returns false. The answer is why reading
+/// ended.
 async fn dump(
-    bin: &Utf8Path,
-    folder: &Utf8Path,
-    timeline: u32,
-    from: Lsn,
+    stretch: &Stretch<'_>,
     more: &[&str],
     mut see: impl FnMut(&str) -> bool,
 ) -> Result<String, RecoveryError> {
-    let program = bin.join("pg_waldump");
+    let program = stretch.bin.join("pg_waldump");
     let wrong = |detail: String| RecoveryError::Program { program: program.to_string(), detail };
     let mut command = tokio::process::Command::new(program.as_std_path());
     command
-        .args(["-p", folder.as_str(), "-t", &timeline.to_string(), "-s", &from.to_string()])
+        .args(["-p", stretch.folder.as_str(), "-s", &stretch.from.to_string()])
         .args(more)
+        .args([stretch.first.to_string(), stretch.last.to_string()])
         .env("TZ", "UTC")
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
@@ -116,7 +115,10 @@ async fn dump(
         }
     }
     let text = complaint.await.map_err(|e| wrong(e.to_string()))?.map_err(|e| wrong(e.to_string()))?;
-    Ok(text.trim().trim_start_matches("pg_waldump: error: ").to_owned())
+    Ok(match text.trim().trim_start_matches("pg_waldump: error: ") {
+        "" => "there is no further segment".to_owned(),
+        why => why.to_owned(),
+    })
 }
 
 fn lsn_of(line: &str) -> Option<Lsn> {

@@ -176,7 +176,8 @@ impl WalView {
         }
         let mut start = self.size.start(from).max(history.begin());
         let found = loop {
-            match dump::tail(&self.bin, self.path(), timeline, start).await {
+            let begin = SegmentName::new(timeline, self.size.segment_of(start), self.size);
+            match dump::tail(&self.reading(begin, last, start)).await {
                 Ok(tail) => break tail,
                 // A segment may hold nothing but the rest of a record that began in the one before it.
                 Err(_) if self.number(first) > 0 && start > history.begin() => {
@@ -209,8 +210,8 @@ impl WalView {
 
     /// Every restore point of this name on a timeline's own stretch, looking from `from` on.
     pub(crate) async fn marks(&self, timeline: u32, from: Lsn, name: &str) -> Result<Vec<Mark>, RecoveryError> {
-        let Some((start, _)) = self.stretch(timeline, from)? else { return Ok(Vec::new()) };
-        let found = dump::find_marks(&self.bin, self.path(), timeline, start, name).await?;
+        let Some((start, first, last)) = self.stretch(timeline, from)? else { return Ok(Vec::new()) };
+        let found = dump::find_marks(&self.reading(first, last, start), name).await?;
         Ok(found.into_iter().filter(|m| m.at >= start).collect())
     }
 
@@ -227,8 +228,8 @@ impl WalView {
             if left.is_some_and(|left| left <= from) {
                 continue;
             }
-            let Some((start, _)) = self.stretch(of, from.max(begin))? else { continue };
-            let found = dump::find_commit_after(&self.bin, self.path(), of, start, moment).await?;
+            let Some((start, first, last)) = self.stretch(of, from.max(begin))? else { continue };
+            let found = dump::find_commit_after(&self.reading(first, last, start), moment).await?;
             if let Some(mark) = found.filter(|m| left.is_none_or(|left| m.at < left)) {
                 return Ok(Some(mark));
             }
@@ -236,8 +237,8 @@ impl WalView {
         Ok(None)
     }
 
-    /// Makes a timeline's own segments from `from` on readable; where reading begins and the last segment.
-    fn stretch(&self, timeline: u32, from: Lsn) -> Result<Option<(Lsn, SegmentName)>, RecoveryError> {
+    /// Makes a timeline's own segments from `from` on readable; where reading begins, the first and the last segment.
+    fn stretch(&self, timeline: u32, from: Lsn) -> Result<Option<(Lsn, SegmentName, SegmentName)>, RecoveryError> {
         let begin = self.history(timeline)?.begin().max(from);
         let own = self.archived.iter().chain(self.loose.keys()).filter(|s| s.timeline == timeline);
         let wanted: BTreeSet<SegmentName> =
@@ -246,7 +247,11 @@ impl WalView {
         for name in wanted {
             self.place(name)?;
         }
-        Ok(Some((begin.max(self.size.start(self.number(first))), last)))
+        Ok(Some((begin.max(self.size.start(self.number(first))), first, last)))
+    }
+
+    fn reading(&self, first: SegmentName, last: SegmentName, from: Lsn) -> dump::Stretch<'_> {
+        dump::Stretch { bin: &self.bin, folder: self.path(), first, last, from }
     }
 
     fn number(&self, name: SegmentName) -> u64 {
