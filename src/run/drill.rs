@@ -8,10 +8,10 @@ use super::{
 };
 use crate::{
     client::wait,
-    event::{ControlPlan, FaultReport, FindingKind, What},
+    event::{FaultReport, What},
     fault::{Fault, FaultGuard},
     recovery::{Recovered, RecoveryError},
-    scenario::{Absence, ControlRun, DrillPlan, Expect, Red},
+    scenario::{Absence, ControlRun, DrillPlan, Expect},
     stack::Silent,
     units::{Epoch, Exit, Lsn, PointId, Verdict},
     verify::RegistryView,
@@ -93,7 +93,7 @@ pub(super) async fn run(plan: &DrillPlan, index: usize, context: &Context, emit:
         scenario: plan.scenario.clone(),
         variant: plan.variant.clone(),
         title: plan.title.clone(),
-        control: plan.control.as_ref().map(control_plan),
+        control: plan.control.as_ref().map(ControlRun::told),
     });
     let (exit, reason) = match tokio::time::timeout(DRILL_DEADLINE, carried_out(plan, index, context, emit)).await {
         Ok(Ok((exit, reason))) => (exit, reason),
@@ -119,7 +119,7 @@ fn cut_short(plan: &DrillPlan, emit: &Emitter, error: &RunError) -> (Exit, Strin
         running: false,
         confirmed: None,
     };
-    let report = judge::red(&control_plan(control), &shown);
+    let report = judge::red(&control.told(), &shown);
     let reason = report.reason.clone();
     emit.emit(What::Control(report));
     (Exit::Inconclusive.worst(error.exit()), reason)
@@ -276,7 +276,7 @@ impl Drill<'_> {
     }
 
     async fn judged_control(&self, control: &ControlRun, assessed: &assess::Assessed) -> (Exit, String) {
-        let plan = control_plan(control);
+        let plan = control.told();
         let named = judge::named_findings(&plan, &assessed.checks);
         // One that is confirmed is enough; one that is not may be a row that another finding explains.
         let mut confirmed = None;
@@ -300,7 +300,7 @@ impl Drill<'_> {
     }
 
     fn control_judged(&self, control: &ControlRun, shown: &judge::Shown<'_>) -> (Exit, String) {
-        let plan = control_plan(control);
+        let plan = control.told();
         let report = match control.expect {
             Expect::Red(_) => judge::red(&plan, shown),
             Expect::Refusal(code) => judge::refusal(&plan, code, shown),
@@ -352,13 +352,4 @@ impl Drill<'_> {
         // A connector that neither streams nor fails is a state of its own, which the signals will tell.
         Ok(said.unwrap_or_else(|error| error.to_string()))
     }
-}
-
-/// The control as events tell it.
-pub(super) fn control_plan(control: &ControlRun) -> ControlPlan {
-    let (check, kind) = match control.expect {
-        Expect::Red(Red { check, kind }) => (check.word().to_owned(), kind),
-        Expect::Refusal(code) => (format!("refused with {code}"), FindingKind::Dead),
-    };
-    ControlPlan { id: control.id.clone(), without: control.word(), check, kind, silent: control.silent }
 }
