@@ -18,6 +18,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// While the worker rebalances it answers 409, or 500 when it notices on the way; a rebalance of a small cluster takes about a second.
 const REBALANCE_DEADLINE: Duration = Duration::from_secs(60);
 
+/// A connector that was just created has no state until the worker has started it.
+const DESCRIBED_DEADLINE: Duration = Duration::from_secs(10);
+
 /// The REST interface of one worker.
 #[derive(Clone, Debug)]
 pub struct Connect {
@@ -143,6 +146,21 @@ impl Connect {
     /// A connector's state.
     pub async fn status(&self, name: &str) -> Result<ConnectorStatus, ClientError> {
         self.get(&format!("/connectors/{}/status", encode(name))).await
+    }
+
+    /// Configuration and state of a connector that was listed; `None` when it has been deleted since.
+    pub async fn described(&self, name: &str) -> Result<Option<(ConnectorConfig, ConnectorStatus)>, ClientError> {
+        let what = format!("connector {name} to have a configuration and a state, or to be gone");
+        wait::until(&what, DESCRIBED_DEADLINE, || async {
+            let both = async { Ok::<_, ClientError>((self.config(name).await?, self.status(name).await?)) };
+            match both.await {
+                Ok(both) => Ok::<_, ClientError>(Poll::Ready(Some(both))),
+                Err(e) if e.status() == Some(404) && !self.exists(name).await? => Ok(Poll::Ready(None)),
+                Err(e) if e.status() == Some(404) => Ok(Poll::NotYet(e.to_string())),
+                Err(e) => Err(e),
+            }
+        })
+        .await
     }
 
     /// Creates or changes a connector.
@@ -291,10 +309,10 @@ impl Connect {
             request = request.json(body);
         }
         let response =
-            request.send().await.map_err(|e| ClientError::unreachable("connect", &self.url, e.without_url()))?;
+            request.send().await.map_err(|e| ClientError::silent("connect", &self.url, e))?;
         let status = response.status();
         let text =
-            response.text().await.map_err(|e| ClientError::unreachable("connect", &self.url, e.without_url()))?;
+            response.text().await.map_err(|e| ClientError::silent("connect", &self.url, e))?;
         if !status.is_success() {
             let message =
                 serde_json::from_str::<Value>(&text).ok().and_then(|v| v["message"].as_str().map(str::to_owned));

@@ -77,6 +77,13 @@ impl ClientError {
         ClientError::Unreachable { system, address: redact_url(address), detail: error.to_string() }
     }
 
+    /// An HTTP request without an answer. What the transport says stands in the sources of its error.
+    pub(crate) fn silent(system: &'static str, address: &str, error: reqwest::Error) -> Self {
+        let error = error.without_url();
+        let waited = if error.is_timeout() { " (the request timed out)" } else { "" };
+        Self::unreachable(system, address, format!("{}{waited}", chain(&error)))
+    }
+
     pub(crate) fn answer(
         system: &'static str,
         address: &str,
@@ -93,4 +100,15 @@ impl ClientError {
             status: None,
         }
     }
+}
+
+/// An error and all of its sources in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
 }

@@ -232,10 +232,10 @@ impl Registry {
         let path = format!("{V3}/admin/export");
         let url = format!("{}{path}", self.url);
         let response = self.http.get(url).header("Accept", "application/zip").send().await;
-        let response = response.map_err(|e| ClientError::unreachable("registry", &self.url, e.without_url()))?;
+        let response = response.map_err(|e| ClientError::silent("registry", &self.url, e))?;
         let response = self.checked("GET", &path, response).await?;
         let bytes =
-            response.bytes().await.map_err(|e| ClientError::unreachable("registry", &self.url, e.without_url()))?;
+            response.bytes().await.map_err(|e| ClientError::silent("registry", &self.url, e))?;
         Ok(bytes.to_vec())
     }
 
@@ -245,7 +245,7 @@ impl Registry {
         let url = format!("{}{path}", self.url);
         let request = self.http.post(url).header("Content-Type", "application/zip").body(zip);
         let response =
-            request.send().await.map_err(|e| ClientError::unreachable("registry", &self.url, e.without_url()))?;
+            request.send().await.map_err(|e| ClientError::silent("registry", &self.url, e))?;
         self.checked("POST", &path, response).await.map(drop)
     }
 
@@ -253,11 +253,11 @@ impl Registry {
     pub async fn content(&self, content_id: u64) -> Result<Option<String>, ClientError> {
         let path = format!("{V3}/ids/contentIds/{content_id}");
         let response = self.http.get(format!("{}{path}", self.url)).send().await;
-        let response = response.map_err(|e| ClientError::unreachable("registry", &self.url, e.without_url()))?;
+        let response = response.map_err(|e| ClientError::silent("registry", &self.url, e))?;
         match self.checked("GET", &path, response).await {
             Ok(response) => {
                 let text = response.text().await;
-                text.map(Some).map_err(|e| ClientError::unreachable("registry", &self.url, e.without_url()))
+                text.map(Some).map_err(|e| ClientError::silent("registry", &self.url, e))
             }
             Err(e) if e.status() == Some(404) => Ok(None),
             Err(e) => Err(e),
@@ -296,10 +296,10 @@ impl Registry {
             request = request.json(&body);
         }
         let response =
-            request.send().await.map_err(|e| ClientError::unreachable("registry", &self.url, e.without_url()))?;
+            request.send().await.map_err(|e| ClientError::silent("registry", &self.url, e))?;
         let response = self.checked(method.as_str(), path, response).await?;
         let text =
-            response.text().await.map_err(|e| ClientError::unreachable("registry", &self.url, e.without_url()))?;
+            response.text().await.map_err(|e| ClientError::silent("registry", &self.url, e))?;
         if text.is_empty() {
             return Ok(Value::Null);
         }

@@ -21,6 +21,10 @@ use crate::{
 /// Far above any drill that works: a drill that is still running then hangs.
 const DRILL_DEADLINE: Duration = Duration::from_secs(240);
 
+/// Debezium tries a slot that it cannot use again for ten seconds before its task fails; on an invalidated slot it neither
+/// streams nor fails.
+const SETTLED_DEADLINE: Duration = Duration::from_secs(15);
+
 /// How many findings of a control are asked about before it counts as not confirmed.
 const CONFIRM_TRIES: usize = 5;
 
@@ -333,7 +337,7 @@ impl Drill<'_> {
         let connect = self.pipeline.connect();
         let name = &self.pipeline.name;
         let db = self.pipeline.sql().await.ok();
-        let said = wait::until(&format!("connector {name} to stream or fail"), Duration::from_secs(30), || async {
+        let said = wait::until(&format!("connector {name} to stream or fail"), SETTLED_DEADLINE, || async {
             let status = connect.status(name).await?;
             if let Some(failure) = status.failure() {
                 return Ok::<_, crate::client::ClientError>(wait::Poll::Ready(failure));

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use camino::Utf8PathBuf;
+use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{Context, RunError, shared::Servers};
 use crate::{
@@ -252,6 +253,21 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Deletes this drill's subjects for good: every drill reads the whole registry several times.
+    async fn clear_registry(&self) -> Result<(), RunError> {
+        if self.own_registry {
+            return Ok(());
+        }
+        let registry = &self.registry();
+        let start = format!("{}.", self.name);
+        let own = registry.subjects(true).await?.into_iter().filter(|s| s.as_str().starts_with(&start));
+        stream::iter(own.map(|subject| async move { registry.delete_subject(&subject, true).await }))
+            .buffer_unordered(AT_ONCE)
+            .try_for_each(|_| async { Ok(()) })
+            .await?;
+        Ok(())
+    }
+
     /// Removes what stands on shared servers, and stops the drill's own. Errors here do not change a verdict: what is
     /// left over has this drill's name and disturbs no other.
     pub async fn stop(&self, context: &Context) -> Result<(), RunError> {
@@ -264,11 +280,15 @@ impl Pipeline {
         let mut topics = self.topics();
         topics.extend(self.schema_history().cloned());
         self.kafka()?.delete_topics(&topics).await?;
+        self.clear_registry().await?;
         self.stack.stop_all().await?;
         context.census.remove(self.stack.dir());
         super::engine::keep_logs(&self.stack.dir().join("logs"), &context.logs.join(&self.name))
     }
 }
+
+/// Subjects that are deleted at the same time.
+const AT_ONCE: usize = 4;
 
 /// A drill that damages the registry, or restores it as a whole, has one of its own: no verdict leaks into another drill.
 fn needs_own_registry(plan: &DrillPlan) -> bool {

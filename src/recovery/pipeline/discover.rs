@@ -232,10 +232,8 @@ struct Worker {
 impl Worker {
     async fn look(connect: &Connect) -> Result<Worker, RecoveryError> {
         let names = connect.connectors().await?;
-        let looks = names.iter().map(|name| async move {
-            Ok::<_, RecoveryError>((connect.config(name).await?, connect.status(name).await?))
-        });
-        Ok(Worker { connectors: futures::future::try_join_all(looks).await? })
+        let found = futures::future::try_join_all(names.iter().map(|name| connect.described(name))).await?;
+        Ok(Worker { connectors: found.into_iter().flatten().collect() })
     }
 
     fn sources_on(&self, config: &Config, slots: &[Slot]) -> Result<Vec<Source>, RecoveryError> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 
 use super::{ArchivedVersion, Dump, SubjectState, VersionLine, VersionState, read_zip};
@@ -18,6 +19,8 @@ use crate::{
 
 /// Apicurio answers at most 500 of anything in one page.
 const PAGE: usize = 500;
+/// Questions that are asked at the same time: a registry of a thousand subjects is asked four thousand.
+const AT_ONCE: usize = 8;
 /// Schemas registered while the registry is read make dump and export differ; a registry that changes all the time is
 /// captured as it was, and the point says that the two differ.
 const ATTEMPTS: usize = 3;
@@ -96,15 +99,23 @@ pub async fn capture(registry: &Registry) -> Result<Dump, BackupError> {
     for group in other_groups.iter().filter_map(|g| g["groupId"].as_str()).filter(|g| *g != "default") {
         dump.caps_hit.push(format!("group {group} is not reachable by subjects: it is in the native export only"));
     }
-    for subject in subjects(registry).await? {
-        let state = SubjectState {
-            compat: registry.subject_level(&subject).await?,
-            mode: subject_mode(registry, &subject, &global_mode).await?,
-            subject,
-        };
-        versions(registry, &state, &mut dump).await?;
+    let looks = subjects(registry).await?.into_iter().map(|subject| {
+        let global_mode = &global_mode;
+        async move {
+            let (compat, mode) =
+                tokio::join!(registry.subject_level(&subject), subject_mode(registry, &subject, global_mode));
+            let state = SubjectState { compat: compat?, mode: mode?, subject };
+            let versions = versions(registry, &state).await?;
+            Ok::<_, BackupError>((state, versions))
+        }
+    });
+    let mut looks = stream::iter(looks).buffered(AT_ONCE);
+    while let Some((state, versions)) = looks.try_next().await? {
         dump.subjects.push(state);
+        dump.versions.extend(versions.lines);
+        dump.caps_hit.extend(versions.caps_hit);
     }
+    drop(looks);
     texts(registry, &mut dump).await?;
     orphan_levels(registry, &mut dump).await?;
     dump.versions.sort_by_key(|v| v.global_id);
@@ -155,22 +166,30 @@ async fn subject_mode(registry: &Registry, subject: &Subject, global: &str) -> R
     Ok(mode.filter(|mode| mode != global))
 }
 
-async fn versions(registry: &Registry, state: &SubjectState, dump: &mut Dump) -> Result<(), BackupError> {
+/// The versions of one subject, and what could not be captured of them.
+#[derive(Default)]
+struct Versions {
+    lines: Vec<VersionLine>,
+    caps_hit: Vec<String>,
+}
+
+async fn versions(registry: &Registry, state: &SubjectState) -> Result<Versions, BackupError> {
     let path = format!("/groups/default/artifacts/{}/versions", encode(state.subject.as_str()));
     let found = match pages(registry, &path, "versions").await {
         Ok(found) => found,
         // Deleted for good since it was listed.
-        Err(BackupError::Client(e)) if e.status() == Some(404) => return Ok(()),
+        Err(BackupError::Client(e)) if e.status() == Some(404) => return Ok(Versions::default()),
         Err(e) => return Err(e),
     };
+    let mut all = Versions::default();
     for value in found {
         let number = value["version"].as_str().unwrap_or_default();
         let Ok(version) = number.parse() else {
-            dump.caps_hit
+            all.caps_hit
                 .push(format!("version `{number}` of {} is not a number: in the native export only", state.subject));
             continue;
         };
-        dump.versions.push(VersionLine {
+        all.lines.push(VersionLine {
             subject: state.subject.clone(),
             version: SubjectVersion(version),
             id: SchemaId(value["contentId"].as_u64().unwrap_or_default() as u32),
@@ -196,19 +215,21 @@ async fn versions(registry: &Registry, state: &SubjectState, dump: &mut Dump) ->
                 .map(|t| t.as_millisecond()),
         });
     }
-    Ok(())
+    Ok(all)
 }
 
 /// Fills in the texts and references, each content once: many versions may share one.
 async fn texts(registry: &Registry, dump: &mut Dump) -> Result<(), BackupError> {
     let ids: BTreeSet<SchemaId> = dump.versions.iter().map(|v| v.id).collect();
-    let mut contents: BTreeMap<SchemaId, (String, Vec<Reference>)> = BTreeMap::new();
-    for id in ids {
-        let text = registry.content(u64::from(id.0)).await?.ok_or_else(|| {
-            ClientError::answer("registry", registry.url(), format!("content {id}"), "a schema", "not found")
-        })?;
+    let contents = ids.into_iter().map(|id| async move {
         let path = format!("/ids/contentIds/{id}/references");
-        let references = registry.native(reqwest::Method::GET, &path, None).await?;
+        let (text, references) =
+            tokio::join!(registry.content(u64::from(id.0)), registry.native(reqwest::Method::GET, &path, None));
+        let Some(text) = text? else { return Ok::<_, BackupError>((id, None)) };
+        let references = match references {
+            Err(e) if e.status() == Some(404) => return Ok((id, None)),
+            other => other?,
+        };
         let references = references.as_array().into_iter().flatten().filter_map(|r| {
             Some(Reference {
                 name: r["name"].as_str()?.to_owned(),
@@ -216,13 +237,40 @@ async fn texts(registry: &Registry, dump: &mut Dump) -> Result<(), BackupError> 
                 version: SubjectVersion(r["version"].as_str()?.parse().ok()?),
             })
         });
-        contents.insert(id, (text, references.collect()));
-    }
+        Ok((id, Some((text, references.collect()))))
+    });
+    let contents: BTreeMap<SchemaId, Option<(String, Vec<Reference>)>> =
+        stream::iter(contents).buffered(AT_ONCE).try_collect().await?;
+    forget_deleted(registry, dump, |id| contents.get(&id).is_some_and(Option::is_none)).await?;
     for version in &mut dump.versions {
-        if let Some((text, references)) = contents.get(&version.id) {
+        if let Some(Some((text, references))) = contents.get(&version.id) {
             version.schema_sha256 = sha256(text.as_bytes());
             version.schema.clone_from(text);
             version.references.clone_from(references);
+        }
+    }
+    Ok(())
+}
+
+/// Versions deleted for good since they were listed have no content any more, and leave the dump; one that is still there
+/// and has none is an error.
+async fn forget_deleted(
+    registry: &Registry,
+    dump: &mut Dump,
+    without_content: impl Fn(SchemaId) -> bool,
+) -> Result<(), BackupError> {
+    for at in (0..dump.versions.len()).rev() {
+        let line = &dump.versions[at];
+        if !without_content(line.id) {
+            continue;
+        }
+        if registry.version(&line.subject, line.version, true).await?.is_some() {
+            let what = format!("content {} of {} version {}", line.id, line.subject, line.version);
+            return Err(ClientError::answer("registry", registry.url(), what, "a schema", "not found").into());
+        }
+        let subject = dump.versions.remove(at).subject;
+        if !dump.versions.iter().any(|v| v.subject == subject) {
+            dump.subjects.retain(|s| s.subject != subject);
         }
     }
     Ok(())
