@@ -37,6 +37,10 @@ pub enum What {
         replay: String,
         /// The machine: cores, memory, kernel.
         machine: String,
+        /// Every drill and control that the run is to carry out, in the order of the scenarios: one that never began is
+        /// not forgotten.
+        #[serde(default)]
+        drills: Vec<DrillId>,
     },
     /// The shared servers answer, with the seconds each needed and the seconds until all were ready.
     StackReady {

@@ -115,13 +115,14 @@ impl Fold {
         self.last_ms = self.last_ms.max(event.at_ms);
         match &event.drill {
             Some(id) => self.of_drill(id, event),
-            None => self.of_run(&event.what),
+            None => self.of_run(&event.what, event.at_ms),
         }
     }
 
-    fn of_run(&mut self, what: &What) {
+    fn of_run(&mut self, what: &What, at_ms: i64) {
         match what {
-            What::RunStarted { run, seed, replay, machine, .. } => {
+            What::RunStarted { run, seed, replay, machine, drills, .. } => {
+                self.drills.extend(drills.iter().map(|id| Drill::new(id, at_ms)));
                 self.started = Some(Started {
                     run: run.to_string(),
                     seed: *seed,
@@ -153,6 +154,9 @@ impl Fold {
             self.drills.len() - 1
         });
         let drill = &mut self.drills[index];
+        if matches!(event.what, What::DrillStarted { .. }) {
+            drill.began_ms = event.at_ms;
+        }
         drill.last_ms = drill.last_ms.max(event.at_ms);
         drill.take(&event.what);
     }

@@ -1,21 +1,21 @@
 //! Runs the drills of a plan: shared servers, a few drills at a time, one verdict.
 
 use std::{
+    collections::VecDeque,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
-use futures::{StreamExt, stream};
 
-use super::{Emitter, RunError, drill, shared::Servers};
+use super::{Emitter, RunError, drill, pipeline::needs_own_registry, shared::Servers};
 use crate::{
     client::wait,
     event::{FORMAT, What},
-    scenario::{DrillPlan, Plan},
+    scenario::Plan,
     stack::{Account, Programs, Progress, local::Folder},
     units::{Exit, RunId, Verdict},
 };
@@ -39,8 +39,10 @@ pub struct Options {
     pub replay: String,
 }
 
-/// On two cores, three drills at a time keep both busy while one of them waits; more only make each slower.
-pub const JOBS_DEFAULT: usize = 3;
+/// A drill waits half of its time: for an archiver, a checkpoint, a deadline. On two cores, five at a time keep both busy.
+pub const JOBS_DEFAULT: usize = 5;
+/// How many drills with a registry of their own run at the same time, as long as there are others.
+const HEAVY_AT_ONCE: usize = 1;
 /// Often enough to see the peak of a snapshot, rarely enough to cost nothing.
 const MEMORY_EVERY: Duration = Duration::from_millis(1000);
 
@@ -94,6 +96,7 @@ pub async fn run(plan: &Plan, options: &Options, emit: &Emitter, progress: &dyn 
         seed: plan.drills.first().map_or(0, |d| d.seed),
         replay: options.replay.clone(),
         machine: machine(),
+        drills: plan.drills.iter().map(|d| d.id.clone()).collect(),
     });
     let programs = tokio::task::block_in_place(|| Programs::ensure(progress))?;
     Account::choose()?.folder(&options.work)?;
@@ -115,18 +118,16 @@ pub async fn run(plan: &Plan, options: &Options, emit: &Emitter, progress: &dyn 
     let peak = Arc::new(AtomicU64::new(0));
     let sampler = tokio::spawn(sample_memory(census, peak.clone()));
     let jobs = if options.isolated { 1 } else { options.jobs.max(1) };
-    let exits: Vec<Exit> = stream::iter(plan.drills.iter().enumerate())
-        .map(|(index, drill)| one(drill, index, &context, emit))
-        .buffered(jobs)
-        .collect()
-        .await;
+    let queue = Queue::new(plan);
+    let workers = (0..jobs).map(|_| worker(plan, &queue, &context, emit));
+    let exits = futures::future::join_all(workers).await.into_iter().flatten();
     sampler.abort();
     emit.emit(What::Memory { peak_pss_bytes: peak.load(Ordering::Relaxed) });
     if let Some(servers) = servers {
         servers.stop().await?;
         keep_logs(&servers.logs(), &context.logs.join("shared"))?;
     }
-    let exit = exits.into_iter().fold(Exit::Passed, Exit::worst);
+    let exit = exits.fold(Exit::Passed, Exit::worst);
     emit.emit(What::RunFinished { verdict: verdict_of(exit), exit_code: exit.code() });
     if exit == Exit::Passed && !options.keep {
         std::fs::remove_dir_all(&options.work).map_err(RunError::file("remove", &options.work))?;
@@ -136,9 +137,62 @@ pub async fn run(plan: &Plan, options: &Options, emit: &Emitter, progress: &dyn 
     Ok(exit)
 }
 
-async fn one(plan: &DrillPlan, index: usize, context: &Context, emit: &Emitter) -> Exit {
-    let emit = emit.for_drill(&plan.id);
-    drill::run(plan, index, context, &emit).await
+/// Takes one drill after the other until none is left.
+async fn worker(plan: &Plan, queue: &Queue, context: &Context, emit: &Emitter) -> Vec<Exit> {
+    let mut exits = Vec::new();
+    while let Some(next) = queue.next() {
+        let drill = &plan.drills[next.index];
+        exits.push(drill::run(drill, next.index, context, &emit.for_drill(&drill.id)).await);
+        queue.done(&next);
+    }
+    exits
+}
+
+/// The drills that have not begun. One with a registry of its own takes as much memory as three others: few of them run at
+/// the same time, and they begin first, so that they are not left to the end.
+#[derive(Debug)]
+struct Queue(Mutex<Waiting>);
+
+#[derive(Debug)]
+struct Waiting {
+    heavy: VecDeque<usize>,
+    light: VecDeque<usize>,
+    heavy_running: usize,
+}
+
+/// A drill that is to run now, by its place in the plan.
+#[derive(Debug)]
+struct Next {
+    index: usize,
+    heavy: bool,
+}
+
+impl Queue {
+    fn new(plan: &Plan) -> Queue {
+        let (heavy, light) = (0..plan.drills.len()).partition(|i| needs_own_registry(&plan.drills[*i]));
+        Queue(Mutex::new(Waiting { heavy, light, heavy_running: 0 }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self) -> Option<Next> {
+        let mut waiting = self.lock();
+        if waiting.heavy_running < HEAVY_AT_ONCE || waiting.light.is_empty() {
+            if let Some(index) = waiting.heavy.pop_front() {
+                waiting.heavy_running += 1;
+                return Some(Next { index, heavy: true });
+            }
+        }
+        waiting.light.pop_front().map(|index| Next { index, heavy: false })
+    }
+
+    fn done(&self, next: &Next) {
+        if next.heavy {
+            self.lock().heavy_running -= 1;
+        }
+    }
 }
 
 /// The verdict that belongs to an exit code.

@@ -291,7 +291,7 @@ impl Pipeline {
 const AT_ONCE: usize = 4;
 
 /// A drill that damages the registry, or restores it as a whole, has one of its own: no verdict leaks into another drill.
-fn needs_own_registry(plan: &DrillPlan) -> bool {
+pub(super) fn needs_own_registry(plan: &DrillPlan) -> bool {
     plan.damages_registry() || plan.steps.iter().any(|s| matches!(s, Step::Recover(Recover::Schema(_))))
 }
 

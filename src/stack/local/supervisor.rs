@@ -140,13 +140,14 @@ fn watch_signals(signals: SigSet, plan: ServerPlan, server: Process, ended: Ende
 
 /// Blocks on the owner's lock, shared, so that all supervisors get it at once when the owner is gone.
 fn watch_owner(folder: &Folder, plan: ServerPlan, server: Process, ended: Ended) {
-    let path = folder.dir().join(OWNER_LOCK);
+    let dir = folder.dir().to_owned();
+    let path = dir.join(OWNER_LOCK);
     let Ok(file) = File::open(&path) else { return };
     std::thread::spawn(move || {
         // Without a name the lock was given up on purpose: the servers live on. A lock that cannot be had at all must not
-        // leave a server behind.
+        // leave a server behind, and neither must a folder that somebody has removed.
         let _ = file.lock_shared();
-        if path.exists() {
+        if path.exists() || !dir.exists() {
             end(&plan.end_signal, server, &ended, END_GRACE);
         }
     });
