@@ -281,13 +281,14 @@ impl Connect {
         })
     }
 
-    /// Sends a request, and again while the worker answers 409, or 500, because it rebalances.
+    /// Sends a request, and again while the worker answers 409, or 500, because it rebalances or has not yet read a change
+    /// of configuration that another request made ("cannot complete request momentarily").
     async fn send(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Result<Value, ClientError> {
         let what = format!("{method} {path}");
         let outcome = wait::until(&what, REBALANCE_DEADLINE, || async {
             match self.send_once(&method, path, body.as_ref()).await {
                 Err(ClientError::Answer { status: Some(409 | 500), found, .. })
-                    if found.to_lowercase().contains("rebalanc") =>
+                    if found.to_lowercase().contains("rebalanc") || found.contains("momentarily") =>
                 {
                     Ok::<_, ClientError>(Poll::NotYet(found))
                 }
@@ -308,11 +309,9 @@ impl Connect {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response =
-            request.send().await.map_err(|e| ClientError::silent("connect", &self.url, e))?;
+        let response = request.send().await.map_err(|e| ClientError::silent("connect", &self.url, e))?;
         let status = response.status();
-        let text =
-            response.text().await.map_err(|e| ClientError::silent("connect", &self.url, e))?;
+        let text = response.text().await.map_err(|e| ClientError::silent("connect", &self.url, e))?;
         if !status.is_success() {
             let message =
                 serde_json::from_str::<Value>(&text).ok().and_then(|v| v["message"].as_str().map(str::to_owned));

@@ -127,8 +127,12 @@ async fn look(drill: &Drill<'_>, systems: &Systems) -> Result<Observation, RunEr
         Some(view) => Some(observe::quiesce(systems, &view.settings, &marker, QUIET_DEADLINE).await),
         None => None,
     };
-    let options =
-        LookOptions { connectors: own.to_vec(), token_column: TOKEN_COLUMN.to_owned(), groups: groups(drill) };
+    let options = LookOptions {
+        connectors: own.to_vec(),
+        token_column: TOKEN_COLUMN.to_owned(),
+        groups: groups(drill),
+        subject_prefix: drill.pipeline.subject_prefix(),
+    };
     let mut seen = observe::pipeline(systems, &options).await?;
     seen.quiet = quiet;
     // Where the marker did not arrive a canary will not either: waiting for it again would only cost time.
@@ -141,7 +145,6 @@ async fn look(drill: &Drill<'_>, systems: &Systems) -> Result<Observation, RunEr
     if let Some(topic) = drill.pipeline.schema_history() {
         seen.histories.extend(history(drill, topic).await?.map(|records| (topic.clone(), records)));
     }
-    restrict_registry(drill, &mut seen);
     seen.probes = probes(drill, &seen).await;
     seen.leftovers = leftovers(drill).await?;
     Ok(seen)
@@ -156,20 +159,6 @@ pub(super) async fn history(drill: &Drill<'_>, topic: &str) -> Result<Option<Vec
     let records = kafka.read_all(topic).await?.into_iter();
     let text = |value: Vec<u8>| String::from_utf8_lossy(&value).into_owned();
     Ok(Some(records.filter_map(|r| r.value.map(text)).collect()))
-}
-
-/// On a shared registry the other drills' subjects are none of this drill's business.
-fn restrict_registry(drill: &Drill<'_>, seen: &mut Observation) {
-    if let Some(Ok(view)) = &mut seen.registry {
-        own_subjects(drill, view);
-    }
-}
-
-fn own_subjects(drill: &Drill<'_>, view: &mut RegistryView) {
-    if !drill.pipeline.own_registry {
-        let start = format!("{}.", drill.pipeline.name);
-        view.subjects.retain(|name, _| name.starts_with(&start));
-    }
 }
 
 /// Groups that the drill's steps made.
@@ -277,7 +266,8 @@ fn point(drill: &Drill<'_>) -> Result<Option<PointView>, RunError> {
 fn expectation<'l>(drill: &Drill<'_>, ledger: Option<&'l Ledger>, point: Option<&PointView>) -> Expectation<'l> {
     let mut registry = point.and_then(|p| p.registry.clone());
     if let Some(view) = &mut registry {
-        own_subjects(drill, view);
+        let prefix = drill.pipeline.subject_prefix();
+        view.subjects.retain(|name, _| name.starts_with(&prefix));
     }
     let topics: BTreeSet<String> = drill.pipeline.topics().into_iter().collect();
     let specs = point.map(|p| p.specs.clone()).unwrap_or_default();

@@ -137,6 +137,11 @@ impl Pipeline {
         self.tables.iter().map(|t| self.topic(t)).collect()
     }
 
+    /// How the subjects begin that are this drill's business: on a shared registry those of its own topics, else all.
+    pub fn subject_prefix(&self) -> String {
+        if self.own_registry { String::new() } else { format!("{}.", self.name) }
+    }
+
     async fn lay_schema(&self, plan: &DrillPlan) -> Result<(), RunError> {
         let db = self.sql().await?;
         if let WorkloadPlan::Pgbench { scale, .. } = &plan.workload {

@@ -156,7 +156,7 @@ async fn inject(drill: &mut Drill<'_>, wanted: &scenario::Fault) -> Result<Strin
         scenario::Fault::RegistryLoseStorage(f) => Fault::RegistryLoseStorage { refill: f.refill },
     };
     let systems = Systems::new(&drill.pipeline.config)?;
-    drill.registry_before_faults.push(observe::registry(&systems).await?);
+    drill.registry_before_faults.push(observe::registry(&systems, &drill.pipeline.subject_prefix()).await?);
     let guard = fault.inject(&target(drill)).await?;
     let seen = guard.landed().await;
     drill.guards.push(guard);

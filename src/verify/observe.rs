@@ -24,7 +24,7 @@ use super::{
     text::array,
 };
 use crate::{
-    backup::{BackupError, parts::registry::capture},
+    backup::{BackupError, parts::registry::capture_where},
     client::{
         ClientError,
         connect::Connect,
@@ -441,9 +441,10 @@ pub fn uses_registry(connectors: &[ConnectorView]) -> bool {
         .any(|c| [c.settings.key, c.settings.value].iter().any(|c| matches!(c, Converter::Avro | Converter::Worker)))
 }
 
-/// The whole registry, soft-deleted versions included.
-pub async fn registry(systems: &Systems) -> Result<RegistryView, BackupError> {
-    capture(&systems.registry).await.map(|dump| RegistryView::from(&dump))
+/// The registry's subjects that begin with `prefix`, soft-deleted versions included; all when it is empty.
+pub async fn registry(systems: &Systems, prefix: &str) -> Result<RegistryView, BackupError> {
+    let dump = capture_where(&systems.registry, |subject| subject.as_str().starts_with(prefix)).await?;
+    Ok(RegistryView::from(&dump))
 }
 
 /// What to look at, for a drill.
@@ -455,6 +456,8 @@ pub struct LookOptions {
     pub token_column: String,
     /// Consumer groups whose offsets on the data topics are wanted.
     pub groups: Vec<String>,
+    /// How the subjects begin that are wanted; empty for all.
+    pub subject_prefix: String,
 }
 
 /// Looks at everything once: tables, topics to their ends, positions, settings, the registry. Writers must be at rest;
@@ -490,7 +493,7 @@ pub async fn pipeline(systems: &Systems, options: &LookOptions) -> Result<Observ
         seen.groups.insert(group.clone(), offsets.into_iter().collect());
     }
     if uses_registry(&seen.connectors) {
-        seen.registry = Some(registry(systems).await.map_err(|e| e.to_string()));
+        seen.registry = Some(registry(systems, &options.subject_prefix).await.map_err(|e| e.to_string()));
     }
     Ok(seen)
 }

@@ -287,7 +287,7 @@ impl<'s> Looking<'s> {
 
     async fn judge(&mut self, options: &VerifyOptions) -> Vec<CheckReport> {
         if observe::uses_registry(&self.seen.connectors) {
-            self.seen.registry = Some(observe::registry(self.systems).await.map_err(|e| e.to_string()));
+            self.seen.registry = Some(observe::registry(self.systems, "").await.map_err(|e| e.to_string()));
         }
         let topics: Vec<String> = self.seen.tables.iter().map(|t| t.topic.clone()).collect();
         match self.systems.kafka.topic_specs(&topics).await {

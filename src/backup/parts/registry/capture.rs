@@ -21,8 +21,8 @@ use crate::{
 const PAGE: usize = 500;
 /// Questions that are asked at the same time: a registry of a thousand subjects is asked four thousand.
 const AT_ONCE: usize = 8;
-/// Schemas registered while the registry is read make dump and export differ; a registry that changes all the time is
-/// captured as it was, and the point says that the two differ.
+/// Schemas registered while the registry is read make dump and export differ: those subjects are read again. A registry
+/// that changes all the time is captured as it was, and the point says that the two differ.
 const ATTEMPTS: usize = 3;
 
 /// Captures the registry into a point: the dump, and Apicurio's own export beside it. Returns the facts and whether the
@@ -32,21 +32,22 @@ pub(crate) async fn capture_into(
     writer: &mut PointWriter,
 ) -> Result<(RegistryFacts, Result<String, String>), BackupError> {
     let registry = Registry::new(&config.registry.url);
-    let (mut dump, mut zip, mut agreement) = (None, Vec::new(), Err(String::new()));
-    for _ in 0..ATTEMPTS {
-        let read = capture(&registry).await?;
-        zip = registry.export().await?;
-        agreement = agrees(&read, &zip);
-        dump = Some(read);
-        if agreement.is_ok() {
+    let mut dump = capture(&registry).await?;
+    let mut zip = registry.export().await?;
+    let mut differing = differences(&dump, &zip);
+    for _ in 1..ATTEMPTS {
+        let Ok(subjects) = &differing else { break };
+        if subjects.is_empty() {
             break;
         }
+        read(&registry, &mut dump, |subject| subjects.contains_key(subject)).await?;
+        zip = registry.export().await?;
+        differing = differences(&dump, &zip);
     }
-    let Some(dump) = dump else {
-        return Err(
-            ClientError::Hopeless { what: "the registry's dump".into(), why: "it was never read".into() }.into()
-        );
-    };
+    let agreement = differing.and_then(|subjects| match subjects.into_values().next() {
+        None => Ok(format!("{} versions in both", dump.versions.len())),
+        Some(difference) => Err(difference),
+    });
     writer.json("registry/registry.json", &dump.head())?;
     writer.json_lines("registry/dump.jsonl", &dump.versions)?;
     writer.bytes("registry/native.zip", &zip)?;
@@ -68,29 +69,33 @@ fn facts(dump: &Dump) -> RegistryFacts {
     }
 }
 
-/// Whether the export archive holds the versions of the dump.
-fn agrees(dump: &Dump, zip: &[u8]) -> Result<String, String> {
+/// The subjects of which the export archive does not hold the versions of the dump, each with one difference in words.
+fn differences(dump: &Dump, zip: &[u8]) -> Result<BTreeMap<Subject, String>, String> {
     let (archived, _) = read_zip(zip)?;
-    let mut dumped: Vec<ArchivedVersion> = dump.versions.iter().map(ArchivedVersion::from).collect();
-    dumped.sort();
-    let lacking = |a: &[ArchivedVersion], b: &[ArchivedVersion]| a.iter().find(|v| !b.contains(v)).cloned();
-    match (lacking(&dumped, &archived), lacking(&archived, &dumped)) {
-        (None, None) => Ok(format!("{} versions in both", dumped.len())),
-        (Some(v), _) => Err(format!("{} v{} is in the dump and not in the export", v.subject, v.version)),
-        (None, Some(v)) => Err(format!("{} v{} is in the export and not in the dump", v.subject, v.version)),
-    }
+    let archived: BTreeSet<ArchivedVersion> = archived.into_iter().collect();
+    let dumped: BTreeSet<ArchivedVersion> = dump.versions.iter().map(ArchivedVersion::from).collect();
+    let told = |v: &ArchivedVersion, here: &str, lacking: &str| {
+        (v.subject.clone(), format!("{} v{} is in the {here} and not in the {lacking}", v.subject, v.version))
+    };
+    let first = dumped.difference(&archived).map(|v| told(v, "dump", "export"));
+    Ok(first.chain(archived.difference(&dumped).map(|v| told(v, "export", "dump"))).collect())
 }
 
 /// Reads everything a registry holds in its default group.
 pub async fn capture(registry: &Registry) -> Result<Dump, BackupError> {
+    capture_where(registry, |_| true).await
+}
+
+/// Reads what a registry holds of the wanted subjects, and what it says of itself. A registry of thousands of subjects
+/// takes seconds to read.
+pub async fn capture_where(registry: &Registry, wanted: impl Fn(&Subject) -> bool) -> Result<Dump, BackupError> {
     let info = registry.info().await?;
-    let global_mode = registry.global_mode().await?;
     let mut dump = Dump {
         flavour: "apicurio".into(),
         product_version: info["version"].as_str().unwrap_or("unknown").to_owned(),
         id_kind: id_kind(registry).await?,
         global_compat: registry.global_level().await?,
-        global_mode: Some(global_mode.clone()),
+        global_mode: Some(registry.global_mode().await?),
         subjects: Vec::new(),
         versions: Vec::new(),
         caps_hit: Vec::new(),
@@ -99,7 +104,18 @@ pub async fn capture(registry: &Registry) -> Result<Dump, BackupError> {
     for group in other_groups.iter().filter_map(|g| g["groupId"].as_str()).filter(|g| *g != "default") {
         dump.caps_hit.push(format!("group {group} is not reachable by subjects: it is in the native export only"));
     }
-    let looks = subjects(registry).await?.into_iter().map(|subject| {
+    read(registry, &mut dump, &wanted).await?;
+    orphan_levels(registry, &mut dump, &wanted).await?;
+    Ok(dump)
+}
+
+/// Reads these subjects into the dump, in the place of what it holds of them.
+async fn read(registry: &Registry, dump: &mut Dump, wanted: impl Fn(&Subject) -> bool) -> Result<(), BackupError> {
+    dump.subjects.retain(|s| !wanted(&s.subject));
+    dump.versions.retain(|v| !wanted(&v.subject));
+    let global_mode = dump.global_mode.clone().unwrap_or_default();
+    let there = subjects(registry).await?;
+    let looks = there.into_iter().filter(|s| wanted(s)).map(|subject| {
         let global_mode = &global_mode;
         async move {
             let (compat, mode) =
@@ -109,20 +125,19 @@ pub async fn capture(registry: &Registry) -> Result<Dump, BackupError> {
             Ok::<_, BackupError>((state, versions))
         }
     });
-    let mut looks = stream::iter(looks).buffered(AT_ONCE);
-    while let Some((state, versions)) = looks.try_next().await? {
+    let looks: Vec<(SubjectState, Versions)> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+    for (state, versions) in looks {
         dump.subjects.push(state);
         dump.versions.extend(versions.lines);
         dump.caps_hit.extend(versions.caps_hit);
     }
-    drop(looks);
-    texts(registry, &mut dump).await?;
-    orphan_levels(registry, &mut dump).await?;
+    texts(registry, dump).await?;
+    dump.subjects.sort_by(|a, b| a.subject.cmp(&b.subject));
     dump.versions.sort_by_key(|v| v.global_id);
     for (order, version) in (1..).zip(&mut dump.versions) {
         version.order = order;
     }
-    Ok(dump)
+    Ok(())
 }
 
 /// Every subject, soft-deleted ones included. Confluent's list is capped without saying so; Apicurio's is paged.
@@ -220,7 +235,7 @@ async fn versions(registry: &Registry, state: &SubjectState) -> Result<Versions,
 
 /// Fills in the texts and references, each content once: many versions may share one.
 async fn texts(registry: &Registry, dump: &mut Dump) -> Result<(), BackupError> {
-    let ids: BTreeSet<SchemaId> = dump.versions.iter().map(|v| v.id).collect();
+    let ids: BTreeSet<SchemaId> = dump.versions.iter().filter(|v| v.schema.is_empty()).map(|v| v.id).collect();
     let contents = ids.into_iter().map(|id| async move {
         let path = format!("/ids/contentIds/{id}/references");
         let (text, references) =
@@ -277,10 +292,14 @@ async fn forget_deleted(
 }
 
 /// A level set for a subject that does not exist shows only in the export.
-async fn orphan_levels(registry: &Registry, dump: &mut Dump) -> Result<(), BackupError> {
+async fn orphan_levels(
+    registry: &Registry,
+    dump: &mut Dump,
+    wanted: impl Fn(&Subject) -> bool,
+) -> Result<(), BackupError> {
     let (_, levels) = read_zip(&registry.export().await?)
         .map_err(|e| ClientError::answer("registry", registry.url(), "native export", "a zip archive", e))?;
-    for (subject, level) in levels {
+    for (subject, level) in levels.into_iter().filter(|(subject, _)| wanted(subject)) {
         if !dump.subjects.iter().any(|s| s.subject == subject) {
             dump.subjects.push(SubjectState { subject, compat: Some(level), mode: None });
         }

@@ -6,7 +6,7 @@ mod diff;
 mod dump;
 
 pub use archive::{ArchivedVersion, import_zip, read_zip};
-pub use capture::capture;
 pub(crate) use capture::capture_into;
+pub use capture::{capture, capture_where};
 pub use diff::{Difference, diff};
 pub use dump::{Dump, SubjectState, VersionLine, VersionState};
