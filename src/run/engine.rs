@@ -16,7 +16,7 @@ use crate::{
     client::wait,
     event::{FORMAT, What},
     scenario::Plan,
-    stack::{Account, Programs, Progress, local::Folder},
+    stack::{Account, Programs, Progress, local::Folder, pss_bytes_of},
     units::{Exit, RunId, Verdict},
 };
 
@@ -82,9 +82,11 @@ impl Census {
         }
     }
 
+    /// Of everything: this program, what it runs, and the servers, which a recovery may have started by its hooks.
     fn pss_bytes(&self) -> u64 {
         let all = self.0.lock().map(|a| a.clone()).unwrap_or_default();
-        all.iter().map(Folder::pss_bytes).sum()
+        let servers = all.iter().flat_map(Folder::supervisors);
+        pss_bytes_of(servers.chain([std::process::id() as i32]))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Processes as `/proc` shows them. A process is known by its number and its start time: numbers are used again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -71,10 +71,16 @@ pub(super) fn descendants(root: i32) -> Vec<Process> {
     found
 }
 
-/// Proportional set size of a process and everything below it, in bytes: pages that several map are counted once in sum.
-pub fn pss_bytes_of(root: i32) -> u64 {
-    let below = descendants(root);
-    std::iter::once(root).chain(below.iter().map(|p| p.pid)).filter_map(pss_bytes).sum()
+/// Proportional set size of these processes and everything below them, in bytes: a process below two of them counts once,
+/// and pages that several processes map are counted once in sum.
+pub fn pss_bytes_of(roots: impl IntoIterator<Item = i32>) -> u64 {
+    let mut all = BTreeSet::new();
+    for root in roots {
+        if all.insert(root) {
+            all.extend(descendants(root).iter().map(|p| p.pid));
+        }
+    }
+    all.into_iter().filter_map(pss_bytes).sum()
 }
 
 fn pss_bytes(pid: i32) -> Option<u64> {
@@ -105,6 +111,6 @@ mod tests {
 
     #[test]
     fn own_memory_is_counted() {
-        assert!(pss_bytes_of(std::process::id() as i32) > 1 << 20);
+        assert!(pss_bytes_of([std::process::id() as i32]) > 1 << 20);
     }
 }

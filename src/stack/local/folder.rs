@@ -218,10 +218,15 @@ impl Folder {
         })
     }
 
+    /// The supervisors that are alive; the servers are below them.
+    pub fn supervisors(&self) -> Vec<i32> {
+        let known = self.servers.iter().filter_map(|s| self.pids(&s.name));
+        known.map(|p| p.supervisor).filter(Process::alive).map(|p| p.pid).collect()
+    }
+
     /// Proportional set size of the servers, their supervisors and everything below them.
     pub fn pss_bytes(&self) -> u64 {
-        let alive = self.servers.iter().filter_map(|s| self.pids(&s.name)).filter(|p| p.supervisor.alive());
-        alive.map(|p| process::pss_bytes_of(p.supervisor.pid)).sum()
+        process::pss_bytes_of(self.supervisors())
     }
 
     /// The end of a server's log.
