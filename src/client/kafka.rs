@@ -10,7 +10,7 @@ use rdkafka::{
     ClientConfig, Message, Offset as RdOffset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
-    consumer::{BaseConsumer, CommitMode, Consumer},
+    consumer::{BaseConsumer, CommitMode, Consumer, DefaultConsumerContext, base_consumer::PartitionQueue},
     message::{BorrowedMessage, Headers},
     producer::{FutureProducer, FutureRecord},
 };
@@ -26,6 +26,8 @@ use crate::units::{Offset, TopicPartition};
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// A partition that yields nothing for this long while records are known to be there cannot be read.
 const READ_STALL: Duration = Duration::from_secs(20);
+/// How long to wait for a record before the consumer itself is served again.
+const QUEUE_PAUSE: Duration = Duration::from_millis(20);
 /// Deleting a topic is asynchronous; usually it takes 0.1 s.
 const DELETE_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -403,59 +405,52 @@ impl Kafka {
 
     /// Hands every record of these partition ranges (first offset, end offset exclusive) to `see`, in offset order
     /// within a partition. Blocks the calling thread: call it from a blocking task. Compacted and transactional topics
-    /// have holes: a range is done when the position has reached its end.
+    /// have holes: a range is done when its last record or the end of its partition has been reached.
     pub fn scan(
         &self,
         ranges: &[(TopicPartition, Offset, Offset)],
         mut see: impl FnMut(&BorrowedMessage<'_>),
     ) -> Result<(), ClientError> {
-        let mut open: BTreeMap<(String, i32), i64> = BTreeMap::new();
-        let mut list = TopicPartitionList::new();
-        for (tp, from, to) in ranges.iter().filter(|(_, from, to)| from < to) {
-            list.add_partition_offset(&tp.topic, tp.partition, RdOffset::Offset(from.0))
-                .map_err(|e| self.error("read", e))?;
-            open.insert((tp.topic.clone(), tp.partition), to.0);
-        }
-        if open.is_empty() {
+        let wrong = |e| self.error("read", e);
+        let wanted: Vec<_> = ranges.iter().filter(|(_, from, to)| from < to).collect();
+        if wanted.is_empty() {
             return Ok(());
         }
-        let consumer: BaseConsumer = reader(&self.bootstrap).create().map_err(|e| self.error("read", e))?;
-        consumer.assign(&list).map_err(|e| self.error("read", e))?;
-        let mut ends: BTreeMap<String, Vec<i64>> = BTreeMap::new();
-        for ((topic, partition), end) in &open {
-            let row = ends.entry(topic.clone()).or_default();
-            row.resize(row.len().max(*partition as usize + 1), i64::MIN);
-            row[*partition as usize] = *end;
+        let mut list = TopicPartitionList::new();
+        for (tp, from, _) in &wanted {
+            list.add_partition_offset(&tp.topic, tp.partition, RdOffset::Offset(from.0)).map_err(wrong)?;
         }
-        let mut ends_reported = BTreeMap::new();
+        let consumer: Arc<BaseConsumer> = Arc::new(reader(&self.bootstrap).create().map_err(wrong)?);
+        consumer.assign(&list).map_err(wrong)?;
+        // An end of partition names the partition's number and not its topic: only a queue of its own tells whose end it is.
+        // Nothing is to reach the common queue meanwhile.
+        consumer.pause(&list).map_err(wrong)?;
+        let (bell, rung) = std::sync::mpsc::channel();
+        let mut open = BTreeMap::new();
+        for (index, (tp, from, to)) in wanted.into_iter().enumerate() {
+            let queue = consumer.split_partition_queue(&tp.topic, tp.partition);
+            let mut queue = queue.ok_or_else(|| self.refused_queue(tp))?;
+            let bell = bell.clone();
+            queue.set_nonempty_callback(move || {
+                // Nobody listens any more once all ranges are done.
+                let _ = bell.send(index);
+            });
+            open.insert(index, Range { queue, tp, next: from.0, end: to.0 });
+        }
+        consumer.resume(&list).map_err(wrong)?;
         let mut moved = Instant::now();
         while !open.is_empty() {
-            match consumer.poll(Duration::from_millis(100)) {
-                None => {}
-                Some(Err(rdkafka::error::KafkaError::PartitionEOF(partition))) => {
-                    let seen = ends_reported.entry(partition).or_insert(0u32);
-                    *seen += 1;
-                    self.close_finished(&consumer, partition, *seen, &list, &mut open)?;
-                }
-                Some(Err(e)) if is_transient(&e) => {}
-                Some(Err(e)) => return Err(self.error("read", e)),
-                Some(Ok(message)) => {
-                    moved = Instant::now();
-                    let end = ends
-                        .get(message.topic())
-                        .and_then(|r| r.get(message.partition() as usize))
-                        .copied()
-                        .unwrap_or(i64::MIN);
-                    if message.offset() < end {
-                        see(&message);
-                    }
-                    if message.offset() + 1 >= end {
-                        open.remove(&(message.topic().to_owned(), message.partition()));
-                    }
+            self.common(&consumer, &mut open, &mut see)?;
+            let ready = rung.recv_timeout(QUEUE_PAUSE).ok();
+            for index in ready.into_iter().chain(rung.try_iter().collect::<BTreeSet<_>>()) {
+                let Some(range) = open.get_mut(&index) else { continue };
+                moved = Instant::now();
+                if range.drain(&mut see).map_err(wrong)? {
+                    open.remove(&index);
                 }
             }
             if moved.elapsed() > READ_STALL {
-                let left: Vec<String> = open.keys().map(|(t, p)| format!("{t}-{p}")).collect();
+                let left: Vec<String> = open.values().map(|r| format!("{}-{}", r.tp.topic, r.tp.partition)).collect();
                 return Err(ClientError::TimedOut {
                     what: format!("records of {}", left.join(", ")),
                     seconds: moved.elapsed().as_secs_f64(),
@@ -466,31 +461,40 @@ impl Kafka {
         Ok(())
     }
 
-    /// Closes the ranges that an end-of-partition proves read although their last offsets hold no record. The client
-    /// names only the partition's number, so a range without any record is closed once every topic with a partition of
-    /// that number has reported its end.
-    fn close_finished(
+    /// Serves the consumer, and takes what reached the common queue before a partition had its own. An end of partition
+    /// that came there may be anybody's: those that it may belong to are asked for again.
+    fn common(
         &self,
         consumer: &BaseConsumer,
-        partition: i32,
-        ends_seen: u32,
-        assigned: &TopicPartitionList,
-        open: &mut BTreeMap<(String, i32), i64>,
+        open: &mut BTreeMap<usize, Range<'_>>,
+        see: &mut impl FnMut(&BorrowedMessage<'_>),
     ) -> Result<(), ClientError> {
-        let same_number = assigned.elements().iter().filter(|e| e.partition() == partition).count();
-        let positions = consumer.position().map_err(|e| self.error("read", e))?;
-        for element in positions.elements().into_iter().filter(|e| e.partition() == partition) {
-            let key = (element.topic().to_owned(), partition);
-            let Some(end) = open.get(&key) else { continue };
-            let done = match element.offset() {
-                RdOffset::Offset(at) if at >= *end => true,
-                _ => ends_seen as usize >= same_number,
-            };
-            if done {
-                open.remove(&key);
+        loop {
+            match consumer.poll(Duration::ZERO) {
+                None => return Ok(()),
+                Some(Err(rdkafka::error::KafkaError::PartitionEOF(partition))) => {
+                    for range in open.values().filter(|r| r.tp.partition == partition) {
+                        // One that has not begun to fetch refuses, and its end is still to come.
+                        let _ =
+                            consumer.seek(&range.tp.topic, partition, RdOffset::Offset(range.next), REQUEST_TIMEOUT);
+                    }
+                }
+                Some(Err(e)) if is_transient(&e) => {}
+                Some(Err(e)) => return Err(self.error("read", e)),
+                Some(Ok(message)) => {
+                    let here =
+                        |r: &&mut Range<'_>| r.tp.topic == message.topic() && r.tp.partition == message.partition();
+                    if let Some(range) = open.values_mut().find(here) {
+                        range.take(&message, see);
+                    }
+                }
             }
         }
-        Ok(())
+    }
+
+    fn refused_queue(&self, tp: &TopicPartition) -> ClientError {
+        let what = format!("read {}-{}", tp.topic, tp.partition);
+        ClientError::answer("kafka", &self.bootstrap, what, "a queue of its own", "none")
     }
 
     async fn ask<T: Send + 'static>(
@@ -511,6 +515,47 @@ impl Kafka {
 
     fn refused(&self, what: String, code: rdkafka::types::RDKafkaErrorCode) -> ClientError {
         ClientError::answer("kafka", &self.bootstrap, what, "success", code.to_string())
+    }
+}
+
+/// A partition that is being read.
+struct Range<'r> {
+    queue: PartitionQueue<DefaultConsumerContext>,
+    tp: &'r TopicPartition,
+    /// The first offset that was not seen.
+    next: i64,
+    /// The offset after the last one that is wanted.
+    end: i64,
+}
+
+impl Range<'_> {
+    /// Takes what is in the queue; whether the range is done.
+    fn drain(&mut self, see: &mut impl FnMut(&BorrowedMessage<'_>)) -> Result<bool, rdkafka::error::KafkaError> {
+        while self.next < self.end {
+            match self.queue.poll(Duration::ZERO) {
+                None => return Ok(false),
+                Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => return Ok(true),
+                Some(Err(e)) if is_transient(&e) => {}
+                Some(Err(e)) => return Err(e),
+                Some(Ok(message)) => {
+                    let offset = message.offset();
+                    if (self.next..self.end).contains(&offset) {
+                        see(&message);
+                    }
+                    self.next = self.next.max(offset + 1);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// As [`Range::drain`], for a record that reached the common queue.
+    fn take(&mut self, message: &BorrowedMessage<'_>, see: &mut impl FnMut(&BorrowedMessage<'_>)) {
+        let offset = message.offset();
+        if (self.next..self.end).contains(&offset) {
+            see(message);
+        }
+        self.next = self.next.max(offset + 1);
     }
 }
 
