@@ -1,6 +1,8 @@
 //! The drills on a real stack. All run once, as `cdc-drill run` runs them; each test then looks at one drill's part of the
 //! report. Counts in the snapshots are not redacted: one that changes is a finding.
 
+mod cluster;
+
 use std::{
     path::{Path, PathBuf},
     process::Command,
