@@ -1,4 +1,5 @@
 //! Everything that needs no stack: one binary, because every further one costs seconds to link.
 
+mod contract;
 mod layout;
 mod steps;
