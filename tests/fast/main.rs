@@ -2,4 +2,5 @@
 
 mod contract;
 mod layout;
+mod sample;
 mod steps;
