@@ -3,6 +3,9 @@
 //!
 //! With `CDC_DRILL_LIVE_REPORT=reports/<run>` nothing is run: the tests look at what that run reported.
 
+// Also in helpers, which are no `#[test]` to the lint.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod cluster;
 mod essence;
 
