@@ -541,13 +541,4 @@ mod tests {
         let pg = point.postgres().unwrap();
         assert_eq!((pg.system_id.as_str(), pg.timeline), ("7711099509720704369", 1));
     }
-
-    /// Run by hand when format 1 gains fields: `cargo test --lib -- --ignored writes_the_golden_repository`.
-    #[test]
-    #[ignore = "writes into the source tree"]
-    fn writes_the_golden_repository() {
-        let scratch = tempfile::tempdir().unwrap();
-        fixture::write(&golden(), Utf8Path::from_path(scratch.path()).unwrap());
-        std::fs::remove_dir_all(golden().join("locks")).unwrap();
-    }
 }

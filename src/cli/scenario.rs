@@ -51,7 +51,7 @@ pub fn run(args: Args, needs: Vec<Needs>) -> Result<Exit, CliError> {
             let catalogue = catalogue(&Library::here().all()?, needs);
             match json {
                 true => print_json(&catalogue)?,
-                false => print(&catalogue.text()),
+                false => say(catalogue.text().trim_end()),
             }
         }
     }

@@ -15,9 +15,6 @@ mod signals;
 mod slot;
 mod target;
 
-#[cfg(test)]
-mod live;
-
 pub use alter::{ColumnChange, schema_refused};
 pub use error::FaultError;
 pub use guard::{Fault, FaultGuard};

@@ -12,9 +12,6 @@ mod error;
 mod order;
 mod store;
 
-#[cfg(test)]
-mod live;
-
 pub use capture::{Catalogue, capture, place_marker, present_tokens, retain_columns, settle};
 pub use error::WorkloadError;
 pub use order::{WalRange, WalScan, commit_order, switch_lsn};

@@ -1,4 +1,9 @@
 //! Everything that needs no stack: one binary, because every further one costs seconds to link.
 
+// Also in helpers, which are no `#[test]` to the lint.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod contract;
 mod layout;
+mod sample;
 mod steps;

@@ -1,5 +1,13 @@
 //! The drills on a real stack. All run once, as `cdc-drill run` runs them; each test then looks at one drill's part of the
 //! report. Counts in the snapshots are not redacted: one that changes is a finding.
+//!
+//! With `CDC_DRILL_LIVE_REPORT=reports/<run>` nothing is run: the tests look at what that run reported.
+
+// Also in helpers, which are no `#[test]` to the lint.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod cluster;
+mod essence;
 
 use std::{
     path::{Path, PathBuf},
@@ -24,6 +32,9 @@ struct Run {
 fn run() -> &'static Run {
     static RUN: OnceLock<Run> = OnceLock::new();
     RUN.get_or_init(|| {
+        if let Some(folder) = std::env::var_os("CDC_DRILL_LIVE_REPORT") {
+            return reported(PathBuf::from(folder));
+        }
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let reports = root.join("target/live-reports");
         let output = Command::new(PROGRAM)
@@ -42,6 +53,14 @@ fn run() -> &'static Run {
         let folder = reports.join(report["run"].as_str().unwrap_or_default());
         Run { exit: output.status.code(), report, folder, said }
     })
+}
+
+/// A run that was made before.
+fn reported(folder: PathBuf) -> Run {
+    let text = std::fs::read_to_string(folder.join("report.json")).expect("a folder with report.json");
+    let report: Value = serde_json::from_str(&text).expect("JSON");
+    let exit = report["exit_code"].as_i64().map(|code| code as i32);
+    Run { exit, report, folder, said: String::new() }
 }
 
 fn drill(scenario: &str, variant: &str) -> &'static Value {
@@ -82,6 +101,7 @@ fn a_drill_is_green_and_its_controls_are_red(#[case] scenario: &str, #[case] var
     for control in drill["controls"].as_array().unwrap() {
         assert_eq!(control["verdict"], "passed", "{text}");
     }
+    insta::assert_snapshot!(format!("{scenario}--{variant}"), essence::essence(drill));
 }
 
 #[test]
@@ -107,10 +127,14 @@ fn at_least_three_controls_are_silent() {
 #[test]
 fn reports_can_be_made_again_from_the_events() {
     let run = run();
-    let before = std::fs::read_to_string(run.folder.join("report.json")).unwrap();
-    let made = Command::new(PROGRAM).arg("report").arg(&run.folder).output().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::fs::copy(run.folder.join("events.jsonl"), elsewhere.path().join("events.jsonl")).unwrap();
+    let made = Command::new(PROGRAM).arg("report").arg(elsewhere.path()).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    assert_eq!(std::fs::read_to_string(run.folder.join("report.json")).unwrap(), before);
+    for file in ["report.json", "junit.xml", "report.html"] {
+        let read = |folder: &Path| std::fs::read_to_string(folder.join(file)).unwrap();
+        assert_eq!(read(elsewhere.path()), read(&run.folder), "{file}");
+    }
 }
 
 #[test]

@@ -460,53 +460,12 @@ fn random_password() -> Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        client::postgres::Postgres,
-        stack::{Silent, local::PostgresSpec},
-    };
 
     fn open_folder() -> (tempfile::TempDir, Utf8PathBuf) {
         let temp = tempfile::tempdir().unwrap();
         let path = Utf8PathBuf::from_path_buf(temp.path().to_owned()).unwrap();
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         (temp, path)
-    }
-
-    /// Goal: a cluster of its own for every drill is cheap, survives `kill -9`, and is gone with its owner.
-    #[tokio::test(flavor = "multi_thread")]
-    #[ignore = "starts servers, needs the built program"]
-    async fn a_cluster_lives_dies_and_comes_back() {
-        let programs = Programs::ensure(&Silent).unwrap();
-        let (_temp, path) = open_folder();
-        let postgres =
-            PostgresSpec { wal_segment_mib: 1, max_slot_wal_keep_size: "1MB".into(), archive: false, settings: vec![] };
-        let spec = StackSpec { postgres: Some(postgres), ..StackSpec::default() };
-        let began = Instant::now();
-        let mut stack = LocalStack::create(&path.join("s"), spec, &programs).unwrap();
-        let owner = stack.own().unwrap();
-        stack.start_all(&Silent).await.unwrap();
-        eprintln!("created and started in {:.2} s, {} MiB", began.elapsed().as_secs_f64(), stack.pss_bytes() >> 20);
-        let url = stack.postgres_config.clone().unwrap().url;
-        Postgres::connect(&url, "test").await.unwrap().run("create table t (a int)").await.unwrap();
-        let pid = stack.pid("postgres").unwrap();
-        stack.kill("postgres", Signal::SIGKILL).await.unwrap();
-        assert!(!stack.running("postgres").unwrap());
-        stack.start("postgres").await.unwrap();
-        assert_ne!(stack.pid("postgres"), Some(pid));
-        let session = Postgres::connect(&url, "test").await.unwrap();
-        assert_eq!(session.text("select count(*) from t").await.unwrap().as_deref(), Some("0"));
-        let began = Instant::now();
-        stack.stop("postgres").await.unwrap();
-        stack.stop("postgres").await.unwrap();
-        eprintln!("stopped in {:.2} s", began.elapsed().as_secs_f64());
-        stack.start("postgres").await.unwrap();
-        let supervisor = stack.folder().pids("postgres").unwrap().supervisor;
-        drop(owner);
-        stack.folder().all_gone(std::time::Duration::from_secs(10)).await.unwrap();
-        let nothing_left = until("the supervisor to end", std::time::Duration::from_secs(5), || async {
-            Ok::<_, String>(if supervisor.alive() { Poll::NotYet("alive".into()) } else { Poll::Ready(()) })
-        });
-        nothing_left.await.unwrap();
     }
 
     #[test]

@@ -1,0 +1,296 @@
+//! The commands' contract: help, exit codes, what goes to which stream, and the shapes of the JSON. The built program is
+//! run with no server alive, and what it says is compared with the files in `snapshots/`.
+
+use std::{fmt::Write, fs, path::Path, process::Command};
+
+use indoc::indoc;
+use rstest::rstest;
+use serde_json::Value;
+
+use cdc_drill::report::redact;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_cdc-drill");
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Nobody listens on port 1, so that every look fails at once.
+const DEAD: &str = indoc! {r#"
+    [postgres]
+    url = "postgres://postgres:a-secret@127.0.0.1:1/postgres"
+    pgdata = "pgdata"
+    bin = "bin"
+
+    [kafka]
+    bootstrap = "127.0.0.1:1"
+
+    [connect]
+    url = "http://127.0.0.1:1"
+
+    [registry]
+    url = "http://127.0.0.1:1"
+    flavour = "apicurio"
+
+    [repository]
+    path = "repository"
+"#};
+
+/// The bad day: everything is down, and the engine is told how to start it.
+const CONTROL: &str = indoc! {r#"
+
+    [control.postgres]
+    start = "false"
+    stop = "true"
+    running = "false"
+"#};
+
+const SCENARIO: &str = indoc! {"
+    version: 1
+    id: mine
+    title: A table is emptied
+    pipeline:
+      schema: shop.sql
+      connector: shop.json
+    variants:
+      emptied:
+        title: A DELETE without WHERE
+        steps:
+          - load: { transactions: 10 }
+          - backup: { name: nightly }
+          - fault: { delete-all: { table: orders } }
+          - recover: { coordinated: { target: latest } }
+        checks: [state]
+        objectives: { rto: 60s }
+"};
+
+/// A folder with everything that the bad commands name.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("dead.toml", DEAD);
+    write("controlled.toml", &format!("{DEAD}{CONTROL}"));
+    write("unknown-field.toml", &DEAD.replace("bootstrap =", "bootstraps ="));
+    write("wrong-type.toml", &DEAD.replace(r#"path = "repository""#, "path = 7"));
+    write("no-toml.toml", "[postgres\n");
+    for table in ["shop.sql", "shop.json"] {
+        let kind = if table == "shop.sql" { "sql" } else { "connectors" };
+        fs::copy(Path::new(ROOT).join("fixtures").join(kind).join(table), folder.path().join(table)).unwrap();
+    }
+    write("empty.json", r#"{"connector.class": "x", "topic.prefix": "{prefix}", "table.include.list": ""}"#);
+    write("good.yaml", SCENARIO);
+    write("field.yaml", &SCENARIO.replace("transactions: 10", "transactionz: 10"));
+    write("fault.yaml", &SCENARIO.replace("delete-all", "set-on-fire"));
+    write("check.yaml", &SCENARIO.replace("[state]", "[vibes]"));
+    write("type.yaml", &SCENARIO.replace("transactions: 10", "transactions: many"));
+    write("tables.yaml", &SCENARIO.replace("shop.json", "empty.json"));
+    write("schema.yaml", &SCENARIO.replace("shop.sql", "nowhere.sql"));
+    write("newer.yaml", &SCENARIO.replace("version: 1", "version: 99"));
+    copy(&Path::new(ROOT).join("fixtures/backups/format-1"), &folder.path().join("repository"));
+    copy(&Path::new(ROOT).join("fixtures/reports"), &folder.path().join("run"));
+    fs::create_dir(folder.path().join("empty")).unwrap();
+    folder
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// What a command did.
+struct Said {
+    exit: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+fn said(folder: &Path, line: &str) -> Said {
+    let output = Command::new(PROGRAM)
+        .args(line.split(' '))
+        .current_dir(folder)
+        .env_remove("RUST_LOG")
+        .env_remove("RUST_BACKTRACE")
+        .env_remove("CDC_DRILL_POSTGRES_URL")
+        .env("COLUMNS", "100")
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Said { exit: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// One text of both streams and the exit code.
+fn transcript(folder: &Path, line: &str) -> String {
+    let said = said(folder, line);
+    let mut text = format!("$ cdc-drill {line}\nexit {}\n", said.exit.unwrap());
+    for (name, stream) in [("stdout", said.stdout), ("stderr", said.stderr)] {
+        if !stream.is_empty() {
+            let here = folder.to_str().unwrap();
+            write!(text, "--- {name}\n{}\n", redact(&stream.replace(here, "[folder]")).trim_end()).unwrap();
+        }
+    }
+    text
+}
+
+#[rstest]
+#[case("")]
+#[case("run")]
+#[case("scenario")]
+#[case("scenario list")]
+#[case("scenario check")]
+#[case("scenario schema")]
+#[case("setup")]
+#[case("doctor")]
+#[case("stack")]
+#[case("stack up")]
+#[case("stack status")]
+#[case("stack logs")]
+#[case("stack connector")]
+#[case("stack start")]
+#[case("stack stop")]
+#[case("stack running")]
+#[case("stack down")]
+#[case("backup")]
+#[case("backup init")]
+#[case("backup create")]
+#[case("backup list")]
+#[case("backup show")]
+#[case("backup verify")]
+#[case("wal")]
+#[case("wal push")]
+#[case("wal fetch")]
+#[case("recover")]
+#[case("recover plan")]
+#[case("recover run")]
+#[case("verify")]
+#[case("report")]
+fn help(#[case] command: &str) {
+    let line = format!("{command} --help");
+    let name = format!("help {command}").trim_end().replace(' ', "-");
+    insta::assert_snapshot!(name, transcript(Path::new(ROOT), line.trim_start()));
+}
+
+#[rstest]
+#[case::unknown_command("unknown-command", "frobnicate")]
+#[case::unknown_flag("unknown-flag", "run --frobnicate")]
+#[case::wrong_seed("wrong-seed", "run --seed many")]
+#[case::unknown_scenario("unknown-scenario", "run nowhere.yaml")]
+#[case::nothing_chosen("nothing-chosen", "run --only no-such-variant good.yaml")]
+#[case::config_missing("config-missing", "verify --config nowhere.toml")]
+#[case::config_unknown_field("config-unknown-field", "verify --config unknown-field.toml")]
+#[case::config_wrong_type("config-wrong-type", "backup list --config wrong-type.toml")]
+#[case::config_no_toml("config-no-toml", "recover plan slot --config no-toml.toml")]
+#[case::scenario_missing("scenario-missing", "scenario check nowhere.yaml")]
+#[case::scenario_unknown_field("scenario-unknown-field", "scenario check field.yaml")]
+#[case::scenario_unknown_fault("scenario-unknown-fault", "scenario check fault.yaml")]
+#[case::scenario_unknown_check("scenario-unknown-check", "scenario check check.yaml")]
+#[case::scenario_wrong_type("scenario-wrong-type", "scenario check type.yaml")]
+#[case::scenario_no_tables("scenario-no-tables", "scenario check tables.yaml")]
+#[case::scenario_no_schema("scenario-no-schema", "scenario check schema.yaml")]
+#[case::scenario_newer("scenario-newer", "scenario check newer.yaml")]
+#[case::scenario_good_and_bad("scenario-good-and-bad", "scenario check good.yaml type.yaml")]
+#[case::report_of_nothing("report-of-nothing", "report nowhere")]
+#[case::report_without_events("report-without-events", "report empty")]
+#[case::backup_list_elsewhere("backup-list-elsewhere", "backup list --repository empty")]
+#[case::backup_verify_elsewhere("backup-verify-elsewhere", "backup verify --repository empty latest")]
+#[case::backup_unknown_point("backup-unknown-point", "backup show --repository repository no-such-point")]
+#[case::backup_two_places("backup-two-places", "backup list --repository repository --config dead.toml")]
+#[case::backup_of_the_dead("backup-of-the-dead", "backup create --config dead.toml")]
+#[case::recover_without_yes("recover-without-yes", "recover run coordinated --config controlled.toml")]
+#[case::recover_without_control("recover-without-control", "recover run coordinated --config dead.toml")]
+#[case::recover_slot_of_the_dead("recover-slot-of-the-dead", "recover run slot --config dead.toml")]
+#[case::recover_wrong_target("recover-wrong-target", "recover plan coordinated --config dead.toml --target yesterday")]
+#[case::verify_of_the_dead("verify-of-the-dead", "verify --config dead.toml --deadline 1s")]
+#[case::stack_nowhere("stack-nowhere", "stack status --dir empty")]
+#[case::stack_down_nowhere("stack-down-nowhere", "stack down --dir nowhere")]
+#[case::wrong_port("stack-wrong-port", "stack up --dir new --port kafka=none")]
+#[case::no_such_wal("no-such-wal", "wal fetch --repository repository --system-id 7 000000010000000000000099 out")]
+#[case::wal_unreadable("wal-unreadable", "wal fetch --repository empty --system-id 7 000000010000000000000099 out")]
+#[case::connector_without_tables(
+    "connector-without-tables",
+    "stack connector --name n --database d --config dead.toml"
+)]
+fn bad_input(#[case] name: &str, #[case] line: &str) {
+    let folder = folder();
+    insta::assert_snapshot!(format!("bad-{name}"), transcript(folder.path(), line));
+}
+
+#[rstest]
+#[case::scenario_list("scenario-list", "scenario list")]
+#[case::scenario_list_json("scenario-list-json", "scenario list --json")]
+#[case::scenario_check("scenario-check", "scenario check good.yaml")]
+#[case::backup_list("backup-list", "backup list --repository repository")]
+#[case::backup_verify("backup-verify", "backup verify --repository repository latest --deep --json")]
+#[case::report("report", "report run")]
+fn good_input(#[case] name: &str, #[case] line: &str) {
+    let folder = folder();
+    insta::assert_snapshot!(format!("good-{name}"), transcript(folder.path(), line));
+}
+
+/// Keys and types: a script that reads the JSON depends on these, not on the values.
+#[rstest]
+#[case::report("report", "report run --json")]
+#[case::backup_list("backup-list", "backup list --repository repository --json")]
+#[case::backup_show("backup-show", "backup show --repository repository latest")]
+fn json_shape(#[case] name: &str, #[case] line: &str) {
+    let folder = folder();
+    let said = said(folder.path(), line);
+    assert_eq!(said.exit, Some(0), "{}", said.stderr);
+    let value: Value = serde_json::from_str(&said.stdout).expect("nothing but JSON on standard output");
+    insta::assert_snapshot!(format!("shape-{name}"), serde_json::to_string_pretty(&shape(&value)).unwrap());
+}
+
+fn shape(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), shape(value))).collect(),
+        Value::Array(items) => {
+            let mut shapes: Vec<Value> = Vec::new();
+            for item in items.iter().map(shape) {
+                match shapes.iter().position(|s| s.is_object() && item.is_object()) {
+                    Some(at) => shapes[at] = both(&shapes[at], &item),
+                    None if !shapes.contains(&item) => shapes.push(item),
+                    None => {}
+                }
+            }
+            Value::Array(shapes)
+        }
+        Value::String(_) => "string".into(),
+        Value::Number(_) => "number".into(),
+        Value::Bool(_) => "boolean".into(),
+        Value::Null => "null".into(),
+    }
+}
+
+/// What fits two shapes: lists are told by their items, and a value by its types.
+fn both(one: &Value, other: &Value) -> Value {
+    match (one, other) {
+        (Value::Object(one), Value::Object(other)) => {
+            let mut fields = one.clone();
+            for (name, value) in other {
+                let met = fields.get(name).map_or_else(|| value.clone(), |known| both(known, value));
+                fields.insert(name.clone(), met);
+            }
+            Value::Object(fields)
+        }
+        (Value::Array(one), Value::Array(other)) if one.is_empty() || other.is_empty() => {
+            Value::Array(one.iter().chain(other).cloned().collect())
+        }
+        (Value::Array(one), Value::Array(other)) if one.len() == 1 && other.len() == 1 => {
+            Value::Array(vec![both(&one[0], &other[0])])
+        }
+        (Value::String(one), Value::String(other)) => {
+            let mut types: Vec<&str> = one.split(" or ").chain(other.split(" or ")).collect();
+            types.sort_unstable();
+            types.dedup();
+            types.join(" or ").into()
+        }
+        (Value::String(null), known) | (known, Value::String(null)) if null == "null" => known.clone(),
+        _ if one == other => one.clone(),
+        _ => Value::String(format!("{one} or {other}")),
+    }
+}

@@ -1,0 +1,112 @@
+//! What no drill can show, on a cluster alone: a fault without an effect does not count as landed, and a server ends with
+//! its owner.
+
+use std::{os::unix::fs::PermissionsExt, time::Duration};
+
+use camino::Utf8PathBuf;
+use cdc_drill::{
+    client::postgres::Postgres,
+    config::{ConnectConfig, KafkaConfig, RegistryConfig, RegistryFlavour},
+    event::Landed,
+    fault::{Fault, Target},
+    stack::{
+        Programs, Silent,
+        local::{LocalStack, OwnerLock, Part, PostgresSpec, StackSpec},
+    },
+    units::{SlotName, TableName},
+};
+use nix::sys::signal::Signal;
+
+/// A cluster and its owner; both end with the test.
+struct Cluster {
+    stack: LocalStack,
+    owner: OwnerLock,
+    // The servers run below it: it goes last.
+    _folder: tempfile::TempDir,
+}
+
+impl Cluster {
+    async fn start() -> Cluster {
+        let folder = tempfile::tempdir().unwrap();
+        // The servers' account has to get through.
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let path = Utf8PathBuf::from_path_buf(folder.path().join("stack")).unwrap();
+        let nobody = "127.0.0.1:1";
+        let registry =
+            RegistryConfig { url: format!("http://{nobody}"), flavour: RegistryFlavour::Apicurio, storage: None };
+        let spec = StackSpec {
+            postgres: Some(PostgresSpec { wal_segment_mib: 1, archive: false, ..PostgresSpec::default() }),
+            kafka: Part::External(KafkaConfig { bootstrap: nobody.to_owned() }),
+            connect: Part::External(ConnectConfig {
+                url: format!("http://{nobody}"),
+                offsets_topic: "connect-offsets".to_owned(),
+            }),
+            registry: Part::External(registry),
+            ..StackSpec::default()
+        };
+        let mut stack = LocalStack::create(&path, spec, &Programs::ensure(&Silent).unwrap()).unwrap();
+        let owner = stack.own().unwrap();
+        stack.start_all(&Silent).await.unwrap();
+        Cluster { stack, owner, _folder: folder }
+    }
+
+    async fn sql(&self) -> Postgres {
+        Postgres::connect(&self.stack.config().unwrap().postgres.url, "test").await.unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_without_an_effect_has_not_landed() {
+    let cluster = Cluster::start().await;
+    let sql = cluster.sql().await;
+    sql.run("create table people (id integer primary key); insert into people select generate_series(1, 100)")
+        .await
+        .unwrap();
+    let people = TableName::new("public", "people");
+    let target = Target {
+        config: cluster.stack.config().unwrap(),
+        connector: "none".to_owned(),
+        prefix: "none".to_owned(),
+        slot: SlotName::new("none"),
+        tables: vec![people.clone()],
+    };
+
+    let delete = Fault::DeleteAll { table: people.clone() };
+    let emptied = delete.inject(&target).await.unwrap();
+    assert_eq!(emptied.landed().await.landed, Landed::Confirmed);
+    sql.run("insert into people values (1)").await.unwrap();
+    assert_eq!(emptied.landed().await.landed, Landed::Confirmed, "a row that came later is not its failure");
+    sql.run("truncate people").await.unwrap();
+    let nothing = delete.inject(&target).await.unwrap().landed().await;
+    assert_eq!(nothing.landed, Landed::Mismatch, "there was nothing to delete: {}", nothing.evidence);
+
+    sql.run("insert into people select generate_series(1, 100)").await.unwrap();
+    for (fault, expected) in [
+        (Fault::FlipHeapBytes { table: people, pages: 50, seed: 7 }, "at least 50 pages"),
+        (Fault::DropSlot, "expected a slot"),
+        (Fault::InvalidateSlot, "expected a slot"),
+    ] {
+        let error = fault.inject(&target).await.unwrap_err().to_string();
+        assert!(error.contains(expected), "{fault:?}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_server_comes_back_and_ends_with_its_owner() {
+    let cluster = Cluster::start().await;
+    cluster.sql().await.run("create table kept (a integer); insert into kept values (1)").await.unwrap();
+    let Cluster { stack, owner, _folder } = cluster;
+    let first = stack.pid("postgres").unwrap();
+    stack.kill("postgres", Signal::SIGKILL).await.unwrap();
+    assert!(!stack.running("postgres").unwrap());
+    stack.start("postgres").await.unwrap();
+    assert_ne!(stack.pid("postgres"), Some(first));
+    let again = Postgres::connect(&stack.config().unwrap().postgres.url, "test").await.unwrap();
+    assert_eq!(again.text("select count(*) from kept").await.unwrap().as_deref(), Some("1"));
+    stack.stop("postgres").await.unwrap();
+    stack.stop("postgres").await.unwrap();
+    stack.start("postgres").await.unwrap();
+    // What the kernel does when the owner's process ends, however it ends.
+    drop(owner);
+    stack.folder().all_gone(Duration::from_secs(10)).await.unwrap();
+}
