@@ -308,11 +308,9 @@ impl Connect {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response =
-            request.send().await.map_err(|e| ClientError::silent("connect", &self.url, e))?;
+        let response = request.send().await.map_err(|e| ClientError::silent("connect", &self.url, e))?;
         let status = response.status();
-        let text =
-            response.text().await.map_err(|e| ClientError::silent("connect", &self.url, e))?;
+        let text = response.text().await.map_err(|e| ClientError::silent("connect", &self.url, e))?;
         if !status.is_success() {
             let message =
                 serde_json::from_str::<Value>(&text).ok().and_then(|v| v["message"].as_str().map(str::to_owned));

@@ -234,8 +234,7 @@ impl Registry {
         let response = self.http.get(url).header("Accept", "application/zip").send().await;
         let response = response.map_err(|e| ClientError::silent("registry", &self.url, e))?;
         let response = self.checked("GET", &path, response).await?;
-        let bytes =
-            response.bytes().await.map_err(|e| ClientError::silent("registry", &self.url, e))?;
+        let bytes = response.bytes().await.map_err(|e| ClientError::silent("registry", &self.url, e))?;
         Ok(bytes.to_vec())
     }
 
@@ -244,8 +243,7 @@ impl Registry {
         let path = format!("{V3}/admin/import");
         let url = format!("{}{path}", self.url);
         let request = self.http.post(url).header("Content-Type", "application/zip").body(zip);
-        let response =
-            request.send().await.map_err(|e| ClientError::silent("registry", &self.url, e))?;
+        let response = request.send().await.map_err(|e| ClientError::silent("registry", &self.url, e))?;
         self.checked("POST", &path, response).await.map(drop)
     }
 
@@ -295,11 +293,9 @@ impl Registry {
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let response =
-            request.send().await.map_err(|e| ClientError::silent("registry", &self.url, e))?;
+        let response = request.send().await.map_err(|e| ClientError::silent("registry", &self.url, e))?;
         let response = self.checked(method.as_str(), path, response).await?;
-        let text =
-            response.text().await.map_err(|e| ClientError::silent("registry", &self.url, e))?;
+        let text = response.text().await.map_err(|e| ClientError::silent("registry", &self.url, e))?;
         if text.is_empty() {
             return Ok(Value::Null);
         }

@@ -41,12 +41,9 @@ impl JavaServer {
             // Asked a few thousand times in a run: as the broker. Without the opened package a worker thread of the
             // registry's pool dies on Java 24 and later when it clears its thread locals, and a request given to it is
             // never answered: seen as requests that hang until they time out, one in a few thousand.
-            JavaServer::Registry => &[
-                "-Xms64m",
-                "-Xmx256m",
-                "-XX:TieredStopAtLevel=1",
-                "--add-opens=java.base/java.lang=ALL-UNNAMED",
-            ],
+            JavaServer::Registry => {
+                &["-Xms64m", "-Xmx256m", "-XX:TieredStopAtLevel=1", "--add-opens=java.base/java.lang=ALL-UNNAMED"]
+            }
         }
     }
 
