@@ -48,16 +48,16 @@ pub enum WorkloadError {
     },
     /// A table of a name that the drill needs for itself is another one.
     #[error(
-        "table {table} at {address}: expected column {column}, found {found}\nhint: a drill keeps rows of its own in this table; give yours another name"
+        "table {table} at {address}: expected {expected}, found {found}\nhint: a drill keeps rows of its own in this table; give yours another name"
     )]
     Taken {
         /// The table.
         table: TableName,
         /// The server, without secrets.
         address: String,
-        /// The column that is not there.
-        column: String,
-        /// The columns that are.
+        /// What a drill's own table has.
+        expected: &'static str,
+        /// The columns that are there.
         found: String,
     },
     /// A transaction's own statements ended it.

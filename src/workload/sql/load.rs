@@ -119,7 +119,7 @@ impl SqlWorkload {
                     if !writer.connected() {
                         writer.reconnect().await?;
                     }
-                    let Some(mut draw) = Draw::draw(&mut rng, &spec.transactions) else { break };
+                    let Some(mut draw) = Draw::by_weight(&mut rng, &spec.transactions) else { break };
                     draw.rolls_back |= load.must_roll_back && number == 0 && at == 0;
                     count_in(&mut summary, &writer.attempt(draw, &mut rng).await?);
                 }
@@ -212,7 +212,7 @@ async fn keep_trying(
             wait::pause_for(RETRY_PAUSE).await;
             continue;
         }
-        let Some(draw) = Draw::draw(&mut rng, &spec.transactions) else { break };
+        let Some(draw) = Draw::by_weight(&mut rng, &spec.transactions) else { break };
         count_in(&mut summary, &writer.attempt(draw, &mut rng).await?);
         wait::pause_for(THINK_PAUSE).await;
     }

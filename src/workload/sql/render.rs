@@ -49,7 +49,7 @@ const ROLLBACK: u32 = 5;
 
 impl<'t> Draw<'t> {
     /// Draws one of the transactions by weight; none when there is none with a weight.
-    pub(super) fn draw(rng: &mut impl Rng, from: &'t [Transaction]) -> Option<Draw<'t>> {
+    pub(super) fn by_weight(rng: &mut impl Rng, from: &'t [Transaction]) -> Option<Draw<'t>> {
         let total: u64 = from.iter().map(|t| u64::from(t.weight)).sum();
         if total == 0 {
             return None;
@@ -114,7 +114,7 @@ mod tests {
         let all = transactions();
         let values = |number| Values { token: format!("t-{number}"), number, writer: 7 };
         let one = |number| {
-            let draw = Draw::draw(rng, &all).unwrap();
+            let draw = Draw::by_weight(rng, &all).unwrap();
             (draw.transaction.name.clone(), draw.rolls_back, draw.statements(rng, &values(number)))
         };
         (1..=count).map(one).collect()

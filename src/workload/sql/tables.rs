@@ -65,7 +65,7 @@ pub async fn lay(pg: &Postgres) -> Result<(), WorkloadError> {
              primary key (drill_token, part))",
     )
     .await?;
-    for (table, columns) in [(MARKERS, &["id", "note", "drill_token"][..]), (TRANSACTIONS, &KEY)] {
+    for (table, expected) in [(MARKERS, "id, note, drill_token"), (TRANSACTIONS, "drill_token, part, name, writer")] {
         let table = TableName::new("public", table);
         let rows = pg
             .texts(&format!(
@@ -74,13 +74,9 @@ pub async fn lay(pg: &Postgres) -> Result<(), WorkloadError> {
             ))
             .await?;
         let there: BTreeSet<String> = rows.into_iter().flatten().flatten().collect();
-        if let Some(missing) = columns.iter().find(|c| !there.contains(**c)) {
-            return Err(WorkloadError::Taken {
-                table,
-                address: pg.address().to_owned(),
-                column: (*missing).to_owned(),
-                found: there.into_iter().collect::<Vec<_>>().join(", "),
-            });
+        if !expected.split(", ").all(|column| there.contains(column)) {
+            let found = there.into_iter().collect::<Vec<_>>().join(", ");
+            return Err(WorkloadError::Taken { table, address: pg.address().to_owned(), expected, found });
         }
     }
     Ok(())
