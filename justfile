@@ -19,6 +19,10 @@ test-fast:
 test:
     cargo test
 
+# The example of a pipeline of one's own, on a stack of its own.
+example:
+    cargo test -p own-pipeline
+
 # All drills, as a person runs them.
 drill *ARGS:
     cargo run --release -- run {{ARGS}}

@@ -3,6 +3,8 @@
 //! A run writes one [`Event`] a line to `reports/<run>/events.jsonl`. Every report can be made again from that file with
 //! no stack alive. The format is versioned by [`FORMAT`]; fields are only ever added.
 
+use std::collections::{BTreeSet, HashMap};
+
 use serde::{Deserialize, Serialize};
 
 use crate::units::{DrillId, Lsn, Offset, RunId, SchemaId, TableName, Verdict};
@@ -294,14 +296,8 @@ impl CheckReport {
             });
         }
         let findings_total = all.len() as u64;
-        let mut kept: Vec<Finding> = Vec::new();
-        for finding in all {
-            if kept.iter().filter(|k| k.kind == finding.kind).count() < FINDINGS_MAX {
-                kept.push(finding);
-            }
-        }
         let verdict = if findings_total == 0 { Verdict::Passed } else { Verdict::Failed };
-        CheckReport { id: id.to_owned(), verdict, compared, notes, findings_total, findings: kept }
+        CheckReport { id: id.to_owned(), verdict, compared, notes, findings_total, findings: first_of_each(all) }
     }
 
     /// A check that could not look: a failure of the harness, not of the pipeline.
@@ -315,6 +311,29 @@ impl CheckReport {
             findings: Vec::new(),
         }
     }
+}
+
+/// At most [`FINDINGS_MAX`] findings of each kind, in their order. Tables take turns: the many findings of one table do not
+/// hide that another has some.
+fn first_of_each(all: Vec<Finding>) -> Vec<Finding> {
+    let mut of_table: HashMap<(FindingKind, Option<TableName>), usize> = HashMap::new();
+    let mut turns: Vec<(usize, usize)> = Vec::with_capacity(all.len());
+    for (place, finding) in all.iter().enumerate() {
+        let earlier = of_table.entry((finding.kind, finding.table.clone())).or_default();
+        turns.push((*earlier, place));
+        *earlier += 1;
+    }
+    turns.sort_unstable();
+    let mut of_kind: HashMap<FindingKind, usize> = HashMap::new();
+    let mut kept: BTreeSet<usize> = BTreeSet::new();
+    for (_, place) in turns {
+        let count = of_kind.entry(all[place].kind).or_default();
+        if *count < FINDINGS_MAX {
+            *count += 1;
+            kept.insert(place);
+        }
+    }
+    all.into_iter().enumerate().filter(|(place, _)| kept.contains(place)).map(|(_, finding)| finding).collect()
 }
 
 /// The kinds of findings.
@@ -431,5 +450,28 @@ impl Finding {
             expected: None,
             found: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_with_many_findings_does_not_hide_another() {
+        let finding =
+            |kind, table: &str| Finding { table: Some(TableName::new("public", table)), ..Finding::new(kind) };
+        let mut all: Vec<Finding> = (0..500).map(|_| finding(FindingKind::Ghost, "payments")).collect();
+        all.push(finding(FindingKind::Lost, "payments"));
+        all.extend((0..3).map(|_| finding(FindingKind::Ghost, "visits")));
+        let report = CheckReport::new("state", 1, Vec::new(), all);
+        let tables: Vec<(FindingKind, &str)> =
+            report.findings.iter().map(|f| (f.kind, f.table.as_ref().map_or("", |t| t.name.as_str()))).collect();
+        let count = |wanted| tables.iter().filter(|found| **found == wanted).count();
+        assert_eq!(report.findings_total, 504);
+        assert_eq!(count((FindingKind::Ghost, "payments")), FINDINGS_MAX - 3);
+        assert_eq!(count((FindingKind::Ghost, "visits")), 3);
+        assert_eq!(count((FindingKind::Lost, "payments")), 1);
+        assert_eq!(tables.last(), Some(&(FindingKind::Ghost, "visits")), "in their order");
     }
 }

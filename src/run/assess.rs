@@ -10,6 +10,7 @@ use super::{
     confirm::{self, Evidence},
     drill::{Drill, EpochEnd},
     steps,
+    writers::Writers,
 };
 use crate::{
     backup::{PointSelector, Repository},
@@ -18,7 +19,7 @@ use crate::{
     units::{Epoch, Lsn, Offset, SchemaId, Subject, TableName, TopicPartition},
     verify::{
         Expectation, Observation, PointView, RegistryView, checks,
-        observation::{Cut, NewerVersions, Probe},
+        observation::{Captured, Cut, NewerVersions, Probe},
         observe::{self, LookOptions, Marker, Systems},
     },
     workload::{
@@ -64,7 +65,7 @@ pub(super) async fn quiesce(drill: &Drill<'_>) -> Result<String, RunError> {
 
 /// Commits a marker row; where things stood is noted first.
 async fn place(drill: &Drill<'_>, systems: &Systems, note: &str) -> Result<Marker, RunError> {
-    let table = TableName::new("public", "markers");
+    let table = TableName::new("public", workload::sql::MARKERS);
     let topic = drill.pipeline.topic(&table);
     let token =
         format!("{}-{}-{note}-{}", drill.context.run, drill.pipeline.name, jiff::Timestamp::now().as_nanosecond());
@@ -176,7 +177,7 @@ async fn probes(drill: &Drill<'_>, seen: &Observation) -> Vec<Probe> {
     let Some(Ok(view)) = &seen.registry else { return Vec::new() };
     let registry = drill.pipeline.registry();
     let mut probes = Vec::new();
-    for table in drill.pipeline.tables.iter().filter(|t| t.name == "orders" || t.name == "customers") {
+    for table in probed(drill) {
         let subject = format!("{}-value", drill.pipeline.topic(table));
         let latest = view.subjects.get(&subject).and_then(|s| s.versions.values().next_back());
         let Some(latest) = latest else { continue };
@@ -195,6 +196,18 @@ async fn probes(drill: &Drill<'_>, seen: &Observation) -> Vec<Probe> {
         }
     }
     probes
+}
+
+/// The tables whose value subjects are probed: of the shop one under FULL and one under the global level, of any other
+/// schema the first, and each that has a level of its own.
+fn probed<'d>(drill: &'d Drill<'_>) -> Vec<&'d TableName> {
+    let tables = drill.pipeline.tables.iter();
+    if matches!(drill.writers, Writers::Shop(_)) {
+        return tables.filter(|t| t.name == "orders" || t.name == "customers").collect();
+    }
+    let levels = drill.plan.pipeline.subject_levels(&drill.pipeline.name);
+    let own = |table: &TableName| levels.contains_key(&format!("{}-value", drill.pipeline.topic(table)));
+    tables.enumerate().filter(|(at, table)| *at == 0 || own(table)).map(|(_, table)| table).collect()
 }
 
 /// The schema with one more field in its outermost record.
@@ -245,8 +258,7 @@ async fn ledger(drill: &Drill<'_>) -> Result<Option<Ledger>, RunError> {
         let range = WalRange { folders, timeline: *timeline, from: None, to: None };
         order.insert(*epoch, workload::commit_order(&config.postgres.bin, range).await?.commits);
     }
-    let Some(mut ledger) = drill.writers.ledger(order)? else { return Ok(None) };
-    ledger.settle(&workload::present_tokens(&db).await?);
+    let Some(mut ledger) = drill.writers.ledger(&db, order).await? else { return Ok(None) };
     // What the drill does not capture is not looked at, so nothing can be claimed about it.
     for entry in &mut ledger.entries {
         entry.changes.retain(|change| drill.pipeline.tables.contains(&change.table));
@@ -280,10 +292,7 @@ fn expectation<'l>(drill: &Drill<'_>, ledger: Option<&'l Ledger>, point: Option<
     Expectation {
         ledger,
         cuts: cuts(drill),
-        captured: drill.recoveries.iter().rev().find_map(|r| match &r.end {
-            EpochEnd::Mark(mark) => mark.tables.clone(),
-            EpochEnd::Kept => None,
-        }),
+        captured: last_captured(drill),
         token_column: TOKEN_COLUMN.to_owned(),
         epoch_offsets: epoch_offsets(drill),
         newer_versions: newer_versions(drill, registry.as_ref()),
@@ -296,6 +305,16 @@ fn expectation<'l>(drill: &Drill<'_>, ledger: Option<&'l Ledger>, point: Option<
         canary_ms_max: Some(CANARY_MS_MAX),
         ..Expectation::default()
     }
+}
+
+/// Of the last recovery to a mark: the tables as captured at the mark, and as it left them.
+fn last_captured(drill: &Drill<'_>) -> Option<Captured> {
+    let last = drill.recoveries.iter().rev().find_map(|r| match &r.end {
+        EpochEnd::Mark(mark) => Some((mark, r)),
+        EpochEnd::Kept => None,
+    });
+    let (mark, passed) = last?;
+    Some(Captured { at_target: mark.tables.clone()?, restored: passed.restored.clone()? })
 }
 
 /// What each recovery's target gave up: of the epoch that its mark was set in, everything behind the mark; of the epochs

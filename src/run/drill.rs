@@ -59,6 +59,9 @@ pub(super) struct Passed {
     pub end: EpochEnd,
     /// The epoch that was running when it began.
     pub epoch: Epoch,
+    /// The tables that no ledger knows, as they stood when it had ended, or why they could not be read; none where nothing
+    /// was captured at its mark, or writers went on.
+    pub restored: Option<Result<Tables, String>>,
     /// What it did; none when it was left out or a naive procedure was followed that hands nothing back.
     pub recovered: Option<Recovered>,
     /// Seconds it took.
@@ -163,7 +166,7 @@ async fn prepare<'a>(
     let token_prefix = format!("{}-{name}", context.run);
     let ledger = pipeline.dir.join("ledger");
     let mut writers = Writers::start(plan, &pipeline.config, &token_prefix, &ledger).await?;
-    let filled = writers.fill(plan).await?;
+    let filled = writers.fill(plan, &pipeline.config).await?;
     pipeline.start_connector(plan).await?;
     let timeline = pipeline.sql().await?.timeline().await?;
     let drill = Drill {

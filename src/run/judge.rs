@@ -23,10 +23,12 @@ pub struct Shown<'a> {
     pub confirmed: Option<Result<String, String>>,
 }
 
-/// The findings that make a control red.
+/// The findings that make a control red; those that name a row or a transaction, which can be asked for, come first.
 pub fn named_findings<'a>(plan: &ControlPlan, checks: &'a [CheckReport]) -> Vec<&'a Finding> {
     let named = checks.iter().filter(|c| c.id == plan.check);
-    named.flat_map(|c| &c.findings).filter(|f| f.kind == plan.kind).collect()
+    let mut named: Vec<&Finding> = named.flat_map(|c| &c.findings).filter(|f| f.kind == plan.kind).collect();
+    named.sort_by_key(|f| f.key.is_none() && f.token.is_none());
+    named
 }
 
 /// Judges a control that must come out red on a check.

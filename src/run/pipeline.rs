@@ -93,7 +93,7 @@ impl Pipeline {
         let connector = connector_config(plan, name, &config);
         let pipeline = Pipeline {
             name: name.to_owned(),
-            tables: plan.pipeline.tables.clone(),
+            tables: captured_tables(plan),
             connector,
             dir,
             own_registry,
@@ -147,9 +147,13 @@ impl Pipeline {
         if let WorkloadPlan::Pgbench { scale, .. } = &plan.workload {
             workload::pgbench::init(&self.config.postgres.bin, &self.config.postgres.url, *scale).await?;
         }
-        match (&plan.workload, &plan.pipeline.schema) {
-            (WorkloadPlan::Shop { .. }, Some(schema)) => db.run(&schema.text).await?,
-            _ => {}
+        if let (WorkloadPlan::Shop { .. } | WorkloadPlan::Sql { .. }, Some(schema)) =
+            (&plan.workload, &plan.pipeline.schema)
+        {
+            db.run(&schema.text).await?;
+        }
+        if matches!(plan.workload, WorkloadPlan::Sql { .. }) {
+            workload::sql::lay(&db).await?;
         }
         let tables: Vec<String> = self.tables.iter().map(TableName::quoted).collect();
         db.run(&format!("create publication \"{}\" for table {}", self.name, tables.join(", "))).await?;
@@ -348,7 +352,34 @@ fn connector_config(plan: &DrillPlan, name: &str, config: &Config) -> ConnectorC
     ] {
         connector.insert(key.to_owned(), values[value].clone());
     }
+    if matches!(plan.workload, WorkloadPlan::Sql { .. }) {
+        include(&mut connector, &workload::sql::tables());
+    }
     connector
+}
+
+/// The tables that are captured. A scenario with its own SQL knows nothing of the tables that the drill needs for itself.
+fn captured_tables(plan: &DrillPlan) -> Vec<TableName> {
+    let mut tables = plan.pipeline.tables.clone();
+    if matches!(plan.workload, WorkloadPlan::Sql { .. }) {
+        tables.extend(workload::sql::tables().into_iter().filter(|own| !plan.pipeline.tables.contains(own)));
+    }
+    tables
+}
+
+/// Lets the connector capture the drill's own tables too, where its lists of tables and schemas would leave them out.
+fn include(connector: &mut ConnectorConfig, own: &[TableName]) {
+    let schemas: Vec<String> = own.iter().map(|t| t.schema.clone()).collect();
+    let tables: Vec<String> = own.iter().map(TableName::to_string).collect();
+    for (setting, wanted) in [("schema.include.list", schemas), ("table.include.list", tables)] {
+        let Some(list) = connector.get_mut(setting) else { continue };
+        for name in wanted {
+            let there = list.split(',').any(|item| item.trim().replace("\\.", ".") == name);
+            if !there {
+                list.push_str(&format!(",{name}"));
+            }
+        }
+    }
 }
 
 /// Registers subjects of other people: one is deleted for good, which leaves a hole in the ids, and two share a schema and
@@ -369,4 +400,23 @@ async fn register_foreign_subjects(registry: &Registry, count: u32) -> Result<()
         registry.delete_subject(&Subject::new(format!("other-{}-value", count - 1)), true).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_drills_own_tables_join_the_lists_that_are_there() {
+        let mut connector = ConnectorConfig::from_iter([
+            ("table.include.list".to_owned(), r"clinic.visits, public\.markers".to_owned()),
+            ("schema.include.list".to_owned(), "clinic".to_owned()),
+        ]);
+        include(&mut connector, &workload::sql::tables());
+        assert_eq!(connector["table.include.list"], r"clinic.visits, public\.markers,public.drill_transactions");
+        assert_eq!(connector["schema.include.list"], "clinic,public");
+        let mut without = ConnectorConfig::new();
+        include(&mut without, &workload::sql::tables());
+        assert!(without.is_empty(), "a list that is not there captures everything: {without:?}");
+    }
 }

@@ -93,13 +93,10 @@ async fn mark(drill: &mut Drill<'_>, name: &str) -> Result<String, RunError> {
     let lsn = db.value(&format!("select pg_create_restore_point('{restore_point}')")).await?;
     let time: jiff::Timestamp =
         db.value("select to_char(clock_timestamp(), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')").await?;
-    let tables = match &drill.writers {
-        super::writers::Writers::Shop(_) => None,
-        super::writers::Writers::Pgbench { .. } => {
-            // Markers are the drill's own and go on being written.
-            let tables: Vec<_> = drill.pipeline.tables.iter().filter(|t| t.name != "markers").cloned().collect();
-            Some(workload::capture(&drill.pipeline.config.postgres.url, &tables).await?)
-        }
+    let beyond = drill.writers.beyond_ledger(&drill.pipeline.tables);
+    let tables = match beyond.is_empty() {
+        true => None,
+        false => Some(workload::capture(&drill.pipeline.config.postgres.url, &beyond).await?),
     };
     drill
         .marks
@@ -228,6 +225,10 @@ async fn recover(drill: &mut Drill<'_>, wanted: &Recover) -> Result<String, RunE
         Recover::Schema(r) => r.writers,
     } == WhileRecovering::Continue;
     let end = epoch_end(drill, wanted)?;
+    let captured = match &end {
+        EpochEnd::Mark(Mark { tables: Some(tables), .. }) if !continues => tables.keys().cloned().collect(),
+        _ => Vec::new(),
+    };
     if let (Recover::Coordinated(_), Some(topic)) = (wanted, drill.pipeline.schema_history().cloned()) {
         let records = super::assess::history(drill, &topic).await?.unwrap_or_default();
         drill.histories.insert(topic, records);
@@ -262,7 +263,15 @@ async fn recover(drill: &mut Drill<'_>, wanted: &Recover) -> Result<String, RunE
     if let Some(aside) = recovered.as_ref().and_then(|r| r.aside.clone()) {
         drill.aside.push(aside);
     }
-    drill.recoveries.push(Passed { end, epoch: drill.epoch, recovered, seconds, point });
+    // Now, because later loads change these tables and nobody writes down how.
+    let restored = match captured.is_empty() {
+        true => None,
+        false => {
+            let tables = workload::capture(&drill.pipeline.config.postgres.url, &captured).await;
+            Some(tables.map_err(|error| error.to_string()))
+        }
+    };
+    drill.recoveries.push(Passed { end, epoch: drill.epoch, restored, recovered, seconds, point });
     drill.epoch = Epoch(drill.epoch.0 + 1);
     drill.writers.set_epoch(drill.epoch).await;
     let timeline = drill.pipeline.sql().await?.timeline().await?;

@@ -1,15 +1,19 @@
 //! What writes to a drill's source database.
 
+use std::collections::BTreeSet;
+
 use camino::Utf8Path;
 
 use super::RunError;
 use crate::{
+    client::postgres::Postgres,
     config::Config,
-    scenario::{DrillPlan, Load, Must, TableRef, WorkloadPlan},
-    units::Epoch,
+    scenario::{DrillPlan, Load, Must, Piece, TableRef, TransactionPlan, WorkloadPlan},
+    units::{Epoch, TableName},
     workload::{
         self, LoadSpec, LoadSummary, Workload, WorkloadSpec,
         ledger::{CommitOrder, Ledger},
+        sql::{self, SqlLoad, SqlSpec, SqlWorkload},
     },
 };
 
@@ -25,6 +29,8 @@ pub enum Writers {
         /// The seed; each load adds one.
         seed: u64,
     },
+    /// The scenario's own SQL, with a ledger of transactions, not of rows.
+    Sql(Box<SqlWorkload>),
 }
 
 impl Writers {
@@ -46,16 +52,32 @@ impl Writers {
                 Writers::Shop(Box::new(Workload::start(&config.postgres.url, spec, Epoch(0)).await?))
             }
             WorkloadPlan::Pgbench { clients, .. } => Writers::Pgbench { clients: *clients, seed: plan.seed },
+            WorkloadPlan::Sql { transactions, writers, .. } => {
+                let spec = SqlSpec {
+                    seed: plan.seed,
+                    writers: *writers,
+                    token_prefix: token_prefix.to_owned(),
+                    ledger_dir: ledger.to_owned(),
+                    transactions: transactions.iter().map(transaction).collect(),
+                };
+                Writers::Sql(Box::new(SqlWorkload::start(&config.postgres.url, spec, Epoch(0)).await?))
+            }
         })
     }
 
     /// Fills the tables. pgbench has filled its own when the schema was laid.
-    pub async fn fill(&mut self, plan: &DrillPlan) -> Result<String, RunError> {
+    pub async fn fill(&mut self, plan: &DrillPlan, config: &Config) -> Result<String, RunError> {
         match (self, &plan.workload) {
             (Writers::Shop(shop), WorkloadPlan::Shop { rows, .. }) => {
                 let summary = shop.seed_rows(*rows).await?;
                 Ok(format!("{} rows in {} transactions", summary.rows, summary.acknowledged))
             }
+            (_, WorkloadPlan::Sql { seed: Some(seed), .. }) => {
+                let db = Postgres::connect(&config.postgres.url, "cdc-drill seed").await?;
+                db.run(&seed.text).await?;
+                Ok(format!("{} has run", seed.path))
+            }
+            (_, WorkloadPlan::Sql { seed: None, .. }) => Ok("no rows before the connector".to_owned()),
             _ => Ok("pgbench filled its tables".to_owned()),
         }
     }
@@ -69,17 +91,12 @@ impl Writers {
                     must: load.must.iter().map(|m| must(*m)).collect(),
                     tables: load.tables.as_ref().map(|all| all.iter().map(|TableRef(t)| t.clone()).collect()),
                 };
-                let summary = shop.load(spec).await?;
-                if !summary.missing.is_empty() {
-                    return Err(RunError::Scenario {
-                        scenario: plan.id.to_string(),
-                        what: format!("load of {} transactions", load.transactions),
-                        expected: format!("at least one each of {:?}", load.must),
-                        found: format!("none of {:?}", summary.missing),
-                        hint: "load more transactions, or more rows before".into(),
-                    });
-                }
-                Ok(in_words(&summary))
+                complete(plan, load, &shop.load(spec).await?)
+            }
+            Writers::Sql(own) => {
+                let spec =
+                    SqlLoad { transactions: load.transactions, must_roll_back: load.must.contains(&Must::RollBack) };
+                complete(plan, load, &own.load(spec).await?)
             }
             Writers::Pgbench { clients, seed } => {
                 let bin = &config.postgres.bin;
@@ -95,6 +112,7 @@ impl Writers {
     pub fn hammer(&mut self) -> Result<(), RunError> {
         match self {
             Writers::Shop(shop) => Ok(shop.hammer()?),
+            Writers::Sql(own) => Ok(own.hammer()?),
             Writers::Pgbench { .. } => Ok(()),
         }
     }
@@ -103,28 +121,57 @@ impl Writers {
     pub async fn stop_hammer(&mut self) -> Result<String, RunError> {
         match self {
             Writers::Shop(shop) => Ok(in_words(&shop.stop_hammer().await?)),
+            Writers::Sql(own) => Ok(in_words(&own.stop_hammer().await?)),
             Writers::Pgbench { .. } => Ok(String::new()),
         }
     }
 
     /// A recovery ended, or would have: what is tried from now on belongs to this epoch.
     pub async fn set_epoch(&mut self, epoch: Epoch) {
-        if let Writers::Shop(shop) = self {
-            shop.set_epoch(epoch).await;
+        match self {
+            Writers::Shop(shop) => shop.set_epoch(epoch).await,
+            Writers::Sql(own) => own.set_epoch(epoch).await,
+            Writers::Pgbench { .. } => {}
         }
     }
 
-    /// The ledger with its commit order; none for pgbench.
-    pub fn ledger(&self, order: CommitOrder) -> Result<Option<Ledger>, RunError> {
+    /// The ledger with its commit order, unknown outcomes settled by what the database holds; none for pgbench.
+    pub async fn ledger(&self, db: &Postgres, order: CommitOrder) -> Result<Option<Ledger>, RunError> {
+        let (mut ledger, present): (Ledger, BTreeSet<String>) = match self {
+            Writers::Shop(shop) => (shop.ledger()?, workload::present_tokens(db).await?),
+            Writers::Sql(own) => (own.ledger()?, sql::present_tokens(db).await?),
+            Writers::Pgbench { .. } => return Ok(None),
+        };
+        ledger.order = order;
+        ledger.settle(&present);
+        Ok(Some(ledger))
+    }
+
+    /// The tables of these whose rows the ledger does not know, and which are therefore captured at marks. Markers are the
+    /// drill's own and go on being written.
+    pub fn beyond_ledger(&self, captured: &[TableName]) -> Vec<TableName> {
+        let own = sql::tables();
         match self {
-            Writers::Shop(shop) => {
-                let mut ledger = shop.ledger()?;
-                ledger.order = order;
-                Ok(Some(ledger))
+            Writers::Shop(_) => Vec::new(),
+            Writers::Pgbench { .. } | Writers::Sql(_) => {
+                captured.iter().filter(|table| !own.contains(table)).cloned().collect()
             }
-            Writers::Pgbench { .. } => Ok(None),
         }
     }
+}
+
+/// What a load did, in words, unless something that had to occur did not.
+fn complete(plan: &DrillPlan, load: &Load, summary: &LoadSummary) -> Result<String, RunError> {
+    if summary.missing.is_empty() {
+        return Ok(in_words(summary));
+    }
+    Err(RunError::Scenario {
+        scenario: plan.id.to_string(),
+        what: format!("load of {} transactions", load.transactions),
+        expected: format!("at least one each of {:?}", load.must),
+        found: format!("none of {:?}", summary.missing),
+        hint: "load more transactions, or more rows before".into(),
+    })
 }
 
 /// `200 transactions: 180 acknowledged (523 rows), 20 rolled back`.
@@ -156,4 +203,16 @@ fn must(must: Must) -> workload::Must {
         Must::Savepoint => workload::Must::Savepoint,
         Must::MultiTable => workload::Must::MultiTable,
     }
+}
+
+fn transaction(plan: &TransactionPlan) -> sql::Transaction {
+    let piece = |piece: &Piece| match piece {
+        Piece::Text(text) => sql::Piece::Text(text.clone()),
+        Piece::Token => sql::Piece::Token,
+        Piece::Number => sql::Piece::Number,
+        Piece::Writer => sql::Piece::Writer,
+        Piece::Random(low, high) => sql::Piece::Random(*low, *high),
+    };
+    let statements = plan.statements.iter().map(|s| s.0.iter().map(piece).collect());
+    sql::Transaction { name: plan.name.clone(), weight: plan.weight, statements: statements.collect() }
 }

@@ -2,7 +2,7 @@
 //! [`Scenario`], a checked [`Scenario`] becomes a [`Plan`]; nothing here talks to a system.
 //!
 //! `model` is the language, `words` its small values, `parse` the only file that names the YAML crate, `validate` what
-//! the language cannot express by types, `plan` the resolved drills, `library` where files and fixtures come from, and
+//! the language cannot express by types, `template` its SQL with placeholders, `plan` the resolved drills, `library` where files and fixtures come from, and
 //! `catalogue` what `scenario list` shows.
 
 mod builtin;
@@ -13,6 +13,7 @@ mod model;
 mod parse;
 mod plan;
 mod schema;
+mod template;
 mod validate;
 mod words;
 
@@ -26,13 +27,15 @@ pub use model::{
     AcceptOrReject, AlterColumn, Backup, BackupPart, CheckId, ColumnChange, Compatibility, ConsumerGroup, Control,
     Coordinated, DeleteAll, DeleteSchemaVersion, DeleteSubject, Fault, FlipHeapBytes, GroupReset, Load, LoseStorage,
     Must, Naive, Objectives, Pgbench, PipelinePart, PostgresPart, Prove, Recover, Red, RegistryPart,
-    RegistryStorageKind, RpoObjective, Scenario, SchemaRecovery, SetLevel, SlotRecovery, StackPart, Step, SubjectSide,
-    TopicsRepair, Variant, WhileRecovering, WorkloadPart,
+    RegistryStorageKind, RpoObjective, Scenario, SchemaRecovery, SetLevel, SlotRecovery, Sql, SqlTransaction,
+    StackPart, Step, SubjectSide, TopicsRepair, Variant, WhileRecovering, WorkloadPart,
 };
 pub use parse::parse;
 pub use plan::{
-    Absence, ControlRun, DrillPlan, Expect, ObjectivesPlan, PipelinePlan, Plan, StackPlan, WorkloadPlan, plan,
+    Absence, ControlRun, DrillPlan, Expect, ObjectivesPlan, PipelinePlan, Plan, StackPlan, TransactionPlan,
+    WorkloadPlan, plan,
 };
 pub use schema::{schema, schema_text};
+pub use template::{Piece, Template, TemplateError};
 pub use validate::{Fixture, Fixtures, steps_of, validate};
 pub use words::{HumanDuration, Level, Named, TableRef, Target, TargetBy};

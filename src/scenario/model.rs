@@ -115,8 +115,8 @@ pub struct Compatibility {
     pub subjects: BTreeMap<String, Level>,
 }
 
-/// What writes to the source database: the seeded shop workload, or pgbench. A variant's own part wins field by field;
-/// a variant that names `pgbench` drops `rows` and `writers`, and the other way round.
+/// What writes to the source database: the seeded shop workload, pgbench, or a scenario's own SQL. A variant's own part
+/// wins field by field; a variant that names another kind of workload drops what only the former kind has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct WorkloadPart {
@@ -130,6 +130,8 @@ pub struct WorkloadPart {
     pub writers: Option<u32>,
     /// pgbench, which ships with PostgreSQL, instead of the shop workload.
     pub pgbench: Option<Pgbench>,
+    /// Transactions of the scenario's own, for any schema, instead of the shop workload.
+    pub sql: Option<Sql>,
 }
 
 /// pgbench as the workload.
@@ -142,6 +144,42 @@ pub struct Pgbench {
     /// Connections that write at the same time.
     #[schemars(range(min = 1, max = 64))]
     pub clients: u32,
+}
+
+/// SQL as the workload. Each transaction also leaves rows in `public.drill_transactions`, which the drill makes, captures
+/// and publishes itself as it does with `public.markers`: they tell which transactions are there, whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Sql {
+    /// An SQL file that runs once, after the schema and before the connector: the rows that are there first.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub seed_file: Option<Utf8PathBuf>,
+    /// The transactions; the seed draws one after the other, by weight.
+    #[schemars(length(min = 1))]
+    pub transactions: Vec<SqlTransaction>,
+}
+
+/// One kind of transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SqlTransaction {
+    /// Names it: in errors, and in its row of `public.drill_transactions`.
+    pub name: String,
+    /// How often it is drawn, against the weights of the others; 1 unless said otherwise.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1))]
+    pub weight: u32,
+    /// Its statements, in order, between a BEGIN and a COMMIT that are not written here. Placeholders: `{token}`, unique
+    /// over runs and timelines; `{n}`, a number from 1 that no other transaction of the drill has; `{random:A..B}`, a
+    /// number drawn from the seed, both ends included; `{writer}`, the writer's number from 0. A brace before anything but
+    /// a letter is a brace; before a letter it is written `{{`.
+    #[schemars(length(min = 1))]
+    pub statements: Vec<String>,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// One way a scenario can go: one drill, and one more for each control.
@@ -263,6 +301,21 @@ pub enum Must {
     Savepoint,
     /// Transactions over several tables.
     MultiTable,
+}
+
+impl Must {
+    /// The word in the language.
+    pub fn word(self) -> &'static str {
+        match self {
+            Must::InsertNewKeys => "insert-new-keys",
+            Must::Update => "update",
+            Must::Delete => "delete",
+            Must::ChangeKey => "change-key",
+            Must::RollBack => "roll-back",
+            Must::Savepoint => "savepoint",
+            Must::MultiTable => "multi-table",
+        }
+    }
 }
 
 /// A recovery point.

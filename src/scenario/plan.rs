@@ -6,9 +6,10 @@ use camino::Utf8PathBuf;
 
 use super::{
     model::{
-        CheckId, Compatibility, Control, Naive, Pgbench, PipelinePart, Red, RegistryStorageKind, Scenario, StackPart,
-        Step, Variant, WorkloadPart,
+        CheckId, Compatibility, Control, Naive, Pgbench, PipelinePart, Red, RegistryStorageKind, Scenario, Sql,
+        StackPart, Step, Variant, WorkloadPart,
     },
+    template::Template,
     validate::{Fixture, Fixtures},
     words::{Level, TableRef},
 };
@@ -121,6 +122,26 @@ pub enum WorkloadPlan {
         /// Connections that write at the same time.
         clients: u32,
     },
+    /// The scenario's own transactions.
+    Sql {
+        /// The SQL that runs once, before the connector.
+        seed: Option<Fixture>,
+        /// The transactions to draw from; at least one.
+        transactions: Vec<TransactionPlan>,
+        /// Connections that write at the same time.
+        writers: u32,
+    },
+}
+
+/// One kind of transaction of a scenario's own, resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransactionPlan {
+    /// Its name.
+    pub name: String,
+    /// How often it is drawn, against the weights of the others; at least 1.
+    pub weight: u32,
+    /// Its statements, in order.
+    pub statements: Vec<Template>,
 }
 
 /// What the recovery must keep to, resolved.
@@ -219,6 +240,7 @@ fn variant_drills(
 ) -> Vec<DrillPlan> {
     let workload = workload_of(&scenario.workload, &variant.workload);
     let Some(pipeline) = pipeline_plan(scenario, variant, &workload, fixtures) else { return Vec::new() };
+    let Some(workload_plan) = workload_plan(&workload, fixtures) else { return Vec::new() };
     let main = DrillPlan {
         id: DrillId(format!("{}/{id}", scenario.id)),
         scenario: scenario.id.clone(),
@@ -228,7 +250,7 @@ fn variant_drills(
         seed: seed.or(workload.seed).unwrap_or(SEED_DEFAULT),
         stack: stack_plan(&stack_of(&scenario.stack, &variant.stack)),
         pipeline,
-        workload: workload_plan(&workload),
+        workload: workload_plan,
         steps: variant.steps.clone(),
         checks: variant.checks.clone(),
         objectives: ObjectivesPlan {
@@ -323,27 +345,41 @@ pub(super) fn schema_of(scenario: &Scenario, variant: &Variant) -> Option<Utf8Pa
     }
 }
 
-/// The scenario's workload with the variant's laid over it: naming the one kind drops the other.
+/// The scenario's workload with the variant's laid over it: naming one kind drops the others. `writers` alone names the shop
+/// where the scenario has pgbench, and is just a number where it has SQL.
 pub(super) fn workload_of(base: &WorkloadPart, over: &WorkloadPart) -> WorkloadPart {
-    let names_shop = over.rows.is_some() || over.writers.is_some();
-    let pgbench = over.pgbench.clone().or_else(|| base.pgbench.clone().filter(|_| !names_shop));
-    let keep = pgbench.is_none();
+    let no_pgbench = over.rows.is_some() || over.writers.is_some() || over.sql.is_some();
+    let pgbench = over.pgbench.clone().or_else(|| base.pgbench.clone().filter(|_| !no_pgbench));
+    let sql = over.sql.clone().or_else(|| base.sql.clone().filter(|_| over.rows.is_none() && over.pgbench.is_none()));
     WorkloadPart {
         seed: over.seed.or(base.seed),
-        rows: over.rows.or(base.rows).filter(|_| keep),
-        writers: over.writers.or(base.writers).filter(|_| keep),
+        rows: over.rows.or(base.rows).filter(|_| pgbench.is_none() && sql.is_none()),
+        writers: over.writers.or(base.writers).filter(|_| pgbench.is_none()),
         pgbench,
+        sql,
     }
 }
 
-fn workload_plan(part: &WorkloadPart) -> WorkloadPlan {
-    match &part.pgbench {
-        Some(Pgbench { scale, clients }) => WorkloadPlan::Pgbench { scale: *scale, clients: *clients },
-        None => WorkloadPlan::Shop {
-            rows: part.rows.unwrap_or(ROWS_DEFAULT),
-            writers: part.writers.unwrap_or(WRITERS_DEFAULT),
-        },
-    }
+/// None when a file that the workload names is nowhere, or a statement cannot be read.
+fn workload_plan(part: &WorkloadPart, fixtures: &Fixtures<'_>) -> Option<WorkloadPlan> {
+    let writers = part.writers.unwrap_or(WRITERS_DEFAULT);
+    Some(match (&part.pgbench, &part.sql) {
+        (Some(Pgbench { scale, clients }), _) => WorkloadPlan::Pgbench { scale: *scale, clients: *clients },
+        (None, Some(sql)) => sql_plan(sql, writers, fixtures)?,
+        (None, None) => WorkloadPlan::Shop { rows: part.rows.unwrap_or(ROWS_DEFAULT), writers },
+    })
+}
+
+fn sql_plan(sql: &Sql, writers: u32, fixtures: &Fixtures<'_>) -> Option<WorkloadPlan> {
+    let seed = match &sql.seed_file {
+        Some(path) => Some(fixtures(path)?),
+        None => None,
+    };
+    let transactions = sql.transactions.iter().map(|t| {
+        let statements = t.statements.iter().map(|s| Template::parse(s).ok()).collect::<Option<Vec<_>>>()?;
+        Some(TransactionPlan { name: t.name.clone(), weight: t.weight, statements })
+    });
+    Some(WorkloadPlan::Sql { seed, transactions: transactions.collect::<Option<Vec<_>>>()?, writers })
 }
 
 fn pipeline_plan(

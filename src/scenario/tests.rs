@@ -3,7 +3,10 @@
 use camino::Utf8Path;
 use indoc::indoc;
 
-use super::{Needs, StepNeed, builtin, catalogue, library::Library, parse, plan::plan, schema_text, validate::Fixture};
+use super::{
+    Needs, Piece, StepNeed, Template, TransactionPlan, WorkloadPlan, builtin, catalogue, library::Library, parse,
+    plan::plan, schema_text, validate::Fixture,
+};
 
 const CONNECTOR: &str = r#"{"connector.class": "io.debezium.connector.postgresql.PostgresConnector", "topic.prefix": "shop",
     "table.include.list": "public.orders,public.order_lines"}"#;
@@ -14,6 +17,8 @@ fn fixtures(path: &Utf8Path) -> Option<Fixture> {
         "shop.json" => CONNECTOR,
         "empty.json" => r#"{"connector.class": "x", "table.include.list": ""}"#,
         "broken.json" => "{",
+        "all.json" => r#"{"connector.class": "x"}"#,
+        "visits.sql" => "insert into visits select generate_series(1, 10);",
         _ => return None,
     };
     Some(Fixture { path: path.to_owned(), text: text.to_owned() })
@@ -180,6 +185,68 @@ fn names_of_tables_and_subjects_are_checked_against_the_connector() {
             checks: [compatibility]
     "})
     );
+}
+
+#[test]
+fn a_workload_of_sql_is_checked_to_its_last_placeholder() {
+    insta::assert_snapshot!(
+        "a-workload-of-sql",
+        mistakes(indoc! {"
+        version: 1
+        id: some
+        title: Something
+        pipeline: { schema: shop.sql, connector: shop.json }
+        workload:
+          writers: 0
+          sql:
+            seed-file: nowhere.sql
+            transactions:
+              - { name: Book It, weight: 0, statements: [\"insert into visits values ('{tokn}', {random:9..1})\"] }
+              - { name: cancel, statements: [] }
+              - { name: cancel, statements: ['', 'delete from visits; commit', 'select {n'] }
+        variants:
+          one:
+            steps:
+              - load: { transactions: 5, must: [roll-back, update], tables: [orders] }
+            checks: [state]
+          two:
+            workload: { rows: 3, sql: { transactions: [] } }
+            pipeline: { connector: all.json }
+            steps:
+              - load: { transactions: 5 }
+            checks: [state]
+    "})
+    );
+}
+
+#[test]
+fn naming_one_kind_of_workload_drops_the_others() {
+    let text = indoc! {"
+        version: 1
+        id: some
+        title: Something
+        pipeline: { schema: shop.sql, connector: shop.json }
+        workload:
+          writers: 3
+          sql: { seed-file: visits.sql, transactions: [ { name: book, statements: ['select {n}'] } ] }
+        variants:
+          own: { steps: &steps [ { load: { transactions: 5, must: [roll-back] } } ], checks: &checks [state] }
+          more: { workload: { writers: 5 }, steps: *steps, checks: *checks }
+          shop: { workload: { rows: 7 }, steps: *steps, checks: *checks }
+          bench: { workload: { pgbench: { scale: 1, clients: 2 } }, steps: *steps, checks: *checks }
+    "};
+    let scenario = parse(Utf8Path::new("some.yaml"), text, &fixtures).unwrap_or_else(|e| panic!("{e}"));
+    let workloads: Vec<WorkloadPlan> =
+        plan(&scenario, None, &fixtures).drills.into_iter().map(|d| d.workload).collect();
+    let book = TransactionPlan {
+        name: "book".into(),
+        weight: 1,
+        statements: vec![Template(vec![Piece::Text("select ".into()), Piece::Number])],
+    };
+    let seed = fixtures(Utf8Path::new("visits.sql"));
+    let own = |writers| WorkloadPlan::Sql { seed: seed.clone(), transactions: vec![book.clone()], writers };
+    let shop = WorkloadPlan::Shop { rows: 7, writers: 3 };
+    assert_eq!(workloads, [own(3), own(5), shop, WorkloadPlan::Pgbench { scale: 1, clients: 2 }]);
 }
 
 #[test]

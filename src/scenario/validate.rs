@@ -8,10 +8,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{
     error::{Problem, Seg, nearest},
     model::{
-        CheckId, Control, DeleteAll, Fault, FlipHeapBytes, Load, Naive, PipelinePart, Prove, Recover,
-        RegistryStorageKind, Scenario, SchemaRecovery, SetLevel, StackPart, Step, Variant, WorkloadPart,
+        CheckId, Control, DeleteAll, Fault, FlipHeapBytes, Load, Must, Naive, PipelinePart, Prove, Recover,
+        RegistryStorageKind, Scenario, SchemaRecovery, SetLevel, Sql, SqlTransaction, StackPart, Step, Variant,
+        WorkloadPart,
     },
     plan::{captured, connector_config, control_id, pipeline_of, schema_of, stack_of, subject_of, workload_of},
+    template::{Template, transaction_control},
     words::{TableRef, Target, WORD_MAX, is_word},
 };
 use crate::{
@@ -60,7 +62,7 @@ pub fn steps_of(playbook: &str) -> &'static [&'static str] {
 
 /// Checks a scenario to its end; empty when all is well.
 pub fn validate(scenario: &Scenario, fixtures: &Fixtures<'_>) -> Vec<Problem> {
-    let mut v = Validator { problems: Vec::new(), path: Vec::new(), fixtures, tables: Vec::new() };
+    let mut v = Validator { problems: Vec::new(), path: Vec::new(), fixtures, tables: Vec::new(), own_sql: false };
     v.scenario(scenario);
     v.problems
 }
@@ -71,6 +73,8 @@ struct Validator<'a> {
     fixtures: &'a Fixtures<'a>,
     /// The captured tables of the variant at hand, where they are known by name.
     tables: Vec<TableName>,
+    /// Whether the variant at hand brings its own SQL, of which nothing is known but its text.
+    own_sql: bool,
 }
 
 /// What the steps seen so far have made.
@@ -144,6 +148,7 @@ impl Validator<'_> {
             None => v.problem("no `schema`", "name the SQL file that makes the tables: fixtures/sql/shop.sql"),
             Some(path) => _ = v.at("schema", |v| v.fixture("schema", &path)),
         });
+        self.own_sql = workload.sql.is_some();
         self.tables = self.pipeline(&pipeline, own);
         let progress = self.at("steps", |v| v.steps(&variant.steps, &stack));
         self.at("checks", |v| v.checks(variant, &progress));
@@ -198,6 +203,17 @@ impl Validator<'_> {
                 });
             }
         }
+        for part in [&s.workload, &variant.workload] {
+            let beside = [(part.pgbench.is_some(), "pgbench"), (part.rows.is_some(), "rows")];
+            for (_, word) in beside.iter().filter(|(there, _)| part.sql.is_some() && *there) {
+                self.at("sql", |v| {
+                    v.problem(
+                        format!("`sql` beside `{word}`"),
+                        "a workload is of one kind; with `sql`, rows that are there first come from its `seed-file`",
+                    )
+                });
+            }
+        }
         match &resolved.pgbench {
             Some(p) if p.scale == 0 => {
                 self.at("pgbench", |v| v.at("scale", |v| v.problem("a scale of 0", "give at least 1")))
@@ -211,6 +227,60 @@ impl Validator<'_> {
             }
             None if resolved.writers == Some(0) => self.at("writers", |v| v.problem("no writers", "give at least 1")),
             None => {}
+        }
+        if let Some(sql) = &resolved.sql {
+            self.at("sql", |v| v.sql(sql));
+        }
+    }
+
+    fn sql(&mut self, sql: &Sql) {
+        if let Some(path) = &sql.seed_file {
+            self.at("seed-file", |v| _ = v.fixture("seed", path));
+        }
+        if sql.transactions.is_empty() {
+            self.at("transactions", |v| {
+                v.problem("no transactions", "give at least one, with a name and its statements")
+            });
+        }
+        let mut names = BTreeSet::new();
+        for (index, transaction) in sql.transactions.iter().enumerate() {
+            self.at("transactions", |v| {
+                v.at(index, |v| {
+                    v.transaction(transaction);
+                    if !names.insert(transaction.name.as_str()) {
+                        let twice = format!("a second transaction `{}`", transaction.name);
+                        v.at("name", |v| v.problem(twice, "give each its own name"));
+                    }
+                });
+            });
+        }
+    }
+
+    fn transaction(&mut self, transaction: &SqlTransaction) {
+        self.at("name", |v| v.word("transaction", &transaction.name));
+        if transaction.weight == 0 {
+            self.at("weight", |v| v.problem("a weight of 0", "give at least 1, or leave the transaction out"));
+        }
+        if transaction.statements.is_empty() {
+            self.at("statements", |v| v.problem("no statements", "give at least one SQL statement"));
+        }
+        for (index, statement) in transaction.statements.iter().enumerate() {
+            self.at("statements", |v| v.at(index, |v| v.statement(statement)));
+        }
+    }
+
+    fn statement(&mut self, statement: &str) {
+        if statement.trim().is_empty() {
+            self.problem("an empty statement", "give one SQL statement");
+        }
+        if let Some(word) = transaction_control(statement) {
+            self.problem(
+                format!("`{word}` within a transaction of the workload"),
+                "the writers begin and end each transaction themselves; leave it out",
+            );
+        }
+        if let Err(error) = Template::parse(statement) {
+            self.problem(error.message, error.hint);
         }
     }
 
@@ -244,6 +314,14 @@ impl Validator<'_> {
             });
         }
         let tables = captured(part, &settings);
+        if self.own_sql && tables.is_empty() {
+            self.part("pipeline", own.tables.is_some() || own.connector.is_some(), |v| {
+                v.problem(
+                    "no captured table is known by name",
+                    "name the tables in `tables`, or one by one in the connector's `table.include.list`",
+                );
+            });
+        }
         self.levels(part, own, &tables);
         tables
     }
@@ -388,6 +466,25 @@ impl Validator<'_> {
         }
         for (index, table) in load.tables.iter().flatten().enumerate() {
             self.at("tables", |v| v.at(index, |v| v.table(table)));
+        }
+        if !self.own_sql {
+            return;
+        }
+        // Whether a statement of somebody else's updates or deletes is known to nobody before it has run.
+        for (index, must) in load.must.iter().enumerate().filter(|(_, m)| **m != Must::RollBack) {
+            self.at("must", |v| {
+                v.at(index, |v| {
+                    v.problem(
+                        format!("`{}` cannot be promised by a workload of `sql`", must.word()),
+                        "its statements decide what occurs; only `roll-back` is the writers' own",
+                    )
+                })
+            });
+        }
+        if load.tables.is_some() {
+            self.at("tables", |v| {
+                v.problem("a restriction to tables", "the statements of `sql` decide which tables are written")
+            });
         }
     }
 

@@ -302,8 +302,8 @@ pub struct Expectation<'a> {
     pub base: Tables,
     /// Where each recovery cut the history.
     pub cuts: Vec<Cut>,
-    /// The tables at the target as someone else captured them, for workloads without a ledger.
-    pub captured: Option<Tables>,
+    /// Tables whose rows no ledger knows, captured at the target.
+    pub captured: Option<Captured>,
     /// The column with the token.
     pub token_column: String,
     /// The first offsets of the current epoch, by partition: what stands before was there before the recovery and was
@@ -330,6 +330,15 @@ pub struct Expectation<'a> {
     pub configs: BTreeMap<String, ConnectorConfig>,
     /// How long a canary may take.
     pub canary_ms_max: Option<u64>,
+}
+
+/// Tables captured twice: at the target, and when the recovery had ended, before anybody wrote to them again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Captured {
+    /// As the recovery must leave them.
+    pub at_target: Tables,
+    /// As it left them, or why they could not be read.
+    pub restored: Result<Tables, String>,
 }
 
 /// Which versions may be there that the recovery point does not have.

@@ -46,6 +46,30 @@ pub enum WorkloadError {
         /// What was found instead.
         found: String,
     },
+    /// A table of a name that the drill needs for itself is another one.
+    #[error(
+        "table {table} at {address}: expected {expected}, found {found}\nhint: a drill keeps rows of its own in this table; give yours another name"
+    )]
+    Taken {
+        /// The table.
+        table: TableName,
+        /// The server, without secrets.
+        address: String,
+        /// What a drill's own table has.
+        expected: &'static str,
+        /// The columns that are there.
+        found: String,
+    },
+    /// A transaction's own statements ended it.
+    #[error(
+        "transaction {name} at {address}: expected one transaction from its first statement to its last, found two\nhint: a statement of it commits or rolls back, as a procedure can; the writers do that themselves"
+    )]
+    Ended {
+        /// The transaction's name.
+        name: String,
+        /// The server, without secrets.
+        address: String,
+    },
     /// A load that cannot be what it must be.
     #[error("load of {transactions} transactions: {why}")]
     Plan {
@@ -76,7 +100,7 @@ impl WorkloadError {
     pub fn exit(&self) -> Exit {
         match self {
             WorkloadError::Client(error) => error.exit(),
-            WorkloadError::Plan { .. } => Exit::Invalid,
+            WorkloadError::Plan { .. } | WorkloadError::Taken { .. } | WorkloadError::Ended { .. } => Exit::Invalid,
             WorkloadError::Task(_) => Exit::Internal,
             WorkloadError::File { .. }
             | WorkloadError::Line { .. }

@@ -7,48 +7,42 @@ use super::history::{History, token_of};
 use crate::{
     event::{Amount, CheckReport, Finding, FindingKind, Rpo},
     units::TableName,
-    verify::observation::{Expectation, Observation, TableView},
+    verify::observation::{Captured, Expectation, Observation, TableView},
     workload::ledger::{Entry, Key, Op, Outcome, Row, TableState, Tables},
 };
 
 /// The check's id.
 pub const ID: &str = "restored-to-target";
 
-/// Compares the tables with the ledger replayed to the target, or with the tables as they were captured at the target.
+/// Compares the tables with the ledger replayed to the target, and tables whose rows no ledger knows, as the recovery left
+/// them, with the same as they were captured at the target.
 pub fn restored_to_target(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
     let history = History::new(expected);
-    let wanted = match (&expected.captured, &history) {
-        (Some(captured), _) => captured.clone(),
-        (None, Some(history)) => replayed(expected, history),
-        (None, None) => {
-            return CheckReport::inconclusive(
-                ID,
-                "neither a ledger nor tables captured at the target were given".into(),
-            );
-        }
-    };
-    if let Some(note) = history.as_ref().and_then(History::undecided_note)
-        && expected.captured.is_none()
-    {
+    if history.is_none() && expected.captured.is_none() {
+        return CheckReport::inconclusive(ID, "neither a ledger nor tables captured at the target were given".into());
+    }
+    if let Some(note) = history.as_ref().and_then(History::undecided_note) {
         return CheckReport::inconclusive(ID, note);
     }
     let mut outcome = Comparison { history: history.as_ref(), expected, compared: 0, findings: Vec::new() };
-    for (name, state) in &wanted {
+    let mut known: BTreeSet<TableName> = BTreeSet::new();
+    if let Some(captured) = &expected.captured {
+        outcome.captured(captured);
+        known.extend(captured.at_target.keys().cloned());
+    }
+    let replayed = history.as_ref().map(|history| replayed(expected, history)).unwrap_or_default();
+    for (name, state) in replayed.iter().filter(|(name, _)| !known.contains(*name)) {
         match seen.tables.iter().find(|t| t.name == *name) {
             Some(table) => outcome.table(table, state),
-            None => outcome.findings.push(Finding {
-                table: Some(name.clone()),
-                expected: Some(format!("a table with {} rows", state.len())),
-                found: Some("no such table among the captured ones".into()),
-                ..Finding::new(FindingKind::Unreadable)
-            }),
+            None => outcome.missing(name, state),
         }
     }
+    known.extend(replayed.into_keys());
     let mut notes = vec![format!("{} rows compared with the target", outcome.compared)];
     let left: Vec<String> =
-        seen.tables.iter().filter(|t| !wanted.contains_key(&t.name)).map(|t| t.name.to_string()).collect();
+        seen.tables.iter().filter(|t| !known.contains(&t.name)).map(|t| t.name.to_string()).collect();
     if !left.is_empty() {
-        notes.push(format!("not written by the workload, and not compared: {}", left.join(", ")));
+        notes.push(format!("neither in the ledger nor captured at the target, and not compared: {}", left.join(", ")));
     }
     CheckReport::new(ID, outcome.compared, notes, outcome.findings)
 }
@@ -71,27 +65,47 @@ struct Comparison<'o> {
 }
 
 impl Comparison<'_> {
+    fn captured(&mut self, captured: &Captured) {
+        for (name, wanted) in &captured.at_target {
+            match &captured.restored {
+                Ok(restored) => match restored.get(name) {
+                    Some(found) => self.rows(name, wanted, found),
+                    None => self.missing(name, wanted),
+                },
+                Err(why) => self.unreadable(name, "a readable table".into(), why.clone()),
+            }
+        }
+    }
+
+    fn missing(&mut self, name: &TableName, wanted: &TableState) {
+        let expected = format!("a table with {} rows", wanted.len());
+        self.unreadable(name, expected, "no such table among the captured ones".into());
+    }
+
+    fn unreadable(&mut self, name: &TableName, expected: String, found: String) {
+        self.findings.push(Finding {
+            table: Some(name.clone()),
+            expected: Some(expected),
+            found: Some(found),
+            ..Finding::new(FindingKind::Unreadable)
+        });
+    }
+
     fn table(&mut self, table: &TableView, wanted: &TableState) {
-        let about = |kind| Finding { table: Some(table.name.clone()), ..Finding::new(kind) };
         let rows = match &table.rows {
             Ok(rows) => rows,
-            Err(why) => {
-                self.findings.push(Finding {
-                    expected: Some("a readable table".into()),
-                    found: Some(why.clone()),
-                    ..about(FindingKind::Unreadable)
-                });
-                return;
-            }
+            Err(why) => return self.unreadable(&table.name, "a readable table".into(), why.clone()),
         };
         if table.count.as_ref().ok() != Some(&rows.len()) {
-            self.findings.push(Finding {
-                expected: Some(format!("{:?} rows by a second connection", table.count)),
-                found: Some(format!("{} rows read", rows.len())),
-                ..about(FindingKind::Unreadable)
-            });
+            let counted = format!("{:?} rows by a second connection", table.count);
+            self.unreadable(&table.name, counted, format!("{} rows read", rows.len()));
         }
-        let Some(found) = table.state() else { return };
+        if let Some(found) = table.state() {
+            self.rows(&table.name, wanted, &found);
+        }
+    }
+
+    fn rows(&mut self, table: &TableName, wanted: &TableState, found: &TableState) {
         self.compared += found.len().max(wanted.len());
         for (key, row) in &wanted.keyed {
             match found.keyed.get(key) {
@@ -103,10 +117,10 @@ impl Comparison<'_> {
         for (key, row) in found.keyed.iter().filter(|(k, _)| !wanted.keyed.contains_key(*k)) {
             self.push(table, FindingKind::Ghost, Some(key), None, Some(row));
         }
-        self.images(table, wanted, &found);
+        self.images(table, wanted, found);
     }
 
-    fn images(&mut self, table: &TableView, wanted: &TableState, found: &TableState) {
+    fn images(&mut self, table: &TableName, wanted: &TableState, found: &TableState) {
         let images: BTreeSet<&Row> = wanted.unkeyed.keys().chain(found.unkeyed.keys()).collect();
         for image in images {
             let was = wanted.unkeyed.get(image).copied().unwrap_or(0);
@@ -121,18 +135,14 @@ impl Comparison<'_> {
     }
 
     /// Another state of a row: one of a transaction that must be nowhere, an earlier one, or neither.
-    fn different(&mut self, table: &TableView, key: &Key, wanted: &Row, found: &Row) {
+    fn different(&mut self, table: &TableName, key: &Key, wanted: &Row, found: &Row) {
         let token = token_of(found, &self.expected.token_column);
         let gone = self.history.is_some_and(|h| token.is_some_and(|t| h.gone.contains_key(t)));
-        let earlier = self.history.is_some_and(|h| {
-            let changes = h.by_key.get(&(&table.name, key.0.as_str())).map_or(&[][..], Vec::as_slice);
-            changes.iter().any(|(_, c)| c.after.as_ref().is_some_and(|after| same_row(after, found)))
-        }) || self
-            .expected
-            .base
-            .get(&table.name)
-            .and_then(|t| t.keyed.get(key))
-            .is_some_and(|row| same_row(row, found));
+        let earlier =
+            self.history.is_some_and(|h| {
+                let changes = h.by_key.get(&(table, key.0.as_str())).map_or(&[][..], Vec::as_slice);
+                changes.iter().any(|(_, c)| c.after.as_ref().is_some_and(|after| same_row(after, found)))
+            }) || self.expected.base.get(table).and_then(|t| t.keyed.get(key)).is_some_and(|row| same_row(row, found));
         let kind = match (gone, earlier) {
             (true, _) => FindingKind::Ghost,
             (_, true) => FindingKind::Stale,
@@ -143,7 +153,7 @@ impl Comparison<'_> {
 
     fn push(
         &mut self,
-        table: &TableView,
+        table: &TableName,
         kind: FindingKind,
         key: Option<&Key>,
         wanted: Option<&Row>,
@@ -156,7 +166,7 @@ impl Comparison<'_> {
             (None, b) => ("no such row".to_owned(), b.map(shown).unwrap_or_default()),
         };
         self.findings.push(Finding {
-            table: Some(table.name.clone()),
+            table: Some(table.clone()),
             key: key.map(ToString::to_string),
             token: token.map(str::to_owned),
             expected: Some(expected),

@@ -73,8 +73,13 @@ struct World {
     /// What is expected.
     redelivery: Vec<(Lsn, Lsn)>,
     newer: NewerVersions,
-    captured: Option<Tables>,
+    captured: Option<Captured>,
     cut_lsn: Option<Lsn>,
+}
+
+/// Tables as captured at the target, and found just so by the recovery.
+fn twice(tables: Tables) -> Captured {
+    Captured { restored: Ok(tables.clone()), at_target: tables }
 }
 
 fn table(name: &str) -> TableName {
@@ -605,15 +610,34 @@ fn a_healthy_pipeline_passes_every_check() {
 #[case::restored_but_unreadable("restored-to-target", FindingKind::Unreadable, |w: &mut World| { w.rows.insert(ORDERS, Err("invalid page".into())); })]
 #[case::recovered_to_another_target("restored-to-target", FindingKind::Lost, |w: &mut World| w.cut_lsn = None)]
 #[case::captured_tables_differ("restored-to-target", FindingKind::Different, |w: &mut World| {
-    let mut captured = w.base.clone();
-    captured.get_mut(&table(ORDERS)).unwrap().keyed = [
-        (Key("id=2".into()), row(&order("2", "zoe", "2.50", "t4"))),
-        (Key("id=5".into()), row(&order("5", "ada", "1.10", "t5"))),
-    ].into();
+    let mut captured = twice(w.base.clone());
+    captured.restored.as_mut().unwrap().get_mut(&table(ORDERS)).unwrap().keyed.values_mut().next().unwrap()
+        .insert("amount".into(), Some("9.99".into()));
     w.captured = Some(captured);
     w.ledger = None;
 })]
-#[case::nothing_expected("restored-to-target", FindingKind::Vacuous, |w: &mut World| w.captured = Some(Tables::new()))]
+#[case::captured_row_gone("restored-to-target", FindingKind::Lost, |w: &mut World| {
+    let mut captured = twice(w.base.clone());
+    captured.restored.as_mut().unwrap().get_mut(&table(ORDERS)).unwrap().keyed.pop_first();
+    w.captured = Some(captured);
+})]
+#[case::captured_row_too_many("restored-to-target", FindingKind::Ghost, |w: &mut World| {
+    let mut captured = twice(w.base.clone());
+    captured.at_target.get_mut(&table(ORDERS)).unwrap().keyed.pop_first();
+    w.captured = Some(captured);
+})]
+#[case::captured_and_then_unreadable("restored-to-target", FindingKind::Unreadable, |w: &mut World| {
+    w.captured = Some(Captured { restored: Err("invalid page".into()), ..twice(w.base.clone()) });
+})]
+#[case::ledger_beside_captured("restored-to-target", FindingKind::Lost, |w: &mut World| {
+    w.captured = Some(twice(Tables::from([(table(ORDERS), w.base[&table(ORDERS)].clone())])));
+    w.rows_mut(LINES).pop();
+    w.counts.insert(LINES, 2);
+})]
+#[case::nothing_expected("restored-to-target", FindingKind::Vacuous, |w: &mut World| {
+    w.captured = Some(twice(Tables::new()));
+    w.ledger = None;
+})]
 #[case::event_dropped("loss", FindingKind::Lost, |w: &mut World| { w.records.remove(4); })]
 #[case::unkeyed_event_dropped("loss", FindingKind::Lost, |w: &mut World| { w.records.remove(3); })]
 #[case::settled_transaction_dropped("loss", FindingKind::Lost, |w: &mut World| { w.records.pop(); })]

@@ -1,15 +1,10 @@
 //! Loads, counted in transactions, and writers that keep trying while the pipeline is being recovered.
 
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use tokio::{sync::RwLock, task::JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -18,24 +13,18 @@ use super::{
     pool::WRITERS_MAX,
     seed,
     shape::TABLES,
-    writer::{Attempt, Body, EpochNow, Shared, Writer},
+    writer::{Attempt, Body, Writer},
 };
 use crate::{
     client::wait,
     units::{Epoch, Secret, TableName},
     workload::{
         WorkloadError,
+        common::{RETRY_PAUSE, Shared, THINK_PAUSE, stream},
         ledger::{Ledger, Op, Outcome},
         store::LedgerFile,
     },
 };
-
-/// Short against any recovery, long enough not to burden a server that is starting.
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
-
-/// What a client does between two transactions while it keeps trying: a recovery is not measured against writers that take
-/// the whole machine.
-const THINK_PAUSE: Duration = Duration::from_millis(40);
 
 /// What a workload is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,7 +117,8 @@ impl LoadSummary {
         }
     }
 
-    fn add(&mut self, other: LoadSummary) {
+    /// Adds what another writer did.
+    pub(in crate::workload) fn add(&mut self, other: LoadSummary) {
         self.attempted += other.attempted;
         self.acknowledged += other.acknowledged;
         self.rolled_back += other.rolled_back;
@@ -166,11 +156,7 @@ impl Workload {
             let why = format!("expected 1 to {WRITERS_MAX} writers, found {}", spec.writers);
             return Err(WorkloadError::Plan { transactions: 0, why });
         }
-        let shared = Arc::new(Shared {
-            url: url.clone(),
-            token_prefix: spec.token_prefix.clone(),
-            epoch: RwLock::new(EpochNow::new(epoch)),
-        });
+        let shared = Arc::new(Shared::new(url, &spec.token_prefix, epoch));
         let mut writers = Vec::new();
         for number in 0..spec.writers {
             writers.push(Writer::new(number, LedgerFile::open(&spec.ledger_dir, number)?, Arc::clone(&shared)));
@@ -350,13 +336,6 @@ async fn keep_trying(
         wait::pause_for(THINK_PAUSE).await;
     }
     Ok((writer, summary))
-}
-
-/// A stream of random numbers for one writer in one load.
-fn stream(seed: u64, load: u64, writer: u64) -> ChaCha8Rng {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(load << 32 | writer);
-    rng
 }
 
 fn allowed(spec: &LoadSpec) -> Result<Allowed, WorkloadError> {

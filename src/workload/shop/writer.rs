@@ -1,15 +1,8 @@
 //! One writer: tries transactions and writes each down before the next.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use rand_chacha::ChaCha8Rng;
-use tokio::sync::RwLock;
 
 use super::{
     perform::Performer,
@@ -22,65 +15,14 @@ use crate::{
         ClientError,
         wait::{self, Poll},
     },
-    units::{Epoch, Secret},
+    units::Epoch,
     workload::{
         WorkloadError,
+        common::{RECONNECT_DEADLINE, Shared, TRANSACTION_DEADLINE, no_answer, now_ms, refused},
         ledger::{Change, Entry, Outcome},
         store::LedgerFile,
     },
 };
-
-/// A transaction of the workload takes milliseconds; a server that hangs that long does not answer.
-const TRANSACTION_DEADLINE: Duration = Duration::from_secs(60);
-/// A server that restarts is back within a second; one that is down stays down.
-const RECONNECT_DEADLINE: Duration = Duration::from_secs(10);
-
-/// What all writers share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) url: Secret,
-    pub(super) token_prefix: String,
-    /// Held for reading by each transaction from the choice of its token to its outcome, so that no transaction straddles
-    /// two epochs.
-    pub(super) epoch: RwLock<EpochNow>,
-}
-
-/// The epoch, and the timeline that the server was last seen on.
-#[derive(Debug, Default)]
-pub(super) struct EpochNow {
-    epoch: Epoch,
-    timeline: u32,
-    /// Whether a COMMIT was sent in this epoch. Set by writers, which hold the epoch for reading only.
-    used: AtomicBool,
-}
-
-impl EpochNow {
-    pub(super) fn new(epoch: Epoch) -> EpochNow {
-        EpochNow { epoch, ..EpochNow::default() }
-    }
-
-    pub(super) fn epoch(&self) -> Epoch {
-        self.epoch
-    }
-
-    /// Begins an epoch on request.
-    pub(super) fn begin(&mut self, epoch: Epoch) {
-        if epoch > self.epoch {
-            *self = EpochNow { epoch, timeline: self.timeline, used: AtomicBool::new(false) };
-        }
-    }
-
-    /// A higher timeline than any before is a restored server. No epoch may hold commits of two timelines, so one that
-    /// does begins the next, and one that nothing was committed in yet goes on.
-    fn notice(&mut self, timeline: u32) {
-        if timeline > self.timeline {
-            self.timeline = timeline;
-            if self.used.load(Ordering::Relaxed) {
-                self.begin(Epoch(self.epoch.0 + 1));
-            }
-        }
-    }
-}
 
 /// What one attempt came to.
 #[derive(Debug)]
@@ -126,7 +68,7 @@ impl Writer {
         }
         if self.session.is_none() {
             let session = Session::open(&self.shared.url, self.number).await?;
-            self.notice(session.timeline).await;
+            self.shared.notice(session.timeline).await;
             self.session = Some(session);
         }
         let Some(session) = &self.session else { return Ok(()) };
@@ -154,23 +96,17 @@ impl Writer {
         Ok(())
     }
 
-    async fn notice(&self, timeline: u32) {
-        if self.shared.epoch.read().await.timeline < timeline {
-            self.shared.epoch.write().await.notice(timeline);
-        }
-    }
-
     /// Tries one transaction. An error is one of the harness; what the server does is in the attempt.
     pub(super) async fn attempt(&mut self, body: Body<'_>, rng: &mut ChaCha8Rng) -> Result<Attempt, WorkloadError> {
         let shared = Arc::clone(&self.shared);
         let now = shared.epoch.read().await;
         self.sequence += 1;
-        let token = format!("{}-e{}-w{}-{}", shared.token_prefix, now.epoch.0, self.number, self.sequence);
+        let token = format!("{}-e{}-w{}-{}", shared.token_prefix, now.epoch().0, self.number, self.sequence);
         let mut entry = Entry {
             token,
             writer: self.number,
             sequence: self.sequence,
-            epoch: now.epoch,
+            epoch: now.epoch(),
             xid: None,
             began_ms: now_ms(),
             ended_ms: 0,
@@ -186,12 +122,12 @@ impl Writer {
         };
         let mut draft = self.pool.clone();
         let done = tokio::time::timeout(TRANSACTION_DEADLINE, work(&session, &mut entry, &mut draft, body, rng)).await;
-        let done = done.unwrap_or_else(|_| Err(no_answer(&session, "transaction")));
+        let done = done.unwrap_or_else(|_| Err(no_answer(&session.pg, "transaction")));
         entry.ended_ms = now_ms();
         let error = match done {
             Ok(()) if ending == Ending::Rollback => None,
             Ok(()) => {
-                now.used.store(true, Ordering::Relaxed);
+                now.commits();
                 return self.commit(session, entry, draft, ending).await;
             }
             Err(error) => Some(error),
@@ -230,7 +166,7 @@ impl Writer {
                 Some(session_error(&self.session, &error))
             }
             Ok(Err(error)) => Some(session.pg.error("commit", &error).to_string()),
-            Err(_) => Some(no_answer(&session, "commit").to_string()),
+            Err(_) => Some(no_answer(&session.pg, "commit").to_string()),
         };
         self.ledger.ended(&entry).await?;
         Ok(Attempt { outcome: entry.outcome, ending, changes: entry.changes, error })
@@ -291,48 +227,9 @@ async fn planned(
     Ok(())
 }
 
-/// Whether the server refused the commit, so that the transaction is rolled back. A server that ends the session (class
-/// 57) may have committed before.
-fn refused(error: &tokio_postgres::Error) -> bool {
-    error.as_db_error().is_some_and(|db| !db.code().code().starts_with("57"))
-}
-
 fn session_error(session: &Option<Session>, error: &tokio_postgres::Error) -> String {
     match session {
         Some(session) => session.pg.error("commit", error).to_string(),
         None => crate::client::postgres::cause(error),
-    }
-}
-
-fn no_answer(session: &Session, what: &str) -> ClientError {
-    let waited = format!("{what}: no answer within {} s", TRANSACTION_DEADLINE.as_secs());
-    ClientError::unreachable("postgres", session.pg.address(), waited)
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_epoch_holds_commits_of_two_timelines() {
-        let mut now = EpochNow::new(Epoch(0));
-        now.notice(1);
-        assert_eq!(now.epoch(), Epoch(0), "the first server is no restored one");
-        now.used.store(true, Ordering::Relaxed);
-        now.notice(2);
-        assert_eq!(now.epoch(), Epoch(1), "writers met a restored server by themselves");
-        now.begin(Epoch(1));
-        assert_eq!(now.epoch(), Epoch(1), "they were told afterwards");
-        now.used.store(true, Ordering::Relaxed);
-        now.begin(Epoch(2));
-        now.notice(3);
-        assert_eq!(now.epoch(), Epoch(2), "they were told before");
-        now.begin(Epoch(1));
-        now.notice(2);
-        assert_eq!(now.epoch(), Epoch(2), "nothing goes back");
     }
 }
