@@ -94,7 +94,7 @@ impl ConnectorStatus {
 fn head(trace: Option<&str>) -> String {
     let trace = trace.unwrap_or("no trace");
     let first = trace.lines().next().unwrap_or_default();
-    match trace.lines().filter(|l| l.starts_with("Caused by:")).last() {
+    match trace.lines().rfind(|l| l.starts_with("Caused by:")) {
         Some(last) => format!("{first} ... {last}"),
         None => first.to_owned(),
     }
@@ -285,7 +285,7 @@ impl Connect {
     /// of configuration that another request made ("cannot complete request momentarily").
     async fn send(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Result<Value, ClientError> {
         let what = format!("{method} {path}");
-        let outcome = wait::until(&what, REBALANCE_DEADLINE, || async {
+        wait::until(&what, REBALANCE_DEADLINE, || async {
             match self.send_once(&method, path, body.as_ref()).await {
                 Err(ClientError::Answer { status: Some(409 | 500), found, .. })
                     if found.to_lowercase().contains("rebalanc") || found.contains("momentarily") =>
@@ -295,8 +295,7 @@ impl Connect {
                 other => Ok(Poll::Ready(other)),
             }
         })
-        .await?;
-        outcome
+        .await?
     }
 
     async fn send_once(

@@ -10,7 +10,7 @@ use rdkafka::{
     ClientConfig, Message, Offset as RdOffset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
-    consumer::{BaseConsumer, CommitMode, Consumer, DefaultConsumerContext, base_consumer::PartitionQueue},
+    consumer::{BaseConsumer, CommitMode, Consumer},
     message::{BorrowedMessage, Headers},
     producer::{FutureProducer, FutureRecord},
 };
@@ -26,8 +26,10 @@ use crate::units::{Offset, TopicPartition};
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// A partition that yields nothing for this long while records are known to be there cannot be read.
 const READ_STALL: Duration = Duration::from_secs(20);
-/// How long to wait for a record before the consumer itself is served again.
-const QUEUE_PAUSE: Duration = Duration::from_millis(20);
+/// How long one look for a record takes.
+const READ_LOOK: Duration = Duration::from_millis(50);
+/// A broker that is asked by several readers answers within a fraction of this.
+const READ_QUIET: Duration = Duration::from_millis(300);
 /// Deleting a topic is asynchronous; usually it takes 0.1 s.
 const DELETE_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -416,41 +418,65 @@ impl Kafka {
         if wanted.is_empty() {
             return Ok(());
         }
+        let consumer: BaseConsumer = reader(&self.bootstrap).create().map_err(wrong)?;
+        let mut open: Vec<Range<'_>> =
+            wanted.into_iter().map(|(tp, from, to)| Range { tp, next: from.0, end: to.0 }).collect();
+        self.scan_open(&consumer, &mut open, false, &mut see)?;
+        // What is left ends in holes, or comes slowly. An end of partition names the partition's number and not its topic,
+        // so only with one topic at a time does it tell whose end it is.
+        while let Some(topic) = open.first().map(|r| r.tp.topic.clone()) {
+            let (mut one, rest) = open.into_iter().partition(|r| r.tp.topic == topic);
+            open = rest;
+            self.scan_open(&consumer, &mut one, true, &mut see)?;
+        }
+        Ok(())
+    }
+
+    /// Reads on in the open ranges and removes those that are done. Where `ends` may be believed, returns when all are
+    /// done; else also when nothing has come for a while.
+    fn scan_open(
+        &self,
+        consumer: &BaseConsumer,
+        open: &mut Vec<Range<'_>>,
+        ends: bool,
+        see: &mut impl FnMut(&BorrowedMessage<'_>),
+    ) -> Result<(), ClientError> {
+        let wrong = |e| self.error("read", e);
         let mut list = TopicPartitionList::new();
-        for (tp, from, _) in &wanted {
-            list.add_partition_offset(&tp.topic, tp.partition, RdOffset::Offset(from.0)).map_err(wrong)?;
+        for range in open.iter() {
+            let at = RdOffset::Offset(range.next);
+            list.add_partition_offset(&range.tp.topic, range.tp.partition, at).map_err(wrong)?;
         }
-        let consumer: Arc<BaseConsumer> = Arc::new(reader(&self.bootstrap).create().map_err(wrong)?);
         consumer.assign(&list).map_err(wrong)?;
-        // An end of partition names the partition's number and not its topic: only a queue of its own tells whose end it is.
-        // Nothing is to reach the common queue meanwhile.
-        consumer.pause(&list).map_err(wrong)?;
-        let (bell, rung) = std::sync::mpsc::channel();
-        let mut open = BTreeMap::new();
-        for (index, (tp, from, to)) in wanted.into_iter().enumerate() {
-            let queue = consumer.split_partition_queue(&tp.topic, tp.partition);
-            let mut queue = queue.ok_or_else(|| self.refused_queue(tp))?;
-            let bell = bell.clone();
-            queue.set_nonempty_callback(move || {
-                // Nobody listens any more once all ranges are done.
-                let _ = bell.send(index);
-            });
-            open.insert(index, Range { queue, tp, next: from.0, end: to.0 });
-        }
-        consumer.resume(&list).map_err(wrong)?;
         let mut moved = Instant::now();
         while !open.is_empty() {
-            self.common(&consumer, &mut open, &mut see)?;
-            let ready = rung.recv_timeout(QUEUE_PAUSE).ok();
-            for index in ready.into_iter().chain(rung.try_iter().collect::<BTreeSet<_>>()) {
-                let Some(range) = open.get_mut(&index) else { continue };
-                moved = Instant::now();
-                if range.drain(&mut see).map_err(wrong)? {
-                    open.remove(&index);
+            match consumer.poll(READ_LOOK) {
+                None if !ends && moved.elapsed() > READ_QUIET => return Ok(()),
+                None => {}
+                Some(Err(rdkafka::error::KafkaError::PartitionEOF(partition))) if ends => {
+                    open.retain(|r| r.tp.partition != partition);
+                }
+                Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => {}
+                Some(Err(e)) if is_transient(&e) => {}
+                Some(Err(e)) => return Err(wrong(e)),
+                Some(Ok(message)) => {
+                    moved = Instant::now();
+                    // Few are open at a time: as many as topics have partitions.
+                    let here = |r: &Range<'_>| r.tp.partition == message.partition() && r.tp.topic == message.topic();
+                    let Some(index) = open.iter().position(here) else { continue };
+                    let range = &mut open[index];
+                    let offset = message.offset();
+                    if (range.next..range.end).contains(&offset) {
+                        see(&message);
+                    }
+                    range.next = range.next.max(offset + 1);
+                    if range.next >= range.end {
+                        open.swap_remove(index);
+                    }
                 }
             }
             if moved.elapsed() > READ_STALL {
-                let left: Vec<String> = open.values().map(|r| format!("{}-{}", r.tp.topic, r.tp.partition)).collect();
+                let left: Vec<String> = open.iter().map(|r| format!("{}-{}", r.tp.topic, r.tp.partition)).collect();
                 return Err(ClientError::TimedOut {
                     what: format!("records of {}", left.join(", ")),
                     seconds: moved.elapsed().as_secs_f64(),
@@ -459,42 +485,6 @@ impl Kafka {
             }
         }
         Ok(())
-    }
-
-    /// Serves the consumer, and takes what reached the common queue before a partition had its own. An end of partition
-    /// that came there may be anybody's: those that it may belong to are asked for again.
-    fn common(
-        &self,
-        consumer: &BaseConsumer,
-        open: &mut BTreeMap<usize, Range<'_>>,
-        see: &mut impl FnMut(&BorrowedMessage<'_>),
-    ) -> Result<(), ClientError> {
-        loop {
-            match consumer.poll(Duration::ZERO) {
-                None => return Ok(()),
-                Some(Err(rdkafka::error::KafkaError::PartitionEOF(partition))) => {
-                    for range in open.values().filter(|r| r.tp.partition == partition) {
-                        // One that has not begun to fetch refuses, and its end is still to come.
-                        let _ =
-                            consumer.seek(&range.tp.topic, partition, RdOffset::Offset(range.next), REQUEST_TIMEOUT);
-                    }
-                }
-                Some(Err(e)) if is_transient(&e) => {}
-                Some(Err(e)) => return Err(self.error("read", e)),
-                Some(Ok(message)) => {
-                    let here =
-                        |r: &&mut Range<'_>| r.tp.topic == message.topic() && r.tp.partition == message.partition();
-                    if let Some(range) = open.values_mut().find(here) {
-                        range.take(&message, see);
-                    }
-                }
-            }
-        }
-    }
-
-    fn refused_queue(&self, tp: &TopicPartition) -> ClientError {
-        let what = format!("read {}-{}", tp.topic, tp.partition);
-        ClientError::answer("kafka", &self.bootstrap, what, "a queue of its own", "none")
     }
 
     async fn ask<T: Send + 'static>(
@@ -518,45 +508,13 @@ impl Kafka {
     }
 }
 
-/// A partition that is being read.
+/// A stretch of a partition that is being read.
 struct Range<'r> {
-    queue: PartitionQueue<DefaultConsumerContext>,
     tp: &'r TopicPartition,
     /// The first offset that was not seen.
     next: i64,
     /// The offset after the last one that is wanted.
     end: i64,
-}
-
-impl Range<'_> {
-    /// Takes what is in the queue; whether the range is done.
-    fn drain(&mut self, see: &mut impl FnMut(&BorrowedMessage<'_>)) -> Result<bool, rdkafka::error::KafkaError> {
-        while self.next < self.end {
-            match self.queue.poll(Duration::ZERO) {
-                None => return Ok(false),
-                Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => return Ok(true),
-                Some(Err(e)) if is_transient(&e) => {}
-                Some(Err(e)) => return Err(e),
-                Some(Ok(message)) => {
-                    let offset = message.offset();
-                    if (self.next..self.end).contains(&offset) {
-                        see(&message);
-                    }
-                    self.next = self.next.max(offset + 1);
-                }
-            }
-        }
-        Ok(true)
-    }
-
-    /// As [`Range::drain`], for a record that reached the common queue.
-    fn take(&mut self, message: &BorrowedMessage<'_>, see: &mut impl FnMut(&BorrowedMessage<'_>)) {
-        let offset = message.offset();
-        if (self.next..self.end).contains(&offset) {
-            see(message);
-        }
-        self.next = self.next.max(offset + 1);
-    }
 }
 
 fn base(bootstrap: &str) -> ClientConfig {

@@ -102,6 +102,10 @@ pub(super) async fn run(plan: &DrillPlan, index: usize, context: &Context, emit:
         title: plan.title.clone(),
         control: plan.control.as_ref().map(ControlRun::told),
     });
+    emit.emit(What::Objectives {
+        rto_seconds: plan.objectives.rto.map(|limit| limit.as_secs_f64()),
+        rpo_transactions: plan.objectives.rpo_transactions,
+    });
     let (exit, reason) = match tokio::time::timeout(DRILL_DEADLINE, carried_out(plan, index, context, emit)).await {
         Ok(Ok((exit, reason))) => (exit, reason),
         Ok(Err(error)) => cut_short(plan, emit, &error),
@@ -140,7 +144,7 @@ async fn carried_out(
 ) -> Result<(Exit, String), RunError> {
     let name = format!("drill_{}_{index:02}", context.run.as_str().rsplit('-').next().unwrap_or_default());
     let mut drill = emit.step("prepare", prepare(plan, &name, context, emit)).await?;
-    let outcome = drill.to_the_end().await;
+    let outcome = drill.go_on_to_verdict().await;
     let stopped = drill.pipeline.stop(context).await;
     if let Err(error) = stopped {
         tracing::warn!(drill = %plan.id, %error, "cleaning up");
@@ -193,7 +197,7 @@ async fn prepare<'a>(
 }
 
 impl Drill<'_> {
-    async fn to_the_end(&mut self) -> Result<(Exit, String), RunError> {
+    async fn go_on_to_verdict(&mut self) -> Result<(Exit, String), RunError> {
         let plan = self.plan;
         for step in &plan.steps {
             let word = step.word().to_owned();

@@ -181,11 +181,11 @@ impl Queue {
 
     fn next(&self) -> Option<Next> {
         let mut waiting = self.lock();
-        if waiting.heavy_running < HEAVY_AT_ONCE || waiting.light.is_empty() {
-            if let Some(index) = waiting.heavy.pop_front() {
-                waiting.heavy_running += 1;
-                return Some(Next { index, heavy: true });
-            }
+        if (waiting.heavy_running < HEAVY_AT_ONCE || waiting.light.is_empty())
+            && let Some(index) = waiting.heavy.pop_front()
+        {
+            waiting.heavy_running += 1;
+            return Some(Next { index, heavy: true });
         }
         waiting.light.pop_front().map(|index| Next { index, heavy: false })
     }

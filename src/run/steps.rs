@@ -76,9 +76,9 @@ async fn backup(drill: &mut Drill<'_>, wanted: &scenario::Backup) -> Result<Stri
     let options = CreateOptions { only };
     let config = drill.pipeline.config.clone();
     let load = Load { transactions: LOAD_DURING_BACKUP, must: Vec::new(), tables: None };
-    let mut silent = |_| {};
+    let silent = |_| {};
     let (created, loaded) = tokio::join!(
-        backup::create(&config, &options, &mut silent),
+        backup::create(&config, &options, &silent),
         drill.writers.load(drill.plan, &drill.pipeline.config, &load)
     );
     let created = created?;

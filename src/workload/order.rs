@@ -92,7 +92,7 @@ pub fn switch_lsn(folders: &[Utf8PathBuf], timeline: u32) -> Result<Option<Lsn>,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
             Err(e) => return Err(WorkloadError::file("read timeline history", path)(e)),
         };
-        let newest = text.lines().filter(|l| !l.trim().is_empty() && !l.starts_with('#')).next_back();
+        let newest = text.lines().rfind(|l| !l.trim().is_empty() && !l.starts_with('#'));
         let lsn = newest.and_then(|l| l.split_whitespace().nth(1)).and_then(|l| l.parse().ok());
         return match lsn {
             Some(lsn) => Ok(Some(lsn)),

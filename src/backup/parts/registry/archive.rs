@@ -217,6 +217,19 @@ fn write_zip(entries: BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>, String> {
     zip.finish().map(Cursor::into_inner).map_err(|e| e.to_string())
 }
 
+impl From<&VersionLine> for ArchivedVersion {
+    fn from(line: &VersionLine) -> ArchivedVersion {
+        ArchivedVersion {
+            subject: line.subject.clone(),
+            version: line.version,
+            id: line.id,
+            global_id: line.global_id,
+            soft_deleted: line.state == VersionState::SoftDeleted,
+            schema_sha256: line.schema_sha256.clone(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,18 +276,5 @@ mod tests {
     #[test]
     fn rubbish_is_no_archive() {
         assert!(read_zip(b"not a zip").is_err());
-    }
-}
-
-impl From<&VersionLine> for ArchivedVersion {
-    fn from(line: &VersionLine) -> ArchivedVersion {
-        ArchivedVersion {
-            subject: line.subject.clone(),
-            version: line.version,
-            id: line.id,
-            global_id: line.global_id,
-            soft_deleted: line.state == VersionState::SoftDeleted,
-            schema_sha256: line.schema_sha256.clone(),
-        }
     }
 }
