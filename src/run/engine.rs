@@ -42,9 +42,9 @@ pub struct Options {
 /// A drill waits half of its time: for an archiver, a checkpoint, a deadline. On two cores, five at a time keep both busy.
 pub const JOBS_DEFAULT: usize = 5;
 /// How many drills with a registry of their own run at the same time, as long as there are others.
-const HEAVY_AT_ONCE: usize = 1;
-/// Often enough to see the peak of a snapshot, rarely enough to cost nothing.
-const MEMORY_EVERY: Duration = Duration::from_millis(1000);
+const HEAVY_AT_ONCE: usize = 2;
+/// Often enough to see the peak of a snapshot, rarely enough to cost a hundredth of a core.
+const MEMORY_EVERY: Duration = Duration::from_millis(2500);
 
 /// What all drills of a run have in common.
 #[derive(Clone, Debug)]
