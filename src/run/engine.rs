@@ -39,9 +39,10 @@ pub struct Options {
     pub replay: String,
 }
 
-/// A drill waits half of its time: for an archiver, a checkpoint, a deadline. On two cores, five at a time keep both busy.
-pub const JOBS_DEFAULT: usize = 5;
-/// How many drills with a registry of their own run at the same time, as long as there are others.
+/// A drill waits half of its time: for an archiver, a checkpoint, a deadline. On two cores, four at a time keep both busy,
+/// and all servers together below 2 GiB.
+pub const JOBS_DEFAULT: usize = 4;
+/// How many drills with a registry of their own run at the same time.
 const HEAVY_AT_ONCE: usize = 2;
 /// Often enough to see the peak of a snapshot, rarely enough to cost a hundredth of a core.
 const MEMORY_EVERY: Duration = Duration::from_millis(2500);
@@ -151,7 +152,8 @@ async fn worker(plan: &Plan, queue: &Queue, context: &Context, emit: &Emitter) -
 }
 
 /// The drills that have not begun. One with a registry of its own takes as much memory as three others: few of them run at
-/// the same time, and they begin first, so that they are not left to the end.
+/// the same time, and they begin first, so that they are not left to the end. Those that are left over when all others
+/// have begun are for the workers that run such drills already.
 #[derive(Debug)]
 struct Queue(Mutex<Waiting>);
 
@@ -181,7 +183,7 @@ impl Queue {
 
     fn next(&self) -> Option<Next> {
         let mut waiting = self.lock();
-        if (waiting.heavy_running < HEAVY_AT_ONCE || waiting.light.is_empty())
+        if waiting.heavy_running < HEAVY_AT_ONCE
             && let Some(index) = waiting.heavy.pop_front()
         {
             waiting.heavy_running += 1;
