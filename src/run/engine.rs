@@ -15,7 +15,7 @@ use super::{Emitter, RunError, drill, pipeline::needs_own_registry, shared::Serv
 use crate::{
     client::wait,
     event::{FORMAT, What},
-    scenario::Plan,
+    scenario::{DrillPlan, Plan, WorkloadPlan},
     stack::{Account, Programs, Progress, local::Folder, pss_bytes_of},
     units::{Exit, RunId, Verdict},
 };
@@ -42,8 +42,8 @@ pub struct Options {
 /// A drill waits half of its time: for an archiver, a checkpoint, a deadline. On two cores, four at a time keep both busy,
 /// and all servers together below 2 GiB.
 pub const JOBS_DEFAULT: usize = 4;
-/// How many drills with a registry of their own run at the same time.
-const HEAVY_AT_ONCE: usize = 2;
+/// The weight of the drills that run at the same time: all servers and the harness stay below 2 GiB.
+const WEIGHT_AT_ONCE: usize = 2;
 /// Often enough to see the peak of a snapshot, rarely enough to cost a hundredth of a core.
 const MEMORY_EVERY: Duration = Duration::from_millis(2500);
 
@@ -151,30 +151,48 @@ async fn worker(plan: &Plan, queue: &Queue, context: &Context, emit: &Emitter) -
     exits
 }
 
-/// The drills that have not begun. One with a registry of its own takes as much memory as three others: few of them run at
-/// the same time, and they begin first, so that they are not left to the end. Those that are left over when all others
-/// have begun are for the workers that run such drills already.
+/// The drills that have not begun. Those that need much memory begin first, so that they are not left to the end, and few
+/// of them run at the same time; those that are left over when all others have begun are for the workers that run such
+/// drills already.
 #[derive(Debug)]
 struct Queue(Mutex<Waiting>);
 
 #[derive(Debug)]
 struct Waiting {
-    heavy: VecDeque<usize>,
+    /// Drills by their place in the plan, each with its weight.
+    heavy: VecDeque<(usize, usize)>,
     light: VecDeque<usize>,
-    heavy_running: usize,
+    /// How much weight may be added to what runs.
+    spare: usize,
 }
 
 /// A drill that is to run now, by its place in the plan.
 #[derive(Debug)]
 struct Next {
     index: usize,
-    heavy: bool,
+    weight: usize,
+}
+
+/// In units of 200 MiB beyond what every drill needs: a registry of its own, or the tables of pgbench, of which the harness
+/// keeps what they held at each mark.
+fn weight(plan: &DrillPlan) -> usize {
+    match &plan.workload {
+        WorkloadPlan::Pgbench { .. } => WEIGHT_AT_ONCE,
+        _ if needs_own_registry(plan) => 1,
+        _ => 0,
+    }
 }
 
 impl Queue {
     fn new(plan: &Plan) -> Queue {
-        let (heavy, light) = (0..plan.drills.len()).partition(|i| needs_own_registry(&plan.drills[*i]));
-        Queue(Mutex::new(Waiting { heavy, light, heavy_running: 0 }))
+        Queue::of(plan.drills.iter().map(weight))
+    }
+
+    fn of(weights: impl IntoIterator<Item = usize>) -> Queue {
+        let weighed = weights.into_iter().enumerate();
+        let (heavy, light): (VecDeque<_>, VecDeque<_>) = weighed.partition(|(_, weight)| *weight > 0);
+        let light = light.into_iter().map(|(index, _)| index).collect();
+        Queue(Mutex::new(Waiting { heavy, light, spare: WEIGHT_AT_ONCE }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -183,19 +201,18 @@ impl Queue {
 
     fn next(&self) -> Option<Next> {
         let mut waiting = self.lock();
-        if waiting.heavy_running < HEAVY_AT_ONCE
-            && let Some(index) = waiting.heavy.pop_front()
+        let spare = waiting.spare;
+        if let Some(place) = waiting.heavy.iter().position(|(_, weight)| *weight <= spare)
+            && let Some((index, weight)) = waiting.heavy.remove(place)
         {
-            waiting.heavy_running += 1;
-            return Some(Next { index, heavy: true });
+            waiting.spare -= weight;
+            return Some(Next { index, weight });
         }
-        waiting.light.pop_front().map(|index| Next { index, heavy: false })
+        waiting.light.pop_front().map(|index| Next { index, weight: 0 })
     }
 
     fn done(&self, next: &Next) {
-        if next.heavy {
-            self.lock().heavy_running -= 1;
-        }
+        self.lock().spare += next.weight;
     }
 }
 
@@ -237,4 +254,33 @@ pub(super) fn keep_logs(from: &Utf8Path, to: &Utf8Path) -> Result<(), RunError> 
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heavy_drills_begin_first_and_few_at_a_time() {
+        let queue = Queue::of([0, 1, 1, 1, 0]);
+        let began: Vec<Next> = (0..4).filter_map(|_| queue.next()).collect();
+        assert_eq!(began.iter().map(|n| n.index).collect::<Vec<_>>(), [1, 2, 0, 4]);
+        assert!(queue.next().is_none(), "the last one waits for a worker that runs its like");
+        queue.done(&began[0]);
+        assert_eq!(queue.next().map(|n| n.index), Some(3));
+    }
+
+    #[test]
+    fn one_that_does_not_fit_lets_a_smaller_one_pass() {
+        let queue = Queue::of([1, 2, 1, 2]);
+        let first = queue.next().unwrap();
+        let second = queue.next().unwrap();
+        assert_eq!((first.index, second.index), (0, 2));
+        assert!(queue.next().is_none());
+        queue.done(&first);
+        assert!(queue.next().is_none(), "half the weight is free");
+        queue.done(&second);
+        assert_eq!(queue.next().map(|n| n.index), Some(1));
+        assert!(queue.next().is_none());
+    }
 }

@@ -39,8 +39,8 @@ fn run() -> &'static Run {
         let reports = root.join("target/live-reports");
         let output = Command::new(PROGRAM)
             .current_dir(root)
-            // Two at a time: on two cores a third would make every wait longer, and deadlines are part of what is tested.
-            .args(["run", "--json", "--jobs", "2", "--report-dir"])
+            // Three at a time: a fourth would make every wait longer in an unoptimized build, and deadlines are part of what is tested.
+            .args(["run", "--json", "--jobs", "3", "--report-dir"])
             .arg(&reports)
             .env("NO_COLOR", "1")
             .output()
