@@ -35,7 +35,7 @@ schema:
 docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 
-# Folding speed of verify, start-up and RTO at a million rows; prints medians and names the machine.
+# Folding speed of verify, start-up and RTO at a million rows; `just bench --bench recovery` for one alone.
 bench *ARGS:
     cargo bench {{ARGS}}
 

@@ -1,0 +1,182 @@
+//! How soon the first change arrives after a cold start, and how long a coordinated recovery of a million rows takes beside
+//! what no recovery can do without: the copy of the data folder and the snapshot of the connector. Runs the program as a
+//! person does, on a stack of its own; everything is measured in the same run. Arguments: the scale of pgbench (10).
+
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use cdc_drill::{
+    client::{
+        ClientError,
+        connect::Connect,
+        kafka::Kafka,
+        postgres::Postgres,
+        wait::{self, Poll},
+    },
+    config::Config,
+    workload::pgbench,
+};
+use serde_json::Value;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_cdc-drill");
+/// The median of three leaves one disturbed start out.
+const STARTS: usize = 3;
+const ROWS_OF_SCALE: u64 = 100_000;
+const DEADLINE: Duration = Duration::from_secs(600);
+const ACCOUNTS: &str = "public.pgbench_accounts";
+
+fn main() -> Outcome<()> {
+    let scale = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(10);
+    let runtime = tokio::runtime::Runtime::new()?;
+    println!("{}", machine());
+    for registry in ["h2", "kafkasql"] {
+        let mut seconds = Vec::new();
+        for _ in 0..STARTS {
+            seconds.push(runtime.block_on(first_event(registry))?);
+        }
+        seconds.sort_by(f64::total_cmp);
+        println!("first captured event on {registry}: {:.1} s, median of {seconds:.1?}", seconds[STARTS / 2]);
+    }
+    runtime.block_on(recovery(scale))
+}
+
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    format!("{cores} cores, {}", memory.lines().next().unwrap_or_default())
+}
+
+/// A stack that ends with its value.
+struct Stack {
+    dir: Utf8PathBuf,
+    config: Config,
+    _folder: tempfile::TempDir,
+}
+
+impl Stack {
+    fn up(registry: &str) -> Outcome<Stack> {
+        let folder = tempfile::Builder::new().prefix("cdc-drill-bench-").tempdir()?;
+        // The servers run as another account, which must be able to pass through.
+        Command::new("chmod").arg("755").arg(folder.path()).status()?;
+        let dir = Utf8Path::from_path(folder.path()).ok_or("a temporary folder with a name in UTF-8")?.join("stack");
+        program(&["stack", "up", "--dir", dir.as_str(), "--registry", registry])?;
+        let config = Config::load(&dir.join("cdc-drill.toml"))?;
+        Ok(Stack { dir, config, _folder: folder })
+    }
+
+    async fn sql(&self) -> Outcome<Postgres> {
+        Ok(Postgres::connect(&self.config.postgres.url, "cdc-drill bench").await?)
+    }
+
+    /// Creates a connector on these tables, as the program prints it.
+    async fn connector(&self, name: &str, tables: &str) -> Outcome<()> {
+        let words = ["stack", "connector", "--dir", self.dir.as_str(), "--name", name];
+        let printed = program(&[&words[..], &["--database", "postgres", "--tables", tables]].concat())?;
+        let printed: Value = serde_json::from_str(&printed)?;
+        let config: BTreeMap<String, String> =
+            serde_json::from_value(printed.get("config").cloned().unwrap_or(printed))?;
+        Connect::new(&self.config.connect.url).put_config(name, &config).await?;
+        Ok(())
+    }
+
+    /// Waits until a topic holds so many records.
+    async fn records(&self, topic: &str, wanted: u64) -> Outcome<()> {
+        let kafka = Kafka::connect(&self.config.kafka.bootstrap)?;
+        wait::until(&format!("{wanted} records in {topic}"), DEADLINE, || async {
+            if !kafka.topics().await?.contains_key(topic) {
+                return Ok::<_, ClientError>(Poll::NotYet("no topic".into()));
+            }
+            let there: i64 = kafka.watermarks(topic).await?.iter().map(|(low, high)| high.0 - low.0).sum();
+            Ok(if there as u64 >= wanted { Poll::Ready(()) } else { Poll::NotYet(format!("{there}")) })
+        })
+        .await?;
+        Ok(())
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        if let Err(error) = program(&["stack", "down", "--dir", self.dir.as_str()]) {
+            eprintln!("{error}");
+        }
+    }
+}
+
+/// Runs the program; what it printed to standard output.
+fn program(words: &[&str]) -> Outcome<String> {
+    let out = Command::new(PROGRAM).args(words).stdin(Stdio::null()).output()?;
+    if !out.status.success() {
+        return Err(
+            format!("cdc-drill {}: {}: {}", words.join(" "), out.status, String::from_utf8_lossy(&out.stderr)).into()
+        );
+    }
+    Ok(String::from_utf8(out.stdout)?)
+}
+
+/// Seconds from nothing to the first row's record in its topic.
+async fn first_event(registry: &str) -> Outcome<f64> {
+    let began = Instant::now();
+    let stack = Stack::up(registry)?;
+    stack.sql().await?.run("create table first (id int primary key); insert into first values (1)").await?;
+    stack.connector("bench", "public.first").await?;
+    stack.records("bench.public.first", 1).await?;
+    Ok(began.elapsed().as_secs_f64())
+}
+
+async fn recovery(scale: u32) -> Outcome<()> {
+    let stack = Stack::up("h2")?;
+    let rows = u64::from(scale) * ROWS_OF_SCALE;
+    let postgres = &stack.config.postgres;
+    pgbench::init(&postgres.bin, &postgres.url, scale).await?;
+    let began = Instant::now();
+    stack.connector("bench", &format!("{ACCOUNTS},public.pgbench_branches,public.pgbench_tellers")).await?;
+    stack.records(&format!("bench.{ACCOUNTS}"), rows).await?;
+    let snapshot = began.elapsed().as_secs_f64();
+    let config = stack.dir.join("cdc-drill.toml");
+    let began = Instant::now();
+    program(&["backup", "create", "--config", config.as_str()])?;
+    let backup = began.elapsed().as_secs_f64();
+    pgbench::load(&postgres.bin, &postgres.url, 4, 2000, 42).await?;
+    let copy = lone_copy(&postgres.pgdata)?;
+    stack.sql().await?.run("delete from pgbench_tellers").await?;
+    let words = ["recover", "run", "coordinated", "--config", config.as_str(), "--yes", "--json"];
+    let began = Instant::now();
+    let outcome: Value = serde_json::from_str(&program(&words)?)?;
+    let whole = began.elapsed().as_secs_f64();
+    println!("{rows} rows: backup {backup:.1} s; recovery and verify {whole:.1} s, verdict {}", outcome["verdict"]);
+    let mut rto = 0.0;
+    for step in outcome["steps"].as_array().into_iter().flatten() {
+        let seconds = step["seconds"].as_f64().unwrap_or_default();
+        println!("{:>20} {:>7.2} s {}", step["name"].as_str().unwrap_or_default(), seconds, bar(rto, seconds));
+        rto += seconds;
+    }
+    println!("{:>20} {rto:>7.2} s", "RTO");
+    println!("{:>20} {copy:>7.2} s (a lone copy of the data folder)", "unavoidable");
+    println!("{:>20} {snapshot:>7.2} s (a lone first snapshot of the connector)", "unavoidable");
+    println!("{:>20} {:>7.2} of the unavoidable", "RTO", rto / (copy + snapshot));
+    Ok(())
+}
+
+/// One character a second, from where the step began.
+fn bar(from: f64, seconds: f64) -> String {
+    format!("{}{}", " ".repeat(from as usize), "=".repeat((seconds.ceil() as usize).max(1)))
+}
+
+/// Seconds that a plain copy of the folder takes, written through to the disk.
+fn lone_copy(from: &Utf8Path) -> Outcome<f64> {
+    let to = tempfile::tempdir()?;
+    let began = Instant::now();
+    let copied = Command::new("cp").arg("-r").arg(from).arg(to.path()).status()?;
+    let synced = Command::new("sync").arg("-f").arg(to.path()).status()?;
+    if !(copied.success() && synced.success()) {
+        return Err(format!("copying {from}: {copied}, {synced}").into());
+    }
+    Ok(began.elapsed().as_secs_f64())
+}
