@@ -13,7 +13,7 @@ pub const FORMAT: u32 = 1;
 /// A run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunReport {
-    /// [`FORMAT`].
+    /// The version of this form.
     pub format: u32,
     /// The run.
     pub run: String,
