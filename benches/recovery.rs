@@ -1,6 +1,7 @@
 //! How soon the first change arrives after a cold start, and how long a coordinated recovery of a million rows takes beside
 //! what no recovery can do without: the copy of the data folder and the snapshot of the connector. Runs the program as a
 //! person does, on a stack of its own; everything is measured in the same run. Arguments: the scale of pgbench (10).
+#![allow(clippy::print_stdout, reason = "what it measures is its output")]
 
 use std::{
     collections::BTreeMap,
@@ -19,6 +20,7 @@ use cdc_drill::{
         wait::{self, Poll},
     },
     config::Config,
+    run::machine,
     workload::pgbench,
 };
 use serde_json::Value;
@@ -45,12 +47,6 @@ fn main() -> Outcome<()> {
         println!("first captured event on {registry}: {:.1} s, median of {seconds:.1?}", seconds[STARTS / 2]);
     }
     runtime.block_on(recovery(scale))
-}
-
-fn machine() -> String {
-    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    format!("{cores} cores, {}", memory.lines().next().unwrap_or_default())
 }
 
 /// A stack that ends with its value.

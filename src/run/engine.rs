@@ -235,7 +235,7 @@ async fn sample_memory(census: Census, peak: Arc<AtomicU64>) {
 }
 
 /// Cores, memory and kernel, for reports: a duration means nothing without its machine.
-fn machine() -> String {
+pub fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib: u64 =

@@ -15,7 +15,7 @@ mod steps;
 mod writers;
 
 pub use emit::Emitter;
-pub use engine::{JOBS_DEFAULT, Options, run};
+pub use engine::{JOBS_DEFAULT, Options, machine, run};
 pub use error::RunError;
 pub use session::{Finished, Session};
 
