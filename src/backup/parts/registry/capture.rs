@@ -129,7 +129,9 @@ async fn read(registry: &Registry, dump: &mut Dump, wanted: impl Fn(&Subject) ->
     for (state, versions) in looks {
         dump.subjects.push(state);
         dump.versions.extend(versions.lines);
-        dump.caps_hit.extend(versions.caps_hit);
+        // A subject that is read again says the same again.
+        let new: Vec<String> = versions.caps_hit.into_iter().filter(|cap| !dump.caps_hit.contains(cap)).collect();
+        dump.caps_hit.extend(new);
     }
     texts(registry, dump).await?;
     dump.subjects.sort_by(|a, b| a.subject.cmp(&b.subject));
