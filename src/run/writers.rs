@@ -8,7 +8,7 @@ use super::RunError;
 use crate::{
     client::postgres::Postgres,
     config::Config,
-    scenario::{DrillPlan, Load, Must, Piece, TableRef, TransactionPlan, WorkloadPlan},
+    scenario::{DrillPlan, Load, Must, TableRef, TransactionPlan, WorkloadPlan},
     units::{Epoch, TableName},
     workload::{
         self, LoadSpec, LoadSummary, Workload, WorkloadSpec,
@@ -206,13 +206,6 @@ fn must(must: Must) -> workload::Must {
 }
 
 fn transaction(plan: &TransactionPlan) -> sql::Transaction {
-    let piece = |piece: &Piece| match piece {
-        Piece::Text(text) => sql::Piece::Text(text.clone()),
-        Piece::Token => sql::Piece::Token,
-        Piece::Number => sql::Piece::Number,
-        Piece::Writer => sql::Piece::Writer,
-        Piece::Random(low, high) => sql::Piece::Random(*low, *high),
-    };
-    let statements = plan.statements.iter().map(|s| s.0.iter().map(piece).collect());
+    let statements = plan.statements.iter().map(|s| s.0.clone());
     sql::Transaction { name: plan.name.clone(), weight: plan.weight, statements: statements.collect() }
 }

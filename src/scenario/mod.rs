@@ -36,6 +36,6 @@ pub use plan::{
     WorkloadPlan, plan,
 };
 pub use schema::{schema, schema_text};
-pub use template::{Piece, Template, TemplateError};
+pub use template::{Template, TemplateError};
 pub use validate::{Fixture, Fixtures, steps_of, validate};
 pub use words::{HumanDuration, Level, Named, TableRef, Target, TargetBy};

@@ -1,25 +1,11 @@
 //! SQL with placeholders, as a scenario writes it for its own schema.
 
 use super::error::nearest;
+use crate::units::Piece;
 
 /// One statement of a transaction: text, and what stands in it for what differs from transaction to transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template(pub Vec<Piece>);
-
-/// A part of a template.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Piece {
-    /// Goes to the server as it is.
-    Text(String),
-    /// `{token}`: the transaction's token, unique over runs and timelines; letters, digits, `_` and `-`, without quotes.
-    Token,
-    /// `{n}`: a number from 1, the same wherever it stands in one transaction and in no other transaction of the drill.
-    Number,
-    /// `{writer}`: the writer's number, from 0.
-    Writer,
-    /// `{random:A..B}`: a number from A to B, both included, drawn anew at each place.
-    Random(i64, i64),
-}
 
 /// A placeholder that is none: what is wrong, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]

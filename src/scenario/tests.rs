@@ -4,9 +4,10 @@ use camino::Utf8Path;
 use indoc::indoc;
 
 use super::{
-    Needs, Piece, StepNeed, Template, TransactionPlan, WorkloadPlan, builtin, catalogue, library::Library, parse,
-    plan::plan, schema_text, validate::Fixture,
+    Needs, StepNeed, Template, TransactionPlan, WorkloadPlan, builtin, catalogue, library::Library, parse, plan::plan,
+    schema_text, validate::Fixture,
 };
+use crate::units::Piece;
 
 const CONNECTOR: &str = r#"{"connector.class": "io.debezium.connector.postgresql.PostgresConnector", "topic.prefix": "shop",
     "table.include.list": "public.orders,public.order_lines"}"#;

@@ -3,6 +3,7 @@
 mod exit;
 mod ids;
 mod lsn;
+mod piece;
 mod secret;
 mod verdict;
 
@@ -12,5 +13,6 @@ pub use ids::{
     TopicPartition,
 };
 pub use lsn::{Lsn, LsnError};
+pub use piece::Piece;
 pub use secret::{Secret, redact_url};
 pub use verdict::Verdict;

@@ -10,5 +10,5 @@ mod tables;
 mod writer;
 
 pub use load::{SqlLoad, SqlSpec, SqlWorkload};
-pub use render::{Piece, Transaction};
+pub use render::Transaction;
 pub use tables::{MARKERS, TRANSACTIONS, lay, present_tokens, tables};

@@ -2,20 +2,7 @@
 
 use rand::{Rng, RngExt};
 
-/// A part of a statement.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Piece {
-    /// Goes to the server as it is.
-    Text(String),
-    /// The transaction's token.
-    Token,
-    /// The transaction's number.
-    Number,
-    /// The writer's number.
-    Writer,
-    /// A number from the first to the second, both included.
-    Random(i64, i64),
-}
+use crate::units::Piece;
 
 /// One kind of transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
