@@ -11,6 +11,7 @@ pub mod sql;
 
 mod capture;
 mod common;
+mod crew;
 mod error;
 mod order;
 mod store;

@@ -4,7 +4,6 @@ use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use rand_chacha::ChaCha8Rng;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -21,6 +20,7 @@ use crate::{
     workload::{
         WorkloadError,
         common::{RETRY_PAUSE, Shared, THINK_PAUSE, stream},
+        crew::{Crew, Member},
         ledger::{Ledger, Op, Outcome},
         store::LedgerFile,
     },
@@ -136,17 +136,7 @@ impl LoadSummary {
 pub struct Workload {
     spec: WorkloadSpec,
     shared: Arc<Shared>,
-    writers: Vec<Writer>,
-    /// Loads so far: each draws from a stream of its own.
-    loads: u64,
-    hammer: Option<Hammer>,
-}
-
-#[derive(Debug)]
-struct Hammer {
-    tasks: JoinSet<Result<(Writer, LoadSummary), WorkloadError>>,
-    stop: CancellationToken,
-    began: Instant,
+    crew: Crew<Writer>,
 }
 
 impl Workload {
@@ -161,7 +151,8 @@ impl Workload {
         for number in 0..spec.writers {
             writers.push(Writer::new(number, LedgerFile::open(&spec.ledger_dir, number)?, Arc::clone(&shared)));
         }
-        let mut workload = Workload { spec, shared, writers, loads: 0, hammer: None };
+        let crew = Crew::new(spec.seed, writers);
+        let mut workload = Workload { spec, shared, crew };
         workload.resync().await?;
         Ok(workload)
     }
@@ -189,7 +180,7 @@ impl Workload {
 
     /// Connects all writers and reads again what they own. Every load does this first.
     pub async fn resync(&mut self) -> Result<(), WorkloadError> {
-        for writer in &mut self.writers {
+        for writer in &mut self.crew.writers {
             writer.reconnect().await?;
         }
         Ok(())
@@ -197,19 +188,19 @@ impl Workload {
 
     /// Inserts `rows` rows (at least 50) over all tables.
     pub async fn seed_rows(&mut self, rows: u64) -> Result<LoadSummary, WorkloadError> {
-        self.idle()?;
+        self.crew.idle()?;
         let began = Instant::now();
         let (first, lists) = seed::shares(rows, self.spec.writers);
-        let load = self.next_load();
+        let load = self.crew.next_load();
         let mut summary = LoadSummary::default();
-        if let Some(writer) = self.writers.first_mut() {
+        if let Some(writer) = self.crew.writers.first_mut() {
             let mut rng = stream(self.spec.seed, load, u64::from(u32::MAX));
             summary.count(&writer.attempt(Body::Seed(&first), &mut rng).await?);
         }
-        let mut tasks = JoinSet::new();
-        for (mut writer, list) in std::mem::take(&mut self.writers).into_iter().zip(lists) {
-            let mut rng = stream(self.spec.seed, load, u64::from(writer.number));
-            tasks.spawn(async move {
+        let mut lists = lists.into_iter();
+        let task = |mut writer: Writer, mut rng: ChaCha8Rng| {
+            let list = lists.next().unwrap_or_default();
+            async move {
                 let mut summary = LoadSummary::default();
                 for share in &list {
                     if writer.session.is_none() {
@@ -218,9 +209,9 @@ impl Workload {
                     summary.count(&writer.attempt(Body::Seed(share), &mut rng).await?);
                 }
                 Ok((writer, summary))
-            });
-        }
-        self.gather(tasks, &mut summary).await?;
+            }
+        };
+        summary.add(self.crew.work(load, task).await?);
         self.resync().await?;
         summary.seconds = began.elapsed().as_secs_f64();
         match &summary.first_error {
@@ -231,20 +222,18 @@ impl Workload {
 
     /// Tries exactly this many transactions. What must occur is done first, on rows that existed before.
     pub async fn load(&mut self, spec: LoadSpec) -> Result<LoadSummary, WorkloadError> {
-        self.idle()?;
+        self.crew.idle()?;
         let allowed = allowed(&spec)?;
         self.resync().await?;
         let began = Instant::now();
-        let load = self.next_load();
-        let count = self.writers.len() as u64;
-        let mut tasks = JoinSet::new();
-        for mut writer in std::mem::take(&mut self.writers) {
+        let load = self.crew.next_load();
+        let count = self.crew.size();
+        let task = |mut writer: Writer, mut rng: ChaCha8Rng| {
             let number = u64::from(writer.number);
             let transactions = spec.transactions / count + u64::from(number < spec.transactions % count);
             let must: Vec<Must> = spec.must.iter().copied().skip(number as usize).step_by(count as usize).collect();
-            let mut rng = stream(self.spec.seed, load, number);
             let allowed = allowed.clone();
-            tasks.spawn(async move {
+            async move {
                 let mut summary = LoadSummary::default();
                 for at in 0..transactions {
                     if writer.session.is_none() {
@@ -254,10 +243,9 @@ impl Workload {
                     summary.count(&writer.attempt(Body::Plan(&plan), &mut rng).await?);
                 }
                 Ok((writer, summary))
-            });
-        }
-        let mut summary = LoadSummary::default();
-        self.gather(tasks, &mut summary).await?;
+            }
+        };
+        let mut summary = self.crew.work(load, task).await?;
         summary.missing = spec.must.iter().copied().filter(|must| !summary.seen.contains(must)).collect();
         summary.seconds = began.elapsed().as_secs_f64();
         Ok(summary)
@@ -265,54 +253,12 @@ impl Workload {
 
     /// Lets the writers keep trying, whatever the server does, until [`Workload::stop_hammer`].
     pub fn hammer(&mut self) -> Result<(), WorkloadError> {
-        self.idle()?;
-        let load = self.next_load();
-        let stop = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        for writer in std::mem::take(&mut self.writers) {
-            let rng = stream(self.spec.seed, load, u64::from(writer.number));
-            tasks.spawn(keep_trying(writer, rng, stop.clone()));
-        }
-        self.hammer = Some(Hammer { tasks, stop, began: Instant::now() });
-        Ok(())
+        self.crew.hammer(keep_trying)
     }
 
     /// Stops the writers after the transactions they are in; what they did. Nothing when they were not running.
     pub async fn stop_hammer(&mut self) -> Result<LoadSummary, WorkloadError> {
-        let mut summary = LoadSummary::default();
-        if let Some(hammer) = self.hammer.take() {
-            hammer.stop.cancel();
-            self.gather(hammer.tasks, &mut summary).await?;
-            summary.seconds = hammer.began.elapsed().as_secs_f64();
-        }
-        Ok(summary)
-    }
-
-    async fn gather(
-        &mut self,
-        mut tasks: JoinSet<Result<(Writer, LoadSummary), WorkloadError>>,
-        summary: &mut LoadSummary,
-    ) -> Result<(), WorkloadError> {
-        while let Some(ended) = tasks.join_next().await {
-            let (writer, part) = ended.map_err(|e| WorkloadError::Task(e.to_string()))??;
-            summary.add(part);
-            self.writers.push(writer);
-        }
-        self.writers.sort_by_key(|writer| writer.number);
-        Ok(())
-    }
-
-    fn next_load(&mut self) -> u64 {
-        self.loads += 1;
-        self.loads
-    }
-
-    fn idle(&self) -> Result<(), WorkloadError> {
-        if self.hammer.is_none() && self.writers.len() == self.spec.writers as usize {
-            return Ok(());
-        }
-        let why = "the writers are busy, or a load before ended with an error".to_owned();
-        Err(WorkloadError::Plan { transactions: 0, why })
+        self.crew.stop_hammer().await
     }
 }
 
@@ -324,7 +270,7 @@ async fn keep_trying(
     let mut summary = LoadSummary::default();
     while !stop.is_cancelled() {
         if writer.session.is_none()
-            && let Err(error) = writer.prepare().await
+            && let Err(error) = writer.connect().await
         {
             tracing::debug!(writer = writer.number, %error, "no connection");
             summary.refused += 1;

@@ -11,14 +11,12 @@ use super::{
     session::{Session, Transaction},
 };
 use crate::{
-    client::{
-        ClientError,
-        wait::{self, Poll},
-    },
+    client::ClientError,
     units::Epoch,
     workload::{
         WorkloadError,
-        common::{RECONNECT_DEADLINE, Shared, TRANSACTION_DEADLINE, no_answer, now_ms, refused},
+        common::{Shared, TRANSACTION_DEADLINE, no_answer, now_ms, refused},
+        crew::Member,
         ledger::{Change, Entry, Outcome},
         store::LedgerFile,
     },
@@ -53,14 +51,14 @@ pub(super) enum Body<'p> {
     Seed(&'p super::seed::Share),
 }
 
-impl Writer {
-    pub(super) fn new(number: u32, ledger: LedgerFile, shared: Arc<Shared>) -> Writer {
-        Writer { number, sequence: 0, pool: Pool::default(), session: None, ledger, shared }
+impl Member for Writer {
+    fn number(&self) -> u32 {
+        self.number
     }
 
     /// Connects if there is no connection, notices a new timeline, and reads what the writer owns. Rows that cannot be
     /// read, in a damaged table for instance, leave the writer with what it knew.
-    pub(super) async fn prepare(&mut self) -> Result<(), WorkloadError> {
+    async fn connect(&mut self) -> Result<(), WorkloadError> {
         if let Some(session) = &mut self.session
             && session.refresh().await.is_err()
         {
@@ -84,16 +82,11 @@ impl Writer {
         }
         Ok(())
     }
+}
 
-    /// As [`Writer::prepare`], and again until the server takes writers.
-    pub(super) async fn reconnect(&mut self) -> Result<(), WorkloadError> {
-        let what = format!("writer {} connected", self.number);
-        let cell = tokio::sync::Mutex::new(self);
-        wait::until(&what, RECONNECT_DEADLINE, || async {
-            cell.lock().await.prepare().await.map(|()| Poll::Ready(()))
-        })
-        .await?;
-        Ok(())
+impl Writer {
+    pub(super) fn new(number: u32, ledger: LedgerFile, shared: Arc<Shared>) -> Writer {
+        Writer { number, sequence: 0, pool: Pool::default(), session: None, ledger, shared }
     }
 
     /// Tries one transaction. An error is one of the harness; what the server does is in the attempt.

@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Instant};
 
 use camino::Utf8PathBuf;
 use rand_chacha::ChaCha8Rng;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -16,7 +15,8 @@ use crate::{
     units::{Epoch, Secret},
     workload::{
         LoadSummary, WorkloadError,
-        common::{RETRY_PAUSE, Shared, THINK_PAUSE, stream},
+        common::{RETRY_PAUSE, Shared, THINK_PAUSE},
+        crew::{Crew, Member},
         ledger::{Ledger, Outcome},
         shop::Must,
         store::LedgerFile,
@@ -52,19 +52,7 @@ pub struct SqlLoad {
 pub struct SqlWorkload {
     spec: Arc<SqlSpec>,
     shared: Arc<Shared>,
-    writers: Vec<Writer>,
-    /// Loads so far: each draws from a stream of its own.
-    loads: u64,
-    hammer: Option<Hammer>,
-}
-
-type Tasks = JoinSet<Result<(Writer, LoadSummary), WorkloadError>>;
-
-#[derive(Debug)]
-struct Hammer {
-    tasks: Tasks,
-    stop: CancellationToken,
-    began: Instant,
+    crew: Crew<Writer>,
 }
 
 impl SqlWorkload {
@@ -84,7 +72,8 @@ impl SqlWorkload {
             let ledger = LedgerFile::open(&spec.ledger_dir, number)?;
             writers.push(Writer::new(number, spec.writers, ledger, Arc::clone(&shared)));
         }
-        let mut workload = SqlWorkload { spec: Arc::new(spec), shared, writers, loads: 0, hammer: None };
+        let crew = Crew::new(spec.seed, writers);
+        let mut workload = SqlWorkload { spec: Arc::new(spec), shared, crew };
         workload.reconnect().await?;
         Ok(workload)
     }
@@ -102,18 +91,16 @@ impl SqlWorkload {
     /// Tries exactly this many transactions. Statements that fail are counted; a load of which nothing commits is an
     /// error, because a drill would prove nothing with it.
     pub async fn load(&mut self, load: SqlLoad) -> Result<LoadSummary, WorkloadError> {
-        self.idle()?;
+        self.crew.idle()?;
         self.reconnect().await?;
         let began = Instant::now();
-        let number_of_load = self.next_load();
-        let count = self.writers.len() as u64;
-        let mut tasks = Tasks::new();
-        for mut writer in std::mem::take(&mut self.writers) {
+        let number_of_load = self.crew.next_load();
+        let count = self.crew.size();
+        let task = |mut writer: Writer, mut rng: ChaCha8Rng| {
             let number = u64::from(writer.number);
             let transactions = load.transactions / count + u64::from(number < load.transactions % count);
-            let mut rng = stream(self.spec.seed, number_of_load, number);
             let spec = Arc::clone(&self.spec);
-            tasks.spawn(async move {
+            async move {
                 let mut summary = LoadSummary::default();
                 for at in 0..transactions {
                     if !writer.connected() {
@@ -124,10 +111,9 @@ impl SqlWorkload {
                     count_in(&mut summary, &writer.attempt(draw, &mut rng).await?);
                 }
                 Ok((writer, summary))
-            });
-        }
-        let mut summary = LoadSummary::default();
-        self.gather(tasks, &mut summary).await?;
+            }
+        };
+        let mut summary = self.crew.work(number_of_load, task).await?;
         summary.seconds = began.elapsed().as_secs_f64();
         if load.must_roll_back && !summary.seen.contains(&Must::RollBack) {
             summary.missing.push(Must::RollBack);
@@ -142,59 +128,22 @@ impl SqlWorkload {
 
     /// Lets the writers keep trying, whatever the server does, until [`SqlWorkload::stop_hammer`].
     pub fn hammer(&mut self) -> Result<(), WorkloadError> {
-        self.idle()?;
-        let load = self.next_load();
-        let stop = CancellationToken::new();
-        let mut tasks = Tasks::new();
-        for writer in std::mem::take(&mut self.writers) {
-            let rng = stream(self.spec.seed, load, u64::from(writer.number));
-            tasks.spawn(keep_trying(writer, rng, Arc::clone(&self.spec), stop.clone()));
-        }
-        self.hammer = Some(Hammer { tasks, stop, began: Instant::now() });
-        Ok(())
+        let spec = &self.spec;
+        self.crew.hammer(|writer, rng, stop| keep_trying(writer, rng, Arc::clone(spec), stop))
     }
 
     /// Stops the writers after the transactions they are in; what they did. Nothing when they were not running.
     pub async fn stop_hammer(&mut self) -> Result<LoadSummary, WorkloadError> {
-        let mut summary = LoadSummary::default();
-        if let Some(hammer) = self.hammer.take() {
-            hammer.stop.cancel();
-            self.gather(hammer.tasks, &mut summary).await?;
-            summary.seconds = hammer.began.elapsed().as_secs_f64();
-        }
-        Ok(summary)
+        self.crew.stop_hammer().await
     }
 
     /// Connects all writers anew: between two loads the server may have been replaced.
     async fn reconnect(&mut self) -> Result<(), WorkloadError> {
-        for writer in &mut self.writers {
+        for writer in &mut self.crew.writers {
             writer.hang_up();
             writer.reconnect().await?;
         }
         Ok(())
-    }
-
-    async fn gather(&mut self, mut tasks: Tasks, summary: &mut LoadSummary) -> Result<(), WorkloadError> {
-        while let Some(ended) = tasks.join_next().await {
-            let (writer, part) = ended.map_err(|e| WorkloadError::Task(e.to_string()))??;
-            summary.add(part);
-            self.writers.push(writer);
-        }
-        self.writers.sort_by_key(|writer| writer.number);
-        Ok(())
-    }
-
-    fn next_load(&mut self) -> u64 {
-        self.loads += 1;
-        self.loads
-    }
-
-    fn idle(&self) -> Result<(), WorkloadError> {
-        if self.hammer.is_none() && self.writers.len() == self.spec.writers as usize {
-            return Ok(());
-        }
-        let why = "the writers are busy, or a load before ended with an error".to_owned();
-        Err(WorkloadError::Plan { transactions: 0, why })
     }
 }
 

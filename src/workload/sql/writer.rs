@@ -10,15 +10,12 @@ use super::{
     tables::{self, Part},
 };
 use crate::{
-    client::{
-        ClientError,
-        postgres::{Postgres, cause},
-        wait::{self, Poll},
-    },
+    client::postgres::{Postgres, cause},
     workload::{
         WorkloadError,
         capture::image,
-        common::{RECONNECT_DEADLINE, Shared, TRANSACTION_DEADLINE, no_answer, now_ms, refused},
+        common::{Shared, TRANSACTION_DEADLINE, no_answer, now_ms, refused},
+        crew::Member,
         ledger::{Change, Entry, Op, Outcome, Row},
         store::LedgerFile,
     },
@@ -48,6 +45,23 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
 }
 
+impl Member for Writer {
+    fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Connects if there is no connection, and notices a new timeline.
+    async fn connect(&mut self) -> Result<(), WorkloadError> {
+        if self.session.is_none() {
+            let session = Postgres::connect(&self.shared.url, &format!("cdc-drill writer {}", self.number)).await?;
+            // A server that is still in recovery does not take writers, and has no answer to this.
+            self.shared.notice(session.timeline().await?).await;
+            self.session = Some(session);
+        }
+        Ok(())
+    }
+}
+
 impl Writer {
     pub(super) fn new(number: u32, of: u32, ledger: LedgerFile, shared: Arc<Shared>) -> Writer {
         Writer { number, of, sequence: 0, session: None, ledger, shared }
@@ -61,28 +75,6 @@ impl Writer {
     /// Leaves the connection behind: the server may have been replaced since.
     pub(super) fn hang_up(&mut self) {
         self.session = None;
-    }
-
-    /// Connects if there is no connection, and notices a new timeline.
-    pub(super) async fn connect(&mut self) -> Result<(), ClientError> {
-        if self.session.is_none() {
-            let session = Postgres::connect(&self.shared.url, &format!("cdc-drill writer {}", self.number)).await?;
-            // A server that is still in recovery does not take writers, and has no answer to this.
-            self.shared.notice(session.timeline().await?).await;
-            self.session = Some(session);
-        }
-        Ok(())
-    }
-
-    /// As [`Writer::connect`], and again until the server takes writers.
-    pub(super) async fn reconnect(&mut self) -> Result<(), WorkloadError> {
-        let what = format!("writer {} connected", self.number);
-        let cell = tokio::sync::Mutex::new(self);
-        wait::until(&what, RECONNECT_DEADLINE, || async {
-            cell.lock().await.connect().await.map(|()| Poll::Ready(()))
-        })
-        .await?;
-        Ok(())
     }
 
     /// Tries one transaction. An error is one of the harness or of the scenario; what the server does is in the attempt.
