@@ -1,7 +1,7 @@
 //! Runs the drills of a plan: shared servers, a few drills at a time, one verdict.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -153,7 +153,8 @@ async fn worker(plan: &Plan, queue: &Queue, context: &Context, emit: &Emitter) -
 
 /// The drills that have not begun. Those that need much memory begin first, so that they are not left to the end, and few
 /// of them run at the same time; those that are left over when all others have begun are for the workers that run such
-/// drills already.
+/// drills already. The others begin in turns of their scenarios: some scenarios wait most of the time and some keep a core
+/// busy, and side by side they take the time of one of them.
 #[derive(Debug)]
 struct Queue(Mutex<Waiting>);
 
@@ -185,13 +186,21 @@ fn weight(plan: &DrillPlan) -> usize {
 
 impl Queue {
     fn new(plan: &Plan) -> Queue {
-        Queue::of(plan.drills.iter().map(weight))
+        Queue::of(plan.drills.iter().map(|drill| (drill.scenario.as_str(), weight(drill))))
     }
 
-    fn of(weights: impl IntoIterator<Item = usize>) -> Queue {
-        let weighed = weights.into_iter().enumerate();
-        let (heavy, light): (VecDeque<_>, VecDeque<_>) = weighed.partition(|(_, weight)| *weight > 0);
-        let light = light.into_iter().map(|(index, _)| index).collect();
+    /// From each drill's scenario and weight.
+    fn of<'a>(drills: impl IntoIterator<Item = (&'a str, usize)>) -> Queue {
+        let mut heavy = VecDeque::new();
+        let mut light: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (index, (scenario, weight)) in drills.into_iter().enumerate() {
+            if weight > 0 {
+                heavy.push_back((index, weight));
+            } else {
+                light.entry(scenario).or_default().push(index);
+            }
+        }
+        let light = spread(light.into_values().collect());
         Queue(Mutex::new(Waiting { heavy, light, spare: WEIGHT_AT_ONCE }))
     }
 
@@ -214,6 +223,17 @@ impl Queue {
     fn done(&self, next: &Next) {
         self.lock().spare += next.weight;
     }
+}
+
+/// All groups in one line, each spread evenly over its whole length and in its own order.
+fn spread(groups: Vec<Vec<usize>>) -> VecDeque<usize> {
+    let placed = groups.into_iter().flat_map(|group| {
+        let count = group.len() as f64;
+        group.into_iter().enumerate().map(move |(place, index)| ((place as f64 + 0.5) / count, index))
+    });
+    let mut placed: Vec<(f64, usize)> = placed.collect();
+    placed.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    placed.into_iter().map(|(_, index)| index).collect()
 }
 
 /// The verdict that belongs to an exit code.
@@ -262,7 +282,7 @@ mod tests {
 
     #[test]
     fn heavy_drills_begin_first_and_few_at_a_time() {
-        let queue = Queue::of([0, 1, 1, 1, 0]);
+        let queue = Queue::of([0, 1, 1, 1, 0].map(|weight| ("one", weight)));
         let began: Vec<Next> = (0..4).filter_map(|_| queue.next()).collect();
         assert_eq!(began.iter().map(|n| n.index).collect::<Vec<_>>(), [1, 2, 0, 4]);
         assert!(queue.next().is_none(), "the last one waits for a worker that runs its like");
@@ -271,8 +291,15 @@ mod tests {
     }
 
     #[test]
+    fn light_drills_begin_in_turns_of_their_scenarios() {
+        let queue = Queue::of([("busy", 0), ("busy", 0), ("busy", 0), ("busy", 0), ("waits", 0), ("waits", 0)]);
+        let began: Vec<usize> = std::iter::from_fn(|| queue.next()).map(|n| n.index).collect();
+        assert_eq!(began, [0, 4, 1, 2, 5, 3]);
+    }
+
+    #[test]
     fn one_that_does_not_fit_lets_a_smaller_one_pass() {
-        let queue = Queue::of([1, 2, 1, 2]);
+        let queue = Queue::of([1, 2, 1, 2].map(|weight| ("one", weight)));
         let first = queue.next().unwrap();
         let second = queue.next().unwrap();
         assert_eq!((first.index, second.index), (0, 2));

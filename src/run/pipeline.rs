@@ -383,7 +383,7 @@ fn include(connector: &mut ConnectorConfig, own: &[TableName]) {
 }
 
 /// Registers subjects of other people: one is deleted for good, which leaves a hole in the ids, and two share a schema and
-/// so an id. Registering the connector's schemas again, in whatever order, then cannot hit the old ids by luck.
+/// so an id.
 async fn register_foreign_subjects(registry: &Registry, count: u32) -> Result<(), RunError> {
     let schema = |n: u32| {
         format!(

@@ -98,7 +98,8 @@ pub struct PipelinePart {
     /// The registry's compatibility levels.
     pub compatibility: Option<Compatibility>,
     /// How many subjects of other people are registered before the connector's: one of them is deleted for good, which
-    /// leaves a hole in the ids, and two share one schema and so one id. Re-registering then cannot hit the old ids by luck.
+    /// leaves a hole in the ids, and two share one schema and so one id. With more of them than the connector has schemas,
+    /// registering those again cannot hit an old id by luck, in whatever order.
     #[schemars(range(max = 100))]
     pub foreign_subjects: Option<u32>,
 }

@@ -37,7 +37,8 @@ impl JavaServer {
         match self {
             // It copies bytes; what the optimizing compiler could gain in a run, its own work costs.
             JavaServer::Kafka => &["-Xms96m", "-Xmx320m", "-XX:TieredStopAtLevel=1"],
-            JavaServer::Connect => &["-Xms96m", "-Xmx352m"],
+            // A young generation of its full size from the start: one that grows is collected hundreds of times first.
+            JavaServer::Connect => &["-Xms192m", "-Xmn112m", "-Xmx352m"],
             // Asked a few thousand times in a run: as the broker. Without the opened package a worker thread of the
             // registry's pool dies on Java 24 and later when it clears its thread locals, and a request given to it is
             // never answered: seen as requests that hang until they time out, one in a few thousand.
