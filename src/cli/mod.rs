@@ -10,6 +10,7 @@ mod scenario;
 mod setup;
 mod stack;
 mod supervise;
+mod topic;
 mod verify;
 mod wal;
 
@@ -52,6 +53,8 @@ enum Command {
     Verify(verify::Args),
     /// Make the reports of a run again from its events
     Report(report::Args),
+    /// Topics, for runbooks of your own
+    Topic(topic::Args),
     /// PostgreSQL's archive_command and restore_command
     Wal(wal::Args),
     #[command(hide = true)]
@@ -70,6 +73,7 @@ impl Command {
             Command::Recover(args) => recover::run(args).await,
             Command::Verify(args) => verify::run(args).await,
             Command::Report(args) => report::run(args),
+            Command::Topic(args) => topic::run(args).await,
             Command::Wal(args) => Ok(wal::run_now(args)?),
             Command::Supervise(args) => supervise::run(args),
         }

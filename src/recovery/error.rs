@@ -72,6 +72,16 @@ pub enum RecoveryError {
         /// Why.
         source: std::io::Error,
     },
+    /// A runbook of a scenario's own did not do its work.
+    #[error("runbook: expected {expected}, found {found}\nhint: {hint}")]
+    Runbook {
+        /// What it must do.
+        expected: String,
+        /// How it ended, and the last lines it wrote.
+        found: String,
+        /// What to do.
+        hint: String,
+    },
     /// A program of the PostgreSQL installation, or a control command.
     #[error("{program}: {detail}")]
     Program {
@@ -89,7 +99,7 @@ impl RecoveryError {
             RecoveryError::Impossible { .. } => Exit::PlanImpossible,
             RecoveryError::Refused { .. } => Exit::Refused,
             RecoveryError::WalGap { .. } => Exit::WalGap,
-            RecoveryError::Postcondition { .. } => Exit::RecoveryFailed,
+            RecoveryError::Postcondition { .. } | RecoveryError::Runbook { .. } => Exit::RecoveryFailed,
             RecoveryError::Step { source, .. } => match source.exit() {
                 // Once a step has begun, a system that fails it is a failed recovery, not a missing answer.
                 Exit::Inconclusive | Exit::TimedOut | Exit::Internal => Exit::RecoveryFailed,

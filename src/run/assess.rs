@@ -12,6 +12,8 @@ use super::{
     steps,
     writers::Writers,
 };
+use camino::Utf8PathBuf;
+
 use crate::{
     backup::{PointSelector, Repository},
     event::{CheckReport, ControlPlan, Finding, Rpo},
@@ -250,9 +252,13 @@ async fn ledger(drill: &Drill<'_>) -> Result<Option<Ledger>, RunError> {
     let archive = Repository::open(&config.repository.path)?.archive(system);
     let mut order = CommitOrder::new();
     for (epoch, timeline) in &drill.timelines {
-        let mut folders = vec![archive.folder().join(format!("{timeline:08X}"))];
-        folders.push(archive.folder().to_owned());
-        folders.extend(drill.aside.iter().map(|aside| aside.join("pg_wal")));
+        let kept = drill.kept_wal.range(*epoch..).map(|(_, folder)| folder.join("pg_wal"));
+        let mut folders: Vec<Utf8PathBuf> = kept.collect();
+        if !shares_its_timeline(drill, *epoch, *timeline) {
+            folders.push(archive.folder().join(format!("{timeline:08X}")));
+            folders.push(archive.folder().to_owned());
+            folders.extend(drill.aside.iter().map(|aside| aside.join("pg_wal")));
+        }
         folders.push(config.postgres.pgdata.join("pg_wal"));
         folders.retain(|f| f.is_dir());
         let range = WalRange { folders, timeline: *timeline, from: None, to: None };
@@ -266,9 +272,20 @@ async fn ledger(drill: &Drill<'_>) -> Result<Option<Ledger>, RunError> {
     Ok(Some(ledger))
 }
 
-/// The recovery point that the last recovery was based on; without a recovery, the last one taken.
+/// Whether an earlier epoch ran on a timeline of the same number that was another: a command put an older data folder in
+/// the place of the server's, and what the archive has under that number is the earlier one's.
+fn shares_its_timeline(drill: &Drill<'_>, epoch: Epoch, timeline: u32) -> bool {
+    let replaced = drill.recoveries.iter().filter(|r| r.replaced && r.epoch < epoch);
+    replaced.map(|r| r.epoch).any(|last| drill.timelines.range(..=last).any(|(_, earlier)| *earlier == timeline))
+}
+
+/// The recovery point that the last recovery was based on; without a recovery, the last one taken. Where the last backup
+/// was a command's: what the harness saw then.
 fn point(drill: &Drill<'_>) -> Result<Option<PointView>, RunError> {
     let used = drill.recoveries.iter().rev().find_map(|r| r.point.clone());
+    if let (None, Some(looked)) = (&used, &drill.looked) {
+        return Ok(Some(looked.clone()));
+    }
     let taken = drill.points.values().max().cloned();
     let Some(id) = used.or(taken) else { return Ok(None) };
     let repository = Repository::open(&drill.pipeline.config.repository.path)?;
@@ -338,7 +355,9 @@ fn cuts(drill: &Drill<'_>) -> Vec<Cut> {
 }
 
 fn epoch_offsets(drill: &Drill<'_>) -> BTreeMap<TopicPartition, Offset> {
-    let last = drill.recoveries.iter().rev().find_map(|r| r.recovered.as_ref());
+    // A command says nothing of where its events begin; what an earlier recovery said is over with it.
+    let since = drill.recoveries.iter().rev().take_while(|r| !r.by_command);
+    let last = since.filter_map(|r| r.recovered.as_ref()).next();
     last.map(|r| r.epoch_cut.iter().cloned().collect()).unwrap_or_default()
 }
 

@@ -14,7 +14,7 @@ use crate::{
     scenario::{Absence, ControlRun, DrillPlan, Expect},
     stack::Silent,
     units::{Epoch, Exit, Lsn, PointId, Verdict},
-    verify::RegistryView,
+    verify::{PointView, RegistryView},
     workload::ledger::Tables,
 };
 
@@ -68,6 +68,11 @@ pub(super) struct Passed {
     pub seconds: f64,
     /// The recovery point it was based on.
     pub point: Option<PointId>,
+    /// Whether a command of the scenario's own did it.
+    pub by_command: bool,
+    /// Whether such a command put another data folder in the place of the server's: the epochs before it are on other WAL,
+    /// whatever their timelines are called.
+    pub replaced: bool,
 }
 
 /// A drill under way.
@@ -80,12 +85,18 @@ pub(super) struct Drill<'a> {
     pub epoch: Epoch,
     pub marks: BTreeMap<String, Mark>,
     pub points: BTreeMap<String, PointId>,
+    /// The last backup that a command of the scenario's own took, and the pipeline as it was then; none when a recovery
+    /// point was taken since.
+    pub command_backup: Option<String>,
+    pub looked: Option<PointView>,
     pub guards: Vec<FaultGuard>,
     pub faults: Vec<Fault>,
     pub recoveries: Vec<Passed>,
     /// The timeline on which each epoch ran, and data folders that were set aside with WAL in them.
     pub timelines: BTreeMap<Epoch, u32>,
     pub aside: Vec<camino::Utf8PathBuf>,
+    /// Folders with the WAL of the servers that commands of the scenario's own restored over, by the last epoch of each.
+    pub kept_wal: BTreeMap<Epoch, camino::Utf8PathBuf>,
     /// What stood in the schema-history topic when a coordinated recovery began, by topic.
     pub histories: BTreeMap<String, Vec<String>>,
     /// The registry as it was before each fault: what records were written under.
@@ -106,13 +117,15 @@ pub(super) async fn run(plan: &DrillPlan, index: usize, context: &Context, emit:
         rto_seconds: plan.objectives.rto.map(|limit| limit.as_secs_f64()),
         rpo_transactions: plan.objectives.rpo_transactions,
     });
-    let (exit, reason) = match tokio::time::timeout(DRILL_DEADLINE, carried_out(plan, index, context, emit)).await {
+    // A person who gives a command so much time wants it to have that.
+    let deadline = DRILL_DEADLINE + plan.commands().iter().map(|(_, timeout)| *timeout).sum::<Duration>();
+    let (exit, reason) = match tokio::time::timeout(deadline, carried_out(plan, index, context, emit)).await {
         Ok(Ok((exit, reason))) => (exit, reason),
         Ok(Err(error)) => cut_short(plan, emit, &error),
         Err(_) => cut_short(
             plan,
             emit,
-            &RunError::TooLong { seconds: DRILL_DEADLINE.as_secs(), step: "see the last step".into() },
+            &RunError::TooLong { seconds: deadline.as_secs(), step: "see the last step".into() },
         ),
     };
     emit.emit(What::DrillFinished { verdict: verdict_of(exit), exit_code: exit.code(), reason });
@@ -182,11 +195,14 @@ async fn prepare<'a>(
         epoch: Epoch(0),
         marks: BTreeMap::new(),
         points: BTreeMap::new(),
+        command_backup: None,
+        looked: None,
         guards: Vec::new(),
         faults: Vec::new(),
         recoveries: Vec::new(),
         timelines: BTreeMap::from([(Epoch(0), timeline)]),
         aside: Vec::new(),
+        kept_wal: BTreeMap::new(),
         histories: BTreeMap::new(),
         registry_before_faults: Vec::new(),
         refusal: None,

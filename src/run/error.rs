@@ -79,6 +79,16 @@ pub enum RunError {
         /// What was seen instead.
         evidence: String,
     },
+    /// A command of the scenario's own, other than a runbook, did not do its work.
+    #[error("{what}: expected exit status 0, found {found}\nhint: {hint}")]
+    Command {
+        /// What it was for.
+        what: String,
+        /// How it ended, and the last lines it wrote.
+        found: String,
+        /// What to do.
+        hint: String,
+    },
     /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,
@@ -100,6 +110,7 @@ impl RunError {
             RunError::Config(_) | RunError::Scenario { .. } => Exit::Invalid,
             RunError::File { .. } | RunError::NotLanded { .. } => Exit::Inconclusive,
             RunError::TooLong { .. } => Exit::TimedOut,
+            RunError::Command { .. } => Exit::BackupIncomplete,
             RunError::Interrupted => Exit::Interrupted,
         }
     }

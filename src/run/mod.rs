@@ -2,11 +2,13 @@
 //! module that owns tasks.
 
 mod assess;
+mod command;
 mod confirm;
 mod drill;
 mod emit;
 mod engine;
 mod error;
+mod exec;
 mod judge;
 mod pipeline;
 mod session;

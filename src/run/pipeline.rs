@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use camino::Utf8PathBuf;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{Context, RunError, shared::Servers};
+use super::{Context, RunError, exec, shared::Servers};
 use crate::{
     backup::Repository,
     client::{
@@ -17,7 +17,7 @@ use crate::{
         wait::{self, Poll},
     },
     config::Config,
-    scenario::{DrillPlan, Recover, RegistryStorageKind, StackPlan, Step, WorkloadPlan},
+    scenario::{DrillPlan, Fault, Recover, RegistryStorageKind, Step, WorkloadPlan},
     stack::{
         Silent,
         local::{
@@ -75,7 +75,7 @@ impl Pipeline {
             }),
         };
         let spec = StackSpec {
-            postgres: Some(postgres_spec(&plan.stack)),
+            postgres: Some(postgres_spec(plan)),
             kafka: Part::External(servers.kafka.clone()),
             connect: Part::External(servers.connect.clone()),
             registry,
@@ -300,15 +300,24 @@ impl Pipeline {
 const AT_ONCE: usize = 4;
 
 /// A drill that damages the registry, or restores it as a whole, has one of its own: no verdict leaks into another drill.
+/// A command that answers to a refused schema may do anything to the registry.
 pub(super) fn needs_own_registry(plan: &DrillPlan) -> bool {
-    plan.damages_registry() || plan.steps.iter().any(|s| matches!(s, Step::Recover(Recover::Schema(_))))
+    let refused = plan.steps.iter().any(|s| matches!(s, Step::Fault(Fault::AlterColumn(_))));
+    plan.damages_registry()
+        || plan.steps.iter().any(|s| matches!(s, Step::Recover(Recover::Schema(_))))
+        || (refused && !plan.commands().is_empty())
 }
 
-fn postgres_spec(plan: &StackPlan) -> PostgresSpec {
+fn postgres_spec(drill: &DrillPlan) -> PostgresSpec {
+    let plan = &drill.stack;
+    let mut settings: Vec<(String, String)> = plan.postgres_settings.clone().into_iter().collect();
+    if exec::keeps_wal(drill) && !plan.postgres_settings.contains_key(exec::WAL_KEEP.0) {
+        settings.push((exec::WAL_KEEP.0.to_owned(), exec::WAL_KEEP.1.to_owned()));
+    }
     PostgresSpec {
         wal_segment_mib: plan.wal_segment_mib,
         max_slot_wal_keep_size: plan.max_slot_wal_keep_mib.map_or_else(|| "-1".to_owned(), |mib| format!("{mib}MB")),
-        settings: plan.postgres_settings.clone().into_iter().collect(),
+        settings,
         ..PostgresSpec::default()
     }
 }

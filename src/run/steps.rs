@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Instant};
 use super::{
     RunError,
     drill::{Drill, EpochEnd, Mark, Passed},
+    exec,
 };
 use crate::{
     backup::{self, CreateOptions, PartKind, PointSelector},
@@ -62,7 +63,15 @@ pub(super) async fn take(drill: &mut Drill<'_>, step: &Step) -> Result<((), Stri
     Ok(((), did))
 }
 
+/// What runs beside a backup.
+pub(super) fn load_during_backup() -> Load {
+    Load { transactions: LOAD_DURING_BACKUP, must: Vec::new(), tables: None }
+}
+
 async fn backup(drill: &mut Drill<'_>, wanted: &scenario::Backup) -> Result<String, RunError> {
+    if let Some(command) = &wanted.exec {
+        return exec::backup(drill, command).await;
+    }
     let only: Vec<PartKind> = wanted
         .only
         .iter()
@@ -75,7 +84,7 @@ async fn backup(drill: &mut Drill<'_>, wanted: &scenario::Backup) -> Result<Stri
         .collect();
     let options = CreateOptions { only };
     let config = drill.pipeline.config.clone();
-    let load = Load { transactions: LOAD_DURING_BACKUP, must: Vec::new(), tables: None };
+    let load = load_during_backup();
     let silent = |_| {};
     let (created, loaded) = tokio::join!(
         backup::create(&config, &options, &silent),
@@ -83,7 +92,8 @@ async fn backup(drill: &mut Drill<'_>, wanted: &scenario::Backup) -> Result<Stri
     );
     let created = created?;
     let loaded = loaded?;
-    drill.points.insert(wanted.name.clone(), created.point().clone());
+    drill.points.insert(wanted.name().to_owned(), created.point().clone());
+    drill.looked = None;
     Ok(format!("recovery point {} of {} bytes; meanwhile {loaded}", created.point(), created.manifest.bytes))
 }
 
@@ -218,12 +228,7 @@ pub(super) fn group_name(drill: &Drill<'_>, name: &str) -> String {
 }
 
 async fn recover(drill: &mut Drill<'_>, wanted: &Recover) -> Result<String, RunError> {
-    let request = request(drill, wanted)?;
-    let continues = match wanted {
-        Recover::Coordinated(r) => r.writers,
-        Recover::Slot(r) => r.writers,
-        Recover::Schema(r) => r.writers,
-    } == WhileRecovering::Continue;
+    let continues = wanted.writers() == WhileRecovering::Continue;
     let end = epoch_end(drill, wanted)?;
     let captured = match &end {
         EpochEnd::Mark(Mark { tables: Some(tables), .. }) if !continues => tables.keys().cloned().collect(),
@@ -237,41 +242,52 @@ async fn recover(drill: &mut Drill<'_>, wanted: &Recover) -> Result<String, RunE
         drill.writers.hammer()?;
     }
     let began = Instant::now();
-    let recovered = match drill.omission() {
-        Some(Absence::Recovery) => None,
-        _ => Some(run_playbook(drill, &request).await),
-    };
+    let did = recovered(drill, wanted, &end).await?;
     let seconds = began.elapsed().as_secs_f64();
     let meanwhile =
         if continues { format!("; meanwhile {}", drill.writers.stop_hammer().await?) } else { String::new() };
-    let playbook = request.playbook.word().to_owned();
-    let (recovered, did) = match recovered {
-        None => (None, "left out on purpose".to_owned()),
-        Some(Ok(recovered)) => {
-            finished(drill, &playbook, seconds, Verdict::Passed, recovered.outcome.findings.join("; "));
+    let mut passed = Passed {
+        end,
+        epoch: drill.epoch,
+        restored: None,
+        recovered: None,
+        seconds,
+        point: None,
+        by_command: false,
+        replaced: false,
+    };
+    let did = match did {
+        Did::Nothing => "left out on purpose".to_owned(),
+        Did::Playbook(recovered) => {
+            finished(drill, wanted, seconds, Verdict::Passed, recovered.outcome.findings.join("; "));
             let did = format!("{} steps, {seconds:.1} s{meanwhile}", recovered.outcome.steps.len());
-            (Some(recovered), did)
+            passed.point.clone_from(&recovered.outcome.point);
+            drill.aside.extend(recovered.aside.clone());
+            passed.recovered = Some(*recovered);
+            did
         }
-        Some(Err(error)) => {
-            finished(drill, &playbook, seconds, Verdict::Failed, error.to_string());
+        Did::Command(left) => {
+            finished(drill, wanted, seconds, Verdict::Passed, String::new());
+            (passed.by_command, passed.replaced) = (true, left.replaced);
+            drill.kept_wal.insert(drill.epoch, left.wal);
+            format!("a command, {seconds:.1} s{meanwhile}")
+        }
+        Did::Failed(error) => {
+            finished(drill, wanted, seconds, Verdict::Failed, error.to_string());
             let did = format!("refused: {error}");
-            drill.refusal = Some(error);
+            drill.refusal = Some(*error);
             return Ok(did);
         }
     };
-    let point = recovered.as_ref().and_then(|r| r.outcome.point.clone());
-    if let Some(aside) = recovered.as_ref().and_then(|r| r.aside.clone()) {
-        drill.aside.push(aside);
-    }
     // Now, because later loads change these tables and nobody writes down how.
-    let restored = match captured.is_empty() {
+    passed.restored = match captured.is_empty() {
         true => None,
         false => {
             let tables = workload::capture(&drill.pipeline.config.postgres.url, &captured).await;
             Some(tables.map_err(|error| error.to_string()))
         }
     };
-    drill.recoveries.push(Passed { end, epoch: drill.epoch, restored, recovered, seconds, point });
+    drill.recoveries.push(passed);
     drill.epoch = Epoch(drill.epoch.0 + 1);
     drill.writers.set_epoch(drill.epoch).await;
     let timeline = drill.pipeline.sql().await?.timeline().await?;
@@ -279,8 +295,46 @@ async fn recover(drill: &mut Drill<'_>, wanted: &Recover) -> Result<String, RunE
     Ok(did)
 }
 
-fn finished(drill: &Drill<'_>, playbook: &str, rto_seconds: f64, verdict: Verdict, detail: String) {
-    drill.emit.emit(What::RecoveryFinished { playbook: playbook.to_owned(), rto_seconds, verdict, detail });
+/// What was done as the recovery.
+enum Did {
+    /// It was left out.
+    Nothing,
+    /// A playbook, to its end.
+    Playbook(Box<recovery::Recovered>),
+    /// A command of the scenario's own, to its end.
+    Command(exec::Left),
+    /// It went no further.
+    Failed(Box<RecoveryError>),
+}
+
+/// Does the recovery, or what a control does instead.
+async fn recovered(drill: &Drill<'_>, wanted: &Recover, end: &EpochEnd) -> Result<Did, RunError> {
+    if let Some(Absence::Recovery) = drill.omission() {
+        return Ok(Did::Nothing);
+    }
+    if let Some(command) = exec::command_of(drill.plan, wanted) {
+        let mark = match end {
+            EpochEnd::Mark(mark) => Some(mark),
+            EpochEnd::Kept => None,
+        };
+        return Ok(match exec::recover(drill, wanted, command, mark).await? {
+            Ok(left) => Did::Command(left),
+            Err(error) => Did::Failed(Box::new(error)),
+        });
+    }
+    let request = request(drill, wanted)?;
+    Ok(match run_playbook(drill, &request).await {
+        Ok(recovered) => Did::Playbook(Box::new(recovered)),
+        Err(error) => Did::Failed(Box::new(error)),
+    })
+}
+
+fn finished(drill: &Drill<'_>, wanted: &Recover, rto_seconds: f64, verdict: Verdict, detail: String) {
+    let playbook = match exec::command_of(drill.plan, wanted) {
+        Some(_) => "exec".to_owned(),
+        None => wanted.playbook().to_owned(),
+    };
+    drill.emit.emit(What::RecoveryFinished { playbook, rto_seconds, verdict, detail });
 }
 
 async fn run_playbook(drill: &Drill<'_>, request: &Request) -> Result<recovery::Recovered, RecoveryError> {
@@ -288,13 +342,14 @@ async fn run_playbook(drill: &Drill<'_>, request: &Request) -> Result<recovery::
     if let Some(Absence::Step(step)) = drill.omission() {
         omit.insert(step.clone());
     }
-    let naive = drill.plan.control.as_ref().and_then(|c| c.naive).map(|naive| match naive {
-        scenario::Naive::SlotByHand => Naive::SlotByHand,
-        scenario::Naive::ZeroDamagedPages => Naive::ZeroDamagedPages,
-        scenario::Naive::ResnapshotWithoutPurge => Naive::ResnapshotWithoutPurge,
-        scenario::Naive::ReRegister => Naive::ReRegister,
-        scenario::Naive::LowerLevelGlobally => Naive::LowerLevelGlobally,
-        scenario::Naive::RestartOnly => Naive::RestartOnly,
+    let naive = drill.plan.control.as_ref().and_then(|c| c.naive.as_ref()).and_then(|naive| match naive {
+        scenario::Naive::SlotByHand => Some(Naive::SlotByHand),
+        scenario::Naive::ZeroDamagedPages => Some(Naive::ZeroDamagedPages),
+        scenario::Naive::ResnapshotWithoutPurge => Some(Naive::ResnapshotWithoutPurge),
+        scenario::Naive::ReRegister => Some(Naive::ReRegister),
+        scenario::Naive::LowerLevelGlobally => Some(Naive::LowerLevelGlobally),
+        scenario::Naive::RestartOnly => Some(Naive::RestartOnly),
+        scenario::Naive::Exec(_) => None,
     });
     let options = Options { omit, naive };
     let emit = drill.emit.clone();
@@ -310,6 +365,7 @@ fn request(drill: &Drill<'_>, wanted: &Recover) -> Result<Request, RunError> {
         Recover::Coordinated(_) => Playbook::Coordinated,
         Recover::Slot(_) => Playbook::Slot,
         Recover::Schema(_) => Playbook::Schema,
+        Recover::Exec(_) => return Err(unknown(drill, "playbook", wanted.playbook())),
     };
     let mut request = Request { connectors: vec![drill.pipeline.name.clone()], ..Request::new(playbook) };
     if let Some(name) = wanted.point() {
@@ -343,20 +399,18 @@ fn request(drill: &Drill<'_>, wanted: &Recover) -> Result<Request, RunError> {
                 scenario::AcceptOrReject::Accept => recovery::OnConflict::Accept,
             };
         }
+        Recover::Exec(_) => {}
     }
     Ok(request)
 }
 
 /// What the recovery is to keep of the epoch that it ends.
 fn epoch_end(drill: &Drill<'_>, wanted: &Recover) -> Result<EpochEnd, RunError> {
-    Ok(match wanted {
-        Recover::Coordinated(r) => match &r.target {
-            Target::Latest => EpochEnd::Kept,
-            Target::Mark { mark, .. } => {
-                EpochEnd::Mark(drill.marks.get(mark).ok_or_else(|| unknown(drill, "mark", mark))?.clone())
-            }
-        },
-        Recover::Slot(_) | Recover::Schema(_) => EpochEnd::Kept,
+    Ok(match wanted.target() {
+        Target::Latest => EpochEnd::Kept,
+        Target::Mark { mark, .. } => {
+            EpochEnd::Mark(drill.marks.get(mark).ok_or_else(|| unknown(drill, "mark", mark))?.clone())
+        }
     })
 }
 

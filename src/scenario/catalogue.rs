@@ -103,7 +103,7 @@ fn entry(file: &str, scenario: &Scenario) -> Entry {
         let controls = v.controls.iter().map(|c| ControlEntry {
             id: control_id(c),
             without: c.without.clone(),
-            naive: c.naive.map(|n| n.word().to_owned()),
+            naive: c.naive.as_ref().map(|n| n.word().to_owned()),
             red: c.red,
             refuses: c.refuses,
             silent: c.silent,

@@ -131,7 +131,13 @@ impl Library {
 impl Loaded {
     /// The scenario's drills; `seed` wins over the scenario's own.
     pub fn plan(&self, seed: Option<u64>) -> Plan {
-        plan(&self.scenario, seed, &|path| self.library.fixture(&self.file, path))
+        let mut plan = plan(&self.scenario, seed, &|path| self.library.fixture(&self.file, path));
+        let folder = self.file.parent().unwrap_or(Utf8Path::new(""));
+        let folder = folder.canonicalize_utf8().unwrap_or_else(|_| folder.to_owned());
+        for drill in &mut plan.drills {
+            drill.folder.clone_from(&folder);
+        }
+        plan
     }
 }
 

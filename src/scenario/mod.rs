@@ -24,16 +24,16 @@ pub use catalogue::{Catalogue, ControlEntry, Entry, Needs, StepNeed, VariantEntr
 pub use error::{Mistake, Problem, ScenarioError, Seg};
 pub use library::{Library, Loaded};
 pub use model::{
-    AcceptOrReject, AlterColumn, Backup, BackupPart, CheckId, ColumnChange, Compatibility, ConsumerGroup, Control,
+    AcceptOrReject, AlterColumn, Backup, BackupCommand, BackupPart, CheckId, ColumnChange, Compatibility, ConsumerGroup, Control,
     Coordinated, DeleteAll, DeleteSchemaVersion, DeleteSubject, Fault, FlipHeapBytes, GroupReset, Load, LoseStorage,
-    Must, Naive, Objectives, Pgbench, PipelinePart, PostgresPart, Prove, Recover, Red, RegistryPart,
-    RegistryStorageKind, RpoObjective, Scenario, SchemaRecovery, SetLevel, SlotRecovery, Sql, SqlTransaction,
+    Must, Naive, NaiveCommand, Objectives, Pgbench, PipelinePart, PostgresPart, Prove, Recover, Red, RegistryPart,
+    RegistryStorageKind, RpoObjective, Runbook, Scenario, SchemaRecovery, SetLevel, SlotRecovery, Sql, SqlTransaction,
     StackPart, Step, SubjectSide, TopicsRepair, Variant, WhileRecovering, WorkloadPart,
 };
 pub use parse::parse;
 pub use plan::{
     Absence, ControlRun, DrillPlan, Expect, ObjectivesPlan, PipelinePlan, Plan, StackPlan, TransactionPlan,
-    WorkloadPlan, plan,
+    WorkloadPlan, plan, timeout_of,
 };
 pub use schema::{schema, schema_text};
 pub use template::{Template, TemplateError};

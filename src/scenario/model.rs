@@ -323,11 +323,37 @@ impl Must {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Backup {
-    /// The name by which later steps refer to it.
-    pub name: String,
+    /// The name by which later steps refer to it; with `exec` it stands there.
+    #[serde(default)]
+    pub name: Option<String>,
     /// Only this part; the whole unless said otherwise.
     #[serde(default)]
     pub only: Option<BackupPart>,
+    /// Instead of this program's own: a command of the scenario's own takes the backup.
+    #[serde(default)]
+    pub exec: Option<BackupCommand>,
+}
+
+impl Backup {
+    /// Its name, wherever it stands; empty when there is none.
+    pub fn name(&self) -> &str {
+        self.name.as_deref().or(self.exec.as_ref().map(|e| e.name.as_str())).unwrap_or_default()
+    }
+}
+
+/// A command that takes a backup, under load as any other. What it needs to know is in its environment, as for `recover:
+/// { exec: ... }`. An exit status other than 0 ends the drill.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct BackupCommand {
+    /// The backup's name; the command finds it as `CDC_DRILL_BACKUP`.
+    pub name: String,
+    /// Run by `sh -c`.
+    #[schemars(length(min = 1))]
+    pub command: String,
+    /// How long it may take; 2 minutes unless said otherwise.
+    #[serde(default)]
+    pub timeout: Option<HumanDuration>,
 }
 
 /// A part of a recovery point.
@@ -489,7 +515,7 @@ pub enum Prove {
     SchemaRefused(TableRef),
 }
 
-/// A recovery by one of the three playbooks.
+/// A recovery: by one of the three playbooks, or by a command of the scenario's own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Recover {
@@ -499,15 +525,37 @@ pub enum Recover {
     Slot(SlotRecovery),
     /// Diagnose and repair the registry, or decide on an incompatible change.
     Schema(SchemaRecovery),
+    /// Run a command: a runbook of the scenario's own. It is judged by the data that it leaves, as the playbooks are.
+    Exec(Runbook),
 }
 
 impl Recover {
-    /// The playbook's name.
+    /// The playbook's name; `exec` for a command.
     pub fn playbook(&self) -> &'static str {
         match self {
             Recover::Coordinated(_) => "coordinated",
             Recover::Slot(_) => "slot",
             Recover::Schema(_) => "schema",
+            Recover::Exec(_) => "exec",
+        }
+    }
+
+    /// What the writers do meanwhile.
+    pub fn writers(&self) -> WhileRecovering {
+        match self {
+            Recover::Coordinated(r) => r.writers,
+            Recover::Slot(r) => r.writers,
+            Recover::Schema(r) => r.writers,
+            Recover::Exec(r) => r.writers,
+        }
+    }
+
+    /// What of the epoch that it ends it is to keep.
+    pub fn target(&self) -> &Target {
+        match self {
+            Recover::Coordinated(r) => &r.target,
+            Recover::Exec(r) => &r.target,
+            Recover::Slot(_) | Recover::Schema(_) => &Target::Latest,
         }
     }
 
@@ -516,7 +564,7 @@ impl Recover {
         match self {
             Recover::Coordinated(r) => r.point.as_deref(),
             Recover::Schema(r) => r.point.as_deref(),
-            Recover::Slot(_) => None,
+            Recover::Slot(_) | Recover::Exec(_) => None,
         }
     }
 }
@@ -582,6 +630,37 @@ pub struct SchemaRecovery {
     pub point: Option<String>,
     /// What the writers do meanwhile.
     pub writers: WhileRecovering,
+}
+
+/// A runbook of the scenario's own. Everything that it needs to know is in its environment: see the README. What it
+/// leaves behind is judged; an exit status other than 0, or none within its time, is a failed recovery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Runbook {
+    /// Run by `sh -c`, in an empty folder of its own.
+    #[schemars(length(min = 1))]
+    pub command: String,
+    /// What it is to keep: everything (`latest`), or what was committed before a mark.
+    #[serde(default)]
+    pub target: Target,
+    /// How long it may take; 2 minutes unless said otherwise.
+    #[serde(default)]
+    pub timeout: Option<HumanDuration>,
+    /// What the writers do meanwhile.
+    #[serde(default)]
+    pub writers: WhileRecovering,
+}
+
+/// A command that stands in for a recovery, and is to keep what that is to keep.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct NaiveCommand {
+    /// Run by `sh -c`, in an empty folder of its own.
+    #[schemars(length(min = 1))]
+    pub command: String,
+    /// How long it may take; 2 minutes unless said otherwise.
+    #[serde(default)]
+    pub timeout: Option<HumanDuration>,
 }
 
 /// The decision about an incompatible change.
@@ -753,7 +832,7 @@ pub struct Red {
 }
 
 /// What people do who have no recovery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Naive {
     /// The slot is created again by hand, under its old name, and the connector resumes with its old offsets.
@@ -768,11 +847,13 @@ pub enum Naive {
     LowerLevelGlobally,
     /// Everything is restarted.
     RestartOnly,
+    /// A command of the scenario's own.
+    Exec(NaiveCommand),
 }
 
 impl Naive {
     /// The procedure's name in the language.
-    pub fn word(self) -> &'static str {
+    pub fn word(&self) -> &'static str {
         match self {
             Naive::SlotByHand => "slot-by-hand",
             Naive::ZeroDamagedPages => "zero-damaged-pages",
@@ -780,6 +861,7 @@ impl Naive {
             Naive::ReRegister => "re-register",
             Naive::LowerLevelGlobally => "lower-level-globally",
             Naive::RestartOnly => "restart-only",
+            Naive::Exec(_) => "exec",
         }
     }
 }

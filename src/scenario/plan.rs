@@ -6,12 +6,12 @@ use camino::Utf8PathBuf;
 
 use super::{
     model::{
-        CheckId, Compatibility, Control, Naive, Pgbench, PipelinePart, Red, RegistryStorageKind, Scenario, Sql,
-        StackPart, Step, Variant, WorkloadPart,
+        CheckId, Compatibility, Control, Naive, Pgbench, PipelinePart, Recover, Red, RegistryStorageKind, Scenario,
+        Sql, StackPart, Step, Variant, WorkloadPart,
     },
     template::Template,
     validate::{Fixture, Fixtures},
-    words::{Level, TableRef},
+    words::{HumanDuration, Level, TableRef},
 };
 use crate::{
     event::{ControlPlan, FindingKind},
@@ -36,6 +36,8 @@ pub struct DrillPlan {
     pub variant: String,
     /// What it is about, in a sentence.
     pub title: String,
+    /// The folder of the scenario's file, for commands that stand beside it; empty where the scenario is no file's.
+    pub folder: Utf8PathBuf,
     /// Present when this drill is a control.
     pub control: Option<ControlRun>,
     /// The seed of every random choice. A control has its variant's seed: it differs in the recovery alone.
@@ -171,7 +173,7 @@ pub struct ControlRun {
 impl ControlRun {
     /// What is left out or done instead, in the language's words: `recovery`, `delete-offsets`, `slot-by-hand`.
     pub fn word(&self) -> String {
-        match (&self.without, self.naive) {
+        match (&self.without, &self.naive) {
             (Some(Absence::Recovery), _) => "recovery".into(),
             (Some(Absence::Step(step)), _) => step.clone(),
             (None, Some(naive)) => naive.word().into(),
@@ -214,8 +216,27 @@ impl DrillPlan {
     pub fn damages_registry(&self) -> bool {
         let by_fault = self.steps.iter().any(|s| matches!(s, Step::Fault(f) if f.damages_registry()));
         let by_hand =
-            matches!(self.control.as_ref().and_then(|c| c.naive), Some(Naive::LowerLevelGlobally | Naive::ReRegister));
+            matches!(self.control.as_ref().and_then(|c| c.naive.as_ref()), Some(Naive::LowerLevelGlobally | Naive::ReRegister));
         by_fault || by_hand || self.steps.iter().any(|s| matches!(s, Step::DeleteSchemaVersion(_)))
+    }
+
+    /// The commands of the scenario's own that it runs, each with the longest that it may take.
+    pub fn commands(&self) -> Vec<(&str, Duration)> {
+        let naive = self.control.as_ref().and_then(|c| match &c.naive {
+            Some(Naive::Exec(naive)) => Some((naive.command.as_str(), naive.timeout)),
+            _ => None,
+        });
+        let mut commands = Vec::new();
+        for step in &self.steps {
+            let own = match step {
+                Step::Backup(backup) => backup.exec.as_ref().map(|e| (e.command.as_str(), e.timeout)),
+                Step::Recover(_) if naive.is_some() => naive,
+                Step::Recover(Recover::Exec(runbook)) => Some((runbook.command.as_str(), runbook.timeout)),
+                _ => None,
+            };
+            commands.extend(own.map(|(command, timeout)| (command, timeout_of(timeout))));
+        }
+        commands
     }
 
     /// Whether this drill is the variant itself and not a control.
@@ -246,6 +267,7 @@ fn variant_drills(
         scenario: scenario.id.clone(),
         variant: id.to_owned(),
         title: variant.title.clone().unwrap_or_else(|| scenario.title.clone()),
+        folder: Utf8PathBuf::new(),
         control: None,
         seed: seed.or(workload.seed).unwrap_or(SEED_DEFAULT),
         stack: stack_plan(&stack_of(&scenario.stack, &variant.stack)),
@@ -262,6 +284,13 @@ fn variant_drills(
     std::iter::once(main).chain(controls).collect()
 }
 
+/// How long a command of the scenario's own may take.
+pub fn timeout_of(asked: Option<HumanDuration>) -> Duration {
+    asked.map_or(COMMAND_TIMEOUT_DEFAULT, |d| d.0)
+}
+
+/// A base backup, its WAL and a snapshot of some thousand rows take ten seconds; a runbook that waits for a person hangs.
+const COMMAND_TIMEOUT_DEFAULT: Duration = Duration::from_secs(120);
 /// The seed of a scenario that names none: some number, always the same.
 const SEED_DEFAULT: u64 = 1;
 /// Enough for records of one key to meet records of others, few enough that empty ones are read in no time.
@@ -285,7 +314,7 @@ fn control_drill(main: &DrillPlan, control: &Control) -> Option<DrillPlan> {
             "recovery" => Absence::Recovery,
             step => Absence::Step(step.to_owned()),
         }),
-        naive: control.naive,
+        naive: control.naive.clone(),
         expect,
         silent: control.silent,
     };
@@ -294,7 +323,7 @@ fn control_drill(main: &DrillPlan, control: &Control) -> Option<DrillPlan> {
 
 /// A control's id: its own, or made of what it leaves out or does instead.
 pub(super) fn control_id(control: &Control) -> String {
-    match (&control.id, &control.without, control.naive) {
+    match (&control.id, &control.without, &control.naive) {
         (Some(id), _, _) => id.clone(),
         (None, Some(without), _) => format!("without-{without}"),
         (None, None, Some(naive)) => format!("naive-{}", naive.word()),

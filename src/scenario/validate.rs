@@ -1,20 +1,23 @@
 //! What the types of the language cannot say: names that refer to something, numbers that fit, steps in an order that
 //! can work. Every mistake is collected.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     error::{Problem, Seg, nearest},
     model::{
-        CheckId, Control, DeleteAll, Fault, FlipHeapBytes, Load, Must, Naive, PipelinePart, Prove, Recover,
+        Backup, CheckId, Control, DeleteAll, Fault, FlipHeapBytes, Load, Must, Naive, PipelinePart, Prove, Recover,
         RegistryStorageKind, Scenario, SchemaRecovery, SetLevel, Sql, SqlTransaction, StackPart, Step, Variant,
         WorkloadPart,
     },
     plan::{captured, connector_config, control_id, pipeline_of, schema_of, stack_of, subject_of, workload_of},
     template::{Template, transaction_control},
-    words::{TableRef, Target, WORD_MAX, is_word},
+    words::{HumanDuration, TableRef, Target, WORD_MAX, is_word},
 };
 use crate::{
     event::FindingKind,
@@ -32,6 +35,9 @@ pub struct Fixture {
 
 /// Finds a file that a scenario names; none when it is nowhere.
 pub type Fixtures<'a> = dyn Fn(&Utf8Path) -> Option<Fixture> + 'a;
+
+/// Longer than any runbook of a drill needs; a command that still runs then hangs, and the other drills wait for its servers.
+const COMMAND_TIMEOUT_MAX: Duration = Duration::from_secs(1800);
 
 /// The version of the language that this program reads.
 const VERSION: u32 = 1;
@@ -81,8 +87,12 @@ struct Validator<'a> {
 #[derive(Default)]
 struct Progress {
     backups: Vec<String>,
+    /// Those of them that the playbooks can start from.
+    points: Vec<String>,
     whole_backups: usize,
     registry_backups: usize,
+    /// Taken by a command of the scenario's own.
+    command_backups: usize,
     marks: Vec<String>,
     marks_before_backup: BTreeSet<String>,
     server_dead: bool,
@@ -387,17 +397,7 @@ impl Validator<'_> {
         self.liveness(step, p);
         match step {
             Step::Load(load) => self.load(load),
-            Step::Backup(backup) => {
-                self.at("name", |v| v.word("backup", &backup.name));
-                if p.backups.contains(&backup.name) {
-                    self.at("name", |v| {
-                        v.problem(format!("a second backup `{}`", backup.name), "give each backup its own name")
-                    });
-                }
-                p.backups.push(backup.name.clone());
-                p.whole_backups += usize::from(backup.only.is_none());
-                p.registry_backups += usize::from(matches!(backup.only, None | Some(super::BackupPart::Registry)));
-            }
+            Step::Backup(backup) => self.backup(backup, p),
             Step::Mark(name) => {
                 self.word("mark", name);
                 if name == "latest" {
@@ -434,6 +434,52 @@ impl Validator<'_> {
             Step::StopConnector => p.connector_stopped = true,
             Step::StartConnector | Step::RestartConnector => p.connector_stopped = false,
             Step::Sql(_) | Step::Signals | Step::Quiesce => {}
+        }
+    }
+
+    fn backup(&mut self, backup: &Backup, p: &mut Progress) {
+        match (&backup.name, &backup.exec) {
+            (None, None) => self.problem("a backup without a name", "give `name: nightly`"),
+            (Some(name), None) => self.backup_name(name, p),
+            (None, Some(exec)) => self.at("exec", |v| {
+                v.backup_name(&exec.name, p);
+                v.command(&exec.command, exec.timeout);
+            }),
+            (Some(_), Some(_)) => self.problem("`name` beside `exec`", "the name of such a backup stands in `exec`"),
+        }
+        if let (Some(_), Some(_)) = (&backup.exec, backup.only) {
+            self.at("only", |v| {
+                v.problem("`only` beside `exec`", "what a command saves is its own business; leave `only` out")
+            });
+        }
+        p.whole_backups += usize::from(backup.only.is_none() && backup.exec.is_none());
+        match backup.exec {
+            Some(_) => p.command_backups += 1,
+            None => {
+                p.points.push(backup.name().to_owned());
+                p.registry_backups += usize::from(matches!(backup.only, None | Some(super::BackupPart::Registry)));
+            }
+        }
+    }
+
+    fn backup_name(&mut self, name: &str, p: &mut Progress) {
+        self.at("name", |v| v.word("backup", name));
+        if p.backups.iter().any(|b| b == name) {
+            self.at("name", |v| v.problem(format!("a second backup `{name}`"), "give each backup its own name"));
+        }
+        p.backups.push(name.to_owned());
+    }
+
+    /// A command of the scenario's own.
+    fn command(&mut self, command: &str, timeout: Option<HumanDuration>) {
+        if command.trim().is_empty() {
+            self.at("command", |v| v.problem("an empty command", "give a command for `sh -c`: sh runbook.sh"));
+        }
+        if timeout.is_some_and(|t| t.0 > COMMAND_TIMEOUT_MAX) {
+            let most = HumanDuration(COMMAND_TIMEOUT_MAX);
+            self.at("timeout", |v| {
+                v.problem(format!("a command that may take longer than {most}"), format!("give at most {most}"))
+            });
         }
     }
 
@@ -538,7 +584,8 @@ impl Validator<'_> {
         let (have, what) = match recover {
             Recover::Coordinated(_) => (p.whole_backups, "a whole recovery point"),
             Recover::Schema(_) => (p.registry_backups, "a recovery point with the registry"),
-            Recover::Slot(_) => (1, ""),
+            // What a runbook starts from is its own business.
+            Recover::Slot(_) | Recover::Exec(_) => (1, ""),
         };
         if have == 0 {
             self.problem(
@@ -547,9 +594,9 @@ impl Validator<'_> {
             );
         }
         if let Some(point) = recover.point()
-            && !p.backups.iter().any(|b| b == point)
+            && !p.points.iter().any(|b| b == point)
         {
-            let hint = match nearest(point, p.backups.iter().map(String::as_str)) {
+            let hint = match nearest(point, p.points.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => "a backup must be taken by an earlier step".into(),
             };
@@ -562,6 +609,11 @@ impl Validator<'_> {
             }
             p.server_dead = false;
         }
+        if let Recover::Exec(runbook) = recover {
+            self.known_mark(&runbook.target, p);
+            self.command(&runbook.command, runbook.timeout);
+            p.server_dead = false;
+        }
         if p.server_dead && matches!(recover, Recover::Slot(_) | Recover::Schema(SchemaRecovery { .. })) {
             self.problem(
                 "the server was killed by an earlier step",
@@ -571,15 +623,23 @@ impl Validator<'_> {
         p.connector_stopped = false;
     }
 
+    /// Whether the target is a mark of an earlier step, or none.
+    fn known_mark(&mut self, target: &Target, p: &Progress) -> bool {
+        let Target::Mark { mark, .. } = target else { return true };
+        if p.marks.contains(mark) {
+            return true;
+        }
+        let hint = match nearest(mark, p.marks.iter().map(String::as_str).chain(["latest"])) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("put `mark: {mark}` before this step"),
+        };
+        self.at("target", |v| v.problem(format!("no mark `{mark}` before this step"), hint));
+        false
+    }
+
     fn target(&mut self, target: &Target, p: &Progress) {
         let Target::Mark { mark, .. } = target else { return };
-        if !p.marks.contains(mark) {
-            let hint = match nearest(mark, p.marks.iter().map(String::as_str).chain(["latest"])) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("put `mark: {mark}` before this step"),
-            };
-            self.at("target", |v| v.problem(format!("no mark `{mark}` before this step"), hint));
-        } else if p.marks_before_backup.contains(mark) {
+        if self.known_mark(target, p) && p.marks_before_backup.contains(mark) {
             self.at("target", |v| {
                 v.problem(
                     format!("mark `{mark}` lies before the first backup"),
@@ -598,7 +658,7 @@ impl Validator<'_> {
             if !seen.insert(*check) {
                 self.at(index, |v| v.problem(format!("check `{check}` twice"), "leave one out"));
             }
-            if *check == CheckId::Compatibility && p.registry_backups == 0 {
+            if *check == CheckId::Compatibility && p.registry_backups + p.command_backups == 0 {
                 self.at(index, |v| {
                     v.problem("`compatibility` without a recovery point to compare with", "add a `backup` step")
                 });
@@ -670,8 +730,13 @@ impl Validator<'_> {
         if let Some(without) = control.without.as_deref().filter(|w| *w != "recovery") {
             self.omission(variant, without);
         }
-        if let Some(naive) = control.naive {
-            self.naive(variant, naive);
+        if let (Some(Naive::Exec(_)), Some(_)) = (&control.naive, &control.without) {
+            self.at("without", |v| {
+                v.problem("`without` beside a command", "the command stands in for the whole recovery; leave it out")
+            });
+        }
+        if let Some(naive) = &control.naive {
+            self.at("naive", |v| v.naive(variant, naive));
         }
     }
 
@@ -700,7 +765,7 @@ impl Validator<'_> {
         self.at("without", |v| v.problem(format!("no step `{without}` in this variant's recovery"), hint));
     }
 
-    fn naive(&mut self, variant: &Variant, naive: Naive) {
+    fn naive(&mut self, variant: &Variant, naive: &Naive) {
         let has = |playbook: &str| playbooks(variant).any(|p| p == playbook);
         let flips = || variant.steps.iter().any(|s| matches!(s, Step::Fault(Fault::FlipHeapBytes(_))));
         let (fits, needs) = match naive {
@@ -709,15 +774,16 @@ impl Validator<'_> {
             }
             Naive::ZeroDamagedPages => (flips(), "a `flip-heap-bytes` fault"),
             Naive::ReRegister | Naive::LowerLevelGlobally => (has("schema"), "a schema recovery"),
-            Naive::RestartOnly => (true, ""),
+            Naive::RestartOnly | Naive::Exec(_) => (true, ""),
         };
+        if let Naive::Exec(own) = naive {
+            self.at("exec", |v| v.command(&own.command, own.timeout));
+        }
         if !fits && recovers(variant) {
-            self.at("naive", |v| {
-                v.problem(
-                    format!("`{}` instead of what?", naive.word()),
-                    format!("it stands in for {needs}, which this variant has not"),
-                )
-            });
+            self.problem(
+                format!("`{}` instead of what?", naive.word()),
+                format!("it stands in for {needs}, which this variant has not"),
+            );
         }
     }
 }

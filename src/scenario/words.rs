@@ -173,9 +173,10 @@ impl fmt::Display for TableRef {
 from_text!(TableRef, "A table: its name (in schema public), or schema.name.", "^[^ .]+([.][^ ]+)?$");
 
 /// Where point-in-time recovery stops.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Target {
     /// The last record ever written.
+    #[default]
     Latest,
     /// A mark set earlier in the same variant.
     Mark {

@@ -1,0 +1,54 @@
+//! `topic`: what a runbook has to do with topics where no tool of the broker is at hand.
+
+use camino::Utf8PathBuf;
+use clap::Subcommand;
+
+use super::output::{CliError, say};
+use crate::{client::kafka::Kafka, config::Config, units::Exit};
+
+/// Topics, for runbooks of your own.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Delete topics and create them again, empty, with the partitions and settings that they had
+    Rebuild {
+        /// The pipeline's configuration file
+        #[arg(long, value_name = "FILE")]
+        config: Utf8PathBuf,
+        /// Agree to lose what is in them
+        #[arg(long)]
+        yes: bool,
+        /// The topics
+        #[arg(required = true, value_name = "TOPIC")]
+        topics: Vec<String>,
+    },
+}
+
+/// Runs the command.
+pub async fn run(args: Args) -> Result<Exit, CliError> {
+    let Verb::Rebuild { config, yes, topics } = args.verb;
+    let config = Config::load(&config)?;
+    let kafka = Kafka::connect(&config.kafka.bootstrap)?;
+    let specs = kafka.topic_specs(&topics).await?;
+    if let Some(absent) = topics.iter().find(|name| specs.iter().all(|s| s.name != **name)) {
+        return Err(CliError::new(
+            Exit::PlanImpossible,
+            format!("topic {absent}: expected a topic, found none\nhint: nothing was touched; what its settings were is unknown"),
+        ));
+    }
+    if !yes {
+        return Err(CliError::new(
+            Exit::Refused,
+            format!("refused: this would delete all records of {}\nhint: give --yes", topics.join(", ")),
+        ));
+    }
+    kafka.delete_topics(&topics).await?;
+    kafka.create_topics(&specs).await?;
+    say(format!("{} topics are empty, with the partitions and settings that they had", specs.len()));
+    Ok(Exit::Passed)
+}
