@@ -221,6 +221,81 @@ fn a_workload_of_sql_is_checked_to_its_last_placeholder() {
 }
 
 #[test]
+fn commands_of_a_scenarios_own_are_checked() {
+    insta::assert_snapshot!(
+        "commands-of-its-own",
+        mistakes(&scenario(indoc! {"
+        steps:
+          - load: { transactions: 5 }
+          - backup: {}
+          - backup: { name: a, exec: { name: b, command: tar } }
+          - backup: { exec: { name: nightly, command: ' ', timeout: 2h } }
+          - backup: { exec: { name: nightly, command: tar }, only: registry }
+          - mark: before
+          - fault: kill-postgres
+          - recover: { exec: { command: '' } }
+          - recover: { exec: { command: sh restore.sh, target: befor } }
+          - recover: { coordinated: { target: latest, point: nightly } }
+        checks: [state, compatibility]
+        controls:
+          - { naive: { exec: { command: '' } }, red: { check: state, kind: lost } }
+          - { id: two, without: fence, naive: { exec: { command: sh x.sh } }, red: { check: state, kind: lost } }
+          - { without: stop-connector, red: { check: state, kind: lost } }
+    "}))
+    );
+    insta::assert_snapshot!(
+        "a-command-without-a-command",
+        mistakes(&scenario(indoc! {"
+        steps:
+          - recover: { exec: { target: latest } }
+        checks: [state]
+    "}))
+    );
+}
+
+#[test]
+fn a_drill_knows_its_commands_and_a_control_runs_its_own() {
+    let text = scenario(indoc! {"
+        steps:
+          - backup: { exec: { name: nightly, command: dump } }
+          - recover: { exec: { command: restore, timeout: 5s } }
+        checks: [state]
+        controls:
+          - { naive: { exec: { command: pray } }, red: { check: state, kind: lost } }
+          - { without: recovery, red: { check: state, kind: lost } }
+    "});
+    let scenario = parse(Utf8Path::new("some.yaml"), &text, &fixtures).unwrap_or_else(|e| panic!("{e}"));
+    let drills = plan(&scenario, None, &fixtures).drills;
+    let commands = |at: usize| drills[at].commands().into_iter().map(|(c, t)| (c.to_owned(), t.as_secs())).collect();
+    let expected = |commands: &[(&str, u64)]| -> Vec<(String, u64)> {
+        commands.iter().map(|(c, t)| ((*c).to_owned(), *t)).collect()
+    };
+    let all: [Vec<(String, u64)>; 3] = [commands(0), commands(1), commands(2)];
+    assert_eq!(all[0], expected(&[("dump", 120), ("restore", 5)]));
+    assert_eq!(all[1], expected(&[("dump", 120), ("pray", 120)]));
+    assert_eq!(all[0], all[2]);
+    assert_eq!(drills[1].control.as_ref().unwrap().id, "naive-exec");
+}
+
+/// Scenarios in the tree that `run` does not take by itself.
+#[test]
+fn the_scenarios_of_the_tree_are_good_and_fit_the_schema() {
+    let library = Library::new(env!("CARGO_MANIFEST_DIR"));
+    let schema: serde_json::Value = serde_json::from_str(&schema_text()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let all = library.all().unwrap_or_else(|e| panic!("{e}"));
+    assert!(all.len() > builtin::SCENARIOS.len());
+    for loaded in all {
+        let expected: usize = loaded.scenario.variants.iter().map(|(_, v)| 1 + v.controls.len()).sum();
+        assert_eq!(loaded.plan(None).drills.len(), expected, "{}", loaded.file);
+        let value = super::parse::as_json(&std::fs::read_to_string(&loaded.file).unwrap());
+        let errors: Vec<String> =
+            validator.iter_errors(&value).map(|e| format!("{} at {}", e, e.instance_path())).collect();
+        assert!(errors.is_empty(), "{}: {errors:?}", loaded.file);
+    }
+}
+
+#[test]
 fn naming_one_kind_of_workload_drops_the_others() {
     let text = indoc! {"
         version: 1

@@ -82,6 +82,8 @@ fn folder() -> tempfile::TempDir {
     write("type.yaml", &SCENARIO.replace("transactions: 10", "transactions: many"));
     write("tables.yaml", &SCENARIO.replace("shop.json", "empty.json"));
     write("schema.yaml", &SCENARIO.replace("shop.sql", "nowhere.sql"));
+    let coordinated = "coordinated: { target: latest }";
+    write("runbook.yaml", &SCENARIO.replace(coordinated, "exec: { command: '', target: yesterday }"));
     write("newer.yaml", &SCENARIO.replace("version: 1", "version: 99"));
     copy(&Path::new(ROOT).join("fixtures/backups/format-1"), &folder.path().join("repository"));
     copy(&Path::new(ROOT).join("fixtures/reports"), &folder.path().join("run"));
@@ -167,6 +169,8 @@ fn transcript(folder: &Path, line: &str) -> String {
 #[case("recover")]
 #[case("recover plan")]
 #[case("recover run")]
+#[case("topic")]
+#[case("topic rebuild")]
 #[case("verify")]
 #[case("report")]
 fn help(#[case] command: &str) {
@@ -205,6 +209,8 @@ fn help(#[case] command: &str) {
 #[case::recover_without_control("recover-without-control", "recover run coordinated --config dead.toml")]
 #[case::recover_slot_of_the_dead("recover-slot-of-the-dead", "recover run slot --config dead.toml")]
 #[case::recover_wrong_target("recover-wrong-target", "recover plan coordinated --config dead.toml --target yesterday")]
+#[case::topic_without_names("topic-without-names", "topic rebuild --config dead.toml --yes")]
+#[case::runbook_without_command("runbook-without-command", "scenario check runbook.yaml")]
 #[case::verify_of_the_dead("verify-of-the-dead", "verify --config dead.toml --deadline 1s")]
 #[case::stack_nowhere("stack-nowhere", "stack status --dir empty")]
 #[case::stack_down_nowhere("stack-down-nowhere", "stack down --dir nowhere")]

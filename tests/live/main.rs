@@ -42,6 +42,8 @@ fn run() -> &'static Run {
             // Three at a time: a fourth would make every wait longer in an unoptimized build, and deadlines are part of what is tested.
             .args(["run", "--json", "--jobs", "3", "--report-dir"])
             .arg(&reports)
+            // What `run` takes by itself, and the examples.
+            .args(["database-corruption", "slot-loss", "schema-conflict", "own-runbook"])
             .env("NO_COLOR", "1")
             .output()
             .expect("the program can be started");
@@ -89,6 +91,8 @@ fn drill(scenario: &str, variant: &str) -> &'static Value {
 #[case::subject_deleted("schema-conflict", "subject-deleted")]
 #[case::levels_changed("schema-conflict", "levels-changed")]
 #[case::registry_lost("schema-conflict", "registry-lost")]
+#[case::own_runbook_delete("own-runbook", "delete-without-where")]
+#[case::own_runbook_killed("own-runbook", "server-killed")]
 fn a_drill_is_green_and_its_controls_are_red(#[case] scenario: &str, #[case] variant: &str) {
     let drill = drill(scenario, variant);
     let text = serde_json::to_string_pretty(drill).unwrap();
