@@ -38,7 +38,9 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
     if let Some(absent) = topics.iter().find(|name| specs.iter().all(|s| s.name != **name)) {
         return Err(CliError::new(
             Exit::PlanImpossible,
-            format!("topic {absent}: expected a topic, found none\nhint: nothing was touched; what its settings were is unknown"),
+            format!(
+                "topic {absent}: expected a topic, found none\nhint: nothing was touched; what its settings were is unknown"
+            ),
         ));
     }
     if !yes {

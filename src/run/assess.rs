@@ -16,6 +16,7 @@ use camino::Utf8PathBuf;
 
 use crate::{
     backup::{PointSelector, Repository},
+    client::kafka::TopicSpec,
     event::{CheckReport, ControlPlan, Finding, Rpo},
     scenario::{CheckId, Fault, Level, Recover, Step},
     units::{Epoch, Lsn, Offset, SchemaId, Subject, TableName, TopicPartition},
@@ -306,6 +307,11 @@ fn expectation<'l>(drill: &Drill<'_>, ledger: Option<&'l Ledger>, point: Option<
             written.entry(version.id).or_insert_with(|| version.schema.clone());
         }
     }
+    let mut specs: BTreeMap<String, TopicSpec> = specs.into_iter().filter(|(name, _)| topics.contains(name)).collect();
+    // What the scenario asks for counts, also where the recovery point was taken of something else.
+    for spec in specs.values_mut() {
+        spec.settings.extend(drill.plan.pipeline.topic_settings.clone());
+    }
     Expectation {
         ledger,
         cuts: cuts(drill),
@@ -315,7 +321,7 @@ fn expectation<'l>(drill: &Drill<'_>, ledger: Option<&'l Ledger>, point: Option<
         newer_versions: newer_versions(drill, registry.as_ref()),
         registry,
         written,
-        specs: specs.into_iter().filter(|(name, _)| topics.contains(name)).collect(),
+        specs,
         groups: group_offsets(drill),
         cleared_histories: drill.histories.clone(),
         configs: BTreeMap::from([(drill.pipeline.name.clone(), drill.pipeline.connector.clone())]),

@@ -118,15 +118,13 @@ pub(super) async fn run(plan: &DrillPlan, index: usize, context: &Context, emit:
         rpo_transactions: plan.objectives.rpo_transactions,
     });
     // A person who gives a command so much time wants it to have that.
-    let deadline = DRILL_DEADLINE + plan.commands().iter().map(|(_, timeout)| *timeout).sum::<Duration>();
+    let deadline = DRILL_DEADLINE + plan.granted();
     let (exit, reason) = match tokio::time::timeout(deadline, carried_out(plan, index, context, emit)).await {
         Ok(Ok((exit, reason))) => (exit, reason),
         Ok(Err(error)) => cut_short(plan, emit, &error),
-        Err(_) => cut_short(
-            plan,
-            emit,
-            &RunError::TooLong { seconds: deadline.as_secs(), step: "see the last step".into() },
-        ),
+        Err(_) => {
+            cut_short(plan, emit, &RunError::TooLong { seconds: deadline.as_secs(), step: "see the last step".into() })
+        }
     };
     emit.emit(What::DrillFinished { verdict: verdict_of(exit), exit_code: exit.code(), reason });
     exit

@@ -88,6 +88,8 @@ pub enum RunError {
         found: String,
         /// What to do.
         hint: String,
+        /// What that means for the drill.
+        exit: Exit,
     },
     /// Ctrl-C.
     #[error("interrupted")]
@@ -110,7 +112,7 @@ impl RunError {
             RunError::Config(_) | RunError::Scenario { .. } => Exit::Invalid,
             RunError::File { .. } | RunError::NotLanded { .. } => Exit::Inconclusive,
             RunError::TooLong { .. } => Exit::TimedOut,
-            RunError::Command { .. } => Exit::BackupIncomplete,
+            RunError::Command { exit, .. } => *exit,
             RunError::Interrupted => Exit::Interrupted,
         }
     }

@@ -24,7 +24,7 @@ use crate::{
     recovery::RecoveryError,
     scenario::{self, DrillPlan, Recover, Step, Target, timeout_of},
     stack::{Account, local},
-    units::TableName,
+    units::{Exit, TableName},
     verify::{
         PointView,
         observe::{self, Systems},
@@ -64,6 +64,7 @@ pub(super) async fn backup(drill: &mut Drill<'_>, wanted: &scenario::BackupComma
             what: format!("backup {}", wanted.name),
             found: ended.told(),
             hint: ended.hint().to_owned(),
+            exit: Exit::BackupIncomplete,
         });
     }
     drill.command_backup = Some(wanted.name.clone());
@@ -221,12 +222,10 @@ fn environment(
         }
     }
     all.extend(libpq(config));
-    let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".to_owned());
-    all.insert("PATH", format!("{}:{path}", config.postgres.bin));
     Ok(all)
 }
 
-/// The server's address and password for `psql` and its like.
+/// The server's address and password for `psql` and its like, and where those are.
 pub(super) fn libpq(config: &Config) -> BTreeMap<&'static str, String> {
     let Ok(url) = config.postgres.url.expose().parse::<tokio_postgres::Config>() else { return BTreeMap::new() };
     let host = url.get_hosts().first().map(|h| match h {
@@ -241,7 +240,9 @@ pub(super) fn libpq(config: &Config) -> BTreeMap<&'static str, String> {
         ("PGPASSWORD", password),
         ("PGDATABASE", url.get_dbname().map(str::to_owned)),
     ];
-    pairs.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".to_owned());
+    let path = ("PATH", Some(format!("{}:{path}", config.postgres.bin)));
+    pairs.into_iter().chain([path]).filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 /// Holds on to the WAL of a server whose data folder may be deleted at any moment, by links to its segments: what is written

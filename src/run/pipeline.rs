@@ -147,12 +147,10 @@ impl Pipeline {
         if let WorkloadPlan::Pgbench { scale, .. } = &plan.workload {
             workload::pgbench::init(&self.config.postgres.bin, &self.config.postgres.url, *scale).await?;
         }
-        if let (WorkloadPlan::Shop { .. } | WorkloadPlan::Sql { .. }, Some(schema)) =
-            (&plan.workload, &plan.pipeline.schema)
-        {
+        if let (false, Some(schema)) = (matches!(plan.workload, WorkloadPlan::Pgbench { .. }), &plan.pipeline.schema) {
             db.run(&schema.text).await?;
         }
-        if matches!(plan.workload, WorkloadPlan::Sql { .. }) {
+        if plan.workload.is_bracketed() {
             workload::sql::lay(&db).await?;
         }
         let tables: Vec<String> = self.tables.iter().map(TableName::quoted).collect();
@@ -361,7 +359,7 @@ fn connector_config(plan: &DrillPlan, name: &str, config: &Config) -> ConnectorC
     ] {
         connector.insert(key.to_owned(), values[value].clone());
     }
-    if matches!(plan.workload, WorkloadPlan::Sql { .. }) {
+    if plan.workload.is_bracketed() {
         include(&mut connector, &workload::sql::tables());
     }
     connector
@@ -370,7 +368,7 @@ fn connector_config(plan: &DrillPlan, name: &str, config: &Config) -> ConnectorC
 /// The tables that are captured. A scenario with its own SQL knows nothing of the tables that the drill needs for itself.
 fn captured_tables(plan: &DrillPlan) -> Vec<TableName> {
     let mut tables = plan.pipeline.tables.clone();
-    if matches!(plan.workload, WorkloadPlan::Sql { .. }) {
+    if plan.workload.is_bracketed() {
         tables.extend(workload::sql::tables().into_iter().filter(|own| !plan.pipeline.tables.contains(own)));
     }
     tables

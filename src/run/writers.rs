@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
-use super::RunError;
+use super::{RunError, command::Command, exec::libpq};
 use crate::{
     client::postgres::Postgres,
     config::Config,
     scenario::{DrillPlan, Load, Must, TableRef, TransactionPlan, WorkloadPlan},
-    units::{Epoch, TableName},
+    units::{Epoch, Exit, TableName},
     workload::{
         self, LoadSpec, LoadSummary, Workload, WorkloadSpec,
         ledger::{CommitOrder, Ledger},
@@ -31,6 +31,8 @@ pub enum Writers {
     },
     /// The scenario's own SQL, with a ledger of transactions, not of rows.
     Sql(Box<SqlWorkload>),
+    /// A command of the scenario's own, whose transactions are known by rows in a table of the drill's.
+    Command(Box<Foreign>),
 }
 
 impl Writers {
@@ -62,6 +64,10 @@ impl Writers {
                 };
                 Writers::Sql(Box::new(SqlWorkload::start(&config.postgres.url, spec, Epoch(0)).await?))
             }
+            WorkloadPlan::Command { .. } => {
+                let home = ledger.parent().unwrap_or(ledger).to_owned();
+                Writers::Command(Box::new(Foreign::new(home, token_prefix)))
+            }
         })
     }
 
@@ -72,12 +78,14 @@ impl Writers {
                 let summary = shop.seed_rows(*rows).await?;
                 Ok(format!("{} rows in {} transactions", summary.rows, summary.acknowledged))
             }
-            (_, WorkloadPlan::Sql { seed: Some(seed), .. }) => {
+            (_, WorkloadPlan::Sql { seed: Some(seed), .. } | WorkloadPlan::Command { seed: Some(seed), .. }) => {
                 let db = Postgres::connect(&config.postgres.url, "cdc-drill seed").await?;
                 db.run(&seed.text).await?;
                 Ok(format!("{} has run", seed.path))
             }
-            (_, WorkloadPlan::Sql { seed: None, .. }) => Ok("no rows before the connector".to_owned()),
+            (_, WorkloadPlan::Sql { seed: None, .. } | WorkloadPlan::Command { seed: None, .. }) => {
+                Ok("no rows before the connector".to_owned())
+            }
             _ => Ok("pgbench filled its tables".to_owned()),
         }
     }
@@ -98,6 +106,7 @@ impl Writers {
                     SqlLoad { transactions: load.transactions, must_roll_back: load.must.contains(&Must::RollBack) };
                 complete(plan, load, &own.load(spec).await?)
             }
+            Writers::Command(foreign) => foreign.load(plan, config, load).await,
             Writers::Pgbench { clients, seed } => {
                 let bin = &config.postgres.bin;
                 *seed += 1;
@@ -108,12 +117,12 @@ impl Writers {
         }
     }
 
-    /// Lets the writers keep trying whatever the server does; pgbench would give up, and stays away.
+    /// Lets the writers keep trying whatever the server does; pgbench and commands would give up, and stay away.
     pub fn hammer(&mut self) -> Result<(), RunError> {
         match self {
             Writers::Shop(shop) => Ok(shop.hammer()?),
             Writers::Sql(own) => Ok(own.hammer()?),
-            Writers::Pgbench { .. } => Ok(()),
+            Writers::Pgbench { .. } | Writers::Command(_) => Ok(()),
         }
     }
 
@@ -122,7 +131,7 @@ impl Writers {
         match self {
             Writers::Shop(shop) => Ok(in_words(&shop.stop_hammer().await?)),
             Writers::Sql(own) => Ok(in_words(&own.stop_hammer().await?)),
-            Writers::Pgbench { .. } => Ok(String::new()),
+            Writers::Pgbench { .. } | Writers::Command(_) => Ok(String::new()),
         }
     }
 
@@ -131,6 +140,7 @@ impl Writers {
         match self {
             Writers::Shop(shop) => shop.set_epoch(epoch).await,
             Writers::Sql(own) => own.set_epoch(epoch).await,
+            Writers::Command(foreign) => foreign.epoch = epoch,
             Writers::Pgbench { .. } => {}
         }
     }
@@ -140,6 +150,7 @@ impl Writers {
         let (mut ledger, present): (Ledger, BTreeSet<String>) = match self {
             Writers::Shop(shop) => (shop.ledger()?, workload::present_tokens(db).await?),
             Writers::Sql(own) => (own.ledger()?, sql::present_tokens(db).await?),
+            Writers::Command(foreign) => (foreign.ledger.clone(), sql::present_tokens(db).await?),
             Writers::Pgbench { .. } => return Ok(None),
         };
         ledger.order = order;
@@ -153,12 +164,84 @@ impl Writers {
         let own = sql::tables();
         match self {
             Writers::Shop(_) => Vec::new(),
-            Writers::Pgbench { .. } | Writers::Sql(_) => {
+            Writers::Pgbench { .. } | Writers::Sql(_) | Writers::Command(_) => {
                 captured.iter().filter(|table| !own.contains(table)).cloned().collect()
             }
         }
     }
 }
+
+/// A command that writes, and what it is known to have written.
+#[derive(Debug)]
+pub struct Foreign {
+    home: Utf8PathBuf,
+    token_prefix: String,
+    epoch: Epoch,
+    loads: u64,
+    ledger: Ledger,
+}
+
+impl Foreign {
+    fn new(home: Utf8PathBuf, token_prefix: &str) -> Foreign {
+        let ledger = Ledger::default();
+        Foreign { home, token_prefix: token_prefix.to_owned(), epoch: Epoch(0), loads: 0, ledger }
+    }
+
+    /// Runs the command once, and reads what it left before anybody can take it away.
+    async fn load(&mut self, plan: &DrillPlan, config: &Config, load: &Load) -> Result<String, RunError> {
+        let WorkloadPlan::Command { command, timeout, writers, .. } = &plan.workload else { return Ok(String::new()) };
+        self.loads += 1;
+        let prefix = format!("{}-e{}-l{}", self.token_prefix, self.epoch.0, self.loads);
+        let mut environment = libpq(config);
+        let secret = environment.get("PGPASSWORD").cloned().unwrap_or_default();
+        environment.extend([
+            ("CDC_DRILL_DATABASE_URL", config.postgres.url.expose().to_owned()),
+            ("CDC_DRILL_SCENARIO_DIR", plan.folder.to_string()),
+            ("CDC_DRILL_TRANSACTIONS", load.transactions.to_string()),
+            ("CDC_DRILL_WRITERS", writers.to_string()),
+            ("CDC_DRILL_LOAD", self.loads.to_string()),
+            // Each load its own, below what any language takes for an integer.
+            ("CDC_DRILL_SEED", (plan.seed.wrapping_mul(SEED_STEP).wrapping_add(self.loads) % SEED_MAX).to_string()),
+            ("CDC_DRILL_TOKEN", prefix.clone()),
+        ]);
+        let command = Command {
+            text: command,
+            folder: self.home.join("exec").join(format!("load-{}", self.loads)),
+            environment,
+            timeout: *timeout,
+            log: self.home.join("logs").join(format!("exec-load-{}.log", self.loads)),
+            secret,
+        };
+        let began_ms = jiff::Timestamp::now().as_millisecond();
+        let ended = command.run(|| {}).await?;
+        let failed = |found: String, hint: &str| RunError::Command {
+            what: format!("load of {} transactions", load.transactions),
+            found,
+            hint: hint.to_owned(),
+            exit: Exit::Inconclusive,
+        };
+        if !ended.well() {
+            return Err(failed(ended.told(), ended.hint()));
+        }
+        let db = Postgres::connect(&config.postgres.url, "cdc-drill load").await?;
+        let committed = sql::committed(&db, &prefix, self.epoch, began_ms).await?;
+        let count = committed.len() as u64;
+        if count == 0 || count > load.transactions {
+            let found =
+                format!("{count} transactions with tokens that begin with {prefix}- in public.drill_transactions");
+            return Err(failed(
+                found,
+                "write at least one and at most as many as asked for; README.md has the contract",
+            ));
+        }
+        self.ledger.entries.extend(committed);
+        Ok(format!("{} transactions: {count} committed", load.transactions))
+    }
+}
+
+/// Neighbouring seeds and loads shall not meet.
+const SEED_STEP: u64 = 1009;
+const SEED_MAX: u64 = 1 << 31;
 
 /// What a load did, in words, unless something that had to occur did not.
 fn complete(plan: &DrillPlan, load: &Load, summary: &LoadSummary) -> Result<String, RunError> {

@@ -24,11 +24,12 @@ pub use catalogue::{Catalogue, ControlEntry, Entry, Needs, StepNeed, VariantEntr
 pub use error::{Mistake, Problem, ScenarioError, Seg};
 pub use library::{Library, Loaded};
 pub use model::{
-    AcceptOrReject, AlterColumn, Backup, BackupCommand, BackupPart, CheckId, ColumnChange, Compatibility, ConsumerGroup, Control,
-    Coordinated, DeleteAll, DeleteSchemaVersion, DeleteSubject, Fault, FlipHeapBytes, GroupReset, Load, LoseStorage,
-    Must, Naive, NaiveCommand, Objectives, Pgbench, PipelinePart, PostgresPart, Prove, Recover, Red, RegistryPart,
-    RegistryStorageKind, RpoObjective, Runbook, Scenario, SchemaRecovery, SetLevel, SlotRecovery, Sql, SqlTransaction,
-    StackPart, Step, SubjectSide, TopicsRepair, Variant, WhileRecovering, WorkloadPart,
+    AcceptOrReject, AlterColumn, Backup, BackupCommand, BackupPart, CheckId, ColumnChange, Compatibility,
+    ConsumerGroup, Control, Coordinated, DeleteAll, DeleteSchemaVersion, DeleteSubject, Fault, FlipHeapBytes,
+    GroupReset, Load, LoseStorage, Must, Naive, NaiveCommand, Objectives, Pgbench, PipelinePart, PostgresPart, Prove,
+    Recover, Red, RegistryPart, RegistryStorageKind, RpoObjective, Runbook, Scenario, SchemaRecovery, SetLevel,
+    SlotRecovery, Sql, SqlTransaction, StackPart, Step, SubjectSide, TopicsRepair, Variant, WhileRecovering,
+    WorkloadCommand, WorkloadPart,
 };
 pub use parse::parse;
 pub use plan::{

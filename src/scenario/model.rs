@@ -95,6 +95,9 @@ pub struct PipelinePart {
     /// How many partitions each data topic has; 3 unless said otherwise.
     #[schemars(range(min = 1, max = 64))]
     pub partitions: Option<u32>,
+    /// Settings of each data topic, by the broker's names (`retention.ms`): the connector gets them as
+    /// `topic.creation.default.*`, and `positions` holds the topics to them.
+    pub topic_settings: BTreeMap<String, String>,
     /// The registry's compatibility levels.
     pub compatibility: Option<Compatibility>,
     /// How many subjects of other people are registered before the connector's: one of them is deleted for good, which
@@ -116,7 +119,7 @@ pub struct Compatibility {
     pub subjects: BTreeMap<String, Level>,
 }
 
-/// What writes to the source database: the seeded shop workload, pgbench, or a scenario's own SQL. A variant's own part
+/// What writes to the source database: the seeded shop workload, pgbench, a scenario's own SQL or command. A variant's own part
 /// wins field by field; a variant that names another kind of workload drops what only the former kind has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -133,6 +136,8 @@ pub struct WorkloadPart {
     pub pgbench: Option<Pgbench>,
     /// Transactions of the scenario's own, for any schema, instead of the shop workload.
     pub sql: Option<Sql>,
+    /// A command of the scenario's own that writes, for any schema, instead of the shop workload.
+    pub command: Option<WorkloadCommand>,
 }
 
 /// pgbench as the workload.
@@ -159,6 +164,24 @@ pub struct Sql {
     /// The transactions; the seed draws one after the other, by weight.
     #[schemars(length(min = 1))]
     pub transactions: Vec<SqlTransaction>,
+}
+
+/// A command as the workload. It runs once a load and is told what to do by its environment: see the README. Each of its
+/// transactions must write two rows into `public.drill_transactions`, as those of `sql` do; by these the drill knows which
+/// transactions committed, whole, and in which order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct WorkloadCommand {
+    /// An SQL file that runs once, after the schema and before the connector: the rows that are there first.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub seed_file: Option<Utf8PathBuf>,
+    /// Run by `sh -c`, in an empty folder of its own.
+    #[schemars(length(min = 1))]
+    pub command: String,
+    /// How long one load may take; 2 minutes unless said otherwise.
+    #[serde(default)]
+    pub timeout: Option<HumanDuration>,
 }
 
 /// One kind of transaction.

@@ -82,6 +82,8 @@ pub struct PipelinePlan {
     pub tables: Vec<TableName>,
     /// Partitions of each data topic.
     pub partitions: u32,
+    /// Settings that each data topic must have.
+    pub topic_settings: BTreeMap<String, String>,
     /// The registry's global level.
     pub level: Level,
     /// Levels of single subjects, with the scenario's prefix: see [`PipelinePlan::subject_levels`].
@@ -133,6 +135,24 @@ pub enum WorkloadPlan {
         /// Connections that write at the same time.
         writers: u32,
     },
+    /// A command of the scenario's own.
+    Command {
+        /// The SQL that runs once, before the connector.
+        seed: Option<Fixture>,
+        /// For `sh -c`.
+        command: String,
+        /// How long one load may take.
+        timeout: Duration,
+        /// Connections that the command is asked to write by.
+        writers: u32,
+    },
+}
+
+impl WorkloadPlan {
+    /// Whether its transactions are known by rows in tables of the drill's own, and nothing else of them is.
+    pub fn is_bracketed(&self) -> bool {
+        matches!(self, WorkloadPlan::Sql { .. } | WorkloadPlan::Command { .. })
+    }
 }
 
 /// One kind of transaction of a scenario's own, resolved.
@@ -215,8 +235,10 @@ impl DrillPlan {
     /// Whether its faults damage the registry, so that it needs one of its own.
     pub fn damages_registry(&self) -> bool {
         let by_fault = self.steps.iter().any(|s| matches!(s, Step::Fault(f) if f.damages_registry()));
-        let by_hand =
-            matches!(self.control.as_ref().and_then(|c| c.naive.as_ref()), Some(Naive::LowerLevelGlobally | Naive::ReRegister));
+        let by_hand = matches!(
+            self.control.as_ref().and_then(|c| c.naive.as_ref()),
+            Some(Naive::LowerLevelGlobally | Naive::ReRegister)
+        );
         by_fault || by_hand || self.steps.iter().any(|s| matches!(s, Step::DeleteSchemaVersion(_)))
     }
 
@@ -237,6 +259,18 @@ impl DrillPlan {
             commands.extend(own.map(|(command, timeout)| (command, timeout_of(timeout))));
         }
         commands
+    }
+
+    /// How much longer than a drill usually may it take: what the scenario grants its commands.
+    pub fn granted(&self) -> Duration {
+        let loads = match &self.workload {
+            WorkloadPlan::Command { timeout, .. } => {
+                let loads = self.steps.iter().filter(|s| matches!(s, Step::Load(_) | Step::Backup(_)));
+                *timeout * loads.count() as u32
+            }
+            _ => Duration::ZERO,
+        };
+        loads + self.commands().iter().map(|(_, timeout)| *timeout).sum::<Duration>()
     }
 
     /// Whether this drill is the variant itself and not a control.
@@ -354,7 +388,10 @@ fn stack_plan(part: &StackPart) -> StackPlan {
 pub(super) fn pipeline_of(base: &PipelinePart, over: &PipelinePart) -> PipelinePart {
     let mut settings = base.connector_settings.clone();
     settings.extend(over.connector_settings.clone());
+    let mut topic_settings = base.topic_settings.clone();
+    topic_settings.extend(over.topic_settings.clone());
     PipelinePart {
+        topic_settings,
         schema: over.schema.clone().or_else(|| base.schema.clone()),
         connector: over.connector.clone().or_else(|| base.connector.clone()),
         connector_settings: settings,
@@ -377,25 +414,39 @@ pub(super) fn schema_of(scenario: &Scenario, variant: &Variant) -> Option<Utf8Pa
 /// The scenario's workload with the variant's laid over it: naming one kind drops the others. `writers` alone names the shop
 /// where the scenario has pgbench, and is just a number where it has SQL.
 pub(super) fn workload_of(base: &WorkloadPart, over: &WorkloadPart) -> WorkloadPart {
-    let no_pgbench = over.rows.is_some() || over.writers.is_some() || over.sql.is_some();
+    let own = over.sql.is_some() || over.command.is_some();
+    let no_pgbench = over.rows.is_some() || over.writers.is_some() || own;
     let pgbench = over.pgbench.clone().or_else(|| base.pgbench.clone().filter(|_| !no_pgbench));
-    let sql = over.sql.clone().or_else(|| base.sql.clone().filter(|_| over.rows.is_none() && over.pgbench.is_none()));
+    let inherits = over.rows.is_none() && over.pgbench.is_none() && !own;
+    let sql = over.sql.clone().or_else(|| base.sql.clone().filter(|_| inherits));
+    let command = over.command.clone().or_else(|| base.command.clone().filter(|_| inherits));
+    let bare = pgbench.is_none() && sql.is_none() && command.is_none();
     WorkloadPart {
         seed: over.seed.or(base.seed),
-        rows: over.rows.or(base.rows).filter(|_| pgbench.is_none() && sql.is_none()),
+        rows: over.rows.or(base.rows).filter(|_| bare),
         writers: over.writers.or(base.writers).filter(|_| pgbench.is_none()),
         pgbench,
         sql,
+        command,
     }
 }
 
 /// None when a file that the workload names is nowhere, or a statement cannot be read.
 fn workload_plan(part: &WorkloadPart, fixtures: &Fixtures<'_>) -> Option<WorkloadPlan> {
     let writers = part.writers.unwrap_or(WRITERS_DEFAULT);
-    Some(match (&part.pgbench, &part.sql) {
-        (Some(Pgbench { scale, clients }), _) => WorkloadPlan::Pgbench { scale: *scale, clients: *clients },
-        (None, Some(sql)) => sql_plan(sql, writers, fixtures)?,
-        (None, None) => WorkloadPlan::Shop { rows: part.rows.unwrap_or(ROWS_DEFAULT), writers },
+    Some(match (&part.pgbench, &part.sql, &part.command) {
+        (Some(Pgbench { scale, clients }), ..) => WorkloadPlan::Pgbench { scale: *scale, clients: *clients },
+        (None, Some(sql), _) => sql_plan(sql, writers, fixtures)?,
+        (None, None, Some(command)) => WorkloadPlan::Command {
+            seed: match &command.seed_file {
+                Some(path) => Some(fixtures(path)?),
+                None => None,
+            },
+            command: command.command.clone(),
+            timeout: timeout_of(command.timeout),
+            writers,
+        },
+        (None, None, None) => WorkloadPlan::Shop { rows: part.rows.unwrap_or(ROWS_DEFAULT), writers },
     })
 }
 
@@ -425,6 +476,8 @@ fn pipeline_plan(
     let file = fixtures(part.connector.as_ref()?)?;
     let mut connector = connector_config(&file.text).ok()?;
     connector.extend(part.connector_settings.clone());
+    let of_topics = part.topic_settings.iter().map(|(name, v)| (format!("topic.creation.default.{name}"), v.clone()));
+    connector.extend(of_topics);
     let tables = captured(&part, &connector);
     if part.tables.is_some() {
         let list: Vec<String> = tables.iter().map(TableName::to_string).collect();
@@ -438,6 +491,7 @@ fn pipeline_plan(
         connector,
         tables,
         partitions: part.partitions.unwrap_or(PARTITIONS_DEFAULT),
+        topic_settings: part.topic_settings,
         level: global,
         levels: subjects,
         foreign_subjects: part.foreign_subjects.unwrap_or(0),

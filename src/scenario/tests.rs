@@ -254,6 +254,48 @@ fn commands_of_a_scenarios_own_are_checked() {
 }
 
 #[test]
+fn topic_settings_and_a_workload_of_a_command_are_checked() {
+    insta::assert_snapshot!(
+        "topic-settings-and-a-command",
+        mistakes(indoc! {"
+        version: 1
+        id: some
+        title: Something
+        pipeline:
+          schema: shop.sql
+          connector: shop.json
+          topic-settings: { partitions: '4', topic.creation.default.retention.ms: '5', retention.ms: '5' }
+        workload: { command: { seed-file: nowhere.sql, command: ' ', timeout: 3h } }
+        variants:
+          one:
+            steps:
+              - load: { transactions: 5, must: [roll-back], tables: [orders] }
+              - recover: { slot: { writers: continue } }
+            checks: [state]
+          two:
+            workload: { command: { command: write }, sql: { transactions: [ { name: book, statements: ['select 1'] } ] } }
+            steps:
+              - load: { transactions: 5 }
+            checks: [state]
+    "})
+    );
+}
+
+#[test]
+fn topic_settings_reach_the_connector() {
+    let text = scenario(indoc! {"
+        pipeline: { topic-settings: { retention.ms: '86400000' } }
+        steps:
+          - load: { transactions: 5 }
+        checks: [state]
+    "});
+    let scenario = parse(Utf8Path::new("some.yaml"), &text, &fixtures).unwrap_or_else(|e| panic!("{e}"));
+    let pipeline = plan(&scenario, None, &fixtures).drills.remove(0).pipeline;
+    assert_eq!(pipeline.connector["topic.creation.default.retention.ms"], "86400000");
+    assert_eq!(pipeline.topic_settings["retention.ms"], "86400000");
+}
+
+#[test]
 fn a_drill_knows_its_commands_and_a_control_runs_its_own() {
     let text = scenario(indoc! {"
         steps:
@@ -310,6 +352,7 @@ fn naming_one_kind_of_workload_drops_the_others() {
           more: { workload: { writers: 5 }, steps: *steps, checks: *checks }
           shop: { workload: { rows: 7 }, steps: *steps, checks: *checks }
           bench: { workload: { pgbench: { scale: 1, clients: 2 } }, steps: *steps, checks: *checks }
+          program: { workload: { command: { command: write, timeout: 7s } }, steps: [ { load: { transactions: 5 } } ], checks: *checks }
     "};
     let scenario = parse(Utf8Path::new("some.yaml"), text, &fixtures).unwrap_or_else(|e| panic!("{e}"));
     let workloads: Vec<WorkloadPlan> =
@@ -322,7 +365,13 @@ fn naming_one_kind_of_workload_drops_the_others() {
     let seed = fixtures(Utf8Path::new("visits.sql"));
     let own = |writers| WorkloadPlan::Sql { seed: seed.clone(), transactions: vec![book.clone()], writers };
     let shop = WorkloadPlan::Shop { rows: 7, writers: 3 };
-    assert_eq!(workloads, [own(3), own(5), shop, WorkloadPlan::Pgbench { scale: 1, clients: 2 }]);
+    let program = WorkloadPlan::Command {
+        seed: None,
+        command: "write".into(),
+        timeout: std::time::Duration::from_secs(7),
+        writers: 3,
+    };
+    assert_eq!(workloads, [own(3), own(5), shop, WorkloadPlan::Pgbench { scale: 1, clients: 2 }, program]);
 }
 
 #[test]

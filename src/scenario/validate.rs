@@ -13,7 +13,7 @@ use super::{
     model::{
         Backup, CheckId, Control, DeleteAll, Fault, FlipHeapBytes, Load, Must, Naive, PipelinePart, Prove, Recover,
         RegistryStorageKind, Scenario, SchemaRecovery, SetLevel, Sql, SqlTransaction, StackPart, Step, Variant,
-        WorkloadPart,
+        WhileRecovering, WorkloadPart,
     },
     plan::{captured, connector_config, control_id, pipeline_of, schema_of, stack_of, subject_of, workload_of},
     template::{Template, transaction_control},
@@ -68,7 +68,14 @@ pub fn steps_of(playbook: &str) -> &'static [&'static str] {
 
 /// Checks a scenario to its end; empty when all is well.
 pub fn validate(scenario: &Scenario, fixtures: &Fixtures<'_>) -> Vec<Problem> {
-    let mut v = Validator { problems: Vec::new(), path: Vec::new(), fixtures, tables: Vec::new(), own_sql: false };
+    let mut v = Validator {
+        problems: Vec::new(),
+        path: Vec::new(),
+        fixtures,
+        tables: Vec::new(),
+        own_sql: false,
+        own_command: false,
+    };
     v.scenario(scenario);
     v.problems
 }
@@ -81,6 +88,8 @@ struct Validator<'a> {
     tables: Vec<TableName>,
     /// Whether the variant at hand brings its own SQL, of which nothing is known but its text.
     own_sql: bool,
+    /// Whether that is a command, of which not even its text is known.
+    own_command: bool,
 }
 
 /// What the steps seen so far have made.
@@ -158,7 +167,8 @@ impl Validator<'_> {
             None => v.problem("no `schema`", "name the SQL file that makes the tables: fixtures/sql/shop.sql"),
             Some(path) => _ = v.at("schema", |v| v.fixture("schema", &path)),
         });
-        self.own_sql = workload.sql.is_some();
+        self.own_sql = workload.sql.is_some() || workload.command.is_some();
+        self.own_command = workload.command.is_some();
         self.tables = self.pipeline(&pipeline, own);
         let progress = self.at("steps", |v| v.steps(&variant.steps, &stack));
         self.at("checks", |v| v.checks(variant, &progress));
@@ -215,6 +225,13 @@ impl Validator<'_> {
         }
         for part in [&s.workload, &variant.workload] {
             let beside = [(part.pgbench.is_some(), "pgbench"), (part.rows.is_some(), "rows")];
+            if let (Some(_), true) =
+                (&part.command, part.pgbench.is_some() || part.rows.is_some() || part.sql.is_some())
+            {
+                self.at("command", |v| {
+                    v.problem("`command` beside another kind", "a workload is of one kind; keep one of them")
+                });
+            }
             for (_, word) in beside.iter().filter(|(there, _)| part.sql.is_some() && *there) {
                 self.at("sql", |v| {
                     v.problem(
@@ -240,6 +257,14 @@ impl Validator<'_> {
         }
         if let Some(sql) = &resolved.sql {
             self.at("sql", |v| v.sql(sql));
+        }
+        if let Some(command) = &resolved.command {
+            self.at("command", |v| {
+                if let Some(path) = &command.seed_file {
+                    v.at("seed-file", |v| _ = v.fixture("seed", path));
+                }
+                v.command(&command.command, command.timeout);
+            });
         }
     }
 
@@ -304,6 +329,19 @@ impl Validator<'_> {
         if part.partitions == Some(0) {
             self.part("pipeline", own.partitions.is_some(), |v| {
                 v.at("partitions", |v| v.problem("no partitions", "give at least 1"))
+            });
+        }
+        for name in part.topic_settings.keys() {
+            let hint = match name.as_str() {
+                "partitions" => "write `partitions` in `pipeline` itself",
+                "replication.factor" => "the connector's file says so: `topic.creation.default.replication.factor`",
+                long if long.starts_with("topic.creation.") => "write the broker's own name: `retention.ms`",
+                _ => continue,
+            };
+            self.part("pipeline", !own.topic_settings.is_empty(), |v| {
+                v.at("topic-settings", |v| {
+                    v.at(name.as_str(), |v| v.problem(format!("`{name}` is no setting of a topic"), hint))
+                });
             });
         }
         if part.tables.as_ref().is_some_and(Vec::is_empty) {
@@ -517,20 +555,24 @@ impl Validator<'_> {
             return;
         }
         // Whether a statement of somebody else's updates or deletes is known to nobody before it has run.
-        for (index, must) in load.must.iter().enumerate().filter(|(_, m)| **m != Must::RollBack) {
+        let (kind, hint) = match self.own_command {
+            true => ("command", "the command decides what occurs"),
+            false => ("sql", "its statements decide what occurs; only `roll-back` is the writers' own"),
+        };
+        let promised = |must: &Must| *must == Must::RollBack && kind == "sql";
+        for (index, must) in load.must.iter().enumerate().filter(|(_, m)| !promised(m)) {
             self.at("must", |v| {
                 v.at(index, |v| {
-                    v.problem(
-                        format!("`{}` cannot be promised by a workload of `sql`", must.word()),
-                        "its statements decide what occurs; only `roll-back` is the writers' own",
-                    )
+                    v.problem(format!("`{}` cannot be promised by a workload of `{kind}`", must.word()), hint)
                 })
             });
         }
         if load.tables.is_some() {
-            self.at("tables", |v| {
-                v.problem("a restriction to tables", "the statements of `sql` decide which tables are written")
-            });
+            let hint = match self.own_command {
+                true => "the command decides which tables are written",
+                false => "the statements of `sql` decide which tables are written",
+            };
+            self.at("tables", |v| v.problem("a restriction to tables", hint));
         }
     }
 
@@ -581,6 +623,11 @@ impl Validator<'_> {
     }
 
     fn recover(&mut self, recover: &Recover, p: &mut Progress) {
+        if self.own_command && recover.writers() == WhileRecovering::Continue {
+            self.at("writers", |v| {
+                v.problem("writers that continue", "a workload of `command` writes in loads only; leave `writers` out")
+            });
+        }
         let (have, what) = match recover {
             Recover::Coordinated(_) => (p.whole_backups, "a whole recovery point"),
             Recover::Schema(_) => (p.registry_backups, "a recovery point with the registry"),

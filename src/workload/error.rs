@@ -70,6 +70,18 @@ pub enum WorkloadError {
         /// The server, without secrets.
         address: String,
     },
+    /// A transaction of a command's whose two rows are not two, or not of one transaction.
+    #[error(
+        "transaction {token} in public.drill_transactions at {address}: expected a row `begin` and a row `end` of one transaction, found {found}\nhint: write the first before, the second behind everything else that the transaction does"
+    )]
+    Rows {
+        /// The transaction's token.
+        token: String,
+        /// The server, without secrets.
+        address: String,
+        /// What is there.
+        found: String,
+    },
     /// A load that cannot be what it must be.
     #[error("load of {transactions} transactions: {why}")]
     Plan {
@@ -100,7 +112,10 @@ impl WorkloadError {
     pub fn exit(&self) -> Exit {
         match self {
             WorkloadError::Client(error) => error.exit(),
-            WorkloadError::Plan { .. } | WorkloadError::Taken { .. } | WorkloadError::Ended { .. } => Exit::Invalid,
+            WorkloadError::Plan { .. }
+            | WorkloadError::Taken { .. }
+            | WorkloadError::Ended { .. }
+            | WorkloadError::Rows { .. } => Exit::Invalid,
             WorkloadError::Task(_) => Exit::Internal,
             WorkloadError::File { .. }
             | WorkloadError::Line { .. }

@@ -43,7 +43,7 @@ fn run() -> &'static Run {
             .args(["run", "--json", "--jobs", "3", "--report-dir"])
             .arg(&reports)
             // What `run` takes by itself, and the examples.
-            .args(["database-corruption", "slot-loss", "schema-conflict", "own-runbook"])
+            .args(["database-corruption", "slot-loss", "schema-conflict", "own-runbook", "chinook"])
             .env("NO_COLOR", "1")
             .output()
             .expect("the program can be started");
@@ -92,6 +92,8 @@ fn drill(scenario: &str, variant: &str) -> &'static Value {
 #[case::levels_changed("schema-conflict", "levels-changed")]
 #[case::registry_lost("schema-conflict", "registry-lost")]
 #[case::own_runbook_delete("own-runbook", "delete-without-where")]
+#[case::chinook_deleted("chinook", "invoice-lines-deleted")]
+#[case::chinook_slot("chinook", "slot-dropped")]
 #[case::own_runbook_killed("own-runbook", "server-killed")]
 fn a_drill_is_green_and_its_controls_are_red(#[case] scenario: &str, #[case] variant: &str) {
     let drill = drill(scenario, variant);

@@ -4,11 +4,13 @@
 //! workload's own ([`TRANSACTIONS`]), written in the same transaction before its first and behind its last statement: where
 //! they are, all of it is, because PostgreSQL's transactions are atomic.
 
+mod foreign;
 mod load;
 mod render;
 mod tables;
 mod writer;
 
+pub use foreign::committed;
 pub use load::{SqlLoad, SqlSpec, SqlWorkload};
 pub use render::Transaction;
 pub use tables::{MARKERS, TRANSACTIONS, lay, present_tokens, tables};
