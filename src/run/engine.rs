@@ -174,11 +174,12 @@ struct Next {
     weight: usize,
 }
 
-/// In units of 200 MiB beyond what every drill needs: a registry of its own, or the tables of pgbench, of which the harness
+/// In units of 200 MiB beyond what every drill needs: a registry or a worker of its own, or the tables of pgbench, of which the harness
 /// keeps what they held at each mark.
 fn weight(plan: &DrillPlan) -> usize {
     match &plan.workload {
         WorkloadPlan::Pgbench { .. } => WEIGHT_AT_ONCE,
+        _ if !plan.stack.plugins.is_empty() => WEIGHT_AT_ONCE,
         _ if needs_own_registry(plan) => 1,
         _ => 0,
     }

@@ -22,6 +22,7 @@ use crate::{
         Silent,
         local::{
             LocalStack, OwnerLock, Part, PostgresSpec, RegistrySpec, RegistryStorageKind as StorageKind, StackSpec,
+            WorkerSpec,
         },
     },
     units::{Subject, TableName},
@@ -49,6 +50,8 @@ pub struct Pipeline {
     pub dir: Utf8PathBuf,
     /// Whether the registry is this drill's alone.
     pub own_registry: bool,
+    /// Topics of a Connect worker that is this drill's alone.
+    worker_topics: Vec<String>,
     stack: LocalStack,
     _owner: OwnerLock,
     _isolated: Option<Arc<Servers>>,
@@ -74,10 +77,19 @@ impl Pipeline {
                 })
             }),
         };
+        // On the shared broker: its topics and its group have the drill's name.
+        let worker = match plan.stack.plugins.is_empty() {
+            true => WorkerSpec::default(),
+            false => WorkerSpec { group: format!("{name}-connect"), plugins: plan.stack.plugins.clone() },
+        };
         let spec = StackSpec {
             postgres: Some(postgres_spec(plan)),
             kafka: Part::External(servers.kafka.clone()),
-            connect: Part::External(servers.connect.clone()),
+            connect: match plan.stack.plugins.is_empty() {
+                true => Part::External(servers.connect.clone()),
+                false => Part::Local(()),
+            },
+            worker: worker.clone(),
             registry,
             ..StackSpec::default()
         };
@@ -98,6 +110,7 @@ impl Pipeline {
             dir,
             own_registry,
             config,
+            worker_topics: if plan.stack.plugins.is_empty() { Vec::new() } else { worker.topics().to_vec() },
             stack,
             _owner: owner,
             _isolated: isolated.then_some(servers),
@@ -289,6 +302,8 @@ impl Pipeline {
         self.kafka()?.delete_topics(&topics).await?;
         self.clear_registry().await?;
         self.stack.stop_all().await?;
+        // Not before its worker is down, which would make them again.
+        self.kafka()?.delete_topics(&self.worker_topics).await?;
         context.census.remove(self.stack.dir());
         super::engine::keep_logs(&self.stack.dir().join("logs"), &context.logs.join(&self.name))
     }

@@ -75,6 +75,16 @@ pub enum ScenarioError {
         /// The ids that are there.
         known: String,
     },
+    /// A folder with a plugin that is not there.
+    #[error(
+        "{file}: plugin folder `{path}` is nowhere\nhint: folders are looked up beside the scenario file, and in the folders above it"
+    )]
+    NoPlugin {
+        /// The scenario's file.
+        file: Utf8PathBuf,
+        /// The folder as it is named there.
+        path: Utf8PathBuf,
+    },
     /// Nothing to run.
     #[error("no scenario in {place}: expected *.yaml files\nhint: name a file, or run where scenarios/recovery/ is")]
     Nothing {
@@ -98,6 +108,7 @@ impl ScenarioError {
             ScenarioError::Read { .. }
             | ScenarioError::Unknown { .. }
             | ScenarioError::Nothing { .. }
+            | ScenarioError::NoPlugin { .. }
             | ScenarioError::Invalid { .. } => Exit::Invalid,
         }
     }

@@ -88,6 +88,12 @@ impl Library {
     /// Reads a scenario from text; `file` is where it came from, for messages and for what it names.
     pub fn parsed(&self, file: Utf8PathBuf, text: &str) -> Result<Loaded, ScenarioError> {
         let scenario = parse(&file, text, &|path| self.fixture(&file, path))?;
+        let stacks = scenario.variants.iter().map(|(_, variant)| &variant.stack).chain([&scenario.stack]);
+        for path in stacks.flat_map(|stack| &stack.connect.plugins) {
+            if self.folder(&file, path).is_none() {
+                return Err(ScenarioError::NoPlugin { file, path: path.clone() });
+            }
+        }
         Ok(Loaded { file, scenario, library: self.clone() })
     }
 
@@ -115,6 +121,13 @@ impl Library {
         files.into_iter().map(read).collect()
     }
 
+    /// A folder that a scenario names: beside its file, then in each folder above it, then from the root.
+    fn folder(&self, scenario: &Utf8Path, path: &Utf8Path) -> Option<Utf8PathBuf> {
+        let above = scenario.ancestors().skip(1).map(|folder| folder.join(path));
+        let mut places = above.chain([self.root.join(path)]);
+        places.find(|p| p.is_dir()).and_then(|p| p.canonicalize_utf8().ok())
+    }
+
     /// What a scenario names: beside its file, then in each folder above it, then from the root, then built in.
     pub fn fixture(&self, scenario: &Utf8Path, path: &Utf8Path) -> Option<Fixture> {
         let above = scenario.ancestors().skip(1).map(|folder| folder.join(path));
@@ -136,6 +149,11 @@ impl Loaded {
         let folder = folder.canonicalize_utf8().unwrap_or_else(|_| folder.to_owned());
         for drill in &mut plan.drills {
             drill.folder.clone_from(&folder);
+            for plugin in &mut drill.stack.plugins {
+                if let Some(found) = self.library.folder(&self.file, plugin) {
+                    *plugin = found;
+                }
+            }
         }
         plan
     }

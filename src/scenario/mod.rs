@@ -24,7 +24,7 @@ pub use catalogue::{Catalogue, ControlEntry, Entry, Needs, StepNeed, VariantEntr
 pub use error::{Mistake, Problem, ScenarioError, Seg};
 pub use library::{Library, Loaded};
 pub use model::{
-    AcceptOrReject, AlterColumn, Backup, BackupCommand, BackupPart, CheckId, ColumnChange, Compatibility,
+    AcceptOrReject, AlterColumn, Backup, BackupCommand, BackupPart, CheckId, ColumnChange, Compatibility, ConnectPart,
     ConsumerGroup, Control, Coordinated, DeleteAll, DeleteSchemaVersion, DeleteSubject, Fault, FlipHeapBytes,
     GroupReset, Load, LoseStorage, Must, Naive, NaiveCommand, Objectives, Pgbench, PipelinePart, PostgresPart, Prove,
     Recover, Red, RegistryPart, RegistryStorageKind, RpoObjective, Runbook, Scenario, SchemaRecovery, SetLevel,

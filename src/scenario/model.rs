@@ -42,6 +42,18 @@ pub struct StackPart {
     pub registry: RegistryPart,
     /// The source database.
     pub postgres: PostgresPart,
+    /// The Connect worker.
+    pub connect: ConnectPart,
+}
+
+/// The Connect worker, which drills share unless one brings plugins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ConnectPart {
+    /// Folders with the jars of one plugin each: converters, transforms, whatever the connector's configuration names. The
+    /// drill then has a worker of its own.
+    #[schemars(with = "Vec<String>")]
+    pub plugins: Vec<Utf8PathBuf>,
 }
 
 /// The schema registry.

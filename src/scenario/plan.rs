@@ -67,6 +67,8 @@ pub struct StackPlan {
     pub max_slot_wal_keep_mib: Option<u32>,
     /// Further server settings.
     pub postgres_settings: BTreeMap<String, String>,
+    /// Folders of the scenario's own plugins, found; a drill with some has a Connect worker of its own.
+    pub plugins: Vec<Utf8PathBuf>,
 }
 
 /// What runs on the servers, resolved.
@@ -372,6 +374,9 @@ pub(super) fn stack_of(base: &StackPart, over: &StackPart) -> StackPart {
     all.postgres.wal_segment_mib = over.postgres.wal_segment_mib.or(all.postgres.wal_segment_mib);
     all.postgres.max_slot_wal_keep_mib = over.postgres.max_slot_wal_keep_mib.or(all.postgres.max_slot_wal_keep_mib);
     all.postgres.settings.extend(over.postgres.settings.clone());
+    if !over.connect.plugins.is_empty() {
+        all.connect.plugins.clone_from(&over.connect.plugins);
+    }
     all
 }
 
@@ -381,6 +386,7 @@ fn stack_plan(part: &StackPart) -> StackPlan {
         wal_segment_mib: part.postgres.wal_segment_mib.unwrap_or(WAL_SEGMENT_MIB_DEFAULT),
         max_slot_wal_keep_mib: part.postgres.max_slot_wal_keep_mib,
         postgres_settings: part.postgres.settings.clone(),
+        plugins: part.connect.plugins.clone(),
     }
 }
 

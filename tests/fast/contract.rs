@@ -82,6 +82,7 @@ fn folder() -> tempfile::TempDir {
     write("type.yaml", &SCENARIO.replace("transactions: 10", "transactions: many"));
     write("tables.yaml", &SCENARIO.replace("shop.json", "empty.json"));
     write("schema.yaml", &SCENARIO.replace("shop.sql", "nowhere.sql"));
+    write("plugin.yaml", &SCENARIO.replace("variants:", "stack: { connect: { plugins: [plugins/mine] } }\nvariants:"));
     let coordinated = "coordinated: { target: latest }";
     write("runbook.yaml", &SCENARIO.replace(coordinated, "exec: { command: '', target: yesterday }"));
     write("newer.yaml", &SCENARIO.replace("version: 1", "version: 99"));
@@ -210,6 +211,7 @@ fn help(#[case] command: &str) {
 #[case::recover_slot_of_the_dead("recover-slot-of-the-dead", "recover run slot --config dead.toml")]
 #[case::recover_wrong_target("recover-wrong-target", "recover plan coordinated --config dead.toml --target yesterday")]
 #[case::topic_without_names("topic-without-names", "topic rebuild --config dead.toml --yes")]
+#[case::no_such_plugin("no-such-plugin", "scenario check plugin.yaml")]
 #[case::runbook_without_command("runbook-without-command", "scenario check runbook.yaml")]
 #[case::verify_of_the_dead("verify-of-the-dead", "verify --config dead.toml --deadline 1s")]
 #[case::stack_nowhere("stack-nowhere", "stack status --dir empty")]

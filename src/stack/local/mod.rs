@@ -30,6 +30,6 @@ pub use binary::find_binary;
 pub use folder::{Folder, ServerPlan, ServerStatus};
 pub(in crate::stack) use java::JavaServer;
 pub use owner::OwnerLock;
-pub use spec::{Part, PostgresSpec, RegistrySpec, RegistryStorageKind, StackSpec};
+pub use spec::{Part, PostgresSpec, RegistrySpec, RegistryStorageKind, StackSpec, WorkerSpec};
 pub use stack::{CONFIG_FILE, LocalStack};
 pub use supervisor::supervise;

@@ -6,7 +6,7 @@ use super::{
     folder::{ServerPlan, write_atomically},
     java::{Aot, JavaServer},
     postgres::environment,
-    spec::{RegistrySpec, RegistryStorageKind},
+    spec::{RegistrySpec, RegistryStorageKind, WorkerSpec},
 };
 use crate::{
     config::RegistryStorage,
@@ -91,16 +91,62 @@ impl Site<'_> {
     }
 
     /// The Connect worker.
-    pub(super) fn connect(&self, port: u16, bootstrap: &str) -> Result<ServerPlan, StackError> {
+    pub(super) fn connect(&self, spec: &WorkerSpec, port: u16, bootstrap: &str) -> Result<ServerPlan, StackError> {
         let home = self.home("connect")?;
         let settings = home.join("connect.properties");
-        let (port_text, plugins) = (port.to_string(), self.programs.plugins());
-        let values = [("port", port_text.as_str()), ("bootstrap", bootstrap), ("plugins", plugins.as_str())];
+        let mut plugins = self.programs.plugins().into_string();
+        // Plugins of other people need not declare themselves.
+        let mut discovery = "service_load";
+        if !spec.plugins.is_empty() {
+            let own = home.join("plugins");
+            self.copy_plugins(&spec.plugins, &own)?;
+            plugins = format!("{plugins},{own}");
+            discovery = "hybrid_warn";
+        }
+        let (port_text, [configs, offsets, status]) = (port.to_string(), spec.topics());
+        let values = [
+            ("port", port_text.as_str()),
+            ("bootstrap", bootstrap),
+            ("plugins", &plugins),
+            ("discovery", discovery),
+            ("group", &spec.group),
+            ("configs", &configs),
+            ("offsets", &offsets),
+            ("status", &status),
+        ];
         write_atomically(&settings, &fixture::render(fixture::CONNECT, &values)?, 0o644)?;
         let properties = [self.logging(&home)?];
         let argv =
             JavaServer::Connect.argv(self.programs, &self.aot, &self.tmp(), &properties, &[settings.into_string()])?;
         Ok(self.plan(JavaServer::Connect, home, argv, format!("http://127.0.0.1:{port}"), vec![port]))
+    }
+
+    /// Copies folders of jars to where the worker's account can read them.
+    fn copy_plugins(&self, folders: &[Utf8PathBuf], own: &Utf8Path) -> Result<(), StackError> {
+        self.account.folder(own)?;
+        for (number, folder) in folders.iter().enumerate() {
+            // Two folders may have one name.
+            let to = own.join(format!("{number}-{}", folder.file_name().unwrap_or("plugin")));
+            self.account.folder(&to)?;
+            let mut jars = 0;
+            for entry in folder.read_dir_utf8().map_err(|e| StackError::io("list", folder, e))? {
+                let path = entry.map_err(|e| StackError::io("list", folder, e))?.into_path();
+                if path.extension() == Some("jar") {
+                    let copy = to.join(path.file_name().unwrap_or_default());
+                    std::fs::copy(&path, &copy).map_err(|e| StackError::io("copy", &path, e))?;
+                    self.account.give(&copy)?;
+                    jars += 1;
+                }
+            }
+            if jars == 0 {
+                return Err(StackError::Setting {
+                    what: format!("plugin folder {folder}"),
+                    expected: "jars in it".to_owned(),
+                    found: "none".to_owned(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The registry, with what a recovery must know of its store.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use camino::Utf8PathBuf;
+
 use crate::config::{ConnectConfig, Hook, KafkaConfig, RegistryConfig};
 
 /// A server of a stack: not there, run by the stack, or run by somebody else.
@@ -31,6 +33,8 @@ pub struct StackSpec {
     pub control: BTreeMap<String, Hook>,
     /// Ports asked for, by server; the others are chosen.
     pub ports: BTreeMap<String, u16>,
+    /// The Connect worker, where the stack runs it.
+    pub worker: WorkerSpec,
 }
 
 impl StackSpec {
@@ -43,6 +47,28 @@ impl StackSpec {
             registry: Part::Local(RegistrySpec::new(registry)),
             ..StackSpec::default()
         }
+    }
+}
+
+/// A Connect worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerSpec {
+    /// Its group, which also begins the names of its three topics: several workers on one broker need different ones.
+    pub group: String,
+    /// Folders with the jars of one further plugin each; they are copied.
+    pub plugins: Vec<Utf8PathBuf>,
+}
+
+impl Default for WorkerSpec {
+    fn default() -> Self {
+        WorkerSpec { group: "connect".to_owned(), plugins: Vec::new() }
+    }
+}
+
+impl WorkerSpec {
+    /// The topics that it keeps its state in: configurations, offsets, status.
+    pub fn topics(&self) -> [String; 3] {
+        ["configs", "offsets", "status"].map(|name| format!("{}-{name}", self.group))
     }
 }
 

@@ -206,7 +206,10 @@ impl LocalStack {
     pub fn connect_config(&self) -> Result<ConnectConfig, StackError> {
         match (&self.external.connect, &self.addresses.connect) {
             (Part::External(config), _) => Ok(config.clone()),
-            (_, Some(url)) => Ok(ConnectConfig { url: url.clone(), offsets_topic: "connect-offsets".to_owned() }),
+            (_, Some(url)) => {
+                let [_, offsets_topic, _] = self.external.worker.topics();
+                Ok(ConnectConfig { url: url.clone(), offsets_topic })
+            }
             _ => Err(absent("connect")),
         }
     }
@@ -400,7 +403,7 @@ impl Making<'_> {
             Part::Local(()) => {
                 let port = self.port("connect")?;
                 let bootstrap = self.addresses.kafka.clone().ok_or_else(|| absent("kafka"))?;
-                let plan = self.site.connect(port, &bootstrap)?;
+                let plan = self.site.connect(&self.spec.worker, port, &bootstrap)?;
                 self.addresses.connect = Some(plan.endpoint.clone());
                 self.servers.push(plan);
             }
