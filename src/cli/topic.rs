@@ -4,7 +4,11 @@ use camino::Utf8PathBuf;
 use clap::Subcommand;
 
 use super::output::{CliError, say};
-use crate::{client::kafka::Kafka, config::Config, units::Exit};
+use crate::{
+    client::kafka::Kafka,
+    config::{Config, RegistryStorage},
+    units::Exit,
+};
 
 /// Topics, for runbooks of your own.
 #[derive(Debug, clap::Args)]
@@ -29,10 +33,26 @@ enum Verb {
     },
 }
 
+/// Topics in which the worker and the registry keep what they know.
+fn kept_by_servers(config: &Config) -> Vec<String> {
+    let mut kept = vec![config.connect.offsets_topic.clone()];
+    if let Some(RegistryStorage::Kafkasql { topics }) = &config.registry.storage {
+        kept.extend(topics.clone());
+    }
+    kept
+}
+
 /// Runs the command.
 pub async fn run(args: Args) -> Result<Exit, CliError> {
     let Verb::Rebuild { config, yes, topics } = args.verb;
     let config = Config::load(&config)?;
+    let kept = kept_by_servers(&config);
+    if let Some(name) = topics.iter().find(|name| name.starts_with("__") || kept.contains(name)) {
+        return Err(CliError::new(
+            Exit::Refused,
+            format!("refused: topic {name} is where a server keeps its state\nhint: name data topics only"),
+        ));
+    }
     let kafka = Kafka::connect(&config.kafka.bootstrap)?;
     let specs = kafka.topic_specs(&topics).await?;
     if let Some(absent) = topics.iter().find(|name| specs.iter().all(|s| s.name != **name)) {

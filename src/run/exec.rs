@@ -11,6 +11,10 @@ use std::{
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 use super::{
     RunError,
@@ -106,6 +110,7 @@ pub(super) async fn recover(
         true => answers(&drill.pipeline.config).await,
         false => Ok(()),
     };
+    end_stranger(&drill.pipeline.config).await;
     let failed = match (&answers, ended.well()) {
         (_, false) => Some(RecoveryError::Runbook {
             expected: "exit status 0".into(),
@@ -146,12 +151,42 @@ async fn answers(config: &Config) -> Result<(), String> {
         })
     });
     waited.await.map_err(|error| error.to_string())?;
-    let Some(hook) = config.control.get("postgres") else { return Ok(()) };
+    match hook_knows(config).await? {
+        true => Ok(()),
+        false => Err("a server answers, and $CDC_DRILL_PG_RUNNING says that none runs".to_owned()),
+    }
+}
+
+/// Whether the server's hook says that it runs.
+async fn hook_knows(config: &Config) -> Result<bool, String> {
+    let Some(hook) = config.control.get("postgres") else { return Ok(true) };
     let asked = tokio::process::Command::new("sh").args(["-c", &hook.running]).output().await;
-    match asked {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(format!("{} ends with {}", hook.running, output.status)),
-        Err(error) => Err(format!("{}: {error}", hook.running)),
+    asked.map(|output| output.status.success()).map_err(|error| format!("{}: {error}", hook.running))
+}
+
+/// Ends a server on the drill's data folder that was started otherwise than by the hook: nobody else would.
+async fn end_stranger(config: &Config) {
+    if hook_knows(config).await != Ok(false) {
+        return;
+    }
+    let pgdata = &config.postgres.pgdata;
+    let text = std::fs::read_to_string(pgdata.join("postmaster.pid")).unwrap_or_default();
+    let Some(pid) = text.lines().next().and_then(|line| line.trim().parse::<i32>().ok()) else { return };
+    // A server works in its data folder; a process of another kind has only taken over the number.
+    let works_in = || std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == pgdata.as_std_path());
+    if !works_in() {
+        return;
+    }
+    tracing::warn!(pid, %pgdata, "a command left a server that its hook does not know; it is ended");
+    let _ = kill(Pid::from_raw(pid), Signal::SIGQUIT);
+    let gone = wait::until("that server to end", SERVER_DEADLINE, || async {
+        Ok::<_, std::convert::Infallible>(match works_in() {
+            true => wait::Poll::NotYet(format!("process {pid}")),
+            false => wait::Poll::Ready(()),
+        })
+    });
+    if let Err(error) = gone.await {
+        tracing::warn!(%error, "ending a server");
     }
 }
 

@@ -211,6 +211,7 @@ fn help(#[case] command: &str) {
 #[case::recover_slot_of_the_dead("recover-slot-of-the-dead", "recover run slot --config dead.toml")]
 #[case::recover_wrong_target("recover-wrong-target", "recover plan coordinated --config dead.toml --target yesterday")]
 #[case::topic_without_names("topic-without-names", "topic rebuild --config dead.toml --yes")]
+#[case::topic_of_a_server("topic-of-a-server", "topic rebuild --config dead.toml --yes connect-offsets")]
 #[case::no_such_plugin("no-such-plugin", "scenario check plugin.yaml")]
 #[case::runbook_without_command("runbook-without-command", "scenario check runbook.yaml")]
 #[case::verify_of_the_dead("verify-of-the-dead", "verify --config dead.toml --deadline 1s")]
