@@ -252,10 +252,11 @@ async fn ledger(drill: &Drill<'_>) -> Result<Option<Ledger>, RunError> {
     let system: u64 = db.value("select system_identifier from pg_control_system()").await?;
     let archive = Repository::open(&config.repository.path)?.archive(system);
     let mut order = CommitOrder::new();
+    let replaced: Vec<Epoch> = drill.recoveries.iter().filter(|r| r.replaced).map(|r| r.epoch).collect();
     for (epoch, timeline) in &drill.timelines {
         let kept = drill.kept_wal.range(*epoch..).map(|(_, folder)| folder.join("pg_wal"));
         let mut folders: Vec<Utf8PathBuf> = kept.collect();
-        if !shares_its_timeline(drill, *epoch, *timeline) {
+        if !shares_its_timeline(&replaced, &drill.timelines, *epoch) {
             folders.push(archive.folder().join(format!("{timeline:08X}")));
             folders.push(archive.folder().to_owned());
             folders.extend(drill.aside.iter().map(|aside| aside.join("pg_wal")));
@@ -274,10 +275,11 @@ async fn ledger(drill: &Drill<'_>) -> Result<Option<Ledger>, RunError> {
 }
 
 /// Whether an earlier epoch ran on a timeline of the same number that was another: a command put an older data folder in
-/// the place of the server's, and what the archive has under that number is the earlier one's.
-fn shares_its_timeline(drill: &Drill<'_>, epoch: Epoch, timeline: u32) -> bool {
-    let replaced = drill.recoveries.iter().filter(|r| r.replaced && r.epoch < epoch);
-    replaced.map(|r| r.epoch).any(|last| drill.timelines.range(..=last).any(|(_, earlier)| *earlier == timeline))
+/// the place of the server's when one of the epochs `replaced` ended, and what the archive has under that number is the
+/// earlier one's.
+fn shares_its_timeline(replaced: &[Epoch], timelines: &BTreeMap<Epoch, u32>, epoch: Epoch) -> bool {
+    let Some(last) = replaced.iter().filter(|ended| **ended < epoch).max() else { return false };
+    timelines.range(..=*last).any(|(_, earlier)| timelines.get(&epoch) == Some(earlier))
 }
 
 /// The recovery point that the last recovery was based on; without a recovery, the last one taken. Where the last backup
@@ -429,4 +431,19 @@ pub(super) async fn confirmed(
         levels: &levels,
     };
     confirm::confirm(&evidence, &plan.check, finding).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeline_of_the_same_number_is_another_only_behind_an_older_data_folder() {
+        let timelines = BTreeMap::from([(Epoch(0), 1), (Epoch(1), 1), (Epoch(2), 2)]);
+        let shares = |replaced: &[Epoch], epoch| shares_its_timeline(replaced, &timelines, Epoch(epoch));
+        assert!(!shares(&[], 1), "a slot was replaced, the WAL goes on");
+        assert!(shares(&[Epoch(0)], 1), "a base backup went on as if nothing had been");
+        assert!(!shares(&[Epoch(0)], 0), "the archive has the first");
+        assert!(!shares(&[Epoch(1)], 2), "a restored server chose a number of its own");
+    }
 }
