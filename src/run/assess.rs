@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::OnceCell;
+
 use super::{
     RunError,
     confirm::{self, Evidence},
@@ -405,13 +407,14 @@ fn newer_versions(drill: &Drill<'_>, point: Option<&RegistryView>) -> NewerVersi
     if these.is_empty() { NewerVersions::None } else { NewerVersions::These(these) }
 }
 
-/// Asks an independent way about one finding of a control.
+/// Asks an independent way about a control's findings until one is confirmed. The answer is the first that confirms, else
+/// the last that does not; none where there is nothing to ask about.
 pub(super) async fn confirmed(
     drill: &Drill<'_>,
     plan: &ControlPlan,
-    finding: &Finding,
+    findings: &[&Finding],
     assessed: &Assessed,
-) -> Result<String, String> {
+) -> Option<Result<String, String>> {
     let mut schemas = BTreeMap::new();
     let mut levels = BTreeMap::new();
     if let Some(view) = &assessed.point {
@@ -429,8 +432,19 @@ pub(super) async fn confirmed(
         tables: &drill.pipeline.tables,
         schemas: &schemas,
         levels: &levels,
+        values: OnceCell::new(),
     };
-    confirm::confirm(&evidence, &plan.check, finding).await
+    // Rows of one transaction share its token, and a later event shows the token of the row it changed: where one finding
+    // of a transaction cannot be confirmed, the others of it cannot either.
+    let mut asked = BTreeSet::new();
+    let mut answer = None;
+    for finding in findings.iter().filter(|f| f.token.is_none() || asked.insert(f.token.clone())) {
+        answer = Some(confirm::confirm(&evidence, &plan.check, finding).await);
+        if matches!(answer, Some(Ok(_))) {
+            break;
+        }
+    }
+    answer
 }
 
 #[cfg(test)]

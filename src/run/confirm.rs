@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use tokio::sync::OnceCell;
+
 use crate::{
     client::{ClientError, connect::Connect, kafka::Kafka, postgres::Postgres, registry::Registry},
     config::Config,
@@ -24,6 +26,8 @@ pub struct Evidence<'a> {
     pub schemas: &'a BTreeMap<SchemaId, String>,
     /// Settings of the data topics at the recovery point.
     pub levels: &'a BTreeMap<Subject, Option<String>>,
+    /// The values of all records of the data topics, read when they are first asked for.
+    pub values: OnceCell<Vec<Vec<u8>>>,
 }
 
 /// Looks at one finding again. `Ok` says what confirms it, `Err` what speaks against it.
@@ -102,17 +106,21 @@ impl Evidence<'_> {
             .await
     }
 
-    /// Raw records whose value contains these bytes.
+    /// How many raw records contain these bytes in their value.
     async fn records_with(&self, token: &str) -> Result<u64, ClientError> {
+        let values = self.values.get_or_try_init(|| self.read_values()).await?;
+        let holds = |value: &&Vec<u8>| value.windows(token.len()).any(|w| w == token.as_bytes());
+        Ok(values.iter().filter(holds).count() as u64)
+    }
+
+    async fn read_values(&self) -> Result<Vec<Vec<u8>>, ClientError> {
         let kafka = Kafka::connect(&self.config.kafka.bootstrap)?;
         let there = kafka.topics().await?;
-        let mut found = 0;
+        let mut values = Vec::new();
         for topic in self.topics.iter().filter(|t| there.contains_key(*t)) {
-            let records = kafka.read_all(topic).await?;
-            let holds = |value: &Vec<u8>| value.windows(token.len()).any(|w| w == token.as_bytes());
-            found += records.iter().filter(|r| r.value.as_ref().is_some_and(holds)).count() as u64;
+            values.extend(kafka.read_all(topic).await?.into_iter().filter_map(|r| r.value));
         }
-        Ok(found)
+        Ok(values)
     }
 
     async fn gone_from_tables(&self, finding: &Finding) -> Outcome {

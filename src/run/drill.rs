@@ -25,9 +25,6 @@ const DRILL_DEADLINE: Duration = Duration::from_secs(240);
 /// streams nor fails.
 const SETTLED_DEADLINE: Duration = Duration::from_secs(15);
 
-/// How many findings of a control are asked about before it counts as not confirmed.
-const CONFIRM_TRIES: usize = 5;
-
 /// A place in the WAL that a step named.
 #[derive(Clone, Debug)]
 pub(super) struct Mark {
@@ -303,16 +300,7 @@ impl Drill<'_> {
     async fn judged_control(&self, control: &ControlRun, assessed: &assess::Assessed) -> (Exit, String) {
         let plan = control.told();
         let named = judge::named_findings(&plan, &assessed.checks);
-        // One that is confirmed is enough; one that is not may be a row that another finding explains.
-        let mut confirmed = None;
-        for finding in named.iter().take(CONFIRM_TRIES) {
-            let answer = assess::confirmed(self, &plan, finding, assessed).await;
-            let done = answer.is_ok();
-            confirmed = Some(answer);
-            if done {
-                break;
-            }
-        }
+        let confirmed = assess::confirmed(self, &plan, &named, assessed).await;
         let shown = judge::Shown {
             cut_short: None,
             refusal: None,

@@ -40,7 +40,10 @@ impl Coordinated {
         let view = self.view(true)?;
         let timeline = self.old_timeline;
         let readable = view.tail(timeline).await;
-        if let Some(lost) = lost(self, &view, readable.as_ref())? {
+        // A control that leaves the fence out reads the WAL of a server that goes on: what it wrote after the end was found
+        // is no loss.
+        let fenced = !self.pipeline.options.omits("fence");
+        if fenced && let Some(lost) = lost(self, &view, readable.as_ref())? {
             self.note("lost", &lost)?;
             self.lost = Some(lost);
         }
@@ -64,8 +67,8 @@ impl Coordinated {
             }
         }
         self.salvaged_segments = salvaged;
-        // A control that leaves the fence out lets clients commit while segments are copied: the end is then what the copies hold.
-        if self.pipeline.options.omits("fence") {
+        // Without it clients also commit while segments are copied: the end is then what the copies hold.
+        if !fenced {
             tail = self.view(false)?.tail(timeline).await?;
         }
         self.note("end-of-wal", &(timeline, &tail))?;

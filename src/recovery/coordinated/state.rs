@@ -129,13 +129,21 @@ impl Coordinated {
         let facts = self.point.postgres()?;
         let end = match self.aim.at {
             Some(at) => at,
-            None => {
-                let tail = view.tail(self.aim.timeline).await;
-                salvage::lost(self, view, tail.as_ref())?;
-                tail?.last
-            }
+            None => self.end_for_now(view).await?,
         };
         view.continuous(&self.aim.history, facts.start_lsn, end.max(facts.stop_lsn))
+    }
+
+    /// Where the WAL ends while nothing is fenced yet. Of a server that goes on, what is written between finding the end and
+    /// looking behind it seems to be lost; it is not when a second look reads on. The fence is followed by a last look.
+    async fn end_for_now(&self, view: &WalView) -> Result<Lsn, RecoveryError> {
+        let tail = view.tail(self.aim.timeline).await;
+        let Err(lost) = salvage::lost(self, view, tail.as_ref()) else { return Ok(tail?.last) };
+        if !self.control.running().await? {
+            return Err(lost);
+        }
+        let (first, second) = (tail?.last, self.view(true)?.tail(self.aim.timeline).await?.last);
+        if second > first { Ok(second) } else { Err(lost) }
     }
 
     /// The old data folder stays, so the restored one needs room beside it.
