@@ -61,6 +61,12 @@ pub struct CreateOptions {
     pub only: Vec<PartKind>,
 }
 
+impl CreateOptions {
+    fn takes(&self, part: PartKind) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
+}
+
 /// How far a backup has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
@@ -105,12 +111,14 @@ pub async fn create(
     options: &CreateOptions,
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<Created, BackupError> {
+    let settled = if options.takes(PartKind::Postgres) { Some(config.settled().await?) } else { None };
+    let config = settled.as_ref().unwrap_or(config);
     let repository = Repository::open(&config.repository.path)?;
     let _lock = repository.lock("backup", "backup create")?;
     repository.remove_leftovers()?;
     let begin = jiff::Timestamp::now();
     let mut writer = PointWriter::begin(&repository, point_id(begin))?;
-    let wanted = |part: PartKind| options.only.is_empty() || options.only.contains(&part);
+    let wanted = |part: PartKind| options.takes(part);
     let announce = |part: PartKind| progress(Progress { part, bytes: 0, total: None });
     let absent = || "not asked for (--only)".to_owned();
 
@@ -129,7 +137,7 @@ pub async fn create(
         announce(PartKind::Postgres);
         let part = PartKind::Postgres;
         let told = |bytes, total| progress(Progress { part, bytes, total });
-        let (facts, skew) = parts::postgres::capture(&config.postgres, &repository, &mut writer, &told).await?;
+        let (facts, skew) = parts::postgres::capture(config, &repository, &mut writer, &told).await?;
         clock_skew_ms.insert("pg".to_owned(), skew);
         pg = Part::Present(facts);
     }

@@ -14,6 +14,9 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackupError {
+    /// The configuration does not tell something that is needed.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
     /// The folder is not a repository.
     #[error(
         "{path} is not a backup repository: {found}\nhint: `cdc-drill backup init --repository {path}` makes one in an empty folder"
@@ -160,6 +163,7 @@ impl BackupError {
     /// The exit code for a command that ends with this error.
     pub fn exit(&self) -> Exit {
         match self {
+            BackupError::Config(error) => error.exit(),
             BackupError::NotARepository { .. } | BackupError::NoSuchPoint { .. } => Exit::Invalid,
             BackupError::FormatTooNew { .. } => Exit::FormatTooNew,
             BackupError::LockHeld { .. } => Exit::LockHeld,

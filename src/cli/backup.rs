@@ -11,7 +11,7 @@ use crate::{
         self, BackupError, CheckOptions, CreateOptions, PartKind, PointSelector, PointSummary, Progress, Repository,
         VerifyReport,
     },
-    config::Config,
+    config::{Config, Tools},
     units::Exit,
 };
 
@@ -86,13 +86,14 @@ struct Place {
 }
 
 impl Place {
-    /// The repository's folder, and the cluster's programs where a configuration names them.
-    fn resolve(&self) -> Result<(Utf8PathBuf, Option<Utf8PathBuf>), CliError> {
+    /// The repository's folder, and how to call the cluster's programs where a configuration says so.
+    fn resolve(&self) -> Result<(Utf8PathBuf, Option<Tools>), CliError> {
         match (&self.repository, &self.config) {
             (Some(folder), _) => Ok((folder.clone(), None)),
             (None, Some(file)) => {
                 let config = Config::load(file)?;
-                Ok((config.repository.path, Some(config.postgres.bin)))
+                let tools = Tools::of(&config);
+                Ok((config.repository.path, Some(tools)))
             }
             // Ruled out by the argument group.
             (None, None) => Ok((Utf8PathBuf::from("."), None)),
@@ -124,13 +125,13 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
             Ok(Exit::Passed)
         }
         BackupCommand::Verify { place, point, deep, json } => {
-            let (folder, bin) = place.resolve()?;
+            let (folder, tools) = place.resolve()?;
             let repository = Repository::open(&folder)?;
             let id = match point {
                 PointSelector::Id(id) => id,
                 PointSelector::Latest => repository.point(&point)?.id().clone(),
             };
-            let options = CheckOptions { deep, bin };
+            let options = CheckOptions { deep, tools };
             let report = blocking(move || backup::verify(&repository, &id, &options)).await?;
             told(&report, json)
         }

@@ -36,7 +36,7 @@ impl From<crate::backup::BackupError> for CliError {
 
 impl From<crate::config::ConfigError> for CliError {
     fn from(error: crate::config::ConfigError) -> CliError {
-        CliError::new(Exit::Invalid, error.to_string())
+        CliError::new(error.exit(), error.to_string())
     }
 }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use crate::units::{Secret, redact_url};
+use super::{Hook, HookError, Verb};
+use crate::units::{Exit, Secret, redact_url};
 
 /// Everything the commands need to reach a pipeline.
 #[derive(Clone, Debug, Deserialize)]
@@ -32,9 +33,12 @@ pub struct Config {
 pub struct PostgresConfig {
     /// `postgres://user:password@host:port/database` of a superuser.
     pub url: Secret,
-    /// The cluster's data folder, as this machine sees it.
+    /// The cluster's data folder, as this machine sees it; empty when `[control.postgres] pgdata` prints it.
+    #[serde(default)]
     pub pgdata: Utf8PathBuf,
-    /// The folder with `postgres`, `pg_basebackup`, `pg_waldump`, `pg_verifybackup`, of the cluster's major version.
+    /// The folder with `postgres`, `pg_basebackup`, `pg_waldump`, `pg_verifybackup`, of the cluster's major version; by
+    /// default they are found by `PATH`.
+    #[serde(default)]
     pub bin: Utf8PathBuf,
 }
 
@@ -116,19 +120,6 @@ pub struct RepositoryConfig {
     pub path: Utf8PathBuf,
 }
 
-/// Commands that control one server, run by `sh -c`. Each must return within its deadline; `stop` and `start` return 0
-/// when the server is down or was told to start, `running` returns 0 when it runs and 1 when it does not.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Hook {
-    /// Starts the server and returns; readiness is asked of the server itself.
-    pub start: String,
-    /// Stops the server cleanly and returns when it is down.
-    pub stop: String,
-    /// Exit status 0: it runs; 1: it does not.
-    pub running: String,
-}
-
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -148,9 +139,44 @@ pub enum ConfigError {
         /// What is wrong and where; values are not quoted, they may be secret.
         message: String,
     },
+    /// The data folder is not known.
+    #[error(
+        "data folder of postgres: {0}\nhint: name it in [postgres] pgdata, or a command that prints it in [control.postgres] pgdata"
+    )]
+    DataFolder(String),
+    /// A hook gave no answer.
+    #[error(transparent)]
+    Hook(#[from] HookError),
+}
+
+impl ConfigError {
+    /// The exit code for a command that ends with this error.
+    pub fn exit(&self) -> Exit {
+        match self {
+            ConfigError::Read { .. } | ConfigError::Parse { .. } | ConfigError::DataFolder(_) => Exit::Invalid,
+            ConfigError::Hook(_) => Exit::Inconclusive,
+        }
+    }
 }
 
 impl Config {
+    /// This configuration with the data folder known, asking the hook that prints it where the file does not name it.
+    pub async fn settled(&self) -> Result<Config, ConfigError> {
+        let mut config = self.clone();
+        if !config.postgres.pgdata.as_str().is_empty() {
+            return Ok(config);
+        }
+        let hook = config.control.get("postgres").filter(|h| h.pgdata.is_some());
+        let hook = hook.ok_or_else(|| ConfigError::DataFolder("not in the configuration".into()))?;
+        let call = hook.expect("postgres", Verb::Pgdata).await?;
+        let line = call.said.last().map(String::as_str).unwrap_or_default();
+        if !line.starts_with('/') {
+            return Err(ConfigError::DataFolder(format!("{} printed `{line}`, expected an absolute path", call.hook)));
+        }
+        config.postgres.pgdata = line.into();
+        Ok(config)
+    }
+
     /// Reads a configuration file; relative paths in it are relative to the file's folder.
     pub fn load(path: &Utf8Path) -> Result<Config, ConfigError> {
         let text =
@@ -162,7 +188,7 @@ impl Config {
         })?;
         let base = path.parent().unwrap_or(Utf8Path::new(".")).to_owned();
         let absolute = |p: &mut Utf8PathBuf| {
-            if p.is_relative() {
+            if p.is_relative() && !p.as_str().is_empty() {
                 *p = base.join(&*p);
             }
         };

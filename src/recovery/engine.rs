@@ -15,6 +15,7 @@ use crate::{backup::Repository, config::Config, units::Verdict};
 /// Looks at everything, and says what a run would do and destroy. Changes nothing.
 pub async fn plan(config: &Config, request: &Request, options: &Options) -> Result<Outcome, RecoveryError> {
     let options = options.effective();
+    let config = &known(config, request).await?;
     match chosen(config, request, &options).await? {
         Chosen::Coordinated(state) => {
             let steps = step::planned(&coordinated::TABLE, &state, &options);
@@ -36,6 +37,7 @@ pub async fn run(
 ) -> Result<Recovered, RecoveryError> {
     let began = Instant::now();
     let options = options.effective();
+    let config = &known(config, request).await?;
     let repository = Repository::open(&config.repository.path)?;
     let _lock = repository.lock("recovery", &format!("recover run {}", request.playbook))?;
     let chosen = chosen(config, request, &options).await?;
@@ -73,6 +75,14 @@ pub async fn run(
             })
         }
     }
+}
+
+/// The configuration with the data folder known, where the playbook looks into it.
+async fn known(config: &Config, request: &Request) -> Result<Config, RecoveryError> {
+    Ok(match request.playbook {
+        Playbook::Schema => config.clone(),
+        Playbook::Coordinated | Playbook::Slot => config.settled().await?,
+    })
 }
 
 /// A playbook's state and its steps.

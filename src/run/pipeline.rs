@@ -16,7 +16,7 @@ use crate::{
         registry::Registry,
         wait::{self, Poll},
     },
-    config::Config,
+    config::{Config, Tools},
     scenario::{DrillPlan, Recover, RegistryStorageKind, StackPlan, Step, WorkloadPlan},
     stack::{
         Silent,
@@ -145,7 +145,7 @@ impl Pipeline {
     async fn lay_schema(&self, plan: &DrillPlan) -> Result<(), RunError> {
         let db = self.sql().await?;
         if let WorkloadPlan::Pgbench { scale, .. } = &plan.workload {
-            workload::pgbench::init(&self.config.postgres.bin, &self.config.postgres.url, *scale).await?;
+            workload::pgbench::init(&Tools::of(&self.config), &self.config.postgres.url, *scale).await?;
         }
         if let (WorkloadPlan::Shop { .. } | WorkloadPlan::Sql { .. }, Some(schema)) =
             (&plan.workload, &plan.pipeline.schema)

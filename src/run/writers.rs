@@ -7,7 +7,7 @@ use camino::Utf8Path;
 use super::RunError;
 use crate::{
     client::postgres::Postgres,
-    config::Config,
+    config::{Config, Tools},
     scenario::{DrillPlan, Load, Must, TableRef, TransactionPlan, WorkloadPlan},
     units::{Epoch, TableName},
     workload::{
@@ -99,10 +99,10 @@ impl Writers {
                 complete(plan, load, &own.load(spec).await?)
             }
             Writers::Pgbench { clients, seed } => {
-                let bin = &config.postgres.bin;
+                let tools = Tools::of(config);
                 *seed += 1;
                 let done =
-                    workload::pgbench::load(bin, &config.postgres.url, *clients, load.transactions, *seed).await?;
+                    workload::pgbench::load(&tools, &config.postgres.url, *clients, load.transactions, *seed).await?;
                 Ok(format!("{} transactions processed, {} failed", done.processed, done.failed))
             }
         }

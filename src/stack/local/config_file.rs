@@ -13,7 +13,7 @@ use crate::{
 pub(super) fn hook(binary: &Utf8Path, dir: &Utf8Path, name: &str) -> Hook {
     let command =
         |verb: &str| format!("{} stack {verb} {name} --dir {}", shell_word(binary.as_str()), shell_word(dir.as_str()));
-    Hook { start: command("start"), stop: command("stop"), running: command("running") }
+    Hook::new(command("start"), command("stop"), command("running"))
 }
 
 /// The configuration as text. It holds the password: its file is readable by its owner only.
