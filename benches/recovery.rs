@@ -78,13 +78,13 @@ impl Stack {
         let printed: Value = serde_json::from_str(&printed)?;
         let config: BTreeMap<String, String> =
             serde_json::from_value(printed.get("config").cloned().unwrap_or(printed))?;
-        Connect::new(&self.config.connect.url).put_config(name, &config).await?;
+        Connect::of(&self.config.connect).put_config(name, &config).await?;
         Ok(())
     }
 
     /// Waits until a topic holds so many records.
     async fn records(&self, topic: &str, wanted: u64) -> Outcome<()> {
-        let kafka = Kafka::connect(&self.config.kafka.bootstrap)?;
+        let kafka = Kafka::of(&self.config.kafka)?;
         wait::until(&format!("{wanted} records in {topic}"), DEADLINE, || async {
             if !kafka.topics().await?.contains_key(topic) {
                 return Ok::<_, ClientError>(Poll::NotYet("no topic".into()));

@@ -11,8 +11,9 @@ use super::{
     writer::PointWriter,
 };
 use crate::{
-    client::connect::Connect,
-    config::Config,
+    attach,
+    client::{connect::Connect, postgres::ServerAddress},
+    config::{Config, Permission},
     units::{Lsn, PointId},
 };
 
@@ -113,6 +114,7 @@ pub async fn create(
 ) -> Result<Created, BackupError> {
     let settled = if options.takes(PartKind::Postgres) { Some(config.settled().await?) } else { None };
     let config = settled.as_ref().unwrap_or(config);
+    attach::permit(config, Permission::Backup).await?;
     let repository = Repository::open(&config.repository.path)?;
     let _lock = repository.lock("backup", "backup create")?;
     repository.remove_leftovers()?;
@@ -216,7 +218,7 @@ async fn consistency(
         note("offset_lsn<=stop_lsn", ok, detail);
         let (ok, detail) = publications_exist(&ours, &publications);
         note("publications_exist", ok, detail);
-        let worker = Connect::new(&config.connect.url).connectors().await?.len() as u64;
+        let worker = Connect::of(&config.connect).connectors().await?.len() as u64;
         note(
             "connectors_unchanged",
             worker == connect.connectors,
@@ -228,11 +230,11 @@ async fn consistency(
 
 /// Whether a connector's configuration names the configured cluster.
 fn reads_from(config: &Config, connector: &SavedConnector) -> bool {
-    let Ok(url) = config.postgres.url.expose().parse::<tokio_postgres::Config>() else { return false };
-    let port = url.get_ports().first().copied().unwrap_or(5432).to_string();
-    let named = connector.config.get("database.port").cloned().unwrap_or_else(|| "5432".into());
-    let postgres = connector.config.get("connector.class").is_some_and(|c| c.to_lowercase().contains("postgres"));
-    postgres && connector.kind == "source" && named == port
+    let Ok(server) = ServerAddress::of(&config.postgres.url) else { return false };
+    let get = |key: &str| connector.config.get(key).map(String::as_str);
+    let postgres = get("connector.class").is_some_and(|c| c.to_lowercase().contains("postgres"));
+    let (host, port) = (get("database.hostname").unwrap_or_default(), get("database.port").unwrap_or("5432"));
+    postgres && connector.kind == "source" && (host.contains("${") || server.is(host, port))
 }
 
 fn offsets_before(connectors: &[&SavedConnector], stop: Lsn) -> (bool, String) {

@@ -1,23 +1,22 @@
 //! The schema registry: Confluent's API as Apicurio serves it (`/apis/ccompat/v7`), and Apicurio's own where Confluent's
 //! cannot tell (`/apis/registry/v3`).
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{ClientError, connect::encode};
-use crate::units::{SchemaId, Subject, SubjectVersion};
+use super::{ClientError, connect::encode, rest::Rest};
+use crate::{
+    config::{RegistryConfig, RegistryFlavour},
+    units::{SchemaId, Subject, SubjectVersion},
+};
 
-/// Exports of a large registry take a while.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 const CCOMPAT: &str = "/apis/ccompat/v7";
 const V3: &str = "/apis/registry/v3";
 
-/// One registry.
+/// One registry; of several addresses, the first that takes the connection answers.
 #[derive(Clone, Debug)]
 pub struct Registry {
-    http: reqwest::Client,
+    rest: Rest,
     url: String,
 }
 
@@ -56,10 +55,15 @@ fn avro() -> String {
 }
 
 impl Registry {
-    /// Speaks to the registry at `url` (`http://host:port`, without the API's path).
+    /// Speaks to the registry of a configuration.
+    pub fn of(config: &RegistryConfig) -> Registry {
+        let rest = Rest::new("registry", &config.url, &config.auth, config.ca_pem.as_deref());
+        Registry { rest, url: config.url.clone() }
+    }
+
+    /// Speaks, without credentials, to the registry at `url` (`http://host:port`, without the API's path).
     pub fn new(url: &str) -> Registry {
-        let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build().unwrap_or_default();
-        Registry { http, url: url.trim_end_matches('/').to_owned() }
+        Registry::of(&RegistryConfig::plain(url, RegistryFlavour::Apicurio, None))
     }
 
     /// The base address.
@@ -230,9 +234,8 @@ impl Registry {
     /// Every version of every artifact as Apicurio's native zip.
     pub async fn export(&self) -> Result<Vec<u8>, ClientError> {
         let path = format!("{V3}/admin/export");
-        let url = format!("{}{path}", self.url);
-        let response = self.http.get(url).header("Accept", "application/zip").send().await;
-        let response = response.map_err(|e| ClientError::silent("registry", &self.url, e))?;
+        let zipped = |request: reqwest::RequestBuilder| request.header("Accept", "application/zip");
+        let response = self.rest.send(&reqwest::Method::GET, &path, zipped).await?;
         let response = self.checked("GET", &path, response).await?;
         let bytes = response.bytes().await.map_err(|e| ClientError::silent("registry", &self.url, e))?;
         Ok(bytes.to_vec())
@@ -241,17 +244,15 @@ impl Registry {
     /// Imports Apicurio's native zip into an empty registry, keeping ids. The answer proves nothing: read everything back.
     pub async fn import(&self, zip: Vec<u8>) -> Result<(), ClientError> {
         let path = format!("{V3}/admin/import");
-        let url = format!("{}{path}", self.url);
-        let request = self.http.post(url).header("Content-Type", "application/zip").body(zip);
-        let response = request.send().await.map_err(|e| ClientError::silent("registry", &self.url, e))?;
+        let zipped = |r: reqwest::RequestBuilder| r.header("Content-Type", "application/zip").body(zip.clone());
+        let response = self.rest.send(&reqwest::Method::POST, &path, zipped).await?;
         self.checked("POST", &path, response).await.map(drop)
     }
 
     /// The exact bytes of a content id, by Apicurio's own API, soft-deleted or not; `None` when it does not resolve.
     pub async fn content(&self, content_id: u64) -> Result<Option<String>, ClientError> {
         let path = format!("{V3}/ids/contentIds/{content_id}");
-        let response = self.http.get(format!("{}{path}", self.url)).send().await;
-        let response = response.map_err(|e| ClientError::silent("registry", &self.url, e))?;
+        let response = self.rest.send(&reqwest::Method::GET, &path, |request| request).await?;
         match self.checked("GET", &path, response).await {
             Ok(response) => {
                 let text = response.text().await;
@@ -289,11 +290,11 @@ impl Registry {
     }
 
     async fn json(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Result<Value, ClientError> {
-        let mut request = self.http.request(method.clone(), format!("{}{path}", self.url));
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let response = request.send().await.map_err(|e| ClientError::silent("registry", &self.url, e))?;
+        let with_body = |request: reqwest::RequestBuilder| match &body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        let response = self.rest.send(&method, path, with_body).await?;
         let response = self.checked(method.as_str(), path, response).await?;
         let text = response.text().await.map_err(|e| ClientError::silent("registry", &self.url, e))?;
         if text.is_empty() {

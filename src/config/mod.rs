@@ -2,12 +2,14 @@
 
 mod hook;
 mod model;
+mod secrets;
 mod tools;
 
 pub(crate) use hook::wrong;
 pub use hook::{Hook, HookError, Timeouts, Verb, recorded};
 pub use model::{
-    Config, ConfigError, ConnectConfig, KafkaConfig, PostgresConfig, RegistryConfig, RegistryFlavour, RegistryStorage,
-    RepositoryConfig,
+    AttachConfig, Config, ConfigError, ConnectConfig, KafkaConfig, Permission, PostgresConfig, RegistryConfig,
+    RegistryFlavour, RegistryStorage, RepositoryConfig, SecurityProtocol, SslMode,
 };
+pub use secrets::RestAuth;
 pub use tools::Tools;

@@ -11,6 +11,9 @@ pub enum RecoveryError {
     /// The configuration does not tell something that is needed.
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
+    /// The pipeline may not be touched by this configuration.
+    #[error(transparent)]
+    Attach(#[from] crate::attach::AttachError),
     /// The plan cannot be carried out on what is there. Nothing was touched.
     #[error("{what}: expected {expected}, found {found}\nhint: {hint}")]
     Impossible {
@@ -96,6 +99,7 @@ impl RecoveryError {
     pub fn exit(&self) -> Exit {
         match self {
             RecoveryError::Config(error) => error.exit(),
+            RecoveryError::Attach(error) => error.exit(),
             RecoveryError::Impossible { .. } => Exit::PlanImpossible,
             RecoveryError::Refused { .. } => Exit::Refused,
             RecoveryError::WalGap { .. } => Exit::WalGap,

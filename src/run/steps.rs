@@ -311,7 +311,8 @@ fn request(drill: &Drill<'_>, wanted: &Recover) -> Result<Request, RunError> {
         Recover::Slot(_) => Playbook::Slot,
         Recover::Schema(_) => Playbook::Schema,
     };
-    let mut request = Request { connectors: vec![drill.pipeline.name.clone()], ..Request::new(playbook) };
+    let connectors = vec![drill.pipeline.name.clone()];
+    let mut request = Request { connectors, neighbours: false, ..Request::new(playbook) };
     if let Some(name) = wanted.point() {
         let id = drill.points.get(name).ok_or_else(|| unknown(drill, "recovery point", name))?;
         request.point = PointSelector::Id(id.clone());

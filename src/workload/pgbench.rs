@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use super::WorkloadError;
 use crate::{
-    client::postgres::Postgres,
+    client::postgres::{Postgres, ProgramSettings},
     config::Tools,
     units::{Secret, TableName},
 };
@@ -118,25 +118,11 @@ pub async fn invariants(pg: &Postgres) -> Result<Invariants, WorkloadError> {
 
 /// Runs the program. The password goes by environment: arguments are seen by everybody.
 async fn run(tools: &Tools, url: &Secret, args: &[&str]) -> Result<String, WorkloadError> {
-    let config: tokio_postgres::Config = url.expose().parse().map_err(|_| WorkloadError::Program {
-        program: "pgbench",
-        what: crate::units::redact_url(url.expose()),
-        expected: "a connection string".into(),
-        found: "something else".into(),
-    })?;
-    let host = config.get_hosts().first().map(|h| match h {
-        tokio_postgres::config::Host::Tcp(name) => name.clone(),
-        tokio_postgres::config::Host::Unix(path) => path.to_string_lossy().into_owned(),
-    });
-    let host = host.unwrap_or_default();
-    let port = config.get_ports().first().copied().unwrap_or(5432).to_string();
-    let mut settings = vec![("PGHOST", host.as_str()), ("PGPORT", &port)];
-    settings.push(("PGUSER", config.get_user().unwrap_or("postgres")));
-    settings.push(("PGDATABASE", config.get_dbname().unwrap_or("postgres")));
-    let mut command = tokio::process::Command::from(tools.command("pgbench", &settings));
+    let given = ProgramSettings::of(url)?;
+    let mut command = tokio::process::Command::from(tools.command("pgbench", &given.pairs()));
     command.args(args).stdin(Stdio::null()).kill_on_drop(true);
-    if let Some(password) = config.get_password() {
-        command.env("PGPASSWORD", String::from_utf8_lossy(password).as_ref());
+    if let Some(password) = &given.password {
+        command.env("PGPASSWORD", password.expose());
     }
     let output = command.output().await.map_err(WorkloadError::file("run", tools.name("pgbench")))?;
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

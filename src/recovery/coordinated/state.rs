@@ -97,7 +97,7 @@ impl Coordinated {
         let pipeline = Pipeline::discover(config, request, options, server.as_ref(), Some(&point)).await?;
         pipeline.refuse_active()?;
         refuse_tablespaces(&pgdata)?;
-        let archiver = copy_reachable(&program()?, &owner, &tools, &pgdata.with_file_name(".cdc-drill"))?;
+        let archiver = program()?;
         let state = Coordinated {
             pipeline,
             request: request.clone(),
@@ -125,6 +125,13 @@ impl Coordinated {
         state.refuse_holes(&view).await?;
         state.refuse_full_disk()?;
         Ok(state)
+    }
+
+    /// Puts the program that fetches WAL where the restored server can run it.
+    pub(crate) fn place_archiver(&mut self) -> Result<(), RecoveryError> {
+        let beside = self.pgdata.with_file_name(".cdc-drill");
+        self.archiver = copy_reachable(&self.archiver, &self.owner, &self.tools, &beside)?;
+        Ok(())
     }
 
     /// Requires that replay from the point to the target finds every segment.

@@ -13,7 +13,6 @@ use std::{
 
 use camino::Utf8Path;
 use serde::Deserialize;
-use tokio_postgres::config::Host;
 
 use crate::{
     backup::{
@@ -21,7 +20,7 @@ use crate::{
         files::{BUFFER, Hashing},
         writer::PointWriter,
     },
-    client::wait,
+    client::{postgres::ProgramSettings, wait},
     config::{Config, Tools},
     units::Lsn,
 };
@@ -138,21 +137,11 @@ async fn watch(
 }
 
 fn command(config: &Config, tools: &Tools, label: &str) -> Result<Command, BackupError> {
-    let url: tokio_postgres::Config = config.postgres.url.expose().parse().map_err(|_| BackupError::Unsupported {
-        cluster: format!("{:?}", config.postgres),
-        why: "postgres.url is not a connection string".into(),
-    })?;
-    let host = match (url.get_hostaddrs().first(), url.get_hosts().first()) {
-        (Some(address), _) => address.to_string(),
-        (None, Some(Host::Tcp(name))) => name.clone(),
-        (None, Some(Host::Unix(folder))) => folder.to_string_lossy().into_owned(),
-        (None, None) => "localhost".to_owned(),
-    };
-    let port = url.get_ports().first().unwrap_or(&5432).to_string();
+    let given = ProgramSettings::of(&config.postgres.url)?;
     // The messages are read: see `page_checksum`.
-    let mut settings = vec![("PGHOST", host.as_str()), ("PGPORT", &port), ("LC_ALL", "C")];
-    settings.extend([("PGOPTIONS", "-c lc_messages=C"), ("PGAPPNAME", "cdc-drill backup")]);
-    settings.extend(url.get_user().map(|user| ("PGUSER", user)));
+    let mut settings = given.pairs();
+    settings.retain(|(name, _)| *name != "PGDATABASE");
+    settings.extend([("LC_ALL", "C"), ("PGOPTIONS", "-c lc_messages=C"), ("PGAPPNAME", "cdc-drill backup")]);
     let mut command = tools.command("pg_basebackup", &settings);
     // WAL is in the archive, which is checked afterwards; damaged pages end the program with an error.
     command.args([
@@ -164,8 +153,8 @@ fn command(config: &Config, tools: &Tools, label: &str) -> Result<Command, Backu
     ]);
     command.args(["--no-password", "--label", label]);
     // By environment: arguments are visible to every user of the machine.
-    if let Some(password) = url.get_password() {
-        command.env("PGPASSWORD", String::from_utf8_lossy(password).into_owned());
+    if let Some(password) = &given.password {
+        command.env("PGPASSWORD", password.expose());
     }
     for unwanted in ["PGDATABASE", "PGSERVICE", "PGHOSTADDR", "PGPASSFILE"] {
         command.env_remove(unwanted);
@@ -265,13 +254,13 @@ mod tests {
     fn the_prefix_of_tools_is_used_and_no_secret_is_an_argument() {
         let folder = tempfile::tempdir().unwrap();
         let tools = Tools::noting(Utf8Path::from_path(folder.path()).unwrap());
-        let text = "[postgres]\nurl='postgres://u:hidden@h:7/d'\n[kafka]\nbootstrap='h:1'\n[connect]\nurl='http://h'\n\
+        let text = "[postgres]\nurl='postgres://u:hidden@h:7/d?sslmode=require'\n[kafka]\nbootstrap='h:1'\n[connect]\nurl='http://h'\n\
                     [registry]\nurl='http://h'\nflavour='apicurio'\n[repository]\npath='/r'\n";
         let config: Config = toml::from_str(text).unwrap();
         assert!(command(&config, &tools, "x").unwrap().status().unwrap().success());
         let calls = tools.calls();
-        assert!(calls[0].starts_with("env PGHOST=h PGPORT=7 LC_ALL=C "), "{calls:?}");
-        assert!(calls[0].contains(" PGUSER=u /pg/bin/pg_basebackup --pgdata=- "), "{calls:?}");
+        assert!(calls[0].starts_with("env PGHOST=h PGPORT=7 PGUSER=u PGSSLMODE=require LC_ALL=C "), "{calls:?}");
+        assert!(calls[0].contains(" /pg/bin/pg_basebackup --pgdata=- "), "{calls:?}");
         assert!(!calls[0].contains("hidden"), "{calls:?}");
     }
 
