@@ -92,12 +92,15 @@ struct Place {
 
 impl Place {
     /// The repository's folder, and how to call the cluster's programs where a configuration says so.
-    fn resolve(&self) -> Result<(Utf8PathBuf, Option<Tools>), CliError> {
+    async fn resolve(&self) -> Result<(Utf8PathBuf, Option<Tools>), CliError> {
         match (&self.repository, &self.config) {
             (Some(folder), _) => Ok((folder.clone(), None)),
             (None, Some(file)) => {
                 let config = Config::load(file)?;
-                let tools = Tools::of(&config);
+                let mut tools = Tools::of(&config);
+                if tools.elsewhere() {
+                    tools = Tools::of(&config.settled().await?);
+                }
                 Ok((config.repository.path, Some(tools)))
             }
             // Ruled out by the argument group.
@@ -110,7 +113,7 @@ impl Place {
 pub async fn run(args: Args) -> Result<Exit, CliError> {
     match args.command {
         BackupCommand::Init { place, dry } => {
-            let folder = place.resolve()?.0;
+            let folder = place.resolve().await?.0;
             if dry.told(format!("make {folder} a backup repository")) {
                 return Ok(Exit::Passed);
             }
@@ -133,7 +136,7 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
             create(&config, only, json).await
         }
         BackupCommand::List { place, json } => {
-            let points = Repository::open(&place.resolve()?.0)?.points()?;
+            let points = Repository::open(&place.resolve().await?.0)?.points()?;
             if json {
                 print_json(&points)?
             } else {
@@ -142,12 +145,12 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
             Ok(Exit::Passed)
         }
         BackupCommand::Show { place, point } => {
-            let point = Repository::open(&place.resolve()?.0)?.point(&point)?;
+            let point = Repository::open(&place.resolve().await?.0)?.point(&point)?;
             print_json(&point.manifest)?;
             Ok(Exit::Passed)
         }
         BackupCommand::Verify { place, point, deep, json } => {
-            let (folder, tools) = place.resolve()?;
+            let (folder, tools) = place.resolve().await?;
             let repository = Repository::open(&folder)?;
             let id = match point {
                 PointSelector::Id(id) => id,

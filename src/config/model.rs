@@ -481,3 +481,29 @@ impl Config {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(hook: &str) -> Config {
+        let text = format!(
+            "[postgres]\nurl='postgres://h/d'\n[kafka]\nbootstrap='h:1'\n[connect]\nurl='http://h'\n[registry]\nurl='http://h'\n\
+             flavour='apicurio'\n[repository]\npath='/r'\n[control.postgres]\nstart=''\nstop=''\nrunning=''\n{hook}"
+        );
+        toml::from_str(&text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_data_folder_is_what_the_hook_prints_last() {
+        let settled = config("pgdata = 'echo some noise; echo /var/lib/pg'").settled().await.unwrap();
+        assert_eq!(settled.postgres.pgdata, "/var/lib/pg");
+        let wrong = |hook: &str| {
+            let config = config(hook);
+            async move { config.settled().await.unwrap_err() }
+        };
+        assert!(wrong("pgdata = 'echo pg'").await.to_string().contains("printed `pg`, expected an absolute path"));
+        assert_eq!(wrong("pgdata = 'false'").await.exit(), Exit::Inconclusive);
+        assert_eq!(wrong("").await.exit(), Exit::Invalid);
+    }
+}

@@ -131,6 +131,21 @@ fn mod_files_only_declare_and_re_export() {
     assert!(wrong.is_empty(), "these hold more than declarations:\n{}", wrong.join("\n"));
 }
 
+/// A client that is made of an address alone has no credentials: product code makes them of a configuration's section.
+#[test]
+fn clients_are_made_of_configurations() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let ready = src.join("stack/local/ready.rs");
+    let mut wrong = Vec::new();
+    for file in sources(&src).into_iter().filter(|f| !f.starts_with(src.join("client")) && *f != ready) {
+        let text = fs::read_to_string(&file).unwrap();
+        if ["Kafka::connect(", "Connect::new(", "Registry::new("].iter().any(|call| text.contains(call)) {
+            wrong.push(file.display().to_string());
+        }
+    }
+    assert!(wrong.is_empty(), "these leave credentials out:\n{}", wrong.join("\n"));
+}
+
 #[test]
 fn a_group_import_names_each_of_its_modules() {
     let text = "use crate::{client::{kafka, wait}, units::Lsn};\nlet x = crate::event::What;";

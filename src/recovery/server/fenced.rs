@@ -17,6 +17,8 @@ use crate::{
 const REPLAY_DEADLINE: Duration = Duration::from_secs(3600);
 /// An immediate shutdown ends every process at once.
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
+/// How much of its log tells why a server ended.
+const LOG_LINES: usize = 3;
 /// Any number will do: the socket's folder is private.
 const PORT: u16 = 5432;
 
@@ -141,7 +143,7 @@ impl Fenced {
                 .map_err(|e| RecoveryError::io("look at", log, e))?;
             let text = fs_err::read(log).map_err(|e| RecoveryError::io("read log", log, e))?;
             let replay = Replay::parse(&String::from_utf8_lossy(&text));
-            let last = || String::from_utf8_lossy(&text).trim().lines().last().unwrap_or("nothing").to_owned();
+            let last = || last_lines(&String::from_utf8_lossy(&text));
             Ok::<_, RecoveryError>(match dead {
                 Some(status) => Poll::Hopeless(format!(
                     "the server ended ({status}): {}",
@@ -184,6 +186,15 @@ impl Fenced {
                 detail: format!("did not stop within {} s; its log is {}", STOP_DEADLINE.as_secs(), self.log),
             }),
         }
+    }
+}
+
+/// The end of a log in one line.
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+    match lines.len() {
+        0 => "nothing".to_owned(),
+        count => lines[count.saturating_sub(LOG_LINES)..].join(" | "),
     }
 }
 
