@@ -19,6 +19,10 @@ test-fast:
 test:
     cargo test
 
+# A pipeline that somebody else started: permissions, markers, and a recovery that leaves its neighbours alone.
+attach:
+    cargo test --test live attach -- --nocapture
+
 # The example of a pipeline of one's own, on a stack of its own.
 example:
     cargo test -p own-pipeline

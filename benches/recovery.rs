@@ -19,7 +19,7 @@ use cdc_drill::{
         postgres::Postgres,
         wait::{self, Poll},
     },
-    config::Config,
+    config::{Config, Tools},
     run::machine,
     workload::pgbench,
 };
@@ -78,13 +78,13 @@ impl Stack {
         let printed: Value = serde_json::from_str(&printed)?;
         let config: BTreeMap<String, String> =
             serde_json::from_value(printed.get("config").cloned().unwrap_or(printed))?;
-        Connect::new(&self.config.connect.url).put_config(name, &config).await?;
+        Connect::of(&self.config.connect).put_config(name, &config).await?;
         Ok(())
     }
 
     /// Waits until a topic holds so many records.
     async fn records(&self, topic: &str, wanted: u64) -> Outcome<()> {
-        let kafka = Kafka::connect(&self.config.kafka.bootstrap)?;
+        let kafka = Kafka::of(&self.config.kafka)?;
         wait::until(&format!("{wanted} records in {topic}"), DEADLINE, || async {
             if !kafka.topics().await?.contains_key(topic) {
                 return Ok::<_, ClientError>(Poll::NotYet("no topic".into()));
@@ -130,7 +130,7 @@ async fn recovery(scale: u32) -> Outcome<()> {
     let stack = Stack::up("h2")?;
     let rows = u64::from(scale) * ROWS_OF_SCALE;
     let postgres = &stack.config.postgres;
-    pgbench::init(&postgres.bin, &postgres.url, scale).await?;
+    pgbench::init(&Tools::here(&postgres.bin), &postgres.url, scale).await?;
     let began = Instant::now();
     stack.connector("bench", &format!("{ACCOUNTS},public.pgbench_branches,public.pgbench_tellers")).await?;
     stack.records(&format!("bench.{ACCOUNTS}"), rows).await?;
@@ -139,7 +139,7 @@ async fn recovery(scale: u32) -> Outcome<()> {
     let began = Instant::now();
     program(&["backup", "create", "--config", config.as_str()])?;
     let backup = began.elapsed().as_secs_f64();
-    pgbench::load(&postgres.bin, &postgres.url, 4, 2000, 42).await?;
+    pgbench::load(&Tools::here(&postgres.bin), &postgres.url, 4, 2000, 42).await?;
     let copy = lone_copy(&postgres.pgdata)?;
     stack.sql().await?.run("delete from pgbench_tellers").await?;
     let words = ["recover", "run", "coordinated", "--config", config.as_str(), "--yes", "--json"];

@@ -226,6 +226,22 @@ pub struct StepReport {
     pub result: StepResult,
     /// The postcondition as read back, or the error.
     pub detail: String,
+    /// The control hooks that it called.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookCall>,
+}
+
+/// One call of a control hook.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HookCall {
+    /// `[control.postgres] stop`.
+    pub hook: String,
+    /// How long it took.
+    pub seconds: f64,
+    /// Its exit status; none when a signal or its deadline ended it.
+    pub status: Option<i32>,
+    /// The last lines it wrote.
+    pub said: Vec<String>,
 }
 
 /// How a recovery step ended.

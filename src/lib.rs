@@ -6,6 +6,7 @@
 
 #![warn(missing_docs)]
 
+pub mod attach;
 pub mod backup;
 pub mod cli;
 pub mod client;

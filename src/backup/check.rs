@@ -1,6 +1,6 @@
 //! Checking a recovery point against its manifest: every byte of it and of the WAL it needs.
 
-use std::{collections::BTreeMap, fmt, fs, process::Command};
+use std::{collections::BTreeMap, fmt, fs};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
@@ -12,15 +12,18 @@ use super::{
     repository::{MANIFEST, MANIFEST_SUM},
     wal::{IndexLine, WalFile},
 };
-use crate::units::{Exit, PointId};
+use crate::{
+    config::Tools,
+    units::{Exit, PointId},
+};
 
 /// How closely to look. Without any option every stored byte is read and hashed.
 #[derive(Clone, Debug, Default)]
 pub struct CheckOptions {
     /// Also decompress everything, and compare each file of the base backup with the server's own list.
     pub deep: bool,
-    /// With `deep`: where `pg_verifybackup` is; it then judges an extracted copy too.
-    pub bin: Option<Utf8PathBuf>,
+    /// With `deep`: how to call `pg_verifybackup`; it then judges an extracted copy too.
+    pub tools: Option<Tools>,
 }
 
 /// What is wrong, in order of how a command ends when several are.
@@ -273,8 +276,8 @@ fn deep(
     }
     if m.pg.get().is_some() {
         look(parts::postgres::check_base(point).map(drop))?;
-        if let Some(bin) = &options.bin {
-            verify_extracted(repository, point, bin, report)?;
+        if let Some(tools) = &options.tools {
+            verify_extracted(repository, point, tools, report)?;
         }
     }
     Ok(())
@@ -284,19 +287,20 @@ fn deep(
 fn verify_extracted(
     repository: &Repository,
     point: &Point,
-    bin: &Utf8Path,
+    tools: &Tools,
     report: &mut VerifyReport,
 ) -> Result<(), BackupError> {
     let root = repository.path();
-    let temporary = tempfile::Builder::new().prefix(".verify-").tempdir_in(root);
+    let temporary = tools.temporary(".verify-", Some(root));
     let temporary = temporary.map_err(BackupError::io("make a temporary folder in", root))?;
     let folder = Utf8PathBuf::from_path_buf(temporary.path().join("data"))
         .map_err(|p| BackupError::malformed(root, format!("{} is not UTF-8", p.display())))?;
-    parts::postgres::extract(point, &folder, None)?;
-    let tool = bin.join("pg_verifybackup");
+    let owner = tools.reader().map(|(uid, gid)| parts::postgres::Owner { uid, gid });
+    parts::postgres::extract(point, &folder, owner)?;
+    let tool = Utf8PathBuf::from(tools.name("pg_verifybackup"));
     // The WAL is in the archive and was checked there.
-    let output =
-        Command::new(&tool).args(["--no-parse-wal", "--exit-on-error", folder.as_str()]).env("LC_ALL", "C").output();
+    let mut command = tools.command("pg_verifybackup", &[("LC_ALL", "C")]);
+    let output = command.args(["--no-parse-wal", "--exit-on-error", folder.as_str()]).output();
     let output = output.map_err(BackupError::io("run", &tool))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).trim().replace(folder.as_str(), "");
@@ -331,9 +335,20 @@ mod tests {
     #[rstest]
     fn a_whole_point_passes(#[values(false, true)] deep: bool) {
         let (_folder, repository) = fixture::repository();
-        let report = verify(&repository, &PointId::new(POINT), &CheckOptions { deep, bin: None }).unwrap();
+        let report = verify(&repository, &PointId::new(POINT), &CheckOptions { deep, tools: None }).unwrap();
         assert_eq!((report.exit(), report.defects.len()), (Exit::Passed, 0), "{:?}", report.defects);
         assert_eq!((report.files, report.wal_segments), (14, 3));
+    }
+
+    #[test]
+    fn an_extracted_copy_is_judged_behind_the_prefix_of_tools() {
+        let (_folder, repository) = fixture::repository();
+        let notes = tempfile::tempdir().unwrap();
+        let tools = Tools::noting(Utf8Path::from_path(notes.path()).unwrap());
+        let options = CheckOptions { deep: true, tools: Some(tools.clone()) };
+        assert_eq!(verify(&repository, &PointId::new(POINT), &options).unwrap().exit(), Exit::Passed);
+        let expected = "env LC_ALL=C /pg/bin/pg_verifybackup --no-parse-wal --exit-on-error /";
+        assert!(tools.calls()[0].starts_with(expected), "{:?}", tools.calls());
     }
 
     #[test]
@@ -531,7 +546,7 @@ mod tests {
     #[test]
     fn the_golden_repository_is_whole() {
         let repository = Repository::open(&golden()).unwrap();
-        let options = CheckOptions { deep: true, bin: None };
+        let options = CheckOptions { deep: true, tools: None };
         let report = verify(&repository, &PointId::new(POINT), &options).unwrap();
         assert_eq!(report.exit(), Exit::Passed, "{:?}", report.defects);
         let point = repository.point(&PointSelector::Latest).unwrap();

@@ -11,8 +11,9 @@ use super::{
     writer::PointWriter,
 };
 use crate::{
-    client::connect::Connect,
-    config::Config,
+    attach,
+    client::{connect::Connect, postgres::ServerAddress},
+    config::{Config, Permission},
     units::{Lsn, PointId},
 };
 
@@ -61,6 +62,12 @@ pub struct CreateOptions {
     pub only: Vec<PartKind>,
 }
 
+impl CreateOptions {
+    fn takes(&self, part: PartKind) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
+}
+
 /// How far a backup has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
@@ -105,12 +112,15 @@ pub async fn create(
     options: &CreateOptions,
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<Created, BackupError> {
+    let settled = if options.takes(PartKind::Postgres) { Some(config.settled().await?) } else { None };
+    let config = settled.as_ref().unwrap_or(config);
+    attach::permit(config, Permission::Backup).await?;
     let repository = Repository::open(&config.repository.path)?;
     let _lock = repository.lock("backup", "backup create")?;
     repository.remove_leftovers()?;
     let begin = jiff::Timestamp::now();
     let mut writer = PointWriter::begin(&repository, point_id(begin))?;
-    let wanted = |part: PartKind| options.only.is_empty() || options.only.contains(&part);
+    let wanted = |part: PartKind| options.takes(part);
     let announce = |part: PartKind| progress(Progress { part, bytes: 0, total: None });
     let absent = || "not asked for (--only)".to_owned();
 
@@ -129,7 +139,7 @@ pub async fn create(
         announce(PartKind::Postgres);
         let part = PartKind::Postgres;
         let told = |bytes, total| progress(Progress { part, bytes, total });
-        let (facts, skew) = parts::postgres::capture(&config.postgres, &repository, &mut writer, &told).await?;
+        let (facts, skew) = parts::postgres::capture(config, &repository, &mut writer, &told).await?;
         clock_skew_ms.insert("pg".to_owned(), skew);
         pg = Part::Present(facts);
     }
@@ -208,7 +218,7 @@ async fn consistency(
         note("offset_lsn<=stop_lsn", ok, detail);
         let (ok, detail) = publications_exist(&ours, &publications);
         note("publications_exist", ok, detail);
-        let worker = Connect::new(&config.connect.url).connectors().await?.len() as u64;
+        let worker = Connect::of(&config.connect).connectors().await?.len() as u64;
         note(
             "connectors_unchanged",
             worker == connect.connectors,
@@ -220,11 +230,11 @@ async fn consistency(
 
 /// Whether a connector's configuration names the configured cluster.
 fn reads_from(config: &Config, connector: &SavedConnector) -> bool {
-    let Ok(url) = config.postgres.url.expose().parse::<tokio_postgres::Config>() else { return false };
-    let port = url.get_ports().first().copied().unwrap_or(5432).to_string();
-    let named = connector.config.get("database.port").cloned().unwrap_or_else(|| "5432".into());
-    let postgres = connector.config.get("connector.class").is_some_and(|c| c.to_lowercase().contains("postgres"));
-    postgres && connector.kind == "source" && named == port
+    let Ok(server) = ServerAddress::of(&config.postgres.url) else { return false };
+    let get = |key: &str| connector.config.get(key).map(String::as_str);
+    let postgres = get("connector.class").is_some_and(|c| c.to_lowercase().contains("postgres"));
+    let (host, port) = (get("database.hostname").unwrap_or_default(), get("database.port").unwrap_or("5432"));
+    postgres && connector.kind == "source" && (host.contains("${") || server.is(host, port))
 }
 
 fn offsets_before(connectors: &[&SavedConnector], stop: Lsn) -> (bool, String) {

@@ -14,6 +14,12 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackupError {
+    /// The configuration does not tell something that is needed.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    /// The pipeline may not be backed up by this configuration.
+    #[error(transparent)]
+    Attach(#[from] crate::attach::AttachError),
     /// The folder is not a repository.
     #[error(
         "{path} is not a backup repository: {found}\nhint: `cdc-drill backup init --repository {path}` makes one in an empty folder"
@@ -160,6 +166,8 @@ impl BackupError {
     /// The exit code for a command that ends with this error.
     pub fn exit(&self) -> Exit {
         match self {
+            BackupError::Config(error) => error.exit(),
+            BackupError::Attach(error) => error.exit(),
             BackupError::NotARepository { .. } | BackupError::NoSuchPoint { .. } => Exit::Invalid,
             BackupError::FormatTooNew { .. } => Exit::FormatTooNew,
             BackupError::LockHeld { .. } => Exit::LockHeld,

@@ -7,15 +7,16 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use crate::{
+    attach,
     backup::{
         self, BackupError, CheckOptions, CreateOptions, PartKind, PointSelector, PointSummary, Progress, Repository,
         VerifyReport,
     },
-    config::Config,
+    config::{Config, Permission, Tools},
     units::Exit,
 };
 
-use super::output::{CliError, print_json, say};
+use super::output::{CliError, DryRun, print_json, say};
 
 /// Take, list, show and check recovery points.
 #[derive(Debug, clap::Args)]
@@ -30,6 +31,8 @@ enum BackupCommand {
     Init {
         #[command(flatten)]
         place: Place,
+        #[command(flatten)]
+        dry: DryRun,
     },
     /// Take a recovery point of all parts, or of some.
     Create {
@@ -42,6 +45,8 @@ enum BackupCommand {
         /// Print the result as JSON.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        dry: DryRun,
     },
     /// List the recovery points, oldest first; unfinished ones too.
     List {
@@ -86,13 +91,17 @@ struct Place {
 }
 
 impl Place {
-    /// The repository's folder, and the cluster's programs where a configuration names them.
-    fn resolve(&self) -> Result<(Utf8PathBuf, Option<Utf8PathBuf>), CliError> {
+    /// The repository's folder, and how to call the cluster's programs where a configuration says so.
+    async fn resolve(&self) -> Result<(Utf8PathBuf, Option<Tools>), CliError> {
         match (&self.repository, &self.config) {
             (Some(folder), _) => Ok((folder.clone(), None)),
             (None, Some(file)) => {
                 let config = Config::load(file)?;
-                Ok((config.repository.path, Some(config.postgres.bin)))
+                let mut tools = Tools::of(&config);
+                if tools.elsewhere() {
+                    tools = Tools::of(&config.settled().await?);
+                }
+                Ok((config.repository.path, Some(tools)))
             }
             // Ruled out by the argument group.
             (None, None) => Ok((Utf8PathBuf::from("."), None)),
@@ -103,14 +112,31 @@ impl Place {
 /// Runs the command.
 pub async fn run(args: Args) -> Result<Exit, CliError> {
     match args.command {
-        BackupCommand::Init { place } => {
-            let repository = Repository::init(&place.resolve()?.0)?;
+        BackupCommand::Init { place, dry } => {
+            let folder = place.resolve().await?.0;
+            if dry.told(format!("make {folder} a backup repository")) {
+                return Ok(Exit::Passed);
+            }
+            let repository = Repository::init(&folder)?;
             say(format!("{} is a backup repository", repository.path()));
             Ok(Exit::Passed)
         }
-        BackupCommand::Create { config, only, json } => create(&Config::load(&config)?, only, json).await,
+        BackupCommand::Create { config, only, json, dry } => {
+            let config = Config::load(&config)?;
+            if dry.is_on() {
+                attach::permit(&config, Permission::Backup).await?;
+                let parts: Vec<&str> = PartKind::ALL
+                    .into_iter()
+                    .filter(|p| only.is_empty() || only.contains(p))
+                    .map(PartKind::word)
+                    .collect();
+                dry.told(format!("take a recovery point of {} into {}", parts.join(", "), config.repository.path));
+                return Ok(Exit::Passed);
+            }
+            create(&config, only, json).await
+        }
         BackupCommand::List { place, json } => {
-            let points = Repository::open(&place.resolve()?.0)?.points()?;
+            let points = Repository::open(&place.resolve().await?.0)?.points()?;
             if json {
                 print_json(&points)?
             } else {
@@ -119,18 +145,18 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
             Ok(Exit::Passed)
         }
         BackupCommand::Show { place, point } => {
-            let point = Repository::open(&place.resolve()?.0)?.point(&point)?;
+            let point = Repository::open(&place.resolve().await?.0)?.point(&point)?;
             print_json(&point.manifest)?;
             Ok(Exit::Passed)
         }
         BackupCommand::Verify { place, point, deep, json } => {
-            let (folder, bin) = place.resolve()?;
+            let (folder, tools) = place.resolve().await?;
             let repository = Repository::open(&folder)?;
             let id = match point {
                 PointSelector::Id(id) => id,
                 PointSelector::Latest => repository.point(&point)?.id().clone(),
             };
-            let options = CheckOptions { deep, bin };
+            let options = CheckOptions { deep, tools };
             let report = blocking(move || backup::verify(&repository, &id, &options)).await?;
             told(&report, json)
         }

@@ -36,7 +36,13 @@ impl From<crate::backup::BackupError> for CliError {
 
 impl From<crate::config::ConfigError> for CliError {
     fn from(error: crate::config::ConfigError) -> CliError {
-        CliError::new(Exit::Invalid, error.to_string())
+        CliError::new(error.exit(), error.to_string())
+    }
+}
+
+impl From<crate::attach::AttachError> for CliError {
+    fn from(error: crate::attach::AttachError) -> CliError {
+        CliError::new(error.exit(), error.to_string())
     }
 }
 
@@ -63,6 +69,29 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
 /// Prints a line for a person to standard error.
 pub(super) fn say(text: impl AsRef<str>) {
     let _ = writeln!(std::io::stderr().lock(), "{}", text.as_ref());
+}
+
+/// The flag of every command that changes something.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(super) struct DryRun {
+    /// Say what would be done, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl DryRun {
+    /// Says what would be done, when that is all that is asked for.
+    pub(super) fn told(self, what: impl AsRef<str>) -> bool {
+        if self.dry_run {
+            say(format!("dry run: would {}", what.as_ref()));
+        }
+        self.dry_run
+    }
+
+    /// Whether to change nothing.
+    pub(super) fn is_on(self) -> bool {
+        self.dry_run
+    }
 }
 
 pub(super) fn complain(error: &CliError) {

@@ -3,10 +3,11 @@
 use camino::Utf8PathBuf;
 use clap::{Subcommand, ValueEnum};
 
-use super::output::{CliError, print_json, say};
+use super::output::{CliError, DryRun, print_json, say};
 use crate::{
+    attach,
     backup::PointSelector,
-    config::Config,
+    config::{Config, Permission},
     event::{StepReport, StepResult},
     recovery::{self, OnConflict, Options, Outcome, Playbook, RecoveryError, Request, Target, TopicsRepair},
     units::{Exit, Verdict},
@@ -28,7 +29,15 @@ enum Verb {
     /// Say what a recovery would do and destroy; change nothing
     Plan(What),
     /// Recover, and verify the result
-    Run(What),
+    Run {
+        #[command(flatten)]
+        what: What,
+        /// Agree to what the plan destroys
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        dry: DryRun,
+    },
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -69,9 +78,6 @@ struct What {
     /// Go on although WAL is unreadable and acknowledged transactions are lost
     #[arg(long)]
     accept_loss: bool,
-    /// Agree to what the plan destroys
-    #[arg(long)]
-    yes: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -111,10 +117,14 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
             show(&plan, what.json)?;
             Ok(Exit::Passed)
         }
-        Verb::Run(what) if !what.yes => {
+        Verb::Run { what, yes, dry } if !yes || dry.is_on() => {
             let config = Config::load(&what.config)?;
+            attach::permit(&config, Permission::Recover).await?;
             let plan = recovery::plan(&config, &what.request(), &Options::default()).await?;
             show(&plan, what.json)?;
+            if dry.told("do these steps") {
+                return Ok(Exit::Passed);
+            }
             let destroyed: usize = plan.steps.iter().map(|s| s.destroys.len()).sum();
             let hint = "hint: nothing was changed; run again with --yes to go ahead";
             Err(CliError::new(
@@ -122,7 +132,7 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
                 format!("refused: this would destroy the {destroyed} things named above\n{hint}"),
             ))
         }
-        Verb::Run(what) => recover(&what).await,
+        Verb::Run { what, .. } => recover(&what).await,
     }
 }
 
@@ -144,7 +154,10 @@ async fn recover(what: &What) -> Result<Exit, CliError> {
                 say(format!("note: {finding}"));
             }
             say(format!("recovered in {:.1} s; journal: {}", recovered.seconds, recovered.journal));
-            verified(&config, &request).await
+            let neighbours = recovered.outcome.neighbours.iter().inspect(|check| super::verify::show(check));
+            let touched = neighbours.filter(|check| check.verdict != Verdict::Passed).count();
+            let verified = verified(&config, &request).await?;
+            Ok(if touched > 0 { verified.worst(Exit::CheckFailed) } else { verified })
         }
         Err(error) => {
             if what.json {
@@ -155,6 +168,7 @@ async fn recover(what: &What) -> Result<Exit, CliError> {
                     steps: done,
                     verdict: Verdict::Failed,
                     findings: vec![error.to_string()],
+                    neighbours: None,
                 })?;
             }
             Err(error.into())

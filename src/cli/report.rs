@@ -2,7 +2,11 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{CliError, output::say, print_json};
+use super::{
+    CliError,
+    output::{DryRun, say},
+    print_json,
+};
 use crate::{
     report::{ReportError, RunReport, verdict_text, write_reports},
     units::Exit,
@@ -26,12 +30,17 @@ pub struct Args {
     /// Print report.json as well
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    dry: DryRun,
 }
 
 /// Runs the command. It ends as it could do its work, not as the run ended: a red run's report is a good report.
 pub fn run(args: Args) -> Result<Exit, CliError> {
     let dir = folder(&args.run, &args.report_dir);
     let report = RunReport::try_from(dir.as_path())?;
+    if args.dry.told(format!("write report.json, junit.xml and report.html into {dir}")) {
+        return Ok(Exit::Passed);
+    }
     write_reports(&dir, &report)?;
     say(format!("{}  report: {dir}/report.html", verdict_text(&report)));
     if args.json {

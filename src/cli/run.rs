@@ -6,13 +6,14 @@ use camino::Utf8PathBuf;
 
 use super::{
     CliError,
-    output::{Terminal as CommandLine, say},
+    output::{DryRun, Terminal as CommandLine, say},
     print_json,
 };
 use crate::{
+    config::Config,
     event::Event,
     report::Terminal,
-    run::{JOBS_DEFAULT, RunError, Session},
+    run::{JOBS_DEFAULT, RunError, Session, may_drill},
     units::Exit,
 };
 
@@ -20,6 +21,15 @@ impl From<RunError> for CliError {
     fn from(error: RunError) -> CliError {
         CliError::new(error.exit(), error.to_string())
     }
+}
+
+/// Where drills run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Backend {
+    /// Native processes of this machine
+    Local,
+    /// Broker, Connect workers and registry of a pipeline that exists; each drill brings its own PostgreSQL cluster
+    Attach,
 }
 
 /// Runs drills.
@@ -49,6 +59,14 @@ pub struct Args {
     /// Print report.json to standard output
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    dry: DryRun,
+    /// Where the drills run
+    #[arg(long, value_enum, default_value_t = Backend::Local)]
+    backend: Backend,
+    /// The configuration of the pipeline to attach to; it must permit `inject`
+    #[arg(long, value_name = "FILE", required_if_eq("backend", "attach"))]
+    config: Option<Utf8PathBuf>,
     /// Scenarios by id or file; all of scenarios/recovery/ unless given
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<String>,
@@ -57,11 +75,20 @@ pub struct Args {
 /// Runs the command.
 pub async fn run(args: Args) -> Result<Exit, CliError> {
     let replay = replay(&args);
+    let attach = match (args.backend, &args.config) {
+        (Backend::Attach, Some(file)) => {
+            let config = Config::load(file)?;
+            may_drill(&config).await?;
+            Some(config)
+        }
+        _ => None,
+    };
     let session = Session::new(args.report_dir.clone())
         .seed(args.seed)
         .options(|options| {
             options.keep = args.keep;
             options.isolated = args.isolated;
+            options.attach = attach;
             options.jobs = args.jobs;
             options.replay = replay;
         })
@@ -73,6 +100,12 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
     if session.is_empty() {
         let hint = "hint: `cdc-drill scenario list` shows what there is";
         return Err(CliError::new(Exit::Invalid, format!("no drill is left to run\n{hint}")));
+    }
+    if args.dry.is_on() {
+        for id in session.drills() {
+            args.dry.told(format!("run {id}"));
+        }
+        return Ok(Exit::Passed);
     }
     let terminal = Arc::new(Mutex::new(Terminal::stderr()));
     let shown = terminal.clone();
@@ -96,6 +129,7 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
 fn replay(args: &Args) -> String {
     let mut words = vec!["cdc-drill run".to_owned()];
     words.extend(args.seed.map(|seed| format!("--seed {seed}")));
+    words.extend(args.config.as_ref().map(|file| format!("--backend attach --config {file}")));
     words.extend(args.isolated.then(|| "--isolated".to_owned()));
     words.extend(args.only.as_ref().map(|only| format!("--only {only}")));
     words.extend(args.scenarios.iter().cloned());

@@ -1,6 +1,10 @@
 //! `setup`: fetches the programs and prepares fast starts.
 
-use super::{CliError, output::Terminal, print_json};
+use super::{
+    CliError,
+    output::{DryRun, Terminal},
+    print_json,
+};
 use crate::{stack::Programs, units::Exit};
 
 /// Nothing to choose.
@@ -9,10 +13,15 @@ pub struct Args {
     /// Print where everything is, as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    dry: DryRun,
 }
 
 /// Fetches what is missing; does nothing the second time.
 pub async fn run(args: Args) -> Result<Exit, CliError> {
+    if args.dry.told("fetch the pinned programs that the cache lacks, and prepare fast starts") {
+        return Ok(Exit::Passed);
+    }
     let progress = Terminal::new();
     let programs = tokio::task::block_in_place(|| Programs::ensure(&progress))?;
     programs.ensure_aot_caches(&progress).await?;

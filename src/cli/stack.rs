@@ -7,15 +7,15 @@ use clap::Subcommand;
 
 use super::{
     CliError,
-    output::{Terminal, say},
+    output::{DryRun, Terminal, say},
     print_json,
 };
 use crate::{
     backup::Repository,
-    config::Config,
+    config::{Config, RestAuth},
     stack::{
         ConnectorRequest, Programs, Progress, StackError, debezium_config,
-        local::{CONFIG_FILE, Folder, LocalStack, OwnerLock, RegistryStorageKind, StackSpec},
+        local::{CONFIG_FILE, Folder, LocalStack, OwnerLock, Part, PostgresSpec, RegistryStorageKind, StackSpec},
     },
     units::{Exit, TableName},
 };
@@ -65,11 +65,26 @@ enum Action {
         lines: usize,
     },
     /// Stop every server; data and logs stay
-    Down(Dir),
+    Down {
+        #[command(flatten)]
+        dir: Dir,
+        #[command(flatten)]
+        dry: DryRun,
+    },
     /// Start one server and return when it answers
-    Start(One),
+    Start {
+        #[command(flatten)]
+        one: One,
+        #[command(flatten)]
+        dry: DryRun,
+    },
     /// Stop one server cleanly
-    Stop(One),
+    Stop {
+        #[command(flatten)]
+        one: One,
+        #[command(flatten)]
+        dry: DryRun,
+    },
     /// Exit 0 when the server runs, 1 when it does not
     Running(One),
     /// Print a connector configuration for this stack as JSON
@@ -83,12 +98,23 @@ struct Up {
     /// Where the registry keeps its schemas
     #[arg(long, value_enum, default_value_t = Storage::H2)]
     registry: Storage,
+    /// How many brokers; the first one is the controller too
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=9))]
+    brokers: u16,
+    /// How many Connect workers, in one cluster
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=9))]
+    workers: u16,
+    /// Only a PostgreSQL server, beside the brokers, workers and registry of another stack: its configuration file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["brokers", "workers", "registry"])]
+    join: Option<Utf8PathBuf>,
     /// A port asked for: postgres=5433, kafka=9092, connect=8083 or registry=8081; free ones are chosen otherwise
     #[arg(long, value_name = "NAME=PORT", value_parser = port_of)]
     port: Vec<(String, u16)>,
     /// Stay, and end every server when this command ends, however it ends
     #[arg(long)]
     foreground: bool,
+    #[command(flatten)]
+    dry: DryRun,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -136,12 +162,23 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
         Action::Up(up) => bring_up(up).await,
         Action::Status { dir, json } => status(&dir.dir, json).await,
         Action::Logs { name, dir, lines } => logs(&dir.dir, name.as_deref(), lines),
-        Action::Down(dir) => down(&dir.dir).await,
-        Action::Start(one) => {
+        Action::Down { dir, dry } => {
+            if dry.told(format!("stop every server of the stack in {}", Folder::open(&dir.dir)?.dir())) {
+                return Ok(Exit::Passed);
+            }
+            down(&dir.dir).await
+        }
+        Action::Start { one, dry } => {
+            if dry.told(format!("start {} of the stack in {}", one.name, one.dir.dir)) {
+                return Ok(Exit::Passed);
+            }
             Folder::open(&one.dir.dir)?.start_and_wait(&one.name).await?;
             Ok(Exit::Passed)
         }
-        Action::Stop(one) => {
+        Action::Stop { one, dry } => {
+            if dry.told(format!("stop {} of the stack in {}", one.name, one.dir.dir)) {
+                return Ok(Exit::Passed);
+            }
             Folder::open(&one.dir.dir)?.stop(&one.name).await?;
             Ok(Exit::Passed)
         }
@@ -156,6 +193,10 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
 async fn bring_up(up: Up) -> Result<Exit, CliError> {
     let progress = Terminal::new();
     let dir = up.dir.dir.clone();
+    let again = if Folder::exists(&dir) { "start the stack again that is" } else { "make a stack and start it" };
+    if up.dry.told(format!("{again} in {dir}")) {
+        return Ok(Exit::Passed);
+    }
     if Folder::exists(&dir) {
         return bring_up_again(&Folder::open(&dir)?, up.foreground, &progress).await;
     }
@@ -165,7 +206,11 @@ async fn bring_up(up: Up) -> Result<Exit, CliError> {
         Storage::H2 => RegistryStorageKind::H2,
         Storage::Kafkasql => RegistryStorageKind::Kafkasql,
     };
-    let spec = StackSpec { ports: up.port.into_iter().collect(), ..StackSpec::whole(storage) };
+    let spec = match &up.join {
+        Some(file) => beside(&Config::load(file)?)?,
+        None => StackSpec { brokers: up.brokers, workers: up.workers, ..StackSpec::whole(storage) },
+    };
+    let spec = StackSpec { ports: up.port.into_iter().collect(), ..spec };
     let mut stack = LocalStack::create(&dir, spec, &programs)?;
     let folder = stack.folder().clone();
     let owner = OwnerLock::take(folder.dir())?;
@@ -182,6 +227,26 @@ async fn bring_up(up: Up) -> Result<Exit, CliError> {
         progress.line(&format!("ready: --config {config}"));
     }
     finish_up(&folder, owner, started, up.foreground, &progress).await
+}
+
+/// A PostgreSQL server that shares everything else with another pipeline.
+fn beside(other: &Config) -> Result<StackSpec, CliError> {
+    let plain = other.kafka.security_protocol.is_none()
+        && other.connect.auth == RestAuth::default()
+        && other.registry.auth == RestAuth::default();
+    if other.attach.is_some() || !plain {
+        let message = "the configuration to join: expected one that `stack up` wrote, found one of somebody's pipeline";
+        return Err(CliError::new(Exit::Refused, message));
+    }
+    let registry = other.control.get("registry").map(|hook| ("registry".to_owned(), hook.clone()));
+    Ok(StackSpec {
+        postgres: Some(PostgresSpec::default()),
+        kafka: Part::External(other.kafka.clone()),
+        connect: Part::External(other.connect.clone()),
+        registry: Part::External(other.registry.clone()),
+        control: registry.into_iter().collect(),
+        ..StackSpec::default()
+    })
 }
 
 /// A stopped stack starts again on its data.

@@ -3,10 +3,11 @@
 use camino::Utf8PathBuf;
 use clap::Subcommand;
 
-use super::output::{CliError, say};
+use super::output::{CliError, DryRun, say};
 use crate::{
+    attach,
     client::kafka::Kafka,
-    config::{Config, RegistryStorage},
+    config::{Config, Permission, RegistryStorage},
     units::Exit,
 };
 
@@ -27,6 +28,8 @@ enum Verb {
         /// Agree to lose what is in them
         #[arg(long)]
         yes: bool,
+        #[command(flatten)]
+        dry: DryRun,
         /// The topics
         #[arg(required = true, value_name = "TOPIC")]
         topics: Vec<String>,
@@ -44,7 +47,7 @@ fn kept_by_servers(config: &Config) -> Vec<String> {
 
 /// Runs the command.
 pub async fn run(args: Args) -> Result<Exit, CliError> {
-    let Verb::Rebuild { config, yes, topics } = args.verb;
+    let Verb::Rebuild { config, yes, dry, topics } = args.verb;
     let config = Config::load(&config)?;
     let kept = kept_by_servers(&config);
     if let Some(name) = topics.iter().find(|name| name.starts_with("__") || kept.contains(name)) {
@@ -53,7 +56,9 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
             format!("refused: topic {name} is where a server keeps its state\nhint: name data topics only"),
         ));
     }
-    let kafka = Kafka::connect(&config.kafka.bootstrap)?;
+    attach::permit(&config, Permission::Recover).await?;
+    attach::within(&config, "topic", topics.iter().map(String::as_str))?;
+    let kafka = Kafka::of(&config.kafka)?;
     let specs = kafka.topic_specs(&topics).await?;
     if let Some(absent) = topics.iter().find(|name| specs.iter().all(|s| s.name != **name)) {
         return Err(CliError::new(
@@ -62,6 +67,9 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
                 "topic {absent}: expected a topic, found none\nhint: nothing was touched; what its settings were is unknown"
             ),
         ));
+    }
+    if dry.told(format!("delete all records of {}", topics.join(", "))) {
+        return Ok(Exit::Passed);
     }
     if !yes {
         return Err(CliError::new(

@@ -20,7 +20,7 @@ pub struct Args {
     /// The pipeline's configuration
     #[arg(long)]
     config: Utf8PathBuf,
-    /// A connector; may be given several times. Default: every Debezium PostgreSQL connector of the worker
+    /// A connector; may be given several times. Default: every Debezium PostgreSQL connector on the configured server
     #[arg(long = "connector", value_name = "NAME")]
     connectors: Vec<String>,
     /// A recovery point (an id, or `latest`) whose registry and topic settings must still be there
@@ -72,23 +72,26 @@ pub(super) fn point(config: &Config, selector: &PointSelector) -> Result<PointVi
     PointView::load(&Repository::open(&config.repository.path)?.point(selector)?)
 }
 
-pub(super) fn tell(verdict: Verdict, checks: &[CheckReport]) {
-    for check in checks {
-        say(format!(
-            "{:<14} {:<12} {} compared, {} findings",
-            check.id, check.verdict, check.compared, check.findings_total
-        ));
-        for note in &check.notes {
-            say(format!("    {note}"));
-        }
-        for finding in &check.findings {
-            say(format!("  - {}", line(finding)));
-        }
-        let more = check.findings_total - check.findings.len() as u64;
-        if more > 0 {
-            say(format!("  - and {more} more"));
-        }
+/// One check, with its notes and findings.
+pub(super) fn show(check: &CheckReport) {
+    say(format!(
+        "{:<14} {:<12} {} compared, {} findings",
+        check.id, check.verdict, check.compared, check.findings_total
+    ));
+    for note in &check.notes {
+        say(format!("    {note}"));
     }
+    for finding in &check.findings {
+        say(format!("  - {}", line(finding)));
+    }
+    let more = check.findings_total - check.findings.len() as u64;
+    if more > 0 {
+        say(format!("  - and {more} more"));
+    }
+}
+
+pub(super) fn tell(verdict: Verdict, checks: &[CheckReport]) {
+    checks.iter().for_each(show);
     say(match verdict {
         Verdict::Passed => "passed: the topics hold what the tables hold",
         Verdict::Failed => "failed: see the findings above",

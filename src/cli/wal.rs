@@ -4,6 +4,7 @@
 use camino::Utf8PathBuf;
 use clap::Subcommand;
 
+use super::output::DryRun;
 use crate::{
     backup::{
         BackupError, Repository,
@@ -31,6 +32,8 @@ enum WalCommand {
         pgdata: Utf8PathBuf,
         /// The file: %p.
         path: Utf8PathBuf,
+        #[command(flatten)]
+        dry: DryRun,
     },
     /// Put an archived WAL file where recovery wants it: restore_command = 'cdc-drill wal fetch --repository DIR --system-id N %f %p'.
     /// Exits 1 when the archive has no such file, and 255 when it may have it but cannot give it: PostgreSQL then stops instead of
@@ -46,17 +49,25 @@ enum WalCommand {
         name: String,
         /// Where to put it: %p.
         to: Utf8PathBuf,
+        #[command(flatten)]
+        dry: DryRun,
     },
 }
 
 /// Runs the command, without a runtime.
 pub fn run_now(args: Args) -> Result<Exit, BackupError> {
     match args.command {
-        WalCommand::Push { repository, pgdata, path } => {
+        WalCommand::Push { repository, pgdata, path, dry } => {
+            if dry.told(format!("take {path} of {pgdata} into the archive of {repository}")) {
+                return Ok(Exit::Passed);
+            }
             wal::push(&Repository::open(&repository)?, &pgdata, &path)?;
             Ok(Exit::Passed)
         }
-        WalCommand::Fetch { repository, system_id, name, to } => {
+        WalCommand::Fetch { repository, system_id, name, to, dry } => {
+            if dry.told(format!("put {name} of cluster {system_id} from {repository} at {to}")) {
+                return Ok(Exit::Passed);
+            }
             let fetched = Repository::open(&repository).and_then(|r| wal::fetch(&r, system_id, &name, &to));
             match fetched {
                 Ok(Fetched::Placed) => Ok(Exit::Passed),

@@ -7,24 +7,25 @@ use serde_json::{Map, Value, json};
 
 use super::{
     ClientError,
+    rest::Rest,
     wait::{self, Poll},
 };
+use crate::config::ConnectConfig;
+pub(crate) use crate::units::encode;
 
 /// A connector's configuration as the worker stores it: flat, all values text, `${...}` unresolved.
 pub type ConnectorConfig = BTreeMap<String, String>;
 
-/// The worker answers slowly while it rebalances.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// While the worker rebalances it answers 409, or 500 when it notices on the way; a rebalance of a small cluster takes about a second.
 const REBALANCE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A connector that was just created has no state until the worker has started it.
 const DESCRIBED_DEADLINE: Duration = Duration::from_secs(10);
 
-/// The REST interface of one worker.
+/// The REST interface of a Connect cluster: of its workers, the first that takes the connection answers for all.
 #[derive(Clone, Debug)]
 pub struct Connect {
-    http: reqwest::Client,
+    rest: Rest,
     url: String,
 }
 
@@ -110,13 +111,20 @@ pub struct StoredOffset {
 }
 
 impl Connect {
-    /// Speaks to the worker at `url` (`http://host:port`).
-    pub fn new(url: &str) -> Connect {
-        let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build().unwrap_or_default();
-        Connect { http, url: url.trim_end_matches('/').to_owned() }
+    /// Speaks to the workers of a configuration.
+    pub fn of(config: &ConnectConfig) -> Connect {
+        Connect {
+            rest: Rest::new("connect", &config.url, &config.auth, config.ca_pem.as_deref()),
+            url: config.url.clone(),
+        }
     }
 
-    /// The worker's address.
+    /// Speaks, without credentials, to the worker at `url` (`http://host:port`), or to several, with commas between.
+    pub fn new(url: &str) -> Connect {
+        Connect::of(&ConnectConfig::plain(url, ""))
+    }
+
+    /// The workers' addresses.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -304,11 +312,11 @@ impl Connect {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, ClientError> {
-        let mut request = self.http.request(method.clone(), format!("{}{path}", self.url));
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let response = request.send().await.map_err(|e| ClientError::silent("connect", &self.url, e))?;
+        let with_body = |request: reqwest::RequestBuilder| match body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        let response = self.rest.send(method, path, with_body).await?;
         let status = response.status();
         let text = response.text().await.map_err(|e| ClientError::silent("connect", &self.url, e))?;
         if !status.is_success() {
@@ -328,16 +336,4 @@ impl Connect {
         }
         Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
-}
-
-/// Percent-encodes one path segment.
-pub(crate) fn encode(segment: &str) -> String {
-    let mut out = String::with_capacity(segment.len());
-    for byte in segment.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte as char),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }

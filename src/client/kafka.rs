@@ -17,10 +17,13 @@ use rdkafka::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ClientError,
+    ClientError, topic_ids,
     wait::{self, Poll},
 };
-use crate::units::{Offset, TopicPartition};
+use crate::{
+    config::KafkaConfig,
+    units::{Offset, TopicPartition},
+};
 
 /// A broker that needs longer for a metadata question is not healthy.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -37,6 +40,7 @@ const DELETE_DEADLINE: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Kafka {
     bootstrap: String,
+    base: ClientConfig,
     admin: Arc<AdminClient<DefaultClientContext>>,
     inquirer: Arc<BaseConsumer>,
 }
@@ -117,13 +121,20 @@ impl Record {
 }
 
 impl Kafka {
-    /// Speaks to the brokers at `bootstrap` (`host:port[,host:port]`). Nothing is asked yet.
+    /// Speaks, without TLS or credentials, to the brokers at `bootstrap` (`host:port[,host:port]`). Nothing is asked yet.
     pub fn connect(bootstrap: &str) -> Result<Kafka, ClientError> {
-        let wrong = |e: rdkafka::error::KafkaError| ClientError::unreachable("kafka", bootstrap, e);
-        let admin = base(bootstrap).create::<AdminClient<_>>().map_err(wrong)?;
+        Kafka::of(&KafkaConfig::plain(bootstrap))
+    }
+
+    /// Speaks to the brokers of a configuration. Nothing is asked yet.
+    pub fn of(config: &KafkaConfig) -> Result<Kafka, ClientError> {
+        let bootstrap = config.bootstrap.clone();
+        let base = base(config);
+        let wrong = |e: rdkafka::error::KafkaError| ClientError::unreachable("kafka", &bootstrap, e);
+        let admin = base.create::<AdminClient<_>>().map_err(wrong)?;
         // Without a group: it is never assigned anything, and leaving a group takes a tenth of a second.
-        let inquirer = base(bootstrap).create::<BaseConsumer>().map_err(wrong)?;
-        Ok(Kafka { bootstrap: bootstrap.to_owned(), admin: Arc::new(admin), inquirer: Arc::new(inquirer) })
+        let inquirer = base.create::<BaseConsumer>().map_err(wrong)?;
+        Ok(Kafka { base, admin: Arc::new(admin), inquirer: Arc::new(inquirer), bootstrap })
     }
 
     /// The bootstrap address.
@@ -144,6 +155,19 @@ impl Kafka {
     /// The cluster's id.
     pub async fn cluster_id(&self) -> Result<Option<String>, ClientError> {
         self.ask("cluster id", |c| Ok(c.client().fetch_cluster_id(REQUEST_TIMEOUT))).await
+    }
+
+    /// The ids of these topics; unknown topics are left out. A topic that was deleted and made again has another one.
+    pub async fn topic_ids(&self, names: &[String]) -> Result<BTreeMap<String, String>, ClientError> {
+        if names.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let (admin, names, bootstrap) = (self.admin.clone(), names.to_vec(), self.bootstrap.clone());
+        blocking(move || {
+            topic_ids::ask(&admin, &names, REQUEST_TIMEOUT)
+                .map_err(|why| ClientError::answer("kafka", &bootstrap, "describe topics", "their ids", why))
+        })
+        .await
     }
 
     /// The specifications of these topics, by name; unknown topics are left out.
@@ -286,7 +310,7 @@ impl Kafka {
             list.add_partition(&tp.topic, tp.partition);
         }
         let (config, bootstrap, wanted) =
-            (base(&self.bootstrap).set("group.id", group).clone(), self.bootstrap.clone(), group.to_owned());
+            (self.base.clone().set("group.id", group).clone(), self.bootstrap.clone(), group.to_owned());
         blocking(move || {
             let wrong = |e| {
                 ClientError::answer(
@@ -322,7 +346,7 @@ impl Kafka {
                 .map_err(|e| self.error("commit offsets", e))?;
         }
         let (config, bootstrap, wanted) =
-            (base(&self.bootstrap).set("group.id", group).clone(), self.bootstrap.clone(), group.to_owned());
+            (self.base.clone().set("group.id", group).clone(), self.bootstrap.clone(), group.to_owned());
         blocking(move || {
             let wrong = |e| {
                 ClientError::answer(
@@ -347,7 +371,7 @@ impl Kafka {
         key: Option<&[u8]>,
         value: Option<&[u8]>,
     ) -> Result<Offset, ClientError> {
-        let mut config = base(&self.bootstrap);
+        let mut config = self.base.clone();
         config.set("message.timeout.ms", REQUEST_TIMEOUT.as_millis().to_string()).set("linger.ms", "0");
         let producer: FutureProducer = config.create().map_err(|e| self.error("produce", e))?;
         let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(topic);
@@ -360,7 +384,7 @@ impl Kafka {
 
     /// Writes records, in this order within a partition, and waits until all are stored.
     pub async fn produce_all(&self, records: Vec<Outgoing>) -> Result<(), ClientError> {
-        let mut config = base(&self.bootstrap);
+        let mut config = self.base.clone();
         config
             .set("message.timeout.ms", REQUEST_TIMEOUT.as_millis().to_string())
             .set("linger.ms", "5")
@@ -418,7 +442,7 @@ impl Kafka {
         if wanted.is_empty() {
             return Ok(());
         }
-        let consumer: BaseConsumer = reader(&self.bootstrap).create().map_err(wrong)?;
+        let consumer: BaseConsumer = reader(&self.base).create().map_err(wrong)?;
         let mut open: Vec<Range<'_>> =
             wanted.into_iter().map(|(tp, from, to)| Range { tp, next: from.0, end: to.0 }).collect();
         self.scan_open(&consumer, &mut open, false, &mut see)?;
@@ -517,9 +541,25 @@ struct Range<'r> {
     end: i64,
 }
 
-fn base(bootstrap: &str) -> ClientConfig {
+fn base(settings: &KafkaConfig) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", bootstrap).set("client.id", "cdc-drill").set("log.connection.close", "false");
+    config.set("bootstrap.servers", &settings.bootstrap).set("client.id", "cdc-drill");
+    config.set("log.connection.close", "false");
+    if let Some(protocol) = settings.security_protocol {
+        config.set("security.protocol", protocol.word());
+    }
+    if let Some(authority) = &settings.ssl_ca {
+        config.set("ssl.ca.location", authority.as_str());
+    }
+    if let Some(mechanism) = &settings.sasl_mechanism {
+        config.set("sasl.mechanism", mechanism);
+    }
+    if let Some(name) = &settings.sasl_username {
+        config.set("sasl.username", name);
+    }
+    if let Some(password) = &settings.sasl_password {
+        config.set("sasl.password", password.expose());
+    }
     config
 }
 
@@ -554,8 +594,8 @@ fn topics_in(bytes: &[u8], with_partitions: bool) -> Vec<String> {
 }
 
 /// Large fetches, no checksums (loopback or TCP already has them), no stored position.
-fn reader(bootstrap: &str) -> ClientConfig {
-    let mut config = base(bootstrap);
+fn reader(base: &ClientConfig) -> ClientConfig {
+    let mut config = base.clone();
     config
         .set("group.id", "cdc-drill-reader")
         .set("enable.auto.commit", "false")

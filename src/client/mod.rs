@@ -7,5 +7,9 @@ pub mod registry;
 pub mod wait;
 
 mod error;
+mod rest;
+mod server_address;
+mod tls;
+mod topic_ids;
 
 pub use error::ClientError;

@@ -3,10 +3,11 @@
 use std::{ops::Deref, time::Duration};
 
 use camino::Utf8Path;
-use tokio_postgres::{Config, NoTls, SimpleQueryMessage};
+use tokio_postgres::{Config, SimpleQueryMessage, config::Host};
 
-use super::ClientError;
-use crate::units::{Lsn, Secret, SlotName, redact_url};
+pub use super::server_address::ServerAddress;
+use super::{ClientError, tls::Wanted};
+use crate::units::{Lsn, Secret, SlotName, redact_url, without_tls};
 
 /// Long enough for a busy two-core machine, short enough that a dead server is noticed.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -55,28 +56,68 @@ pub struct Slot {
     pub invalidation_reason: Option<String>,
 }
 
+/// An address as libpq knows it, without what it says about TLS.
+pub fn address(url: &Secret) -> Result<Config, ClientError> {
+    parsed(url).map(|(config, _)| config)
+}
+
+fn parsed(url: &Secret) -> Result<(Config, Wanted), ClientError> {
+    let split = without_tls(url.expose());
+    let wrong = |detail: String| ClientError::unreachable("postgres", url.expose(), detail);
+    let config = split.address.parse().map_err(|e: tokio_postgres::Error| wrong(cause(&e)))?;
+    Ok((config, Wanted::of(split.mode.as_deref(), split.root).map_err(wrong)?))
+}
+
+/// What a program of PostgreSQL's needs in its environment to reach an address.
+#[derive(Debug)]
+pub struct ProgramSettings {
+    /// `PGHOST`, `PGPORT`, `PGUSER`, `PGDATABASE`, `PGSSLMODE`, `PGSSLROOTCERT`: what was said of them.
+    pub open: Vec<(&'static str, String)>,
+    /// `PGPASSWORD`, which must not be an argument.
+    pub password: Option<Secret>,
+}
+
+impl ProgramSettings {
+    /// Of an address.
+    pub fn of(url: &Secret) -> Result<ProgramSettings, ClientError> {
+        let config = address(url)?;
+        let split = without_tls(url.expose());
+        let host = match (config.get_hostaddrs().first(), config.get_hosts().first()) {
+            (Some(address), _) => address.to_string(),
+            (None, Some(Host::Tcp(name))) => name.clone(),
+            (None, Some(Host::Unix(folder))) => folder.to_string_lossy().into_owned(),
+            (None, None) => "localhost".to_owned(),
+        };
+        let port = config.get_ports().first().unwrap_or(&5432).to_string();
+        let mut open = vec![("PGHOST", host), ("PGPORT", port)];
+        open.extend(config.get_user().map(|user| ("PGUSER", user.to_owned())));
+        open.extend(config.get_dbname().map(|name| ("PGDATABASE", name.to_owned())));
+        open.extend(split.mode.map(|mode| ("PGSSLMODE", mode)));
+        open.extend(split.root.map(|root| ("PGSSLROOTCERT", root)));
+        let password = config.get_password().map(|p| Secret::new(String::from_utf8_lossy(p)));
+        Ok(ProgramSettings { open, password })
+    }
+
+    /// The open ones as pairs.
+    pub fn pairs(&self) -> Vec<(&str, &str)> {
+        self.open.iter().map(|(name, value)| (*name, value.as_str())).collect()
+    }
+}
+
 impl Postgres {
     /// Opens a session. `url` as for libpq; the session speaks UTC and ISO and prints values in full precision, so that row
     /// images are canonical.
     pub async fn connect(url: &Secret, application: &str) -> Result<Postgres, ClientError> {
-        let address = redact_url(url.expose());
-        let mut config: Config = url
-            .expose()
-            .parse()
-            .map_err(|e: tokio_postgres::Error| ClientError::unreachable("postgres", &address, cause(&e)))?;
+        let (mut config, wanted) = parsed(url)?;
         config.application_name(application).connect_timeout(CONNECT_TIMEOUT);
-        Self::open(config, address).await
+        Self::open(config, &wanted, redact_url(url.expose())).await
     }
 
     /// Opens a session on another database of the same server.
     pub async fn connect_database(url: &Secret, database: &str, application: &str) -> Result<Postgres, ClientError> {
-        let address = redact_url(url.expose());
-        let mut config: Config = url
-            .expose()
-            .parse()
-            .map_err(|e: tokio_postgres::Error| ClientError::unreachable("postgres", &address, cause(&e)))?;
+        let (mut config, wanted) = parsed(url)?;
         config.application_name(application).connect_timeout(CONNECT_TIMEOUT).dbname(database);
-        Self::open(config, format!("{address} (database {database})")).await
+        Self::open(config, &wanted, format!("{} (database {database})", redact_url(url.expose()))).await
     }
 
     /// Opens a session through a unix socket in `folder`; `url` gives user, password and database.
@@ -86,11 +127,7 @@ impl Postgres {
         port: u16,
         application: &str,
     ) -> Result<Postgres, ClientError> {
-        let address = format!("socket {folder}/.s.PGSQL.{port}");
-        let given: Config = url
-            .expose()
-            .parse()
-            .map_err(|e: tokio_postgres::Error| ClientError::unreachable("postgres", &address, cause(&e)))?;
+        let given = address(url)?;
         let mut config = Config::new();
         config
             .host_path(folder.as_std_path())
@@ -106,15 +143,20 @@ impl Postgres {
         if let Some(database) = given.get_dbname() {
             config.dbname(database);
         }
-        Self::open(config, address).await
+        // Nobody but the server itself is at the other end of the socket.
+        let wanted =
+            Wanted::of(Some("disable"), None).map_err(|e| ClientError::unreachable("postgres", "socket", e))?;
+        Self::open(config, &wanted, format!("socket {folder}/.s.PGSQL.{port}")).await
     }
 
-    async fn open(mut config: Config, address: String) -> Result<Postgres, ClientError> {
+    async fn open(mut config: Config, wanted: &Wanted, address: String) -> Result<Postgres, ClientError> {
         config.options(
             "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c bytea_output=hex -c extra_float_digits=1 -c client_encoding=UTF8",
         );
+        config.ssl_mode(wanted.mode);
+        let tls = wanted.connector().map_err(|e| ClientError::unreachable("postgres", &address, e))?;
         let (client, connection) =
-            config.connect(NoTls).await.map_err(|e| ClientError::unreachable("postgres", &address, cause(&e)))?;
+            config.connect(tls).await.map_err(|e| ClientError::unreachable("postgres", &address, cause(&e)))?;
         // The task ends with the session; its error reaches the caller through the next query.
         tokio::spawn(async move {
             if let Err(error) = connection.await {

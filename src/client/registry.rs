@@ -6,11 +6,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{ClientError, connect::encode};
-use crate::units::{SchemaId, Subject, SubjectVersion};
+use super::{ClientError, connect::encode, rest::Rest};
+use crate::{
+    config::{RegistryConfig, RegistryFlavour},
+    units::{SchemaId, Subject, SubjectVersion},
+};
 
-/// Exports of a large registry take a while.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Answers take milliseconds. In the first second after its start Apicurio 3.3.3 leaves about one request in some thousand
 /// unanswered: a thread dump shows every worker thread idle and nothing in the log, and the next request is answered.
 /// 60,000 requests to one that had been up for longer were all answered. Reading, setting a level and registering a schema
@@ -19,13 +20,11 @@ const ANSWER_USUAL: Duration = Duration::from_secs(10);
 const CCOMPAT: &str = "/apis/ccompat/v7";
 const V3: &str = "/apis/registry/v3";
 
-/// One registry.
+/// One registry; of several addresses, the first that takes the connection answers.
 #[derive(Clone, Debug)]
 pub struct Registry {
-    http: reqwest::Client,
+    rest: Rest,
     url: String,
-    /// How long an answer is waited for before the request is sent again.
-    usual: Duration,
 }
 
 /// One registered version of a subject.
@@ -63,10 +62,16 @@ fn avro() -> String {
 }
 
 impl Registry {
-    /// Speaks to the registry at `url` (`http://host:port`, without the API's path).
+    /// Speaks to the registry of a configuration.
+    pub fn of(config: &RegistryConfig) -> Registry {
+        let rest =
+            Rest::new("registry", &config.url, &config.auth, config.ca_pem.as_deref()).asking_again(ANSWER_USUAL);
+        Registry { rest, url: config.url.clone() }
+    }
+
+    /// Speaks, without credentials, to the registry at `url` (`http://host:port`, without the API's path).
     pub fn new(url: &str) -> Registry {
-        let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build().unwrap_or_default();
-        Registry { http, url: url.trim_end_matches('/').to_owned(), usual: ANSWER_USUAL }
+        Registry::of(&RegistryConfig::plain(url, RegistryFlavour::Apicurio, None))
     }
 
     /// The base address.
@@ -237,9 +242,8 @@ impl Registry {
     /// Every version of every artifact as Apicurio's native zip.
     pub async fn export(&self) -> Result<Vec<u8>, ClientError> {
         let path = format!("{V3}/admin/export");
-        let url = format!("{}{path}", self.url);
-        let response = self.http.get(url).header("Accept", "application/zip").send().await;
-        let response = response.map_err(|e| ClientError::silent("registry", &self.url, e))?;
+        let zipped = |request: reqwest::RequestBuilder| request.header("Accept", "application/zip");
+        let response = self.rest.send(&reqwest::Method::GET, &path, zipped).await?;
         let response = self.checked("GET", &path, response).await?;
         let bytes = response.bytes().await.map_err(|e| ClientError::silent("registry", &self.url, e))?;
         Ok(bytes.to_vec())
@@ -248,16 +252,15 @@ impl Registry {
     /// Imports Apicurio's native zip into an empty registry, keeping ids. The answer proves nothing: read everything back.
     pub async fn import(&self, zip: Vec<u8>) -> Result<(), ClientError> {
         let path = format!("{V3}/admin/import");
-        let url = format!("{}{path}", self.url);
-        let request = self.http.post(url).header("Content-Type", "application/zip").body(zip);
-        let response = request.send().await.map_err(|e| ClientError::silent("registry", &self.url, e))?;
+        let zipped = |r: reqwest::RequestBuilder| r.header("Content-Type", "application/zip").body(zip.clone());
+        let response = self.rest.send(&reqwest::Method::POST, &path, zipped).await?;
         self.checked("POST", &path, response).await.map(drop)
     }
 
     /// The exact bytes of a content id, by Apicurio's own API, soft-deleted or not; `None` when it does not resolve.
     pub async fn content(&self, content_id: u64) -> Result<Option<String>, ClientError> {
         let path = format!("{V3}/ids/contentIds/{content_id}");
-        let response = self.send(&reqwest::Method::GET, &path, None).await?;
+        let response = self.rest.send(&reqwest::Method::GET, &path, |request| request).await?;
         match self.checked("GET", &path, response).await {
             Ok(response) => {
                 let text = response.text().await;
@@ -295,39 +298,17 @@ impl Registry {
     }
 
     async fn json(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Result<Value, ClientError> {
-        let response = self.send(&method, path, body.as_ref()).await?;
+        let with_body = |request: reqwest::RequestBuilder| match &body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        let response = self.rest.send(&method, path, with_body).await?;
         let response = self.checked(method.as_str(), path, response).await?;
         let text = response.text().await.map_err(|e| ClientError::silent("registry", &self.url, e))?;
         if text.is_empty() {
             return Ok(Value::Null);
         }
         Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)))
-    }
-
-    /// Sends a request and, when it is one that may be sent twice and nothing answers, sends it once more.
-    async fn send(
-        &self,
-        method: &reqwest::Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<reqwest::Response, ClientError> {
-        let request = |limit: Duration| {
-            let request = self.http.request(method.clone(), format!("{}{path}", self.url)).timeout(limit);
-            match body {
-                Some(body) => request.json(body),
-                None => request,
-            }
-        };
-        let twice = *method != reqwest::Method::DELETE;
-        let silent = |e| ClientError::silent("registry", &self.url, e);
-        match request(if twice { self.usual } else { REQUEST_TIMEOUT }).send().await {
-            Err(error) if twice && error.is_timeout() => {
-                let waited = self.usual;
-                tracing::warn!(registry = self.url, "{method} {path} was not answered in {waited:?} and is sent again");
-                request(REQUEST_TIMEOUT).send().await.map_err(silent)
-            }
-            other => other.map_err(silent),
-        }
     }
 
     async fn checked(
@@ -351,47 +332,5 @@ impl Registry {
             found: format!("{status}: {}", message.unwrap_or(text)),
             status: Some(status.as_u16()),
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{
-        io::{Read, Write},
-        net::{TcpListener, TcpStream},
-    };
-
-    use super::*;
-
-    /// A registry that takes the first request and never answers it, and answers all others.
-    fn forgetful() -> (String, std::thread::JoinHandle<usize>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let answering = std::thread::spawn(move || {
-            let (unanswered, _) = listener.accept().unwrap();
-            let (mut answered, _) = listener.accept().unwrap();
-            let _ = read(&answered);
-            answered.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 15\r\n\r\n{\"mode\":\"SEEN\"}").unwrap();
-            read(&unanswered)
-        });
-        (url, answering)
-    }
-
-    fn read(mut stream: &TcpStream) -> usize {
-        stream.read(&mut [0; 4096]).unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_request_that_is_never_answered_is_sent_again_unless_it_deletes() {
-        let (url, answering) = forgetful();
-        let registry = Registry { usual: Duration::from_millis(50), ..Registry::new(&url) };
-        assert_eq!(registry.global_mode().await.unwrap(), "SEEN");
-        assert!(answering.join().unwrap() > 0, "the first request arrived");
-
-        let (url, _answering) = forgetful();
-        let registry = Registry { usual: Duration::from_millis(50), ..Registry::new(&url) };
-        let subject = Subject::new("s");
-        let deleted = registry.delete_subject(&subject, false);
-        assert!(tokio::time::timeout(Duration::from_millis(300), deleted).await.is_err(), "said once, waited for");
     }
 }

@@ -1,8 +1,15 @@
 //! What the commands need to know of a pipeline: one section a system, file < environment < flags.
 
+mod hook;
 mod model;
+mod secrets;
+mod tools;
 
+pub(crate) use hook::wrong;
+pub use hook::{Hook, HookError, Timeouts, Verb, recorded};
 pub use model::{
-    Config, ConfigError, ConnectConfig, Hook, KafkaConfig, PostgresConfig, RegistryConfig, RegistryFlavour,
-    RegistryStorage, RepositoryConfig,
+    AttachConfig, Config, ConfigError, ConnectConfig, KafkaConfig, Permission, PostgresConfig, RegistryConfig,
+    RegistryFlavour, RegistryStorage, RepositoryConfig, SecurityProtocol, SslMode,
 };
+pub use secrets::RestAuth;
+pub use tools::Tools;

@@ -8,6 +8,9 @@ use crate::{client::ClientError, units::Exit};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FaultError {
+    /// The pipeline may not be broken.
+    #[error(transparent)]
+    Attach(#[from] crate::attach::AttachError),
     /// A system did not answer as asked.
     #[error("fault {fault}: {source}")]
     Client {
@@ -49,7 +52,10 @@ pub enum FaultError {
 impl FaultError {
     /// The exit code for a drill that ends with this error: a fault that was not injected proves nothing.
     pub fn exit(&self) -> Exit {
-        Exit::Inconclusive
+        match self {
+            FaultError::Attach(error) => error.exit(),
+            _ => Exit::Inconclusive,
+        }
     }
 
     pub(super) fn client(fault: &'static str) -> impl FnOnce(ClientError) -> FaultError {

@@ -10,6 +10,8 @@ use super::{
     slot::{Dropped, Invalidated},
 };
 use crate::{
+    attach,
+    config::Permission,
     event::{FaultReport, Landed},
     units::{Subject, TableName},
 };
@@ -117,8 +119,10 @@ impl Fault {
         matches!(self, Fault::DeleteAll { .. } | Fault::FlipHeapBytes { .. } | Fault::KillPostgres)
     }
 
-    /// Breaks it.
+    /// Breaks it; a pipeline of somebody's only where it is permitted.
     pub async fn inject(&self, target: &Target) -> Result<FaultGuard, FaultError> {
+        attach::permit(&target.config, Permission::Inject).await?;
+        attach::within(&target.config, "topic prefix", [target.prefix.as_str()])?;
         let trace = match self {
             Fault::DeleteAll { table } => Trace::Emptied(Emptied::inject(target, table).await?),
             Fault::FlipHeapBytes { table, pages, seed } => {

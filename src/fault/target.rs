@@ -27,15 +27,15 @@ impl Target {
     }
 
     pub(super) fn connect(&self) -> Connect {
-        Connect::new(&self.config.connect.url)
+        Connect::of(&self.config.connect)
     }
 
     pub(super) fn registry(&self) -> Registry {
-        Registry::new(&self.config.registry.url)
+        Registry::of(&self.config.registry)
     }
 
     pub(super) fn kafka(&self) -> Result<Kafka, ClientError> {
-        Kafka::connect(&self.config.kafka.bootstrap)
+        Kafka::of(&self.config.kafka)
     }
 
     /// The topic of a captured table.

@@ -1,20 +1,27 @@
 //! Planning and running a playbook.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use super::{
     EndOfWal, Naive, OnStep, Options, Outcome, Playbook, Recovered, RecoveryError, Request, TopicsRepair,
     coordinated::{self, Coordinated},
     journal::Journal,
+    neighbours,
     repair::Repair,
     schema, slot,
     step::{self, Step},
 };
-use crate::{backup::Repository, config::Config, units::Verdict};
+use crate::{
+    attach,
+    backup::Repository,
+    config::{Config, Permission},
+    units::Verdict,
+};
 
 /// Looks at everything, and says what a run would do and destroy. Changes nothing.
 pub async fn plan(config: &Config, request: &Request, options: &Options) -> Result<Outcome, RecoveryError> {
     let options = options.effective();
+    let config = &known(config, request).await?;
     match chosen(config, request, &options).await? {
         Chosen::Coordinated(state) => {
             let steps = step::planned(&coordinated::TABLE, &state, &options);
@@ -36,15 +43,48 @@ pub async fn run(
 ) -> Result<Recovered, RecoveryError> {
     let began = Instant::now();
     let options = options.effective();
+    let config = &known(config, request).await?;
+    attach::permit(config, Permission::Recover).await?;
     let repository = Repository::open(&config.repository.path)?;
     let _lock = repository.lock("recovery", &format!("recover run {}", request.playbook))?;
-    let chosen = chosen(config, request, &options).await?;
+    let mut chosen = chosen(config, request, &options).await?;
+    chosen.refuse_strangers(config)?;
+    if let Chosen::Coordinated(state) = &mut chosen {
+        state.place_archiver()?;
+    }
     let journal = Journal::create(repository.path())?;
     journal.note("request", &(request.playbook, request.target.to_string()))?;
+    let others = match request.neighbours {
+        true => Some(chosen.concerned()),
+        false => None,
+    };
+    let before = match &others {
+        Some(concerned) => neighbours::look(config, concerned).await?,
+        None => Vec::new(),
+    };
+    journal.note("neighbours-before", &before)?;
+    let mut recovered = carry_out(chosen, &options, journal.clone(), began, on).await?;
+    if let (Some(concerned), false) = (&others, before.is_empty()) {
+        let after = neighbours::look(config, concerned).await?;
+        journal.note("neighbours-after", &after)?;
+        let check = neighbours::compare(&before, &after);
+        recovered.outcome.verdict = recovered.outcome.verdict.and(check.verdict);
+        recovered.outcome.neighbours = Some(check);
+    }
+    Ok(recovered)
+}
+
+async fn carry_out(
+    chosen: Chosen,
+    options: &Options,
+    journal: Journal,
+    began: Instant,
+    on: &mut OnStep<'_>,
+) -> Result<Recovered, RecoveryError> {
     match chosen {
         Chosen::Coordinated(mut state) => {
             state.journal = Some(journal.clone());
-            let steps = step::run(&coordinated::TABLE, state.as_mut(), &options, &journal, began, on).await?;
+            let steps = step::run(&coordinated::TABLE, state.as_mut(), options, &journal, began, on).await?;
             let restored = state.restored.as_ref();
             let end = state.end.as_ref();
             Ok(Recovered {
@@ -60,7 +100,7 @@ pub async fn run(
         }
         Chosen::Repair(mut state, table) => {
             state.journal = Some(journal.clone());
-            let steps = step::run(table, state.as_mut(), &options, &journal, began, on).await?;
+            let steps = step::run(table, state.as_mut(), options, &journal, began, on).await?;
             Ok(Recovered {
                 outcome: Outcome { steps, ..of_repair(&state, Verdict::Passed) },
                 journal: journal.path().to_owned(),
@@ -75,10 +115,43 @@ pub async fn run(
     }
 }
 
+/// The configuration with the data folder known, where the playbook looks into it.
+async fn known(config: &Config, request: &Request) -> Result<Config, RecoveryError> {
+    Ok(match request.playbook {
+        Playbook::Schema => config.clone(),
+        Playbook::Coordinated | Playbook::Slot => config.settled().await?,
+    })
+}
+
 /// A playbook's state and its steps.
 enum Chosen {
     Coordinated(Box<Coordinated>),
     Repair(Box<Repair>, &'static [Step<Repair>]),
+}
+
+impl Chosen {
+    /// The connectors that the recovery stops or changes.
+    fn concerned(&self) -> BTreeSet<String> {
+        let pipeline = match self {
+            Chosen::Coordinated(state) => &state.pipeline,
+            Chosen::Repair(state, _) => &state.pipeline,
+        };
+        let sources = pipeline.sources.iter().chain(&pipeline.others).map(|s| s.name.clone());
+        sources.chain(pipeline.sinks.iter().map(|s| s.name.clone())).collect()
+    }
+
+    /// What is touched by name belongs to the pipeline, where the configuration says what does.
+    fn refuse_strangers(&self, config: &Config) -> Result<(), RecoveryError> {
+        let (pipeline, subjects) = match self {
+            Chosen::Coordinated(state) => (&state.pipeline, Vec::new()),
+            Chosen::Repair(state, _) => (&state.pipeline, state.touched_subjects()),
+        };
+        let sources = pipeline.sources.iter().chain(&pipeline.others);
+        attach::within(config, "topic prefix", sources.map(|s| s.prefix.as_str()))?;
+        attach::within(config, "topic", pipeline.topics.iter().map(|t| t.name.as_str()))?;
+        attach::within(config, "subject", subjects.iter().map(|s| s.as_str()))?;
+        Ok(())
+    }
 }
 
 async fn chosen(config: &Config, request: &Request, options: &Options) -> Result<Chosen, RecoveryError> {
@@ -132,6 +205,7 @@ fn of_coordinated(state: &Coordinated, verdict: Verdict) -> Outcome {
         steps: Vec::new(),
         verdict,
         findings: state.findings(),
+        neighbours: None,
     }
 }
 
@@ -143,5 +217,6 @@ fn of_repair(state: &Repair, verdict: Verdict) -> Outcome {
         steps: Vec::new(),
         verdict,
         findings: state.findings.clone(),
+        neighbours: None,
     }
 }

@@ -8,6 +8,12 @@ use crate::{client::ClientError, units::Exit};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecoveryError {
+    /// The configuration does not tell something that is needed.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    /// The pipeline may not be touched by this configuration.
+    #[error(transparent)]
+    Attach(#[from] crate::attach::AttachError),
     /// The plan cannot be carried out on what is there. Nothing was touched.
     #[error("{what}: expected {expected}, found {found}\nhint: {hint}")]
     Impossible {
@@ -92,10 +98,18 @@ pub enum RecoveryError {
     },
 }
 
+impl From<crate::config::HookError> for RecoveryError {
+    fn from(error: crate::config::HookError) -> RecoveryError {
+        RecoveryError::Program { program: error.hook, detail: error.detail }
+    }
+}
+
 impl RecoveryError {
     /// The exit code for a command that ends with this error.
     pub fn exit(&self) -> Exit {
         match self {
+            RecoveryError::Config(error) => error.exit(),
+            RecoveryError::Attach(error) => error.exit(),
             RecoveryError::Impossible { .. } => Exit::PlanImpossible,
             RecoveryError::Refused { .. } => Exit::Refused,
             RecoveryError::WalGap { .. } => Exit::WalGap,

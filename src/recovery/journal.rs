@@ -58,7 +58,7 @@ impl Journal {
     }
 
     pub(super) fn ended(&self, report: &StepReport) -> Result<(), RecoveryError> {
-        self.line(&json!({ "step": report.name, "transition": report.result, "seconds": report.seconds, "detail": report.detail }))
+        self.line(&json!({ "step": report.name, "transition": report.result, "seconds": report.seconds, "detail": report.detail, "hooks": report.hooks }))
     }
 
     fn line(&self, value: &Value) -> Result<(), RecoveryError> {

@@ -7,6 +7,7 @@ mod coordinated;
 mod engine;
 mod error;
 mod journal;
+mod neighbours;
 mod outcome;
 mod pipeline;
 mod repair;

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Playbook, Target};
 use crate::{
-    event::StepReport,
+    event::{CheckReport, StepReport},
     units::{Lsn, Offset, PointId, TopicPartition, Verdict},
 };
 
@@ -23,6 +23,9 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// What was diagnosed, and what a person should know.
     pub findings: Vec<String>,
+    /// That the connectors of others were left alone: their topics by id, offsets and slots before and after. Null in a
+    /// plan, and where there are no others.
+    pub neighbours: Option<CheckReport>,
 }
 
 /// The last record of the old server's WAL.

@@ -141,6 +141,9 @@ pub struct Request {
     pub undo: Vec<String>,
     /// Go on although WAL is unreadable or missing and acknowledged transactions are lost.
     pub accept_loss: bool,
+    /// Look at the connectors of others before and after. Drills that run side by side are one another's others and change
+    /// meanwhile.
+    pub neighbours: bool,
 }
 
 impl Request {
@@ -157,6 +160,7 @@ impl Request {
             on_conflict: OnConflict::Reject,
             undo: Vec::new(),
             accept_loss: false,
+            neighbours: true,
         }
     }
 }

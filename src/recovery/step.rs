@@ -6,7 +6,10 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 
 use super::{Options, RecoveryError, journal::Journal};
-use crate::event::{StepReport, StepResult};
+use crate::{
+    config::recorded,
+    event::{StepReport, StepResult},
+};
 
 pub(super) type Answer<'a, T> = BoxFuture<'a, Result<T, RecoveryError>>;
 
@@ -69,6 +72,7 @@ pub(super) fn planned<C>(steps: &[Step<C>], state: &C, options: &Options) -> Vec
         seconds: 0.0,
         result: if options.omits(step.info.id) { StepResult::Omitted } else { StepResult::Planned },
         detail: format!("{}; then: {}", step.info.does, step.info.postcondition),
+        hooks: Vec::new(),
     };
     steps.iter().map(report).collect()
 }
@@ -92,12 +96,15 @@ pub(super) async fn run<C: Send>(
             seconds: 0.0,
             result: StepResult::Omitted,
             detail: "left out on purpose".to_owned(),
+            hooks: Vec::new(),
         };
         let outcome = if options.omits(step.info.id) {
             Ok(())
         } else {
             journal.begun(step.info.id, &report.destroys)?;
-            perform(step, state, &mut report).await
+            let (outcome, hooks) = recorded(perform(step, state, &mut report)).await;
+            report.hooks = hooks;
+            outcome
         };
         report.seconds = began.elapsed().as_secs_f64() - report.started_seconds;
         if let Err(error) = &outcome {

@@ -19,6 +19,7 @@ use camino::Utf8PathBuf;
 use crate::{
     backup::{PointSelector, Repository},
     client::kafka::TopicSpec,
+    config::Tools,
     event::{CheckReport, ControlPlan, Finding, Rpo},
     scenario::{CheckId, Fault, Level, Recover, Step},
     units::{Epoch, Lsn, Offset, SchemaId, Subject, TableName, TopicPartition},
@@ -266,7 +267,7 @@ async fn ledger(drill: &Drill<'_>) -> Result<Option<Ledger>, RunError> {
         folders.push(config.postgres.pgdata.join("pg_wal"));
         folders.retain(|f| f.is_dir());
         let range = WalRange { folders, timeline: *timeline, from: None, to: None };
-        order.insert(*epoch, workload::commit_order(&config.postgres.bin, range).await?.commits);
+        order.insert(*epoch, workload::commit_order(&Tools::of(config), range).await?.commits);
     }
     let Some(mut ledger) = drill.writers.ledger(&db, order).await? else { return Ok(None) };
     // What the drill does not capture is not looked at, so nothing can be claimed about it.

@@ -114,7 +114,7 @@ impl Evidence<'_> {
     }
 
     async fn read_values(&self) -> Result<Vec<Vec<u8>>, ClientError> {
-        let kafka = Kafka::connect(&self.config.kafka.bootstrap)?;
+        let kafka = Kafka::of(&self.config.kafka)?;
         let there = kafka.topics().await?;
         let mut values = Vec::new();
         for topic in self.topics.iter().filter(|t| there.contains_key(*t)) {
@@ -198,7 +198,7 @@ impl Evidence<'_> {
 
     async fn another_schema(&self, finding: &Finding) -> Outcome {
         let Some(id) = finding.schema_id else { return Ok(Err("the finding names no schema id".into())) };
-        let now = Registry::new(&self.config.registry.url).schema(id).await?;
+        let now = Registry::of(&self.config.registry).schema(id).await?;
         Ok(match (self.schemas.get(&id), now) {
             (_, None) => Ok(format!("schema id {id} does not resolve")),
             (Some(then), Some(now)) if *then == now => {
@@ -209,7 +209,7 @@ impl Evidence<'_> {
     }
 
     async fn level_differs(&self, finding: &Finding) -> Outcome {
-        let registry = Registry::new(&self.config.registry.url);
+        let registry = Registry::of(&self.config.registry);
         let name = finding.subject.as_deref().unwrap_or("global");
         let subject = Subject::new(name);
         // What counts for a subject without a level of its own is the global one.
@@ -237,7 +237,7 @@ impl Evidence<'_> {
     }
 
     async fn position(&self, finding: &Finding) -> Outcome {
-        let kafka = Kafka::connect(&self.config.kafka.bootstrap)?;
+        let kafka = Kafka::of(&self.config.kafka)?;
         if let (Some(table), None) = (&finding.table, &finding.topic) {
             let sql = format!(
                 "select count(*) from pg_publication_tables where schemaname = '{}' and tablename = '{}'",
@@ -272,7 +272,7 @@ impl Evidence<'_> {
         let Some((_, key)) = subject.split_once(": ") else {
             return Ok(Err(format!("no question is known for {subject}")));
         };
-        let now = Connect::new(&self.config.connect.url).config(self.connector).await?.get(key).cloned();
+        let now = Connect::of(&self.config.connect).config(self.connector).await?.get(key).cloned();
         let now = now.unwrap_or_else(|| "unset".into());
         Ok(match finding.expected.as_deref() == Some(now.as_str()) {
             true => Err(format!("the worker has {key} = {now}, as it was")),
@@ -281,7 +281,7 @@ impl Evidence<'_> {
     }
 
     async fn dead(&self) -> Outcome {
-        let status = Connect::new(&self.config.connect.url).status(self.connector).await?;
+        let status = Connect::of(&self.config.connect).status(self.connector).await?;
         Ok(match status.all_running() {
             true => Err(status.summary()),
             false => Ok(status.failure().unwrap_or_else(|| status.summary())),

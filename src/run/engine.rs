@@ -14,6 +14,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{Emitter, RunError, drill, pipeline::needs_own_registry, shared::Servers};
 use crate::{
     client::wait,
+    config::Config,
     event::{FORMAT, What},
     scenario::{DrillPlan, Plan, WorkloadPlan},
     stack::{Account, Programs, Progress, local::Folder, pss_bytes_of},
@@ -33,6 +34,8 @@ pub struct Options {
     pub keep: bool,
     /// Each drill with servers of its own.
     pub isolated: bool,
+    /// The pipeline whose broker, workers and registry are used instead of servers of the run's own.
+    pub attach: Option<Config>,
     /// How many drills run at the same time.
     pub jobs: usize,
     /// The command line that replays the run.
@@ -104,9 +107,10 @@ pub async fn run(plan: &Plan, options: &Options, emit: &Emitter, progress: &dyn 
     let programs = tokio::task::block_in_place(|| Programs::ensure(progress))?;
     Account::choose()?.folder(&options.work)?;
     let census = Census::default();
-    let servers = match options.isolated {
-        true => None,
-        false => {
+    let servers = match (&options.attach, options.isolated) {
+        (Some(config), _) => Some(Arc::new(Servers::attached(config, emit).await?)),
+        (None, true) => None,
+        (None, false) => {
             Some(Arc::new(Servers::start(&options.work.join("shared"), &programs, progress, emit, &census).await?))
         }
     };
@@ -128,7 +132,9 @@ pub async fn run(plan: &Plan, options: &Options, emit: &Emitter, progress: &dyn 
     emit.emit(What::Memory { peak_pss_bytes: peak.load(Ordering::Relaxed) });
     if let Some(servers) = servers {
         servers.stop().await?;
-        keep_logs(&servers.logs(), &context.logs.join("shared"))?;
+        if let Some(logs) = servers.logs() {
+            keep_logs(&logs, &context.logs.join("shared"))?;
+        }
     }
     let exit = exits.fold(Exit::Passed, Exit::worst);
     emit.emit(What::RunFinished { verdict: verdict_of(exit), exit_code: exit.code() });

@@ -9,6 +9,9 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
+    /// The pipeline may not be drilled.
+    #[error(transparent)]
+    Attach(#[from] crate::attach::AttachError),
     /// The stack.
     #[error(transparent)]
     Stack(#[from] StackError),
@@ -100,6 +103,7 @@ impl RunError {
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
+            RunError::Attach(e) => e.exit(),
             RunError::Stack(e) => e.exit(),
             RunError::Client(e) => e.exit(),
             RunError::Workload(e) => e.exit(),

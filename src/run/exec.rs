@@ -132,6 +132,7 @@ pub(super) async fn recover(
         seconds: began.elapsed().as_secs_f64(),
         result: if failed.is_none() { StepResult::Done } else { StepResult::Failed },
         detail: evidence(text, &ended),
+        hooks: Vec::new(),
     }));
     let replaced = wal.replaced();
     Ok(failed.map_or(Ok(Left { wal: wal.home, replaced }), Err))

@@ -20,5 +20,6 @@ pub use emit::Emitter;
 pub use engine::{JOBS_DEFAULT, Options, machine, run};
 pub use error::RunError;
 pub use session::{Finished, Session};
+pub use shared::may_drill;
 
 use engine::Context;

@@ -16,7 +16,7 @@ use crate::{
         registry::Registry,
         wait::{self, Poll},
     },
-    config::Config,
+    config::{Config, Tools},
     scenario::{DrillPlan, Fault, Recover, RegistryStorageKind, Step, WorkloadPlan},
     stack::{
         Silent,
@@ -66,7 +66,8 @@ impl Pipeline {
         servers: Arc<Servers>,
         isolated: bool,
     ) -> Result<Pipeline, RunError> {
-        let own_registry = needs_own_registry(plan) || isolated;
+        // A level for all subjects is set below: not in somebody's registry.
+        let own_registry = needs_own_registry(plan) || isolated || servers.are_attached();
         let registry = match own_registry {
             false => Part::External(servers.registry.clone()),
             true => Part::Local(RegistrySpec {
@@ -127,17 +128,17 @@ impl Pipeline {
 
     /// The worker.
     pub fn connect(&self) -> Connect {
-        Connect::new(&self.config.connect.url)
+        Connect::of(&self.config.connect)
     }
 
     /// The registry.
     pub fn registry(&self) -> Registry {
-        Registry::new(&self.config.registry.url)
+        Registry::of(&self.config.registry)
     }
 
     /// The broker.
     pub fn kafka(&self) -> Result<Kafka, RunError> {
-        Ok(Kafka::connect(&self.config.kafka.bootstrap)?)
+        Ok(Kafka::of(&self.config.kafka)?)
     }
 
     /// The topic of a captured table.
@@ -158,7 +159,7 @@ impl Pipeline {
     async fn lay_schema(&self, plan: &DrillPlan) -> Result<(), RunError> {
         let db = self.sql().await?;
         if let WorkloadPlan::Pgbench { scale, .. } = &plan.workload {
-            workload::pgbench::init(&self.config.postgres.bin, &self.config.postgres.url, *scale).await?;
+            workload::pgbench::init(&Tools::of(&self.config), &self.config.postgres.url, *scale).await?;
         }
         if let (false, Some(schema)) = (matches!(plan.workload, WorkloadPlan::Pgbench { .. }), &plan.pipeline.schema) {
             db.run(&schema.text).await?;
@@ -337,7 +338,7 @@ fn postgres_spec(drill: &DrillPlan) -> PostgresSpec {
 
 /// The scenario's connector, on this drill's cluster and under this drill's name.
 fn connector_config(plan: &DrillPlan, name: &str, config: &Config) -> ConnectorConfig {
-    let url: Option<tokio_postgres::Config> = config.postgres.url.expose().parse().ok();
+    let url = crate::client::postgres::address(&config.postgres.url).ok();
     let host = url.as_ref().and_then(|u| u.get_hosts().first()).map(|h| match h {
         tokio_postgres::config::Host::Tcp(host) => host.clone(),
         tokio_postgres::config::Host::Unix(path) => path.display().to_string(),

@@ -67,6 +67,7 @@ impl Session {
             work: tmp.join(format!("cdc-drill-{run}")),
             keep: false,
             isolated: false,
+            attach: None,
             jobs: engine::JOBS_DEFAULT,
             replay: String::from("cdc-drill run"),
             run,
@@ -118,6 +119,11 @@ impl Session {
     /// Whether there is nothing to run.
     pub fn is_empty(&self) -> bool {
         self.plan.drills.is_empty()
+    }
+
+    /// The ids of the drills that are left to run.
+    pub fn drills(&self) -> impl Iterator<Item = &str> {
+        self.plan.drills.iter().map(|drill| drill.id.as_str())
     }
 
     /// Runs, silently.

@@ -1,4 +1,5 @@
-//! The servers that drills share: broker, Connect worker, and a registry that no drill may damage.
+//! The servers that drills share: broker, Connect worker, and a registry that no drill may damage. They are the run's own, or
+//! those of a pipeline that exists.
 
 use std::time::Instant;
 
@@ -6,7 +7,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{Emitter, RunError, engine::Census};
 use crate::{
-    config::{ConnectConfig, KafkaConfig, RegistryConfig},
+    attach::{self, AttachError},
+    config::{Config, ConnectConfig, KafkaConfig, Permission, RegistryConfig},
     event::What,
     stack::{
         Programs, Progress,
@@ -23,8 +25,7 @@ pub struct Servers {
     pub connect: ConnectConfig,
     /// The registry.
     pub registry: RegistryConfig,
-    stack: LocalStack,
-    _owner: OwnerLock,
+    own: Option<(LocalStack, OwnerLock)>,
 }
 
 impl Servers {
@@ -52,18 +53,47 @@ impl Servers {
             kafka: stack.kafka_config()?,
             connect: stack.connect_config()?,
             registry: stack.registry_config()?,
-            stack,
-            _owner: owner,
+            own: Some((stack, owner)),
         })
     }
 
-    /// Where their logs are.
-    pub fn logs(&self) -> Utf8PathBuf {
-        self.stack.dir().join("logs")
+    /// Those of a pipeline that exists, where its configuration permits faults and it carries its marker. Drills leave its
+    /// PostgreSQL alone: each brings a cluster of its own.
+    pub async fn attached(config: &Config, emit: &Emitter) -> Result<Servers, RunError> {
+        may_drill(config).await?;
+        emit.emit(What::StackReady { seconds: 0.0, servers: Vec::new() });
+        let (kafka, connect, registry) = (config.kafka.clone(), config.connect.clone(), config.registry.clone());
+        Ok(Servers { kafka, connect, registry, own: None })
     }
 
-    /// Stops them cleanly.
-    pub async fn stop(&self) -> Result<(), RunError> {
-        Ok(self.stack.stop_all().await?)
+    /// Whether they are somebody's: then nothing may be changed on them that does not have a drill's name.
+    pub fn are_attached(&self) -> bool {
+        self.own.is_none()
     }
+
+    /// Where their logs are, when they are the run's own.
+    pub fn logs(&self) -> Option<Utf8PathBuf> {
+        self.own.as_ref().map(|(stack, _)| stack.dir().join("logs"))
+    }
+
+    /// Stops them cleanly, when they are the run's own.
+    pub async fn stop(&self) -> Result<(), RunError> {
+        match &self.own {
+            Some((stack, _)) => Ok(stack.stop_all().await?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Requires a configuration that permits drills on what it names, and that it names what carries the marker.
+pub async fn may_drill(config: &Config) -> Result<(), AttachError> {
+    if config.attach.is_none() {
+        return Err(AttachError::Refused {
+            what: "configuration".into(),
+            expected: "a section [attach] that permits `inject`".into(),
+            found: "none: it is not one of a pipeline to attach to".into(),
+            hint: "README.md, \"Your own pipeline\", says what belongs into it".into(),
+        });
+    }
+    attach::permit(config, Permission::Inject).await
 }

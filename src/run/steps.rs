@@ -367,7 +367,8 @@ fn request(drill: &Drill<'_>, wanted: &Recover) -> Result<Request, RunError> {
         Recover::Schema(_) => Playbook::Schema,
         Recover::Exec(_) => return Err(unknown(drill, "playbook", wanted.playbook())),
     };
-    let mut request = Request { connectors: vec![drill.pipeline.name.clone()], ..Request::new(playbook) };
+    let connectors = vec![drill.pipeline.name.clone()];
+    let mut request = Request { connectors, neighbours: false, ..Request::new(playbook) };
     if let Some(name) = wanted.point() {
         let id = drill.points.get(name).ok_or_else(|| unknown(drill, "recovery point", name))?;
         request.point = PointSelector::Id(id.clone());

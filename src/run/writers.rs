@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{RunError, command::Command, exec::libpq};
 use crate::{
     client::postgres::Postgres,
-    config::Config,
+    config::{Config, Tools},
     scenario::{DrillPlan, Load, Must, TableRef, TransactionPlan, WorkloadPlan},
     units::{Epoch, Exit, TableName},
     workload::{
@@ -108,10 +108,10 @@ impl Writers {
             }
             Writers::Command(foreign) => foreign.load(plan, config, load).await,
             Writers::Pgbench { clients, seed } => {
-                let bin = &config.postgres.bin;
+                let tools = Tools::of(config);
                 *seed += 1;
                 let done =
-                    workload::pgbench::load(bin, &config.postgres.url, *clients, load.transactions, *seed).await?;
+                    workload::pgbench::load(&tools, &config.postgres.url, *clients, load.transactions, *seed).await?;
                 Ok(format!("{} transactions processed, {} failed", done.processed, done.failed))
             }
         }

@@ -32,11 +32,7 @@ pub fn debezium_config(config: &Config, request: &ConnectorRequest) -> Result<Co
         return Err(setting("tables", "at least one schema.table", "none"));
     }
     let identifier = identifier(&request.name)?;
-    let postgres: tokio_postgres::Config = config
-        .postgres
-        .url
-        .expose()
-        .parse()
+    let postgres = crate::client::postgres::address(&config.postgres.url)
         .map_err(|_| setting("postgres url", "postgres://user:password@host:port/database", "another text"))?;
     let host = match postgres.get_hosts().first() {
         Some(tokio_postgres::config::Host::Tcp(host)) => host.clone(),
@@ -120,16 +116,13 @@ mod tests {
 
     fn config() -> Config {
         Config {
-            postgres: PostgresConfig {
-                url: Secret::new("postgres://u:p@127.0.0.1:5433/d"),
-                pgdata: "/d".into(),
-                bin: "/b".into(),
-            },
-            kafka: KafkaConfig { bootstrap: "h:2".into() },
-            connect: ConnectConfig { url: "http://h:3".into(), offsets_topic: "o".into() },
-            registry: RegistryConfig { url: "http://h:4/".into(), flavour: RegistryFlavour::Apicurio, storage: None },
+            postgres: PostgresConfig::new(Secret::new("postgres://u:p@127.0.0.1:5433/d"), "/d".into(), "/b".into()),
+            kafka: KafkaConfig::plain("h:2"),
+            connect: ConnectConfig::plain("http://h:3", "o"),
+            registry: RegistryConfig::plain("http://h:4/", RegistryFlavour::Apicurio, None),
             repository: RepositoryConfig { path: "/r".into() },
             control: Default::default(),
+            attach: None,
         }
     }
 

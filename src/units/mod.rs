@@ -1,5 +1,6 @@
 //! Names for the things every part of the tool talks about. Pure: no I/O, no clock, no randomness.
 
+mod address;
 mod exit;
 mod ids;
 mod lsn;
@@ -7,6 +8,7 @@ mod piece;
 mod secret;
 mod verdict;
 
+pub use address::{WithoutTls, decode, encode, without_tls};
 pub use exit::Exit;
 pub use ids::{
     DrillId, Epoch, NameError, Offset, PointId, RunId, SchemaId, SlotName, Subject, SubjectVersion, TableName,

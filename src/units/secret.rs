@@ -36,8 +36,28 @@ impl<'de> serde::Deserialize<'de> for Secret {
     }
 }
 
-/// Replaces the password of a URL (`scheme://user:password@host/...`) by `***`.
+/// Replaces the password of an address by `***`: between `user:` and `@host` of each of several URLs with commas between,
+/// and as the value of `password=`.
 pub fn redact_url(url: &str) -> String {
+    // A comma may belong to a password: only one before a further scheme parts two addresses.
+    let next = url.match_indices(',').map(|(at, _)| at);
+    match next.into_iter().find(|at| url[at + 1..].trim_start().starts_with("http")) {
+        Some(at) => format!("{},{}", redact_url(&url[..at]), redact_url(&url[at + 1..])),
+        None => redact_value(&redact_authority(url)),
+    }
+}
+
+fn redact_value(text: &str) -> String {
+    let Some(at) = text.find("password=").map(|at| at + "password=".len()) else { return text.to_owned() };
+    let value = &text[at..];
+    let end = match value.strip_prefix('\'') {
+        Some(quoted) => quoted.replace("\\'", "__").find('\'').map_or(value.len(), |end| end + 2),
+        None => value.find(['&', ' ']).unwrap_or(value.len()),
+    };
+    format!("{}***{}", &text[..at], &value[end..])
+}
+
+fn redact_authority(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let authority_end = rest.find('/').unwrap_or(rest.len());
     let Some(at) = rest[..authority_end].rfind('@') else { return url.to_owned() };
@@ -65,5 +85,8 @@ mod tests {
         assert_eq!(redact_url("postgres://u:p@ss@h:1/db"), "postgres://u:***@h:1/db");
         assert_eq!(redact_url("postgres://u@h/db"), "postgres://u@h/db");
         assert_eq!(redact_url("http://h:1/a:b@c"), "http://h:1/a:b@c");
+        assert_eq!(redact_url("http://a,http://u:p,q@b"), "http://a,http://u:***@b");
+        assert_eq!(redact_url("postgres://u@h/d?password=p&x=1"), "postgres://u@h/d?password=***&x=1");
+        assert_eq!(redact_url("host=h password='p \\' q' x=1"), "host=h password=*** x=1");
     }
 }

@@ -27,9 +27,9 @@ use crate::{
     backup::{BackupError, parts::registry::capture_where},
     client::{
         ClientError,
-        connect::Connect,
+        connect::{Connect, ConnectorConfig},
         kafka::Kafka,
-        postgres::{Postgres, cause},
+        postgres::{Postgres, ServerAddress, cause},
         registry::Registry,
         wait::{self, Poll},
     },
@@ -54,9 +54,9 @@ impl Systems {
     /// Names the systems; nothing is asked yet.
     pub fn new(config: &Config) -> Result<Systems, VerifyError> {
         Ok(Systems {
-            kafka: Kafka::connect(&config.kafka.bootstrap)?,
-            connect: Connect::new(&config.connect.url),
-            registry: Registry::new(&config.registry.url),
+            kafka: Kafka::of(&config.kafka)?,
+            connect: Connect::of(&config.connect),
+            registry: Registry::of(&config.registry),
             config: config.clone(),
         })
     }
@@ -76,13 +76,14 @@ impl Systems {
     }
 }
 
-/// The connectors to look at: those named, or every Debezium PostgreSQL connector of the worker.
+/// The connectors to look at: those named, or every Debezium PostgreSQL connector of the worker on the configured server.
 pub async fn connectors(systems: &Systems, wanted: &[String]) -> Result<Vec<ConnectorView>, VerifyError> {
     let there = systems.connect.connectors().await?;
     if let Some(missing) = wanted.iter().find(|w| !there.contains(w)) {
         let found = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
         return Err(VerifyError::NoConnector { connector: missing.clone(), found });
     }
+    let server = ServerAddress::of(&systems.config.postgres.url)?;
     let mut views = Vec::new();
     for name in &there {
         if !wanted.is_empty() && !wanted.contains(name) {
@@ -90,7 +91,7 @@ pub async fn connectors(systems: &Systems, wanted: &[String]) -> Result<Vec<Conn
         }
         // Deleted since it was listed: somebody else's, or the one asked for, which is then missing.
         let Some((config, _)) = systems.connect.described(name).await? else { continue };
-        if wanted.is_empty() && !ConnectorSettings::is_debezium_postgres(&config) {
+        if wanted.is_empty() && !(ConnectorSettings::is_debezium_postgres(&config) && may_read_from(&server, &config)) {
             continue;
         }
         let settings = Arc::new(ConnectorSettings::parse(name, &config)?);
@@ -111,6 +112,13 @@ pub async fn connectors(systems: &Systems, wanted: &[String]) -> Result<Vec<Conn
         });
     }
     Ok(views)
+}
+
+/// Whether a connector's server is this one, or is named where only the worker sees it.
+fn may_read_from(server: &ServerAddress, connector: &ConnectorConfig) -> bool {
+    let host = connector.get("database.hostname").map(String::as_str).unwrap_or_default();
+    let port = connector.get("database.port").map_or("5432", String::as_str);
+    host.contains("${") || port.contains("${") || server.is(host, port)
 }
 
 /// Fills in what the worker says of a connector now.

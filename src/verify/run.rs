@@ -32,7 +32,7 @@ const SETTLED_LOOKS: u32 = 2;
 /// What to verify.
 #[derive(Clone, Debug)]
 pub struct VerifyOptions {
-    /// The connectors; empty for every Debezium PostgreSQL connector of the worker.
+    /// The connectors; empty for every Debezium PostgreSQL connector on the configured server.
     pub connectors: Vec<String>,
     /// How long to go on looking.
     pub deadline: Duration,

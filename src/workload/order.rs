@@ -1,15 +1,11 @@
 //! Commit order, read from the WAL by `pg_waldump` of the server's own version.
 
-use std::{
-    collections::BTreeMap,
-    io::Read,
-    process::{Command, Stdio},
-};
+use std::{collections::BTreeMap, io::Read, process::Stdio};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{WorkloadError, ledger::Commit};
-use crate::units::Lsn;
+use crate::{config::Tools, units::Lsn};
 
 /// What stretch of WAL to read, and where it lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,15 +33,15 @@ pub struct WalScan {
 }
 
 /// Reads the commit records of one timeline.
-pub async fn commit_order(pg_bin: &Utf8Path, range: WalRange) -> Result<WalScan, WorkloadError> {
-    let program = pg_bin.join("pg_waldump");
-    tokio::task::spawn_blocking(move || scan(&program, &range)).await.map_err(|e| WorkloadError::Task(e.to_string()))?
+pub async fn commit_order(tools: &Tools, range: WalRange) -> Result<WalScan, WorkloadError> {
+    let tools = tools.clone();
+    tokio::task::spawn_blocking(move || scan(&tools, &range)).await.map_err(|e| WorkloadError::Task(e.to_string()))?
 }
 
-fn scan(program: &Utf8Path, range: &WalRange) -> Result<WalScan, WorkloadError> {
+fn scan(tools: &Tools, range: &WalRange) -> Result<WalScan, WorkloadError> {
     let WalRange { folders, timeline, .. } = range;
-    let work = tempfile::tempdir()
-        .map_err(WorkloadError::file("create folder in", std::env::temp_dir().to_string_lossy().as_ref()))?;
+    let scratch = tools.scratch();
+    let work = tools.temporary("cdc-drill-order-", None).map_err(WorkloadError::file("create folder in", &scratch))?;
     let work_path = Utf8PathBuf::from(work.path().to_string_lossy().into_owned());
     let segments = gather(folders, *timeline)?;
     let what = format!("timeline {timeline} in {}", names(folders));
@@ -62,13 +58,13 @@ fn scan(program: &Utf8Path, range: &WalRange) -> Result<WalScan, WorkloadError> 
     for (name, path) in segments.range(begin_segment..) {
         lay_out(path, &work_path.join(name))?;
     }
-    let mut command = Command::new(program);
+    let mut command = tools.command("pg_waldump", &[]);
     command.args(["--rmgr=Transaction", "--path", work_path.as_str(), "--timeline", &timeline.to_string()]);
     command.args(["--start", &begin.to_string()]);
     if let Some(to) = range.to {
         command.args(["--end", &to.to_string()]);
     }
-    let output = command.stdin(Stdio::null()).output().map_err(WorkloadError::file("run", program))?;
+    let output = command.stdin(Stdio::null()).output().map_err(WorkloadError::file("run", tools.name("pg_waldump")))?;
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     let last_record = error_record(&said);
     let at_end = segments.keys().next_back().is_some_and(|last| beyond(&said, last));

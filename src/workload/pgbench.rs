@@ -5,11 +5,10 @@
 
 use std::process::Stdio;
 
-use camino::Utf8Path;
-
 use super::WorkloadError;
 use crate::{
-    client::postgres::Postgres,
+    client::postgres::{Postgres, ProgramSettings},
+    config::Tools,
     units::{Secret, TableName},
 };
 
@@ -55,8 +54,8 @@ impl Invariants {
 }
 
 /// Fills the database: `-i` at the scale, then `fixtures/sql/pgbench.sql`. Before any connector: it truncates.
-pub async fn init(pg_bin: &Utf8Path, url: &Secret, scale: u32) -> Result<(), WorkloadError> {
-    run(pg_bin, url, &["-i", "-q", "-s", &scale.to_string()]).await?;
+pub async fn init(tools: &Tools, url: &Secret, scale: u32) -> Result<(), WorkloadError> {
+    run(tools, url, &["-i", "-q", "-s", &scale.to_string()]).await?;
     let pg = Postgres::connect(url, "cdc-drill pgbench").await?;
     pg.run(include_str!("../../fixtures/sql/pgbench.sql")).await?;
     Ok(())
@@ -65,7 +64,7 @@ pub async fn init(pg_bin: &Utf8Path, url: &Secret, scale: u32) -> Result<(), Wor
 /// Runs pgbench's built-in script: `transactions` in all, over `clients` connections. `-n`, because vacuuming would
 /// truncate the history.
 pub async fn load(
-    pg_bin: &Utf8Path,
+    tools: &Tools,
     url: &Secret,
     clients: u32,
     transactions: u64,
@@ -81,7 +80,7 @@ pub async fn load(
         }
         let args = ["-n", "-M", "prepared", "-c", &clients.to_string(), "-t", &each.to_string()];
         let seed = format!("--random-seed={seed}");
-        let said = run(pg_bin, url, &[&args[..], &[seed.as_str()]].concat()).await?;
+        let said = run(tools, url, &[&args[..], &[seed.as_str()]].concat()).await?;
         let (processed, failed) = counts(&said).ok_or_else(|| WorkloadError::Program {
             program: "pgbench",
             what: format!("-c {clients} -t {each}"),
@@ -118,28 +117,14 @@ pub async fn invariants(pg: &Postgres) -> Result<Invariants, WorkloadError> {
 }
 
 /// Runs the program. The password goes by environment: arguments are seen by everybody.
-async fn run(pg_bin: &Utf8Path, url: &Secret, args: &[&str]) -> Result<String, WorkloadError> {
-    let program = pg_bin.join("pgbench");
-    let config: tokio_postgres::Config = url.expose().parse().map_err(|_| WorkloadError::Program {
-        program: "pgbench",
-        what: crate::units::redact_url(url.expose()),
-        expected: "a connection string".into(),
-        found: "something else".into(),
-    })?;
-    let host = config.get_hosts().first().map(|h| match h {
-        tokio_postgres::config::Host::Tcp(name) => name.clone(),
-        tokio_postgres::config::Host::Unix(path) => path.to_string_lossy().into_owned(),
-    });
-    let mut command = tokio::process::Command::new(&program);
+async fn run(tools: &Tools, url: &Secret, args: &[&str]) -> Result<String, WorkloadError> {
+    let given = ProgramSettings::of(url)?;
+    let mut command = tokio::process::Command::from(tools.command("pgbench", &given.pairs()));
     command.args(args).stdin(Stdio::null()).kill_on_drop(true);
-    command.env("PGHOST", host.unwrap_or_default());
-    command.env("PGPORT", config.get_ports().first().copied().unwrap_or(5432).to_string());
-    command.env("PGUSER", config.get_user().unwrap_or("postgres"));
-    command.env("PGDATABASE", config.get_dbname().unwrap_or("postgres"));
-    if let Some(password) = config.get_password() {
-        command.env("PGPASSWORD", String::from_utf8_lossy(password).as_ref());
+    if let Some(password) = &given.password {
+        command.env("PGPASSWORD", password.expose());
     }
-    let output = command.output().await.map_err(WorkloadError::file("run", program.as_path()))?;
+    let output = command.output().await.map_err(WorkloadError::file("run", tools.name("pgbench")))?;
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if !output.status.success() {
         return Err(WorkloadError::Program {

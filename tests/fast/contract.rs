@@ -1,7 +1,7 @@
 //! The commands' contract: help, exit codes, what goes to which stream, and the shapes of the JSON. The built program is
 //! run with no server alive, and what it says is compared with the files in `snapshots/`.
 
-use std::{fmt::Write, fs, path::Path, process::Command};
+use std::{fmt::Write, fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use indoc::indoc;
 use rstest::rstest;
@@ -64,12 +64,20 @@ const SCENARIO: &str = indoc! {"
 /// A folder with everything that the bad commands name.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    // Some hold a password: only their owner may read them.
+    let write = |name: &str, text: &str| {
+        fs::write(folder.path().join(name), text).unwrap();
+        fs::set_permissions(folder.path().join(name), PermissionsExt::from_mode(0o600)).unwrap();
+    };
     write("dead.toml", DEAD);
     write("controlled.toml", &format!("{DEAD}{CONTROL}"));
     write("unknown-field.toml", &DEAD.replace("bootstrap =", "bootstraps ="));
     write("wrong-type.toml", &DEAD.replace(r#"path = "repository""#, "path = 7"));
     write("no-toml.toml", "[postgres\n");
+    write("secret.toml", &DEAD.replace(r#"flavour ="#, "auth = { token = \"a-secret\" }\nflavour ="));
+    let attached = DEAD.replace("postgres:a-secret@", "postgres@");
+    write("attached.toml", &format!("{attached}{CONTROL}[attach]\nallow = [\"backup\"]\n"));
+    write("attached-secret.toml", &format!("{DEAD}[attach]\n"));
     for table in ["shop.sql", "shop.json"] {
         let kind = if table == "shop.sql" { "sql" } else { "connectors" };
         fs::copy(Path::new(ROOT).join("fixtures").join(kind).join(table), folder.path().join(table)).unwrap();
@@ -190,6 +198,12 @@ fn help(#[case] command: &str) {
 #[case::config_unknown_field("config-unknown-field", "verify --config unknown-field.toml")]
 #[case::config_wrong_type("config-wrong-type", "backup list --config wrong-type.toml")]
 #[case::config_no_toml("config-no-toml", "recover plan slot --config no-toml.toml")]
+#[case::config_secret("config-secret", "verify --config secret.toml")]
+#[case::attached_secret("attached-secret", "verify --config attached-secret.toml")]
+#[case::attached_recover("attached-recover", "recover run coordinated --yes --config attached.toml")]
+#[case::attached_backup("attached-backup", "backup create --config attached.toml")]
+#[case::attached_run("attached-run", "run --backend attach --config attached.toml good.yaml")]
+#[case::attached_run_of_the_sandbox("attached-run-sandbox", "run --backend attach --config dead.toml good.yaml")]
 #[case::scenario_missing("scenario-missing", "scenario check nowhere.yaml")]
 #[case::scenario_unknown_field("scenario-unknown-field", "scenario check field.yaml")]
 #[case::scenario_unknown_fault("scenario-unknown-fault", "scenario check fault.yaml")]
@@ -236,6 +250,13 @@ fn bad_input(#[case] name: &str, #[case] line: &str) {
 #[case::backup_list("backup-list", "backup list --repository repository")]
 #[case::backup_verify("backup-verify", "backup verify --repository repository latest --deep --json")]
 #[case::report("report", "report run")]
+#[case::dry_report("dry-report", "report run --dry-run")]
+#[case::dry_run("dry-run", "run --dry-run good.yaml")]
+#[case::dry_setup("dry-setup", "setup --dry-run")]
+#[case::dry_stack_up("dry-stack-up", "stack up --dir new --dry-run")]
+#[case::dry_backup_init("dry-backup-init", "backup init --repository new --dry-run")]
+#[case::dry_backup_create("dry-backup-create", "backup create --config dead.toml --dry-run")]
+#[case::dry_wal_push("dry-wal-push", "wal push --repository repository --pgdata data --dry-run pg_wal/0")]
 fn good_input(#[case] name: &str, #[case] line: &str) {
     let folder = folder();
     insta::assert_snapshot!(format!("good-{name}"), transcript(folder.path(), line));

@@ -13,17 +13,19 @@ fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("event", vec![]),
         ("config", vec![]),
         ("scenario", vec![]),
-        ("client", vec![]),
+        ("client", vec!["config"]),
+        ("attach", vec!["client", "config"]),
         ("stack", vec!["client", "config", "scenario"]),
         ("workload", vec!["client", "config", "stack"]),
-        ("fault", vec!["client", "config", "stack"]),
-        ("backup", vec!["client", "config"]),
-        ("recovery", vec!["backup", "client", "config", "stack"]),
+        ("fault", vec!["attach", "client", "config", "stack"]),
+        ("backup", vec!["attach", "client", "config"]),
+        ("recovery", vec!["attach", "backup", "client", "config", "stack"]),
         ("verify", vec!["client", "config", "stack", "workload", "backup"]),
         (
             "run",
             vec![
-                "client", "config", "scenario", "stack", "workload", "fault", "backup", "recovery", "verify", "report",
+                "attach", "client", "config", "scenario", "stack", "workload", "fault", "backup", "recovery", "verify",
+                "report",
             ],
         ),
         ("report", vec![]),
@@ -127,6 +129,21 @@ fn mod_files_only_declare_and_re_export() {
         }
     }
     assert!(wrong.is_empty(), "these hold more than declarations:\n{}", wrong.join("\n"));
+}
+
+/// A client that is made of an address alone has no credentials: product code makes them of a configuration's section.
+#[test]
+fn clients_are_made_of_configurations() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let ready = src.join("stack/local/ready.rs");
+    let mut wrong = Vec::new();
+    for file in sources(&src).into_iter().filter(|f| !f.starts_with(src.join("client")) && *f != ready) {
+        let text = fs::read_to_string(&file).unwrap();
+        if ["Kafka::connect(", "Connect::new(", "Registry::new("].iter().any(|call| text.contains(call)) {
+            wrong.push(file.display().to_string());
+        }
+    }
+    assert!(wrong.is_empty(), "these leave credentials out:\n{}", wrong.join("\n"));
 }
 
 #[test]

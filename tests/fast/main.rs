@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod contract;
+mod deploy;
 mod layout;
 mod sample;
 mod steps;

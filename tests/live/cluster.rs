@@ -32,15 +32,11 @@ impl Cluster {
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let path = Utf8PathBuf::from_path_buf(folder.path().join("stack")).unwrap();
         let nobody = "127.0.0.1:1";
-        let registry =
-            RegistryConfig { url: format!("http://{nobody}"), flavour: RegistryFlavour::Apicurio, storage: None };
+        let registry = RegistryConfig::plain(&format!("http://{nobody}"), RegistryFlavour::Apicurio, None);
         let spec = StackSpec {
             postgres: Some(PostgresSpec { wal_segment_mib: 1, archive: false, ..PostgresSpec::default() }),
-            kafka: Part::External(KafkaConfig { bootstrap: nobody.to_owned() }),
-            connect: Part::External(ConnectConfig {
-                url: format!("http://{nobody}"),
-                offsets_topic: "connect-offsets".to_owned(),
-            }),
+            kafka: Part::External(KafkaConfig::plain(nobody)),
+            connect: Part::External(ConnectConfig::plain(&format!("http://{nobody}"), "connect-offsets")),
             registry: Part::External(registry),
             ..StackSpec::default()
         };

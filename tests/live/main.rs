@@ -6,8 +6,10 @@
 // Also in helpers, which are no `#[test]` to the lint.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod attach;
 mod cluster;
 mod essence;
+mod secure;
 
 use std::{
     path::{Path, PathBuf},

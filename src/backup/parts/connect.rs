@@ -114,11 +114,11 @@ impl RawRecord {
 
 /// Captures the connectors.
 pub(crate) async fn capture(config: &Config, writer: &mut PointWriter) -> Result<ConnectFacts, BackupError> {
-    let connect = Connect::new(&config.connect.url);
+    let connect = Connect::of(&config.connect);
     let root = connect.root().await?;
     let connectors = connectors(&connect).await?;
     writer.json("connect/connectors.json", &connectors)?;
-    let kafka = Kafka::connect(&config.kafka.bootstrap)?;
+    let kafka = Kafka::of(&config.kafka)?;
     let there = kafka.topics().await?;
     let topic = &config.connect.offsets_topic;
     let (offset_records, offset_records_absent) = if there.contains_key(topic) {

@@ -55,7 +55,7 @@ pub struct GroupOffset {
 
 /// Captures topics and groups.
 pub(crate) async fn capture(config: &Config, writer: &mut PointWriter) -> Result<KafkaFacts, BackupError> {
-    let kafka = Kafka::connect(&config.kafka.bootstrap)?;
+    let kafka = Kafka::of(&config.kafka)?;
     let names: Vec<String> = kafka.topics().await?.into_keys().collect();
     let (mut topics, mut partitions, mut gaps) = (Vec::new(), Vec::new(), Vec::new());
     for spec in kafka.topic_specs(&names).await? {

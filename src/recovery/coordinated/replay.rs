@@ -52,13 +52,7 @@ impl Coordinated {
         fs_err::write(&signal, "").map_err(|e| RecoveryError::io("write", &signal, e))?;
         self.owner.give(&signal)?;
 
-        let mut server = Fenced::start(
-            &self.pipeline.config.postgres.bin,
-            fresh,
-            &self.owner,
-            &self.server_log(),
-            &self.replay_settings(),
-        )?;
+        let mut server = Fenced::start(&self.tools, fresh, &self.owner, &self.server_log(), &self.replay_settings())?;
         let replay = server.promoted().await?;
         let looked = self.look(&mut server, &replay).await;
         server.stop().await?;

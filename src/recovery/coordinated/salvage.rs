@@ -22,12 +22,7 @@ impl Coordinated {
             // What the server holds is newer than what an earlier recovery salvaged.
             loose.insert(0, self.old_wal());
         }
-        WalView::open(
-            self.repository.archive(self.system_id),
-            self.segment_size,
-            &self.pipeline.config.postgres.bin,
-            &loose,
-        )
+        WalView::open(self.repository.archive(self.system_id), self.segment_size, &self.tools, &loose)
     }
 
     pub(super) fn old_wal(&self) -> Utf8PathBuf {

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     backup::{Point, Repository, wal::SegmentSize},
     client::postgres::Postgres,
-    config::Config,
+    config::{Config, Tools},
     recovery::{
         Options, RecoveryError, Request,
         journal::Journal,
@@ -36,6 +36,7 @@ pub(crate) struct Coordinated {
     pub(super) system_id: u64,
     pub(super) segment_size: SegmentSize,
     pub(super) pgdata: Utf8PathBuf,
+    pub(super) tools: Tools,
     pub(super) owner: Owner,
     pub(super) control: Control,
     pub(super) control_data: Option<ControlData>,
@@ -80,22 +81,23 @@ impl Coordinated {
         let repository = Repository::open(&config.repository.path)?;
         let control = Control::of(config, "postgres")?;
         let pgdata = config.postgres.pgdata.clone();
+        let tools = Tools::of(config);
         let owner = Owner::of(&pgdata)?;
         let server = match control.running().await? {
             true => Postgres::connect(&config.postgres.url, "cdc-drill-recovery").await.ok(),
             false => None,
         };
-        let control_data = ControlData::read(&config.postgres.bin, &pgdata).await.ok();
+        let control_data = ControlData::read(&tools, &pgdata).await.ok();
         let (system_id, segment_size) = identity(control_data.as_ref(), &repository)?;
         let salvaged = repository.path().join("salvage").join(system_id.to_string());
         let loose = [pgdata.join("pg_wal"), salvaged.clone()];
-        let view = WalView::open(repository.archive(system_id), segment_size, &config.postgres.bin, &loose)?;
+        let view = WalView::open(repository.archive(system_id), segment_size, &tools, &loose)?;
         let old_timeline = current_timeline(&view, control_data.as_ref(), &pgdata);
         let (aim, point) = aim::resolve(request, &repository, system_id, &view, old_timeline).await?;
         let pipeline = Pipeline::discover(config, request, options, server.as_ref(), Some(&point)).await?;
         pipeline.refuse_active()?;
         refuse_tablespaces(&pgdata)?;
-        let archiver = copy_reachable(&program()?, &owner, &pgdata.with_file_name(".cdc-drill"))?;
+        let archiver = program()?;
         let state = Coordinated {
             pipeline,
             request: request.clone(),
@@ -105,6 +107,7 @@ impl Coordinated {
             system_id,
             segment_size,
             pgdata,
+            tools,
             owner,
             control,
             control_data,
@@ -122,6 +125,13 @@ impl Coordinated {
         state.refuse_holes(&view).await?;
         state.refuse_full_disk()?;
         Ok(state)
+    }
+
+    /// Puts the program that fetches WAL where the restored server can run it.
+    pub(crate) fn place_archiver(&mut self) -> Result<(), RecoveryError> {
+        let beside = self.pgdata.with_file_name(".cdc-drill");
+        self.archiver = copy_reachable(&self.archiver, &self.owner, &self.tools, &beside)?;
+        Ok(())
     }
 
     /// Requires that replay from the point to the target finds every segment.

@@ -1,9 +1,6 @@
 //! Finds everything that reads from a cluster or from its topics.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, ToSocketAddrs},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -13,11 +10,11 @@ use crate::{
     client::{
         connect::{Connect, ConnectorConfig, ConnectorStatus},
         kafka::{Kafka, TopicSpec},
-        postgres::{Postgres, Slot},
+        postgres::{Postgres, ServerAddress, Slot},
     },
     config::{Config, RegistryStorage},
     recovery::{Options, RecoveryError, Request},
-    units::{Secret, SlotName, TableName, TopicPartition},
+    units::{SlotName, TableName, TopicPartition},
 };
 
 /// Debezium's defaults for what a configuration leaves out.
@@ -133,8 +130,8 @@ impl Pipeline {
         server: Option<&Postgres>,
         point: Option<&Point>,
     ) -> Result<Pipeline, RecoveryError> {
-        let connect = Connect::new(&config.connect.url);
-        let kafka = Kafka::connect(&config.kafka.bootstrap)?;
+        let connect = Connect::of(&config.connect);
+        let kafka = Kafka::of(&config.kafka)?;
         let slots = match (server, point) {
             (Some(server), _) => server.slots().await?,
             (None, Some(point)) => point.postgres().map(|p| p.slots.clone()).unwrap_or_default(),
@@ -237,7 +234,14 @@ impl Worker {
     }
 
     fn sources_on(&self, config: &Config, slots: &[Slot]) -> Result<Vec<Source>, RecoveryError> {
-        let address = ServerAddress::of(&config.postgres.url)?;
+        let address = ServerAddress::of(&config.postgres.url).map_err(|_| {
+            RecoveryError::impossible(
+                "[postgres] url",
+                "a PostgreSQL address",
+                "something else",
+                "postgres://user@host:port/database",
+            )
+        })?;
         let mut sources = Vec::new();
         for (connector, status) in &self.connectors {
             let class = connector.get("connector.class").map(String::as_str).unwrap_or_default();
@@ -305,49 +309,6 @@ fn not_understood(connector: &str, what: &str, error: &regex::Error) -> Recovery
         error.to_string(),
         "look-around and back-references are not supported; name the tables",
     )
-}
-
-/// Where the cluster listens, as every name that resolves to it.
-struct ServerAddress {
-    port: u16,
-    hosts: Vec<String>,
-    addresses: BTreeSet<IpAddr>,
-}
-
-impl ServerAddress {
-    fn of(url: &Secret) -> Result<ServerAddress, RecoveryError> {
-        let parsed: tokio_postgres::Config = url.expose().parse().map_err(|_| {
-            RecoveryError::impossible(
-                "[postgres] url",
-                "a PostgreSQL address",
-                "something else",
-                "postgres://user@host:port/database",
-            )
-        })?;
-        let hosts: Vec<String> = parsed
-            .get_hosts()
-            .iter()
-            .filter_map(|h| match h {
-                tokio_postgres::config::Host::Tcp(name) => Some(name.clone()),
-                tokio_postgres::config::Host::Unix(_) => None,
-            })
-            .collect();
-        let port = parsed.get_ports().first().copied().unwrap_or(5432);
-        let addresses = hosts.iter().flat_map(|h| resolve(h, port)).collect();
-        Ok(ServerAddress { port, hosts, addresses })
-    }
-
-    fn is(&self, host: &str, port: &str) -> bool {
-        port.parse() == Ok(self.port)
-            && (self.hosts.iter().any(|h| h == host)
-                || resolve(host, self.port).iter().any(|a| {
-                    self.addresses.contains(a) || (a.is_loopback() && self.addresses.iter().any(IpAddr::is_loopback))
-                }))
-    }
-}
-
-fn resolve(host: &str, port: u16) -> Vec<IpAddr> {
-    (host, port).to_socket_addrs().map(|all| all.map(|a| a.ip()).collect()).unwrap_or_default()
 }
 
 fn refuse_left_out(sources: &[Source], request: &Request) -> Result<(), RecoveryError> {

@@ -4,8 +4,13 @@ use crate::{
     backup::{BackupError, Point, PointSelector, Repository},
     client::postgres::Postgres,
     config::Config,
-    recovery::{Options, RecoveryError, Request, journal::Journal, pipeline::Pipeline, schema::SchemaPlan},
-    units::{Offset, TopicPartition},
+    recovery::{
+        Options, RecoveryError, Request,
+        journal::Journal,
+        pipeline::Pipeline,
+        schema::{SchemaPlan, differences},
+    },
+    units::{Offset, Subject, TopicPartition},
 };
 
 /// The state of the slot and schema playbooks.
@@ -59,6 +64,17 @@ impl Repair {
             compensated: 0,
             schema: None,
         })
+    }
+
+    /// The subjects that the repair may change. A registry with damage may have to be filled anew as a whole.
+    pub(crate) fn touched_subjects(&self) -> Vec<Subject> {
+        let Some(schema) = &self.schema else { return Vec::new() };
+        let mut subjects = schema.refused.clone();
+        if !differences(&schema.wanted, &schema.found).is_empty() {
+            let all = schema.wanted.subjects.iter().chain(&schema.found.subjects);
+            subjects.extend(all.map(|s| s.subject.clone()));
+        }
+        subjects
     }
 
     /// The journal; a plan has none and runs no step.

@@ -46,7 +46,7 @@ pub(super) async fn undone(repair: &mut Repair) -> Result<String, RecoveryError>
 /// Requires that the registry is what it was when the recovery began.
 pub(super) async fn registry_unchanged(repair: &mut Repair) -> Result<String, RecoveryError> {
     let Some(schema) = &repair.schema else { return Ok("no registry was looked at".into()) };
-    let registry = Registry::new(&repair.pipeline.config.registry.url);
+    let registry = Registry::of(&repair.pipeline.config.registry);
     let changed = diff(&schema.found, &capture(&registry).await?);
     match changed.first() {
         None => Ok("subjects, versions, ids and levels as before".into()),
@@ -61,7 +61,7 @@ pub(super) async fn registry_unchanged(repair: &mut Repair) -> Result<String, Re
 /// Lowers the level of each refusing subject until its new version is registered, and puts it back whatever happens.
 pub(super) async fn let_through(repair: &mut Repair) -> Result<Done, RecoveryError> {
     let journal = repair.journal("accept-change")?;
-    let registry = Registry::new(&repair.pipeline.config.registry.url);
+    let registry = Registry::of(&repair.pipeline.config.registry);
     let subjects = repair.schema.as_ref().map(|s| s.refused.clone()).unwrap_or_default();
     let mut saved = Vec::new();
     for subject in &subjects {
@@ -103,7 +103,7 @@ async fn register_next(repair: &Repair, registry: &Registry, subjects: &[Subject
 /// Requires that the registry has exactly one new version of each refusing subject, and its levels as before.
 pub(super) async fn let_in(repair: &mut Repair) -> Result<String, RecoveryError> {
     let Some(schema) = &repair.schema else { return Ok("no registry was looked at".into()) };
-    let registry = Registry::new(&repair.pipeline.config.registry.url);
+    let registry = Registry::of(&repair.pipeline.config.registry);
     let changed = diff(&schema.found, &capture(&registry).await?);
     let mut added = Vec::new();
     let mut named = Vec::new();

@@ -84,7 +84,7 @@ async fn states(s: &mut Repair) -> Result<String, RecoveryError> {
 }
 
 async fn register_again(s: &mut Repair) -> Result<Done, RecoveryError> {
-    let registry = Registry::new(&s.pipeline.config.registry.url);
+    let registry = Registry::of(&s.pipeline.config.registry);
     let Some(point) = &s.point else { return Ok(Done::Nothing("there is no dump")) };
     let mut versions = point.dump()?.versions;
     versions.sort_by_key(|v| (v.subject.clone(), v.version));
@@ -101,7 +101,7 @@ async fn register_again(s: &mut Repair) -> Result<Done, RecoveryError> {
 }
 
 async fn lower(s: &mut Repair) -> Result<Done, RecoveryError> {
-    let registry = Registry::new(&s.pipeline.config.registry.url);
+    let registry = Registry::of(&s.pipeline.config.registry);
     registry.set_global_level("NONE").await?;
     let mut lowered = 0;
     for subject in registry.subjects(false).await? {

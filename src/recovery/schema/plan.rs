@@ -34,7 +34,7 @@ pub(crate) struct SchemaPlan {
 
 /// Looks, and chooses the steps.
 pub(crate) async fn plan(repair: &mut Repair) -> Result<&'static [Step<Repair>], RecoveryError> {
-    let registry = Registry::new(&repair.pipeline.config.registry.url);
+    let registry = Registry::of(&repair.pipeline.config.registry);
     let point = repair.point.as_ref().ok_or_else(|| {
         RecoveryError::impossible(
             "the schema playbook",

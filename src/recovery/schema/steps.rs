@@ -154,7 +154,7 @@ fn registry_destroys(s: &Repair) -> Vec<String> {
 
 async fn dump_broken(s: &mut Repair) -> Result<Done, RecoveryError> {
     let journal = s.journal("dump-broken")?;
-    let registry = Registry::new(&s.pipeline.config.registry.url);
+    let registry = Registry::of(&s.pipeline.config.registry);
     // Again, now that no connector writes: what was registered since the plan counts too.
     let found = capture(&registry).await?;
     let (path, native) =
@@ -177,7 +177,7 @@ async fn dump_broken(s: &mut Repair) -> Result<Done, RecoveryError> {
 async fn repair_registry(s: &mut Repair) -> Result<Done, RecoveryError> {
     let journal = s.journal("repair-registry")?;
     let config = s.pipeline.config.clone();
-    let registry = Registry::new(&config.registry.url);
+    let registry = Registry::of(&config.registry);
     let Some(schema) = &s.schema else { return Ok(Done::Nothing("no plan for the registry")) };
     let damage = differences(&schema.wanted, &schema.found);
     if damage.is_empty() {
@@ -217,7 +217,7 @@ async fn in_place(registry: &Registry, wanted: &Dump, found: &Dump) -> Result<()
 
 async fn registry_right(s: &mut Repair) -> Result<String, RecoveryError> {
     let Some(schema) = &s.schema else { return Ok("no plan for the registry".into()) };
-    let registry = Registry::new(&s.pipeline.config.registry.url);
+    let registry = Registry::of(&s.pipeline.config.registry);
     let left = differences(&schema.wanted, &capture(&registry).await?);
     match left.first() {
         None => Ok(format!("{}; {} versions read back", s.registry_note, schema.wanted.versions.len())),

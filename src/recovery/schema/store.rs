@@ -24,7 +24,7 @@ const START_DEADLINE: Duration = Duration::from_secs(180);
 
 /// Stops the registry, sets its store aside, starts it empty, imports, and reads back.
 pub(super) async fn rebuild(config: &Config, wanted: &Dump, journal: &Journal) -> Result<String, RecoveryError> {
-    let registry = Registry::new(&config.registry.url);
+    let registry = Registry::of(&config.registry);
     let control = Control::of(config, "registry")?;
     let storage = storage_of(config)?;
     // Made before anything is stopped: it refuses content that no registry can hold.
@@ -74,7 +74,7 @@ async fn set_aside(config: &Config, storage: &RegistryStorage, journal: &Journal
     match storage {
         RegistryStorage::H2 { path } => h2_aside(path, journal),
         RegistryStorage::Kafkasql { topics } => {
-            let kafka = Kafka::connect(&config.kafka.bootstrap)?;
+            let kafka = Kafka::of(&config.kafka)?;
             topics_aside(&kafka, topics, journal).await
         }
     }

@@ -2,7 +2,7 @@
 
 use camino::Utf8Path;
 
-use crate::{recovery::RecoveryError, units::Lsn};
+use crate::{config::Tools, recovery::RecoveryError, units::Lsn};
 
 /// What a data folder's control file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,12 +19,11 @@ pub(crate) struct ControlData {
 
 impl ControlData {
     /// Asks the folder's own control file.
-    pub(crate) async fn read(bin: &Utf8Path, pgdata: &Utf8Path) -> Result<ControlData, RecoveryError> {
-        let program = bin.join("pg_controldata");
-        let wrong = |detail: String| RecoveryError::Program { program: program.to_string(), detail };
-        let output = tokio::process::Command::new(program.as_std_path())
+    pub(crate) async fn read(tools: &Tools, pgdata: &Utf8Path) -> Result<ControlData, RecoveryError> {
+        let program = tools.name("pg_controldata");
+        let wrong = |detail: String| RecoveryError::Program { program: program.clone(), detail };
+        let output = tokio::process::Command::from(tools.command("pg_controldata", &[("LC_ALL", "C")]))
             .arg(pgdata.as_str())
-            .env("LC_ALL", "C")
             .output()
             .await
             .map_err(|e| wrong(e.to_string()))?;
@@ -51,6 +50,14 @@ impl ControlData {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_prefix_of_tools_is_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let tools = Tools::noting(Utf8Path::from_path(folder.path()).unwrap());
+        assert!(ControlData::read(&tools, Utf8Path::new("/data")).await.is_err());
+        assert_eq!(tools.calls(), ["env LC_ALL=C /pg/bin/pg_controldata /data"]);
+    }
 
     #[test]
     fn fields_are_found_by_name() {

@@ -8,6 +8,7 @@ use tokio::process::{Child, ChildStdin};
 use super::Owner;
 use crate::{
     client::{connect::encode, postgres::Postgres, wait, wait::Poll},
+    config::Tools,
     recovery::RecoveryError,
     units::{Lsn, Secret},
 };
@@ -16,6 +17,8 @@ use crate::{
 const REPLAY_DEADLINE: Duration = Duration::from_secs(3600);
 /// An immediate shutdown ends every process at once.
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
+/// How much of its log tells why a server ended.
+const LOG_LINES: usize = 3;
 /// Any number will do: the socket's folder is private.
 const PORT: u16 = 5432;
 
@@ -83,15 +86,15 @@ impl Replay {
 impl Fenced {
     /// Starts `postgres` on a data folder as its owner; `settings` overrule the folder's own.
     pub(crate) fn start(
-        bin: &Utf8Path,
+        tools: &Tools,
         data: &Utf8Path,
         owner: &Owner,
         log: &Utf8Path,
         settings: &[(&str, String)],
     ) -> Result<Fenced, RecoveryError> {
-        let program = bin.join("postgres").to_string();
+        let program = tools.name("postgres");
         let failed = |detail: String| RecoveryError::Program { program: program.clone(), detail };
-        let socket = tempfile::Builder::new().prefix("cdc-drill-").tempdir().map_err(|e| failed(e.to_string()))?;
+        let socket = tools.temporary("cdc-drill-", None).map_err(|e| failed(e.to_string()))?;
         let folder =
             Utf8Path::from_path(socket.path()).ok_or_else(|| failed("no usable folder for a socket".into()))?;
         // The folder is private, so whoever reaches the socket is this process.
@@ -101,8 +104,13 @@ impl Fenced {
         let sink = fs_err::File::create(log).map_err(|e| RecoveryError::io("make log", log, e))?;
         let both = sink.try_clone().map_err(|e| RecoveryError::io("make log", log, e))?;
 
-        let mut command = owner.command("sh");
-        command.args(["-c", GUARD, "guard", &program, "-D", data.as_str()]);
+        // A prefix decides itself who the server runs as, and may need this process's rights to do so.
+        let mut command = if tools.elsewhere() { std::process::Command::new("sh") } else { owner.command("sh") };
+        command
+            .args(["-c", GUARD, "guard"])
+            .args(tools.words(&tools.path("postgres"), &[]))
+            .args(["-D", data.as_str()]);
+        command.envs(tools.variables().iter().map(|(name, value)| (*name, value.as_str())));
         let fixed = [
             ("listen_addresses", String::new()),
             ("unix_socket_directories", folder.to_string()),
@@ -135,7 +143,7 @@ impl Fenced {
                 .map_err(|e| RecoveryError::io("look at", log, e))?;
             let text = fs_err::read(log).map_err(|e| RecoveryError::io("read log", log, e))?;
             let replay = Replay::parse(&String::from_utf8_lossy(&text));
-            let last = || String::from_utf8_lossy(&text).trim().lines().last().unwrap_or("nothing").to_owned();
+            let last = || last_lines(&String::from_utf8_lossy(&text));
             Ok::<_, RecoveryError>(match dead {
                 Some(status) => Poll::Hopeless(format!(
                     "the server ended ({status}): {}",
@@ -181,6 +189,15 @@ impl Fenced {
     }
 }
 
+/// The end of a log in one line.
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+    match lines.len() {
+        0 => "nothing".to_owned(),
+        count => lines[count.saturating_sub(LOG_LINES)..].join(" | "),
+    }
+}
+
 /// The same address with another database, keeping the parameters after it.
 fn with_database(url: &Secret, name: &str) -> Secret {
     let text = url.expose();
@@ -193,6 +210,25 @@ fn with_database(url: &Secret, name: &str) -> Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_prefix_of_tools_is_used_as_this_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(folder.path()).unwrap();
+        let tools = Tools::noting(path);
+        let data = path.join("data");
+        fs_err::create_dir(&data).unwrap();
+        let owner = Owner::of(&data).unwrap_or_else(|_| {
+            nix::unistd::chown(data.as_std_path(), Some(65534.into()), Some(65534.into())).unwrap();
+            Owner::of(&data).unwrap()
+        });
+        let mut server =
+            Fenced::start(&tools, &data, &owner, &path.join("log"), &[("hot_standby", "off".into())]).unwrap();
+        assert!(server.promoted().await.unwrap_err().to_string().contains("the server ended"));
+        let calls = tools.calls();
+        assert!(calls[0].starts_with(&format!("/pg/bin/postgres -D {data} -c listen_addresses= -c unix")), "{calls:?}");
+        assert!(calls[0].ends_with("-c hot_standby=off"), "{calls:?}");
+    }
 
     #[test]
     fn the_log_tells_how_replay_ended() {

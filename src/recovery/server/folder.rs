@@ -8,7 +8,7 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::unistd::{Gid, Uid};
 
-use crate::recovery::RecoveryError;
+use crate::{config::Tools, recovery::RecoveryError};
 
 /// The account that owns a data folder; PostgreSQL runs as no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,21 +86,22 @@ impl Owner {
     }
 }
 
-/// A copy of a program that the owner can run: the program itself when the owner reaches it, otherwise a copy in
-/// `beside`.
+/// A copy of a program that the owner can run where the server's tools run: the program itself when it is reached there,
+/// otherwise a copy in `beside`.
 pub(crate) fn copy_reachable(
     program: &Utf8Path,
     owner: &Owner,
+    tools: &Tools,
     beside: &Utf8Path,
 ) -> Result<Utf8PathBuf, RecoveryError> {
-    if runs(program, owner) {
+    if runs(program, owner, tools) {
         return Ok(program.to_owned());
     }
     let copy = beside.join(program.file_name().unwrap_or("cdc-drill"));
     std::fs::create_dir_all(beside).map_err(|e| RecoveryError::io("make folder", beside, e))?;
     owner.give(beside)?;
     std::fs::copy(program, &copy).map_err(|e| RecoveryError::io("copy the archiving program to", &copy, e))?;
-    if runs(&copy, owner) {
+    if runs(&copy, owner, tools) {
         return Ok(copy);
     }
     Err(RecoveryError::impossible(
@@ -111,8 +112,9 @@ pub(crate) fn copy_reachable(
     ))
 }
 
-fn runs(program: &Utf8Path, owner: &Owner) -> bool {
-    let mut command = owner.command(program.as_str());
+fn runs(program: &Utf8Path, owner: &Owner, tools: &Tools) -> bool {
+    let mut command =
+        if tools.elsewhere() { tools.run(program.as_str(), &[]) } else { owner.command(program.as_str()) };
     command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|s| s.success())
 }

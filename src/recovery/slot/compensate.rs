@@ -57,7 +57,7 @@ pub(crate) async fn refuse_unkeyed(repair: &Repair) -> Result<(), RecoveryError>
 
 /// Writes what is missing in the topics.
 pub(super) async fn compensate(repair: &mut Repair) -> Result<Done, RecoveryError> {
-    let registry = Registry::new(&repair.pipeline.config.registry.url);
+    let registry = Registry::of(&repair.pipeline.config.registry);
     let cut: BTreeMap<TopicPartition, Offset> = repair.cut.iter().cloned().collect();
     let mut written = 0;
     for source in &repair.pipeline.sources {

@@ -5,12 +5,12 @@ use std::process::Stdio;
 use camino::Utf8Path;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
-use crate::{backup::wal::SegmentName, recovery::RecoveryError, units::Lsn};
+use crate::{backup::wal::SegmentName, config::Tools, recovery::RecoveryError, units::Lsn};
 
 /// What to read: segments of one timeline in a folder, from a position in the first one on. Naming the last segment matters:
 /// without it `pg_waldump` waits five seconds for the one after it to appear.
 pub(crate) struct Stretch<'a> {
-    pub(crate) bin: &'a Utf8Path,
+    pub(crate) tools: &'a Tools,
     pub(crate) folder: &'a Utf8Path,
     pub(crate) first: SegmentName,
     pub(crate) last: SegmentName,
@@ -87,15 +87,14 @@ async fn dump(
     more: &[&str],
     mut see: impl FnMut(&str) -> bool,
 ) -> Result<String, RecoveryError> {
-    let program = stretch.bin.join("pg_waldump");
-    let wrong = |detail: String| RecoveryError::Program { program: program.to_string(), detail };
-    let mut command = tokio::process::Command::new(program.as_std_path());
+    let program = stretch.tools.name("pg_waldump");
+    let wrong = |detail: String| RecoveryError::Program { program: program.clone(), detail };
+    let settings = [("TZ", "UTC"), ("LC_ALL", "C")];
+    let mut command = tokio::process::Command::from(stretch.tools.command("pg_waldump", &settings));
     command
         .args(["-p", stretch.folder.as_str(), "-s", &stretch.from.to_string()])
         .args(more)
         .args([stretch.first.to_string(), stretch.last.to_string()])
-        .env("TZ", "UTC")
-        .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -139,6 +138,20 @@ mod tests {
 
     const COMMIT: &str = "rmgr: Transaction len (rec/tot):     46/    46, tx:        760, lsn: 0/0307D9F8, prev 0/0307D9B8, desc: COMMIT 2026-11-22 20:50:11.123456 UTC; inval msgs: catcache 55";
     const MARK: &str = "rmgr: XLOG        len (rec/tot):     98/    98, tx:          0, lsn: 0/0307DA28, prev 0/0307D9F8, desc: RESTORE_POINT before: it";
+
+    #[tokio::test]
+    async fn the_prefix_of_tools_is_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(folder.path()).unwrap();
+        let tools = Tools::noting(folder);
+        let size = crate::backup::wal::SegmentSize::new(16 << 20).unwrap();
+        let name = SegmentName::new(1, 3, size);
+        let stretch = Stretch { tools: &tools, folder, first: name, last: name, from: Lsn(0x300_0028) };
+        assert!(find_marks(&stretch, "x").await.unwrap().is_empty());
+        let expected =
+            format!("env TZ=UTC LC_ALL=C /pg/bin/pg_waldump -p {folder} -s 0/3000028 --rmgr=XLOG {name} {name}");
+        assert_eq!(tools.calls(), [expected]);
+    }
 
     #[test]
     fn records_are_read_as_pg_waldump_prints_them() {

@@ -8,6 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{Mark, Tail, dump};
 use crate::{
     backup::wal::{Archive, SegmentName, SegmentSize, TimelineHistory, WalFile, read_header},
+    config::Tools,
     recovery::RecoveryError,
     units::Lsn,
 };
@@ -20,7 +21,7 @@ const PAGE: u64 = 8192;
 pub(crate) struct WalView {
     archive: Archive,
     size: SegmentSize,
-    bin: Utf8PathBuf,
+    tools: Tools,
     /// Segments that are whole in the archive, by timeline and name.
     archived: BTreeSet<SegmentName>,
     /// Segments outside the archive and where they are.
@@ -36,14 +37,14 @@ impl WalView {
     pub(crate) fn open(
         archive: Archive,
         size: SegmentSize,
-        bin: &Utf8Path,
+        tools: &Tools,
         loose: &[Utf8PathBuf],
     ) -> Result<WalView, RecoveryError> {
-        let temporary = |e| RecoveryError::io("make folder in", Utf8Path::new("/tmp"), e);
-        let folder = tempfile::Builder::new().prefix("cdc-drill-wal-").tempdir().map_err(temporary)?;
+        let temporary = |e| RecoveryError::io("make folder in", &tools.scratch(), e);
+        let folder = tools.temporary("cdc-drill-wal-", None).map_err(temporary)?;
         let mut view = WalView {
             size,
-            bin: bin.to_owned(),
+            tools: tools.clone(),
             archived: BTreeSet::new(),
             loose: BTreeMap::new(),
             histories: BTreeMap::from([(1, TimelineHistory::first())]),
@@ -251,7 +252,7 @@ impl WalView {
     }
 
     fn reading(&self, first: SegmentName, last: SegmentName, from: Lsn) -> dump::Stretch<'_> {
-        dump::Stretch { bin: &self.bin, folder: self.path(), first, last, from }
+        dump::Stretch { tools: &self.tools, folder: self.path(), first, last, from }
     }
 
     fn number(&self, name: SegmentName) -> u64 {

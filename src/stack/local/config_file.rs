@@ -13,7 +13,7 @@ use crate::{
 pub(super) fn hook(binary: &Utf8Path, dir: &Utf8Path, name: &str) -> Hook {
     let command =
         |verb: &str| format!("{} stack {verb} {name} --dir {}", shell_word(binary.as_str()), shell_word(dir.as_str()));
-    Hook { start: command("start"), stop: command("stop"), running: command("running") }
+    Hook::new(command("start"), command("stop"), command("running"))
 }
 
 /// The configuration as text. It holds the password: its file is readable by its owner only.
@@ -75,20 +75,17 @@ mod tests {
         let dir = camino::Utf8Path::from_path(temp.path()).unwrap();
         let topics = vec!["a".to_owned(), "b".to_owned()];
         let config = Config {
-            postgres: PostgresConfig {
-                url: Secret::new("postgres://u:p@h:1/d"),
-                pgdata: "/d".into(),
-                bin: "/b".into(),
-            },
-            kafka: KafkaConfig { bootstrap: "h:2".into() },
-            connect: ConnectConfig { url: "http://h:3".into(), offsets_topic: "o".into() },
-            registry: RegistryConfig {
-                url: "http://h:4".into(),
-                flavour: RegistryFlavour::Apicurio,
-                storage: Some(RegistryStorage::Kafkasql { topics: topics.clone() }),
-            },
+            postgres: PostgresConfig::new(Secret::new("postgres://u:p@h:1/d"), "/d".into(), "/b".into()),
+            kafka: KafkaConfig::plain("h:2"),
+            connect: ConnectConfig::plain("http://h:3", "o"),
+            registry: RegistryConfig::plain(
+                "http://h:4",
+                RegistryFlavour::Apicurio,
+                Some(RegistryStorage::Kafkasql { topics: topics.clone() }),
+            ),
             repository: RepositoryConfig { path: "/r".into() },
             control: [("postgres".to_owned(), hook("/b/cdc-drill".into(), "/it's".into(), "postgres"))].into(),
+            attach: None,
         };
         let path = dir.join("cdc-drill.toml");
         write(&config, &path).unwrap();

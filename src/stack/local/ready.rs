@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::folder::{Folder, tail};
+use super::folder::{Folder, ServerPlan, tail};
 use crate::{
     client::{
         ClientError,
@@ -40,30 +40,24 @@ impl Addresses {
         }
     }
 
-    /// Asks the server one question.
-    pub(super) async fn ask(&self, name: &str) -> Result<(), ClientError> {
-        match name {
+    /// Asks the server one question. A server of several is asked at its own address.
+    pub(super) async fn ask(&self, plan: &ServerPlan) -> Result<(), ClientError> {
+        match plan.name.split('-').next().unwrap_or_default() {
             "postgres" => {
                 if let Some(url) = &self.postgres {
                     Postgres::connect(url, "cdc-drill readiness").await?.run("select 1").await?;
                 }
             }
             "kafka" => {
-                if let Some(bootstrap) = &self.kafka {
-                    // A client made before the port is open would wait for its own, slower, next attempt.
-                    port_open(bootstrap).await?;
-                    Kafka::connect(bootstrap)?.topics().await?;
-                }
+                // A client made before the port is open would wait for its own, slower, next attempt.
+                port_open(&plan.endpoint).await?;
+                Kafka::connect(&plan.endpoint)?.topics().await?;
             }
             "connect" => {
-                if let Some(url) = &self.connect {
-                    Connect::new(url).connectors().await?;
-                }
+                Connect::new(&plan.endpoint).connectors().await?;
             }
             _ => {
-                if let Some(url) = &self.registry {
-                    Registry::new(url).info().await?;
-                }
+                Registry::new(&plan.endpoint).info().await?;
             }
         }
         Ok(())
@@ -74,7 +68,7 @@ impl Addresses {
         let plan = folder.server(name)?;
         let what = format!("{name} to answer");
         let waited = until(&what, START_TIMEOUT, || async {
-            match self.ask(name).await {
+            match self.ask(plan).await {
                 Ok(()) => Ok(Poll::Ready(())),
                 Err(_) if folder.pid(name).is_none() => Ok(Poll::Hopeless("its process has ended".to_owned())),
                 Err(error) => Err(error),

@@ -22,6 +22,22 @@ pub(super) struct Site<'a> {
     pub(super) aot: Aot,
 }
 
+/// One broker of a cluster.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Broker<'a> {
+    pub(super) node: u16,
+    pub(super) port: u16,
+    /// Where the first one listens as the controller.
+    pub(super) controller_port: u16,
+    /// The cluster's id.
+    pub(super) cluster: &'a str,
+}
+
+/// The first of several servers has the plain name.
+pub(super) fn numbered(name: &str, number: u16) -> String {
+    if number == 1 { name.to_owned() } else { format!("{name}-{number}") }
+}
+
 impl Site<'_> {
     fn home(&self, name: &str) -> Result<Utf8PathBuf, StackError> {
         let home = self.dir.join(name);
@@ -37,15 +53,7 @@ impl Site<'_> {
         self.dir.join("logs").join(format!("{name}.log"))
     }
 
-    fn plan(
-        &self,
-        server: JavaServer,
-        home: Utf8PathBuf,
-        argv: Vec<String>,
-        endpoint: String,
-        ports: Vec<u16>,
-    ) -> ServerPlan {
-        let name = server.name();
+    fn plan(&self, name: &str, home: Utf8PathBuf, argv: Vec<String>, endpoint: String, ports: Vec<u16>) -> ServerPlan {
         ServerPlan {
             name: name.to_owned(),
             argv,
@@ -66,33 +74,56 @@ impl Site<'_> {
         Ok(format!("-Dlog4j2.configurationFile={path}"))
     }
 
-    /// The broker, which is its own controller.
-    pub(super) fn kafka(&self, port: u16, controller_port: u16) -> Result<ServerPlan, StackError> {
-        let home = self.home("kafka")?;
+    /// A broker of `cluster`; the first one is the controller too.
+    pub(super) fn kafka(&self, broker: &Broker<'_>, settings: &[(String, String)]) -> Result<ServerPlan, StackError> {
+        let Broker { node, port, controller_port, cluster } = *broker;
+        let name = numbered("kafka", node);
+        let home = self.home(&name)?;
         let data = home.join("data");
         self.account.folder(&data)?;
-        self.format_kafka(&data)?;
-        let settings = home.join("server.properties");
-        let (port_text, controller_text) = (port.to_string(), controller_port.to_string());
-        let values = [("port", port_text.as_str()), ("controller_port", &controller_text), ("data", data.as_str())];
-        write_atomically(&settings, &fixture::render(fixture::KAFKA, &values)?, 0o644)?;
+        self.format_kafka(&data, cluster, node)?;
+        let path = home.join("server.properties");
+        let mut listeners = format!("PLAINTEXT://127.0.0.1:{port}");
+        let (mut roles, mut ports) = ("broker", vec![port]);
+        if node == 1 {
+            listeners.push_str(&format!(",CONTROLLER://127.0.0.1:{controller_port}"));
+            roles = "broker,controller";
+            ports.push(controller_port);
+        }
+        let (port_text, controller_text, node_text) = (port.to_string(), controller_port.to_string(), node.to_string());
+        let values = [
+            ("roles", roles),
+            ("node", &node_text),
+            ("listeners", &listeners),
+            ("port", &port_text),
+            ("controller_port", &controller_text),
+            ("data", data.as_str()),
+        ];
+        let more: String = settings.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
+        write_atomically(&path, &fixture::render(&format!("{}{more}", fixture::KAFKA), &values)?, 0o644)?;
         let properties = [self.logging(&home)?];
-        let argv =
-            JavaServer::Kafka.argv(self.programs, &self.aot, &self.tmp(), &properties, &[settings.into_string()])?;
-        Ok(self.plan(JavaServer::Kafka, home, argv, format!("127.0.0.1:{port}"), vec![port, controller_port]))
+        let argv = JavaServer::Kafka.argv(self.programs, &self.aot, &self.tmp(), &properties, &[path.into_string()])?;
+        Ok(self.plan(&name, home, argv, format!("127.0.0.1:{port}"), ports))
     }
 
     /// What `kafka-storage format` does, without the second that its JVM takes: the identity of cluster and folder.
-    fn format_kafka(&self, data: &Utf8Path) -> Result<(), StackError> {
-        let text = format!("version=1\ncluster.id={}\nnode.id=1\ndirectory.id={}\n", kafka_uuid(), kafka_uuid());
+    fn format_kafka(&self, data: &Utf8Path, cluster: &str, node: u16) -> Result<(), StackError> {
+        let text = format!("version=1\ncluster.id={cluster}\nnode.id={node}\ndirectory.id={}\n", kafka_uuid());
         let path = data.join("meta.properties");
         write_atomically(&path, &text, 0o644)?;
         self.account.give(&path)
     }
 
-    /// The Connect worker.
-    pub(super) fn connect(&self, spec: &WorkerSpec, port: u16, bootstrap: &str) -> Result<ServerPlan, StackError> {
-        let home = self.home("connect")?;
+    /// A Connect worker.
+    pub(super) fn connect(
+        &self,
+        spec: &WorkerSpec,
+        number: u16,
+        port: u16,
+        bootstrap: &str,
+    ) -> Result<ServerPlan, StackError> {
+        let name = numbered("connect", number);
+        let home = self.home(&name)?;
         let settings = home.join("connect.properties");
         let mut plugins = self.programs.plugins().into_string();
         // Plugins of other people need not declare themselves.
@@ -118,7 +149,7 @@ impl Site<'_> {
         let properties = [self.logging(&home)?];
         let argv =
             JavaServer::Connect.argv(self.programs, &self.aot, &self.tmp(), &properties, &[settings.into_string()])?;
-        Ok(self.plan(JavaServer::Connect, home, argv, format!("http://127.0.0.1:{port}"), vec![port]))
+        Ok(self.plan(&name, home, argv, format!("http://127.0.0.1:{port}"), vec![port]))
     }
 
     /// Copies folders of jars to where the worker's account can read them.
@@ -161,13 +192,8 @@ impl Site<'_> {
         let storage = registry_storage(spec, &home);
         let argv = JavaServer::Registry.argv(self.programs, &self.aot, &self.tmp(), &[], &[])?;
         let tmp = self.tmp();
-        let mut plan = self.plan(
-            JavaServer::Registry,
-            home,
-            argv,
-            format!("http://127.0.0.1:{port}"),
-            vec![port, management_port],
-        );
+        let mut plan =
+            self.plan("registry", home, argv, format!("http://127.0.0.1:{port}"), vec![port, management_port]);
         let mut set = |name: &str, value: &str| plan.env.insert(name.to_owned(), value.to_owned());
         for (name, value) in REGISTRY_SETTINGS {
             set(name, value);
@@ -229,7 +255,7 @@ fn registry_storage(spec: &RegistrySpec, home: &Utf8Path) -> RegistryStorage {
 }
 
 /// A random id as Kafka writes it: 16 bytes in URL-safe base64. One that begins with a dash would be an option to its tools.
-fn kafka_uuid() -> String {
+pub(super) fn kafka_uuid() -> String {
     use base64::Engine;
     loop {
         let text = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>());

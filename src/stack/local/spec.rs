@@ -31,6 +31,12 @@ pub struct StackSpec {
     pub registry: Part<RegistrySpec, RegistryConfig>,
     /// Hooks of servers that others run, copied into the configuration.
     pub control: BTreeMap<String, Hook>,
+    /// Brokers of the stack's own, of which the first is the controller; at least one.
+    pub brokers: u16,
+    /// Connect workers of the stack's own, in one cluster; at least one.
+    pub workers: u16,
+    /// More settings of every broker; a later one stands for an earlier one, and `@listeners@` and `@port@` for its own.
+    pub kafka_settings: Vec<(String, String)>,
     /// Ports asked for, by server; the others are chosen.
     pub ports: BTreeMap<String, u16>,
     /// The Connect worker, where the stack runs it.

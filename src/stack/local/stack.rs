@@ -13,7 +13,7 @@ use super::{
     owner::OwnerLock,
     postgres::Cluster,
     ready::Addresses,
-    servers::Site,
+    servers::{Broker, Site, kafka_uuid, numbered},
     spec::{Part, StackSpec},
 };
 use crate::{
@@ -91,8 +91,7 @@ impl LocalStack {
         for plan in &servers {
             control.insert(plan.name.clone(), config_file::hook(binary, dir, &plan.name));
         }
-        let postgres_config =
-            cluster.as_ref().map(|c| PostgresConfig { url: c.url(), pgdata: c.pgdata(), bin: c.bin.clone() });
+        let postgres_config = cluster.as_ref().map(|c| PostgresConfig::new(c.url(), c.pgdata(), c.bin.clone()));
         let folder = Folder::create(dir, servers)?;
         Ok(LocalStack {
             folder,
@@ -190,7 +189,7 @@ impl LocalStack {
             (Part::External(config), _) => Ok(config.clone()),
             (_, Some(url)) => {
                 let storage = self.registry_storage.clone();
-                Ok(RegistryConfig { url: url.clone(), flavour: RegistryFlavour::Apicurio, storage })
+                Ok(RegistryConfig::plain(url, RegistryFlavour::Apicurio, storage))
             }
             _ => Err(absent("registry")),
         }
@@ -198,8 +197,11 @@ impl LocalStack {
 
     /// The broker, for the specification of another stack.
     pub fn kafka_config(&self) -> Result<KafkaConfig, StackError> {
-        let bootstrap = self.addresses.kafka.clone().ok_or_else(|| absent("kafka"))?;
-        Ok(KafkaConfig { bootstrap })
+        match (&self.external.kafka, &self.addresses.kafka) {
+            (Part::External(config), _) => Ok(config.clone()),
+            (_, Some(bootstrap)) => Ok(KafkaConfig::plain(bootstrap)),
+            _ => Err(absent("kafka")),
+        }
     }
 
     /// The Connect worker, for the specification of another stack.
@@ -208,7 +210,7 @@ impl LocalStack {
             (Part::External(config), _) => Ok(config.clone()),
             (_, Some(url)) => {
                 let [_, offsets_topic, _] = self.external.worker.topics();
-                Ok(ConnectConfig { url: url.clone(), offsets_topic })
+                Ok(ConnectConfig::plain(url, &offsets_topic))
             }
             _ => Err(absent("connect")),
         }
@@ -228,6 +230,7 @@ impl LocalStack {
             registry: self.registry_config()?,
             repository: RepositoryConfig { path: self.dir().join("repository") },
             control: self.control.clone(),
+            attach: None,
         })
     }
 
@@ -251,7 +254,7 @@ fn absent(name: &str) -> StackError {
 pub(super) async fn stop_all(folder: &Folder) -> Result<(), StackError> {
     // Sessions to the broker and to PostgreSQL end first, so that neither waits for them.
     for group in [&["connect", "registry"][..], &["kafka", "postgres"]] {
-        let present = folder.servers().iter().filter(|s| group.contains(&s.name.as_str()));
+        let present = folder.servers().iter().filter(|s| group.iter().any(|g| s.name.starts_with(g)));
         futures::future::try_join_all(present.map(|s| folder.stop(&s.name))).await?;
     }
     Ok(())
@@ -265,7 +268,7 @@ impl Folder {
             let addresses = &addresses;
             async move {
                 let pid = self.pid(&plan.name);
-                let ready = pid.is_some() && addresses.ask(&plan.name).await.is_ok();
+                let ready = pid.is_some() && addresses.ask(plan).await.is_ok();
                 ServerStatus {
                     name: plan.name.clone(),
                     ready,
@@ -351,8 +354,8 @@ fn lay_out(dir: &Utf8Path, account: &Account) -> Result<Utf8PathBuf, StackError>
 
 /// Takes back what [`lay_out`] and the servers' preparation made: a mistake that is corrected must not meet a folder in use.
 fn clear(dir: &Utf8Path) {
-    for name in ["pids", "logs", "tmp", "repository", "bin", "kafka", "connect", "registry", "postgres"] {
-        let _ = std::fs::remove_dir_all(dir.join(name));
+    for entry in dir.read_dir_utf8().into_iter().flatten().flatten() {
+        let _ = std::fs::remove_dir_all(entry.path());
     }
     let _ = std::fs::remove_dir(dir);
 }
@@ -387,10 +390,16 @@ impl Making<'_> {
             Part::Absent => {}
             Part::External(config) => self.addresses.kafka = Some(config.bootstrap.clone()),
             Part::Local(()) => {
-                let (port, controller) = (self.port("kafka")?, self.second_port("kafka")?);
-                let plan = self.site.kafka(port, controller)?;
-                self.addresses.kafka = Some(plan.endpoint.clone());
-                self.servers.push(plan);
+                let (cluster, controller_port) = (kafka_uuid(), self.second_port("kafka")?);
+                let mut endpoints = Vec::new();
+                for node in 1..=self.spec.brokers.max(1) {
+                    let port = self.port(&numbered("kafka", node))?;
+                    let broker = Broker { node, port, controller_port, cluster: &cluster };
+                    let plan = self.site.kafka(&broker, &self.spec.kafka_settings)?;
+                    endpoints.push(plan.endpoint.clone());
+                    self.servers.push(plan);
+                }
+                self.addresses.kafka = Some(endpoints.join(","));
             }
         }
         Ok(())
@@ -401,11 +410,15 @@ impl Making<'_> {
             Part::Absent => {}
             Part::External(config) => self.addresses.connect = Some(config.url.clone()),
             Part::Local(()) => {
-                let port = self.port("connect")?;
                 let bootstrap = self.addresses.kafka.clone().ok_or_else(|| absent("kafka"))?;
-                let plan = self.site.connect(&self.spec.worker, port, &bootstrap)?;
-                self.addresses.connect = Some(plan.endpoint.clone());
-                self.servers.push(plan);
+                let mut endpoints = Vec::new();
+                for number in 1..=self.spec.workers.max(1) {
+                    let port = self.port(&numbered("connect", number))?;
+                    let plan = self.site.connect(&self.spec.worker, number, port, &bootstrap)?;
+                    endpoints.push(plan.endpoint.clone());
+                    self.servers.push(plan);
+                }
+                self.addresses.connect = Some(endpoints.join(","));
             }
         }
         Ok(())

@@ -114,7 +114,7 @@ async fn exercise(stack: &mut LocalStack) -> Result<(), StackError> {
         database: "postgres".to_owned(),
         tables: vec![TableName::new("public", "training")],
     };
-    let connect = Connect::new(&config.connect.url);
+    let connect = Connect::of(&config.connect);
     connect.put_config(&request.name, &debezium_config(&config, &request)?).await?;
     until("the first event of the training connector", EVENT_TIMEOUT, || async {
         let topics = connect.topics(&request.name).await?;

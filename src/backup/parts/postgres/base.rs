@@ -13,7 +13,6 @@ use std::{
 
 use camino::Utf8Path;
 use serde::Deserialize;
-use tokio_postgres::config::Host;
 
 use crate::{
     backup::{
@@ -21,8 +20,8 @@ use crate::{
         files::{BUFFER, Hashing},
         writer::PointWriter,
     },
-    client::wait,
-    config::PostgresConfig,
+    client::{postgres::ProgramSettings, wait},
+    config::{Config, Tools},
     units::Lsn,
 };
 
@@ -72,14 +71,15 @@ impl Drop for Running {
 
 /// Takes a base backup into the point; `progress` hears how many bytes have come.
 pub(super) async fn take(
-    config: &PostgresConfig,
+    config: &Config,
     writer: &PointWriter,
     progress: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<Base, BackupError> {
     let place = writer.place(BASE)?;
     let out = writer.store().create(&place)?;
-    let tool = config.bin.join("pg_basebackup");
-    let mut child = command(config, &tool, &format!("cdc-drill {}", writer.id()))?
+    let tools = Tools::of(config);
+    let tool = camino::Utf8PathBuf::from(tools.name("pg_basebackup"));
+    let mut child = command(config, &tools, &format!("cdc-drill {}", writer.id()))?
         .spawn()
         .map_err(BackupError::io("start", &tool))?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
@@ -136,12 +136,13 @@ async fn watch(
     }
 }
 
-fn command(config: &PostgresConfig, tool: &Utf8Path, label: &str) -> Result<Command, BackupError> {
-    let url: tokio_postgres::Config = config.url.expose().parse().map_err(|_| BackupError::Unsupported {
-        cluster: format!("{config:?}"),
-        why: "postgres.url is not a connection string".into(),
-    })?;
-    let mut command = Command::new(tool);
+fn command(config: &Config, tools: &Tools, label: &str) -> Result<Command, BackupError> {
+    let given = ProgramSettings::of(&config.postgres.url)?;
+    // The messages are read: see `page_checksum`.
+    let mut settings = given.pairs();
+    settings.retain(|(name, _)| *name != "PGDATABASE");
+    settings.extend([("LC_ALL", "C"), ("PGOPTIONS", "-c lc_messages=C"), ("PGAPPNAME", "cdc-drill backup")]);
+    let mut command = tools.command("pg_basebackup", &settings);
     // WAL is in the archive, which is checked afterwards; damaged pages end the program with an error.
     command.args([
         "--pgdata=-",
@@ -151,22 +152,10 @@ fn command(config: &PostgresConfig, tool: &Utf8Path, label: &str) -> Result<Comm
         "--manifest-checksums=SHA256",
     ]);
     command.args(["--no-password", "--label", label]);
-    let host = match (url.get_hostaddrs().first(), url.get_hosts().first()) {
-        (Some(address), _) => address.to_string(),
-        (None, Some(Host::Tcp(name))) => name.clone(),
-        (None, Some(Host::Unix(folder))) => folder.to_string_lossy().into_owned(),
-        (None, None) => "localhost".to_owned(),
-    };
-    command.env("PGHOST", host).env("PGPORT", url.get_ports().first().unwrap_or(&5432).to_string());
-    if let Some(user) = url.get_user() {
-        command.env("PGUSER", user);
-    }
     // By environment: arguments are visible to every user of the machine.
-    if let Some(password) = url.get_password() {
-        command.env("PGPASSWORD", String::from_utf8_lossy(password).into_owned());
+    if let Some(password) = &given.password {
+        command.env("PGPASSWORD", password.expose());
     }
-    // The messages are read: see `page_checksum`.
-    command.env("LC_ALL", "C").env("PGOPTIONS", "-c lc_messages=C").env("PGAPPNAME", "cdc-drill backup");
     for unwanted in ["PGDATABASE", "PGSERVICE", "PGHOSTADDR", "PGPASSFILE"] {
         command.env_remove(unwanted);
     }
@@ -260,6 +249,20 @@ fn failed(tool: &Utf8Path, status: &str, said: &str) -> BackupError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_prefix_of_tools_is_used_and_no_secret_is_an_argument() {
+        let folder = tempfile::tempdir().unwrap();
+        let tools = Tools::noting(Utf8Path::from_path(folder.path()).unwrap());
+        let text = "[postgres]\nurl='postgres://u:hidden@h:7/d?sslmode=require'\n[kafka]\nbootstrap='h:1'\n[connect]\nurl='http://h'\n\
+                    [registry]\nurl='http://h'\nflavour='apicurio'\n[repository]\npath='/r'\n";
+        let config: Config = toml::from_str(text).unwrap();
+        assert!(command(&config, &tools, "x").unwrap().status().unwrap().success());
+        let calls = tools.calls();
+        assert!(calls[0].starts_with("env PGHOST=h PGPORT=7 PGUSER=u PGSSLMODE=require LC_ALL=C "), "{calls:?}");
+        assert!(calls[0].contains(" /pg/bin/pg_basebackup --pgdata=- "), "{calls:?}");
+        assert!(!calls[0].contains("hidden"), "{calls:?}");
+    }
 
     #[test]
     fn a_page_checksum_failure_is_told_from_others() {

@@ -14,7 +14,7 @@ use crate::{
         postgres::Postgres,
         wait::{self, Poll},
     },
-    config::PostgresConfig,
+    config::Config,
     units::Lsn,
 };
 
@@ -23,12 +23,12 @@ const ARCHIVE_DEADLINE: Duration = Duration::from_secs(150);
 
 /// The cluster's facts and by how many milliseconds its clock is ahead.
 pub(crate) async fn capture(
-    config: &PostgresConfig,
+    config: &Config,
     repository: &Repository,
     writer: &mut PointWriter,
     progress: &(dyn Fn(u64, Option<u64>) + Send + Sync),
 ) -> Result<(PostgresFacts, i64), BackupError> {
-    let pg = Postgres::connect(&config.url, "cdc-drill backup").await?;
+    let pg = Postgres::connect(&config.postgres.url, "cdc-drill backup").await?;
     refuse_unsupported(&pg).await?;
     let skew = clock_skew(&pg).await?;
     let total = pg.value::<u64>("select sum(pg_database_size(oid))::bigint from pg_database").await.ok();
@@ -38,7 +38,7 @@ pub(crate) async fn capture(
     // Its segment would otherwise reach the archive only when it is full.
     pg.run("select pg_switch_wal()").await?;
     let databases = facts::databases(&pg).await?;
-    let (publications, sequences) = facts::per_database(config, &databases).await?;
+    let (publications, sequences) = facts::per_database(&config.postgres, &databases).await?;
     let slots = pg.slots().await?;
     writer.json("pg/slots.json", &slots)?;
     writer.json("pg/publications.json", &publications)?;
@@ -115,7 +115,7 @@ async fn clock_skew(pg: &Postgres) -> Result<i64, BackupError> {
 
 /// The timeline's history. A cluster that was promoted before it archived here has it only in its own `pg_wal`.
 fn history(
-    config: &PostgresConfig,
+    config: &Config,
     archive: &Archive,
     timeline: u32,
 ) -> Result<(TimelineHistory, Option<String>), BackupError> {
@@ -125,7 +125,7 @@ fn history(
     let file = WalFile::History(timeline);
     let path = archive.path(&file);
     if !path.exists() {
-        archive.add_segment(&config.pgdata.join("pg_wal").join(file.to_string()), SegmentState::Complete)?;
+        archive.add_segment(&config.postgres.pgdata.join("pg_wal").join(file.to_string()), SegmentState::Complete)?;
     }
     Ok((archive.history(timeline)?, Some(files::sha256_file(&path)?.0)))
 }

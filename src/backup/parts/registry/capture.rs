@@ -31,7 +31,7 @@ pub(crate) async fn capture_into(
     config: &Config,
     writer: &mut PointWriter,
 ) -> Result<(RegistryFacts, Result<String, String>), BackupError> {
-    let registry = Registry::new(&config.registry.url);
+    let registry = Registry::of(&config.registry);
     let mut dump = capture(&registry).await?;
     let mut zip = registry.export().await?;
     let mut differing = differences(&dump, &zip);

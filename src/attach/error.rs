@@ -1,0 +1,43 @@
+//! Why a pipeline is not touched.
+
+use crate::{client::ClientError, units::Exit};
+
+/// A change that is refused, or a pipeline that could not be looked at.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttachError {
+    /// The pipeline is not one that may be touched so. Nothing was.
+    #[error("refused for safety: {what}: expected {expected}, found {found}\nhint: {hint}")]
+    Refused {
+        /// What was looked at.
+        what: String,
+        /// What would permit the change.
+        expected: String,
+        /// What there is.
+        found: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A system did not say who it is.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+impl AttachError {
+    /// The exit code for a command that ends with this error.
+    pub fn exit(&self) -> Exit {
+        match self {
+            AttachError::Refused { .. } => Exit::Refused,
+            AttachError::Client(error) => error.exit(),
+        }
+    }
+
+    pub(super) fn refused(
+        what: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> AttachError {
+        AttachError::Refused { what: what.into(), expected: expected.into(), found: found.into(), hint: hint.into() }
+    }
+}

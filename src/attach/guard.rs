@@ -1,0 +1,190 @@
+//! The questions that come before any change.
+
+use std::io::Read;
+
+use camino::Utf8Path;
+
+use super::AttachError;
+use crate::{
+    client::{ClientError, connect::Connect, kafka::Kafka, postgres::Postgres},
+    config::{AttachConfig, Config, Permission},
+};
+
+/// The word that the comment on the database must hold.
+pub fn marker_comment(marker: &str) -> String {
+    format!("cdc-drill-target={marker}")
+}
+
+/// The topic that must be there.
+pub fn marker_topic(marker: &str) -> String {
+    format!("cdc-drill-target.{marker}")
+}
+
+/// Requires that the configuration permits this kind of change, and that the pipeline is the one it was written for. Without
+/// `[attach]` there is nothing to ask. Changes nothing.
+pub async fn permit(config: &Config, what: Permission) -> Result<(), AttachError> {
+    let Some(attach) = &config.attach else { return Ok(()) };
+    let marker = permitted(attach, what)?;
+    is_source(config, attach, marker, what).await?;
+    is_broker(config, attach, marker).await
+}
+
+/// What needs no question to a server; the marker's name.
+fn permitted(attach: &AttachConfig, what: Permission) -> Result<&str, AttachError> {
+    let listed = |all: &[Permission]| match all.is_empty() {
+        true => "nothing: read-only".to_owned(),
+        false => all.iter().map(|p| p.word()).collect::<Vec<_>>().join(", "),
+    };
+    if !attach.allow.contains(&what) {
+        return Err(AttachError::refused(
+            "[attach] allow",
+            format!("`{}`", what.word()),
+            listed(&attach.allow),
+            format!("allow = [\"{}\"] permits it; ask whoever the pipeline belongs to", what.word()),
+        ));
+    }
+    attach.marker.as_deref().filter(|m| !m.is_empty()).ok_or_else(|| {
+        AttachError::refused(
+            "[attach] marker",
+            "the name that the pipeline carries",
+            "none",
+            "put it on the pipeline first: a comment on the database and a topic; README.md says how",
+        )
+    })
+}
+
+async fn is_source(config: &Config, attach: &AttachConfig, marker: &str, what: Permission) -> Result<(), AttachError> {
+    let session = match Postgres::connect(&config.postgres.url, "cdc-drill guard").await {
+        Ok(session) => session,
+        // A recovery begins where the server is dead; its folder still says who it was.
+        Err(error @ ClientError::Unreachable { .. }) if what == Permission::Recover => {
+            let id = control_file_id(&config.postgres.pgdata).ok_or(error)?;
+            return listed("PostgreSQL system identifier", "system_ids", &attach.system_ids, &id);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    listed("PostgreSQL system identifier", "system_ids", &attach.system_ids, &session.system_id().await?)?;
+    let sql = "select shobj_description(oid, 'pg_database') from pg_database where datname = current_database()";
+    let comment = session.text(sql).await?.unwrap_or_default();
+    let word = marker_comment(marker);
+    if comment.split_whitespace().any(|w| w == word) {
+        return Ok(());
+    }
+    Err(AttachError::refused(
+        format!("comment on the database of {}", session.address()),
+        format!("the word `{word}`"),
+        if comment.is_empty() { "no comment".to_owned() } else { "a comment without it".to_owned() },
+        "is this the right place? if so, `comment on database` puts the marker there",
+    ))
+}
+
+/// The first eight bytes of the control file are the system identifier.
+fn control_file_id(pgdata: &Utf8Path) -> Option<String> {
+    let mut bytes = [0u8; 8];
+    std::fs::File::open(pgdata.join("global/pg_control")).and_then(|mut f| f.read_exact(&mut bytes)).ok()?;
+    Some(u64::from_le_bytes(bytes).to_string())
+}
+
+async fn is_broker(config: &Config, attach: &AttachConfig, marker: &str) -> Result<(), AttachError> {
+    let kafka = Kafka::of(&config.kafka)?;
+    let id = kafka.cluster_id().await?.unwrap_or_default();
+    listed("Kafka cluster id", "clusters", &attach.clusters, &id)?;
+    let topic = marker_topic(marker);
+    if !kafka.topics().await?.contains_key(&topic) {
+        return Err(AttachError::refused(
+            format!("topics of {}", config.kafka.bootstrap),
+            format!("topic `{topic}`"),
+            "none of that name",
+            "is this the right place? if so, make an empty topic of that name",
+        ));
+    }
+    let root = Connect::of(&config.connect).root().await?;
+    let workers = root["kafka_cluster_id"].as_str().unwrap_or("none");
+    if workers != id {
+        return Err(AttachError::refused(
+            format!("Connect workers at {}", config.connect.url),
+            format!("workers of Kafka cluster {id}"),
+            format!("workers of {workers}"),
+            "[kafka] and [connect] name different pipelines",
+        ));
+    }
+    Ok(())
+}
+
+fn listed(what: &str, key: &str, all: &[String], found: &str) -> Result<(), AttachError> {
+    if all.iter().any(|one| one == found) {
+        return Ok(());
+    }
+    let expected = if all.is_empty() { format!("one that {key} lists; it lists none") } else { all.join(" or ") };
+    let hint = format!("is this the right place? if so, list it in [attach] {key}");
+    Err(AttachError::refused(what, expected, found, hint))
+}
+
+/// Requires that each of these lies in a listed namespace. `what` names their kind: `topic`.
+pub fn within<'a>(config: &Config, what: &str, names: impl IntoIterator<Item = &'a str>) -> Result<(), AttachError> {
+    let Some(attach) = &config.attach else { return Ok(()) };
+    let inside = |name: &str| {
+        attach.namespaces.iter().any(|n| name == n || name.strip_prefix(n).is_some_and(|rest| rest.starts_with('.')))
+    };
+    let strangers: Vec<&str> = names.into_iter().filter(|name| !inside(name)).collect();
+    let Some(first) = strangers.first() else { return Ok(()) };
+    let more = if strangers.len() > 1 { format!(" and {} more", strangers.len() - 1) } else { String::new() };
+    let expected = match attach.namespaces.is_empty() {
+        true => "a namespace that [attach] namespaces lists; it lists none".to_owned(),
+        false => format!("one in {}", attach.namespaces.join(" or ")),
+    };
+    Err(AttachError::refused(
+        what,
+        expected,
+        format!("`{first}`{more}"),
+        "the change would touch what does not belong to this pipeline",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    fn config(attach: &str) -> Config {
+        let nobody = "127.0.0.1:1";
+        let text = format!(
+            "[postgres]\nurl='postgres://u@{nobody}/d'\n[kafka]\nbootstrap='{nobody}'\n[connect]\nurl='http://{nobody}'\n\
+             [registry]\nurl='http://{nobody}'\nflavour='apicurio'\n[repository]\npath='/r'\n{attach}"
+        );
+        toml::from_str(&text).unwrap()
+    }
+
+    #[rstest]
+    #[case("[attach]", "[attach] allow: expected `recover`, found nothing: read-only")]
+    #[case("[attach]\nallow=['backup','inject']", "expected `recover`, found backup, inject")]
+    #[case("[attach]\nallow=['recover']", "[attach] marker")]
+    #[case("[attach]\nallow=['recover']\nmarker=''", "[attach] marker")]
+    #[tokio::test]
+    async fn what_is_not_permitted_is_refused_before_anybody_is_asked(#[case] attach: &str, #[case] part: &str) {
+        let error = permit(&config(attach), Permission::Recover).await.unwrap_err();
+        assert_eq!(error.exit().code(), 41, "{error}");
+        assert!(error.to_string().contains(part), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_dead_server_is_known_by_its_control_file_and_only_for_recovery() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("global")).unwrap();
+        std::fs::write(folder.path().join("global/pg_control"), 77u64.to_le_bytes()).unwrap();
+        let mut config = config("[attach]\nallow=['recover','backup']\nmarker='m'\nsystem_ids=['78']");
+        config.postgres.pgdata = folder.path().to_str().unwrap().into();
+        let error = permit(&config, Permission::Recover).await.unwrap_err().to_string();
+        assert!(error.contains("PostgreSQL system identifier: expected 78, found 77"), "{error}");
+        assert_eq!(permit(&config, Permission::Backup).await.unwrap_err().exit().code(), 13);
+    }
+
+    #[test]
+    fn a_namespace_ends_at_a_dot() {
+        let config = config("[attach]\nnamespaces=['shop']");
+        within(&config, "topic", ["shop", "shop.public.orders"]).unwrap();
+        let error = within(&config, "topic", ["shop.a", "shopping.b", "c"]).unwrap_err().to_string();
+        assert!(error.contains("topic: expected one in shop, found `shopping.b` and 1 more"), "{error}");
+        within(&super::tests::config(""), "topic", ["anything"]).unwrap();
+    }
+}

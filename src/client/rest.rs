@@ -1,0 +1,220 @@
+//! HTTP as the REST interfaces share it: several addresses of one service, credentials, an authority of one's own.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use reqwest::{
+    Certificate, Client, Method, RequestBuilder, Response,
+    header::{AUTHORIZATION, HeaderMap, HeaderValue},
+};
+
+use super::ClientError;
+use crate::config::RestAuth;
+
+/// A worker answers slowly while it rebalances, and exports of a large registry take a while.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// One service at one or more addresses.
+#[derive(Clone, Debug)]
+pub(super) struct Rest {
+    system: &'static str,
+    /// Why there is no client is told when it is needed: making one asks nobody.
+    http: Result<Client, String>,
+    bases: Arc<[String]>,
+    /// The address that answered last.
+    good: Arc<AtomicUsize>,
+    /// How long an answer is waited for before a request that does not delete is sent once more.
+    usual: Option<Duration>,
+}
+
+impl Rest {
+    /// `urls` has commas between several addresses; `authority` is PEM, trusted beside the system's own.
+    pub(super) fn new(system: &'static str, urls: &str, auth: &RestAuth, authority: Option<&[u8]>) -> Rest {
+        let bases = urls.split(',').map(|u| u.trim().trim_end_matches('/').to_owned()).filter(|u| !u.is_empty());
+        let http = client(auth, authority).map_err(|e| e.to_string());
+        Rest { system, http, bases: bases.collect(), good: Arc::default(), usual: None }
+    }
+
+    /// For a service whose requests mean the same when they are said twice, but for those that delete.
+    pub(super) fn asking_again(self, usual: Duration) -> Rest {
+        Rest { usual: Some(usual), ..self }
+    }
+
+    /// Sends a request. An address that does not take the connection hands on to the next one; a request that may have been
+    /// taken is not sent twice, unless the service is one that may be asked again.
+    pub(super) async fn send(
+        &self,
+        method: &Method,
+        path: &str,
+        complete: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Response, ClientError> {
+        let all = self.bases.join(",");
+        let http = self.http.as_ref().map_err(|why| ClientError::unreachable(self.system, &all, why))?;
+        let first = self.good.load(Ordering::Relaxed);
+        let mut last = ClientError::unreachable(self.system, &all, "no address is configured");
+        for turn in 0..self.bases.len() {
+            let at = (first + turn) % self.bases.len();
+            let base = &self.bases[at];
+            let request = || complete(http.request(method.clone(), format!("{base}{path}")));
+            match self.answered(method, path, request).await {
+                Ok(response) => {
+                    self.good.store(at, Ordering::Relaxed);
+                    return Ok(response);
+                }
+                Err(e) if e.is_connect() => last = ClientError::silent(self.system, base, e),
+                Err(e) => return Err(ClientError::silent(self.system, base, e)),
+            }
+        }
+        Err(last)
+    }
+
+    async fn answered(
+        &self,
+        method: &Method,
+        path: &str,
+        request: impl Fn() -> RequestBuilder,
+    ) -> reqwest::Result<Response> {
+        let Some(usual) = self.usual.filter(|_| *method != Method::DELETE) else { return request().send().await };
+        // The first part of an answer: what follows may be large.
+        match tokio::time::timeout(usual, request().send()).await {
+            Ok(answered) => answered,
+            Err(_) => {
+                tracing::warn!(system = self.system, "{method} {path} was not answered in {usual:?} and is sent again");
+                request().send().await
+            }
+        }
+    }
+}
+
+fn client(auth: &RestAuth, authority: Option<&[u8]>) -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
+    let mut builder = Client::builder().timeout(REQUEST_TIMEOUT);
+    if let Some(value) = authorization(auth) {
+        let mut value = HeaderValue::from_str(&value).map_err(|_| "the credentials hold a control character")?;
+        value.set_sensitive(true);
+        builder = builder.default_headers(HeaderMap::from_iter([(AUTHORIZATION, value)]));
+    }
+    if let Some(pem) = authority {
+        builder = builder.tls_certs_merge(Certificate::from_pem_bundle(pem)?);
+    }
+    Ok(builder.build()?)
+}
+
+fn authorization(auth: &RestAuth) -> Option<String> {
+    use base64::Engine;
+    match (&auth.username, &auth.password, &auth.token) {
+        (_, _, Some(token)) => Some(format!("Bearer {}", token.expose())),
+        (Some(name), Some(password), None) => {
+            let pair = format!("{name}:{}", password.expose());
+            Some(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+    use crate::{client::connect::Connect, config::ConnectConfig, units::Secret};
+
+    /// A loopback interface that lets in whoever brings the header, and no other.
+    async fn guarded(header: &'static str) -> (String, tokio::task::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let served = tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(stream.read_u8().await.unwrap());
+                }
+                let let_in = String::from_utf8_lossy(&head).lines().any(|l| l.eq_ignore_ascii_case(header));
+                let (status, body) = if let_in { ("200 OK", "[\"a\"]") } else { ("401 Unauthorized", "{}") };
+                let length = body.len();
+                let answer =
+                    format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        (url, served)
+    }
+
+    fn with(url: &str, auth: RestAuth) -> Connect {
+        Connect::of(&ConnectConfig { auth, ..ConnectConfig::plain(url, "") })
+    }
+
+    #[tokio::test]
+    async fn credentials_let_in_and_are_never_shown() {
+        let basic =
+            RestAuth { username: Some("me".into()), password: Some(Secret::new("hunter2")), ..RestAuth::default() };
+        let (url, served) = guarded("authorization: Basic bWU6aHVudGVyMg==").await;
+        let connect = with(&url, basic);
+        assert_eq!(connect.connectors().await.unwrap(), ["a"]);
+        assert!(!format!("{connect:?}").contains("bWU6aHVudGVyMg"), "{connect:?}");
+        let stranger = Connect::new(&url).connectors().await.unwrap_err();
+        assert_eq!(stranger.status(), Some(401));
+        served.abort();
+
+        let (url, served) = guarded("authorization: Bearer hunter3").await;
+        let token = RestAuth { token: Some(Secret::new("hunter3")), ..RestAuth::default() };
+        assert_eq!(with(&url, token).connectors().await.unwrap(), ["a"]);
+        let wrong = RestAuth { token: Some(Secret::new("hunter4")), ..RestAuth::default() };
+        let error = with(&url, wrong).connectors().await.unwrap_err();
+        assert!(error.status() == Some(401) && !error.to_string().contains("hunter4"), "{error}");
+        served.abort();
+    }
+
+    #[tokio::test]
+    async fn a_dead_worker_hands_on_to_the_next() {
+        let dead = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let nobody = format!("http://{}", dead.local_addr().unwrap());
+        drop(dead);
+        let (url, served) = guarded("accept: */*").await;
+        let connect = Connect::new(&format!("{nobody}, {url}/"));
+        assert_eq!(connect.connectors().await.unwrap(), ["a"]);
+        assert_eq!(connect.connectors().await.unwrap(), ["a"]);
+        served.abort();
+        let error = Connect::new(&nobody).connectors().await.unwrap_err().to_string();
+        assert!(error.contains("does not answer"), "{error}");
+    }
+
+    /// A service that takes the first request and never answers it, and answers the second.
+    async fn forgetful() -> (String, tokio::task::JoinHandle<usize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let served = tokio::spawn(async move {
+            let (mut unanswered, _) = listener.accept().await.unwrap();
+            let (mut answered, _) = listener.accept().await.unwrap();
+            let mut head = [0; 4096];
+            let _ = answered.read(&mut head).await.unwrap();
+            answered.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            unanswered.read(&mut head).await.unwrap()
+        });
+        (url, served)
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_never_answered_is_sent_again_unless_it_deletes() {
+        let short = Duration::from_millis(50);
+        let asking = |url: &str| Rest::new("registry", url, &RestAuth::default(), None).asking_again(short);
+        let (url, served) = forgetful().await;
+        let answer = asking(&url).send(&Method::GET, "/mode", |r| r).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(served.await.unwrap() > 0, "the first request arrived");
+
+        let (url, served) = forgetful().await;
+        let rest = asking(&url);
+        let deleted = rest.send(&Method::DELETE, "/subjects/s", |r| r);
+        assert!(tokio::time::timeout(6 * short, deleted).await.is_err(), "said once, waited for");
+        served.abort();
+    }
+}

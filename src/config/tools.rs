@@ -1,0 +1,171 @@
+//! How PostgreSQL's own programs are called: from a folder of this machine, or beside the server's files.
+
+use std::process::Command;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::Config;
+
+/// The PostgreSQL programs of the cluster's major version.
+///
+/// With `[control.postgres] tool`, every call is that command's words followed by a program and its arguments:
+/// `docker run --rm -i --network host -e PGPASSWORD -v "$CDC_DRILL_DATA:$CDC_DRILL_DATA" IMAGE`. The contract:
+///
+/// - The words are run by `sh`, which replaces itself by them: one simple command, `$VARIABLES` and quotes allowed.
+/// - The folders in `CDC_DRILL_DATA` (the one that holds the data folder), `CDC_DRILL_REPOSITORY` and `CDC_DRILL_SCRATCH`
+///   must be seen there under the same names, and `PGPASSWORD` handed on; other settings come as arguments of `env`.
+/// - `CDC_DRILL_OWNER` is `uid:gid` of the data folder's owner: `postgres` must run as that account.
+/// - Standard input, output and errors and the exit status are the program's own, and SIGQUIT reaches it.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Tools {
+    bin: Utf8PathBuf,
+    prefix: Option<String>,
+    scratch: Option<Utf8PathBuf>,
+    owner: Option<(u32, u32)>,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl Tools {
+    /// Programs in a folder of this machine; an empty name leaves the search to `PATH`.
+    pub fn here(bin: &Utf8Path) -> Tools {
+        Tools { bin: bin.to_owned(), ..Tools::default() }
+    }
+
+    /// Programs behind a prefix that only notes what it was asked to run: see [`Tools::calls`].
+    #[cfg(test)]
+    #[allow(clippy::unwrap_used)]
+    pub(crate) fn noting(folder: &Utf8Path) -> Tools {
+        let script = folder.join("note.sh");
+        std::fs::write(&script, format!("echo \"$@\" >> {folder}/calls\n")).unwrap();
+        Tools {
+            prefix: Some(format!("sh {script}")),
+            scratch: Some(folder.to_owned()),
+            ..Tools::here("/pg/bin".into())
+        }
+    }
+
+    /// What was run behind the prefix of [`Tools::noting`], a line each.
+    #[cfg(test)]
+    pub(crate) fn calls(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.scratch().join("calls")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// The tools that a configuration names.
+    pub fn of(config: &Config) -> Tools {
+        let control = config.control.get("postgres");
+        let mut tools = Tools::here(&config.postgres.bin);
+        tools.prefix = control.and_then(|c| c.tool.clone());
+        tools.scratch = control.and_then(|c| c.scratch.clone());
+        let data = config.postgres.pgdata.parent().unwrap_or(&config.postgres.pgdata);
+        tools.variables = vec![
+            ("CDC_DRILL_DATA", data.to_string()),
+            ("CDC_DRILL_REPOSITORY", config.repository.path.to_string()),
+            ("CDC_DRILL_SCRATCH", tools.scratch().to_string()),
+        ];
+        if let Ok(meta) = std::fs::metadata(&config.postgres.pgdata) {
+            use std::os::unix::fs::MetadataExt;
+            tools.owner = Some((meta.uid(), meta.gid()));
+            tools.variables.push(("CDC_DRILL_OWNER", format!("{}:{}", meta.uid(), meta.gid())));
+        }
+        tools
+    }
+
+    /// Whether the programs run somewhere else, as whoever the prefix makes them.
+    pub fn elsewhere(&self) -> bool {
+        self.prefix.is_some()
+    }
+
+    /// Account and group that the programs run as somewhere else; here they run as this process.
+    pub fn reader(&self) -> Option<(u32, u32)> {
+        self.owner.filter(|_| self.elsewhere())
+    }
+
+    /// A temporary folder that the programs can read, wherever they run.
+    pub fn temporary(&self, prefix: &str, beneath: Option<&Utf8Path>) -> std::io::Result<tempfile::TempDir> {
+        let beneath = beneath.map_or_else(|| self.scratch(), Utf8Path::to_owned);
+        let folder = tempfile::Builder::new().prefix(prefix).tempdir_in(beneath)?;
+        if self.elsewhere() {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
+        }
+        Ok(folder)
+    }
+
+    /// Where temporary files go that a program reads or writes.
+    pub fn scratch(&self) -> Utf8PathBuf {
+        let system = || Utf8PathBuf::from_path_buf(std::env::temp_dir()).unwrap_or_else(|_| "/tmp".into());
+        self.scratch.clone().unwrap_or_else(system)
+    }
+
+    /// The program's name for messages.
+    pub fn name(&self, program: &str) -> String {
+        match &self.prefix {
+            Some(_) => format!("{} (by [control.postgres] tool)", self.path(program)),
+            None => self.path(program),
+        }
+    }
+
+    /// A call of a PostgreSQL program. `settings` are environment variables for it, none of them secret.
+    pub fn command(&self, program: &str, settings: &[(&str, &str)]) -> Command {
+        self.run(&self.path(program), settings)
+    }
+
+    /// A call of any program at the tools' place.
+    pub fn run(&self, program: &str, settings: &[(&str, &str)]) -> Command {
+        let mut words = self.words(program, settings).into_iter();
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words);
+        match self.prefix {
+            Some(_) => command.envs(self.variables.iter().map(|(k, v)| (*k, v.as_str()))),
+            None => command.envs(settings.iter().copied()),
+        };
+        command
+    }
+
+    /// The words of a call, for a caller that wraps them; [`Tools::variables`] belong to its environment.
+    pub fn words(&self, program: &str, settings: &[(&str, &str)]) -> Vec<String> {
+        let Some(prefix) = &self.prefix else { return vec![program.to_owned()] };
+        let mut words = vec!["sh".to_owned(), "-c".into(), format!("exec {prefix} \"$@\""), "tool".into()];
+        if !settings.is_empty() {
+            words.push("env".into());
+            words.extend(settings.iter().map(|(name, value)| format!("{name}={value}")));
+        }
+        words.push(program.to_owned());
+        words
+    }
+
+    /// What the prefix may refer to.
+    pub fn variables(&self) -> &[(&'static str, String)] {
+        &self.variables
+    }
+
+    /// Where a program lies.
+    pub fn path(&self, program: &str) -> String {
+        self.bin.join(program).into_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_stands_before_the_program_and_its_settings() {
+        let mut tools = Tools::here(Utf8Path::new("/usr/lib/postgresql/18/bin"));
+        tools.prefix = Some("env MARK=\"$CDC_DRILL_DATA\"".into());
+        tools.variables = vec![("CDC_DRILL_DATA", "/a b".into())];
+        let mut command = tools.run("sh", &[("LC_ALL", "C")]);
+        let output = command.args(["-c", "echo $MARK $LC_ALL $1", "x", "argument of two"]).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "/a b C argument of two\n");
+        assert!(tools.name("postgres").starts_with("/usr/lib/postgresql/18/bin/postgres (by"));
+    }
+
+    #[test]
+    fn without_a_prefix_a_program_is_called_by_its_path() {
+        let command = Tools::here(Utf8Path::new("/bin")).command("pg_waldump", &[("TZ", "UTC")]);
+        assert_eq!(command.get_program(), "/bin/pg_waldump");
+        assert!(command.get_envs().any(|(k, v)| k == "TZ" && v.is_some_and(|v| v == "UTC")));
+        assert_eq!(Tools::default().command("pg_waldump", &[]).get_program(), "pg_waldump");
+    }
+}

@@ -1,0 +1,206 @@
+//! A pipeline that somebody else started: three brokers, two workers, two PostgreSQL servers, and a configuration with only
+//! its endpoints, its hooks and what is permitted. Nothing here calls the library where a person would call a command.
+
+use std::{os::unix::fs::PermissionsExt, process::Command, time::Duration};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use cdc_drill::{
+    client::{connect::Connect, kafka::Kafka, postgres::Postgres, wait},
+    config::Config,
+    stack::{ConnectorRequest, debezium_config},
+    units::{Secret, TableName},
+};
+use serde_json::Value;
+
+use super::PROGRAM;
+
+/// A busy machine needs half a minute for nine servers.
+const DEADLINE: Duration = Duration::from_secs(90);
+
+struct Said {
+    exit: i32,
+    out: String,
+    err: String,
+}
+
+fn cdc_drill(line: &str) -> Said {
+    let output = Command::new(PROGRAM).args(line.split(' ')).env("CDC_DRILL_BIN", PROGRAM).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Said { exit: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+}
+
+fn expect(exit: i32, line: &str, part: &str) -> Said {
+    let said = cdc_drill(line);
+    assert_eq!(said.exit, exit, "{line}\n{}{}", said.err, said.out);
+    assert!(said.err.contains(part), "{line}: no `{part}` in\n{}", said.err);
+    said
+}
+
+/// A stack by the command line; it is taken down whatever happens.
+struct Stack {
+    dir: Utf8PathBuf,
+    config: Config,
+}
+
+impl Stack {
+    fn up(dir: Utf8PathBuf, more: &str) -> Stack {
+        expect(0, &format!("stack up --dir {dir} {more}"), "ready");
+        let config = Config::load(&dir.join("cdc-drill.toml")).unwrap();
+        Stack { dir, config }
+    }
+
+    fn file(&self) -> Utf8PathBuf {
+        self.dir.join("cdc-drill.toml")
+    }
+
+    async fn sql(&self, database: &str) -> Postgres {
+        Postgres::connect_database(&self.config.postgres.url, database, "test").await.unwrap()
+    }
+
+    /// A database with a table of 200 rows, and a connector of the same name that has read them.
+    async fn pipeline(&self, name: &str) {
+        self.sql("postgres").await.run(&format!("create database {name}")).await.unwrap();
+        let rows = "create table orders (id int primary key, note text); \
+                    insert into orders select g, 'x' || g from generate_series(1, 200) g";
+        self.sql(name).await.run(rows).await.unwrap();
+        let tables = vec![TableName::new("public", "orders")];
+        let request = ConnectorRequest { name: name.into(), database: name.into(), tables };
+        let connector = debezium_config(&self.config, &request).unwrap();
+        Connect::of(&self.config.connect).put_config(name, &connector).await.unwrap();
+        self.records(name, 200).await;
+    }
+
+    async fn records(&self, name: &str, at_least: i64) {
+        let kafka = Kafka::of(&self.config.kafka).unwrap();
+        let topic = format!("{name}.public.orders");
+        wait::until(&format!("{at_least} records in {topic}"), DEADLINE, || async {
+            let ends: i64 = kafka.watermarks(&topic).await?.iter().map(|(_, end)| end.0).sum();
+            Ok::<_, cdc_drill::client::ClientError>(match ends >= at_least {
+                true => wait::Poll::Ready(()),
+                false => wait::Poll::NotYet(format!("{ends}")),
+            })
+        })
+        .await
+        .unwrap();
+    }
+
+    async fn topic_id(&self, name: &str) -> String {
+        let topic = format!("{name}.public.orders");
+        let ids = Kafka::of(&self.config.kafka).unwrap().topic_ids(std::slice::from_ref(&topic)).await.unwrap();
+        ids[&topic].clone()
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        let _ = cdc_drill(&format!("stack down --dir {}", self.dir));
+    }
+}
+
+/// The configuration of a person to whom the pipeline was described: endpoints, hooks, a password file.
+fn attached(folder: &Utf8Path, of: &Config, attach: &str) -> Utf8PathBuf {
+    let url: tokio_postgres::Config = of.postgres.url.expose().parse().unwrap();
+    let password = String::from_utf8_lossy(url.get_password().unwrap()).into_owned();
+    std::fs::write(folder.join("password"), password).unwrap();
+    let hook = &of.control["postgres"];
+    let text = format!(
+        "[postgres]\nurl = 'postgres://postgres@127.0.0.1:{}/shop'\npassword_file = 'password'\nbin = '{}'\n\
+         [kafka]\nbootstrap = '{}'\n[connect]\nurl = '{}'\n[registry]\nurl = '{}'\nflavour = 'apicurio'\n\
+         [repository]\npath = '{}'\n[control.postgres]\nstart = '{}'\nstop = '{}'\nrunning = '{}'\npgdata = 'echo {}'\n\
+         timeout = '1m'\n[attach]\n{attach}\n",
+        url.get_ports()[0],
+        of.postgres.bin,
+        of.kafka.bootstrap,
+        of.connect.url,
+        of.registry.url,
+        of.repository.path,
+        hook.start,
+        hook.stop,
+        hook.running,
+        of.postgres.pgdata,
+    );
+    let file = folder.join("attached.toml");
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
+/// Refused, whatever is missing, and nothing touched.
+async fn refused_without_permission_or_marker(folder: &Utf8Path, shop: &Stack) -> String {
+    let id = shop.sql("shop").await.system_id().await.unwrap();
+    let cluster = Kafka::of(&shop.config.kafka).unwrap().cluster_id().await.unwrap().unwrap();
+    let recover = |attach: &str, part: &str| {
+        let file = attached(folder, &shop.config, attach);
+        expect(41, &format!("recover run coordinated --config {file} --yes"), part);
+        expect(41, &format!("backup create --config {file}"), "refused for safety");
+        expect(41, &format!("run --backend attach --config {file} database-corruption"), "inject");
+    };
+    let allow = "allow = ['backup', 'recover']";
+    recover("", "nothing: read-only");
+    recover(allow, "[attach] marker");
+    recover(&format!("{allow}\nmarker = 'play'\nsystem_ids = ['77']"), "PostgreSQL system identifier");
+    recover(&format!("{allow}\nmarker = 'play'\nsystem_ids = ['{id}']"), "cdc-drill-target=play");
+    shop.sql("shop").await.run("comment on database shop is 'staging; cdc-drill-target=play'").await.unwrap();
+    recover(&format!("{allow}\nmarker = 'play'\nsystem_ids = ['{id}']"), "Kafka cluster id");
+    let known = format!("{allow}\nmarker = 'play'\nsystem_ids = ['{id}']\nclusters = ['{cluster}']");
+    recover(&known, "topic `cdc-drill-target.play`");
+    let marker = cdc_drill::client::kafka::TopicSpec {
+        name: "cdc-drill-target.play".into(),
+        partitions: 1,
+        replication: 1,
+        settings: Default::default(),
+    };
+    Kafka::of(&shop.config.kafka).unwrap().create_topics(&[marker]).await.unwrap();
+    known
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recovery_of_one_server_leaves_its_neighbours_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let root = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
+    let shop = Stack::up(root.join("a"), "--brokers 3 --workers 2");
+    let stock = Stack::up(root.join("b"), &format!("--join {}", shop.file()));
+    tokio::join!(shop.pipeline("shop"), stock.pipeline("stock"));
+
+    let known = refused_without_permission_or_marker(&root, &shop).await;
+    let stranger = attached(&root, &shop.config, &format!("{known}\nnamespaces = ['other']"));
+    expect(0, &format!("backup create --config {stranger}"), "recovery point");
+    expect(41, &format!("recover run coordinated --config {stranger} --yes"), "topic prefix: expected one in other");
+    let file = attached(&root, &shop.config, &format!("{known}\nnamespaces = ['shop', 'extra']"));
+    shop.sql("shop").await.run("delete from orders where id <= 50").await.unwrap();
+    expect(0, &format!("recover run coordinated --config {file} --dry-run"), "dry run: would");
+    expect(41, &format!("recover run coordinated --config {file}"), "nothing was changed");
+
+    let (shop_before, stock_before) = (shop.topic_id("shop").await, stock.topic_id("stock").await);
+    let writing = writer(&stock.config.postgres.url);
+    let said = expect(0, &format!("recover run coordinated --config {file} --yes --json"), "neighbours     passed");
+    let written = writing.await.unwrap();
+    let outcome: Value = serde_json::from_str(&said.out).unwrap();
+    let note = outcome["neighbours"]["notes"][0].as_str().unwrap();
+    assert!(note.contains(&format!("stock.public.orders {stock_before}")) && note.contains("slot stock"), "{note}");
+    assert!(outcome["steps"][1]["hooks"].as_array().is_some_and(|h| !h.is_empty()), "the fence's hooks are reported");
+    assert_eq!(stock.topic_id("stock").await, stock_before);
+    assert_ne!(shop.topic_id("shop").await, shop_before);
+    // Every row that was written meanwhile arrived, and each once.
+    stock.records("stock", 200 + written).await;
+    expect(0, &format!("verify --config {}", stock.file()), "passed");
+
+    shop.pipeline("extra").await;
+    expect(0, &format!("backup create --config {file}"), "recovery point");
+    let one = format!("recover run coordinated --config {file} --yes --connector shop");
+    expect(40, &one, "left out: extra");
+    expect(0, &format!("{one} --connector extra"), "passed: the topics hold what the tables hold");
+}
+
+/// Writes on the other server for as long as a recovery takes; how many rows.
+fn writer(url: &Secret) -> tokio::task::JoinHandle<i64> {
+    let url = url.clone();
+    tokio::spawn(async move {
+        let sql = Postgres::connect_database(&url, "stock", "writer").await.unwrap();
+        for id in 1000..1100 {
+            sql.run(&format!("insert into orders values ({id}, 'meanwhile')")).await.unwrap();
+            wait::pause_for(Duration::from_millis(100)).await;
+        }
+        100
+    })
+}
