@@ -167,7 +167,7 @@ pub struct ControlReport {
     pub verdict: Verdict,
     /// Whether the named check reported the named kind.
     pub red: bool,
-    /// Findings of the named kind.
+    /// All findings of the named check; none when it has none of the named kind.
     pub findings_total: u64,
     /// What an independent query said about one finding.
     pub confirmed: String,
@@ -314,6 +314,12 @@ impl CheckReport {
         let findings_total = all.len() as u64;
         let verdict = if findings_total == 0 { Verdict::Passed } else { Verdict::Failed };
         CheckReport { id: id.to_owned(), verdict, compared, notes, findings_total, findings: first_of_each(all) }
+    }
+
+    /// The same report with findings that are counted and not shown.
+    #[must_use]
+    pub fn with_more(self, uncounted: u64) -> Self {
+        CheckReport { findings_total: self.findings_total + uncounted, ..self }
     }
 
     /// A check that could not look: a failure of the harness, not of the pipeline.

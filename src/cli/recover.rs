@@ -146,18 +146,25 @@ async fn recover(what: &What) -> Result<Exit, CliError> {
     })
     .await;
     match outcome {
-        Ok(recovered) => {
-            if what.json {
-                print_json(&recovered.outcome)?;
-            }
+        Ok(mut recovered) => {
             for finding in &recovered.outcome.findings {
                 say(format!("note: {finding}"));
             }
             say(format!("recovered in {:.1} s; journal: {}", recovered.seconds, recovered.journal));
             let neighbours = recovered.outcome.neighbours.iter().inspect(|check| super::verify::show(check));
             let touched = neighbours.filter(|check| check.verdict != Verdict::Passed).count();
-            let verified = verified(&config, &request).await?;
-            Ok(if touched > 0 { verified.worst(Exit::CheckFailed) } else { verified })
+            let verified = verified(&config, &request).await;
+            let verdict = verified.as_ref().map_or(Verdict::Inconclusive, |verdict| *verdict);
+            recovered.outcome.verdict = recovered.outcome.verdict.and(verdict);
+            if what.json {
+                print_json(&recovered.outcome)?;
+            }
+            let exit = match verified? {
+                Verdict::Passed => Exit::Passed,
+                Verdict::Failed => Exit::CheckFailed,
+                Verdict::Inconclusive => Exit::Inconclusive,
+            };
+            Ok(if touched > 0 { exit.worst(Exit::CheckFailed) } else { exit })
         }
         Err(error) => {
             if what.json {
@@ -177,16 +184,12 @@ async fn recover(what: &What) -> Result<Exit, CliError> {
 }
 
 /// What the topics hold decides, not the steps' own words.
-async fn verified(config: &Config, request: &Request) -> Result<Exit, CliError> {
+async fn verified(config: &Config, request: &Request) -> Result<Verdict, CliError> {
     let options = VerifyOptions { connectors: request.connectors.clone(), deadline: VERIFY_DEADLINE, point: None };
     let checks = verify(config, &options).await?;
     let verdict = checks.iter().fold(Verdict::Passed, |all, check| all.and(check.verdict));
     super::verify::tell(verdict, &checks);
-    Ok(match verdict {
-        Verdict::Passed => Exit::Passed,
-        Verdict::Failed => Exit::CheckFailed,
-        Verdict::Inconclusive => Exit::Inconclusive,
-    })
+    Ok(verdict)
 }
 
 fn show(plan: &Outcome, json: bool) -> Result<(), CliError> {

@@ -144,7 +144,7 @@ pub async fn schema_refused(target: &Target, table: &TableName) -> Result<FaultR
 
 /// Whether a line of a stack trace is the registry's refusal of an incompatible schema (HTTP 409).
 fn is_refusal(line: &str) -> bool {
-    ["RuleViolation", "Incompatible artifact", "incompatible with an earlier schema", "409"]
+    ["RuleViolation", "Incompatible artifact", "incompatible with an earlier schema", "error code: 409"]
         .iter()
         .any(|w| line.contains(w))
 }

@@ -169,7 +169,7 @@ pub struct ControlResult {
     pub verdict: Verdict,
     /// Whether connector and task had to say RUNNING meanwhile.
     pub silent: bool,
-    /// Findings of the named kind.
+    /// All findings of the named check; none when it has none of the named kind.
     pub findings_total: u64,
     /// What an independent query said about one of them.
     pub confirmed: String,

@@ -63,10 +63,10 @@ pub(super) async fn quiesce(drill: &Drill<'_>) -> Result<String, RunError> {
     let marker = place(drill, &systems, "quiesce").await?;
     let Some(view) = views.first() else { return Ok("no connector".into()) };
     let quiet = observe::quiesce(&systems, &view.settings, &marker, QUIET_DEADLINE).await;
-    Ok(match quiet.reached {
-        Ok(()) => format!("marker read, stored offset past {}", quiet.lsn),
-        Err(interrupted) => format!("not quiet: {}", interrupted.seen),
-    })
+    match quiet.reached {
+        Ok(()) => Ok(format!("marker read, stored offset past {}", quiet.lsn)),
+        Err(interrupted) => Err(RunError::NotQuiet { seen: interrupted.seen }),
+    }
 }
 
 /// Commits a marker row; where things stood is noted first.

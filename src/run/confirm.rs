@@ -49,6 +49,12 @@ pub async fn confirm(evidence: &Evidence<'_>, check: &str, finding: &Finding) ->
     outcome.unwrap_or_else(|error| Err(error.to_string()))
 }
 
+/// The subject that a finding about levels, modes or versions names, or the word for none.
+fn subject_of(told: &str) -> &str {
+    let name = ["level of ", "mode of "].iter().find_map(|words| told.strip_prefix(words)).unwrap_or(told);
+    name.rsplit_once(" version ").map_or(name, |(name, _)| name)
+}
+
 type Outcome = Result<Result<String, String>, ClientError>;
 
 impl Evidence<'_> {
@@ -210,7 +216,7 @@ impl Evidence<'_> {
 
     async fn level_differs(&self, finding: &Finding) -> Outcome {
         let registry = Registry::of(&self.config.registry);
-        let name = finding.subject.as_deref().unwrap_or("global");
+        let name = subject_of(finding.subject.as_deref().unwrap_or("global level"));
         let subject = Subject::new(name);
         // What counts for a subject without a level of its own is the global one.
         let global_then = self.levels.get(&Subject::new("")).cloned().flatten();
@@ -224,7 +230,8 @@ impl Evidence<'_> {
         }
         let versions = registry.versions(&subject, true).await?;
         Ok(match versions.is_empty() {
-            true => Ok(format!("the registry has no subject {name}")),
+            true if self.levels.contains_key(&subject) => Ok(format!("the registry has no subject {name}")),
+            true => Err(format!("the recovery point has no subject {name} either")),
             false => {
                 let listed: Vec<String> = versions.iter().map(ToString::to_string).collect();
                 let found = finding.found.as_deref().unwrap_or_default();
@@ -286,5 +293,18 @@ impl Evidence<'_> {
             true => Err(status.summary()),
             false => Ok(status.failure().unwrap_or_else(|| status.summary())),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::subject_of;
+
+    #[test]
+    fn findings_about_a_registry_name_a_subject() {
+        for told in ["s.public.orders-value", "level of s.public.orders-value", "s.public.orders-value version 3"] {
+            assert_eq!(subject_of(told), "s.public.orders-value");
+        }
+        assert_eq!(subject_of("global level"), "global level");
     }
 }

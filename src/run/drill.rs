@@ -115,13 +115,9 @@ pub(super) async fn run(plan: &DrillPlan, index: usize, context: &Context, emit:
         rpo_transactions: plan.objectives.rpo_transactions,
     });
     // A person who gives a command so much time wants it to have that.
-    let deadline = DRILL_DEADLINE + plan.granted();
-    let (exit, reason) = match tokio::time::timeout(deadline, carried_out(plan, index, context, emit)).await {
-        Ok(Ok((exit, reason))) => (exit, reason),
-        Ok(Err(error)) => cut_short(plan, emit, &error),
-        Err(_) => {
-            cut_short(plan, emit, &RunError::TooLong { seconds: deadline.as_secs(), step: "see the last step".into() })
-        }
+    let (exit, reason) = match carried_out(plan, index, context, emit).await {
+        Ok((exit, reason)) => (exit, reason),
+        Err(error) => cut_short(plan, emit, &error),
     };
     emit.emit(What::DrillFinished { verdict: verdict_of(exit), exit_code: exit.code(), reason });
     exit
@@ -152,7 +148,14 @@ async fn carried_out(
 ) -> Result<(Exit, String), RunError> {
     let name = format!("drill_{}_{index:02}", context.run.as_str().rsplit('-').next().unwrap_or_default());
     let mut drill = emit.step("prepare", prepare(plan, &name, context, emit)).await?;
-    let outcome = drill.go_on_to_verdict().await;
+    let deadline = DRILL_DEADLINE + plan.granted();
+    let outcome = match tokio::time::timeout(deadline, drill.go_on_to_verdict()).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            drill.heal().await;
+            Err(RunError::TooLong { seconds: deadline.as_secs(), step: "see the last step".into() })
+        }
+    };
     let stopped = drill.pipeline.stop(context).await;
     if let Err(error) = stopped {
         tracing::warn!(drill = %plan.id, %error, "cleaning up");
@@ -177,10 +180,16 @@ async fn prepare<'a>(
     let pipeline = Pipeline::start(plan, name, context, servers, isolated).await?;
     let token_prefix = format!("{}-{name}", context.run);
     let ledger = pipeline.dir.join("ledger");
-    let mut writers = Writers::start(plan, &pipeline.config, &token_prefix, &ledger).await?;
-    let filled = writers.fill(plan, &pipeline.config).await?;
-    pipeline.start_connector(plan).await?;
-    let timeline = pipeline.sql().await?.timeline().await?;
+    let begun = async {
+        let mut writers = Writers::start(plan, &pipeline.config, &token_prefix, &ledger).await?;
+        let filled = writers.fill(plan, &pipeline.config).await?;
+        pipeline.start_connector(plan).await?;
+        Ok::<_, RunError>((writers, filled, pipeline.sql().await?.timeline().await?))
+    };
+    let (writers, filled, timeline) = match begun.await {
+        Ok(begun) => begun,
+        Err(error) => return Err(ended(&pipeline, context, error).await),
+    };
     let drill = Drill {
         plan,
         context,
@@ -203,8 +212,18 @@ async fn prepare<'a>(
         refusal: None,
     };
     // The first marker also makes the markers' topic and subjects: the recovery point shall have them.
-    let quiet = assess::quiesce(&drill).await?;
-    Ok((drill, format!("{filled}; {quiet}")))
+    match assess::quiesce(&drill).await {
+        Ok(quiet) => Ok((drill, format!("{filled}; {quiet}"))),
+        Err(error) => Err(ended(&drill.pipeline, context, error).await),
+    }
+}
+
+/// Ends a pipeline for an error, which is what counts.
+async fn ended(pipeline: &Pipeline, context: &Context, error: RunError) -> RunError {
+    if let Err(also) = pipeline.stop(context).await {
+        tracing::warn!(pipeline = pipeline.name, error = %also, "cleaning up");
+    }
+    error
 }
 
 impl Drill<'_> {

@@ -42,6 +42,14 @@ pub enum RunError {
     /// A configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// What was committed did not arrive before the drill went on.
+    #[error(
+        "the pipeline did not come to rest: {seen}\nhint: a machine that is too busy, or a connector that does not stream"
+    )]
+    NotQuiet {
+        /// What was seen last.
+        seen: String,
+    },
     /// The scenario asks for something that this pipeline does not have.
     #[error("scenario {scenario}: {what}: expected {expected}, found {found}\nhint: {hint}")]
     Scenario {
@@ -114,7 +122,7 @@ impl RunError {
             RunError::Unusable(e) => e.exit(),
             RunError::Report(e) => e.exit(),
             RunError::Config(_) | RunError::Scenario { .. } => Exit::Invalid,
-            RunError::File { .. } | RunError::NotLanded { .. } => Exit::Inconclusive,
+            RunError::File { .. } | RunError::NotLanded { .. } | RunError::NotQuiet { .. } => Exit::Inconclusive,
             RunError::TooLong { .. } => Exit::TimedOut,
             RunError::Command { exit, .. } => *exit,
             RunError::Interrupted => Exit::Interrupted,

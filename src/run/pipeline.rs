@@ -292,6 +292,20 @@ impl Pipeline {
     /// Removes what stands on shared servers, and stops the drill's own. Errors here do not change a verdict: what is
     /// left over has this drill's name and disturbs no other.
     pub async fn stop(&self, context: &Context) -> Result<(), RunError> {
+        // Whatever fails, the servers end and their logs are kept: they tell why.
+        let cleared = self.clear_shared().await;
+        let stopped = self.stack.stop_all().await;
+        context.census.remove(self.stack.dir());
+        let kept = super::engine::keep_logs(&self.stack.dir().join("logs"), &context.logs.join(&self.name));
+        cleared?;
+        stopped?;
+        // Not before its worker is down, which would make them again.
+        self.kafka()?.delete_topics(&self.worker_topics).await?;
+        kept
+    }
+
+    /// Takes back what the drill made on servers that others use too.
+    async fn clear_shared(&self) -> Result<(), RunError> {
         let connect = self.connect();
         if connect.exists(&self.name).await? {
             connect.stopped(&self.name, SNAPSHOT_DEADLINE).await?;
@@ -301,12 +315,7 @@ impl Pipeline {
         let mut topics = self.topics();
         topics.extend(self.schema_history().cloned());
         self.kafka()?.delete_topics(&topics).await?;
-        self.clear_registry().await?;
-        self.stack.stop_all().await?;
-        // Not before its worker is down, which would make them again.
-        self.kafka()?.delete_topics(&self.worker_topics).await?;
-        context.census.remove(self.stack.dir());
-        super::engine::keep_logs(&self.stack.dir().join("logs"), &context.logs.join(&self.name))
+        self.clear_registry().await
     }
 }
 

@@ -6,7 +6,7 @@ use camino::Utf8PathBuf;
 
 use super::{Emitter, Options, RunError, engine};
 use crate::{
-    event::Event,
+    event::{Event, What},
     report::{Folder, RunReport},
     scenario::{Library, Plan},
     stack::{Progress, Silent},
@@ -153,6 +153,10 @@ impl Session {
             outcome = engine::run(&self.plan, &self.options, &emit, progress) => outcome,
             _ = tokio::signal::ctrl_c() => Err(RunError::Interrupted),
         };
+        if let Err(error) = &outcome {
+            let exit = error.exit();
+            emit.emit(What::RunFinished { verdict: engine::verdict_of(exit), exit_code: exit.code() });
+        }
         let report = match folder.lock() {
             Ok(folder) => folder.finish()?,
             Err(poisoned) => poisoned.into_inner().finish()?,

@@ -16,5 +16,5 @@ pub use ids::{
 };
 pub use lsn::{Lsn, LsnError};
 pub use piece::Piece;
-pub use secret::{Secret, redact_url};
+pub use secret::{Secret, is_secret_setting, redact_url};
 pub use verdict::Verdict;

@@ -67,6 +67,14 @@ fn redact_authority(url: &str) -> String {
     }
 }
 
+/// Whether a connector's setting is one whose value must not be shown.
+pub fn is_secret_setting(key: &str) -> bool {
+    let key = key.to_lowercase();
+    ["password", "secret", "token", "jaas", "credential", "user.info", "private.key", "keystore.key"]
+        .iter()
+        .any(|part| key.contains(part))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

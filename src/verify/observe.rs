@@ -135,9 +135,11 @@ pub async fn status(systems: &Systems, view: &mut ConnectorView) {
 pub async fn server(systems: &Systems) -> (Result<ServerView, String>, Vec<crate::client::postgres::Slot>) {
     let looked = async {
         let session = systems.session("").await?;
-        let lsn = session.value("select pg_current_wal_lsn()::text").await?;
+        // Slots first: what they confirm while writers go on lies behind the end that is read after them.
+        let slots = session.slots().await?;
         let timeline = session.timeline().await?;
-        Ok::<_, ClientError>((ServerView { lsn, timeline }, session.slots().await?))
+        let lsn = session.value("select pg_current_wal_lsn()::text").await?;
+        Ok::<_, ClientError>((ServerView { lsn, timeline }, slots))
     };
     match looked.await {
         Ok((view, slots)) => (Ok(view), slots),

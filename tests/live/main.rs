@@ -15,8 +15,10 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
+    time::Duration,
 };
 
+use cdc_drill::client::wait;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -145,17 +147,54 @@ fn reports_can_be_made_again_from_the_events() {
     }
 }
 
+/// The command lines of processes that have to do with a run.
+fn processes_of(run: &str) -> Vec<String> {
+    let mark = format!("cdc-drill-{run}");
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = entries.map(|entry| {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).replace('\0', " ")
+    });
+    lines.filter(|line| line.contains(&mark)).collect()
+}
+
 #[test]
 fn no_server_is_left_behind() {
-    let run = run();
-    let mark = format!("cdc-drill-{}", run.report["run"].as_str().unwrap());
-    let mut left = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        if line.contains(&mark) {
-            left.push(line);
-        }
-    }
+    let left = processes_of(run().report["run"].as_str().unwrap());
     assert!(left.is_empty(), "still running:\n{}", left.join("\n"));
+}
+
+#[tokio::test]
+async fn nothing_survives_a_run_that_is_killed() {
+    let reports = tempfile::tempdir().unwrap();
+    let mut child = Command::new(PROGRAM)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["run", "--only", "slot-loss/dropped-initial", "--without-controls", "--report-dir"])
+        .arg(reports.path())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = || {
+        let run = std::fs::read_dir(reports.path()).ok()?.flatten().next()?.file_name().into_string().ok()?;
+        let events = std::fs::read_to_string(reports.path().join(&run).join("events.jsonl")).ok()?;
+        // All servers run, the drill's own too, and the connector streams.
+        events.contains(r#""step-finished":{"step":"prepare""#).then_some(run)
+    };
+    let run = wait::until("the drill to be prepared", Duration::from_secs(120), || async {
+        Ok::<_, std::convert::Infallible>(begun().map_or(wait::Poll::NotYet("not yet".into()), wait::Poll::Ready))
+    });
+    let run = run.await.unwrap();
+    assert!(processes_of(&run).len() >= 4, "servers and their supervisors: {:?}", processes_of(&run));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    wait::until("every server to end", Duration::from_secs(20), || async {
+        let left = processes_of(&run);
+        Ok::<_, std::convert::Infallible>(match left.is_empty() {
+            true => wait::Poll::Ready(()),
+            false => wait::Poll::NotYet(left.join("; ")),
+        })
+    })
+    .await
+    .unwrap();
+    std::fs::remove_dir_all(std::env::temp_dir().join(format!("cdc-drill-{run}"))).unwrap();
 }

@@ -11,7 +11,7 @@ use super::{Pipeline, discover::Source, publication::literal};
 use crate::{
     client::{connect::StoredOffset, postgres::Postgres, wait, wait::Poll},
     recovery::{Naive, RecoveryError, journal::Journal},
-    units::{Lsn, SlotName},
+    units::{Lsn, SlotName, is_secret_setting},
 };
 
 /// With no stored offset these take a full snapshot and then stream; others do only one of the two.
@@ -247,8 +247,10 @@ impl Pipeline {
         for source in &self.sources {
             let now = self.connect.config(&source.name).await?;
             if let Some((key, value)) = source.config.iter().find(|(k, v)| now.get(*k) != Some(v)) {
-                let found = now.get(key).map_or("unset", String::as_str).to_owned();
-                return Err(RecoveryError::unmet(step, format!("{key} = {value} of connector {}", source.name), found));
+                let shown = |value: &String| if is_secret_setting(key) { "***".to_owned() } else { value.clone() };
+                let found = now.get(key).map_or("unset".to_owned(), shown);
+                let expected = format!("{key} = {} of connector {}", shown(value), source.name);
+                return Err(RecoveryError::unmet(step, expected, found));
             }
             if let Some(key) = now.keys().find(|k| !source.config.contains_key(*k)) {
                 return Err(RecoveryError::unmet(step, format!("no {key} of connector {}", source.name), "it is set"));

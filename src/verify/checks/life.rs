@@ -2,6 +2,7 @@
 
 use crate::{
     event::{CheckReport, Finding, FindingKind},
+    units::is_secret_setting,
     verify::observation::{Expectation, Observation},
 };
 
@@ -90,7 +91,7 @@ pub fn leaks(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
             let (was, is) = (config.get(key), connector.config.get(key));
             if was != is {
                 let shown = |v: Option<&String>| {
-                    let hidden = key.contains("password") || key.contains("secret");
+                    let hidden = is_secret_setting(key);
                     v.map_or("unset".to_owned(), |v| if hidden { "***".to_owned() } else { v.clone() })
                 };
                 findings.push(leak(format!("connector {name}: {key}"), shown(was), shown(is)));
