@@ -6,11 +6,13 @@ use serde_json::{Value, json};
 
 /// Writers race with the recovery: how much they get done meanwhile, and all that comes after it, is up to the machine.
 const RACING_DRILLS: [&str; 1] = ["writers-continue"];
-/// What these find depends on the race above, on the rows that happen to lie in the damaged pages, or on how
-/// many of the transactions beside a backup were committed before its end.
-const RACING_CONTROLS: [(&str, &str); 3] = [
+/// What these find depends on the race above, on the rows that happen to lie in the damaged pages, on how many of the
+/// transactions beside a backup were committed before its end, or on how much WAL the server wrote beside them.
+const RACING_CONTROLS: [(&str, &str); 5] = [
     ("writers-continue", "without-fence"),
     ("heap-pages", "naive-zero-damaged-pages"),
+    ("heap-pages-killed", "without-salvage"),
+    ("second-recovery", "without-pin-timeline"),
     ("server-killed", "naive-runbook"),
 ];
 /// Steps that count transactions; what others tell are sizes, positions and addresses.
