@@ -66,6 +66,12 @@ pub struct TaskState {
 }
 
 impl ConnectorStatus {
+    /// Whether the connector is STOPPED and no task of it runs. With several workers, the one that ran a task may write its
+    /// last word, UNASSIGNED, when the task is gone from the list already.
+    pub fn stands_still(&self) -> bool {
+        self.connector.state == "STOPPED" && self.tasks.iter().all(|t| t.state == "UNASSIGNED")
+    }
+
     /// Connector and every task `RUNNING`, and at least one task.
     pub fn all_running(&self) -> bool {
         self.connector.state == "RUNNING" && !self.tasks.is_empty() && self.tasks.iter().all(|t| t.state == "RUNNING")
@@ -215,7 +221,7 @@ impl Connect {
         self.stop(name).await?;
         wait::until(&format!("connector {name} STOPPED without tasks"), deadline, || async {
             let status = self.status(name).await?;
-            if status.connector.state == "STOPPED" && status.tasks.is_empty() {
+            if status.stands_still() {
                 return Ok::<_, ClientError>(Poll::Ready(()));
             }
             Ok(Poll::NotYet(status.summary()))

@@ -32,7 +32,7 @@ impl Pipeline {
         let names = self.sinks.iter().map(|s| &s.name).chain(self.sources.iter().chain(&self.others).map(|s| &s.name));
         let looks = names.map(|name| self.connect.status(name));
         for status in futures::future::try_join_all(looks).await? {
-            if status.connector.state != "STOPPED" || !status.tasks.is_empty() {
+            if !status.stands_still() {
                 return Err(RecoveryError::unmet(
                     step,
                     format!("connector {} STOPPED without tasks", status.name),
