@@ -159,11 +159,7 @@ async fn recover(what: &What) -> Result<Exit, CliError> {
             if what.json {
                 print_json(&recovered.outcome)?;
             }
-            let exit = match verified? {
-                Verdict::Passed => Exit::Passed,
-                Verdict::Failed => Exit::CheckFailed,
-                Verdict::Inconclusive => Exit::Inconclusive,
-            };
+            let exit = verified?.exit();
             Ok(if touched > 0 { exit.worst(Exit::CheckFailed) } else { exit })
         }
         Err(error) => {

@@ -61,11 +61,7 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
     } else {
         tell(verdict, &checks);
     }
-    Ok(match verdict {
-        Verdict::Passed => Exit::Passed,
-        Verdict::Failed => Exit::CheckFailed,
-        Verdict::Inconclusive => Exit::Inconclusive,
-    })
+    Ok(verdict.exit())
 }
 
 pub(super) fn point(config: &Config, selector: &PointSelector) -> Result<PointView, BackupError> {

@@ -248,11 +248,7 @@ impl Fold {
         let (mut verdict, mut exit, mut reason) = main.outcome();
         for control in &controls {
             verdict = verdict.and(control.verdict);
-            exit = exit.worst(match control.verdict {
-                Verdict::Passed => Exit::Passed,
-                Verdict::Failed => Exit::CheckFailed,
-                Verdict::Inconclusive => Exit::Inconclusive,
-            });
+            exit = exit.worst(control.verdict.exit());
             if control.verdict != Verdict::Passed && reason.is_empty() {
                 reason = format!("control {}: {}", control.id, control.reason);
             }

@@ -156,10 +156,7 @@ async fn carried_out(
             Err(RunError::TooLong { seconds: deadline.as_secs(), step: "see the last step".into() })
         }
     };
-    let stopped = drill.pipeline.stop(context).await;
-    if let Err(error) = stopped {
-        tracing::warn!(drill = %plan.id, %error, "cleaning up");
-    }
+    stop(&drill.pipeline, context).await;
     outcome
 }
 
@@ -188,7 +185,10 @@ async fn prepare<'a>(
     };
     let (writers, filled, timeline) = match begun.await {
         Ok(begun) => begun,
-        Err(error) => return Err(ended(&pipeline, context, error).await),
+        Err(error) => {
+            stop(&pipeline, context).await;
+            return Err(error);
+        }
     };
     let drill = Drill {
         plan,
@@ -214,16 +214,18 @@ async fn prepare<'a>(
     // The first marker also makes the markers' topic and subjects: the recovery point shall have them.
     match assess::quiesce(&drill).await {
         Ok(quiet) => Ok((drill, format!("{filled}; {quiet}"))),
-        Err(error) => Err(ended(&drill.pipeline, context, error).await),
+        Err(error) => {
+            stop(&drill.pipeline, context).await;
+            Err(error)
+        }
     }
 }
 
-/// Ends a pipeline for an error, which is what counts.
-async fn ended(pipeline: &Pipeline, context: &Context, error: RunError) -> RunError {
-    if let Err(also) = pipeline.stop(context).await {
-        tracing::warn!(pipeline = pipeline.name, error = %also, "cleaning up");
+/// Stops a pipeline. What fails in that is told and changes no verdict.
+async fn stop(pipeline: &Pipeline, context: &Context) {
+    if let Err(error) = pipeline.stop(context).await {
+        tracing::warn!(pipeline = pipeline.name, %error, "cleaning up");
     }
-    error
 }
 
 impl Drill<'_> {
@@ -337,11 +339,7 @@ impl Drill<'_> {
             Expect::Red(_) => judge::red(&plan, shown),
             Expect::Refusal(code) => judge::refusal(&plan, code, shown),
         };
-        let exit = match report.verdict {
-            Verdict::Passed => Exit::Passed,
-            Verdict::Failed => Exit::CheckFailed,
-            Verdict::Inconclusive => Exit::Inconclusive,
-        };
+        let exit = report.verdict.exit();
         let reason = if exit == Exit::Passed { String::new() } else { report.reason.clone() };
         self.emit.emit(What::Control(report));
         (exit, reason)

@@ -1,5 +1,7 @@
 //! What a check, a control, a drill and a run end with.
 
+use super::Exit;
+
 /// The outcome of a claim. Inconclusive is not green.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -22,6 +24,15 @@ impl Verdict {
             (Failed, _) | (_, Failed) => Failed,
             (Inconclusive, _) | (_, Inconclusive) => Inconclusive,
             (Passed, Passed) => Passed,
+        }
+    }
+
+    /// The exit code of a command whose checks came out so.
+    pub fn exit(self) -> Exit {
+        match self {
+            Verdict::Passed => Exit::Passed,
+            Verdict::Failed => Exit::CheckFailed,
+            Verdict::Inconclusive => Exit::Inconclusive,
         }
     }
 

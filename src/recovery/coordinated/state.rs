@@ -71,12 +71,6 @@ pub(crate) struct Restored {
     pub(crate) rows: u64,
 }
 
-/// Where the WAL seems to end, and what was looked at when that is not what was looked at first.
-enum Found {
-    AtOnce(Lsn),
-    Later(Box<WalView>, Lsn),
-}
-
 impl Coordinated {
     /// Looks at everything and refuses what cannot work. Touches nothing.
     pub(crate) async fn plan(
@@ -143,25 +137,19 @@ impl Coordinated {
     /// Requires that replay from the point to the target finds every segment.
     async fn refuse_holes(&self, view: &WalView) -> Result<(), RecoveryError> {
         let facts = self.point.postgres()?;
-        let again;
-        let (view, end) = match self.aim.at {
-            Some(at) => (view, at),
-            None => match self.end_for_now(view).await? {
-                Found::AtOnce(end) => (view, end),
-                Found::Later(later, end) => {
-                    again = later;
-                    (&*again, end)
-                }
-            },
+        let (end, later) = match self.aim.at {
+            Some(at) => (at, None),
+            None => self.end_for_now(view).await?,
         };
-        view.continuous(&self.aim.history, facts.start_lsn, end.max(facts.stop_lsn))
+        later.as_ref().unwrap_or(view).continuous(&self.aim.history, facts.start_lsn, end.max(facts.stop_lsn))
     }
 
     /// Where the WAL ends while nothing is fenced yet. Of a server that goes on, what is written between finding the end and
-    /// looking behind it seems to be lost; it is not when a second look reads on. The fence is followed by a last look.
-    async fn end_for_now(&self, view: &WalView) -> Result<Found, RecoveryError> {
+    /// looking behind it seems to be lost; it is not when a second look reads on, which then stands for the first. The fence
+    /// is followed by a last look.
+    async fn end_for_now(&self, view: &WalView) -> Result<(Lsn, Option<WalView>), RecoveryError> {
         let tail = view.tail(self.aim.timeline).await;
-        let Err(lost) = salvage::lost(self, view, tail.as_ref()) else { return Ok(Found::AtOnce(tail?.last)) };
+        let Err(lost) = salvage::lost(self, view, tail.as_ref()) else { return Ok((tail?.last, None)) };
         if !self.control.running().await? {
             return Err(lost);
         }
@@ -170,7 +158,7 @@ impl Coordinated {
         // A segment that was archived and used again between listing and reading cannot be read at first.
         match tail {
             Ok(first) if end <= first.last => Err(lost),
-            _ => Ok(Found::Later(Box::new(later), end)),
+            _ => Ok((end, Some(later))),
         }
     }
 
