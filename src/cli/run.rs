@@ -14,6 +14,7 @@ use crate::{
     event::Event,
     report::Terminal,
     run::{JOBS_DEFAULT, RunError, Session, may_drill},
+    stack::BackendChoice,
     units::Exit,
 };
 
@@ -28,6 +29,8 @@ impl From<RunError> for CliError {
 enum Backend {
     /// Native processes of this machine
     Local,
+    /// Containers of this machine's Docker engine; `CDC_DRILL_IMAGE_POSTGRES`, `_KAFKA`, `_CONNECT` and `_REGISTRY` name other images
+    Docker,
     /// Broker, Connect workers and registry of a pipeline that exists; each drill brings its own PostgreSQL cluster
     Attach,
 }
@@ -75,20 +78,21 @@ pub struct Args {
 /// Runs the command.
 pub async fn run(args: Args) -> Result<Exit, CliError> {
     let replay = replay(&args);
-    let attach = match (args.backend, &args.config) {
+    let backend = match (args.backend, &args.config) {
         (Backend::Attach, Some(file)) => {
             let config = Config::load(file)?;
             may_drill(&config).await?;
-            Some(config)
+            BackendChoice::Attach(Box::new(config))
         }
-        _ => None,
+        (Backend::Docker, _) => BackendChoice::Docker,
+        _ => BackendChoice::Local,
     };
     let session = Session::new(args.report_dir.clone())
         .seed(args.seed)
         .options(|options| {
             options.keep = args.keep;
             options.isolated = args.isolated;
-            options.attach = attach;
+            options.backend = backend;
             options.jobs = args.jobs;
             options.replay = replay;
         })
@@ -129,7 +133,11 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
 fn replay(args: &Args) -> String {
     let mut words = vec!["cdc-drill run".to_owned()];
     words.extend(args.seed.map(|seed| format!("--seed {seed}")));
-    words.extend(args.config.as_ref().map(|file| format!("--backend attach --config {file}")));
+    match (args.backend, &args.config) {
+        (Backend::Attach, Some(file)) => words.push(format!("--backend attach --config {file}")),
+        (Backend::Docker, _) => words.push("--backend docker".to_owned()),
+        _ => {}
+    }
     words.extend(args.isolated.then(|| "--isolated".to_owned()));
     words.extend(args.only.as_ref().map(|only| format!("--only {only}")));
     words.extend(args.scenarios.iter().cloned());

@@ -1,6 +1,11 @@
 //! `stack`: a stack for a person to play with, on which every other command works by `--config DIR/cdc-drill.toml`.
 
-use std::{io::Write, time::Duration};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    io::Write,
+    sync::Arc,
+    time::Duration,
+};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::Subcommand;
@@ -14,8 +19,10 @@ use crate::{
     backup::Repository,
     config::{Config, RestAuth},
     stack::{
-        ConnectorRequest, Programs, Progress, StackError, debezium_config,
-        local::{CONFIG_FILE, Folder, LocalStack, OwnerLock, Part, PostgresSpec, RegistryStorageKind, StackSpec},
+        Backend as StackBackend, BackendChoice, ConnectorRequest, Programs, Progress, StackError, debezium_config,
+        local::{
+            CONFIG_FILE, Folder, LocalStack, Native, OwnerLock, Part, PostgresSpec, RegistryStorageKind, StackSpec,
+        },
     },
     units::{Exit, TableName},
 };
@@ -110,11 +117,36 @@ struct Up {
     /// A port asked for: postgres=5433, kafka=9092, connect=8083 or registry=8081; free ones are chosen otherwise
     #[arg(long, value_name = "NAME=PORT", value_parser = port_of)]
     port: Vec<(String, u16)>,
+    /// Where the servers run
+    #[arg(long, value_enum, default_value_t = Backend::Local)]
+    backend: Backend,
     /// Stay, and end every server when this command ends, however it ends
     #[arg(long)]
     foreground: bool,
     #[command(flatten)]
     dry: DryRun,
+}
+
+impl Up {
+    async fn backend(&self, progress: &dyn Progress) -> Result<Arc<dyn StackBackend>, CliError> {
+        if self.backend == Backend::Docker {
+            // Stacks in different folders must not share a network.
+            let dir = camino::absolute_utf8(&self.dir.dir).unwrap_or_else(|_| self.dir.dir.clone());
+            return Ok(BackendChoice::Docker.open(&network_name(&dir), progress).await?);
+        }
+        let programs = tokio::task::block_in_place(|| Programs::ensure(progress))?;
+        programs.ensure_aot_caches(progress).await?;
+        Ok(Arc::new(Native::new(programs)))
+    }
+}
+
+/// Where a stack's servers run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Backend {
+    /// Native processes of this machine
+    Local,
+    /// Containers of this machine's Docker engine
+    Docker,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -200,8 +232,7 @@ async fn bring_up(up: Up) -> Result<Exit, CliError> {
     if Folder::exists(&dir) {
         return bring_up_again(&Folder::open(&dir)?, up.foreground, &progress).await;
     }
-    let programs = tokio::task::block_in_place(|| Programs::ensure(&progress))?;
-    programs.ensure_aot_caches(&progress).await?;
+    let backend = up.backend(&progress).await?;
     let storage = match up.registry {
         Storage::H2 => RegistryStorageKind::H2,
         Storage::Kafkasql => RegistryStorageKind::Kafkasql,
@@ -211,7 +242,7 @@ async fn bring_up(up: Up) -> Result<Exit, CliError> {
         None => StackSpec { brokers: up.brokers, workers: up.workers, ..StackSpec::whole(storage) },
     };
     let spec = StackSpec { ports: up.port.into_iter().collect(), ..spec };
-    let mut stack = LocalStack::create(&dir, spec, &programs)?;
+    let mut stack = LocalStack::create(&dir, spec, &*backend)?;
     let folder = stack.folder().clone();
     let owner = OwnerLock::take(folder.dir())?;
     let config = stack.write_config()?;
@@ -227,6 +258,15 @@ async fn bring_up(up: Up) -> Result<Exit, CliError> {
         progress.line(&format!("ready: --config {config}"));
     }
     finish_up(&folder, owner, started, up.foreground, &progress).await
+}
+
+/// A name for a folder's network: the folder's own name, and what tells it from others of that name.
+fn network_name(dir: &Utf8Path) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let name: String = dir.file_name().unwrap_or("stack").chars().map(plain).collect();
+    let mut hash = DefaultHasher::new();
+    dir.hash(&mut hash);
+    format!("{name}-{:08x}", hash.finish() as u32)
 }
 
 /// A PostgreSQL server that shares everything else with another pipeline.

@@ -354,6 +354,14 @@ pub struct RepositoryConfig {
     pub path: Utf8PathBuf,
 }
 
+impl RepositoryConfig {
+    /// Where an `archive_command` leaves finished WAL that cannot run this program. Whoever reads the archive takes in first
+    /// what is there.
+    pub fn spool(&self) -> Utf8PathBuf {
+        self.path.join("spool")
+    }
+}
+
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {

@@ -254,6 +254,7 @@ async fn ledger(drill: &Drill<'_>) -> Result<Option<Ledger>, RunError> {
     let db = drill.pipeline.sql().await?;
     let system: u64 = db.value("select system_identifier from pg_control_system()").await?;
     let archive = Repository::open(&config.repository.path)?.archive(system);
+    archive.drain()?;
     let mut order = CommitOrder::new();
     let replaced: Vec<Epoch> = drill.recoveries.iter().filter(|r| r.replaced).map(|r| r.epoch).collect();
     for (epoch, timeline) in &drill.timelines {

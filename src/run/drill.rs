@@ -171,7 +171,7 @@ async fn prepare<'a>(
         Some(servers) => servers.clone(),
         None => {
             let dir = context.work.join(format!("{name}_servers"));
-            Arc::new(Servers::start(&dir, &context.programs, &Silent, emit, &context.census).await?)
+            Arc::new(Servers::start(&dir, &*context.backend, &Silent, emit, &context.census).await?)
         }
     };
     let pipeline = Pipeline::start(plan, name, context, servers, isolated).await?;

@@ -14,10 +14,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{Emitter, RunError, drill, pipeline::needs_own_registry, shared::Servers};
 use crate::{
     client::wait,
-    config::Config,
     event::{FORMAT, What},
     scenario::{DrillPlan, Plan, WorkloadPlan},
-    stack::{Account, Programs, Progress, local::Folder, pss_bytes_of},
+    stack::{Account, Backend, BackendChoice, Progress, local::Folder, pss_bytes_of},
     units::{Exit, RunId, Verdict},
 };
 
@@ -34,8 +33,8 @@ pub struct Options {
     pub keep: bool,
     /// Each drill with servers of its own.
     pub isolated: bool,
-    /// The pipeline whose broker, workers and registry are used instead of servers of the run's own.
-    pub attach: Option<Config>,
+    /// Where servers run.
+    pub backend: BackendChoice,
     /// How many drills run at the same time.
     pub jobs: usize,
     /// The command line that replays the run.
@@ -59,8 +58,8 @@ pub struct Context {
     pub work: Utf8PathBuf,
     /// Where drills put their servers' logs.
     pub logs: Utf8PathBuf,
-    /// The components.
-    pub programs: Programs,
+    /// Where servers run.
+    pub backend: Arc<dyn Backend>,
     /// The shared servers; none when isolated.
     pub servers: Option<Arc<Servers>>,
     /// Every stack there is, for measuring memory.
@@ -89,7 +88,7 @@ impl Census {
     /// Of everything: this program, what it runs, and the servers, which a recovery may have started by its hooks.
     fn pss_bytes(&self) -> u64 {
         let all = self.0.lock().map(|a| a.clone()).unwrap_or_default();
-        let servers = all.iter().flat_map(Folder::supervisors);
+        let servers = all.iter().flat_map(Folder::roots);
         pss_bytes_of(servers.chain([std::process::id() as i32]))
     }
 }
@@ -104,21 +103,21 @@ pub async fn run(plan: &Plan, options: &Options, emit: &Emitter, progress: &dyn 
         machine: machine(),
         drills: plan.drills.iter().map(|d| d.id.clone()).collect(),
     });
-    let programs = tokio::task::block_in_place(|| Programs::ensure(progress))?;
+    let backend = options.backend.open(options.run.as_str(), progress).await?;
     Account::choose()?.folder(&options.work)?;
     let census = Census::default();
-    let servers = match (&options.attach, options.isolated) {
+    let servers = match (backend.existing(), options.isolated) {
         (Some(config), _) => Some(Arc::new(Servers::attached(config, emit).await?)),
         (None, true) => None,
         (None, false) => {
-            Some(Arc::new(Servers::start(&options.work.join("shared"), &programs, progress, emit, &census).await?))
+            Some(Arc::new(Servers::start(&options.work.join("shared"), &*backend, progress, emit, &census).await?))
         }
     };
     let context = Context {
         run: options.run.clone(),
         work: options.work.clone(),
         logs: options.report.join("logs"),
-        programs,
+        backend,
         servers: servers.clone(),
         census: census.clone(),
     };

@@ -95,7 +95,7 @@ impl Pipeline {
             ..StackSpec::default()
         };
         let dir = context.work.join(name);
-        let mut stack = LocalStack::create(&dir, spec, &context.programs)?;
+        let mut stack = LocalStack::create(&dir, spec, &*context.backend)?;
         let owner = stack.own()?;
         context.census.add(stack.folder());
         // Before the first segment is archived: a refused one is offered again only after a minute.

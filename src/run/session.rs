@@ -9,7 +9,7 @@ use crate::{
     event::{Event, What},
     report::{Folder, RunReport},
     scenario::{Library, Plan},
-    stack::{Progress, Silent},
+    stack::{BackendChoice, Progress, Silent},
     units::{Exit, RunId},
 };
 
@@ -67,7 +67,7 @@ impl Session {
             work: tmp.join(format!("cdc-drill-{run}")),
             keep: false,
             isolated: false,
-            attach: None,
+            backend: BackendChoice::Local,
             jobs: engine::JOBS_DEFAULT,
             replay: String::from("cdc-drill run"),
             run,

@@ -11,7 +11,7 @@ use crate::{
     config::{Config, ConnectConfig, KafkaConfig, Permission, RegistryConfig},
     event::What,
     stack::{
-        Programs, Progress,
+        Backend, Progress,
         local::{LocalStack, OwnerLock, Part, RegistrySpec, RegistryStorageKind as StorageKind, StackSpec},
     },
 };
@@ -32,7 +32,7 @@ impl Servers {
     /// Starts them in `dir` and returns when all answer.
     pub async fn start(
         dir: &Utf8Path,
-        programs: &Programs,
+        backend: &dyn Backend,
         progress: &dyn Progress,
         emit: &Emitter,
         census: &Census,
@@ -44,7 +44,7 @@ impl Servers {
             ..StackSpec::default()
         };
         let began = Instant::now();
-        let mut stack = LocalStack::create(dir, spec, programs)?;
+        let mut stack = LocalStack::create(dir, spec, backend)?;
         let owner = stack.own()?;
         census.add(stack.folder());
         let servers = stack.start_all(progress).await?;

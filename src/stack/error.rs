@@ -142,7 +142,7 @@ pub enum StackError {
     },
     /// A port is taken.
     #[error(
-        "{server} cannot listen on 127.0.0.1:{port}: {detail}\nhint: `ss -ltnp` names the program that listens there; end it, or choose another port"
+        "{server} cannot listen on port {port}: {detail}\nhint: `ss -ltnp` names the program that listens there; end it, or choose another port"
     )]
     Port {
         /// The server.
@@ -186,6 +186,52 @@ pub enum StackError {
         /// How it ended.
         status: String,
         /// What it wrote.
+        detail: String,
+    },
+    /// No Docker engine answers.
+    #[error(
+        "no Docker engine answers: {detail}\nhint: start one and let this account use it, or run without containers: `--backend local`"
+    )]
+    NoDocker {
+        /// What was tried and what came of it.
+        detail: String,
+    },
+    /// A program that is needed beside the engine.
+    #[error("{program} was not found on the PATH\nhint: install Docker's command line client, or use `--backend local`")]
+    NoDockerClient {
+        /// Its name.
+        program: String,
+    },
+    /// An image that is neither there nor to be had.
+    #[error(
+        "image {image} for {server} is not on this machine and could not be pulled: {detail}\nhint: name another one in {variable}; `just images` builds stand-ins where images cannot be pulled"
+    )]
+    Image {
+        /// The image.
+        image: String,
+        /// What it is for.
+        server: String,
+        /// The environment variable that names another.
+        variable: String,
+        /// Why.
+        detail: String,
+    },
+    /// The engine refused something.
+    #[error("Docker engine: {what}: {detail}")]
+    Engine {
+        /// What was asked of it.
+        what: String,
+        /// What it said.
+        detail: String,
+    },
+    /// A container that did not start.
+    #[error("container of {server} from image {image}: {detail}")]
+    Container {
+        /// The server.
+        server: String,
+        /// The image.
+        image: String,
+        /// Why.
         detail: String,
     },
     /// A system that did not answer as asked.

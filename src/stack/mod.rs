@@ -1,8 +1,11 @@
 //! What runs and how to reach it. The local backend runs the four systems as native processes, without root's rights and
-//! without a daemon; its programs are fetched once, pinned by version and sha256.
+//! without a daemon; its programs are fetched once, pinned by version and sha256. The Docker backend runs them as
+//! containers of given images.
 
 mod account;
+mod backend;
 mod connector;
+pub mod docker;
 mod doctor;
 mod error;
 mod fetch;
@@ -13,6 +16,7 @@ mod process;
 mod progress;
 
 pub use account::Account;
+pub use backend::{Backend, BackendChoice, Place};
 pub use connector::{ConnectorRequest, debezium_config};
 pub use doctor::{Diagnosis, diagnose};
 pub use error::StackError;

@@ -6,7 +6,7 @@
 //! process dies, and it needs no file and no permissions.
 
 use std::{
-    net::{Ipv4Addr, TcpListener},
+    net::TcpListener,
     os::{
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr, UnixListener},
@@ -52,7 +52,7 @@ impl PortLease {
             SocketAddr::from_abstract_name(format!("cdc-drill-port-{port}")).map_err(|e| failed(e.to_string()))?;
         let held =
             UnixListener::bind_addr(&address).map_err(|_| failed("another cdc-drill has leased it".to_owned()))?;
-        check_free(server, port)?;
+        check_free(server, "127.0.0.1", port)?;
         Ok(PortLease { port, _held: held })
     }
 
@@ -63,9 +63,11 @@ impl PortLease {
 }
 
 /// Requires that nobody listens on the port now.
-pub(super) fn check_free(server: &str, port: u16) -> Result<(), StackError> {
-    match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+pub(super) fn check_free(server: &str, host: &str, port: u16) -> Result<(), StackError> {
+    match TcpListener::bind((host, port)) {
         Ok(_) => Ok(()),
+        // The network that the address belongs to is made again with the container.
+        Err(e) if e.kind() == std::io::ErrorKind::AddrNotAvailable => Ok(()),
         Err(e) => Err(StackError::Port { server: server.to_owned(), port, detail: e.to_string() }),
     }
 }
@@ -85,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_port_somebody_listens_on_is_refused() {
-        let strange = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let strange = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = strange.local_addr().unwrap().port();
         let error = PortLease::of("kafka", port).unwrap_err();
         assert!(error.to_string().contains(&port.to_string()), "{error}");

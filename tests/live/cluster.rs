@@ -11,7 +11,7 @@ use cdc_drill::{
     fault::{Fault, Target},
     stack::{
         Programs, Silent,
-        local::{LocalStack, OwnerLock, Part, PostgresSpec, StackSpec},
+        local::{LocalStack, Native, OwnerLock, Part, PostgresSpec, StackSpec},
     },
     units::{SlotName, TableName},
 };
@@ -40,7 +40,7 @@ impl Cluster {
             registry: Part::External(registry),
             ..StackSpec::default()
         };
-        let mut stack = LocalStack::create(&path, spec, &Programs::ensure(&Silent).unwrap()).unwrap();
+        let mut stack = LocalStack::create(&path, spec, &Native::new(Programs::ensure(&Silent).unwrap())).unwrap();
         let owner = stack.own().unwrap();
         stack.start_all(&Silent).await.unwrap();
         Cluster { stack, owner, _folder: folder }

@@ -15,6 +15,7 @@ use crate::{
         BackupError,
         files::{self, BUFFER, Hashing, Store},
     },
+    config::RepositoryConfig,
     units::Lsn,
 };
 
@@ -310,6 +311,47 @@ impl Archive {
             copy(&mut { stored }, &mut out, path, false)?;
         }
         Ok(out.finish())
+    }
+
+    /// Takes in what an `archive_command` that cannot run this program left in the repository's spool, and says how many files
+    /// that were. A file leaves the spool when it is durable here, so there is no moment at which it is in neither. One that
+    /// contradicts what is here stays, as a refused one stays in `pg_wal`; so does another cluster's.
+    pub fn drain(&self) -> Result<usize, BackupError> {
+        let spool = RepositoryConfig { path: self.store.root().to_owned() }.spool();
+        let entries = match spool.read_dir_utf8() {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Err(e) => return Err(BackupError::io("list", &spool)(e)),
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(BackupError::io("list", &spool))?.into_path();
+            // What is still being copied has another name.
+            if let Ok(file) = path.file_name().unwrap_or_default().parse::<WalFile>() {
+                files.push((file, path));
+            }
+        }
+        if files.is_empty() {
+            return Ok(0);
+        }
+        // Two that drain at once would see one another's files vanish.
+        let lock = self.store.root().join("locks").join(".spool");
+        let held = self.store.append(&lock)?;
+        held.lock().map_err(BackupError::io("lock", &lock))?;
+        let mut taken = 0;
+        files.sort_by(|a, b| a.1.cmp(&b.1));
+        for (file, path) in files.into_iter().filter(|(_, path)| path.exists()) {
+            match self.add(&file, &path) {
+                Ok(_) => fs::remove_file(&path).map_err(BackupError::io("remove", &path))?,
+                Err(error @ (BackupError::NotWal { .. } | BackupError::WalConflict { .. })) => {
+                    tracing::warn!(%path, %error, "left in the spool");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            taken += 1;
+        }
+        Ok(taken)
     }
 
     /// Takes a segment (from an old server's `pg_wal`) or a history file into the archive. The name is the file's own; a
@@ -701,5 +743,32 @@ mod tests {
         let line = archive.add_segment(&path, SegmentState::Complete).unwrap();
         assert_eq!((line.seg.as_str(), line.first_lsn), ("000000010000000000000007", Some(Lsn(7 << 20))));
         assert_eq!(archive.segment_size().unwrap(), Some(fixture::size()));
+    }
+
+    #[test]
+    fn the_spool_is_drained_and_what_contradicts_the_archive_stays_in_it() {
+        let c = cluster();
+        let archive = c.repository.archive(SYSTEM);
+        assert_eq!(archive.drain().unwrap(), 0, "there is no spool");
+        let spool = c.root.join("repository/spool");
+        fs::create_dir(&spool).unwrap();
+        let spooled = |number: u64, fill: u8| {
+            let (path, bytes) = c.segment(1, number, fill);
+            let to = spool.join(path.file_name().unwrap());
+            fs::write(&to, bytes).unwrap();
+            to
+        };
+        let (first, second) = (spooled(1, 7), spooled(2, 8));
+        fs::write(spool.join(".000000010000000000000003"), "half of it").unwrap();
+        assert_eq!(archive.drain().unwrap(), 2);
+        assert!(!first.exists() && !second.exists());
+        assert_eq!(archive.segments(1).unwrap().len(), 2);
+        // Offered again after a crash of the server: the same content is taken, other content is not.
+        spooled(1, 7);
+        let other = spooled(2, 9);
+        assert_eq!(archive.drain().unwrap(), 1);
+        assert!(!first.exists() && other.exists());
+        let (_, kept) = c.fetch("000000010000000000000002").unwrap();
+        assert_eq!(kept.unwrap(), c.segment(1, 2, 8).1);
     }
 }

@@ -4,7 +4,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{Coordinated, state::Restored};
 use crate::{
-    backup::{parts::postgres as base, wal::WalFile},
+    backup::{
+        parts::postgres as base,
+        wal::{SegmentName, WalFile},
+    },
     recovery::{
         Naive, RecoveryError, Target,
         pipeline::captured_tables,
@@ -52,7 +55,10 @@ impl Coordinated {
         fs_err::write(&signal, "").map_err(|e| RecoveryError::io("write", &signal, e))?;
         self.owner.give(&signal)?;
 
-        let mut server = Fenced::start(&self.tools, fresh, &self.owner, &self.server_log(), &self.replay_settings())?;
+        // Removed with what is in it when replay has ended.
+        let laid_out = self.lay_out_wal()?;
+        let settings = self.replay_settings(laid_out.as_ref().and_then(|folder| Utf8Path::from_path(folder.path())));
+        let mut server = Fenced::start(&self.tools, fresh, &self.owner, &self.server_log(), &settings)?;
         let replay = server.promoted().await?;
         let looked = self.look(&mut server, &replay).await;
         server.stop().await?;
@@ -83,15 +89,50 @@ impl Coordinated {
         }
     }
 
+    /// Archived segments that replay from the point on may ask for.
+    pub(super) fn archived_since_the_point(&self) -> Result<Vec<SegmentName>, RecoveryError> {
+        let first = self.segment_size.segment_of(self.point.postgres()?.start_lsn);
+        let archive = self.repository.archive(self.system_id);
+        let mut names = Vec::new();
+        for timeline in archive.timelines()? {
+            let segments = archive.segments(timeline)?.into_iter().map(|(name, _)| name);
+            names.extend(segments.filter(|name| name.number(self.segment_size).is_some_and(|n| n >= first)));
+        }
+        Ok(names)
+    }
+
+    /// The archive as plain files beside the data folder, for a server that runs where this program does not: an image of
+    /// another C library, a root file system that is read-only. Every file's checksum is verified on the way.
+    fn lay_out_wal(&self) -> Result<Option<tempfile::TempDir>, RecoveryError> {
+        if !self.tools.elsewhere() {
+            return Ok(None);
+        }
+        let beside = self.pgdata.parent().unwrap_or(&self.pgdata);
+        let made = self.tools.temporary(".wal-", Some(beside));
+        let folder = made.map_err(|e| RecoveryError::io("make folder in", beside, e))?;
+        let path = Utf8Path::from_path(folder.path()).unwrap_or(beside);
+        let archive = self.repository.archive(self.system_id);
+        let segments = self.archived_since_the_point()?.into_iter().map(WalFile::Segment);
+        let histories = archive.history_files()?.into_keys().map(WalFile::History);
+        for file in segments.chain(histories) {
+            archive.restore(&file, &path.join(file.to_string()))?;
+        }
+        self.owner.give_all(path)?;
+        Ok(Some(folder))
+    }
+
     /// On the command line, not in the folder: nothing of them outlives this start.
-    fn replay_settings(&self) -> Vec<(&'static str, String)> {
+    fn replay_settings(&self, laid_out: Option<&Utf8Path>) -> Vec<(&'static str, String)> {
         let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''").replace('%', "%%"));
-        let fetch = format!(
-            "{} wal fetch --repository {} --system-id {} %f %p",
-            quoted(self.archiver.as_str()),
-            quoted(self.repository.path().as_str()),
-            self.system_id
-        );
+        let fetch = match laid_out {
+            Some(folder) => format!("cp {}/%f %p", quoted(folder.as_str())),
+            None => format!(
+                "{} wal fetch --repository {} --system-id {} %f %p",
+                quoted(self.archiver.as_str()),
+                quoted(self.repository.path().as_str()),
+                self.system_id
+            ),
+        };
         let salvaged = quoted(self.salvaged.as_str());
         let mut settings = vec![
             ("restore_command", format!("if [ -f {salvaged}/%f ]; then cp {salvaged}/%f %p; else {fetch}; fi")),

@@ -127,8 +127,12 @@ impl Coordinated {
         Ok(state)
     }
 
-    /// Puts the program that fetches WAL where the restored server can run it.
+    /// Puts the program that fetches WAL where the restored server can run it. One that runs somewhere else finds its WAL
+    /// laid out instead.
     pub(crate) fn place_archiver(&mut self) -> Result<(), RecoveryError> {
+        if self.tools.elsewhere() {
+            return Ok(());
+        }
         let beside = self.pgdata.with_file_name(".cdc-drill");
         self.archiver = copy_reachable(&self.archiver, &self.owner, &self.tools, &beside)?;
         Ok(())
@@ -166,7 +170,8 @@ impl Coordinated {
     fn refuse_full_disk(&self) -> Result<(), RecoveryError> {
         let facts = self.point.postgres()?;
         let parent = self.pgdata.parent().unwrap_or(&self.pgdata);
-        let wal = self.segment_size.bytes() * (facts.wal_required.len() as u64 + 2);
+        let laid_out = if self.tools.elsewhere() { self.archived_since_the_point()?.len() } else { 0 };
+        let wal = self.segment_size.bytes() * (facts.wal_required.len() + laid_out + 2) as u64;
         let (needed, free) = (facts.base_raw_bytes + wal + SPARE_BYTES, free_bytes(parent)?);
         if free < needed {
             return Err(RecoveryError::impossible(

@@ -40,6 +40,7 @@ impl WalView {
         tools: &Tools,
         loose: &[Utf8PathBuf],
     ) -> Result<WalView, RecoveryError> {
+        archive.drain()?;
         let temporary = |e| RecoveryError::io("make folder in", &tools.scratch(), e);
         let folder = tools.temporary("cdc-drill-wal-", None).map_err(temporary)?;
         let mut view = WalView {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::binary::find_binary;
 use crate::{
     client::wait::{Poll, until},
-    stack::{Account, Process, StackError, ports, process},
+    stack::{Account, Process, StackError, docker::{self, ContainerPlan}, ports, process},
 };
 
 /// The version of `stack.json`.
@@ -50,6 +50,16 @@ pub struct ServerPlan {
     pub end_signal: String,
     /// Who it runs as.
     pub account: Account,
+    /// The container that it runs in; none for a process of this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<ContainerPlan>,
+}
+
+impl ServerPlan {
+    /// The address that its ports belong to.
+    pub(super) fn host(&self) -> &str {
+        self.container.as_ref().map_or("127.0.0.1", |container| container.network.gateway.as_str())
+    }
 }
 
 /// What `stack.json` holds.
@@ -168,7 +178,7 @@ impl Folder {
         // A server that was just killed may still be taken down by its supervisor.
         self.gone(name, KILL_TIMEOUT).await?;
         for port in &plan.ports {
-            ports::check_free(name, *port)?;
+            ports::check_free(name, plan.host(), *port)?;
         }
         let binary = find_binary(None)?;
         let dir = self.dir.clone();
@@ -184,9 +194,10 @@ impl Folder {
 
     /// As [`Folder::stop`]; a server that needs longer is killed.
     pub(super) async fn stop_within(&self, name: &str, deadline: Duration) -> Result<(), StackError> {
-        let signal = parse_signal(&self.server(name)?.stop_signal)?;
+        let plan = self.server(name)?;
+        let signal = parse_signal(&plan.stop_signal)?;
         let Some(pids) = self.pids(name) else { return Ok(()) };
-        pids.server.signal(signal);
+        send(plan, pids, signal).await?;
         match self.gone(name, deadline).await {
             Err(StackError::DidNotStop { .. }) => self.kill(name, Signal::SIGKILL).await,
             other => other,
@@ -195,9 +206,9 @@ impl Folder {
 
     /// Sends a signal to a server; with SIGKILL, returns when it and everything below it is gone.
     pub async fn kill(&self, name: &str, signal: Signal) -> Result<(), StackError> {
-        self.server(name)?;
+        let plan = self.server(name)?;
         let Some(pids) = self.pids(name) else { return Ok(()) };
-        pids.server.signal(signal);
+        send(plan, pids, signal).await?;
         if signal == Signal::SIGKILL { self.gone(name, KILL_TIMEOUT).await } else { Ok(()) }
     }
 
@@ -218,20 +229,33 @@ impl Folder {
         })
     }
 
-    /// The supervisors that are alive; the servers are below them.
-    pub fn supervisors(&self) -> Vec<i32> {
-        let known = self.servers.iter().filter_map(|s| self.pids(&s.name));
-        known.map(|p| p.supervisor).filter(Process::alive).map(|p| p.pid).collect()
+    /// The supervisors that are alive, and the servers that are not below them because an engine runs them.
+    pub fn roots(&self) -> Vec<i32> {
+        let known = self.servers.iter().filter_map(|s| Some((s, self.pids(&s.name)?)));
+        let roots = known.flat_map(|(s, p)| [Some(p.supervisor), s.container.as_ref().map(|_| p.server)]);
+        roots.flatten().filter(Process::alive).map(|p| p.pid).collect()
     }
 
     /// Proportional set size of the servers, their supervisors and everything below them.
     pub fn pss_bytes(&self) -> u64 {
-        process::pss_bytes_of(self.supervisors())
+        process::pss_bytes_of(self.roots())
     }
 
     /// The end of a server's log.
     pub fn tail(&self, name: &str) -> String {
         self.server(name).map(|plan| tail(&plan.log)).unwrap_or_default()
+    }
+}
+
+/// A container's processes may belong to an account that this one cannot signal: its engine can.
+async fn send(plan: &ServerPlan, pids: PidFile, signal: Signal) -> Result<(), StackError> {
+    match &plan.container {
+        Some(container) if pids.server.alive() => docker::signal(&container.name, signal).await,
+        Some(_) => Ok(()),
+        None => {
+            pids.server.signal(signal);
+            Ok(())
+        }
     }
 }
 
@@ -258,7 +282,7 @@ fn launch(binary: &Utf8Path, dir: &Utf8Path, plan: &ServerPlan) -> Result<(), St
     Err(StackError::DidNotStart { server: plan.name.clone(), detail, log: plan.log.clone(), tail: tail(&plan.log) })
 }
 
-pub(super) fn parse_signal(name: &str) -> Result<Signal, StackError> {
+pub(in crate::stack) fn parse_signal(name: &str) -> Result<Signal, StackError> {
     name.parse().map_err(|_| StackError::Setting {
         what: "signal".to_owned(),
         expected: "a name such as SIGTERM".to_owned(),

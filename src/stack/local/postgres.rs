@@ -4,37 +4,96 @@ use std::{collections::BTreeMap, fs::File, io::Write, os::unix::fs::OpenOptionsE
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{folder::ServerPlan, spec::PostgresSpec};
+use super::{
+    folder::{ServerPlan, write_atomically},
+    spec::PostgresSpec,
+};
 use crate::{
-    stack::{Account, StackError, fixture},
+    config::RepositoryConfig,
+    stack::{Account, Place, StackError, docker::ContainerPlan, fixture},
     units::Secret,
 };
 
+/// Where PostgreSQL listens in its container.
+pub(in crate::stack) const CONTAINER_PORT: u16 = 5432;
+/// Run by a container's entry point when it has made the data folder: settings, and clients that replicate from elsewhere.
+const FIRST_START: &str = r#"cat /docker-entrypoint-initdb.d/cdc-drill.conf >> "$PGDATA/postgresql.conf"
+echo "host replication all all scram-sha-256" >> "$PGDATA/pg_hba.conf"
+"#;
 /// The superuser every stack has.
 pub(super) const SUPERUSER: &str = "postgres";
 
 /// Everything that is needed to make the cluster.
 #[derive(Debug)]
-pub(super) struct Cluster {
-    pub(super) spec: PostgresSpec,
-    pub(super) account: Account,
-    pub(super) bin: Utf8PathBuf,
+pub struct Cluster {
+    spec: PostgresSpec,
+    account: Account,
+    initdb: Initdb,
     /// The folder above the data folder.
-    pub(super) home: Utf8PathBuf,
-    pub(super) repository: Utf8PathBuf,
-    /// The program that archives.
-    pub(super) archiver: Utf8PathBuf,
-    pub(super) port: u16,
-    pub(super) password: Secret,
+    home: Utf8PathBuf,
+    repository: RepositoryConfig,
+    log: Utf8PathBuf,
+    host: String,
+    port: u16,
+    password: Secret,
+}
+
+/// Who makes the data folder.
+#[derive(Debug)]
+pub(in crate::stack) enum Initdb {
+    /// PostgreSQL's programs of this machine, in a folder; and the program that archives.
+    Program { bin: Utf8PathBuf, archiver: Utf8PathBuf },
+    /// The container's own entry point, at its first start.
+    Container(ContainerPlan),
 }
 
 impl Cluster {
+    /// A cluster below `place`; makes its folder and nothing in it.
+    pub(in crate::stack) fn new(
+        place: &Place<'_>,
+        spec: PostgresSpec,
+        initdb: Initdb,
+        host: &str,
+        port: u16,
+        password: Secret,
+    ) -> Result<Cluster, StackError> {
+        let home = place.dir.join("postgres");
+        place.account.folder(&home)?;
+        Ok(Cluster {
+            spec,
+            account: place.account.clone(),
+            initdb,
+            home,
+            repository: RepositoryConfig { path: place.dir.join("repository") },
+            log: place.dir.join("logs/postgres.log"),
+            host: host.to_owned(),
+            port,
+            password,
+        })
+    }
+
     /// The data folder.
     pub(super) fn pgdata(&self) -> Utf8PathBuf {
         self.home.join("data")
     }
 
-    /// Makes the cluster: 0.4 s, nearly all of it `initdb`.
+    /// Where its programs are; empty where only its container has them.
+    pub(super) fn bin(&self) -> Utf8PathBuf {
+        match &self.initdb {
+            Initdb::Program { bin, .. } => bin.clone(),
+            Initdb::Container(_) => Utf8PathBuf::new(),
+        }
+    }
+
+    /// How its programs are called, where they are not on this machine.
+    pub(super) fn tool(&self) -> Option<String> {
+        match &self.initdb {
+            Initdb::Program { .. } => None,
+            Initdb::Container(container) => Some(container.tool()),
+        }
+    }
+
+    /// Makes the cluster, or what its container makes it from: 0.4 s, nearly all of it `initdb`.
     pub(super) fn create(&self) -> Result<(), StackError> {
         let segment = self.spec.wal_segment_mib;
         if !segment.is_power_of_two() || segment > 1024 {
@@ -46,13 +105,27 @@ impl Cluster {
         }
         let password = self.home.join("password");
         self.write_password(&password)?;
-        let made = self.initdb(&password);
+        let Initdb::Program { bin, .. } = &self.initdb else { return self.create_later() };
+        let made = self.initdb(bin, &password);
         let _ = std::fs::remove_file(&password);
         made?;
         let path = self.pgdata().join("postgresql.conf");
         let text = self.settings()?;
         let mut file = File::options().append(true).open(&path).map_err(|e| StackError::io("open", &path, e))?;
         file.write_all(text.as_bytes()).map_err(|e| StackError::io("write", &path, e))
+    }
+
+    /// What the entry point of a container finds at its first start: the settings, and a script that takes them.
+    fn create_later(&self) -> Result<(), StackError> {
+        let folder = self.home.join("initdb");
+        self.account.folder(&folder)?;
+        self.account.folder(&self.repository.spool())?;
+        for (name, text) in [("cdc-drill.conf", self.settings()?), ("cdc-drill.sh", FIRST_START.to_owned())] {
+            let path = folder.join(name);
+            write_atomically(&path, &text, 0o644)?;
+            self.account.give(&path)?;
+        }
+        Ok(())
     }
 
     fn write_password(&self, path: &Utf8Path) -> Result<(), StackError> {
@@ -62,8 +135,8 @@ impl Cluster {
         self.account.give(path)
     }
 
-    fn initdb(&self, password: &Utf8Path) -> Result<(), StackError> {
-        let mut command = Command::new(self.bin.join("initdb"));
+    fn initdb(&self, bin: &Utf8Path, password: &Utf8Path) -> Result<(), StackError> {
+        let mut command = Command::new(bin.join("initdb"));
         command.args(["-D", self.pgdata().as_str(), "-U", SUPERUSER, "-k", "-E", "UTF8", "-A", "scram-sha-256"]);
         // The builtin provider sorts by code point everywhere, whatever locales the machine has.
         command.args(["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]);
@@ -74,7 +147,7 @@ impl Cluster {
             .account
             .run_as(&mut command)
             .output()
-            .map_err(|e| StackError::io("run", &self.bin.join("initdb"), e))?;
+            .map_err(|e| StackError::io("run", &bin.join("initdb"), e))?;
         if out.status.success() {
             return Ok(());
         }
@@ -87,7 +160,10 @@ impl Cluster {
     }
 
     fn settings(&self) -> Result<String, StackError> {
-        let port = self.port.to_string();
+        let (listen, port) = match &self.initdb {
+            Initdb::Program { .. } => (self.host.as_str(), self.port.to_string()),
+            Initdb::Container(_) => ("*", CONTAINER_PORT.to_string()),
+        };
         let min_wal = format!("{}MB", (2 * self.spec.wal_segment_mib).max(32));
         let max_wal = format!("{}MB", (8 * self.spec.wal_segment_mib).max(512));
         let keep = setting_text(&self.spec.max_slot_wal_keep_size);
@@ -95,6 +171,7 @@ impl Cluster {
         let mut text = fixture::render(
             fixture::POSTGRES,
             &[
+                ("listen", &setting_text(listen)),
                 ("port", port.as_str()),
                 ("max_slot_wal_keep_size", keep.as_str()),
                 ("min_wal_size", &setting_text(&min_wal)),
@@ -111,12 +188,13 @@ impl Cluster {
 
     fn archive_command(&self) -> String {
         let pgdata = self.pgdata();
+        let Initdb::Program { archiver, .. } = &self.initdb else { return self.spool_command() };
         let words = [
-            self.archiver.as_str(),
+            archiver.as_str(),
             "wal",
             "push",
             "--repository",
-            self.repository.as_str(),
+            self.repository.path.as_str(),
             "--pgdata",
             pgdata.as_str(),
         ];
@@ -125,15 +203,34 @@ impl Cluster {
         format!("{} %p", words.join(" "))
     }
 
+    /// Any image has these programs, and this one it need not have: a finished segment goes durably into a folder, under
+    /// its own name last of all, and is never written over; whoever reads the archive drains that folder first.
+    fn spool_command(&self) -> String {
+        let to = |name: &str| {
+            let word = shell_word(self.repository.spool().as_str()).replace('%', "%%");
+            if name.is_empty() { word } else { format!("{word}/{name}") }
+        };
+        let (spool, whole, half) = (to(""), to("%f"), to(".%f"));
+        format!("test ! -f {whole} && cp %p {half} && sync {half} && mv {half} {whole} && sync {spool}")
+    }
+
     /// How the server is run.
-    pub(super) fn plan(&self, log: Utf8PathBuf) -> ServerPlan {
+    pub(super) fn plan(&self) -> ServerPlan {
+        let (argv, env, container) = match &self.initdb {
+            Initdb::Program { bin, .. } => {
+                let argv = vec![bin.join("postgres").into_string(), "-D".to_owned(), self.pgdata().into_string()];
+                (argv, environment(&self.home), None)
+            }
+            Initdb::Container(container) => (Vec::new(), self.container_environment(), Some(container.clone())),
+        };
         ServerPlan {
             name: "postgres".to_owned(),
-            argv: vec![self.bin.join("postgres").into_string(), "-D".to_owned(), self.pgdata().into_string()],
-            env: environment(&self.home),
+            argv,
+            env,
             cwd: self.home.clone(),
-            log,
-            endpoint: format!("postgres://{SUPERUSER}@127.0.0.1:{}/postgres", self.port),
+            log: self.log.clone(),
+            container,
+            endpoint: format!("postgres://{SUPERUSER}@{}:{}/postgres", self.host, self.port),
             ports: vec![self.port],
             // Fast shutdown: sessions end, a checkpoint is written.
             stop_signal: "SIGINT".to_owned(),
@@ -143,9 +240,25 @@ impl Cluster {
         }
     }
 
+    /// What the official image documents.
+    fn container_environment(&self) -> BTreeMap<String, String> {
+        let initdb = format!(
+            "--data-checksums --encoding=UTF8 --locale=C --no-sync --wal-segsize={}",
+            self.spec.wal_segment_mib
+        );
+        let pairs = [
+            ("PGDATA", self.pgdata().into_string()),
+            ("POSTGRES_PASSWORD_FILE", self.home.join("password").into_string()),
+            ("POSTGRES_INITDB_ARGS", initdb),
+            ("TZ", "UTC".to_owned()),
+        ];
+        pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
     /// The superuser's address.
     pub(super) fn url(&self) -> Secret {
-        Secret::new(format!("postgres://{SUPERUSER}:{}@127.0.0.1:{}/postgres", self.password.expose(), self.port))
+        let password = self.password.expose();
+        Secret::new(format!("postgres://{SUPERUSER}:{password}@{}:{}/postgres", self.host, self.port))
     }
 }
 
@@ -157,7 +270,7 @@ pub(super) fn environment(home: &Utf8Path) -> BTreeMap<String, String> {
 }
 
 /// A word for `sh`.
-pub(super) fn shell_word(word: &str) -> String {
+pub(in crate::stack) fn shell_word(word: &str) -> String {
     let plain = !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-=:+,@".contains(&b));
     if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
@@ -175,10 +288,11 @@ mod tests {
         Cluster {
             spec: PostgresSpec::default(),
             account: Account { name: "x".into(), uid: 1, gid: 1, drop: false },
-            bin: "/bin".into(),
+            initdb: Initdb::Program { bin: "/bin".into(), archiver: "/a/cdc-drill".into() },
             home: home.into(),
-            repository: "/r".into(),
-            archiver: "/a/cdc-drill".into(),
+            repository: RepositoryConfig { path: "/r".into() },
+            log: "/l".into(),
+            host: "127.0.0.1".into(),
             port: 5555,
             password: Secret::new("p"),
         }

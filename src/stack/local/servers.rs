@@ -1,5 +1,7 @@
 //! The Java servers: their folders, settings and command lines.
 
+use std::collections::BTreeMap;
+
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
@@ -24,17 +26,19 @@ pub(super) struct Site<'a> {
 
 /// One broker of a cluster.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Broker<'a> {
-    pub(super) node: u16,
-    pub(super) port: u16,
+pub struct Broker<'a> {
+    /// Its number, from 1.
+    pub node: u16,
+    /// Where it listens.
+    pub port: u16,
     /// Where the first one listens as the controller.
-    pub(super) controller_port: u16,
+    pub controller_port: u16,
     /// The cluster's id.
-    pub(super) cluster: &'a str,
+    pub cluster: &'a str,
 }
 
 /// The first of several servers has the plain name.
-pub(super) fn numbered(name: &str, number: u16) -> String {
+pub(in crate::stack) fn numbered(name: &str, number: u16) -> String {
     if number == 1 { name.to_owned() } else { format!("{name}-{number}") }
 }
 
@@ -65,6 +69,7 @@ impl Site<'_> {
             stop_signal: "SIGTERM".to_owned(),
             end_signal: "SIGKILL".to_owned(),
             account: self.account.clone(),
+            container: None,
         }
     }
 
@@ -194,15 +199,35 @@ impl Site<'_> {
         let tmp = self.tmp();
         let mut plan =
             self.plan("registry", home, argv, format!("http://127.0.0.1:{port}"), vec![port, management_port]);
-        let mut set = |name: &str, value: &str| plan.env.insert(name.to_owned(), value.to_owned());
+        plan.env.extend(registry_environment(spec, &storage, &tmp, bootstrap)?);
+        let loopback = "127.0.0.1";
+        for (name, value) in [
+            ("QUARKUS_HTTP_HOST", loopback),
+            ("QUARKUS_MANAGEMENT_HOST", loopback),
+            ("QUARKUS_HTTP_PORT", &port.to_string()),
+            ("QUARKUS_MANAGEMENT_PORT", &management_port.to_string()),
+        ] {
+            plan.env.insert(name.to_owned(), value.to_owned());
+        }
+        Ok((plan, storage))
+    }
+}
+
+/// A registry's environment, but for where it listens. `tmp` is a folder for its temporary files.
+pub(in crate::stack) fn registry_environment(
+    spec: &RegistrySpec,
+    storage: &RegistryStorage,
+    tmp: &Utf8Path,
+    bootstrap: Option<&str>,
+) -> Result<BTreeMap<String, String>, StackError> {
+    let mut env = BTreeMap::new();
+    let mut set = |name: &str, value: &str| env.insert(name.to_owned(), value.to_owned());
         for (name, value) in REGISTRY_SETTINGS {
             set(name, value);
         }
-        set("QUARKUS_HTTP_PORT", &port.to_string());
-        set("QUARKUS_MANAGEMENT_PORT", &management_port.to_string());
         set("APICURIO_IMPORT_WORK_DIR", tmp.as_str());
         set("APICURIO_STORAGE_SNAPSHOT_LOCATION", tmp.as_str());
-        match &storage {
+        match storage {
             RegistryStorage::H2 { path } => {
                 set("APICURIO_STORAGE_KIND", "sql");
                 set("APICURIO_STORAGE_SQL_KIND", "h2");
@@ -226,14 +251,11 @@ impl Site<'_> {
                 set("APICURIO_KAFKASQL_CONSUMER_GROUP_PREFIX", &format!("{}apicurio-", spec.topic_prefix));
             }
         }
-        Ok((plan, storage))
-    }
+    Ok(env)
 }
 
-/// Listens on loopback only, keeps few database sessions, and lets subjects be deleted: registry damage needs it.
-const REGISTRY_SETTINGS: [(&str, &str); 10] = [
-    ("QUARKUS_HTTP_HOST", "127.0.0.1"),
-    ("QUARKUS_MANAGEMENT_HOST", "127.0.0.1"),
+/// Keeps few database sessions, and lets subjects be deleted: registry damage needs it.
+const REGISTRY_SETTINGS: [(&str, &str); 8] = [
     ("QUARKUS_LOG_CONSOLE_COLOR", "false"),
     ("QUARKUS_BANNER_ENABLED", "false"),
     ("QUARKUS_LOG_CONSOLE_FORMAT", "%d{yyyy-MM-dd HH:mm:ss.SSS} %-5p %c{2.}: %s%e%n"),
@@ -244,7 +266,7 @@ const REGISTRY_SETTINGS: [(&str, &str); 10] = [
     ("APICURIO_DATASOURCE_JDBC_INITIAL_SIZE", "2"),
 ];
 
-fn registry_storage(spec: &RegistrySpec, home: &Utf8Path) -> RegistryStorage {
+pub(in crate::stack) fn registry_storage(spec: &RegistrySpec, home: &Utf8Path) -> RegistryStorage {
     match spec.storage {
         RegistryStorageKind::H2 => RegistryStorage::H2 { path: home.join("db") },
         RegistryStorageKind::Kafkasql => {

@@ -6,14 +6,13 @@ use camino::{Utf8Path, Utf8PathBuf};
 use nix::sys::signal::Signal;
 
 use super::{
-    binary::{find_binary, reachable_binary},
+    binary::find_binary,
     config_file,
     folder::{Folder, ServerPlan, ServerStatus},
-    java::Aot,
     owner::OwnerLock,
     postgres::Cluster,
     ready::Addresses,
-    servers::{Broker, Site, kafka_uuid, numbered},
+    servers::{Broker, kafka_uuid, numbered},
     spec::{Part, StackSpec},
 };
 use crate::{
@@ -22,7 +21,7 @@ use crate::{
         Config, ConnectConfig, Hook, KafkaConfig, PostgresConfig, RegistryConfig, RegistryFlavour, RegistryStorage,
         RepositoryConfig,
     },
-    stack::{Account, PortLease, Programs, Progress, StackError},
+    stack::{Account, Backend, Place, PortLease, Progress, StackError},
     units::Secret,
 };
 
@@ -45,20 +44,11 @@ pub struct LocalStack {
 
 impl LocalStack {
     /// Lays the stack out in `dir`, which must be empty or not there. Starts nothing.
-    pub fn create(dir: &Utf8Path, spec: StackSpec, programs: &Programs) -> Result<LocalStack, StackError> {
-        LocalStack::create_with(dir, spec, programs, Aot::Use)
-    }
-
-    pub(super) fn create_with(
-        dir: &Utf8Path,
-        spec: StackSpec,
-        programs: &Programs,
-        aot: Aot,
-    ) -> Result<LocalStack, StackError> {
+    pub fn create(dir: &Utf8Path, spec: StackSpec, backend: &dyn Backend) -> Result<LocalStack, StackError> {
         let binary = find_binary(None)?;
         let account = Account::choose()?;
         let dir = lay_out(dir, &account)?;
-        let made = LocalStack::make(&dir, spec, programs, aot, &binary, &account);
+        let made = LocalStack::make(&dir, spec, backend, &binary, &account);
         if made.is_err() {
             clear(&dir);
         }
@@ -68,15 +58,14 @@ impl LocalStack {
     fn make(
         dir: &Utf8Path,
         spec: StackSpec,
-        programs: &Programs,
-        aot: Aot,
+        backend: &dyn Backend,
         binary: &Utf8Path,
         account: &Account,
     ) -> Result<LocalStack, StackError> {
         account.must_reach(&dir.join("tmp"))?;
-        account.must_reach(&programs.java())?;
         let mut making = Making {
-            site: Site { dir, programs, account, aot },
+            place: Place { dir, account },
+            backend,
             spec: &spec,
             leases: Vec::new(),
             servers: Vec::new(),
@@ -85,13 +74,18 @@ impl LocalStack {
         making.kafka()?;
         making.connect()?;
         let registry_storage = making.registry()?;
-        let cluster = making.postgres(binary)?;
+        let cluster = making.postgres()?;
         let Making { leases, servers, addresses, .. } = making;
         let mut control = spec.control.clone();
         for plan in &servers {
-            control.insert(plan.name.clone(), config_file::hook(binary, dir, &plan.name));
+            let mut hook = config_file::hook(binary, dir, &plan.name);
+            if plan.name == "postgres" {
+                hook.tool = cluster.as_ref().and_then(Cluster::tool);
+                hook.scratch = hook.tool.as_ref().map(|_| dir.join("tmp"));
+            }
+            control.insert(plan.name.clone(), hook);
         }
-        let postgres_config = cluster.as_ref().map(|c| PostgresConfig::new(c.url(), c.pgdata(), c.bin.clone()));
+        let postgres_config = cluster.as_ref().map(|c| PostgresConfig::new(c.url(), c.pgdata(), c.bin()));
         let folder = Folder::create(dir, servers)?;
         Ok(LocalStack {
             folder,
@@ -362,7 +356,8 @@ fn clear(dir: &Utf8Path) {
 
 /// A stack while it is laid out.
 struct Making<'a> {
-    site: Site<'a>,
+    place: Place<'a>,
+    backend: &'a dyn Backend,
     spec: &'a StackSpec,
     leases: Vec<PortLease>,
     servers: Vec<ServerPlan>,
@@ -395,7 +390,7 @@ impl Making<'_> {
                 for node in 1..=self.spec.brokers.max(1) {
                     let port = self.port(&numbered("kafka", node))?;
                     let broker = Broker { node, port, controller_port, cluster: &cluster };
-                    let plan = self.site.kafka(&broker, &self.spec.kafka_settings)?;
+                    let plan = self.backend.broker(&self.place, &broker, &self.spec.kafka_settings)?;
                     endpoints.push(plan.endpoint.clone());
                     self.servers.push(plan);
                 }
@@ -414,7 +409,7 @@ impl Making<'_> {
                 let mut endpoints = Vec::new();
                 for number in 1..=self.spec.workers.max(1) {
                     let port = self.port(&numbered("connect", number))?;
-                    let plan = self.site.connect(&self.spec.worker, number, port, &bootstrap)?;
+                    let plan = self.backend.worker(&self.place, &self.spec.worker, number, port, &bootstrap)?;
                     endpoints.push(plan.endpoint.clone());
                     self.servers.push(plan);
                 }
@@ -433,9 +428,9 @@ impl Making<'_> {
                 Ok(config.storage.clone())
             }
             Part::Local(registry) => {
-                let (port, management) = (self.port("registry")?, self.second_port("registry")?);
+                let ports = [self.port("registry")?, self.second_port("registry")?];
                 let bootstrap = self.addresses.kafka.clone();
-                let (plan, storage) = self.site.registry(registry, port, management, bootstrap.as_deref())?;
+                let (plan, storage) = self.backend.registry(&self.place, registry, ports, bootstrap.as_deref())?;
                 self.addresses.registry = Some(plan.endpoint.clone());
                 self.servers.push(plan);
                 Ok(Some(storage))
@@ -443,26 +438,12 @@ impl Making<'_> {
         }
     }
 
-    fn postgres(&mut self, binary: &Utf8Path) -> Result<Option<Cluster>, StackError> {
-        let Some(spec) = self.spec.postgres.clone() else { return Ok(None) };
-        let (dir, account) = (self.site.dir.to_owned(), self.site.account.clone());
-        let archiver = reachable_binary(binary, &account, &dir.join("bin"))?;
-        let home = dir.join("postgres");
-        account.folder(&home)?;
+    fn postgres(&mut self) -> Result<Option<Cluster>, StackError> {
+        let Some(spec) = &self.spec.postgres else { return Ok(None) };
         let port = self.port("postgres")?;
-        let bin = self.site.programs.postgres_bin();
-        let cluster = Cluster {
-            spec,
-            account,
-            bin,
-            home,
-            repository: dir.join("repository"),
-            archiver,
-            port,
-            password: random_password(),
-        };
+        let cluster = self.backend.cluster(&self.place, spec, port, random_password())?;
         self.addresses.postgres = Some(cluster.url());
-        self.servers.push(cluster.plan(self.site.log("postgres")));
+        self.servers.push(cluster.plan());
         Ok(Some(cluster))
     }
 }

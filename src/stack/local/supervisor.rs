@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use nix::{
     errno::Errno,
     sys::{
@@ -28,14 +28,14 @@ use super::{
     folder::{Folder, PidFile, ServerPlan, parse_signal, write_atomically},
     owner::OWNER_LOCK,
 };
-use crate::stack::{Process, StackError, process};
+use crate::stack::{Process, StackError, docker, process};
 
 /// What the supervisor says when the server's process exists.
 pub(super) const STARTED: &str = "started";
 /// How long a server may take to end by itself after its owner's death.
-const END_GRACE: Duration = Duration::from_secs(5);
+pub(in crate::stack) const END_GRACE: Duration = Duration::from_secs(5);
 /// How long a server may take to stop cleanly when the supervisor is told to stop.
-const STOP_GRACE: Duration = Duration::from_secs(20);
+pub(in crate::stack) const STOP_GRACE: Duration = Duration::from_secs(20);
 
 /// Set when the server has ended.
 type Ended = Arc<(Mutex<bool>, Condvar)>;
@@ -55,23 +55,46 @@ pub fn supervise(dir: &Utf8Path, name: &str) -> Result<(), StackError> {
     signals.thread_block().map_err(system)?;
     prctl::set_child_subreaper(true).map_err(system)?;
     let _lock = lock(&folder, name)?;
+    let supervised = Supervised { pid_path: folder.pid_path(name) };
+    if let Some(container) = &plan.container {
+        let ended = docker::supervise(&folder, &plan, container, signals, &supervised);
+        supervised.ended();
+        return ended;
+    }
     let mut child = spawn(&plan)?;
     let server = Process::of(child.id() as i32).unwrap_or(Process { pid: child.id() as i32, start: 0 });
-    let me = Process::of(getpid().as_raw()).unwrap_or(Process { pid: getpid().as_raw(), start: 0 });
-    let pid_path = folder.pid_path(name);
-    let text = serde_json::to_string(&PidFile { supervisor: me, server }).unwrap_or_default();
-    if let Err(error) = write_atomically(&pid_path, &text, 0o644) {
+    if let Err(error) = supervised.started(server) {
         let _ = child.kill();
         return Err(error);
     }
-    say_started();
     let ended: Ended = Ended::default();
     watch_signals(signals, plan.clone(), server, ended.clone());
     watch_owner(&folder, plan, server, ended.clone());
     wait_for(server.pid, &ended);
     end_rest();
-    let _ = std::fs::remove_file(&pid_path);
+    supervised.ended();
     Ok(())
+}
+
+/// What others see of a supervisor and its server.
+#[derive(Debug)]
+pub(in crate::stack) struct Supervised {
+    pid_path: Utf8PathBuf,
+}
+
+impl Supervised {
+    /// The server's process exists: writes that down and tells the launcher.
+    pub(in crate::stack) fn started(&self, server: Process) -> Result<(), StackError> {
+        let me = Process::of(getpid().as_raw()).unwrap_or(Process { pid: getpid().as_raw(), start: 0 });
+        let text = serde_json::to_string(&PidFile { supervisor: me, server }).unwrap_or_default();
+        write_atomically(&self.pid_path, &text, 0o644)?;
+        say_started();
+        Ok(())
+    }
+
+    fn ended(&self) {
+        let _ = std::fs::remove_file(&self.pid_path);
+    }
 }
 
 /// Taken for the supervisor's life: two people who start the same server get one server.
@@ -140,17 +163,26 @@ fn watch_signals(signals: SigSet, plan: ServerPlan, server: Process, ended: Ende
 
 /// Blocks on the owner's lock, shared, so that all supervisors get it at once when the owner is gone.
 fn watch_owner(folder: &Folder, plan: ServerPlan, server: Process, ended: Ended) {
+    if let Some(orphaned) = orphaned(folder) {
+        std::thread::spawn(move || {
+            if orphaned() {
+                end(&plan.end_signal, server, &ended, END_GRACE);
+            }
+        });
+    }
+}
+
+/// Waits for the owner's end and says whether the servers must end too; none where the stack has no owner.
+pub(in crate::stack) fn orphaned(folder: &Folder) -> Option<impl FnOnce() -> bool + Send + 'static> {
     let dir = folder.dir().to_owned();
     let path = dir.join(OWNER_LOCK);
-    let Ok(file) = File::open(&path) else { return };
-    std::thread::spawn(move || {
+    let file = File::open(&path).ok()?;
+    Some(move || {
         // Without a name the lock was given up on purpose: the servers live on. A lock that cannot be had at all must not
         // leave a server behind, and neither must a folder that somebody has removed.
         let _ = file.lock_shared();
-        if path.exists() || !dir.exists() {
-            end(&plan.end_signal, server, &ended, END_GRACE);
-        }
-    });
+        path.exists() || !dir.exists()
+    })
 }
 
 fn end(signal: &str, server: Process, ended: &Ended, grace: Duration) {

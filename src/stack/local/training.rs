@@ -7,6 +7,7 @@ use camino::Utf8Path;
 
 use super::{
     java::{Aot, JavaServer, recorded},
+    native::Native,
     owner::OwnerLock,
     spec::{RegistryStorageKind, StackSpec},
     stack::LocalStack,
@@ -62,7 +63,7 @@ impl Programs {
     async fn train(&self, dir: &Utf8Path) -> Result<(), StackError> {
         // Left by a training that was killed; its servers died with it.
         let _ = std::fs::remove_dir_all(dir);
-        let mut stack = LocalStack::create_with(dir, StackSpec::whole(RegistryStorageKind::H2), self, Aot::Record)?;
+        let mut stack = LocalStack::create(dir, StackSpec::whole(RegistryStorageKind::H2), &Native::with(self.clone(), Aot::Record))?;
         let owner = stack.own()?;
         let trained = exercise(&mut stack).await;
         let collected = match trained {

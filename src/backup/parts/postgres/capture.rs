@@ -139,6 +139,7 @@ async fn await_archived(
 ) -> Result<(), BackupError> {
     let what = format!("WAL {from} to {to} in the archive {}", archive.folder());
     let result = wait::until(&what, ARCHIVE_DEADLINE, || async {
+        archive.drain()?;
         match archive.continuity(history, from, to) {
             Ok(()) => Ok::<_, BackupError>(Poll::Ready(())),
             Err(BackupError::WalGap(gap)) => Ok(Poll::NotYet(format!("{} is missing", gap.segment))),

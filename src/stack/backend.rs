@@ -1,0 +1,172 @@
+//! Where servers run. A backend lays each server out as a [`ServerPlan`]; everything after that is the same for all.
+
+use std::sync::Arc;
+
+use camino::Utf8Path;
+
+use super::{
+    Account, Programs, Progress, StackError,
+    docker::Docker,
+    local::{Broker, Cluster, Native, PostgresSpec, RegistrySpec, ServerPlan, WorkerSpec},
+};
+use crate::{
+    config::{Config, RegistryStorage},
+    units::Secret,
+};
+
+/// The stack that servers are laid out for.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Its folder.
+    pub dir: &'a Utf8Path,
+    /// The account that its data belongs to.
+    pub account: &'a Account,
+}
+
+/// How servers come to be.
+pub trait Backend: std::fmt::Debug + Send + Sync {
+    /// Its word on the command line.
+    fn word(&self) -> &'static str;
+
+    /// The address at which servers listen, for this machine and for one another.
+    fn host(&self) -> &str;
+
+    /// The pipeline of somebody's whose broker, workers and registry are used instead of servers of a run's own.
+    fn existing(&self) -> Option<&Config> {
+        None
+    }
+
+    /// A broker of a cluster; the first one is the controller too.
+    fn broker(
+        &self,
+        place: &Place<'_>,
+        broker: &Broker<'_>,
+        settings: &[(String, String)],
+    ) -> Result<ServerPlan, StackError>;
+
+    /// A Connect worker, by its number in its cluster.
+    fn worker(
+        &self,
+        place: &Place<'_>,
+        spec: &WorkerSpec,
+        number: u16,
+        port: u16,
+        bootstrap: &str,
+    ) -> Result<ServerPlan, StackError>;
+
+    /// A schema registry, with what a recovery must know of its store. The second port is for its management.
+    fn registry(
+        &self,
+        place: &Place<'_>,
+        spec: &RegistrySpec,
+        ports: [u16; 2],
+        bootstrap: Option<&str>,
+    ) -> Result<(ServerPlan, RegistryStorage), StackError>;
+
+    /// A PostgreSQL cluster.
+    fn cluster(
+        &self,
+        place: &Place<'_>,
+        spec: &PostgresSpec,
+        port: u16,
+        password: Secret,
+    ) -> Result<Cluster, StackError>;
+}
+
+/// Which backend is wanted.
+#[derive(Clone, Debug, Default)]
+pub enum BackendChoice {
+    /// Native processes of this machine.
+    #[default]
+    Local,
+    /// Containers of this machine's Docker engine.
+    Docker,
+    /// Broker, Connect workers and registry of a pipeline that exists, and native processes for the rest.
+    Attach(Box<Config>),
+}
+
+impl BackendChoice {
+    /// Its word on the command line.
+    pub fn word(&self) -> &'static str {
+        match self {
+            BackendChoice::Local => "local",
+            BackendChoice::Docker => "docker",
+            BackendChoice::Attach(_) => "attach",
+        }
+    }
+
+    /// Prepares the backend: fetches what is missing, or asks whether the engine answers. `name` is for what it makes
+    /// beside servers.
+    pub async fn open(&self, name: &str, progress: &dyn Progress) -> Result<Arc<dyn Backend>, StackError> {
+        if matches!(self, BackendChoice::Docker) {
+            return Ok(Arc::new(Docker::open(name, progress).await?));
+        }
+        let programs = tokio::task::block_in_place(|| Programs::ensure(progress))?;
+        let native = Native::new(programs);
+        Ok(match self {
+            BackendChoice::Attach(config) => Arc::new(Attached { config: (**config).clone(), native }),
+            BackendChoice::Local | BackendChoice::Docker => Arc::new(native),
+        })
+    }
+}
+
+/// Servers of somebody's, beside native ones.
+#[derive(Debug)]
+struct Attached {
+    config: Config,
+    native: Native,
+}
+
+impl Backend for Attached {
+    fn word(&self) -> &'static str {
+        "attach"
+    }
+
+    fn host(&self) -> &str {
+        self.native.host()
+    }
+
+    fn existing(&self) -> Option<&Config> {
+        Some(&self.config)
+    }
+
+    fn broker(
+        &self,
+        place: &Place<'_>,
+        broker: &Broker<'_>,
+        settings: &[(String, String)],
+    ) -> Result<ServerPlan, StackError> {
+        self.native.broker(place, broker, settings)
+    }
+
+    fn worker(
+        &self,
+        place: &Place<'_>,
+        spec: &WorkerSpec,
+        number: u16,
+        port: u16,
+        bootstrap: &str,
+    ) -> Result<ServerPlan, StackError> {
+        self.native.worker(place, spec, number, port, bootstrap)
+    }
+
+    fn registry(
+        &self,
+        place: &Place<'_>,
+        spec: &RegistrySpec,
+        ports: [u16; 2],
+        bootstrap: Option<&str>,
+    ) -> Result<(ServerPlan, RegistryStorage), StackError> {
+        self.native.registry(place, spec, ports, bootstrap)
+    }
+
+    fn cluster(
+        &self,
+        place: &Place<'_>,
+        spec: &PostgresSpec,
+        port: u16,
+        password: Secret,
+    ) -> Result<Cluster, StackError> {
+        self.native.cluster(place, spec, port, password)
+    }
+}

@@ -1,0 +1,82 @@
+//! A stack's network.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+use testcontainers_modules::testcontainers::bollard::{
+    Docker,
+    models::{Ipam, IpamConfig, NetworkCreateRequest},
+    query_parameters::InspectNetworkOptions,
+};
+
+use super::{container::LABEL, engine::refused};
+use crate::stack::StackError;
+
+/// A network and its addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Its name, which also begins those of its containers.
+    pub name: String,
+    /// Its addresses: `172.18.0.0/16`.
+    pub subnet: String,
+    /// This machine's address on it, where the servers' ports are published.
+    pub gateway: String,
+}
+
+impl Network {
+    /// Makes a network, with addresses that the engine chooses.
+    pub(super) async fn make(docker: &Docker, name: &str) -> Result<Network, StackError> {
+        if let Some(there) = Network::find(docker, name).await? {
+            return Ok(there);
+        }
+        docker.create_network(request(name, None)).await.map_err(refused("make network", name))?;
+        Network::find(docker, name).await?.ok_or_else(|| StackError::Engine {
+            what: format!("make network {name}"),
+            detail: "it is not there afterwards, or has no IPv4 addresses".to_owned(),
+        })
+    }
+
+    /// Makes this network again, with the same addresses, if it is not there.
+    pub(super) async fn ensure(&self, docker: &Docker) -> Result<(), StackError> {
+        if Network::find(docker, &self.name).await?.is_some() {
+            return Ok(());
+        }
+        let addresses = IpamConfig {
+            subnet: Some(self.subnet.clone()),
+            gateway: Some(self.gateway.clone()),
+            ..IpamConfig::default()
+        };
+        let made = docker.create_network(request(&self.name, Some(addresses))).await;
+        // Servers are started at the same time, and each may find the network missing: its addresses can be had once.
+        if made.is_err() && Network::find(docker, &self.name).await?.is_some() {
+            return Ok(());
+        }
+        made.map(drop).map_err(refused("make network", &self.name))
+    }
+
+    /// Removes it if nothing uses it any more.
+    pub(super) async fn leave(&self, docker: &Docker) {
+        // In use, or gone already: both are well.
+        let _ = docker.remove_network(&self.name).await;
+    }
+
+    async fn find(docker: &Docker, name: &str) -> Result<Option<Network>, StackError> {
+        let found = match docker.inspect_network(name, None::<InspectNetworkOptions>).await {
+            Ok(found) => found,
+            Err(error) if super::engine::is_gone(&error) => return Ok(None),
+            Err(error) => return Err(refused("look at network", name)(error)),
+        };
+        let configs = found.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+        let plain = configs.into_iter().find_map(|c| Some((c.subnet?, c.gateway?)));
+        Ok(plain.map(|(subnet, gateway)| Network { name: name.to_owned(), subnet, gateway }))
+    }
+}
+
+fn request(name: &str, addresses: Option<IpamConfig>) -> NetworkCreateRequest {
+    NetworkCreateRequest {
+        name: name.to_owned(),
+        labels: Some(HashMap::from([(LABEL.to_owned(), name.to_owned())])),
+        ipam: addresses.map(|a| Ipam { config: Some(vec![a]), ..Ipam::default() }),
+        ..NetworkCreateRequest::default()
+    }
+}

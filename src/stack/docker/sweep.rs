@@ -1,0 +1,56 @@
+//! Removes what supervisors left behind that were killed themselves, and networks that nobody uses any more.
+
+use testcontainers_modules::testcontainers::bollard::{
+    Docker,
+    query_parameters::{ListContainersOptions, ListNetworksOptions},
+};
+
+use super::{
+    container::{LABEL, SUPERVISOR},
+    engine::{labelled, refused, remove},
+};
+use crate::stack::{Process, StackError};
+
+/// Looks at every container with this program's label; those whose supervisor has ended are removed. Then networks with the
+/// label that have no container are.
+pub(super) async fn sweep(docker: &Docker) -> Result<(), StackError> {
+    let options = ListContainersOptions { all: true, filters: Some(labelled(LABEL)), ..Default::default() };
+    let containers = docker.list_containers(Some(options)).await.map_err(refused("list", "containers"))?;
+    for container in containers {
+        let supervisor = container.labels.as_ref().and_then(|labels| labels.get(SUPERVISOR));
+        let orphan = supervisor.and_then(|text| process(text)).is_some_and(|process| !process.alive());
+        if let (true, Some(id)) = (orphan, &container.id) {
+            tracing::warn!(container = ?container.names, "its supervisor has ended; removing it");
+            remove(docker, id).await?;
+        }
+    }
+    let options = ListNetworksOptions { filters: Some(labelled(LABEL)) };
+    let networks = docker.list_networks(Some(options)).await.map_err(refused("list", "networks"))?;
+    for name in networks.into_iter().filter_map(|network| network.name) {
+        // A network in use is refused; another run's that is about to be used is made again by its first container.
+        let _ = docker.remove_network(&name).await;
+    }
+    Ok(())
+}
+
+/// The label's text for a process.
+pub(super) fn text(process: Process) -> String {
+    format!("{}.{}", process.pid, process.start)
+}
+
+fn process(text: &str) -> Option<Process> {
+    let (pid, start) = text.split_once('.')?;
+    Some(Process { pid: pid.parse().ok()?, start: start.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_read_back_from_its_label() {
+        let one = Process { pid: 7, start: 99 };
+        assert_eq!(process(&text(one)), Some(one));
+        assert_eq!(process("seven"), None);
+    }
+}

@@ -1,0 +1,92 @@
+//! The local backend: servers as processes of this machine.
+
+use super::{
+    Cluster, PostgresSpec, RegistrySpec, ServerPlan, WorkerSpec,
+    binary::{find_binary, reachable_binary},
+    java::Aot,
+    postgres::Initdb,
+    servers::{Broker, Site},
+};
+use crate::{
+    config::RegistryStorage,
+    stack::{Backend, Place, Programs, StackError},
+    units::Secret,
+};
+
+/// Servers listen on loopback.
+const HOST: &str = "127.0.0.1";
+
+/// Runs the fetched components.
+#[derive(Clone, Debug)]
+pub struct Native {
+    programs: Programs,
+    aot: Aot,
+}
+
+impl Native {
+    /// With the Java AOT caches that are there.
+    pub fn new(programs: Programs) -> Native {
+        Native { programs, aot: Aot::Use }
+    }
+
+    pub(super) fn with(programs: Programs, aot: Aot) -> Native {
+        Native { programs, aot }
+    }
+
+    fn site<'a>(&'a self, place: &Place<'a>) -> Result<Site<'a>, StackError> {
+        place.account.must_reach(&self.programs.java())?;
+        Ok(Site { dir: place.dir, programs: &self.programs, account: place.account, aot: self.aot.clone() })
+    }
+}
+
+impl Backend for Native {
+    fn word(&self) -> &'static str {
+        "local"
+    }
+
+    fn host(&self) -> &str {
+        HOST
+    }
+
+    fn broker(
+        &self,
+        place: &Place<'_>,
+        broker: &Broker<'_>,
+        settings: &[(String, String)],
+    ) -> Result<ServerPlan, StackError> {
+        self.site(place)?.kafka(broker, settings)
+    }
+
+    fn worker(
+        &self,
+        place: &Place<'_>,
+        spec: &WorkerSpec,
+        number: u16,
+        port: u16,
+        bootstrap: &str,
+    ) -> Result<ServerPlan, StackError> {
+        self.site(place)?.connect(spec, number, port, bootstrap)
+    }
+
+    fn registry(
+        &self,
+        place: &Place<'_>,
+        spec: &RegistrySpec,
+        ports: [u16; 2],
+        bootstrap: Option<&str>,
+    ) -> Result<(ServerPlan, RegistryStorage), StackError> {
+        self.site(place)?.registry(spec, ports[0], ports[1], bootstrap)
+    }
+
+    fn cluster(
+        &self,
+        place: &Place<'_>,
+        spec: &PostgresSpec,
+        port: u16,
+        password: Secret,
+    ) -> Result<Cluster, StackError> {
+        let archiver = reachable_binary(&find_binary(None)?, place.account, &place.dir.join("bin"))?;
+        let initdb = Initdb::Program { bin: self.programs.postgres_bin(), archiver };
+        Cluster::new(place, spec.clone(), initdb, HOST, port, password)
+    }
+}
