@@ -23,6 +23,18 @@ test:
 attach:
     cargo test --test live attach -- --nocapture
 
+# Stand-ins for the images of the Docker backend, where the official ones cannot be pulled; needs root and debootstrap.
+images:
+    cargo run --quiet -- setup --json > target/setup.json
+    fixtures/docker/build.sh target/setup.json
+
+# All drills in containers, on the images that the environment names; `just drill-stand-ins` on those of `just images`.
+drill-docker *ARGS:
+    cargo run --release -- run --backend docker {{ARGS}}
+
+drill-stand-ins *ARGS:
+    set -a; . fixtures/docker/stand-ins.env; cargo run --release -- run --backend docker {{ARGS}}
+
 # The example of a pipeline of one's own, on a stack of its own.
 example:
     cargo test -p own-pipeline

@@ -53,9 +53,9 @@ pub struct Args {
     /// How many drills run at the same time
     #[arg(long, value_name = "N", default_value_t = JOBS_DEFAULT)]
     jobs: usize,
-    /// Only variants (and their controls) whose id contains this
+    /// Only variants (and their controls) whose id contains this; may be given several times
     #[arg(long, value_name = "TEXT")]
-    only: Option<String>,
+    only: Vec<String>,
     /// Leave the controls out: the run then says nothing about whether its checks can fail
     #[arg(long)]
     without_controls: bool,
@@ -98,7 +98,7 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
         })
         .scenarios(&args.scenarios)?
         .retain(|drill| {
-            args.only.as_ref().is_none_or(|text| drill.id.as_str().contains(text.as_str()))
+            (args.only.is_empty() || args.only.iter().any(|text| drill.id.as_str().contains(text.as_str())))
                 && (drill.is_main() || !args.without_controls)
         });
     if session.is_empty() {
@@ -139,7 +139,7 @@ fn replay(args: &Args) -> String {
         _ => {}
     }
     words.extend(args.isolated.then(|| "--isolated".to_owned()));
-    words.extend(args.only.as_ref().map(|only| format!("--only {only}")));
+    words.extend(args.only.iter().map(|only| format!("--only {only}")));
     words.extend(args.scenarios.iter().cloned());
     words.join(" ")
 }

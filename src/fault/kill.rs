@@ -68,11 +68,7 @@ impl Killed {
     pub(super) async fn look(&self, target: &Target) -> Result<(Landed, String), FaultError> {
         let pgdata = &target.config.postgres.pgdata;
         let left = processes_in(pgdata);
-        let answer = match target.sql().await {
-            Ok(_) => "the server answers".to_owned(),
-            Err(ClientError::Unreachable { detail, .. }) => detail,
-            Err(error) => return Err(FaultError::client(FAULT)(error)),
-        };
+        let answer = refusal(target).await.map_err(FaultError::client(FAULT))?;
         // Names of segments sort as their positions do, within a timeline; another timeline's prefix is passed over.
         let unarchived = self.archived.as_ref().is_none_or(|archived| archived[8..24] < self.current[8..24]);
         let evidence = format!(
@@ -83,19 +79,40 @@ impl Killed {
             self.archived.as_deref().unwrap_or("none"),
             self.current
         );
-        let refused = answer.contains("refused") || answer.contains("No such file");
-        let landed = if left.is_empty() && refused && unarchived { Landed::Confirmed } else { Landed::Mismatch };
+        let landed = if left.is_empty() && is_refusal(&answer) && unarchived { Landed::Confirmed } else { Landed::Mismatch };
         Ok((landed, evidence))
     }
 }
 
+/// What a client is told now. A container's port is given up a moment after its processes.
+async fn refusal(target: &Target) -> Result<String, ClientError> {
+    let refused = wait::until("the server's address to refuse clients", GONE_DEADLINE, || async {
+        match target.sql().await {
+            Ok(_) => Ok(Poll::Hopeless("the server answers".to_owned())),
+            Err(ClientError::Unreachable { detail, .. }) if is_refusal(&detail) => Ok(Poll::Ready(detail)),
+            Err(ClientError::Unreachable { detail, .. }) => Ok(Poll::NotYet(detail)),
+            Err(error) => Err(error),
+        }
+    });
+    match refused.await {
+        Err(ClientError::Hopeless { why, .. }) => Ok(why),
+        Err(ClientError::TimedOut { last, .. }) => Ok(last),
+        other => other,
+    }
+}
+
+fn is_refusal(answer: &str) -> bool {
+    answer.contains("refused") || answer.contains("No such file")
+}
+
+/// Of the processes that work in the data folder, the one that no other of them has started. Not what `postmaster.pid`
+/// says: in a container that is the number that the process has there.
 fn postmaster(pgdata: &Utf8Path) -> Result<i32, FaultError> {
-    let path = pgdata.join("postmaster.pid");
-    let text = std::fs::read_to_string(&path).map_err(FaultError::file(FAULT, "read", path.as_path()))?;
-    let pid = text.lines().next().and_then(|l| l.trim().parse().ok()).filter(|pid| *pid > 1 && works_in(*pid, pgdata));
-    pid.ok_or_else(|| {
-        let found = text.lines().next().unwrap_or_default().to_owned();
-        FaultError::unfit(FAULT, path, "the pid of a living postmaster", found, "is this the server's data folder?")
+    let all = processes_in(pgdata);
+    let first = all.iter().find(|pid| parent_of(**pid).is_none_or(|parent| !all.contains(&parent)));
+    first.copied().ok_or_else(|| {
+        let hint = "is this the server's data folder, and does the server run on this machine?";
+        FaultError::unfit(FAULT, pgdata.to_owned(), "a process that works in it", "none", hint)
     })
 }
 
@@ -114,12 +131,13 @@ fn processes_in(folder: &Utf8Path) -> Vec<i32> {
     all_processes().into_iter().filter(|pid| works_in(*pid, folder)).collect()
 }
 
+fn parent_of(pid: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The command's name stands in parentheses and may hold anything; the parent is the second field after it.
+    let (_, after) = stat.rsplit_once(')')?;
+    after.split_whitespace().nth(1)?.parse().ok()
+}
+
 fn children_of(parent: i32) -> Vec<i32> {
-    let is_child = |pid: &i32| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // The command's name stands in parentheses and may hold anything; the parent is the second field after it.
-        let after = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
-        after.split_whitespace().nth(1).and_then(|p| p.parse::<i32>().ok()) == Some(parent)
-    };
-    all_processes().into_iter().filter(is_child).collect()
+    all_processes().into_iter().filter(|pid| parent_of(*pid) == Some(parent)).collect()
 }

@@ -197,7 +197,9 @@ pub enum StackError {
         detail: String,
     },
     /// A program that is needed beside the engine.
-    #[error("{program} was not found on the PATH\nhint: install Docker's command line client, or use `--backend local`")]
+    #[error(
+        "{program} was not found on the PATH\nhint: install Docker's command line client, or use `--backend local`"
+    )]
     NoDockerClient {
         /// Its name.
         program: String,

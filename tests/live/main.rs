@@ -8,6 +8,7 @@
 
 mod attach;
 mod cluster;
+mod containers;
 mod essence;
 mod secure;
 
@@ -39,26 +40,32 @@ fn run() -> &'static Run {
         if let Some(folder) = std::env::var_os("CDC_DRILL_LIVE_REPORT") {
             return reported(PathBuf::from(folder));
         }
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let reports = root.join("target/live-reports");
-        let output = Command::new(PROGRAM)
-            .current_dir(root)
-            // Three at a time: a fourth would make every wait longer in an unoptimized build, and deadlines are part of what is tested.
-            .args(["run", "--json", "--jobs", "3", "--report-dir"])
-            .arg(&reports)
-            // What `run` takes by itself, and the examples.
-            .args(["database-corruption", "slot-loss", "schema-conflict", "own-runbook", "chinook"])
-            .env("NO_COLOR", "1")
-            .output()
-            .expect("the program can be started");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        // Whoever reads a failed CI run has only this.
-        eprintln!("{said}");
-        let report: Value = serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|e| panic!("report.json on standard output: {e}; standard error:\n{said}"));
-        let folder = reports.join(report["run"].as_str().unwrap_or_default());
-        Run { exit: output.status.code(), report, folder, said }
+        // What `run` takes by itself, and the examples.
+        started(&["database-corruption", "slot-loss", "schema-conflict", "own-runbook", "chinook"], &[])
     })
+}
+
+/// Runs drills by the command line, three at a time: a fourth would make every wait longer in an unoptimized build, and
+/// deadlines are part of what is tested.
+fn started(arguments: &[&str], environment: &[(&str, &str)]) -> Run {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let reports = root.join("target/live-reports");
+    let output = Command::new(PROGRAM)
+        .current_dir(root)
+        .args(["run", "--json", "--jobs", "3", "--report-dir"])
+        .arg(&reports)
+        .args(arguments)
+        .env("NO_COLOR", "1")
+        .envs(environment.iter().copied())
+        .output()
+        .expect("the program can be started");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    // Whoever reads a failed CI run has only this.
+    eprintln!("{said}");
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|e| panic!("report.json on standard output: {e}; standard error:\n{said}"));
+    let folder = reports.join(report["run"].as_str().unwrap_or_default());
+    Run { exit: output.status.code(), report, folder, said }
 }
 
 /// A run that was made before.
@@ -69,10 +76,26 @@ fn reported(folder: PathBuf) -> Run {
     Run { exit, report, folder, said: String::new() }
 }
 
-fn drill(scenario: &str, variant: &str) -> &'static Value {
-    let drills = run().report["drills"].as_array().expect("a list of drills");
+fn drill<'a>(run: &'a Run, scenario: &str, variant: &str) -> &'a Value {
+    let drills = run.report["drills"].as_array().expect("a list of drills");
     let found = drills.iter().find(|d| d["scenario"] == scenario && d["variant"] == variant);
     found.unwrap_or_else(|| panic!("{scenario}/{variant} is not in the report"))
+}
+
+/// Requires that the drill recovered and its controls were found out, with the same counts as ever: wherever it ran.
+fn proven(run: &Run, scenario: &str, variant: &str) {
+    let drill = drill(run, scenario, variant);
+    let text = serde_json::to_string_pretty(drill).unwrap();
+    assert_eq!(drill["verdict"], "passed", "{text}");
+    assert_eq!(drill["fault"]["landed"], "confirmed", "{text}");
+    for check in drill["checks"].as_array().unwrap() {
+        assert_eq!(check["verdict"], "passed", "{text}");
+        assert_ne!(check["compared"], 0, "{text}");
+    }
+    for control in drill["controls"].as_array().unwrap() {
+        assert_eq!(control["verdict"], "passed", "{text}");
+    }
+    insta::assert_snapshot!(format!("{scenario}--{variant}"), essence::essence(drill));
 }
 
 #[rstest]
@@ -100,18 +123,7 @@ fn drill(scenario: &str, variant: &str) -> &'static Value {
 #[case::chinook_slot("chinook", "slot-dropped")]
 #[case::own_runbook_killed("own-runbook", "server-killed")]
 fn a_drill_is_green_and_its_controls_are_red(#[case] scenario: &str, #[case] variant: &str) {
-    let drill = drill(scenario, variant);
-    let text = serde_json::to_string_pretty(drill).unwrap();
-    assert_eq!(drill["verdict"], "passed", "{text}");
-    assert_eq!(drill["fault"]["landed"], "confirmed", "{text}");
-    for check in drill["checks"].as_array().unwrap() {
-        assert_eq!(check["verdict"], "passed", "{text}");
-        assert_ne!(check["compared"], 0, "{text}");
-    }
-    for control in drill["controls"].as_array().unwrap() {
-        assert_eq!(control["verdict"], "passed", "{text}");
-    }
-    insta::assert_snapshot!(format!("{scenario}--{variant}"), essence::essence(drill));
+    proven(run(), scenario, variant);
 }
 
 #[test]
@@ -164,31 +176,37 @@ fn no_server_is_left_behind() {
     assert!(left.is_empty(), "still running:\n{}", left.join("\n"));
 }
 
-#[tokio::test]
-async fn nothing_survives_a_run_that_is_killed() {
+/// A drill whose servers all run, and whose connector streams; then it is killed.
+async fn killed_in_the_middle(arguments: &[&str], environment: &[(&str, &str)], before: impl FnOnce(&str)) -> String {
     let reports = tempfile::tempdir().unwrap();
     let mut child = Command::new(PROGRAM)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(["run", "--only", "slot-loss/dropped-initial", "--without-controls", "--report-dir"])
         .arg(reports.path())
+        .args(arguments)
+        .envs(environment.iter().copied())
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
     let begun = || {
         let run = std::fs::read_dir(reports.path()).ok()?.flatten().next()?.file_name().into_string().ok()?;
         let events = std::fs::read_to_string(reports.path().join(&run).join("events.jsonl")).ok()?;
-        // All servers run, the drill's own too, and the connector streams.
         events.contains(r#""step-finished":{"step":"prepare""#).then_some(run)
     };
     let run = wait::until("the drill to be prepared", Duration::from_secs(120), || async {
         Ok::<_, std::convert::Infallible>(begun().map_or(wait::Poll::NotYet("not yet".into()), wait::Poll::Ready))
     });
     let run = run.await.unwrap();
-    assert!(processes_of(&run).len() >= 4, "servers and their supervisors: {:?}", processes_of(&run));
+    before(&run);
     child.kill().unwrap();
     child.wait().unwrap();
-    wait::until("every server to end", Duration::from_secs(20), || async {
-        let left = processes_of(&run);
+    run
+}
+
+/// Waits until `left` names nothing more.
+async fn all_gone(left: impl Fn() -> Vec<String>) {
+    wait::until("everything to end", Duration::from_secs(20), || async {
+        let left = left();
         Ok::<_, std::convert::Infallible>(match left.is_empty() {
             true => wait::Poll::Ready(()),
             false => wait::Poll::NotYet(left.join("; ")),
@@ -196,5 +214,15 @@ async fn nothing_survives_a_run_that_is_killed() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn nothing_survives_a_run_that_is_killed() {
+    let run = killed_in_the_middle(&[], &[], |run| {
+        let running = processes_of(run);
+        assert!(running.len() >= 4, "servers and their supervisors: {running:?}");
+    })
+    .await;
+    all_gone(|| processes_of(&run)).await;
     std::fs::remove_dir_all(std::env::temp_dir().join(format!("cdc-drill-{run}"))).unwrap();
 }

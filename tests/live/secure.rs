@@ -84,7 +84,8 @@ async fn a_broker_lets_in_who_has_credentials_and_trusts_its_authority() {
         kafka_settings: settings.map(|(key, value)| (key.to_owned(), value)).into(),
         ..StackSpec::default()
     };
-    let mut stack = LocalStack::create(&path.join("stack"), spec, &Native::new(Programs::ensure(&Silent).unwrap())).unwrap();
+    let mut stack =
+        LocalStack::create(&path.join("stack"), spec, &Native::new(Programs::ensure(&Silent).unwrap())).unwrap();
     let _owner = stack.own().unwrap();
     stack.start_all(&Silent).await.unwrap();
 

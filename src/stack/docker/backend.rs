@@ -261,11 +261,8 @@ mod tests {
     use crate::stack::Account;
 
     fn docker() -> Docker {
-        let network = Network {
-            name: "cdc-drill-x".into(),
-            subnet: "172.30.0.0/16".into(),
-            gateway: "172.30.0.1".into(),
-        };
+        let network =
+            Network { name: "cdc-drill-x".into(), subnet: "172.30.0.0/16".into(), gateway: "172.30.0.1".into() };
         Docker { images: Images::default(), network }
     }
 

@@ -119,7 +119,8 @@ pub(super) async fn process_of(docker: &Docker, container: &str) -> Result<Proce
     let process = pid.and_then(|pid| Process::of(pid as i32));
     process.ok_or_else(|| StackError::Engine {
         what: format!("find the process of container {container}"),
-        detail: "the engine's containers are not among this machine's processes; it must run on this machine".to_owned(),
+        detail: "the engine's containers are not among this machine's processes; it must run on this machine"
+            .to_owned(),
     })
 }
 

@@ -14,7 +14,11 @@ use serde::{Deserialize, Serialize};
 use super::binary::find_binary;
 use crate::{
     client::wait::{Poll, until},
-    stack::{Account, Process, StackError, docker::{self, ContainerPlan}, ports, process},
+    stack::{
+        Account, Process, StackError,
+        docker::{self, ContainerPlan},
+        ports, process,
+    },
 };
 
 /// The version of `stack.json`.

@@ -28,8 +28,8 @@ mod supervisor;
 mod training;
 
 pub use binary::find_binary;
-pub use folder::{Folder, ServerPlan, ServerStatus};
 pub(in crate::stack) use folder::parse_signal;
+pub use folder::{Folder, ServerPlan, ServerStatus};
 pub(in crate::stack) use java::JavaServer;
 pub use native::Native;
 pub use owner::OwnerLock;

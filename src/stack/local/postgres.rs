@@ -86,7 +86,7 @@ impl Cluster {
     }
 
     /// How its programs are called, where they are not on this machine.
-    pub(super) fn tool(&self) -> Option<String> {
+    pub(in crate::stack) fn tool(&self) -> Option<String> {
         match &self.initdb {
             Initdb::Program { .. } => None,
             Initdb::Container(container) => Some(container.tool()),
@@ -143,11 +143,8 @@ impl Cluster {
         command.arg(format!("--wal-segsize={}", self.spec.wal_segment_mib)).arg(format!("--pwfile={password}"));
         // The folder is young: a machine that dies now costs a drill, not data. The server itself does sync.
         command.arg("--no-sync").env_clear().envs(environment(&self.home)).current_dir(&self.home);
-        let out = self
-            .account
-            .run_as(&mut command)
-            .output()
-            .map_err(|e| StackError::io("run", &bin.join("initdb"), e))?;
+        let out =
+            self.account.run_as(&mut command).output().map_err(|e| StackError::io("run", &bin.join("initdb"), e))?;
         if out.status.success() {
             return Ok(());
         }
@@ -256,7 +253,7 @@ impl Cluster {
     }
 
     /// The superuser's address.
-    pub(super) fn url(&self) -> Secret {
+    pub(in crate::stack) fn url(&self) -> Secret {
         let password = self.password.expose();
         Secret::new(format!("postgres://{SUPERUSER}:{password}@{}:{}/postgres", self.host, self.port))
     }

@@ -222,35 +222,34 @@ pub(in crate::stack) fn registry_environment(
 ) -> Result<BTreeMap<String, String>, StackError> {
     let mut env = BTreeMap::new();
     let mut set = |name: &str, value: &str| env.insert(name.to_owned(), value.to_owned());
-        for (name, value) in REGISTRY_SETTINGS {
-            set(name, value);
+    for (name, value) in REGISTRY_SETTINGS {
+        set(name, value);
+    }
+    set("APICURIO_IMPORT_WORK_DIR", tmp.as_str());
+    set("APICURIO_STORAGE_SNAPSHOT_LOCATION", tmp.as_str());
+    match storage {
+        RegistryStorage::H2 { path } => {
+            set("APICURIO_STORAGE_KIND", "sql");
+            set("APICURIO_STORAGE_SQL_KIND", "h2");
+            set("APICURIO_DATASOURCE_URL", &format!("jdbc:h2:file:{path}"));
         }
-        set("APICURIO_IMPORT_WORK_DIR", tmp.as_str());
-        set("APICURIO_STORAGE_SNAPSHOT_LOCATION", tmp.as_str());
-        match storage {
-            RegistryStorage::H2 { path } => {
-                set("APICURIO_STORAGE_KIND", "sql");
-                set("APICURIO_STORAGE_SQL_KIND", "h2");
-                set("APICURIO_DATASOURCE_URL", &format!("jdbc:h2:file:{path}"));
+        RegistryStorage::Kafkasql { topics } => {
+            let bootstrap = bootstrap.ok_or_else(|| StackError::Setting {
+                what: "registry storage kafkasql".to_owned(),
+                expected: "a broker in the stack".to_owned(),
+                found: "none".to_owned(),
+            })?;
+            set("APICURIO_STORAGE_KIND", "kafkasql");
+            set("APICURIO_KAFKASQL_BOOTSTRAP_SERVERS", bootstrap);
+            // The default of 5 s is waited in full at every start.
+            set("APICURIO_KAFKASQL_CONSUMER_POLL_TIMEOUT", "100");
+            let names = ["APICURIO_KAFKASQL_TOPIC", "APICURIO_KAFKASQL_SNAPSHOTS_TOPIC", "APICURIO_EVENTS_KAFKA_TOPIC"];
+            for (name, topic) in names.iter().zip(topics) {
+                set(name, topic);
             }
-            RegistryStorage::Kafkasql { topics } => {
-                let bootstrap = bootstrap.ok_or_else(|| StackError::Setting {
-                    what: "registry storage kafkasql".to_owned(),
-                    expected: "a broker in the stack".to_owned(),
-                    found: "none".to_owned(),
-                })?;
-                set("APICURIO_STORAGE_KIND", "kafkasql");
-                set("APICURIO_KAFKASQL_BOOTSTRAP_SERVERS", bootstrap);
-                // The default of 5 s is waited in full at every start.
-                set("APICURIO_KAFKASQL_CONSUMER_POLL_TIMEOUT", "100");
-                let names =
-                    ["APICURIO_KAFKASQL_TOPIC", "APICURIO_KAFKASQL_SNAPSHOTS_TOPIC", "APICURIO_EVENTS_KAFKA_TOPIC"];
-                for (name, topic) in names.iter().zip(topics) {
-                    set(name, topic);
-                }
-                set("APICURIO_KAFKASQL_CONSUMER_GROUP_PREFIX", &format!("{}apicurio-", spec.topic_prefix));
-            }
+            set("APICURIO_KAFKASQL_CONSUMER_GROUP_PREFIX", &format!("{}apicurio-", spec.topic_prefix));
         }
+    }
     Ok(env)
 }
 

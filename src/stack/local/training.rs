@@ -63,7 +63,11 @@ impl Programs {
     async fn train(&self, dir: &Utf8Path) -> Result<(), StackError> {
         // Left by a training that was killed; its servers died with it.
         let _ = std::fs::remove_dir_all(dir);
-        let mut stack = LocalStack::create(dir, StackSpec::whole(RegistryStorageKind::H2), &Native::with(self.clone(), Aot::Record))?;
+        let mut stack = LocalStack::create(
+            dir,
+            StackSpec::whole(RegistryStorageKind::H2),
+            &Native::with(self.clone(), Aot::Record),
+        )?;
         let owner = stack.own()?;
         let trained = exercise(&mut stack).await;
         let collected = match trained {
