@@ -79,7 +79,8 @@ impl Killed {
             self.archived.as_deref().unwrap_or("none"),
             self.current
         );
-        let landed = if left.is_empty() && is_refusal(&answer) && unarchived { Landed::Confirmed } else { Landed::Mismatch };
+        let landed =
+            if left.is_empty() && is_refusal(&answer) && unarchived { Landed::Confirmed } else { Landed::Mismatch };
         Ok((landed, evidence))
     }
 }

@@ -28,6 +28,11 @@ const FLIPPED: usize = 256;
 /// A page that is pinned cannot be evicted; writers pin pages for milliseconds.
 const EVICT_DEADLINE: Duration = Duration::from_secs(20);
 
+/// The version that brought `pg_buffercache_evict`.
+const EVICTS_BY_NAME: u32 = 170_000;
+/// A table that fills the cache of an older server.
+const CROWD: &str = "public.cdc_drill_crowd";
+
 /// Damaged pages.
 #[derive(Debug)]
 pub(super) struct Flipped {
@@ -139,8 +144,9 @@ async fn flip_uncached(
     let what = format!("block {block} of {table} damaged and not cached");
     let is_cached =
         async || Ok::<_, ClientError>(elsewhere.value::<u64>(&format!("select count(*) {cached}")).await? > 0);
+    let evict = eviction(&elsewhere, &cached).await.map_err(FaultError::client(FAULT))?;
     let damage = wait::until(&what, EVICT_DEADLINE, || async {
-        elsewhere.run(&format!("do $$ begin perform pg_buffercache_evict(bufferid) {cached}; end $$")).await?;
+        elsewhere.run(&evict).await?;
         if is_cached().await? {
             return Ok::<_, ClientError>(Poll::NotYet("the page is pinned".into()));
         }
@@ -151,7 +157,29 @@ async fn flip_uncached(
         }
         Ok(Poll::Ready(done))
     });
-    damage.await.map_err(FaultError::client(FAULT))?
+    let damage = damage.await;
+    elsewhere.run(&format!("drop table if exists {CROWD}")).await.map_err(FaultError::client(FAULT))?;
+    damage.map_err(FaultError::client(FAULT))?
+}
+
+/// What evicts the page. Before version 17 there is no function for that: reading a table that is larger than the cache
+/// crowds everything else out.
+async fn eviction(db: &Postgres, cached: &str) -> Result<String, ClientError> {
+    if db.value::<u32>("show server_version_num").await? >= EVICTS_BY_NAME {
+        return Ok(format!("do $$ begin perform pg_buffercache_evict(bufferid) {cached}; end $$"));
+    }
+    // Unlogged, so nothing of it reaches the WAL; one row fills a page.
+    db.run(&format!(
+        "create extension if not exists pg_prewarm; create unlogged table if not exists {CROWD} (filler text)"
+    ))
+    .await?;
+    db.run(&format!("alter table {CROWD} alter filler set storage plain")).await?;
+    db.run(&format!(
+        "insert into {CROWD} select repeat('x', 7000) from generate_series(1, \
+         (select setting::int * 3 / 2 from pg_settings where name = 'shared_buffers'))"
+    ))
+    .await?;
+    Ok(format!("select pg_prewarm('{CROWD}', 'buffer')"))
 }
 
 /// Flips the rows' bytes at the end of a page, unless they are flipped already.
