@@ -5,11 +5,12 @@ use std::{os::unix::fs::PermissionsExt, process::Command, time::Duration};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use cdc_drill::{
-    client::{connect::Connect, kafka::Kafka, postgres::Postgres, wait},
+    client::{connect::Connect, kafka::Kafka, postgres::Postgres, registry::Registry, wait},
     config::Config,
-    stack::{ConnectorRequest, debezium_config},
-    units::{Secret, TableName},
+    stack::{ConnectorRequest, debezium_config, local::Folder},
+    units::{Secret, Subject, TableName},
 };
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::PROGRAM;
@@ -24,7 +25,13 @@ struct Said {
 }
 
 fn cdc_drill(line: &str) -> Said {
-    let output = Command::new(PROGRAM).args(line.split(' ')).env("CDC_DRILL_BIN", PROGRAM).output().unwrap();
+    cdc_drill_with(line, &[])
+}
+
+fn cdc_drill_with(line: &str, environment: &[(&str, &str)]) -> Said {
+    let mut command = Command::new(PROGRAM);
+    command.args(line.split_whitespace()).env("CDC_DRILL_BIN", PROGRAM).envs(environment.iter().copied());
+    let output = command.output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Said { exit: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
 }
@@ -44,7 +51,12 @@ struct Stack {
 
 impl Stack {
     fn up(dir: Utf8PathBuf, more: &str) -> Stack {
-        expect(0, &format!("stack up --dir {dir} {more}"), "ready");
+        Stack::up_with(dir, more, &[])
+    }
+
+    fn up_with(dir: Utf8PathBuf, more: &str, environment: &[(&str, &str)]) -> Stack {
+        let said = cdc_drill_with(&format!("stack up --dir {dir} {more}"), environment);
+        assert_eq!(said.exit, 0, "{}", said.err);
         let config = Config::load(&dir.join("cdc-drill.toml")).unwrap();
         Stack { dir, config }
     }
@@ -104,10 +116,11 @@ fn attached(folder: &Utf8Path, of: &Config, attach: &str) -> Utf8PathBuf {
     std::fs::write(folder.join("password"), password).unwrap();
     let hook = &of.control["postgres"];
     let text = format!(
-        "[postgres]\nurl = 'postgres://postgres@127.0.0.1:{}/shop'\npassword_file = 'password'\nbin = '{}'\n\
+        "[postgres]\nurl = 'postgres://postgres@{}:{}/shop'\npassword_file = 'password'\nbin = '{}'\n\
          [kafka]\nbootstrap = '{}'\n[connect]\nurl = '{}'\n[registry]\nurl = '{}'\nflavour = 'apicurio'\n\
          [repository]\npath = '{}'\n[control.postgres]\nstart = '{}'\nstop = '{}'\nrunning = '{}'\npgdata = 'echo {}'\n\
-         timeout = '1m'\n[attach]\n{attach}\n",
+         timeout = '1m'\n{}[attach]\n{attach}\n",
+        host(&url),
         url.get_ports()[0],
         of.postgres.bin,
         of.kafka.bootstrap,
@@ -118,10 +131,21 @@ fn attached(folder: &Utf8Path, of: &Config, attach: &str) -> Utf8PathBuf {
         hook.stop,
         hook.running,
         of.postgres.pgdata,
+        hook.tool.as_ref().map_or(String::new(), |tool| format!(
+            "tool = \"\"\"{tool}\"\"\"\nscratch = '{}'\n",
+            hook.scratch.as_ref().unwrap()
+        )),
     );
     let file = folder.join("attached.toml");
     std::fs::write(&file, text).unwrap();
     file
+}
+
+fn host(url: &tokio_postgres::Config) -> &str {
+    match &url.get_hosts()[0] {
+        tokio_postgres::config::Host::Tcp(name) => name,
+        tokio_postgres::config::Host::Unix(path) => path.to_str().unwrap(),
+    }
 }
 
 /// Refused, whatever is missing, and nothing touched.
@@ -203,4 +227,53 @@ fn writer(url: &Secret) -> tokio::task::JoinHandle<i64> {
         }
         100
     })
+}
+
+/// Whichever way the servers run: dead database, lost slot, lost subject, each brought back by endpoints and hooks alone.
+async fn every_playbook_works_attached(more: &str, environment: &[(&str, &str)]) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let root = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
+    let shop = Stack::up_with(root.join("a"), more, environment);
+    shop.pipeline("shop").await;
+    let known = refused_without_permission_or_marker(&root, &shop).await;
+    let file = attached(&root, &shop.config, &format!("{known}\nnamespaces = ['shop']"));
+    expect(0, &format!("backup create --config {file}"), "recovery point");
+    shop.sql("shop").await.run("insert into orders values (201, 'after the backup')").await.unwrap();
+    let folder = Folder::open(&shop.dir).unwrap();
+    folder.kill("postgres", Signal::SIGKILL).await.unwrap();
+    expect(10, &format!("verify --config {file} --deadline 5s"), "expected a server that answers");
+    expect(
+        0,
+        &format!("recover run coordinated --config {file} --yes"),
+        "passed: the topics hold what the tables hold",
+    );
+    let rows: i64 = shop.sql("shop").await.value("select count(*) from orders").await.unwrap();
+    assert_eq!(rows, 201);
+
+    let connect = Connect::of(&shop.config.connect);
+    connect.stopped("shop", DEADLINE).await.unwrap();
+    let sql = shop.sql("shop").await;
+    sql.run("select pg_drop_replication_slot('shop'); delete from orders where id <= 10").await.unwrap();
+    expect(10, &format!("verify --config {file} --deadline 5s"), "");
+    expect(0, &format!("recover run slot --config {file} --yes"), "passed: the topics hold what the tables hold");
+
+    let value = Subject::new("shop.public.orders-value");
+    expect(0, &format!("backup create --config {file}"), "recovery point");
+    Registry::of(&shop.config.registry).delete_subject(&value, true).await.unwrap();
+    expect(10, &format!("verify --config {file} --deadline 5s"), "");
+    expect(0, &format!("recover run schema --config {file} --yes"), "passed: the topics hold what the tables hold");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_playbook_works_on_processes_of_somebody() {
+    every_playbook_works_attached("", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_playbook_works_on_containers_of_somebody() {
+    if let Some(images) = super::containers::images() {
+        // Only `stack up` is told of them: the other commands know hooks and addresses.
+        every_playbook_works_attached("--backend docker", &images).await;
+    }
 }

@@ -35,7 +35,7 @@ impl Native {
 
     fn site<'a>(&'a self, place: &Place<'a>) -> Result<Site<'a>, StackError> {
         place.account.must_reach(&self.programs.java())?;
-        Ok(Site { dir: place.dir, programs: &self.programs, account: place.account, aot: self.aot.clone() })
+        Ok(Site { dir: place.dir, programs: &self.programs, account: place.account, aot: self.aot })
     }
 }
 
