@@ -35,7 +35,10 @@ pub fn state(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
             outcome.findings.push(Finding {
                 subject: Some(connector.settings.name.clone()),
                 expected: Some("at least one captured table".into()),
-                found: Some("the publication and the connector's lists leave none".into()),
+                found: Some(match &seen.server {
+                    Some(Err(_)) => "a server that does not answer".into(),
+                    _ => "the publication and the connector's lists leave none".into(),
+                }),
                 ..Finding::new(FindingKind::Vacuous)
             });
         }
