@@ -18,7 +18,10 @@ use camino::Utf8PathBuf;
 
 use crate::{
     backup::{PointSelector, Repository},
-    client::kafka::TopicSpec,
+    client::{
+        group::{Consumed, OffsetReset},
+        kafka::TopicSpec,
+    },
     config::Tools,
     event::{CheckReport, ControlPlan, Finding, Rpo},
     scenario::{CheckId, Fault, Level, Recover, Step},
@@ -137,11 +140,12 @@ async fn look(drill: &Drill<'_>, systems: &Systems) -> Result<Observation, RunEr
     let options = LookOptions {
         connectors: own.to_vec(),
         token_column: TOKEN_COLUMN.to_owned(),
-        groups: groups(drill),
+        groups: groups(drill).into_keys().collect(),
         subject_prefix: drill.pipeline.subject_prefix(),
     };
     let mut seen = observe::pipeline(systems, &options).await?;
     seen.quiet = quiet;
+    seen.consumed = consumed(drill, systems, &seen).await?;
     // Where the marker did not arrive a canary will not either: waiting for it again would only cost time.
     let works = seen.quiet.as_ref().is_some_and(|q| q.reached.is_ok());
     if let Some(view) = views.first().filter(|_| works) {
@@ -168,13 +172,28 @@ pub(super) async fn history(drill: &Drill<'_>, topic: &str) -> Result<Option<Vec
     Ok(Some(records.filter_map(|r| r.value.map(text)).collect()))
 }
 
-/// Groups that the drill's steps made.
-fn groups(drill: &Drill<'_>) -> Vec<String> {
+/// Groups that the drill's steps made, with where each begins that has committed nothing.
+fn groups(drill: &Drill<'_>) -> BTreeMap<String, OffsetReset> {
     let named = drill.plan.steps.iter().filter_map(|step| match step {
-        Step::ConsumerGroup(group) => Some(steps::group_name(drill, &group.name)),
+        Step::ConsumerGroup(group) => Some((steps::group_name(drill, &group.name), steps::offset_reset(group.reset))),
         _ => None,
     });
     named.collect()
+}
+
+/// What a consumer of each group is given that is started now, with everything at rest.
+async fn consumed(
+    drill: &Drill<'_>,
+    systems: &Systems,
+    seen: &Observation,
+) -> Result<BTreeMap<String, BTreeMap<TopicPartition, Consumed>>, RunError> {
+    let topics: Vec<String> = seen.specs.keys().cloned().collect();
+    let mut consumed = BTreeMap::new();
+    for (group, reset) in groups(drill).into_iter().filter(|_| !topics.is_empty()) {
+        let given = systems.kafka.consume_as(&group, reset, &topics).await?;
+        consumed.insert(group, given);
+    }
+    Ok(consumed)
 }
 
 /// Offers the registry one schema that the level forbids and one that it allows, for the subject whose own level is the
@@ -379,7 +398,7 @@ fn group_offsets(drill: &Drill<'_>) -> BTreeMap<String, BTreeMap<TopicPartition,
         (0..partitions).map(move |partition| (TopicPartition { topic: topic.clone(), partition }, Offset(0)))
     });
     let every: BTreeMap<TopicPartition, Offset> = every.collect();
-    groups(drill).into_iter().map(|group| (group, every.clone())).collect()
+    groups(drill).into_keys().map(|group| (group, every.clone())).collect()
 }
 
 /// Versions that may be there although the point does not have them: those that the registry had before it was broken,

@@ -9,7 +9,7 @@ use crate::{
     client::{ClientError, connect::Connect, kafka::Kafka, postgres::Postgres, registry::Registry},
     config::Config,
     event::{Finding, FindingKind},
-    units::{SchemaId, Subject, TableName},
+    units::{Offset, SchemaId, Subject, TableName, TopicPartition},
 };
 
 /// What confirming needs to know of a drill.
@@ -255,6 +255,11 @@ impl Evidence<'_> {
                 n => Err(format!("{n} publications have {table}")),
             });
         }
+        if let (Some(topic), Some(group)) =
+            (&finding.topic, finding.subject.as_ref().and_then(|s| s.strip_prefix("group ")))
+        {
+            return self.group_skips(&kafka, group, topic).await;
+        }
         if let Some(topic) = &finding.topic {
             let specs = kafka.topic_specs(std::slice::from_ref(topic)).await?;
             let marks = if specs.is_empty() { Vec::new() } else { kafka.watermarks(topic).await? };
@@ -271,6 +276,23 @@ impl Evidence<'_> {
             return Ok(Ok(format!("the broker says of {group}: {}", state.unwrap_or_else(|| "unknown".into()))));
         }
         Ok(Err("neither topic nor group to ask for".into()))
+    }
+
+    /// Where the broker says that a group goes on, against where its topic begins.
+    async fn group_skips(&self, kafka: &Kafka, group: &str, topic: &str) -> Outcome {
+        if !kafka.topics().await?.contains_key(topic) {
+            return Ok(Ok(format!("the broker has no topic {topic}")));
+        }
+        let marks = kafka.watermarks(topic).await?;
+        let partition = |partition| TopicPartition { topic: topic.to_owned(), partition };
+        let partitions: Vec<TopicPartition> = (0..marks.len() as i32).map(partition).collect();
+        let committed: BTreeMap<_, _> = kafka.group_offsets(group, &partitions).await?.into_iter().collect();
+        let at_first = |(tp, (low, _)): (&TopicPartition, &(Offset, Offset))| committed.get(tp) == Some(low);
+        let behind = partitions.iter().zip(&marks).filter(|both| !at_first(*both)).count();
+        Ok(match behind {
+            0 => Err(format!("{group} committed the first offset of every partition of {topic}")),
+            n => Ok(format!("{group} does not begin at the first offset of {n} partitions of {topic}: {committed:?}")),
+        })
     }
 
     /// A setting of the connector, asked of the worker again.

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     backup::{self, CreateOptions, PartKind, PointSelector},
+    client::group::OffsetReset,
     event::{StepReport, What},
     fault::{self, ColumnChange, Fault, Target as FaultTarget},
     recovery::{self, Naive, Options, Playbook, RecoveryError, Request},
@@ -203,7 +204,8 @@ async fn signals(drill: &Drill<'_>) -> String {
     words.join("; ")
 }
 
-/// Makes a group with committed offsets and no member, as a consumer that is down leaves it.
+/// Makes a group with committed offsets and no member, as a consumer that is down leaves it. What one that is started again
+/// is given, [`super::assess`] sees at the end.
 async fn consumer_group(drill: &Drill<'_>, wanted: &scenario::ConsumerGroup) -> Result<String, RunError> {
     let kafka = drill.pipeline.kafka()?;
     let group = group_name(drill, &wanted.name);
@@ -220,6 +222,14 @@ async fn consumer_group(drill: &Drill<'_>, wanted: &scenario::ConsumerGroup) -> 
     kafka.commit_group_offsets(&group, &offsets).await?;
     let records: i64 = offsets.iter().map(|(_, offset)| offset.0).sum();
     Ok(format!("group {group} committed {} partitions, {records} records in", offsets.len()))
+}
+
+/// The language's word in the client's.
+pub(super) fn offset_reset(reset: GroupReset) -> OffsetReset {
+    match reset {
+        GroupReset::Latest => OffsetReset::Latest,
+        GroupReset::Earliest => OffsetReset::Earliest,
+    }
 }
 
 /// The group's name on the shared broker.

@@ -276,7 +276,8 @@ pub enum Step {
     StartConnector,
     /// Restarts connector and tasks, and returns when the task streams or has failed.
     RestartConnector,
-    /// Makes a group read some records of every data topic, commit, and leave.
+    /// Makes a consumer group that has committed its offsets on every data topic and has no member. When the drill is over, a
+    /// consumer joins it: one that is not given every record of a rebuilt topic is a finding of `positions`.
     ConsumerGroup(ConsumerGroup),
     /// Deletes one version of a table's value subject for good, to leave a gap in its versions.
     DeleteSchemaVersion(DeleteSchemaVersion),

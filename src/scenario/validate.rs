@@ -12,8 +12,8 @@ use super::{
     error::{Problem, Seg, nearest},
     model::{
         Backup, CheckId, Control, DeleteAll, Fault, FlipHeapBytes, Load, Must, Naive, PipelinePart, Prove, Recover,
-        RegistryStorageKind, Scenario, SchemaRecovery, SetLevel, Sql, SqlTransaction, StackPart, Step, Variant,
-        WhileRecovering, WorkloadPart,
+        RegistryStorageKind, Scenario, SchemaRecovery, SetLevel, Sql, SqlTransaction, StackPart, Step, TopicsRepair,
+        Variant, WhileRecovering, WorkloadPart,
     },
     plan::{captured, connector_config, control_id, pipeline_of, schema_of, stack_of, subject_of, workload_of},
     template::{Template, transaction_control},
@@ -42,10 +42,10 @@ const COMMAND_TIMEOUT_MAX: Duration = Duration::from_secs(1800);
 /// The version of the language that this program reads.
 const VERSION: u32 = 1;
 
-/// The steps of a playbook that a control can leave out. The recovery engine defines the steps; a test holds the two equal.
-pub fn steps_of(playbook: &str) -> &'static [&'static str] {
-    match playbook {
-        "coordinated" => &[
+/// The steps of a recovery that a control can leave out. The recovery engine defines the steps; a test holds the two equal.
+pub fn steps_of(recover: &Recover) -> &'static [&'static str] {
+    match recover {
+        Recover::Coordinated(_) => &[
             "stop-connectors",
             "fence",
             "salvage",
@@ -62,7 +62,31 @@ pub fn steps_of(playbook: &str) -> &'static [&'static str] {
             "resume",
             "restore-config",
         ],
-        _ => &[],
+        Recover::Slot(slot) => match slot.topics {
+            TopicsRepair::Purge => &[
+                "stop-connectors",
+                "drop-slot",
+                "publication",
+                "delete-topics",
+                "recreate-topics",
+                "group-offsets",
+                "delete-offsets",
+                "force-snapshot",
+                "resume",
+                "restore-config",
+            ],
+            TopicsRepair::Compensate => &[
+                "stop-connectors",
+                "drop-slot",
+                "publication",
+                "delete-offsets",
+                "force-snapshot",
+                "resume",
+                "compensate",
+                "restore-config",
+            ],
+        },
+        Recover::Schema(_) | Recover::Exec(_) => &[],
     }
 }
 
@@ -800,8 +824,8 @@ impl Validator<'_> {
     }
 
     fn omission(&mut self, variant: &Variant, without: &str) {
-        let known: Vec<&str> =
-            playbooks(variant).flat_map(|p| steps_of(p).iter().copied()).chain(["recovery"]).collect();
+        let steps = recoveries(variant).flat_map(|recover| steps_of(recover).iter().copied());
+        let known: Vec<&str> = steps.chain(["recovery"]).collect();
         if known.contains(&without) {
             return;
         }
@@ -840,8 +864,12 @@ fn recovers(variant: &Variant) -> bool {
 }
 
 fn playbooks(variant: &Variant) -> impl Iterator<Item = &'static str> {
+    recoveries(variant).map(Recover::playbook)
+}
+
+fn recoveries(variant: &Variant) -> impl Iterator<Item = &Recover> {
     variant.steps.iter().filter_map(|s| match s {
-        Step::Recover(recover) => Some(recover.playbook()),
+        Step::Recover(recover) => Some(recover),
         _ => None,
     })
 }
