@@ -16,8 +16,8 @@ use crate::{
 pub struct Evidence<'a> {
     /// How to reach the pipeline.
     pub config: &'a Config,
-    /// The connector.
-    pub connector: &'a str,
+    /// The connectors.
+    pub connectors: &'a [String],
     /// The data topics.
     pub topics: &'a [String],
     /// The captured tables.
@@ -298,10 +298,11 @@ impl Evidence<'_> {
     /// A setting of the connector, asked of the worker again.
     async fn left_behind(&self, finding: &Finding) -> Outcome {
         let subject = finding.subject.as_deref().unwrap_or_default();
-        let Some((_, key)) = subject.split_once(": ") else {
+        let named = subject.strip_prefix("connector ").and_then(|rest| rest.split_once(": "));
+        let Some((connector, key)) = named else {
             return Ok(Err(format!("no question is known for {subject}")));
         };
-        let now = Connect::of(&self.config.connect).config(self.connector).await?.get(key).cloned();
+        let now = Connect::of(&self.config.connect).config(connector).await?.get(key).cloned();
         let now = now.unwrap_or_else(|| "unset".into());
         Ok(match finding.expected.as_deref() == Some(now.as_str()) {
             true => Err(format!("the worker has {key} = {now}, as it was")),
@@ -310,11 +311,16 @@ impl Evidence<'_> {
     }
 
     async fn dead(&self) -> Outcome {
-        let status = Connect::of(&self.config.connect).status(self.connector).await?;
-        Ok(match status.all_running() {
-            true => Err(status.summary()),
-            false => Ok(status.failure().unwrap_or_else(|| status.summary())),
-        })
+        let connect = Connect::of(&self.config.connect);
+        let mut running = Vec::new();
+        for connector in self.connectors {
+            let status = connect.status(connector).await?;
+            if !status.all_running() {
+                return Ok(Ok(status.failure().unwrap_or_else(|| status.summary())));
+            }
+            running.push(status.summary());
+        }
+        Ok(Err(running.join("; ")))
     }
 }
 

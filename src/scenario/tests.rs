@@ -291,7 +291,7 @@ fn topic_settings_reach_the_connector() {
     "});
     let scenario = parse(Utf8Path::new("some.yaml"), &text, &fixtures).unwrap_or_else(|e| panic!("{e}"));
     let pipeline = plan(&scenario, None, &fixtures).drills.remove(0).pipeline;
-    assert_eq!(pipeline.connector["topic.creation.default.retention.ms"], "86400000");
+    assert_eq!(pipeline.connectors[0].settings["topic.creation.default.retention.ms"], "86400000");
     assert_eq!(pipeline.topic_settings["retention.ms"], "86400000");
 }
 
@@ -404,8 +404,11 @@ fn a_plan_has_each_variant_and_then_its_controls() {
         ]
     );
     assert!(drills.iter().all(|d| d.seed == 7 && d.title == "One thing"));
-    assert_eq!(drills[0].pipeline.connector["snapshot.mode"], "no_data");
-    assert_eq!(drills[0].pipeline.subject_levels("d7").keys().next().unwrap(), "d7.public.orders-value");
+    assert_eq!(drills[0].pipeline.connectors[0].settings["snapshot.mode"], "no_data");
+    assert_eq!(
+        drills[0].pipeline.subject_levels(|t| format!("d7.{t}")).keys().next().unwrap(),
+        "d7.public.orders-value"
+    );
     assert_eq!(drills[0].objectives.rto.unwrap().as_secs(), 65);
     assert_eq!(drills[2].control.as_ref().unwrap().word(), "delete-offsets");
     assert_eq!(plan(&scenario, Some(9), &fixtures).drills[0].seed, 9);

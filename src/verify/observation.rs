@@ -49,8 +49,8 @@ pub struct Observation {
     pub groups: BTreeMap<String, BTreeMap<TopicPartition, Offset>>,
     /// What a consumer of each group was given that joined it at the end: it reads as the group's applications do.
     pub consumed: BTreeMap<String, BTreeMap<TopicPartition, Consumed>>,
-    /// How the wait for quiet ended.
-    pub quiet: Option<Quiet>,
+    /// How the wait for quiet ended, for each connector.
+    pub quiet: Vec<Quiet>,
     /// The canary rows of the liveness check.
     pub canaries: Vec<Canary>,
     /// Records of schema-history topics, as text.

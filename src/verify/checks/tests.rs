@@ -427,7 +427,7 @@ impl World {
             specs: self.specs.clone(),
             groups: self.groups.clone(),
             consumed: [("probe".to_owned(), self.consumed())].into(),
-            quiet: self.quiet.clone(),
+            quiet: self.quiet.iter().cloned().collect(),
             canaries: self.canaries.clone(),
             probes: self.probes.clone(),
             leftovers: self.leftovers.clone(),
