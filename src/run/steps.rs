@@ -426,7 +426,12 @@ fn request(drill: &Drill<'_>, wanted: &Recover) -> Result<Request, RunError> {
         Recover::Schema(_) => Playbook::Schema,
         Recover::Exec(_) => return Err(unknown(drill, "playbook", wanted.playbook())),
     };
-    let connectors = drill.pipeline.connectors();
+    let mut connectors = drill.pipeline.connectors();
+    // A database goes back with all its connectors; a slot is one connector's, and what the others deliver stays.
+    let hit = |name: &String| drill.faults.iter().any(|(aim, _)| aim == name);
+    if matches!(playbook, Playbook::Slot) && connectors.iter().any(hit) {
+        connectors.retain(hit);
+    }
     let mut request = Request { connectors, neighbours: false, ..Request::new(playbook) };
     if let Some(name) = wanted.point() {
         let id = drill.points.get(name).ok_or_else(|| unknown(drill, "recovery point", name))?;

@@ -47,7 +47,7 @@ fn run() -> &'static Run {
             .args(["run", "--json", "--jobs", "3", "--report-dir"])
             .arg(&reports)
             // What `run` takes by itself, and the examples.
-            .args(["database-corruption", "slot-loss", "schema-conflict", "own-runbook", "chinook"])
+            .args(["database-corruption", "slot-loss", "schema-conflict", "own-runbook", "chinook", "chinook-two"])
             .env("NO_COLOR", "1")
             .output()
             .expect("the program can be started");
@@ -98,6 +98,8 @@ fn drill(scenario: &str, variant: &str) -> &'static Value {
 #[case::own_runbook_delete("own-runbook", "delete-without-where")]
 #[case::chinook_deleted("chinook", "invoice-lines-deleted")]
 #[case::chinook_slot("chinook", "slot-dropped")]
+#[case::two_connectors_back("chinook-two", "both-back")]
+#[case::two_connectors_slot("chinook-two", "one-slot-dropped")]
 #[case::own_runbook_killed("own-runbook", "server-killed")]
 fn a_drill_is_green_and_its_controls_are_red(#[case] scenario: &str, #[case] variant: &str) {
     let drill = drill(scenario, variant);
