@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod attach;
+mod backward;
 mod cluster;
 mod essence;
 mod secure;
