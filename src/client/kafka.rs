@@ -142,6 +142,11 @@ impl Kafka {
         &self.bootstrap
     }
 
+    /// What a client of its own begins with.
+    pub(super) fn settings(&self) -> ClientConfig {
+        self.base.clone()
+    }
+
     /// Every topic and its number of partitions, internal ones included.
     pub async fn topics(&self) -> Result<BTreeMap<String, i32>, ClientError> {
         self.ask("metadata", |c| {
@@ -612,7 +617,7 @@ fn reader(base: &ClientConfig) -> ClientConfig {
 }
 
 /// The client reconnects by itself; a broker that stays away is caught by the stall limit.
-fn is_transient(error: &rdkafka::error::KafkaError) -> bool {
+pub(super) fn is_transient(error: &rdkafka::error::KafkaError) -> bool {
     use rdkafka::types::RDKafkaErrorCode as Code;
     matches!(
         error.rdkafka_error_code(),
@@ -631,7 +636,7 @@ fn options() -> AdminOptions {
 }
 
 /// librdkafka's questions block: they run on the blocking pool.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ClientError> + Send + 'static,
 ) -> Result<T, ClientError> {
     match tokio::task::spawn_blocking(work).await {

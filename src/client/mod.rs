@@ -1,6 +1,7 @@
 //! Thin typed clients for the four systems. No policy: they ask, and say exactly what was answered.
 
 pub mod connect;
+pub mod group;
 pub mod kafka;
 pub mod postgres;
 pub mod registry;

@@ -119,6 +119,20 @@ impl Fault {
         matches!(self, Fault::DeleteAll { .. } | Fault::FlipHeapBytes { .. } | Fault::KillPostgres)
     }
 
+    /// Whether only the connector that it is aimed at suffers from it.
+    pub fn is_of_one_connector(&self) -> bool {
+        match self {
+            Fault::DeleteAll { .. }
+            | Fault::FlipHeapBytes { .. }
+            | Fault::DropSlot
+            | Fault::InvalidateSlot
+            | Fault::AlterColumn { .. }
+            | Fault::RegistryDeleteSubject { .. } => true,
+            Fault::RegistrySetLevel { subject, .. } => subject.is_some(),
+            Fault::KillPostgres | Fault::RegistryLoseStorage { .. } => false,
+        }
+    }
+
     /// Breaks it; a pipeline of somebody's only where it is permitted.
     pub async fn inject(&self, target: &Target) -> Result<FaultGuard, FaultError> {
         attach::permit(&target.config, Permission::Inject).await?;

@@ -25,7 +25,16 @@ pub use outcome::{EndOfWal, Outcome, Recovered};
 pub use request::{Naive, OnConflict, Options, Playbook, Request, Target, TargetError, TopicsRepair};
 pub use step::{NoticedBy, OnStep, StepInfo};
 
-/// The coordinated playbook's declarations.
+/// The playbooks' declarations.
 pub mod declared {
     pub use super::coordinated::STEPS as COORDINATED;
+    use super::{StepInfo, TopicsRepair, slot};
+
+    /// The slot playbook's.
+    pub fn slot(topics: TopicsRepair) -> Vec<StepInfo> {
+        match topics {
+            TopicsRepair::Purge => slot::PURGE.iter().map(|step| step.info).collect(),
+            TopicsRepair::Compensate => slot::COMPENSATE.iter().map(|step| step.info).collect(),
+        }
+    }
 }

@@ -5,12 +5,14 @@ use std::{
     time::Duration,
 };
 
+use futures::future;
 use tokio::sync::OnceCell;
 
 use super::{
     RunError,
     confirm::{self, Evidence},
     drill::{Drill, EpochEnd},
+    pipeline::Source,
     steps,
     writers::Writers,
 };
@@ -18,14 +20,17 @@ use camino::Utf8PathBuf;
 
 use crate::{
     backup::{PointSelector, Repository},
-    client::kafka::TopicSpec,
+    client::{
+        group::{Consumed, OffsetReset},
+        kafka::TopicSpec,
+    },
     config::Tools,
     event::{CheckReport, ControlPlan, Finding, Rpo},
     scenario::{CheckId, Fault, Level, Recover, Step},
     units::{Epoch, Lsn, Offset, SchemaId, Subject, TableName, TopicPartition},
     verify::{
         Expectation, Observation, PointView, RegistryView, checks,
-        observation::{Captured, Cut, NewerVersions, Probe},
+        observation::{Captured, ConnectorView, Cut, NewerVersions, Probe, Quiet},
         observe::{self, LookOptions, Marker, Systems},
     },
     workload::{
@@ -59,24 +64,44 @@ pub(super) struct Assessed {
 /// Waits until everything committed so far is in its topic.
 pub(super) async fn quiesce(drill: &Drill<'_>) -> Result<String, RunError> {
     let systems = Systems::new(&drill.pipeline.config)?;
-    let views = observe::connectors(&systems, std::slice::from_ref(&drill.pipeline.name)).await?;
-    let marker = place(drill, &systems, "quiesce").await?;
-    let Some(view) = views.first() else { return Ok("no connector".into()) };
-    let quiet = observe::quiesce(&systems, &view.settings, &marker, QUIET_DEADLINE).await;
-    match quiet.reached {
-        Ok(()) => Ok(format!("marker read, stored offset past {}", quiet.lsn)),
-        Err(interrupted) => Err(RunError::NotQuiet { seen: interrupted.seen }),
+    let views = observe::connectors(&systems, &drill.pipeline.connectors()).await?;
+    let mut passed = Vec::new();
+    for quiet in quieted(drill, &systems, &views, "quiesce").await? {
+        match quiet.reached {
+            Ok(()) => passed.push(quiet.lsn.to_string()),
+            Err(interrupted) => return Err(RunError::NotQuiet { seen: interrupted.seen }),
+        }
     }
+    Ok(match passed.is_empty() {
+        true => "no connector".into(),
+        false => format!("marker read, stored offset past {}", passed.join(", ")),
+    })
 }
 
-/// Commits a marker row; where things stood is noted first.
-async fn place(drill: &Drill<'_>, systems: &Systems, note: &str) -> Result<Marker, RunError> {
-    let table = TableName::new("public", workload::sql::MARKERS);
-    let topic = drill.pipeline.topic(&table);
-    let token =
-        format!("{}-{}-{note}-{}", drill.context.run, drill.pipeline.name, jiff::Timestamp::now().as_nanosecond());
-    let marker = Marker::prepare(systems, table, topic, token.clone()).await?;
-    workload::place_marker(&drill.pipeline.sql().await?, note, &token).await?;
+/// Places a marker for each connector and waits until each has delivered its own, and is past it: a connector tells by
+/// nothing but its own tables how far it has come.
+async fn quieted(
+    drill: &Drill<'_>,
+    systems: &Systems,
+    views: &[ConnectorView],
+    note: &str,
+) -> Result<Vec<Quiet>, RunError> {
+    let mut markers = Vec::new();
+    for source in &drill.pipeline.sources {
+        let marker = place(drill, source, systems, note).await?;
+        markers.extend(views.iter().find(|v| v.settings.name == source.name).map(|view| (view, marker)));
+    }
+    let waits = markers.iter().map(|(view, m)| observe::quiesce(systems, &view.settings, m, QUIET_DEADLINE));
+    Ok(future::join_all(waits).await)
+}
+
+/// Commits a marker row for a connector; where things stood is noted first.
+async fn place(drill: &Drill<'_>, source: &Source, systems: &Systems, note: &str) -> Result<Marker, RunError> {
+    let table = source.markers.clone();
+    let topic = source.topic(&table);
+    let token = format!("{}-{}-{note}-{}", drill.context.run, source.name, jiff::Timestamp::now().as_nanosecond());
+    let marker = Marker::prepare(systems, table.clone(), topic, token.clone()).await?;
+    workload::place_marker(&drill.pipeline.sql().await?, &table, note, &token).await?;
     Ok(marker)
 }
 
@@ -92,12 +117,13 @@ pub(super) async fn assess(drill: &mut Drill<'_>) -> Result<Assessed, RunError> 
         let checks = drill.plan.checks.iter().map(|id| timed(*id, &seen, &expected)).collect();
         (checks, ledger.as_ref().map(|_| checks::rpo(&seen, &expected)))
     });
-    let status = seen.connectors.first().map(|c| c.status.clone());
-    let (status, running) = match status {
-        Some(Ok(status)) => (status.summary(), status.all_running()),
-        Some(Err(why)) => (why, false),
-        None => ("no connector".into(), false),
+    let said = |connector: &ConnectorView| match &connector.status {
+        Ok(status) => (status.summary(), status.all_running()),
+        Err(why) => (why.clone(), false),
     };
+    let (said, running): (Vec<String>, Vec<bool>) = seen.connectors.iter().map(said).unzip();
+    let status = if said.is_empty() { "no connector".into() } else { said.join("; ") };
+    let running = !running.is_empty() && running.iter().all(|running| *running);
     Ok(Assessed { checks, rpo, status, running, point: expected.registry })
 }
 
@@ -127,30 +153,31 @@ fn judge(id: CheckId, seen: &Observation, expected: &Expectation<'_>) -> CheckRe
 
 /// Marker, wait, everything once; then a canary and the registry's probes.
 async fn look(drill: &Drill<'_>, systems: &Systems) -> Result<Observation, RunError> {
-    let own = std::slice::from_ref(&drill.pipeline.name);
-    let views = observe::connectors(systems, own).await?;
-    let marker = place(drill, systems, "end").await?;
-    let quiet = match views.first() {
-        Some(view) => Some(observe::quiesce(systems, &view.settings, &marker, QUIET_DEADLINE).await),
-        None => None,
-    };
+    let own = drill.pipeline.connectors();
+    let views = observe::connectors(systems, &own).await?;
+    let quiet = quieted(drill, systems, &views, "end").await?;
     let options = LookOptions {
-        connectors: own.to_vec(),
+        connectors: own,
         token_column: TOKEN_COLUMN.to_owned(),
-        groups: groups(drill),
+        groups: groups(drill).into_keys().collect(),
         subject_prefix: drill.pipeline.subject_prefix(),
     };
     let mut seen = observe::pipeline(systems, &options).await?;
     seen.quiet = quiet;
+    seen.consumed = consumed(drill, systems, &seen).await?;
     // Where the marker did not arrive a canary will not either: waiting for it again would only cost time.
-    let works = seen.quiet.as_ref().is_some_and(|q| q.reached.is_ok());
-    if let Some(view) = views.first().filter(|_| works) {
-        let canary = place(drill, systems, "canary").await?;
+    let works = |source: &&Source| {
+        let quiet = seen.quiet.iter().find(|q| q.table == source.markers);
+        quiet.is_some_and(|q| q.reached.is_ok())
+    };
+    for source in drill.pipeline.sources.iter().filter(works) {
+        let Some(view) = views.iter().find(|v| v.settings.name == source.name) else { continue };
+        let canary = place(drill, source, systems, "canary").await?;
         let within = Duration::from_millis(CANARY_MS_MAX);
         seen.canaries.push(observe::arrival(systems, &view.settings, &canary, within).await);
     }
-    if let Some(topic) = drill.pipeline.schema_history() {
-        seen.histories.extend(history(drill, topic).await?.map(|records| (topic.clone(), records)));
+    for topic in drill.pipeline.schema_histories() {
+        seen.histories.extend(history(drill, &topic).await?.map(|records| (topic.clone(), records)));
     }
     seen.probes = probes(drill, &seen).await;
     seen.leftovers = leftovers(drill).await?;
@@ -168,13 +195,28 @@ pub(super) async fn history(drill: &Drill<'_>, topic: &str) -> Result<Option<Vec
     Ok(Some(records.filter_map(|r| r.value.map(text)).collect()))
 }
 
-/// Groups that the drill's steps made.
-fn groups(drill: &Drill<'_>) -> Vec<String> {
+/// Groups that the drill's steps made, with where each begins that has committed nothing.
+fn groups(drill: &Drill<'_>) -> BTreeMap<String, OffsetReset> {
     let named = drill.plan.steps.iter().filter_map(|step| match step {
-        Step::ConsumerGroup(group) => Some(steps::group_name(drill, &group.name)),
+        Step::ConsumerGroup(group) => Some((steps::group_name(drill, &group.name), steps::offset_reset(group.reset))),
         _ => None,
     });
     named.collect()
+}
+
+/// What a consumer of each group is given that is started now, with everything at rest.
+async fn consumed(
+    drill: &Drill<'_>,
+    systems: &Systems,
+    seen: &Observation,
+) -> Result<BTreeMap<String, BTreeMap<TopicPartition, Consumed>>, RunError> {
+    let topics: Vec<String> = seen.specs.keys().cloned().collect();
+    let mut consumed = BTreeMap::new();
+    for (group, reset) in groups(drill).into_iter().filter(|_| !topics.is_empty()) {
+        let given = systems.kafka.consume_as(&group, reset, &topics).await?;
+        consumed.insert(group, given);
+    }
+    Ok(consumed)
 }
 
 /// Offers the registry one schema that the level forbids and one that it allows, for the subject whose own level is the
@@ -182,13 +224,14 @@ fn groups(drill: &Drill<'_>) -> Vec<String> {
 async fn probes(drill: &Drill<'_>, seen: &Observation) -> Vec<Probe> {
     let Some(Ok(view)) = &seen.registry else { return Vec::new() };
     let registry = drill.pipeline.registry();
+    let levels = drill.plan.pipeline.subject_levels(|table| drill.pipeline.topic(table));
     let mut probes = Vec::new();
     for table in probed(drill) {
         let subject = format!("{}-value", drill.pipeline.topic(table));
         let latest = view.subjects.get(&subject).and_then(|s| s.versions.values().next_back());
         let Some(latest) = latest else { continue };
         // BACKWARD forbids a new field without a default; only FULL also forbids to take such a field away.
-        let full = drill.plan.pipeline.subject_levels(&drill.pipeline.name).get(&subject) == Some(&Level::Full);
+        let full = levels.get(&subject) == Some(&Level::Full);
         let forbidden = match full {
             true => without_field(&latest.schema, "op"),
             false => with_field(&latest.schema, r#"{"name":"drill_probe","type":"string"}"#),
@@ -211,7 +254,7 @@ fn probed<'d>(drill: &'d Drill<'_>) -> Vec<&'d TableName> {
     if matches!(drill.writers, Writers::Shop(_)) {
         return tables.filter(|t| t.name == "orders" || t.name == "customers").collect();
     }
-    let levels = drill.plan.pipeline.subject_levels(&drill.pipeline.name);
+    let levels = drill.plan.pipeline.subject_levels(|table| drill.pipeline.topic(table));
     let own = |table: &TableName| levels.contains_key(&format!("{}-value", drill.pipeline.topic(table)));
     tables.enumerate().filter(|(at, table)| *at == 0 || own(table)).map(|(_, table)| table).collect()
 }
@@ -330,7 +373,7 @@ fn expectation<'l>(drill: &Drill<'_>, ledger: Option<&'l Ledger>, point: Option<
         specs,
         groups: group_offsets(drill),
         cleared_histories: drill.histories.clone(),
-        configs: BTreeMap::from([(drill.pipeline.name.clone(), drill.pipeline.connector.clone())]),
+        configs: drill.pipeline.sources.iter().map(|s| (s.name.clone(), s.config.clone())).collect(),
         canary_ms_max: Some(CANARY_MS_MAX),
         ..Expectation::default()
     }
@@ -380,7 +423,7 @@ fn group_offsets(drill: &Drill<'_>) -> BTreeMap<String, BTreeMap<TopicPartition,
         (0..partitions).map(move |partition| (TopicPartition { topic: topic.clone(), partition }, Offset(0)))
     });
     let every: BTreeMap<TopicPartition, Offset> = every.collect();
-    groups(drill).into_iter().map(|group| (group, every.clone())).collect()
+    groups(drill).into_keys().map(|group| (group, every.clone())).collect()
 }
 
 /// Versions that may be there although the point does not have them: those that the registry had before it was broken,
@@ -427,9 +470,10 @@ pub(super) async fn confirmed(
         }
     }
     let topics = drill.pipeline.topics();
+    let connectors = drill.pipeline.connectors();
     let evidence = Evidence {
         config: &drill.pipeline.config,
-        connector: &drill.pipeline.name,
+        connectors: &connectors,
         topics: &topics,
         tables: &drill.pipeline.tables,
         schemas: &schemas,

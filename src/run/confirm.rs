@@ -9,15 +9,15 @@ use crate::{
     client::{ClientError, connect::Connect, kafka::Kafka, postgres::Postgres, registry::Registry},
     config::Config,
     event::{Finding, FindingKind},
-    units::{SchemaId, Subject, TableName},
+    units::{Offset, SchemaId, Subject, TableName, TopicPartition},
 };
 
 /// What confirming needs to know of a drill.
 pub struct Evidence<'a> {
     /// How to reach the pipeline.
     pub config: &'a Config,
-    /// The connector.
-    pub connector: &'a str,
+    /// The connectors.
+    pub connectors: &'a [String],
     /// The data topics.
     pub topics: &'a [String],
     /// The captured tables.
@@ -255,6 +255,11 @@ impl Evidence<'_> {
                 n => Err(format!("{n} publications have {table}")),
             });
         }
+        if let (Some(topic), Some(group)) =
+            (&finding.topic, finding.subject.as_ref().and_then(|s| s.strip_prefix("group ")))
+        {
+            return self.group_skips(&kafka, group, topic).await;
+        }
         if let Some(topic) = &finding.topic {
             let specs = kafka.topic_specs(std::slice::from_ref(topic)).await?;
             let marks = if specs.is_empty() { Vec::new() } else { kafka.watermarks(topic).await? };
@@ -273,13 +278,31 @@ impl Evidence<'_> {
         Ok(Err("neither topic nor group to ask for".into()))
     }
 
+    /// Where the broker says that a group goes on, against where its topic begins.
+    async fn group_skips(&self, kafka: &Kafka, group: &str, topic: &str) -> Outcome {
+        if !kafka.topics().await?.contains_key(topic) {
+            return Ok(Ok(format!("the broker has no topic {topic}")));
+        }
+        let marks = kafka.watermarks(topic).await?;
+        let partition = |partition| TopicPartition { topic: topic.to_owned(), partition };
+        let partitions: Vec<TopicPartition> = (0..marks.len() as i32).map(partition).collect();
+        let committed: BTreeMap<_, _> = kafka.group_offsets(group, &partitions).await?.into_iter().collect();
+        let at_first = |(tp, (low, _)): (&TopicPartition, &(Offset, Offset))| committed.get(tp) == Some(low);
+        let behind = partitions.iter().zip(&marks).filter(|both| !at_first(*both)).count();
+        Ok(match behind {
+            0 => Err(format!("{group} committed the first offset of every partition of {topic}")),
+            n => Ok(format!("{group} does not begin at the first offset of {n} partitions of {topic}: {committed:?}")),
+        })
+    }
+
     /// A setting of the connector, asked of the worker again.
     async fn left_behind(&self, finding: &Finding) -> Outcome {
         let subject = finding.subject.as_deref().unwrap_or_default();
-        let Some((_, key)) = subject.split_once(": ") else {
+        let named = subject.strip_prefix("connector ").and_then(|rest| rest.split_once(": "));
+        let Some((connector, key)) = named else {
             return Ok(Err(format!("no question is known for {subject}")));
         };
-        let now = Connect::of(&self.config.connect).config(self.connector).await?.get(key).cloned();
+        let now = Connect::of(&self.config.connect).config(connector).await?.get(key).cloned();
         let now = now.unwrap_or_else(|| "unset".into());
         Ok(match finding.expected.as_deref() == Some(now.as_str()) {
             true => Err(format!("the worker has {key} = {now}, as it was")),
@@ -288,11 +311,16 @@ impl Evidence<'_> {
     }
 
     async fn dead(&self) -> Outcome {
-        let status = Connect::of(&self.config.connect).status(self.connector).await?;
-        Ok(match status.all_running() {
-            true => Err(status.summary()),
-            false => Ok(status.failure().unwrap_or_else(|| status.summary())),
-        })
+        let connect = Connect::of(&self.config.connect);
+        let mut running = Vec::new();
+        for connector in self.connectors {
+            let status = connect.status(connector).await?;
+            if !status.all_running() {
+                return Ok(Ok(status.failure().unwrap_or_else(|| status.summary())));
+            }
+            running.push(status.summary());
+        }
+        Ok(Err(running.join("; ")))
     }
 }
 

@@ -87,7 +87,8 @@ pub(super) struct Drill<'a> {
     pub command_backup: Option<String>,
     pub looked: Option<PointView>,
     pub guards: Vec<FaultGuard>,
-    pub faults: Vec<Fault>,
+    /// Each with the name of the connector that it was aimed at.
+    pub faults: Vec<(String, Fault)>,
     pub recoveries: Vec<Passed>,
     /// The timeline on which each epoch ran, and data folders that were set aside with WAL in them.
     pub timelines: BTreeMap<Epoch, u32>,
@@ -180,7 +181,7 @@ async fn prepare<'a>(
     let begun = async {
         let mut writers = Writers::start(plan, &pipeline.config, &token_prefix, &ledger).await?;
         let filled = writers.fill(plan, &pipeline.config).await?;
-        pipeline.start_connector(plan).await?;
+        pipeline.start_connectors(plan).await?;
         Ok::<_, RunError>((writers, filled, pipeline.sql().await?.timeline().await?))
     };
     let (writers, filled, timeline) = match begun.await {
@@ -358,10 +359,17 @@ impl Drill<'_> {
         self.plan.control.as_ref().and_then(|c| c.without.as_ref())
     }
 
-    /// Waits until the drill's connector streams or its task has failed; says which.
+    /// Waits until each of the drill's connectors streams or its task has failed; says which.
     pub(super) async fn settled(&self) -> Result<String, RunError> {
+        let mut said = Vec::new();
+        for name in self.pipeline.connectors() {
+            said.push(self.connector_settled(&name).await);
+        }
+        Ok(said.join("; "))
+    }
+
+    async fn connector_settled(&self, name: &str) -> String {
         let connect = self.pipeline.connect();
-        let name = &self.pipeline.name;
         let db = self.pipeline.sql().await.ok();
         let said = wait::until(&format!("connector {name} to stream or fail"), SETTLED_DEADLINE, || async {
             let status = connect.status(name).await?;
@@ -380,6 +388,6 @@ impl Drill<'_> {
         })
         .await;
         // A connector that neither streams nor fails is a state of its own, which the signals will tell.
-        Ok(said.unwrap_or_else(|error| error.to_string()))
+        said.unwrap_or_else(|error| error.to_string())
     }
 }

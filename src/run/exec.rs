@@ -222,6 +222,8 @@ fn environment(
     std::fs::create_dir_all(pipeline.dir.join("exec")).map_err(RunError::file("create", &backups))?;
     account.folder(&backups)?;
     let tables: Vec<String> = pipeline.tables.iter().map(TableName::to_string).collect();
+    // Connector, prefix, slot and publication have one name.
+    let connectors = pipeline.connectors().join(" ");
     let mut all = BTreeMap::from([
         ("CDC_DRILL_BIN", local::find_binary(None)?.into_string()),
         ("CDC_DRILL_CONFIG", pipeline.dir.join(local::CONFIG_FILE).into_string()),
@@ -231,10 +233,10 @@ fn environment(
         ("CDC_DRILL_CONNECT_URL", config.connect.url.clone()),
         ("CDC_DRILL_REGISTRY_URL", config.registry.url.clone()),
         ("CDC_DRILL_KAFKA", config.kafka.bootstrap.clone()),
-        ("CDC_DRILL_CONNECTOR", pipeline.name.clone()),
-        ("CDC_DRILL_SLOT", pipeline.name.clone()),
-        ("CDC_DRILL_PUBLICATION", pipeline.name.clone()),
-        ("CDC_DRILL_TOPIC_PREFIX", pipeline.name.clone()),
+        ("CDC_DRILL_CONNECTOR", connectors.clone()),
+        ("CDC_DRILL_SLOT", connectors.clone()),
+        ("CDC_DRILL_PUBLICATION", connectors.clone()),
+        ("CDC_DRILL_TOPIC_PREFIX", connectors),
         ("CDC_DRILL_TOPICS", pipeline.topics().join(" ")),
         ("CDC_DRILL_TABLES", tables.join(" ")),
         ("CDC_DRILL_PG_ACCOUNT", account.name),

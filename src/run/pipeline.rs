@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use camino::Utf8PathBuf;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, future, stream};
 
 use super::{Context, RunError, exec, shared::Servers};
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
         wait::{self, Poll},
     },
     config::{Config, Tools},
-    scenario::{DrillPlan, Fault, Recover, RegistryStorageKind, Step, WorkloadPlan},
+    scenario::{ConnectorPlan, DrillPlan, Fault, Recover, RegistryStorageKind, Step, WorkloadPlan},
     stack::{
         Silent,
         local::{
@@ -38,14 +38,14 @@ const SCHEMA_HISTORY: &str = "schema.history.internal.kafka.topic";
 /// A drill's pipeline. When it is dropped, its servers end.
 #[derive(Debug)]
 pub struct Pipeline {
-    /// Topic prefix, connector, slot and publication all have this name.
+    /// The drill's name; the only connector has it too.
     pub name: String,
     /// How to reach and control it: the same that a person would hand to the commands.
     pub config: Config,
-    /// The captured tables.
+    /// The captured tables of all connectors.
     pub tables: Vec<TableName>,
-    /// The connector's configuration as created.
-    pub connector: ConnectorConfig,
+    /// The source connectors; at least one.
+    pub sources: Vec<Source>,
     /// The folder of the cluster's stack.
     pub dir: Utf8PathBuf,
     /// Whether the registry is this drill's alone.
@@ -55,6 +55,33 @@ pub struct Pipeline {
     stack: LocalStack,
     _owner: OwnerLock,
     _isolated: Option<Arc<Servers>>,
+}
+
+/// A source connector of a drill.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Topic prefix, connector, slot and publication all have this name.
+    pub name: String,
+    /// Its configuration as created.
+    pub config: ConnectorConfig,
+    /// The tables that it captures.
+    pub tables: Vec<TableName>,
+    /// The one of them that marker rows are written to.
+    pub markers: TableName,
+    /// Its file as the scenario names it, for messages.
+    file: Utf8PathBuf,
+}
+
+impl Source {
+    /// The topic of a table that it captures.
+    pub fn topic(&self, table: &TableName) -> String {
+        format!("{}.{}.{}", self.name, table.schema, table.name)
+    }
+
+    /// The schema-history topic that it names, if it names one.
+    fn schema_history(&self) -> Option<&String> {
+        self.config.get(SCHEMA_HISTORY)
+    }
 }
 
 impl Pipeline {
@@ -103,11 +130,11 @@ impl Pipeline {
         stack.start_all(&Silent).await?;
         stack.write_config()?;
         let config = stack.config()?;
-        let connector = connector_config(plan, name, &config);
+        let sources = sources(plan, name, &config);
         let pipeline = Pipeline {
             name: name.to_owned(),
-            tables: captured_tables(plan),
-            connector,
+            tables: sources.iter().flat_map(|s| s.tables.clone()).collect(),
+            sources,
             dir,
             own_registry,
             config,
@@ -141,9 +168,19 @@ impl Pipeline {
         Ok(Kafka::of(&self.config.kafka)?)
     }
 
+    /// The connector that captures a table; the first, where none is known to.
+    pub fn source_of(&self, table: &TableName) -> &Source {
+        self.sources.iter().find(|s| s.tables.contains(table)).unwrap_or(&self.sources[0])
+    }
+
+    /// The names of all connectors.
+    pub fn connectors(&self) -> Vec<String> {
+        self.sources.iter().map(|s| s.name.clone()).collect()
+    }
+
     /// The topic of a captured table.
     pub fn topic(&self, table: &TableName) -> String {
-        format!("{}.{}.{}", self.name, table.schema, table.name)
+        self.source_of(table).topic(table)
     }
 
     /// The data topics.
@@ -153,7 +190,15 @@ impl Pipeline {
 
     /// How the subjects begin that are this drill's business: on a shared registry those of its own topics, else all.
     pub fn subject_prefix(&self) -> String {
-        if self.own_registry { String::new() } else { format!("{}.", self.name) }
+        if self.own_registry { String::new() } else { self.topic_start() }
+    }
+
+    /// How all its topics begin, and no other drill's.
+    fn topic_start(&self) -> String {
+        match self.sources.as_slice() {
+            [only] => format!("{}.", only.name),
+            _ => format!("{}_", self.name),
+        }
     }
 
     async fn lay_schema(&self, plan: &DrillPlan) -> Result<(), RunError> {
@@ -167,8 +212,14 @@ impl Pipeline {
         if plan.workload.is_bracketed() {
             workload::sql::lay(&db).await?;
         }
-        let tables: Vec<String> = self.tables.iter().map(TableName::quoted).collect();
-        db.run(&format!("create publication \"{}\" for table {}", self.name, tables.join(", "))).await?;
+        let several = self.sources.len() > 1;
+        for source in &self.sources {
+            if several {
+                workload::sql::lay_markers(&db, &source.markers).await?;
+            }
+            let tables: Vec<String> = source.tables.iter().map(TableName::quoted).collect();
+            db.run(&format!("create publication \"{}\" for table {}", source.name, tables.join(", "))).await?;
+        }
         Ok(())
     }
 
@@ -188,52 +239,59 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Creates the connector and waits until its first snapshot is complete and it streams; then sets the subjects' levels.
-    pub async fn start_connector(&self, plan: &DrillPlan) -> Result<(), RunError> {
+    /// Creates the connectors and waits until the first snapshots are complete and they stream; then sets the subjects' levels.
+    pub async fn start_connectors(&self, plan: &DrillPlan) -> Result<(), RunError> {
         let connect = self.connect();
-        let wrong = connect.validate(&self.connector).await?;
-        if !wrong.is_empty() {
-            return Err(RunError::Scenario {
-                scenario: plan.id.to_string(),
-                what: format!("connector {}", plan.pipeline.connector_file),
-                expected: "a configuration that the worker accepts".into(),
-                found: wrong.join("; "),
-                hint: "correct the connector's file, or `connector-settings` in the scenario".into(),
-            });
+        for source in &self.sources {
+            let wrong = connect.validate(&source.config).await?;
+            if !wrong.is_empty() {
+                return Err(RunError::Scenario {
+                    scenario: plan.id.to_string(),
+                    what: format!("connector {}", source.file),
+                    expected: "a configuration that the worker accepts".into(),
+                    found: wrong.join("; "),
+                    hint: "correct the connector's file, or its settings in the scenario".into(),
+                });
+            }
         }
-        self.lay_schema_history().await?;
-        // A connector whose mode takes no snapshot got its topics' first contents in a former life.
-        let mode = self.connector.get("snapshot.mode").map(String::as_str);
-        if mode.is_some_and(|m| m == "no_data" || m == "never") {
-            let mut first = self.connector.clone();
-            first.insert("snapshot.mode".to_owned(), "initial".to_owned());
-            connect.create(&self.name, &first, "RUNNING").await?;
-            self.streaming().await?;
-            connect.put_config(&self.name, &self.connector).await?;
-        } else {
-            connect.create(&self.name, &self.connector, "RUNNING").await?;
-        }
-        self.streaming().await?;
+        future::try_join_all(self.sources.iter().map(|source| self.start_connector(source))).await?;
         let registry = self.registry();
-        for (subject, level) in plan.pipeline.subject_levels(&self.name) {
+        for (subject, level) in plan.pipeline.subject_levels(|table| self.topic(table)) {
             registry.set_subject_level(&Subject::new(subject), level.word()).await?;
         }
         Ok(())
     }
 
-    /// The schema-history topic that the connector names, if it names one.
-    pub fn schema_history(&self) -> Option<&String> {
-        self.connector.get(SCHEMA_HISTORY)
+    async fn start_connector(&self, source: &Source) -> Result<(), RunError> {
+        let connect = self.connect();
+        self.lay_schema_history(source).await?;
+        // A connector whose mode takes no snapshot got its topics' first contents in a former life.
+        let mode = source.config.get("snapshot.mode").map(String::as_str);
+        if mode.is_some_and(|m| m == "no_data" || m == "never") {
+            let mut first = source.config.clone();
+            first.insert("snapshot.mode".to_owned(), "initial".to_owned());
+            connect.create(&source.name, &first, "RUNNING").await?;
+            self.streaming(source).await?;
+            connect.put_config(&source.name, &source.config).await?;
+        } else {
+            connect.create(&source.name, &source.config, "RUNNING").await?;
+        }
+        self.streaming(source).await
+    }
+
+    /// The schema-history topics that the connectors name.
+    pub fn schema_histories(&self) -> Vec<String> {
+        self.sources.iter().filter_map(Source::schema_history).cloned().collect()
     }
 
     /// Makes the schema-history topic with records in it, as a historized connector would have left them.
-    async fn lay_schema_history(&self) -> Result<(), RunError> {
-        let Some(topic) = self.schema_history() else { return Ok(()) };
+    async fn lay_schema_history(&self, source: &Source) -> Result<(), RunError> {
+        let Some(topic) = source.schema_history() else { return Ok(()) };
         let kafka = self.kafka()?;
         let settings = BTreeMap::from([("retention.ms".to_owned(), "-1".to_owned())]);
         kafka.create_topics(&[TopicSpec { name: topic.clone(), partitions: 1, replication: 1, settings }]).await?;
-        for table in &self.tables {
-            let ddl = format!(r#"{{"source":{{"server":"{}"}},"ddl":"CREATE TABLE {table}"}}"#, self.name);
+        for table in &source.tables {
+            let ddl = format!(r#"{{"source":{{"server":"{}"}},"ddl":"CREATE TABLE {table}"}}"#, source.name);
             kafka.produce(topic, Some(0), None, Some(ddl.as_bytes())).await?;
         }
         Ok(())
@@ -241,18 +299,19 @@ impl Pipeline {
 
     /// Waits until the connector has finished its snapshot and streams: a stored offset without a snapshot mark, and an
     /// active slot. A FAILED task ends the wait.
-    pub async fn streaming(&self) -> Result<(), RunError> {
+    async fn streaming(&self, source: &Source) -> Result<(), RunError> {
         let connect = self.connect();
         let db = self.sql().await?;
-        wait::until(&format!("connector {} to stream", self.name), SNAPSHOT_DEADLINE, || async {
-            let status = connect.status(&self.name).await?;
+        let name = &source.name;
+        wait::until(&format!("connector {name} to stream"), SNAPSHOT_DEADLINE, || async {
+            let status = connect.status(name).await?;
             if let Some(failure) = status.failure() {
                 return Ok::<_, ClientError>(Poll::Hopeless(failure));
             }
             if !status.all_running() {
                 return Ok(Poll::NotYet(status.summary()));
             }
-            let offsets = connect.offsets(&self.name).await?;
+            let offsets = connect.offsets(name).await?;
             let Some(offset) = offsets.first().and_then(|o| o.offset.as_ref()) else {
                 return Ok(Poll::NotYet("no stored offset".into()));
             };
@@ -264,7 +323,7 @@ impl Pipeline {
                 return Ok(Poll::NotYet("the snapshot is not complete".into()));
             }
             let slots = db.slots().await?;
-            match slots.iter().find(|s| s.name.as_str() == self.name) {
+            match slots.iter().find(|s| s.name.as_str() == name) {
                 Some(slot) if slot.active => Ok(Poll::Ready(())),
                 Some(_) => Ok(Poll::NotYet("the slot is not active".into())),
                 None => Ok(Poll::NotYet("there is no slot".into())),
@@ -280,7 +339,7 @@ impl Pipeline {
             return Ok(());
         }
         let registry = &self.registry();
-        let start = format!("{}.", self.name);
+        let start = self.topic_start();
         let own = registry.subjects(true).await?.into_iter().filter(|s| s.as_str().starts_with(&start));
         stream::iter(own.map(|subject| async move { registry.delete_subject(&subject, true).await }))
             .buffer_unordered(AT_ONCE)
@@ -307,13 +366,15 @@ impl Pipeline {
     /// Takes back what the drill made on servers that others use too.
     async fn clear_shared(&self) -> Result<(), RunError> {
         let connect = self.connect();
-        if connect.exists(&self.name).await? {
-            connect.stopped(&self.name, SNAPSHOT_DEADLINE).await?;
-            connect.delete_offsets(&self.name).await?;
-            connect.delete(&self.name).await?;
+        for name in self.connectors() {
+            if connect.exists(&name).await? {
+                connect.stopped(&name, SNAPSHOT_DEADLINE).await?;
+                connect.delete_offsets(&name).await?;
+                connect.delete(&name).await?;
+            }
         }
         let mut topics = self.topics();
-        topics.extend(self.schema_history().cloned());
+        topics.extend(self.schema_histories());
         self.kafka()?.delete_topics(&topics).await?;
         self.clear_registry().await
     }
@@ -345,8 +406,37 @@ fn postgres_spec(drill: &DrillPlan) -> PostgresSpec {
     }
 }
 
-/// The scenario's connector, on this drill's cluster and under this drill's name.
-fn connector_config(plan: &DrillPlan, name: &str, config: &Config) -> ConnectorConfig {
+/// The scenario's connectors, on this drill's cluster and under this drill's name.
+fn sources(plan: &DrillPlan, drill: &str, config: &Config) -> Vec<Source> {
+    let connectors = &plan.pipeline.connectors;
+    let captured = |table: &TableName| connectors.iter().any(|c| c.tables.contains(table));
+    let source = |(at, connector): (usize, &ConnectorPlan)| {
+        // A slot's name has no hyphens.
+        let short = connector.name.as_deref().map(|name| name.replace('-', "_"));
+        let name = short.as_ref().map_or_else(|| drill.to_owned(), |short| format!("{drill}_{short}"));
+        // A scenario with its own SQL knows nothing of the tables that the drill needs for itself: the first connector has them.
+        let mut own = match at == 0 && plan.workload.is_bracketed() {
+            true => workload::sql::tables(),
+            false => Vec::new(),
+        };
+        own.retain(|table| !captured(table));
+        let mut markers = TableName::new("public", workload::sql::MARKERS);
+        let has_markers = connector.tables.contains(&markers) || own.contains(&markers);
+        // Only what a connector captures tells how far it has come: each of several needs markers of its own.
+        if let (Some(short), false) = (&short, has_markers) {
+            markers = TableName::new("public", format!("{}_{short}", workload::sql::MARKERS));
+            own.push(markers.clone());
+        }
+        let mut settings = connector_config(plan, connector, &name, config);
+        include(&mut settings, &own);
+        let tables = connector.tables.iter().cloned().chain(own).collect();
+        Source { name, config: settings, tables, markers, file: connector.file.clone() }
+    };
+    connectors.iter().enumerate().map(source).collect()
+}
+
+/// A connector's settings with the drill's names and servers in them.
+fn connector_config(plan: &DrillPlan, own: &ConnectorPlan, name: &str, config: &Config) -> ConnectorConfig {
     let url = crate::client::postgres::address(&config.postgres.url).ok();
     let host = url.as_ref().and_then(|u| u.get_hosts().first()).map(|h| match h {
         tokio_postgres::config::Host::Tcp(host) => host.clone(),
@@ -369,7 +459,7 @@ fn connector_config(plan: &DrillPlan, name: &str, config: &Config) -> ConnectorC
         ("partitions", plan.pipeline.partitions.to_string()),
     ]);
     let filled = |text: &String| values.iter().fold(text.clone(), |t, (k, v)| t.replace(&format!("{{{k}}}"), v));
-    let mut connector: ConnectorConfig = plan.pipeline.connector.iter().map(|(k, v)| (k.clone(), filled(v))).collect();
+    let mut connector: ConnectorConfig = own.settings.iter().map(|(k, v)| (k.clone(), filled(v))).collect();
     // Whatever the file says: a drill's names and servers are its own.
     for (key, value) in [
         ("name", "name"),
@@ -384,19 +474,7 @@ fn connector_config(plan: &DrillPlan, name: &str, config: &Config) -> ConnectorC
     ] {
         connector.insert(key.to_owned(), values[value].clone());
     }
-    if plan.workload.is_bracketed() {
-        include(&mut connector, &workload::sql::tables());
-    }
     connector
-}
-
-/// The tables that are captured. A scenario with its own SQL knows nothing of the tables that the drill needs for itself.
-fn captured_tables(plan: &DrillPlan) -> Vec<TableName> {
-    let mut tables = plan.pipeline.tables.clone();
-    if plan.workload.is_bracketed() {
-        tables.extend(workload::sql::tables().into_iter().filter(|own| !plan.pipeline.tables.contains(own)));
-    }
-    tables
 }
 
 /// Lets the connector capture the drill's own tables too, where its lists of tables and schemas would leave them out.

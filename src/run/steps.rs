@@ -6,10 +6,12 @@ use super::{
     RunError,
     drill::{Drill, EpochEnd, Mark, Passed},
     exec,
+    pipeline::Source,
 };
 use crate::{
     backup::{self, CreateOptions, PartKind, PointSelector},
-    event::{StepReport, What},
+    client::group::OffsetReset,
+    event::{Signal, StepReport, What},
     fault::{self, ColumnChange, Fault, Target as FaultTarget},
     recovery::{self, Naive, Options, Playbook, RecoveryError, Request},
     scenario::{
@@ -34,21 +36,28 @@ pub(super) async fn take(drill: &mut Drill<'_>, step: &Step) -> Result<((), Stri
         Step::Signals => signals(drill).await,
         Step::Recover(recover) => self::recover(drill, recover).await?,
         Step::Sql(sql) => {
-            let sql = sql.replace("{publication}", &drill.pipeline.name);
+            let first = &drill.pipeline.sources[0].name;
+            let sql = sql.replace("{publication}", first).replace("{slot}", first);
             drill.pipeline.sql().await?.run(&sql).await?;
             sql
         }
         Step::Quiesce => super::assess::quiesce(drill).await?,
         Step::StopConnector => {
-            drill.pipeline.connect().stopped(&drill.pipeline.name, super::pipeline::SNAPSHOT_DEADLINE).await?;
+            for name in drill.pipeline.connectors() {
+                drill.pipeline.connect().stopped(&name, super::pipeline::SNAPSHOT_DEADLINE).await?;
+            }
             "STOPPED, no tasks".to_owned()
         }
         Step::StartConnector => {
-            drill.pipeline.connect().resume(&drill.pipeline.name).await?;
+            for name in drill.pipeline.connectors() {
+                drill.pipeline.connect().resume(&name).await?;
+            }
             drill.settled().await?
         }
         Step::RestartConnector => {
-            drill.pipeline.connect().restart(&drill.pipeline.name).await?;
+            for name in drill.pipeline.connectors() {
+                drill.pipeline.connect().restart(&name).await?;
+            }
             drill.settled().await?
         }
         Step::ConsumerGroup(group) => consumer_group(drill, group).await?,
@@ -103,7 +112,9 @@ async fn mark(drill: &mut Drill<'_>, name: &str) -> Result<String, RunError> {
     let lsn = db.value(&format!("select pg_create_restore_point('{restore_point}')")).await?;
     let time: jiff::Timestamp =
         db.value("select to_char(clock_timestamp(), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')").await?;
-    let beyond = drill.writers.beyond_ledger(&drill.pipeline.tables);
+    let mut beyond = drill.writers.beyond_ledger(&drill.pipeline.tables);
+    // Marker rows go on being placed when the target is reached.
+    beyond.retain(|table| drill.pipeline.sources.iter().all(|source| source.markers != *table));
     let tables = match beyond.is_empty() {
         true => None,
         false => Some(workload::capture(&drill.pipeline.config.postgres.url, &beyond).await?),
@@ -123,15 +134,34 @@ fn subject(drill: &Drill<'_>, table: &crate::units::TableName, side: SubjectSide
     Subject::new(format!("{}-{side}", drill.pipeline.topic(table)))
 }
 
-/// What a fault needs to know.
-pub(super) fn target(drill: &Drill<'_>) -> FaultTarget {
-    let name = drill.pipeline.name.clone();
+/// What a fault needs to know that is aimed at a connector.
+fn target(drill: &Drill<'_>, source: &Source) -> FaultTarget {
+    let name = source.name.clone();
     FaultTarget {
         config: drill.pipeline.config.clone(),
         connector: name.clone(),
         prefix: name.clone(),
         slot: SlotName::new(name),
-        tables: drill.pipeline.tables.clone(),
+        tables: source.tables.clone(),
+    }
+}
+
+/// Of a fault that names a table, the connector that captures it; of any other, the first.
+fn aimed_at<'d>(drill: &'d Drill<'_>, fault: &scenario::Fault) -> &'d Source {
+    let table = match fault {
+        scenario::Fault::DeleteAll(f) => Some(&f.table),
+        scenario::Fault::FlipHeapBytes(f) => Some(&f.table),
+        scenario::Fault::AlterColumn(f) => Some(&f.table),
+        scenario::Fault::RegistryDeleteSubject(f) => Some(&f.table),
+        scenario::Fault::RegistrySetLevel(f) => f.table.as_ref(),
+        scenario::Fault::KillPostgres
+        | scenario::Fault::DropSlot
+        | scenario::Fault::InvalidateSlot
+        | scenario::Fault::RegistryLoseStorage(_) => None,
+    };
+    match table {
+        Some(table) => drill.pipeline.source_of(&table.0),
+        None => &drill.pipeline.sources[0],
     }
 }
 
@@ -164,17 +194,23 @@ async fn inject(drill: &mut Drill<'_>, wanted: &scenario::Fault) -> Result<Strin
     };
     let systems = Systems::new(&drill.pipeline.config)?;
     drill.registry_before_faults.push(observe::registry(&systems, &drill.pipeline.subject_prefix()).await?);
-    let guard = fault.inject(&target(drill)).await?;
+    let source = aimed_at(drill, wanted);
+    let name = source.name.clone();
+    let guard = fault.inject(&target(drill, source)).await?;
     let seen = guard.landed().await;
     drill.guards.push(guard);
-    drill.faults.push(fault);
+    drill.faults.push((name, fault));
     let evidence = seen.evidence.clone();
     drill.fault_seen(seen)?;
     Ok(evidence)
 }
 
 async fn prove(drill: &mut Drill<'_>, prove: &scenario::Prove) -> Result<String, RunError> {
-    let target = target(drill);
+    let source = match prove {
+        scenario::Prove::SchemaRefused(table) => drill.pipeline.source_of(&table.0),
+        scenario::Prove::RecordsUnderOtherIds(_) => &drill.pipeline.sources[0],
+    };
+    let target = target(drill, source);
     let seen = match prove {
         scenario::Prove::SchemaRefused(table) => fault::schema_refused(&target, &table.0).await?,
         scenario::Prove::RecordsUnderOtherIds(count) => {
@@ -195,7 +231,19 @@ async fn prove(drill: &mut Drill<'_>, prove: &scenario::Prove) -> Result<String,
 }
 
 async fn signals(drill: &Drill<'_>) -> String {
-    let said = fault::signals(&target(drill), &drill.faults).await;
+    let mut said: Vec<Signal> = Vec::new();
+    for source in &drill.pipeline.sources {
+        // What only another connector suffers from is no lie of this one's.
+        let concerns = |(aim, fault): &&(String, Fault)| *aim == source.name || !fault.is_of_one_connector();
+        let faults: Vec<Fault> = drill.faults.iter().filter(concerns).map(|(_, fault)| fault.clone()).collect();
+        for signal in fault::signals(&target(drill, source), &faults).await {
+            // Server and registry are asked for each connector.
+            match said.iter_mut().find(|known| known.source == signal.source) {
+                Some(known) => known.lied |= signal.lied,
+                None => said.push(signal),
+            }
+        }
+    }
     let words: Vec<String> = said.iter().map(|s| format!("{}: {}", s.source, s.said)).collect();
     for signal in said {
         drill.emit.emit(What::Signal(signal));
@@ -203,7 +251,8 @@ async fn signals(drill: &Drill<'_>) -> String {
     words.join("; ")
 }
 
-/// Makes a group with committed offsets and no member, as a consumer that is down leaves it.
+/// Makes a group with committed offsets and no member, as a consumer that is down leaves it. What one that is started again
+/// is given, [`super::assess`] sees at the end.
 async fn consumer_group(drill: &Drill<'_>, wanted: &scenario::ConsumerGroup) -> Result<String, RunError> {
     let kafka = drill.pipeline.kafka()?;
     let group = group_name(drill, &wanted.name);
@@ -222,6 +271,14 @@ async fn consumer_group(drill: &Drill<'_>, wanted: &scenario::ConsumerGroup) -> 
     Ok(format!("group {group} committed {} partitions, {records} records in", offsets.len()))
 }
 
+/// The language's word in the client's.
+pub(super) fn offset_reset(reset: GroupReset) -> OffsetReset {
+    match reset {
+        GroupReset::Latest => OffsetReset::Latest,
+        GroupReset::Earliest => OffsetReset::Earliest,
+    }
+}
+
 /// The group's name on the shared broker.
 pub(super) fn group_name(drill: &Drill<'_>, name: &str) -> String {
     format!("{}-{name}", drill.pipeline.name)
@@ -234,9 +291,11 @@ async fn recover(drill: &mut Drill<'_>, wanted: &Recover) -> Result<String, RunE
         EpochEnd::Mark(Mark { tables: Some(tables), .. }) if !continues => tables.keys().cloned().collect(),
         _ => Vec::new(),
     };
-    if let (Recover::Coordinated(_), Some(topic)) = (wanted, drill.pipeline.schema_history().cloned()) {
-        let records = super::assess::history(drill, &topic).await?.unwrap_or_default();
-        drill.histories.insert(topic, records);
+    if matches!(wanted, Recover::Coordinated(_)) {
+        for topic in drill.pipeline.schema_histories() {
+            let records = super::assess::history(drill, &topic).await?.unwrap_or_default();
+            drill.histories.insert(topic, records);
+        }
     }
     if continues {
         drill.writers.hammer()?;
@@ -367,7 +426,12 @@ fn request(drill: &Drill<'_>, wanted: &Recover) -> Result<Request, RunError> {
         Recover::Schema(_) => Playbook::Schema,
         Recover::Exec(_) => return Err(unknown(drill, "playbook", wanted.playbook())),
     };
-    let connectors = vec![drill.pipeline.name.clone()];
+    let mut connectors = drill.pipeline.connectors();
+    // A database goes back with all its connectors; a slot is one connector's, and what the others deliver stays.
+    let hit = |name: &String| drill.faults.iter().any(|(aim, _)| aim == name);
+    if matches!(playbook, Playbook::Slot) && connectors.iter().any(hit) {
+        connectors.retain(hit);
+    }
     let mut request = Request { connectors, neighbours: false, ..Request::new(playbook) };
     if let Some(name) = wanted.point() {
         let id = drill.points.get(name).ok_or_else(|| unknown(drill, "recovery point", name))?;

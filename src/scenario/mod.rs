@@ -25,16 +25,16 @@ pub use error::{Mistake, Problem, ScenarioError, Seg};
 pub use library::{Library, Loaded};
 pub use model::{
     AcceptOrReject, AlterColumn, Backup, BackupCommand, BackupPart, CheckId, ColumnChange, Compatibility, ConnectPart,
-    ConsumerGroup, Control, Coordinated, DeleteAll, DeleteSchemaVersion, DeleteSubject, Fault, FlipHeapBytes,
-    GroupReset, Load, LoseStorage, Must, Naive, NaiveCommand, Objectives, Pgbench, PipelinePart, PostgresPart, Prove,
-    Recover, Red, RegistryPart, RegistryStorageKind, RpoObjective, Runbook, Scenario, SchemaRecovery, SetLevel,
-    SlotRecovery, Sql, SqlTransaction, StackPart, Step, SubjectSide, TopicsRepair, Variant, WhileRecovering,
-    WorkloadCommand, WorkloadPart,
+    ConnectorPart, ConsumerGroup, Control, Coordinated, DeleteAll, DeleteSchemaVersion, DeleteSubject, Fault,
+    FlipHeapBytes, GroupReset, Load, LoseStorage, Must, Naive, NaiveCommand, Objectives, Pgbench, PipelinePart,
+    PostgresPart, Prove, Recover, Red, RegistryPart, RegistryStorageKind, RpoObjective, Runbook, Scenario,
+    SchemaRecovery, SetLevel, SlotRecovery, Sql, SqlTransaction, StackPart, Step, SubjectSide, TopicsRepair, Variant,
+    WhileRecovering, WorkloadCommand, WorkloadPart,
 };
 pub use parse::parse;
 pub use plan::{
-    Absence, ControlRun, DrillPlan, Expect, ObjectivesPlan, PipelinePlan, Plan, StackPlan, TransactionPlan,
-    WorkloadPlan, plan, timeout_of,
+    Absence, ConnectorPlan, ControlRun, DrillPlan, Expect, ObjectivesPlan, PipelinePlan, Plan, StackPlan,
+    TransactionPlan, WorkloadPlan, plan, timeout_of,
 };
 pub use schema::{schema, schema_text};
 pub use template::{Template, TemplateError};

@@ -100,9 +100,14 @@ pub struct PipelinePart {
     /// `{database}`, `{registry}`.
     #[schemars(with = "Option<String>")]
     pub connector: Option<Utf8PathBuf>,
-    /// Settings laid over the connector's file, with the same placeholders.
+    /// Settings laid over the connector's file, or over each of several, with the same placeholders.
     pub connector_settings: BTreeMap<String, String>,
-    /// The tables that are captured; those of the connector's `table.include.list` unless said otherwise.
+    /// Several source connectors on the same database instead of `connector`. Each has a topic prefix, a slot and a publication
+    /// of its own, and tables that no other captures. They are created, waited for, recovered, verified and removed together;
+    /// faults of the slot hit the first one's.
+    pub connectors: Vec<ConnectorPart>,
+    /// The tables that are captured; those of the connector's `table.include.list` unless said otherwise. With `connectors`
+    /// each has its own.
     pub tables: Option<Vec<TableRef>>,
     /// How many partitions each data topic has; 3 unless said otherwise.
     #[schemars(range(min = 1, max = 64))]
@@ -117,6 +122,23 @@ pub struct PipelinePart {
     /// registering those again cannot hit an old id by luck, in whatever order.
     #[schemars(range(max = 100))]
     pub foreign_subjects: Option<u32>,
+}
+
+/// One of several source connectors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ConnectorPart {
+    /// Its name within the drill: connector, topic prefix, slot and publication are named after the drill and this.
+    pub name: String,
+    /// A JSON file with its configuration, with the placeholders of `connector`.
+    #[schemars(with = "String")]
+    pub file: Utf8PathBuf,
+    /// The tables that it captures; those of its `table.include.list` unless said otherwise.
+    #[serde(default)]
+    pub tables: Option<Vec<TableRef>>,
+    /// Settings laid over its file and over `connector-settings`.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
 }
 
 /// Compatibility levels of the registry.
@@ -266,7 +288,8 @@ pub enum Step {
     Signals,
     /// Runs a playbook to its end. A second one begins a further epoch.
     Recover(Recover),
-    /// Runs one statement in the captured database as its owner. `{publication}` and `{slot}` stand for the drill's own.
+    /// Runs one statement in the captured database as its owner. `{publication}` and `{slot}` stand for those of the
+    /// drill's connector, or of the first of several.
     Sql(String),
     /// Waits until everything committed so far has reached its topic.
     Quiesce,
@@ -276,7 +299,8 @@ pub enum Step {
     StartConnector,
     /// Restarts connector and tasks, and returns when the task streams or has failed.
     RestartConnector,
-    /// Makes a group read some records of every data topic, commit, and leave.
+    /// Makes a consumer group that has committed its offsets on every data topic and has no member. When the drill is over, a
+    /// consumer joins it: one that is not given every record of a rebuilt topic is a finding of `positions`.
     ConsumerGroup(ConsumerGroup),
     /// Deletes one version of a table's value subject for good, to leave a gap in its versions.
     DeleteSchemaVersion(DeleteSchemaVersion),

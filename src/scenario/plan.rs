@@ -76,11 +76,9 @@ pub struct StackPlan {
 pub struct PipelinePlan {
     /// The SQL that makes the tables; with pgbench, what runs after its own initialization, if anything.
     pub schema: Option<Fixture>,
-    /// The connector's file as it is, for messages.
-    pub connector_file: Utf8PathBuf,
-    /// The connector's configuration, the scenario's settings laid over the file's.
-    pub connector: BTreeMap<String, String>,
-    /// The captured tables, where the scenario or the connector names them one by one.
+    /// The source connectors; at least one.
+    pub connectors: Vec<ConnectorPlan>,
+    /// The captured tables of all of them, where the scenario or the connectors name them one by one.
     pub tables: Vec<TableName>,
     /// Partitions of each data topic.
     pub partitions: u32,
@@ -94,21 +92,38 @@ pub struct PipelinePlan {
     pub foreign_subjects: u32,
 }
 
+/// One source connector, resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectorPlan {
+    /// Its name within the drill; none where it is the only one, which has the drill's.
+    pub name: Option<String>,
+    /// Its file as it is, for messages.
+    pub file: Utf8PathBuf,
+    /// Its configuration, the scenario's settings laid over the file's.
+    pub settings: BTreeMap<String, String>,
+    /// The tables that it captures, as far as they are named one by one.
+    pub tables: Vec<TableName>,
+}
+
 impl PipelinePlan {
-    /// The levels of single subjects with `prefix` before the table's name, whatever the scenario wrote there.
-    pub fn subject_levels(&self, prefix: &str) -> BTreeMap<String, Level> {
+    /// The levels of single subjects, with the table's `topic` in the place of whatever the scenario wrote there.
+    pub fn subject_levels(&self, topic: impl Fn(&TableName) -> String) -> BTreeMap<String, Level> {
         let renamed = |subject: &String| match subject_of(subject, &self.tables) {
-            Some(rest) => format!("{prefix}.{rest}"),
+            Some((table, side)) => format!("{}-{side}", topic(table)),
             None => subject.clone(),
         };
         self.levels.iter().map(|(subject, level)| (renamed(subject), *level)).collect()
     }
 }
 
-/// The part of a subject after the topic prefix, when it is a subject of one of the tables: `public.orders-value`.
-pub(super) fn subject_of(subject: &str, tables: &[TableName]) -> Option<String> {
-    let own = tables.iter().flat_map(|t| [format!("{t}-key"), format!("{t}-value")]);
-    own.into_iter().find(|rest| subject.strip_suffix(rest.as_str()).is_some_and(|p| p.len() > 1 && p.ends_with('.')))
+/// The table whose subject it is, and the side: `public.orders` and `value`.
+pub(super) fn subject_of<'t>(subject: &str, tables: &'t [TableName]) -> Option<(&'t TableName, &'static str)> {
+    let own = tables.iter().flat_map(|t| [(t, "key"), (t, "value")]);
+    let is_of = |table: &TableName, side: &str| {
+        let prefix = subject.strip_suffix(&format!("{table}-{side}"));
+        prefix.is_some_and(|p| p.len() > 1 && p.ends_with('.'))
+    };
+    own.into_iter().find(|(table, side)| is_of(table, side))
 }
 
 /// What writes, resolved.
@@ -396,12 +411,15 @@ pub(super) fn pipeline_of(base: &PipelinePart, over: &PipelinePart) -> PipelineP
     settings.extend(over.connector_settings.clone());
     let mut topic_settings = base.topic_settings.clone();
     topic_settings.extend(over.topic_settings.clone());
+    // One connector or several: naming one kind drops the other, with its tables.
+    let (one, several) = (over.connector.is_some(), !over.connectors.is_empty());
     PipelinePart {
         topic_settings,
         schema: over.schema.clone().or_else(|| base.schema.clone()),
-        connector: over.connector.clone().or_else(|| base.connector.clone()),
+        connector: over.connector.clone().or_else(|| base.connector.clone().filter(|_| !several)),
+        connectors: if one || several { over.connectors.clone() } else { base.connectors.clone() },
         connector_settings: settings,
-        tables: over.tables.clone().or_else(|| base.tables.clone()),
+        tables: over.tables.clone().or_else(|| base.tables.clone().filter(|_| !several)),
         partitions: over.partitions.or(base.partitions),
         compatibility: over.compatibility.clone().or_else(|| base.compatibility.clone()),
         foreign_subjects: over.foreign_subjects.or(base.foreign_subjects),
@@ -479,22 +497,14 @@ fn pipeline_plan(
         None if workload.pgbench.is_some() => None,
         path => Some(fixtures(&path?)?),
     };
-    let file = fixtures(part.connector.as_ref()?)?;
-    let mut connector = connector_config(&file.text).ok()?;
-    connector.extend(part.connector_settings.clone());
-    let of_topics = part.topic_settings.iter().map(|(name, v)| (format!("topic.creation.default.{name}"), v.clone()));
-    connector.extend(of_topics);
-    let tables = captured(&part, &connector);
-    if part.tables.is_some() {
-        let list: Vec<String> = tables.iter().map(TableName::to_string).collect();
-        connector.insert("table.include.list".into(), list.join(","));
-    }
+    let connectors = connectors_of(&part).into_iter().map(|own| connector_plan(&part, own, fixtures));
+    let connectors = connectors.collect::<Option<Vec<_>>>().filter(|all| !all.is_empty())?;
+    let tables = connectors.iter().flat_map(|c| c.tables.clone()).collect();
     let Compatibility { global, subjects } =
         part.compatibility.unwrap_or(Compatibility { global: Level::Backward, subjects: BTreeMap::new() });
     Some(PipelinePlan {
         schema,
-        connector_file: file.path,
-        connector,
+        connectors,
         tables,
         partitions: part.partitions.unwrap_or(PARTITIONS_DEFAULT),
         topic_settings: part.topic_settings,
@@ -502,6 +512,51 @@ fn pipeline_plan(
         levels: subjects,
         foreign_subjects: part.foreign_subjects.unwrap_or(0),
     })
+}
+
+/// A connector as the scenario describes it, be it the only one or one of several.
+pub(super) struct Described {
+    name: Option<String>,
+    pub(super) file: Utf8PathBuf,
+    pub(super) tables: Option<Vec<TableRef>>,
+    settings: BTreeMap<String, String>,
+}
+
+/// The connectors of a pipeline.
+pub(super) fn connectors_of(part: &PipelinePart) -> Vec<Described> {
+    let one = part.connector.iter().map(|file| Described {
+        name: None,
+        file: file.clone(),
+        tables: part.tables.clone(),
+        settings: BTreeMap::new(),
+    });
+    let several = part.connectors.iter().map(|c| Described {
+        name: Some(c.name.clone()),
+        file: c.file.clone(),
+        tables: c.tables.clone(),
+        settings: c.settings.clone(),
+    });
+    one.chain(several).collect()
+}
+
+impl Described {
+    /// Its settings: the file's, and what the scenario lays over them.
+    pub(super) fn resolved(&self, part: &PipelinePart, file: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let of_topics =
+            part.topic_settings.iter().map(|(name, v)| (format!("topic.creation.default.{name}"), v.clone()));
+        file.into_iter().chain(part.connector_settings.clone()).chain(self.settings.clone()).chain(of_topics).collect()
+    }
+}
+
+fn connector_plan(part: &PipelinePart, own: Described, fixtures: &Fixtures<'_>) -> Option<ConnectorPlan> {
+    let file = fixtures(&own.file)?;
+    let mut settings = own.resolved(part, connector_config(&file.text).ok()?);
+    let tables = captured(own.tables.as_deref(), &settings);
+    if own.tables.is_some() {
+        let list: Vec<String> = tables.iter().map(TableName::to_string).collect();
+        settings.insert("table.include.list".into(), list.join(","));
+    }
+    Some(ConnectorPlan { name: own.name, file: file.path, settings, tables })
 }
 
 /// A connector's file as settings: the configuration itself, or `{"name": ..., "config": {...}}`.
@@ -521,8 +576,8 @@ pub(super) fn connector_config(text: &str) -> Result<BTreeMap<String, String>, S
 }
 
 /// The captured tables as far as they are named one by one; a pattern names none.
-pub(super) fn captured(part: &PipelinePart, connector: &BTreeMap<String, String>) -> Vec<TableName> {
-    if let Some(tables) = &part.tables {
+pub(super) fn captured(tables: Option<&[TableRef]>, connector: &BTreeMap<String, String>) -> Vec<TableName> {
+    if let Some(tables) = tables {
         return tables.iter().map(|TableRef(t)| t.clone()).collect();
     }
     let list = connector.get("table.include.list").map(String::as_str).unwrap_or_default();

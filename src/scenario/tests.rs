@@ -282,6 +282,95 @@ fn topic_settings_and_a_workload_of_a_command_are_checked() {
 }
 
 #[test]
+fn several_connectors_are_told_apart() {
+    insta::assert_snapshot!(
+        "several-connectors",
+        mistakes(indoc! {"
+        version: 1
+        id: some
+        title: Something
+        pipeline:
+          schema: shop.sql
+          connector-settings: { snapshot.mode: initial }
+          compatibility: { global: BACKWARD, subjects: { shop.public.order-value: FULL } }
+          connectors:
+            - { name: sales, file: shop.json, tables: [orders, customers] }
+            - { name: sales, file: shop.json, tables: [parts, orders] }
+            - { name: Old Parts, file: nowhere.json, tables: [old_parts, old_parts] }
+            - { name: whole, file: shop.json }
+            - { name: pattern, file: all.json }
+            - { name: nothing, file: shop.json, tables: [] }
+        variants:
+          one:
+            steps:
+              - load: { transactions: 5, tables: [orders, invoices] }
+              - backup: { name: nightly }
+              - fault: { delete-all: { table: visits } }
+              - fault: { registry-lose-storage: { refill: true } }
+              - recover: { schema: { point: nightly } }
+            checks: [state]
+          two:
+            pipeline: { connector: shop.json, connectors: [ { name: a, file: shop.json } ], tables: [orders] }
+            steps:
+              - load: { transactions: 5 }
+            checks: [state]
+          three:
+            pipeline: { connectors: [ { name: a, file: shop.json } ], tables: [orders] }
+            steps:
+              - load: { transactions: 5 }
+            checks: [state]
+    "})
+    );
+    insta::assert_snapshot!(
+        "a-connector-without-a-name",
+        mistakes(indoc! {"
+        version: 1
+        id: some
+        title: Something
+        pipeline: { schema: shop.sql, connectors: [ { file: shop.json } ] }
+        variants: {}
+    "})
+    );
+}
+
+#[test]
+fn several_connectors_have_settings_and_tables_of_their_own() {
+    let text = indoc! {"
+        version: 1
+        id: some
+        title: Something
+        pipeline:
+          schema: shop.sql
+          connector-settings: { snapshot.mode: initial, poll.interval.ms: '50' }
+          connectors:
+            - { name: sales, file: shop.json, settings: { snapshot.mode: when_needed } }
+            - { name: parts, file: all.json, tables: [parts] }
+        variants:
+          both:
+            steps: [ { load: { transactions: 5, tables: [orders, parts] } } ]
+            checks: [state]
+          one:
+            pipeline: { connector: shop.json }
+            steps: [ { load: { transactions: 5 } } ]
+            checks: [state]
+    "};
+    let scenario = parse(Utf8Path::new("some.yaml"), text, &fixtures).unwrap_or_else(|e| panic!("{e}"));
+    let drills = plan(&scenario, None, &fixtures).drills;
+    let both = &drills[0].pipeline;
+    let names: Vec<_> = both.connectors.iter().map(|c| c.name.as_deref().unwrap()).collect();
+    assert_eq!(names, ["sales", "parts"]);
+    let setting = |at: usize, key: &str| both.connectors[at].settings.get(key).map(String::as_str);
+    assert_eq!(setting(0, "snapshot.mode"), Some("when_needed"));
+    assert_eq!(setting(1, "snapshot.mode"), Some("initial"));
+    assert_eq!(setting(0, "poll.interval.ms"), Some("50"));
+    assert_eq!(setting(0, "table.include.list"), Some("public.orders,public.order_lines"));
+    assert_eq!(setting(1, "table.include.list"), Some("public.parts"));
+    assert_eq!(both.tables.len(), 3);
+    let one = &drills[1].pipeline;
+    assert_eq!((one.connectors.len(), one.connectors[0].name.as_deref()), (1, None));
+}
+
+#[test]
 fn topic_settings_reach_the_connector() {
     let text = scenario(indoc! {"
         pipeline: { topic-settings: { retention.ms: '86400000' } }
@@ -291,7 +380,7 @@ fn topic_settings_reach_the_connector() {
     "});
     let scenario = parse(Utf8Path::new("some.yaml"), &text, &fixtures).unwrap_or_else(|e| panic!("{e}"));
     let pipeline = plan(&scenario, None, &fixtures).drills.remove(0).pipeline;
-    assert_eq!(pipeline.connector["topic.creation.default.retention.ms"], "86400000");
+    assert_eq!(pipeline.connectors[0].settings["topic.creation.default.retention.ms"], "86400000");
     assert_eq!(pipeline.topic_settings["retention.ms"], "86400000");
 }
 
@@ -404,8 +493,11 @@ fn a_plan_has_each_variant_and_then_its_controls() {
         ]
     );
     assert!(drills.iter().all(|d| d.seed == 7 && d.title == "One thing"));
-    assert_eq!(drills[0].pipeline.connector["snapshot.mode"], "no_data");
-    assert_eq!(drills[0].pipeline.subject_levels("d7").keys().next().unwrap(), "d7.public.orders-value");
+    assert_eq!(drills[0].pipeline.connectors[0].settings["snapshot.mode"], "no_data");
+    assert_eq!(
+        drills[0].pipeline.subject_levels(|t| format!("d7.{t}")).keys().next().unwrap(),
+        "d7.public.orders-value"
+    );
     assert_eq!(drills[0].objectives.rto.unwrap().as_secs(), 65);
     assert_eq!(drills[2].control.as_ref().unwrap().word(), "delete-offsets");
     assert_eq!(plan(&scenario, Some(9), &fixtures).drills[0].seed, 9);

@@ -12,10 +12,13 @@ use super::{
     error::{Problem, Seg, nearest},
     model::{
         Backup, CheckId, Control, DeleteAll, Fault, FlipHeapBytes, Load, Must, Naive, PipelinePart, Prove, Recover,
-        RegistryStorageKind, Scenario, SchemaRecovery, SetLevel, Sql, SqlTransaction, StackPart, Step, Variant,
-        WhileRecovering, WorkloadPart,
+        RegistryStorageKind, Scenario, SchemaRecovery, SetLevel, Sql, SqlTransaction, StackPart, Step, TopicsRepair,
+        Variant, WhileRecovering, WorkloadPart,
     },
-    plan::{captured, connector_config, control_id, pipeline_of, schema_of, stack_of, subject_of, workload_of},
+    plan::{
+        captured, connector_config, connectors_of, control_id, pipeline_of, schema_of, stack_of, subject_of,
+        workload_of,
+    },
     template::{Template, transaction_control},
     words::{HumanDuration, TableRef, Target, WORD_MAX, is_word},
 };
@@ -42,10 +45,10 @@ const COMMAND_TIMEOUT_MAX: Duration = Duration::from_secs(1800);
 /// The version of the language that this program reads.
 const VERSION: u32 = 1;
 
-/// The steps of a playbook that a control can leave out. The recovery engine defines the steps; a test holds the two equal.
-pub fn steps_of(playbook: &str) -> &'static [&'static str] {
-    match playbook {
-        "coordinated" => &[
+/// The steps of a recovery that a control can leave out. The recovery engine defines the steps; a test holds the two equal.
+pub fn steps_of(recover: &Recover) -> &'static [&'static str] {
+    match recover {
+        Recover::Coordinated(_) => &[
             "stop-connectors",
             "fence",
             "salvage",
@@ -62,7 +65,31 @@ pub fn steps_of(playbook: &str) -> &'static [&'static str] {
             "resume",
             "restore-config",
         ],
-        _ => &[],
+        Recover::Slot(slot) => match slot.topics {
+            TopicsRepair::Purge => &[
+                "stop-connectors",
+                "drop-slot",
+                "publication",
+                "delete-topics",
+                "recreate-topics",
+                "group-offsets",
+                "delete-offsets",
+                "force-snapshot",
+                "resume",
+                "restore-config",
+            ],
+            TopicsRepair::Compensate => &[
+                "stop-connectors",
+                "drop-slot",
+                "publication",
+                "delete-offsets",
+                "force-snapshot",
+                "resume",
+                "compensate",
+                "restore-config",
+            ],
+        },
+        Recover::Schema(_) | Recover::Exec(_) => &[],
     }
 }
 
@@ -75,6 +102,7 @@ pub fn validate(scenario: &Scenario, fixtures: &Fixtures<'_>) -> Vec<Problem> {
         tables: Vec::new(),
         own_sql: false,
         own_command: false,
+        several: false,
     };
     v.scenario(scenario);
     v.problems
@@ -90,6 +118,8 @@ struct Validator<'a> {
     own_sql: bool,
     /// Whether that is a command, of which not even its text is known.
     own_command: bool,
+    /// Whether the variant at hand has several connectors.
+    several: bool,
 }
 
 /// What the steps seen so far have made.
@@ -169,6 +199,7 @@ impl Validator<'_> {
         });
         self.own_sql = workload.sql.is_some() || workload.command.is_some();
         self.own_command = workload.command.is_some();
+        self.several = !pipeline.connectors.is_empty();
         self.tables = self.pipeline(&pipeline, own);
         let progress = self.at("steps", |v| v.steps(&variant.steps, &stack));
         self.at("checks", |v| v.checks(variant, &progress));
@@ -321,11 +352,120 @@ impl Validator<'_> {
 
     /// Checks the pipeline and returns the captured tables that are known by name.
     fn pipeline(&mut self, part: &PipelinePart, own: &PipelinePart) -> Vec<TableName> {
+        let several = !part.connectors.is_empty();
+        let own_connectors = own.connector.is_some() || !own.connectors.is_empty();
         let mut settings = None;
-        self.part("pipeline", own.connector.is_some(), |v| match &part.connector {
+        self.part("pipeline", own_connectors, |v| match &part.connector {
+            Some(_) if several => v.at("connectors", |v| {
+                v.problem(
+                    "`connectors` beside `connector`",
+                    "name one file in `connector`, or all of them in `connectors`",
+                );
+            }),
+            None if several => {}
             None => v.problem("no `connector`", "name the JSON file with the source connector's configuration"),
             Some(path) => settings = v.at("connector", |v| v.connector(path)),
         });
+        self.topics(part, own);
+        if part.tables.is_some() && several {
+            self.part("pipeline", own.tables.is_some(), |v| {
+                v.at("tables", |v| v.problem("`tables` beside `connectors`", "write `tables` at each connector"));
+            });
+        }
+        if part.tables.as_ref().is_some_and(Vec::is_empty) {
+            self.part("pipeline", own.tables.is_some(), |v| v.at("tables", Self::no_tables));
+        }
+        let tables = match (several, settings) {
+            (true, _) => {
+                let mut tables = Vec::new();
+                self.part("pipeline", own_connectors, |v| tables = v.at("connectors", |v| v.several(part)));
+                tables
+            }
+            (false, Some(file)) => self.only_connector(part, own, file),
+            (false, None) => return Vec::new(),
+        };
+        self.levels(part, own, &tables);
+        tables
+    }
+
+    fn no_tables(&mut self) {
+        self.problem("an empty table list", "name at least one table, or leave `tables` out to take the connector's");
+    }
+
+    fn only_connector(
+        &mut self,
+        part: &PipelinePart,
+        own: &PipelinePart,
+        mut settings: BTreeMap<String, String>,
+    ) -> Vec<TableName> {
+        settings.extend(part.connector_settings.clone());
+        if part.tables.is_none() && settings.get("table.include.list").is_some_and(|l| l.trim().is_empty()) {
+            self.part("pipeline", own.connector.is_some(), |v| {
+                v.at("connector", |v| v.problem("an empty `table.include.list`", "name at least one table to capture"));
+            });
+        }
+        let tables = captured(part.tables.as_deref(), &settings);
+        if self.own_sql && tables.is_empty() {
+            self.part("pipeline", own.tables.is_some() || own.connector.is_some(), |v| {
+                v.problem(
+                    "no captured table is known by name",
+                    "name the tables in `tables`, or one by one in the connector's `table.include.list`",
+                );
+            });
+        }
+        tables
+    }
+
+    /// Several connectors: each has a name, a file, and tables that no other captures. Returns all tables.
+    fn several(&mut self, part: &PipelinePart) -> Vec<TableName> {
+        let mut names: BTreeSet<&str> = BTreeSet::new();
+        let mut captors: BTreeMap<TableName, &str> = BTreeMap::new();
+        for (index, (described, written)) in connectors_of(part).iter().zip(&part.connectors).enumerate() {
+            let name = written.name.as_str();
+            self.path.push(Seg::from(index));
+            self.at("name", |v| v.word("connector", name));
+            if !names.insert(name) {
+                self.at("name", |v| {
+                    v.problem(format!("another connector is named `{name}`"), "slots and topics are named after it");
+                });
+            }
+            if described.tables.as_ref().is_some_and(Vec::is_empty) {
+                self.at("tables", Self::no_tables);
+            } else if let Some(file) = self.at("file", |v| v.connector(&described.file)) {
+                let tables = captured(described.tables.as_deref(), &described.resolved(part, file));
+                if tables.is_empty() {
+                    self.at("file", |v| {
+                        v.problem(
+                            format!("no table that connector `{name}` captures is known by name"),
+                            "name them in its `tables`, or one by one in its `table.include.list`",
+                        );
+                    });
+                }
+                self.disjoint(name, &tables, described.tables.is_some(), &captors);
+                captors.extend(tables.into_iter().map(|table| (table, name)));
+            }
+            self.path.pop();
+        }
+        captors.into_keys().collect()
+    }
+
+    /// Each event has one topic: whoever reads two of a table takes each change twice.
+    fn disjoint(&mut self, name: &str, tables: &[TableName], listed: bool, captors: &BTreeMap<TableName, &str>) {
+        for (index, table) in tables.iter().enumerate() {
+            let Some(other) = captors.get(table) else { continue };
+            let message = match *other == name {
+                true => format!("connector `{name}` captures table `{table}` twice"),
+                false => format!("connectors `{other}` and `{name}` both capture table `{table}`"),
+            };
+            let hint = "leave the table to one of them";
+            match listed {
+                true => self.at("tables", |v| v.at(index, |v| v.problem(message, hint))),
+                false => self.at("file", |v| v.problem(message, hint)),
+            }
+        }
+    }
+
+    fn topics(&mut self, part: &PipelinePart, own: &PipelinePart) {
         if part.partitions == Some(0) {
             self.part("pipeline", own.partitions.is_some(), |v| {
                 v.at("partitions", |v| v.problem("no partitions", "give at least 1"))
@@ -344,34 +484,6 @@ impl Validator<'_> {
                 });
             });
         }
-        if part.tables.as_ref().is_some_and(Vec::is_empty) {
-            self.part("pipeline", own.tables.is_some(), |v| {
-                v.at("tables", |v| {
-                    v.problem(
-                        "an empty table list",
-                        "name at least one table, or leave `tables` out to take the connector's",
-                    )
-                });
-            });
-        }
-        let Some(mut settings) = settings else { return Vec::new() };
-        settings.extend(part.connector_settings.clone());
-        if part.tables.is_none() && settings.get("table.include.list").is_some_and(|l| l.trim().is_empty()) {
-            self.part("pipeline", own.connector.is_some(), |v| {
-                v.at("connector", |v| v.problem("an empty `table.include.list`", "name at least one table to capture"));
-            });
-        }
-        let tables = captured(part, &settings);
-        if self.own_sql && tables.is_empty() {
-            self.part("pipeline", own.tables.is_some() || own.connector.is_some(), |v| {
-                v.problem(
-                    "no captured table is known by name",
-                    "name the tables in `tables`, or one by one in the connector's `table.include.list`",
-                );
-            });
-        }
-        self.levels(part, own, &tables);
-        tables
     }
 
     fn fixture(&mut self, what: &str, path: &Utf8Path) -> Option<String> {
@@ -591,6 +703,9 @@ impl Validator<'_> {
     fn fault(&mut self, fault: &Fault, stack: &StackPart, p: &mut Progress) {
         p.faults += 1;
         self.path.push(Seg::from(fault.word()));
+        if self.several && fault.damages_registry() {
+            self.one_connector("damage to the registry");
+        }
         match fault {
             Fault::DeleteAll(DeleteAll { table }) => self.at("table", |v| v.table(table)),
             Fault::FlipHeapBytes(FlipHeapBytes { table, pages }) => {
@@ -622,11 +737,22 @@ impl Validator<'_> {
         self.path.pop();
     }
 
+    /// What drills with several connectors leave to those with one.
+    fn one_connector(&mut self, what: &str) {
+        self.problem(
+            format!("{what} with several `connectors`"),
+            "what a registry lost is proved on the records of one connector; give the variant a single `connector`",
+        );
+    }
+
     fn recover(&mut self, recover: &Recover, p: &mut Progress) {
         if self.own_command && recover.writers() == WhileRecovering::Continue {
             self.at("writers", |v| {
                 v.problem("writers that continue", "a workload of `command` writes in loads only; leave `writers` out")
             });
+        }
+        if self.several && matches!(recover, Recover::Schema(_)) {
+            self.one_connector("the schema playbook");
         }
         let (have, what) = match recover {
             Recover::Coordinated(_) => (p.whole_backups, "a whole recovery point"),
@@ -800,8 +926,8 @@ impl Validator<'_> {
     }
 
     fn omission(&mut self, variant: &Variant, without: &str) {
-        let known: Vec<&str> =
-            playbooks(variant).flat_map(|p| steps_of(p).iter().copied()).chain(["recovery"]).collect();
+        let steps = recoveries(variant).flat_map(|recover| steps_of(recover).iter().copied());
+        let known: Vec<&str> = steps.chain(["recovery"]).collect();
         if known.contains(&without) {
             return;
         }
@@ -840,8 +966,12 @@ fn recovers(variant: &Variant) -> bool {
 }
 
 fn playbooks(variant: &Variant) -> impl Iterator<Item = &'static str> {
+    recoveries(variant).map(Recover::playbook)
+}
+
+fn recoveries(variant: &Variant) -> impl Iterator<Item = &Recover> {
     variant.steps.iter().filter_map(|s| match s {
-        Step::Recover(recover) => Some(recover.playbook()),
+        Step::Recover(recover) => Some(recover),
         _ => None,
     })
 }

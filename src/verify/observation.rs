@@ -18,6 +18,7 @@ use super::{
 use crate::{
     client::{
         connect::{ConnectorConfig, ConnectorStatus, StoredOffset},
+        group::Consumed,
         kafka::TopicSpec,
         postgres::Slot,
     },
@@ -46,8 +47,10 @@ pub struct Observation {
     pub ends: BTreeMap<TopicPartition, (Offset, Offset)>,
     /// Committed offsets of consumer groups on the data topics.
     pub groups: BTreeMap<String, BTreeMap<TopicPartition, Offset>>,
-    /// How the wait for quiet ended.
-    pub quiet: Option<Quiet>,
+    /// What a consumer of each group was given that joined it at the end: it reads as the group's applications do.
+    pub consumed: BTreeMap<String, BTreeMap<TopicPartition, Consumed>>,
+    /// How the wait for quiet ended, for each connector.
+    pub quiet: Vec<Quiet>,
     /// The canary rows of the liveness check.
     pub canaries: Vec<Canary>,
     /// Records of schema-history topics, as text.

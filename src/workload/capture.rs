@@ -139,12 +139,13 @@ pub fn retain_columns(tables: &mut Tables, columns: &BTreeMap<TableName, BTreeSe
     }
 }
 
-/// Commits a row in the `markers` table and returns its key: a reader of the topics that sees it has seen everything
+/// Commits a row in a table for markers and returns its key: a reader of the topics that sees it has seen everything
 /// committed before.
-pub async fn place_marker(pg: &Postgres, note: &str, token: &str) -> Result<Key, WorkloadError> {
+pub async fn place_marker(pg: &Postgres, table: &TableName, note: &str, token: &str) -> Result<Key, WorkloadError> {
     let quote = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let sql = format!(
-        "insert into public.markers (note, drill_token) values ({}, {}) returning id",
+        "insert into {} (note, drill_token) values ({}, {}) returning id",
+        table.quoted(),
         quote(note),
         quote(token)
     );

@@ -1,8 +1,8 @@
 //! Each step of the coordinated playbook declares what notices its absence; a control of that variant must try it.
 
 use cdc_drill::{
-    recovery::declared,
-    scenario::{Absence, Expect, Library},
+    recovery::{self, StepInfo, declared},
+    scenario::{Absence, Expect, Library, Recover, SlotRecovery, TopicsRepair, steps_of},
 };
 
 #[test]
@@ -26,4 +26,14 @@ fn every_coordinated_step_has_the_control_that_it_declares() {
         }
     }
     assert!(missing.is_empty(), "no control leaves these out as they declare:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn a_control_can_leave_out_just_the_steps_that_there_are() {
+    let ids = |steps: &[StepInfo]| steps.iter().map(|step| step.id).collect::<Vec<_>>();
+    let slot = |topics| Recover::Slot(SlotRecovery { topics, ..SlotRecovery::default() });
+    let coordinated = serde_json::from_str(r#"{ "coordinated": { "target": "latest" } }"#).unwrap();
+    assert_eq!(steps_of(&coordinated), ids(&declared::COORDINATED));
+    assert_eq!(steps_of(&slot(TopicsRepair::Purge)), ids(&declared::slot(recovery::TopicsRepair::Purge)));
+    assert_eq!(steps_of(&slot(TopicsRepair::Compensate)), ids(&declared::slot(recovery::TopicsRepair::Compensate)));
 }

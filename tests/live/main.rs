@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod attach;
+mod backward;
 mod cluster;
 mod containers;
 mod essence;
@@ -41,7 +42,7 @@ fn run() -> &'static Run {
             return reported(PathBuf::from(folder));
         }
         // What `run` takes by itself, and the examples.
-        started(&["database-corruption", "slot-loss", "schema-conflict", "own-runbook", "chinook"], &[])
+        started(&["database-corruption", "slot-loss", "schema-conflict", "own-runbook", "chinook", "chinook-two"], &[])
     })
 }
 
@@ -121,6 +122,8 @@ fn proven(run: &Run, scenario: &str, variant: &str) {
 #[case::own_runbook_delete("own-runbook", "delete-without-where")]
 #[case::chinook_deleted("chinook", "invoice-lines-deleted")]
 #[case::chinook_slot("chinook", "slot-dropped")]
+#[case::two_connectors_back("chinook-two", "both-back")]
+#[case::two_connectors_slot("chinook-two", "one-slot-dropped")]
 #[case::own_runbook_killed("own-runbook", "server-killed")]
 fn a_drill_is_green_and_its_controls_are_red(#[case] scenario: &str, #[case] variant: &str) {
     proven(run(), scenario, variant);

@@ -32,7 +32,7 @@ pub fn liveness(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
             _ => {}
         }
     }
-    if let Some(quiet) = &seen.quiet {
+    for quiet in &seen.quiet {
         compared += 1;
         if let Err(interrupted) = &quiet.reached {
             findings.push(Finding {

@@ -13,6 +13,7 @@ use super::*;
 use crate::{
     client::{
         connect::{ConnectorConfig, ConnectorStatus, StateOf, StoredOffset, TaskState},
+        group::Consumed,
         kafka::TopicSpec,
         postgres::Slot,
     },
@@ -65,6 +66,8 @@ struct World {
     unpublished: Vec<TableName>,
     specs: BTreeMap<String, TopicSpec>,
     groups: BTreeMap<String, BTreeMap<TopicPartition, Offset>>,
+    /// The partition and how many of its first records the group's consumer misses.
+    skipped: Option<(&'static str, i32, usize)>,
     registry: Result<RegistryView, String>,
     probes: Vec<Probe>,
     canaries: Vec<Canary>,
@@ -371,6 +374,7 @@ fn healthy() -> World {
         unpublished: vec![],
         specs: [(topic(ORDERS), spec(ORDERS)), (topic(LINES), spec(LINES))].into(),
         groups: [("probe".to_owned(), [(partition(0), Offset(0)), (partition(1), Offset(0))].into())].into(),
+        skipped: None,
         registry: Ok(registry()),
         probes: vec![
             Probe { subject: "shop.public.orders-value".into(), compatible: false, accepted: Ok(false) },
@@ -422,7 +426,8 @@ impl World {
             registry: Some(self.registry.clone()),
             specs: self.specs.clone(),
             groups: self.groups.clone(),
-            quiet: self.quiet.clone(),
+            consumed: [("probe".to_owned(), self.consumed())].into(),
+            quiet: self.quiet.iter().cloned().collect(),
             canaries: self.canaries.clone(),
             probes: self.probes.clone(),
             leftovers: self.leftovers.clone(),
@@ -444,6 +449,21 @@ impl World {
             notes: vec![],
         });
         seen
+    }
+
+    /// What a consumer is given that reads on from the first record that it does not miss.
+    fn consumed(&self) -> BTreeMap<TopicPartition, Consumed> {
+        let mut given = BTreeMap::new();
+        for name in [ORDERS, LINES] {
+            for partition in 0..PARTITIONS {
+                let here = self.records.iter().filter(|r| r.table == name && r.partition == partition).count();
+                let from = self.skipped.filter(|s| (s.0, s.1) == (name, partition)).map_or(0, |s| s.2);
+                let records = here.saturating_sub(from) as u64;
+                let first = (records > 0).then_some(Offset(from as i64));
+                given.insert(TopicPartition { topic: topic(name), partition }, Consumed { first, records });
+            }
+        }
+        given
     }
 
     fn table(&self, name: &'static str, columns: &Arc<Columns>) -> TableView {
@@ -721,6 +741,8 @@ fn a_healthy_pipeline_passes_every_check() {
     w.groups.get_mut("probe").unwrap().insert(partition, Offset(40));
 })]
 #[case::group_offset_missing("positions", FindingKind::Position, |w: &mut World| w.groups.clear())]
+#[case::consumer_begins_at_the_end("positions", FindingKind::Position, |w: &mut World| w.skipped = Some((ORDERS, 0, usize::MAX)))]
+#[case::consumer_begins_behind_the_first("positions", FindingKind::Position, |w: &mut World| w.skipped = Some((LINES, 0, 1)))]
 #[case::topic_setting_changed("positions", FindingKind::Setting, |w: &mut World| {
     w.specs.get_mut(&topic(ORDERS)).unwrap().settings.insert("cleanup.policy".into(), "delete".into());
 })]

@@ -13,4 +13,4 @@ mod writer;
 pub use foreign::committed;
 pub use load::{SqlLoad, SqlSpec, SqlWorkload};
 pub use render::Transaction;
-pub use tables::{MARKERS, TRANSACTIONS, lay, present_tokens, tables};
+pub use tables::{MARKERS, TRANSACTIONS, lay, lay_markers, present_tokens, tables};

@@ -50,14 +50,9 @@ pub(super) fn key(row: &crate::workload::ledger::Row) -> Key {
 /// Makes the tables, before the publication. A schema may bring its own `public.markers`, with at least the columns of
 /// `fixtures/sql/pgbench.sql`; one that brings another table of either name is an error.
 pub async fn lay(pg: &Postgres) -> Result<(), WorkloadError> {
+    lay_markers(pg, &TableName::new("public", MARKERS)).await?;
     pg.run(
-        "create schema if not exists public; \
-         create table if not exists public.markers ( \
-             id          bigint generated always as identity primary key, \
-             note        text not null, \
-             placed_at   timestamptz not null default now(), \
-             drill_token text not null); \
-         create table if not exists public.drill_transactions ( \
+        "create table if not exists public.drill_transactions ( \
              drill_token text not null, \
              part        text not null, \
              name        text not null, \
@@ -65,19 +60,35 @@ pub async fn lay(pg: &Postgres) -> Result<(), WorkloadError> {
              primary key (drill_token, part))",
     )
     .await?;
-    for (table, expected) in [(MARKERS, "id, note, drill_token"), (TRANSACTIONS, "drill_token, part, name, writer")] {
-        let table = TableName::new("public", table);
-        let rows = pg
-            .texts(&format!(
-                "select attname from pg_attribute where attrelid = '{}'::regclass and attnum > 0 and not attisdropped",
-                table.quoted()
-            ))
-            .await?;
-        let there: BTreeSet<String> = rows.into_iter().flatten().flatten().collect();
-        if !expected.split(", ").all(|column| there.contains(column)) {
-            let found = there.into_iter().collect::<Vec<_>>().join(", ");
-            return Err(WorkloadError::Taken { table, address: pg.address().to_owned(), expected, found });
-        }
+    has(pg, transactions(), "drill_token, part, name, writer").await
+}
+
+/// Makes a table for marker rows in schema `public`, where there is none.
+pub async fn lay_markers(pg: &Postgres, table: &TableName) -> Result<(), WorkloadError> {
+    pg.run(&format!(
+        "create schema if not exists public; \
+         create table if not exists {} ( \
+             id          bigint generated always as identity primary key, \
+             note        text not null, \
+             placed_at   timestamptz not null default now(), \
+             drill_token text not null)",
+        table.quoted()
+    ))
+    .await?;
+    has(pg, table.clone(), "id, note, drill_token").await
+}
+
+async fn has(pg: &Postgres, table: TableName, expected: &'static str) -> Result<(), WorkloadError> {
+    let rows = pg
+        .texts(&format!(
+            "select attname from pg_attribute where attrelid = '{}'::regclass and attnum > 0 and not attisdropped",
+            table.quoted()
+        ))
+        .await?;
+    let there: BTreeSet<String> = rows.into_iter().flatten().flatten().collect();
+    if !expected.split(", ").all(|column| there.contains(column)) {
+        let found = there.into_iter().collect::<Vec<_>>().join(", ");
+        return Err(WorkloadError::Taken { table, address: pg.address().to_owned(), expected, found });
     }
     Ok(())
 }
