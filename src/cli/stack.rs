@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     backup::Repository,
-    config::{Config, RestAuth},
+    config::{Config, Means, RestAuth},
     stack::{
         Backend as StackBackend, BackendChoice, ConnectorRequest, Programs, Progress, StackError, debezium_config,
         local::{
@@ -87,6 +87,23 @@ enum Action {
     },
     /// Stop one server cleanly
     Stop {
+        #[command(flatten)]
+        one: One,
+        #[command(flatten)]
+        dry: DryRun,
+    },
+    /// Do something to a running server that its data does not notice
+    Disturb {
+        #[command(flatten)]
+        one: One,
+        /// What: pause (every process is frozen), disconnect (it is off its network), or memory=MIB
+        #[arg(long, value_name = "MEANS")]
+        by: Means,
+        #[command(flatten)]
+        dry: DryRun,
+    },
+    /// Take back what `disturb` did
+    Settle {
         #[command(flatten)]
         one: One,
         #[command(flatten)]
@@ -212,6 +229,18 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
                 return Ok(Exit::Passed);
             }
             Folder::open(&one.dir.dir)?.stop(&one.name).await?;
+            Ok(Exit::Passed)
+        }
+        Action::Disturb { one, by, dry } => {
+            if !dry.told(format!("{by}: {} of the stack in {}", one.name, one.dir.dir)) {
+                Folder::open(&one.dir.dir)?.disturb(&one.name, by).await?;
+            }
+            Ok(Exit::Passed)
+        }
+        Action::Settle { one, dry } => {
+            if !dry.told(format!("settle {} of the stack in {}", one.name, one.dir.dir)) {
+                Folder::open(&one.dir.dir)?.settle(&one.name).await?;
+            }
             Ok(Exit::Passed)
         }
         Action::Running(one) => {

@@ -1,4 +1,4 @@
-//! `wal push` and `wal fetch`: PostgreSQL's `archive_command` and `restore_command`. PostgreSQL runs them for each segment
+//! `wal push`, `wal drain` and `wal fetch`: PostgreSQL's `archive_command` and `restore_command`. PostgreSQL runs them for each segment
 //! and waits: they need no async runtime.
 
 use camino::Utf8PathBuf;
@@ -35,6 +35,18 @@ enum WalCommand {
         #[command(flatten)]
         dry: DryRun,
     },
+    /// Take in what an archive_command without this program left in the repository's spool folder; every command that reads the archive
+    /// does so too, this one keeps the spool small.
+    Drain {
+        /// The repository's folder.
+        #[arg(long, value_name = "DIR")]
+        repository: Utf8PathBuf,
+        /// The cluster's system identifier.
+        #[arg(long, value_name = "N")]
+        system_id: u64,
+        #[command(flatten)]
+        dry: DryRun,
+    },
     /// Put an archived WAL file where recovery wants it: restore_command = 'cdc-drill wal fetch --repository DIR --system-id N %f %p'.
     /// Exits 1 when the archive has no such file, and 255 when it may have it but cannot give it: PostgreSQL then stops instead of
     /// taking that for the end of the WAL.
@@ -62,6 +74,13 @@ pub fn run_now(args: Args) -> Result<Exit, BackupError> {
                 return Ok(Exit::Passed);
             }
             wal::push(&Repository::open(&repository)?, &pgdata, &path)?;
+            Ok(Exit::Passed)
+        }
+        WalCommand::Drain { repository, system_id, dry } => {
+            if !dry.told(format!("take the spool of {repository} into the archive of cluster {system_id}")) {
+                let taken = Repository::open(&repository)?.archive(system_id).drain()?;
+                super::output::say(format!("{taken} files taken into the archive"));
+            }
             Ok(Exit::Passed)
         }
         WalCommand::Fetch { repository, system_id, name, to, dry } => {

@@ -11,6 +11,8 @@ use crate::units::{Lsn, Secret, SlotName, redact_url, without_tls};
 
 /// Long enough for a busy two-core machine, short enough that a dead server is noticed.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A server that hangs, or whose processes are stopped, still takes connections in: its kernel does.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// One session. Dereferences to [`tokio_postgres::Client`] for queries.
 pub struct Postgres {
@@ -155,8 +157,12 @@ impl Postgres {
         );
         config.ssl_mode(wanted.mode);
         let tls = wanted.connector().map_err(|e| ClientError::unreachable("postgres", &address, e))?;
-        let (client, connection) =
-            config.connect(tls).await.map_err(|e| ClientError::unreachable("postgres", &address, cause(&e)))?;
+        // The library's own limit ends where the server's kernel has taken the connection in.
+        let opened = tokio::time::timeout(OPEN_TIMEOUT, config.connect(tls)).await.map_err(|_| {
+            let seconds = OPEN_TIMEOUT.as_secs();
+            ClientError::unreachable("postgres", &address, format!("connected, and no session within {seconds} s"))
+        })?;
+        let (client, connection) = opened.map_err(|e| ClientError::unreachable("postgres", &address, cause(&e)))?;
         // The task ends with the session; its error reaches the caller through the next query.
         tokio::spawn(async move {
             if let Err(error) = connection.await {

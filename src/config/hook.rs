@@ -38,6 +38,12 @@ pub struct Hook {
     /// system's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scratch: Option<camino::Utf8PathBuf>,
+    /// Does to the server what `CDC_DRILL_MEANS` says; for drills, never for a recovery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disturb: Option<String>,
+    /// Takes every disturbance back, of a server that may be gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settle: Option<String>,
     /// How long a hook may take: `"5m"` for each, or `{ stop = "5m" }`.
     #[serde(default, skip_serializing_if = "Timeouts::is_default")]
     pub timeout: Timeouts,
@@ -55,10 +61,66 @@ pub enum Verb {
     Running,
     /// Print its data folder.
     Pgdata,
+    /// Do to it what the environment says.
+    Disturb,
+    /// Take that back.
+    Settle,
+}
+
+/// What can be done to a server without touching its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Means {
+    /// Every process is frozen: clients are taken in by the kernel, and nobody answers.
+    Pause,
+    /// The server is off its network: nobody reaches it.
+    Disconnect,
+    /// It may use this much memory, in MiB.
+    Memory(u32),
+}
+
+/// The variable that tells a `disturb` hook what to do: `pause`, `disconnect`, or `memory=24`.
+pub const MEANS_VARIABLE: &str = "CDC_DRILL_MEANS";
+
+impl std::fmt::Display for Means {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Means::Pause => f.write_str("pause"),
+            Means::Disconnect => f.write_str("disconnect"),
+            Means::Memory(mib) => write!(f, "memory={mib}"),
+        }
+    }
+}
+
+impl From<Means> for String {
+    fn from(means: Means) -> String {
+        means.to_string()
+    }
+}
+
+impl TryFrom<String> for Means {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Means, String> {
+        text.parse()
+    }
+}
+
+impl std::str::FromStr for Means {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Means, String> {
+        match (text, text.strip_prefix("memory=").map(str::parse)) {
+            ("pause", _) => Ok(Means::Pause),
+            ("disconnect", _) => Ok(Means::Disconnect),
+            (_, Some(Ok(mib))) if mib > 0 => Ok(Means::Memory(mib)),
+            _ => Err(format!("`{text}`: expected pause, disconnect or memory=MIB")),
+        }
+    }
 }
 
 impl Verb {
-    const ALL: [Verb; 4] = [Verb::Start, Verb::Stop, Verb::Running, Verb::Pgdata];
+    const ALL: [Verb; 6] = [Verb::Start, Verb::Stop, Verb::Running, Verb::Pgdata, Verb::Disturb, Verb::Settle];
 
     /// The hook's key in the configuration.
     pub fn word(self) -> &'static str {
@@ -67,6 +129,8 @@ impl Verb {
             Verb::Stop => "stop",
             Verb::Running => "running",
             Verb::Pgdata => "pgdata",
+            Verb::Disturb => "disturb",
+            Verb::Settle => "settle",
         }
     }
 }
@@ -96,7 +160,9 @@ impl TryFrom<TimeoutText> for Timeouts {
             TimeoutText::Each(each) => {
                 let known = |(word, text): (String, String)| {
                     let verb = Verb::ALL.into_iter().find(|v| v.word() == word);
-                    let verb = verb.ok_or(format!("timeout of `{word}`: expected start, stop, running or pgdata"))?;
+                    let verb = verb.ok_or(format!(
+                        "timeout of `{word}`: expected start, stop, running, pgdata, disturb or settle"
+                    ))?;
                     Ok((verb, span(&text)?))
                 };
                 Ok(Timeouts(each.into_iter().map(known).collect::<Result<_, String>>()?))
@@ -161,12 +227,23 @@ impl Hook {
     /// Calls a hook of `server` and waits for its end. Output goes to a file, of which the last lines are kept: a server that
     /// the hook leaves behind may inherit the descriptors, so waiting for their end could wait for the server's.
     pub async fn call(&self, server: &str, verb: Verb) -> Result<HookCall, HookError> {
+        self.call_in(server, verb, &[]).await
+    }
+
+    /// Does something to the server, and requires exit status 0.
+    pub async fn disturb(&self, server: &str, means: Means) -> Result<HookCall, HookError> {
+        succeeded(self.call_in(server, Verb::Disturb, &[(MEANS_VARIABLE, means.to_string())]).await?)
+    }
+
+    async fn call_in(&self, server: &str, verb: Verb, environment: &[(&str, String)]) -> Result<HookCall, HookError> {
         let hook = format!("[control.{server}] {}", verb.word());
         let command = match verb {
             Verb::Start => Some(&self.start),
             Verb::Stop => Some(&self.stop),
             Verb::Running => Some(&self.running),
             Verb::Pgdata => self.pgdata.as_ref(),
+            Verb::Disturb => self.disturb.as_ref(),
+            Verb::Settle => self.settle.as_ref(),
         };
         let failed = |detail: String| HookError { hook: hook.clone(), detail };
         let command = command.ok_or_else(|| failed("the configuration does not name it".into()))?;
@@ -176,6 +253,7 @@ impl Hook {
         let began = Instant::now();
         let mut child = tokio::process::Command::new("sh")
             .args(["-c", command])
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(sink)
             .stderr(both)
@@ -263,5 +341,18 @@ mod tests {
         assert!(of("timeout = { stopp = '1h' }").is_err() && of("timeout = 'soon'").is_err());
         let again: Hook = toml::from_str(&toml::to_string(&each).unwrap()).unwrap();
         assert_eq!(again, each);
+    }
+
+    #[tokio::test]
+    async fn a_disturbance_is_told_by_the_environment() {
+        let hook = Hook { disturb: Some("echo it is $CDC_DRILL_MEANS".into()), ..hook("") };
+        let call = hook.disturb("postgres", Means::Memory(24)).await.unwrap();
+        assert_eq!(call.said, ["it is memory=24"]);
+        for means in [Means::Pause, Means::Disconnect, Means::Memory(7)] {
+            assert_eq!(means.to_string().parse(), Ok(means));
+        }
+        assert!("memory=0".parse::<Means>().is_err() && "freeze".parse::<Means>().is_err());
+        let without = super::tests::hook("").disturb("postgres", Means::Pause).await.unwrap_err();
+        assert!(without.to_string().contains("[control.postgres] disturb"), "{without}");
     }
 }

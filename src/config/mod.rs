@@ -6,7 +6,7 @@ mod secrets;
 mod tools;
 
 pub(crate) use hook::wrong;
-pub use hook::{Hook, HookError, Timeouts, Verb, recorded};
+pub use hook::{Hook, HookError, MEANS_VARIABLE, Means, Timeouts, Verb, recorded};
 pub use model::{
     AttachConfig, Config, ConfigError, ConnectConfig, KafkaConfig, Permission, PostgresConfig, RegistryConfig,
     RegistryFlavour, RegistryStorage, RepositoryConfig, SecurityProtocol, SslMode,

@@ -4,6 +4,7 @@ use super::{
     ColumnChange, FaultError, Target,
     alter::Altered,
     database::Emptied,
+    disturb::Disturbed,
     kill::Killed,
     pages::Flipped,
     registry::{LevelSet, Lost, SubjectGone},
@@ -11,7 +12,7 @@ use super::{
 };
 use crate::{
     attach,
-    config::Permission,
+    config::{Means, Permission},
     event::{FaultReport, Landed},
     units::{Subject, TableName},
 };
@@ -35,6 +36,11 @@ pub enum Fault {
     },
     /// `kill -9` of the server and all of its processes.
     KillPostgres,
+    /// The server is frozen, off its network, or short of memory.
+    DisturbPostgres {
+        /// Which of these.
+        means: Means,
+    },
     /// The walsender is terminated and the slot dropped before the connector is back.
     DropSlot,
     /// WAL is written until `max_slot_wal_keep_size` invalidates the slot. The connector must be stopped.
@@ -73,6 +79,7 @@ enum Trace {
     Emptied(Emptied),
     Flipped(Flipped),
     Killed(Killed),
+    Disturbed(Disturbed),
     Dropped(Dropped),
     Invalidated(Invalidated),
     Altered(Altered),
@@ -97,6 +104,9 @@ impl Fault {
             Fault::DeleteAll { .. } => "delete-all",
             Fault::FlipHeapBytes { .. } => "flip-heap-bytes",
             Fault::KillPostgres => "kill-postgres",
+            Fault::DisturbPostgres { means: Means::Pause } => "pause-postgres",
+            Fault::DisturbPostgres { means: Means::Disconnect } => "disconnect-postgres",
+            Fault::DisturbPostgres { means: Means::Memory(_) } => "starve-postgres",
             Fault::DropSlot => "drop-slot",
             Fault::InvalidateSlot => "invalidate-slot",
             Fault::AlterColumn { .. } => "alter-column",
@@ -129,7 +139,7 @@ impl Fault {
             | Fault::AlterColumn { .. }
             | Fault::RegistryDeleteSubject { .. } => true,
             Fault::RegistrySetLevel { subject, .. } => subject.is_some(),
-            Fault::KillPostgres | Fault::RegistryLoseStorage { .. } => false,
+            Fault::KillPostgres | Fault::DisturbPostgres { .. } | Fault::RegistryLoseStorage { .. } => false,
         }
     }
 
@@ -143,6 +153,7 @@ impl Fault {
                 Trace::Flipped(Flipped::inject(target, table, *pages, *seed).await?)
             }
             Fault::KillPostgres => Trace::Killed(Killed::inject(target).await?),
+            Fault::DisturbPostgres { means } => Trace::Disturbed(Disturbed::inject(self.word(), target, *means).await?),
             Fault::DropSlot => Trace::Dropped(Dropped::inject(target).await?),
             Fault::InvalidateSlot => Trace::Invalidated(Invalidated::inject(target).await?),
             Fault::AlterColumn { table, column, change } => {
@@ -165,6 +176,7 @@ impl FaultGuard {
             Trace::Emptied(trace) => trace.look(&self.target).await,
             Trace::Flipped(trace) => trace.look(&self.target).await,
             Trace::Killed(trace) => trace.look(&self.target).await,
+            Trace::Disturbed(trace) => trace.look(&self.target).await,
             Trace::Dropped(trace) => trace.look(&self.target).await,
             Trace::Invalidated(trace) => trace.look(&self.target).await,
             Trace::Altered(trace) => trace.look(&self.target).await,
@@ -189,6 +201,7 @@ impl FaultGuard {
     pub async fn heal(self) -> Result<(), FaultError> {
         match &self.trace {
             Trace::Invalidated(trace) => trace.heal(&self.target).await,
+            Trace::Disturbed(trace) => trace.heal(&self.target).await,
             _ => Ok(()),
         }
     }

@@ -5,6 +5,7 @@
 
 mod alter;
 mod database;
+mod disturb;
 mod error;
 mod guard;
 mod hook;

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     backup::{self, CreateOptions, PartKind, PointSelector},
     client::group::OffsetReset,
+    config::Means,
     event::{Signal, StepReport, What},
     fault::{self, ColumnChange, Fault, Target as FaultTarget},
     recovery::{self, Naive, Options, Playbook, RecoveryError, Request},
@@ -155,6 +156,9 @@ fn aimed_at<'d>(drill: &'d Drill<'_>, fault: &scenario::Fault) -> &'d Source {
         scenario::Fault::RegistryDeleteSubject(f) => Some(&f.table),
         scenario::Fault::RegistrySetLevel(f) => f.table.as_ref(),
         scenario::Fault::KillPostgres
+        | scenario::Fault::PausePostgres
+        | scenario::Fault::DisconnectPostgres
+        | scenario::Fault::StarvePostgres(_)
         | scenario::Fault::DropSlot
         | scenario::Fault::InvalidateSlot
         | scenario::Fault::RegistryLoseStorage(_) => None,
@@ -172,6 +176,9 @@ async fn inject(drill: &mut Drill<'_>, wanted: &scenario::Fault) -> Result<Strin
             Fault::FlipHeapBytes { table: f.table.0.clone(), pages: f.pages, seed: drill.plan.seed }
         }
         scenario::Fault::KillPostgres => Fault::KillPostgres,
+        scenario::Fault::PausePostgres => Fault::DisturbPostgres { means: Means::Pause },
+        scenario::Fault::DisconnectPostgres => Fault::DisturbPostgres { means: Means::Disconnect },
+        scenario::Fault::StarvePostgres(f) => Fault::DisturbPostgres { means: Means::Memory(f.mib) },
         scenario::Fault::DropSlot => Fault::DropSlot,
         scenario::Fault::InvalidateSlot => Fault::InvalidateSlot,
         scenario::Fault::AlterColumn(f) => Fault::AlterColumn {

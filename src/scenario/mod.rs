@@ -28,8 +28,8 @@ pub use model::{
     ConnectorPart, ConsumerGroup, Control, Coordinated, DeleteAll, DeleteSchemaVersion, DeleteSubject, Fault,
     FlipHeapBytes, GroupReset, Load, LoseStorage, Must, Naive, NaiveCommand, Objectives, Pgbench, PipelinePart,
     PostgresPart, Prove, Recover, Red, RegistryPart, RegistryStorageKind, RpoObjective, Runbook, Scenario,
-    SchemaRecovery, SetLevel, SlotRecovery, Sql, SqlTransaction, StackPart, Step, SubjectSide, TopicsRepair, Variant,
-    WhileRecovering, WorkloadCommand, WorkloadPart,
+    SchemaRecovery, SetLevel, SlotRecovery, Sql, SqlTransaction, StackPart, StarvePostgres, Step, SubjectSide,
+    TopicsRepair, Variant, WhileRecovering, WorkloadCommand, WorkloadPart,
 };
 pub use parse::parse;
 pub use plan::{

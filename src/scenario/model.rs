@@ -436,6 +436,12 @@ pub enum Fault {
     FlipHeapBytes(FlipHeapBytes),
     /// `kill -9` of the server while acknowledged commits sit in a WAL segment that was never archived.
     KillPostgres,
+    /// Freezes every process of the server: clients are taken in, and nobody answers.
+    PausePostgres,
+    /// Takes the server off its network; needs a backend where it has one.
+    DisconnectPostgres,
+    /// Leaves the server less memory than its sessions want; needs a backend that can.
+    StarvePostgres(StarvePostgres),
     /// Ends the slot's walsender and drops the slot before the connector is back.
     DropSlot,
     /// Writes WAL until `max_slot_wal_keep_size` invalidates the slot.
@@ -457,6 +463,9 @@ impl Fault {
             Fault::DeleteAll(_) => "delete-all",
             Fault::FlipHeapBytes(_) => "flip-heap-bytes",
             Fault::KillPostgres => "kill-postgres",
+            Fault::PausePostgres => "pause-postgres",
+            Fault::DisconnectPostgres => "disconnect-postgres",
+            Fault::StarvePostgres(_) => "starve-postgres",
             Fault::DropSlot => "drop-slot",
             Fault::InvalidateSlot => "invalidate-slot",
             Fault::AlterColumn(_) => "alter-column",
@@ -473,11 +482,22 @@ impl Fault {
             Fault::DeleteAll(_)
             | Fault::FlipHeapBytes(_)
             | Fault::KillPostgres
+            | Fault::PausePostgres
+            | Fault::DisconnectPostgres
+            | Fault::StarvePostgres(_)
             | Fault::DropSlot
             | Fault::InvalidateSlot
             | Fault::AlterColumn(_) => false,
         }
     }
+}
+
+/// A memory limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct StarvePostgres {
+    /// How much the server may use, in MiB.
+    pub mib: u32,
 }
 
 /// A DELETE without WHERE.

@@ -44,6 +44,8 @@ const COMMAND_TIMEOUT_MAX: Duration = Duration::from_secs(1800);
 
 /// The version of the language that this program reads.
 const VERSION: u32 = 1;
+/// Docker takes no smaller limit.
+const SMALLEST_SERVER_MIB: u32 = 6;
 
 /// The steps of a recovery that a control can leave out. The recovery engine defines the steps; a test holds the two equal.
 pub fn steps_of(recover: &Recover) -> &'static [&'static str] {
@@ -714,7 +716,14 @@ impl Validator<'_> {
                     self.at("pages", |v| v.problem("no pages", "give at least 1"));
                 }
             }
-            Fault::KillPostgres => p.server_dead = true,
+            Fault::KillPostgres | Fault::PausePostgres | Fault::DisconnectPostgres => p.server_dead = true,
+            Fault::StarvePostgres(starve) => {
+                p.server_dead = true;
+                if starve.mib < SMALLEST_SERVER_MIB {
+                    let hint = format!("give at least {SMALLEST_SERVER_MIB}: an engine refuses less");
+                    self.at("mib", |v| v.problem("too little memory for any process", hint));
+                }
+            }
             Fault::InvalidateSlot if stack.postgres.max_slot_wal_keep_mib.is_none() => self.problem(
                 "slots of this stack keep WAL without limit, so none is ever invalidated",
                 "set `stack: { postgres: { max-slot-wal-keep-mib: ... } }`",

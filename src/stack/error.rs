@@ -226,6 +226,16 @@ pub enum StackError {
         /// What it said.
         detail: String,
     },
+    /// Something that only a container can suffer.
+    #[error(
+        "{server}: a native process cannot be told {means}\nhint: it needs a network or a memory limit of its own: `--backend docker`"
+    )]
+    NeedsContainers {
+        /// The server.
+        server: String,
+        /// What was asked.
+        means: String,
+    },
     /// A container that did not start.
     #[error("container of {server} from image {image}: {detail}")]
     Container {
@@ -246,7 +256,7 @@ impl StackError {
     pub fn exit(&self) -> Exit {
         match self {
             StackError::NoStack { .. } | StackError::NoServer { .. } | StackError::Setting { .. } => Exit::Invalid,
-            StackError::Occupied { .. } => Exit::Refused,
+            StackError::Occupied { .. } | StackError::NeedsContainers { .. } => Exit::Refused,
             StackError::Checksum { .. } => Exit::ChecksumMismatch,
             StackError::Client(error) => error.exit(),
             _ => Exit::StackDidNotStart,

@@ -9,10 +9,13 @@ use testcontainers_modules::testcontainers::{
     runners::AsyncRunner,
 };
 
-use super::{Network, sweep};
-use crate::stack::{
-    Process, StackError,
-    local::{ServerPlan, shell_word},
+use super::{Network, engine, sweep};
+use crate::{
+    config::Means,
+    stack::{
+        Process, StackError,
+        local::{ServerPlan, shell_word},
+    },
 };
 
 /// On every container and network: which network they belong to.
@@ -51,6 +54,22 @@ impl ContainerPlan {
             "docker run --rm --interactive --network {network} --label {LABEL}={network} --user {user} --env PGPASSWORD{folders} --entrypoint '' {}",
             shell_word(&self.image)
         )
+    }
+
+    /// Does something to the running container.
+    pub(in crate::stack) async fn disturb(&self, means: Means) -> Result<(), StackError> {
+        match means {
+            Means::Pause => engine::pause(&self.name).await,
+            Means::Disconnect => engine::disconnect(&self.name, &self.network).await,
+            Means::Memory(mib) => engine::limit_memory(&self.name, Some(u64::from(mib) << 20)).await,
+        }
+    }
+
+    /// Takes back what was done to it.
+    pub(in crate::stack) async fn settle(&self) -> Result<(), StackError> {
+        engine::unpause(&self.name).await?;
+        engine::connect(&self.name, &self.network).await?;
+        engine::limit_memory(&self.name, None).await
     }
 
     /// Starts the container.

@@ -8,7 +8,7 @@ use testcontainers_modules::testcontainers::{
     bollard::{
         Docker,
         errors::Error,
-        models::{ContainerUpdateBody, NetworkConnectRequest, NetworkDisconnectRequest},
+        models::{ContainerState, ContainerUpdateBody, NetworkConnectRequest, NetworkDisconnectRequest},
         query_parameters::{
             CreateImageOptions, InspectContainerOptions, KillContainerOptions, LogsOptions, RemoveContainerOptions,
             WaitContainerOptions,
@@ -75,31 +75,42 @@ pub(in crate::stack) async fn signal(container: &str, signal: Signal) -> Result<
 }
 
 /// Freezes every process of a container: its connections stay open, and nothing answers.
-pub async fn pause(container: &str) -> Result<(), StackError> {
+pub(super) async fn pause(container: &str) -> Result<(), StackError> {
     engine().await?.pause_container(container).await.map_err(refused("pause container", container))
 }
 
 /// Lets a paused container go on.
-pub async fn unpause(container: &str) -> Result<(), StackError> {
-    engine().await?.unpause_container(container).await.map_err(refused("unpause container", container))
+pub(super) async fn unpause(container: &str) -> Result<(), StackError> {
+    let docker = engine().await?;
+    if state_of(&docker, container).await?.paused != Some(true) {
+        return Ok(());
+    }
+    docker.unpause_container(container).await.map_err(refused("unpause container", container))
 }
 
 /// Takes a container off its network: nobody reaches it, and it reaches nobody.
-pub async fn disconnect(container: &str, network: &Network) -> Result<(), StackError> {
+pub(super) async fn disconnect(container: &str, network: &Network) -> Result<(), StackError> {
     let request = NetworkDisconnectRequest { container: container.to_owned(), force: Some(false) };
     let asked = engine().await?.disconnect_network(&network.name, request).await;
     asked.map_err(refused("disconnect container", container))
 }
 
-/// Puts a container back on its network.
-pub async fn connect(container: &str, network: &Network) -> Result<(), StackError> {
+/// Puts a container back on its network, if it is off it.
+pub(super) async fn connect(container: &str, network: &Network) -> Result<(), StackError> {
+    let docker = engine().await?;
+    let found = docker.inspect_container(container, None::<InspectContainerOptions>).await;
+    let found = found.map_err(refused("look at container", container))?;
+    let networks = found.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+    if networks.contains_key(&network.name) {
+        return Ok(());
+    }
     let request = NetworkConnectRequest { container: container.to_owned(), endpoint_config: None };
-    let asked = engine().await?.connect_network(&network.name, request).await;
+    let asked = docker.connect_network(&network.name, request).await;
     asked.map_err(refused("connect container", container))
 }
 
 /// Sets the most memory that a container may use, in bytes, swap included; none for no limit.
-pub async fn limit_memory(container: &str, bytes: Option<u64>) -> Result<(), StackError> {
+pub(super) async fn limit_memory(container: &str, bytes: Option<u64>) -> Result<(), StackError> {
     let limit = bytes.map_or(-1, |bytes| bytes as i64);
     let request = ContainerUpdateBody { memory: Some(limit.max(0)), memory_swap: Some(limit), ..Default::default() };
     let asked = engine().await?.update_container(container, request).await;
@@ -108,8 +119,7 @@ pub async fn limit_memory(container: &str, bytes: Option<u64>) -> Result<(), Sta
 
 /// The container's main process, by its number on this machine.
 pub(super) async fn process_of(docker: &Docker, container: &str) -> Result<Process, StackError> {
-    let found = docker.inspect_container(container, None::<InspectContainerOptions>).await;
-    let state = found.map_err(refused("look at container", container))?.state.unwrap_or_default();
+    let state = state_of(docker, container).await?;
     if state.running != Some(true) {
         let code = state.exit_code.unwrap_or_default();
         let detail = format!("it ended at once with exit status {code}; its log says why");
@@ -122,6 +132,11 @@ pub(super) async fn process_of(docker: &Docker, container: &str) -> Result<Proce
         detail: "the engine's containers are not among this machine's processes; it must run on this machine"
             .to_owned(),
     })
+}
+
+async fn state_of(docker: &Docker, container: &str) -> Result<ContainerState, StackError> {
+    let found = docker.inspect_container(container, None::<InspectContainerOptions>).await;
+    Ok(found.map_err(refused("look at container", container))?.state.unwrap_or_default())
 }
 
 /// Returns when the container's main process has ended.

@@ -15,7 +15,6 @@ mod sweep;
 pub use backend::Docker;
 pub use container::ContainerPlan;
 pub(in crate::stack) use engine::signal;
-pub use engine::{connect, disconnect, limit_memory, pause, unpause};
 pub use images::Images;
 pub use network::Network;
 pub(in crate::stack) use supervise::supervise;

@@ -5,7 +5,7 @@ use toml::{Table, Value};
 
 use super::{folder::write_atomically, postgres::shell_word};
 use crate::{
-    config::{Config, Hook, RegistryStorage},
+    config::{Config, Hook, MEANS_VARIABLE, RegistryStorage},
     stack::StackError,
 };
 
@@ -13,7 +13,11 @@ use crate::{
 pub(super) fn hook(binary: &Utf8Path, dir: &Utf8Path, name: &str) -> Hook {
     let command =
         |verb: &str| format!("{} stack {verb} {name} --dir {}", shell_word(binary.as_str()), shell_word(dir.as_str()));
-    Hook::new(command("start"), command("stop"), command("running"))
+    Hook {
+        disturb: Some(format!("{} --by \"${MEANS_VARIABLE}\"", command("disturb"))),
+        settle: Some(command("settle")),
+        ..Hook::new(command("start"), command("stop"), command("running"))
+    }
 }
 
 /// The configuration as text. It holds the password: its file is readable by its owner only.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::binary::find_binary;
 use crate::{
     client::wait::{Poll, until},
+    config::Means,
     stack::{
         Account, Process, StackError,
         docker::{self, ContainerPlan},
@@ -202,6 +203,10 @@ impl Folder {
         let signal = parse_signal(&plan.stop_signal)?;
         let Some(pids) = self.pids(name) else { return Ok(()) };
         send(plan, pids, signal).await?;
+        if plan.container.is_none() {
+            // One that is frozen would not notice.
+            stop_or_continue(pids, Signal::SIGCONT);
+        }
         match self.gone(name, deadline).await {
             Err(StackError::DidNotStop { .. }) => self.kill(name, Signal::SIGKILL).await,
             other => other,
@@ -214,6 +219,39 @@ impl Folder {
         let Some(pids) = self.pids(name) else { return Ok(()) };
         send(plan, pids, signal).await?;
         if signal == Signal::SIGKILL { self.gone(name, KILL_TIMEOUT).await } else { Ok(()) }
+    }
+
+    /// Does something to a running server that its data does not notice.
+    pub async fn disturb(&self, name: &str, means: Means) -> Result<(), StackError> {
+        let plan = self.server(name)?;
+        let Some(pids) = self.pids(name).filter(|pids| pids.server.alive()) else {
+            return Err(StackError::Setting {
+                what: format!("server {name} of the stack in {}", self.dir),
+                expected: "one that runs".to_owned(),
+                found: "one that is down".to_owned(),
+            });
+        };
+        match (&plan.container, means) {
+            (Some(container), means) => container.disturb(means).await,
+            (None, Means::Pause) => {
+                stop_or_continue(pids, Signal::SIGSTOP);
+                Ok(())
+            }
+            (None, means) => Err(StackError::NeedsContainers { server: name.to_owned(), means: means.to_string() }),
+        }
+    }
+
+    /// Takes every disturbance of a server back; of one that is down there is none.
+    pub async fn settle(&self, name: &str) -> Result<(), StackError> {
+        let plan = self.server(name)?;
+        let Some(pids) = self.pids(name).filter(|pids| pids.server.alive()) else { return Ok(()) };
+        match &plan.container {
+            Some(container) => container.settle().await,
+            None => {
+                stop_or_continue(pids, Signal::SIGCONT);
+                Ok(())
+            }
+        }
     }
 
     /// Waits until the server and its supervisor have ended: then nothing of it is left.
@@ -260,6 +298,13 @@ async fn send(plan: &ServerPlan, pids: PidFile, signal: Signal) -> Result<(), St
             pids.server.signal(signal);
             Ok(())
         }
+    }
+}
+
+/// Every process of a native server: all that is below its supervisor.
+fn stop_or_continue(pids: PidFile, signal: Signal) {
+    for process in process::descendants(pids.supervisor.pid) {
+        process.signal(signal);
     }
 }
 
