@@ -17,10 +17,10 @@ use super::PROGRAM;
 /// A busy machine needs half a minute for nine servers.
 const DEADLINE: Duration = Duration::from_secs(90);
 
-struct Said {
+pub(super) struct Said {
     exit: i32,
-    out: String,
-    err: String,
+    pub(super) out: String,
+    pub(super) err: String,
 }
 
 fn cdc_drill(line: &str) -> Said {
@@ -29,7 +29,7 @@ fn cdc_drill(line: &str) -> Said {
     Said { exit: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
 }
 
-fn expect(exit: i32, line: &str, part: &str) -> Said {
+pub(super) fn expect(exit: i32, line: &str, part: &str) -> Said {
     let said = cdc_drill(line);
     assert_eq!(said.exit, exit, "{line}\n{}{}", said.err, said.out);
     assert!(said.err.contains(part), "{line}: no `{part}` in\n{}", said.err);
