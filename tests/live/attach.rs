@@ -18,12 +18,12 @@ use super::PROGRAM;
 const DEADLINE: Duration = Duration::from_secs(90);
 
 pub(super) struct Said {
-    exit: i32,
+    pub(super) exit: i32,
     pub(super) out: String,
     pub(super) err: String,
 }
 
-fn cdc_drill(line: &str) -> Said {
+pub(super) fn cdc_drill(line: &str) -> Said {
     let output = Command::new(PROGRAM).args(line.split(' ')).env("CDC_DRILL_BIN", PROGRAM).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Said { exit: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
@@ -37,28 +37,28 @@ pub(super) fn expect(exit: i32, line: &str, part: &str) -> Said {
 }
 
 /// A stack by the command line; it is taken down whatever happens.
-struct Stack {
+pub(super) struct Stack {
     dir: Utf8PathBuf,
     config: Config,
 }
 
 impl Stack {
-    fn up(dir: Utf8PathBuf, more: &str) -> Stack {
+    pub(super) fn up(dir: Utf8PathBuf, more: &str) -> Stack {
         expect(0, &format!("stack up --dir {dir} {more}"), "ready");
         let config = Config::load(&dir.join("cdc-drill.toml")).unwrap();
         Stack { dir, config }
     }
 
-    fn file(&self) -> Utf8PathBuf {
+    pub(super) fn file(&self) -> Utf8PathBuf {
         self.dir.join("cdc-drill.toml")
     }
 
-    async fn sql(&self, database: &str) -> Postgres {
+    pub(super) async fn sql(&self, database: &str) -> Postgres {
         Postgres::connect_database(&self.config.postgres.url, database, "test").await.unwrap()
     }
 
     /// A database with a table of 200 rows, and a connector of the same name that has read them.
-    async fn pipeline(&self, name: &str) {
+    pub(super) async fn pipeline(&self, name: &str) {
         self.sql("postgres").await.run(&format!("create database {name}")).await.unwrap();
         let rows = "create table orders (id int primary key, note text); \
                     insert into orders select g, 'x' || g from generate_series(1, 200) g";

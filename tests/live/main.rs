@@ -10,6 +10,7 @@ mod attach;
 mod backward;
 mod cluster;
 mod essence;
+mod refusals;
 mod secure;
 
 use std::{
