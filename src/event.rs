@@ -447,12 +447,83 @@ pub struct Finding {
     pub lsn: Option<Lsn>,
     /// The schema id concerned.
     pub schema_id: Option<SchemaId>,
-    /// The subject, connector, slot, group or setting concerned.
-    pub subject: Option<String>,
+    /// The connector, slot, group, setting or schema subject concerned.
+    pub subject: Option<About>,
     /// What should be there.
     pub expected: Option<String>,
     /// What is there.
     pub found: Option<String>,
+}
+
+/// What a finding is about, besides tables, rows and records.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum About {
+    /// A connector.
+    Connector(String),
+    /// A setting of a connector.
+    ConnectorSetting {
+        /// The connector.
+        connector: String,
+        /// The setting.
+        setting: String,
+    },
+    /// A replication slot.
+    Slot(String),
+    /// A publication.
+    Publication(String),
+    /// A consumer group.
+    Group(String),
+    /// A property of the finding's topic: `partitions`, `replication`, or a setting by the broker's name.
+    TopicSetting(String),
+    /// A system as a whole: `postgres`, `connect`, `kafka`, `registry`, `pipeline`.
+    System(String),
+    /// A subject of the registry.
+    Subject(String),
+    /// A version of a subject.
+    Version {
+        /// The subject.
+        subject: String,
+        /// Its number.
+        version: u32,
+    },
+    /// A compatibility level: a subject's own, or the global one.
+    Level(Option<String>),
+    /// A mode: a subject's own, or the global one.
+    Mode(Option<String>),
+    /// Something that a drill should have taken away.
+    Leftover(String),
+}
+
+impl About {
+    /// The subject of the registry, where it is about one.
+    pub fn registry_subject(&self) -> Option<&str> {
+        match self {
+            About::Subject(name) | About::Version { subject: name, .. } => Some(name),
+            About::Level(name) | About::Mode(name) => name.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for About {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            About::Connector(name) => write!(f, "connector {name}"),
+            About::ConnectorSetting { connector, setting } => write!(f, "connector {connector}: {setting}"),
+            About::Slot(name) => write!(f, "slot {name}"),
+            About::Publication(name) => write!(f, "publication {name}"),
+            About::Group(name) => write!(f, "group {name}"),
+            About::TopicSetting(name) | About::System(name) | About::Subject(name) | About::Leftover(name) => {
+                f.write_str(name)
+            }
+            About::Version { subject, version } => write!(f, "{subject} version {version}"),
+            About::Level(Some(subject)) => write!(f, "level of {subject}"),
+            About::Level(None) => f.write_str("global level"),
+            About::Mode(Some(subject)) => write!(f, "mode of {subject}"),
+            About::Mode(None) => f.write_str("global mode"),
+        }
+    }
 }
 
 impl Finding {

@@ -101,7 +101,7 @@ fn line(finding: &Finding) -> String {
     let mut parts = vec![kind];
     parts.extend(finding.table.as_ref().map(ToString::to_string));
     parts.extend(finding.key.clone());
-    parts.extend(finding.subject.clone());
+    parts.extend(finding.subject.as_ref().map(ToString::to_string));
     parts.extend(finding.schema_id.map(|id| format!("schema id {id}")));
     if let Some(topic) = &finding.topic {
         let partition = finding.partition.map(|p| format!("-{p}")).unwrap_or_default();

@@ -10,6 +10,7 @@ use super::{
     repair::Repair,
     schema, slot,
     step::{self, Step},
+    unfinished,
 };
 use crate::{
     attach,
@@ -22,16 +23,20 @@ use crate::{
 pub async fn plan(config: &Config, request: &Request, options: &Options) -> Result<Outcome, RecoveryError> {
     let options = options.effective();
     let config = &known(config, request).await?;
-    match chosen(config, request, &options).await? {
+    let unfinished = unfinished::planned(config, request.playbook).await?;
+    let mut outcome = match chosen(config, request, &options).await? {
         Chosen::Coordinated(state) => {
             let steps = step::planned(&coordinated::TABLE, &state, &options);
-            Ok(Outcome { steps, ..of_coordinated(&state, Verdict::Inconclusive) })
+            Outcome { steps, ..of_coordinated(&state, Verdict::Inconclusive) }
         }
         Chosen::Repair(state, table) => {
             let steps = step::planned(table, &state, &options);
-            Ok(Outcome { steps, ..of_repair(&state, Verdict::Inconclusive) })
+            Outcome { steps, ..of_repair(&state, Verdict::Inconclusive) }
         }
-    }
+    };
+    // The steps are planned on what is there now.
+    outcome.findings.splice(..0, unfinished);
+    Ok(outcome)
 }
 
 /// Runs a playbook. Each step is reported as it ends, also the one that fails. The caller verifies afterwards.
@@ -47,6 +52,7 @@ pub async fn run(
     attach::permit(config, Permission::Recover).await?;
     let repository = Repository::open(&config.repository.path)?;
     let _lock = repository.lock("recovery", &format!("recover run {}", request.playbook))?;
+    let unfinished = unfinished::put_back(config, request.playbook).await?;
     let mut chosen = chosen(config, request, &options).await?;
     chosen.refuse_strangers(config)?;
     if let Chosen::Coordinated(state) = &mut chosen {
@@ -63,7 +69,9 @@ pub async fn run(
         None => Vec::new(),
     };
     journal.note("neighbours-before", &before)?;
+    journal.note("put-back-first", &unfinished)?;
     let mut recovered = carry_out(chosen, &options, journal.clone(), began, on).await?;
+    recovered.outcome.findings.splice(..0, unfinished);
     if let (Some(concerned), false) = (&others, before.is_empty()) {
         let after = neighbours::look(config, concerned).await?;
         journal.note("neighbours-after", &after)?;

@@ -38,6 +38,18 @@ impl Journal {
         Ok(Journal { file: Arc::new(Mutex::new(file)), path, id })
     }
 
+    /// Goes on in the journal of a recovery that did not end.
+    pub(super) fn again(path: &Utf8Path) -> Result<Journal, RecoveryError> {
+        let file = OpenOptions::new().append(true).open(path).and_then(|mut file| {
+            // Its last line may be half a line.
+            file.write_all(b"\n")?;
+            Ok(file)
+        });
+        let file = file.map_err(|e| RecoveryError::io("go on in journal", path, e))?;
+        let id = path.file_stem().unwrap_or_default().to_owned();
+        Ok(Journal { file: Arc::new(Mutex::new(file)), path: path.to_owned(), id })
+    }
+
     /// The recovery's id, sortable by its beginning.
     pub fn id(&self) -> &str {
         &self.id

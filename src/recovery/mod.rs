@@ -16,6 +16,7 @@ mod schema;
 mod server;
 mod slot;
 mod step;
+mod unfinished;
 mod wal;
 
 pub use engine::{plan, run};

@@ -107,7 +107,8 @@ impl Page<'_> {
         });
         let lsn = finding.lsn.map(|l| l.to_string());
         let id = finding.schema_id.map(|i| format!("schema id {i}"));
-        let all: Vec<String> = [finding.subject.clone(), topic, lsn, id].into_iter().flatten().collect();
+        let all: Vec<String> =
+            [finding.subject.as_ref().map(ToString::to_string), topic, lsn, id].into_iter().flatten().collect();
         all.join(", ")
     }
 

@@ -137,7 +137,7 @@ pub(super) fn one_line(finding: &Finding) -> String {
     add("offset", finding.offset.map(|o| o.to_string()));
     add("lsn", finding.lsn.map(|l| l.to_string()));
     add("schema-id", finding.schema_id.map(|i| i.to_string()));
-    add("subject", finding.subject.clone());
+    add("subject", finding.subject.as_ref().map(ToString::to_string));
     add("expected", finding.expected.clone());
     add("found", finding.found.clone());
     parts.join(" ")

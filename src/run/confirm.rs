@@ -8,8 +8,8 @@ use tokio::sync::OnceCell;
 use crate::{
     client::{ClientError, connect::Connect, kafka::Kafka, postgres::Postgres, registry::Registry},
     config::Config,
-    event::{Finding, FindingKind},
-    units::{Offset, SchemaId, Subject, TableName, TopicPartition},
+    event::{About, Finding, FindingKind},
+    units::{Lsn, Offset, SchemaId, Subject, TableName, TopicPartition},
 };
 
 /// What confirming needs to know of a drill.
@@ -47,12 +47,6 @@ pub async fn confirm(evidence: &Evidence<'_>, check: &str, finding: &Finding) ->
         other => Ok(Err(format!("no independent question is known for {other:?}"))),
     };
     outcome.unwrap_or_else(|error| Err(error.to_string()))
-}
-
-/// The subject that a finding about levels, modes or versions names, or the word for none.
-fn subject_of(told: &str) -> &str {
-    let name = ["level of ", "mode of "].iter().find_map(|words| told.strip_prefix(words)).unwrap_or(told);
-    name.rsplit_once(" version ").map_or(name, |(name, _)| name)
 }
 
 type Outcome = Result<Result<String, String>, ClientError>;
@@ -216,10 +210,16 @@ impl Evidence<'_> {
 
     async fn level_differs(&self, finding: &Finding) -> Outcome {
         let registry = Registry::of(&self.config.registry);
-        let name = subject_of(finding.subject.as_deref().unwrap_or("global level"));
-        let subject = Subject::new(name);
         // What counts for a subject without a level of its own is the global one.
         let global_then = self.levels.get(&Subject::new("")).cloned().flatten();
+        let Some(name) = finding.subject.as_ref().and_then(About::registry_subject) else {
+            let now = registry.global_level().await?;
+            return Ok(match global_then == now {
+                true => Err(format!("the global level is {now:?}, as at the recovery point")),
+                false => Ok(format!("the global level was {global_then:?} at the recovery point and is {now:?}")),
+            });
+        };
+        let subject = Subject::new(name);
         let then = self.levels.get(&subject).cloned().flatten().or(global_then);
         let now = match registry.subject_level(&subject).await? {
             Some(level) => Some(level),
@@ -255,9 +255,7 @@ impl Evidence<'_> {
                 n => Err(format!("{n} publications have {table}")),
             });
         }
-        if let (Some(topic), Some(group)) =
-            (&finding.topic, finding.subject.as_ref().and_then(|s| s.strip_prefix("group ")))
-        {
+        if let (Some(topic), Some(About::Group(group))) = (&finding.topic, &finding.subject) {
             return self.group_skips(&kafka, group, topic).await;
         }
         if let Some(topic) = &finding.topic {
@@ -270,12 +268,37 @@ impl Evidence<'_> {
                 }
             }));
         }
-        if let Some(group) = &finding.subject {
-            let groups = kafka.groups().await?;
-            let state = groups.iter().find(|g| &g.name == group).map(|g| g.state.clone());
-            return Ok(Ok(format!("the broker says of {group}: {}", state.unwrap_or_else(|| "unknown".into()))));
+        match &finding.subject {
+            Some(About::Slot(name)) => self.slot_stands(name).await,
+            Some(About::Connector(name)) => self.offset_ahead(name).await,
+            _ => Ok(Err("neither topic, slot nor connector to ask for".into())),
         }
-        Ok(Err("neither topic nor group to ask for".into()))
+    }
+
+    /// What the server says of a slot, against the end of its WAL.
+    async fn slot_stands(&self, name: &str) -> Outcome {
+        let db = self.sql().await?;
+        let end: Lsn = db.value("select pg_current_wal_lsn()").await?;
+        let Some(slot) = db.slots().await?.into_iter().find(|slot| slot.name.as_str() == name) else {
+            return Ok(Ok(format!("the server has no slot {name}")));
+        };
+        let status = slot.wal_status.as_deref().unwrap_or("none");
+        let confirmed = slot.confirmed_flush_lsn.map_or_else(|| "nothing".to_owned(), |lsn| lsn.to_string());
+        let said = format!("slot {name}: wal_status {status}, confirmed {confirmed}; the WAL ends at {end}");
+        let sound = matches!(status, "reserved" | "extended") && slot.confirmed_flush_lsn <= Some(end);
+        Ok(if sound { Err(said) } else { Ok(said) })
+    }
+
+    /// What the worker stores as a connector's position, against the end of the server's WAL.
+    async fn offset_ahead(&self, name: &str) -> Outcome {
+        let end: Lsn = self.sql().await?.value("select pg_current_wal_lsn()").await?;
+        let offsets = Connect::of(&self.config.connect).offsets(name).await?;
+        let stored = offsets.iter().filter_map(|o| o.offset.as_ref()?.get("lsn")?.as_u64()).max().map(Lsn);
+        Ok(match stored {
+            Some(stored) if stored > end => Ok(format!("{name} stored {stored}, the WAL ends at {end}")),
+            Some(stored) => Err(format!("{name} stored {stored}, the WAL ends at {end}")),
+            None => Err(format!("{name} stored no position")),
+        })
     }
 
     /// Where the broker says that a group goes on, against where its topic begins.
@@ -297,10 +320,9 @@ impl Evidence<'_> {
 
     /// A setting of the connector, asked of the worker again.
     async fn left_behind(&self, finding: &Finding) -> Outcome {
-        let subject = finding.subject.as_deref().unwrap_or_default();
-        let named = subject.strip_prefix("connector ").and_then(|rest| rest.split_once(": "));
-        let Some((connector, key)) = named else {
-            return Ok(Err(format!("no question is known for {subject}")));
+        let Some(About::ConnectorSetting { connector, setting: key }) = &finding.subject else {
+            let about = finding.subject.as_ref().map(ToString::to_string).unwrap_or_default();
+            return Ok(Err(format!("no question is known for {about}")));
         };
         let now = Connect::of(&self.config.connect).config(connector).await?.get(key).cloned();
         let now = now.unwrap_or_else(|| "unset".into());
@@ -321,18 +343,5 @@ impl Evidence<'_> {
             running.push(status.summary());
         }
         Ok(Err(running.join("; ")))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::subject_of;
-
-    #[test]
-    fn findings_about_a_registry_name_a_subject() {
-        for told in ["s.public.orders-value", "level of s.public.orders-value", "s.public.orders-value version 3"] {
-            assert_eq!(subject_of(told), "s.public.orders-value");
-        }
-        assert_eq!(subject_of("global level"), "global level");
     }
 }

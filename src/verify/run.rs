@@ -18,7 +18,7 @@ use super::{
 use crate::{
     client::{ClientError, wait},
     config::Config,
-    event::{CheckReport, Finding, FindingKind},
+    event::{About, CheckReport, Finding, FindingKind},
     units::{Lsn, Offset, TopicPartition, Verdict},
 };
 
@@ -62,7 +62,7 @@ fn unanswered(error: &ClientError) -> CheckReport {
         other => ("pipeline".to_owned(), other.to_string()),
     };
     let finding = Finding {
-        subject: Some(subject),
+        subject: Some(About::System(subject)),
         expected: Some("a system that answers".into()),
         found: Some(found),
         ..Finding::new(FindingKind::Dead)

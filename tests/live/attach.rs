@@ -18,13 +18,13 @@ use super::PROGRAM;
 /// A busy machine needs half a minute for nine servers.
 const DEADLINE: Duration = Duration::from_secs(90);
 
-struct Said {
-    exit: i32,
-    out: String,
-    err: String,
+pub(super) struct Said {
+    pub(super) exit: i32,
+    pub(super) out: String,
+    pub(super) err: String,
 }
 
-fn cdc_drill(line: &str) -> Said {
+pub(super) fn cdc_drill(line: &str) -> Said {
     cdc_drill_with(line, &[])
 }
 
@@ -36,7 +36,7 @@ fn cdc_drill_with(line: &str, environment: &[(&str, &str)]) -> Said {
     Said { exit: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
 }
 
-fn expect(exit: i32, line: &str, part: &str) -> Said {
+pub(super) fn expect(exit: i32, line: &str, part: &str) -> Said {
     let said = cdc_drill(line);
     assert_eq!(said.exit, exit, "{line}\n{}{}", said.err, said.out);
     assert!(said.err.contains(part), "{line}: no `{part}` in\n{}", said.err);
@@ -44,13 +44,13 @@ fn expect(exit: i32, line: &str, part: &str) -> Said {
 }
 
 /// A stack by the command line; it is taken down whatever happens.
-struct Stack {
+pub(super) struct Stack {
     dir: Utf8PathBuf,
     config: Config,
 }
 
 impl Stack {
-    fn up(dir: Utf8PathBuf, more: &str) -> Stack {
+    pub(super) fn up(dir: Utf8PathBuf, more: &str) -> Stack {
         Stack::up_with(dir, more, &[])
     }
 
@@ -61,16 +61,16 @@ impl Stack {
         Stack { dir, config }
     }
 
-    fn file(&self) -> Utf8PathBuf {
+    pub(super) fn file(&self) -> Utf8PathBuf {
         self.dir.join("cdc-drill.toml")
     }
 
-    async fn sql(&self, database: &str) -> Postgres {
+    pub(super) async fn sql(&self, database: &str) -> Postgres {
         Postgres::connect_database(&self.config.postgres.url, database, "test").await.unwrap()
     }
 
     /// A database with a table of 200 rows, and a connector of the same name that has read them.
-    async fn pipeline(&self, name: &str) {
+    pub(super) async fn pipeline(&self, name: &str) {
         self.sql("postgres").await.run(&format!("create database {name}")).await.unwrap();
         let rows = "create table orders (id int primary key, note text); \
                     insert into orders select g, 'x' || g from generate_series(1, 200) g";

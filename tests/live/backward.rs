@@ -1,10 +1,16 @@
 //! What a real registry says of changes of a column under BACKWARD: renames of nullable columns, drops of such columns and
-//! widenings pass through the connector; another type and a new required column are refused with 409.
+//! widenings pass through the connector; another type and a new required column are refused with 409. And a recovery that is
+//! killed while it lets such a change in leaves no level lowered behind the next one.
 
-use std::{os::unix::fs::PermissionsExt, time::Duration};
+use std::{
+    os::unix::fs::PermissionsExt,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use camino::Utf8PathBuf;
 use cdc_drill::{
+    backup::Repository,
     client::{
         ClientError,
         connect::Connect,
@@ -20,6 +26,8 @@ use cdc_drill::{
     units::{Subject, TableName},
 };
 use serde_json::{Value, json};
+
+use super::{PROGRAM, attach::expect};
 
 /// Records come within two seconds; beside other tests on a busy machine it takes longer.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -56,7 +64,10 @@ impl Pipeline {
         let backend = Native::new(Programs::ensure(&Silent).unwrap());
         let mut stack = LocalStack::create(&path, StackSpec::whole(RegistryStorageKind::H2), &backend).unwrap();
         let owner = stack.own().unwrap();
+        // Before the first segment is archived.
+        Repository::init(&stack.config().unwrap().repository.path).unwrap();
         stack.start_all(&Silent).await.unwrap();
+        stack.write_config().unwrap();
         let config = stack.config().unwrap();
         let sql = Postgres::connect(&config.postgres.url, "test").await.unwrap();
         for (table, _) in ALLOWED {
@@ -81,6 +92,10 @@ impl Pipeline {
             pipeline.records(table, 1).await;
         }
         pipeline
+    }
+
+    fn file(&self) -> Utf8PathBuf {
+        self.stack.dir().join("cdc-drill.toml")
     }
 
     async fn records(&self, table: &str, wanted: i64) {
@@ -166,6 +181,8 @@ async fn renames_drops_and_widenings_pass_and_other_types_and_new_required_colum
     assert_eq!(pipeline.offered("dropped", &with_field(schema, optional)).await, None, "a new nullable column");
 
     // And as a connector meets it: the task fails of the refusal.
+    pipeline.registry.set_subject_level(&value_subject("renamed"), "BACKWARD").await.unwrap();
+    expect(0, &format!("backup create --config {}", pipeline.file()), "");
     pipeline
         .sql
         .run("alter table renamed alter column amount type text; insert into renamed values (3, 'x')")
@@ -180,5 +197,38 @@ async fn renames_drops_and_widenings_pass_and_other_types_and_new_required_colum
     });
     let failure = failure.await.unwrap();
     assert!(failure.to_lowercase().contains("incompatible") || failure.contains("409"), "{failure}");
+    a_killed_accept_leaves_no_level_lowered(&pipeline).await;
     pipeline.stack.stop_all().await.unwrap();
+}
+
+/// The subject whose change is refused has a level of its own, which a recovery lowers; it is killed just then.
+async fn a_killed_accept_leaves_no_level_lowered(pipeline: &Pipeline) {
+    let subject = value_subject("renamed");
+    let level = || async { pipeline.registry.subject_level(&subject).await.unwrap() };
+    let accept = format!("recover run schema --config {} --on-conflict accept --yes", pipeline.file());
+    let mut child = Command::new(PROGRAM)
+        .args(accept.split(' '))
+        .env("CDC_DRILL_BIN", PROGRAM)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lowered = wait::until("the level to be lowered", DEADLINE, || async {
+        Ok::<_, ClientError>(match level().await.as_deref() {
+            Some("NONE") => Poll::Ready(()),
+            other => Poll::NotYet(format!("{other:?}")),
+        })
+    });
+    lowered.await.unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(level().await.as_deref(), Some("NONE"), "killed before it was put back");
+
+    let plan = format!("recover plan schema --config {} --on-conflict accept", pipeline.file());
+    expect(0, &plan, "left at level NONE by recovery");
+    assert_eq!(level().await.as_deref(), Some("NONE"), "a plan changes nothing");
+    expect(0, &accept, "put back to BACKWARD");
+    assert_eq!(level().await.as_deref(), Some("BACKWARD"));
+    let again = expect(0, &plan, "");
+    assert!(!again.err.contains("left at level"), "{}", again.err);
 }

@@ -3,7 +3,7 @@
 use super::look::{Neighbour, TopicSeen};
 use crate::{
     client::connect::StoredOffset,
-    event::{CheckReport, Finding, FindingKind},
+    event::{About, CheckReport, Finding, FindingKind},
 };
 
 /// Claims that every neighbour is as it was, or has gone on from there: the same topics by id, not shorter; the same or a
@@ -29,7 +29,8 @@ struct Sheet {
 impl Sheet {
     fn wrong(&mut self, kind: FindingKind, of: &Neighbour, expected: impl Into<String>, found: impl Into<String>) {
         let (expected, found) = (Some(expected.into()), Some(found.into()));
-        self.findings.push(Finding { subject: Some(of.name.clone()), expected, found, ..Finding::new(kind) });
+        let subject = Some(About::Connector(of.name.clone()));
+        self.findings.push(Finding { subject, expected, found, ..Finding::new(kind) });
     }
 
     fn neighbour(&mut self, was: &Neighbour, now: &Neighbour) {
@@ -64,7 +65,7 @@ impl Sheet {
     fn topic(&mut self, of: &Neighbour, name: &str, was: &TopicSeen, now: Option<&TopicSeen>) {
         self.compared += 1;
         let mut wrong = |kind, expected: String, found: String| {
-            let (subject, topic) = (Some(of.name.clone()), Some(name.to_owned()));
+            let (subject, topic) = (Some(About::Connector(of.name.clone())), Some(name.to_owned()));
             let (expected, found) = (Some(expected), Some(found));
             self.findings.push(Finding { subject, topic, expected, found, ..Finding::new(kind) });
         };

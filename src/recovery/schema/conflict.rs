@@ -6,7 +6,12 @@ use super::levels::put_level;
 use crate::{
     backup::parts::registry::{Difference, capture, diff},
     client::{registry::Registry, wait, wait::Poll},
-    recovery::{RecoveryError, repair::Repair, step::Done},
+    recovery::{
+        RecoveryError,
+        repair::Repair,
+        step::Done,
+        unfinished::{LOWERED, LOWEST, PUT_BACK},
+    },
     units::Subject,
 };
 
@@ -58,7 +63,8 @@ pub(super) async fn registry_unchanged(repair: &mut Repair) -> Result<String, Re
     }
 }
 
-/// Lowers the level of each refusing subject until its new version is registered, and puts it back whatever happens.
+/// Lowers the level of each refusing subject until its new version is registered, and puts it back whatever happens. What a
+/// kill leaves lowered, the next recovery puts back.
 pub(super) async fn let_through(repair: &mut Repair) -> Result<Done, RecoveryError> {
     let journal = repair.journal("accept-change")?;
     let registry = Registry::of(&repair.pipeline.config.registry);
@@ -67,7 +73,7 @@ pub(super) async fn let_through(repair: &mut Repair) -> Result<Done, RecoveryErr
     for subject in &subjects {
         saved.push((subject.clone(), registry.subject_level(subject).await?));
     }
-    journal.note("lowered-levels", &saved)?;
+    journal.note(LOWERED, &saved)?;
     if let Some(schema) = &mut repair.schema {
         schema.lowered = saved.clone();
     }
@@ -75,7 +81,7 @@ pub(super) async fn let_through(repair: &mut Repair) -> Result<Done, RecoveryErr
     for (subject, level) in &saved {
         put_level(&registry, subject, level.as_deref()).await?;
     }
-    journal.note("levels-put-back", &saved)?;
+    journal.note(PUT_BACK, &saved)?;
     outcome.map(|()| Done::Acted)
 }
 
@@ -83,7 +89,7 @@ async fn register_next(repair: &Repair, registry: &Registry, subjects: &[Subject
     let mut before = Vec::new();
     for subject in subjects {
         before.push(registry.versions(subject, true).await?.len());
-        registry.set_subject_level(subject, "NONE").await?;
+        registry.set_subject_level(subject, LOWEST).await?;
     }
     for source in &repair.pipeline.sources {
         repair.pipeline.connect.restart(&source.name).await?;

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Sets or unsets a subject's own level.
-pub(super) async fn put_level(
+pub(in crate::recovery) async fn put_level(
     registry: &Registry,
     subject: &Subject,
     level: Option<&str>,

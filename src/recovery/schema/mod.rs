@@ -10,6 +10,7 @@ mod steps;
 mod store;
 mod undo;
 
+pub(super) use levels::put_level;
 pub(super) use merge::differences;
 pub(super) use naive::{LOWER_LEVELS, RE_REGISTER, RESTART_ONLY};
 pub(super) use plan::{SchemaPlan, plan};

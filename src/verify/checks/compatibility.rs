@@ -2,7 +2,7 @@
 //! refused again.
 
 use crate::{
-    event::{CheckReport, Finding, FindingKind},
+    event::{About, CheckReport, Finding, FindingKind},
     verify::observation::{Expectation, NewerVersions, Observation, SubjectView, VersionView},
 };
 
@@ -19,7 +19,7 @@ pub fn compatibility(seen: &Observation, expected: &Expectation<'_>) -> CheckRep
         other => {
             let why = other.as_ref().and_then(|r| r.as_ref().err().cloned()).unwrap_or_else(|| "not asked".into());
             let finding = Finding {
-                subject: Some("registry".into()),
+                subject: Some(About::System("registry".into())),
                 expected: Some("a registry that answers".into()),
                 found: Some(why),
                 ..Finding::new(FindingKind::Dead)
@@ -28,8 +28,8 @@ pub fn compatibility(seen: &Observation, expected: &Expectation<'_>) -> CheckRep
         }
     };
     let mut diff = Diff { expected, findings: Vec::new(), compared: 0, extras: Vec::new() };
-    diff.setting("global level", point.global_level.as_deref(), registry.global_level.as_deref());
-    diff.setting("global mode", mode(point.global_mode.as_deref()), mode(registry.global_mode.as_deref()));
+    diff.setting(About::Level(None), point.global_level.as_deref(), registry.global_level.as_deref());
+    diff.setting(About::Mode(None), mode(point.global_mode.as_deref()), mode(registry.global_mode.as_deref()));
     for (name, was) in &point.subjects {
         match registry.subjects.get(name) {
             Some(is) => diff.subject(name, was, is),
@@ -53,7 +53,11 @@ pub fn compatibility(seen: &Observation, expected: &Expectation<'_>) -> CheckRep
         } else {
             "an incompatible schema to be refused"
         };
-        diff.findings.push(Finding { subject: Some(probe.subject.clone()), expected: Some(wanted.into()), ..wrong });
+        diff.findings.push(Finding {
+            subject: Some(About::Subject(probe.subject.clone())),
+            expected: Some(wanted.into()),
+            ..wrong
+        });
     }
     let mut notes = vec![format!("{} levels, modes, versions and probes compared", diff.compared)];
     if !diff.extras.is_empty() {
@@ -75,12 +79,12 @@ struct Diff<'e> {
 }
 
 impl Diff<'_> {
-    fn setting(&mut self, what: &str, was: Option<&str>, is: Option<&str>) {
+    fn setting(&mut self, what: About, was: Option<&str>, is: Option<&str>) {
         self.compared += 1;
         if was != is {
             let shown = |v: Option<&str>| v.unwrap_or("unset").to_owned();
             self.findings.push(Finding {
-                subject: Some(what.to_owned()),
+                subject: Some(what),
                 expected: Some(shown(was)),
                 found: Some(shown(is)),
                 ..Finding::new(FindingKind::Setting)
@@ -91,7 +95,7 @@ impl Diff<'_> {
     fn lost_subject(&mut self, name: &str, was: &SubjectView) {
         self.compared += 1;
         self.findings.push(Finding {
-            subject: Some(name.to_owned()),
+            subject: Some(About::Subject(name.to_owned())),
             expected: Some(format!("a subject with {} versions", was.versions.len())),
             found: Some("no such subject".into()),
             ..Finding::new(FindingKind::Setting)
@@ -101,8 +105,8 @@ impl Diff<'_> {
     fn subject(&mut self, name: &str, was: &SubjectView, is: &SubjectView) {
         let known = !was.versions.is_empty() || was.level.is_some();
         if known || !matches!(self.expected.newer_versions, NewerVersions::Any) {
-            self.setting(&format!("level of {name}"), was.level.as_deref(), is.level.as_deref());
-            self.setting(&format!("mode of {name}"), mode(was.mode.as_deref()), mode(is.mode.as_deref()));
+            self.setting(About::Level(Some(name.to_owned())), was.level.as_deref(), is.level.as_deref());
+            self.setting(About::Mode(Some(name.to_owned())), mode(was.mode.as_deref()), mode(is.mode.as_deref()));
         }
         let newest = was.versions.keys().max().copied().unwrap_or(0);
         for (number, version) in &was.versions {
@@ -121,7 +125,7 @@ impl Diff<'_> {
                 continue;
             }
             self.findings.push(Finding {
-                subject: Some(format!("{name} version {number}")),
+                subject: Some(About::Version { subject: name.to_owned(), version: *number }),
                 schema_id: Some(version.id),
                 expected: Some("no such version".into()),
                 found: Some(format!("a version with id {}", version.id)),
@@ -133,7 +137,7 @@ impl Diff<'_> {
 
 fn version_finding(name: &str, number: u32, was: &VersionView, is: Option<&VersionView>) -> Option<Finding> {
     let about = |expected: String, found: String| Finding {
-        subject: Some(format!("{name} version {number}")),
+        subject: Some(About::Version { subject: name.to_owned(), version: number }),
         schema_id: Some(was.id),
         expected: Some(expected),
         found: Some(found),

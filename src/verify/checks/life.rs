@@ -1,7 +1,7 @@
 //! `liveness` and `leaks`: whether the pipeline works now, and whether a drill left anything behind.
 
 use crate::{
-    event::{CheckReport, Finding, FindingKind},
+    event::{About, CheckReport, Finding, FindingKind},
     units::is_secret_setting,
     verify::observation::{Expectation, Observation},
 };
@@ -54,7 +54,7 @@ pub fn liveness(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
 pub fn leaks(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
     let mut findings = Vec::new();
     let mut compared = 1;
-    let leak = |subject: String, wanted: String, found: String| Finding {
+    let leak = |subject: About, wanted: String, found: String| Finding {
         subject: Some(subject),
         expected: Some(wanted),
         found: Some(found),
@@ -62,7 +62,7 @@ pub fn leaks(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
     };
     for leftover in &seen.leftovers {
         compared += 1;
-        findings.push(leak(leftover.clone(), "gone".into(), "still there".into()));
+        findings.push(leak(About::Leftover(leftover.clone()), "gone".into(), "still there".into()));
     }
     for slot in &seen.slots {
         compared += 1;
@@ -70,7 +70,7 @@ pub fn leaks(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
             seen.connectors.iter().any(|c| c.settings.slot == slot.name) || expected.slots.contains(slot.name.as_str());
         if !known {
             findings.push(leak(
-                format!("slot {}", slot.name),
+                About::Slot(slot.name.to_string()),
                 "no other slot than the connectors'".into(),
                 "it holds back WAL".into(),
             ));
@@ -80,7 +80,7 @@ pub fn leaks(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
         compared += 1;
         let Some(connector) = seen.connectors.iter().find(|c| c.settings.name == *name) else {
             findings.push(leak(
-                format!("connector {name}"),
+                About::Connector(name.clone()),
                 "the connector as it was".into(),
                 "no such connector".into(),
             ));
@@ -94,7 +94,8 @@ pub fn leaks(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
                     let hidden = is_secret_setting(key);
                     v.map_or("unset".to_owned(), |v| if hidden { "***".to_owned() } else { v.clone() })
                 };
-                findings.push(leak(format!("connector {name}: {key}"), shown(was), shown(is)));
+                let about = About::ConnectorSetting { connector: name.clone(), setting: key.clone() };
+                findings.push(leak(about, shown(was), shown(is)));
             }
         }
     }
@@ -103,7 +104,7 @@ pub fn leaks(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
         let was = expected.registry.as_ref().and_then(|r| r.global_mode.clone()).unwrap_or_else(|| "READWRITE".into());
         let is = registry.global_mode.clone().unwrap_or_else(|| "READWRITE".into());
         if was != is {
-            findings.push(leak("registry mode".into(), was, is));
+            findings.push(leak(About::Mode(None), was, is));
         }
     }
     CheckReport::new("leaks", compared, vec![format!("{compared} slots, settings and modes looked at")], findings)

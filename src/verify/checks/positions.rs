@@ -2,7 +2,7 @@
 
 use crate::{
     client::{kafka::TopicSpec, postgres::Slot},
-    event::{CheckReport, Finding, FindingKind},
+    event::{About, CheckReport, Finding, FindingKind},
     units::{Offset, TopicPartition},
     verify::{
         fold::{PartitionFold, TopicFold},
@@ -48,7 +48,7 @@ pub fn positions(seen: &Observation, expected: &Expectation<'_>) -> CheckReport 
                     topic: Some(partition.topic.clone()),
                     partition: Some(partition.partition),
                     offset: found.copied(),
-                    subject: Some(format!("group {group}")),
+                    subject: Some(About::Group(group.clone())),
                     expected: Some(format!("committed offset {offset}")),
                     found: Some(found.map_or("none".into(), Offset::to_string)),
                     ..Finding::new(FindingKind::Position)
@@ -73,7 +73,7 @@ pub fn positions(seen: &Observation, expected: &Expectation<'_>) -> CheckReport 
     }
     if let Some(Err(why)) = &seen.server {
         findings.push(Finding {
-            subject: Some("postgres".into()),
+            subject: Some(About::System("postgres".into())),
             expected: Some("a server that answers".into()),
             found: Some(why.clone()),
             ..Finding::new(FindingKind::Dead)
@@ -107,7 +107,7 @@ fn status(connector: &ConnectorView) -> Option<Finding> {
         Err(why) => why.clone(),
     };
     Some(Finding {
-        subject: Some(format!("connector {}", connector.settings.name)),
+        subject: Some(About::Connector(connector.settings.name.clone())),
         expected: Some("connector and task RUNNING".into()),
         found: Some(found),
         ..Finding::new(FindingKind::Dead)
@@ -124,7 +124,7 @@ fn lost(slot: &Slot) -> bool {
 
 fn slot(seen: &Observation, connector: &ConnectorView) -> Vec<Finding> {
     let about = |kind, expected: &str, found: String| Finding {
-        subject: Some(format!("slot {}", connector.settings.slot)),
+        subject: Some(About::Slot(connector.settings.slot.to_string())),
         expected: Some(expected.to_owned()),
         found: Some(found),
         ..Finding::new(kind)
@@ -174,7 +174,7 @@ fn offset(seen: &Observation, connector: &ConnectorView, notes: &mut Vec<String>
         return Vec::new();
     };
     let about = |expected: String, found: String| Finding {
-        subject: Some(format!("connector {name}")),
+        subject: Some(About::Connector(name.clone())),
         lsn: Some(stored),
         expected: Some(expected),
         found: Some(found),
@@ -204,7 +204,7 @@ fn publication(connector: &ConnectorView) -> Vec<Finding> {
     let mut findings = Vec::new();
     if !connector.publication {
         findings.push(Finding {
-            subject: Some(format!("publication {name}")),
+            subject: Some(About::Publication(name.clone())),
             expected: Some("the connector's publication".into()),
             found: Some("no such publication".into()),
             ..Finding::new(FindingKind::Dead)
@@ -213,7 +213,7 @@ fn publication(connector: &ConnectorView) -> Vec<Finding> {
     for table in &connector.unpublished {
         findings.push(Finding {
             table: Some(table.clone()),
-            subject: Some(format!("publication {name}")),
+            subject: Some(About::Publication(name.clone())),
             expected: Some("every table of table.include.list in the publication".into()),
             found: Some("not in it: its changes never arrive".into()),
             ..Finding::new(FindingKind::Position)
@@ -239,7 +239,7 @@ fn missed(seen: &Observation, group: &str, topic: &str, fold: &TopicFold) -> Opt
     let got: u64 = fold.partitions.iter().map(|p| given(p).records).sum();
     (!short.is_empty()).then(|| Finding {
         topic: Some(topic.to_owned()),
-        subject: Some(format!("group {group}")),
+        subject: Some(About::Group(group.to_owned())),
         expected: Some(format!("a consumer of the group is given all {all} records, from the first")),
         found: Some(format!("it is given {got}: partition {}", short.join(", "))),
         ..Finding::new(FindingKind::Position)
@@ -249,7 +249,7 @@ fn missed(seen: &Observation, group: &str, topic: &str, fold: &TopicFold) -> Opt
 fn settings(expected: &TopicSpec, found: Option<&TopicSpec>) -> Vec<Finding> {
     let about = |subject: &str, expected: String, found: String, topic: &str| Finding {
         topic: Some(topic.to_owned()),
-        subject: Some(subject.to_owned()),
+        subject: Some(About::TopicSetting(subject.to_owned())),
         expected: Some(expected),
         found: Some(found),
         ..Finding::new(FindingKind::Setting)

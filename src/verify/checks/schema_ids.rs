@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    event::{CheckReport, Finding, FindingKind},
+    event::{About, CheckReport, Finding, FindingKind},
     units::{Offset, SchemaId},
     verify::{
         fold::{Place, TopicFold},
@@ -32,7 +32,7 @@ pub fn schema_ids(seen: &Observation, expected: &Expectation<'_>) -> CheckReport
     }
     if let Some(Err(why)) = &seen.registry {
         findings.push(Finding {
-            subject: Some("registry".into()),
+            subject: Some(About::System("registry".into())),
             expected: Some("a registry that answers".into()),
             found: Some(why.clone()),
             ..Finding::new(FindingKind::Dead)
@@ -92,7 +92,7 @@ fn resolved(
         partition: Some(first.0),
         offset: Some(Offset(first.1)),
         schema_id: Some(id),
-        subject: Some(format!("{topic}-{}", if place == Place::Key { "key" } else { "value" })),
+        subject: Some(About::Subject(format!("{topic}-{}", if place == Place::Key { "key" } else { "value" }))),
         expected: Some(wanted),
         found: Some(found),
         ..Finding::new(FindingKind::WrongSchema)

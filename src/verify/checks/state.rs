@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    event::{CheckReport, Finding, FindingKind},
+    event::{About, CheckReport, Finding, FindingKind},
     units::{Lsn, Offset},
     verify::{
         decode::{
@@ -33,7 +33,7 @@ pub fn state(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
         connector_notes(connector, &mut outcome.notes);
         if seen.tables.iter().all(|t| t.connector != connector.settings.name) {
             outcome.findings.push(Finding {
-                subject: Some(connector.settings.name.clone()),
+                subject: Some(About::Connector(connector.settings.name.clone())),
                 expected: Some("at least one captured table".into()),
                 found: Some(match &seen.server {
                     Some(Err(_)) => "a server that does not answer".into(),

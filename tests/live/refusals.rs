@@ -1,0 +1,124 @@
+//! Mistakes and dead servers that only show where something runs: each ends with its exit code and says what is wrong,
+//! nothing is lost, and nothing is left running.
+
+use std::{net::TcpListener, os::unix::fs::PermissionsExt, process::Command};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde_json::Value;
+
+use super::{
+    PROGRAM,
+    attach::{Stack, cdc_drill, expect},
+    processes_of,
+};
+
+/// A folder that the servers' account can get through.
+fn folder() -> (tempfile::TempDir, Utf8PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
+    (folder, path)
+}
+
+#[test]
+fn a_port_in_use_is_told_before_anything_is_started() {
+    let (_folder, path) = folder();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let said = expect(20, &format!("stack up --dir {path}/stack --port kafka={port}"), "Address already in use");
+    assert!(said.err.contains(&port.to_string()), "{}", said.err);
+    assert!(!path.join("stack").exists(), "a stack that never was leaves no folder");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn targets_that_are_nowhere_and_servers_that_are_dead_lose_nothing() {
+    let (_folder, path) = folder();
+    let stack = Stack::up(path.join("stack"), "--registry h2");
+    stack.pipeline("shop").await;
+    let file = stack.file();
+    expect(0, &format!("backup create --config {file}"), "");
+    let rows = || async { stack.sql("shop").await.text("select count(*) from orders").await.unwrap() };
+    for (target, part) in [
+        ("time:2020-01-01T00:00:00Z", "every recovery point ended after it"),
+        ("lsn:FF/0", "the last record of timeline 1"),
+        ("time:2099-01-01T00:00:00Z", "no transaction committed after it"),
+        ("name:nowhere", "no such restore point"),
+    ] {
+        expect(40, &format!("recover plan coordinated --config {file} --target {target}"), part);
+        expect(40, &format!("recover run coordinated --config {file} --target {target} --yes"), part);
+        assert_eq!(rows().await.as_deref(), Some("200"), "{target}: the server goes on");
+    }
+    expect(0, &format!("verify --config {file}"), "");
+    dead_servers(&stack, &path).await;
+    assert_eq!(rows().await.as_deref(), Some("200"));
+}
+
+/// Each server is stopped, what needs it fails, and once it is back a recovery makes the pipeline whole.
+async fn dead_servers(stack: &Stack, path: &Utf8Path) {
+    let (file, dir) = (stack.file(), path.join("stack"));
+    let points = || {
+        let listed: Value =
+            serde_json::from_str(&expect(0, &format!("backup list --config {file} --json"), "").out).unwrap();
+        listed.as_array().unwrap().len()
+    };
+    let backup = format!("backup create --config {file}");
+    let recover = format!("recover run slot --config {file} --yes");
+    assert_eq!(points(), 1);
+
+    expect(0, &format!("stack stop postgres --dir {dir}"), "");
+    expect(13, &backup, "postgres at");
+    expect(40, &recover, "the source server");
+    let said = cdc_drill(&format!("verify --config {file} --deadline 2s"));
+    assert_eq!(said.exit, 10, "{}", said.err);
+    assert!(said.err.contains("dead postgres"), "{}", said.err);
+    expect(0, &format!("stack start postgres --dir {dir}"), "");
+
+    expect(0, &format!("stack stop registry --dir {dir}"), "");
+    expect(13, &backup, "registry at");
+    // It dies of the snapshot that its last but one step waits for.
+    expect(11, &recover, "step resume");
+    expect(0, &format!("stack start registry --dir {dir}"), "");
+    assert_eq!(points(), 1, "a backup that failed is no recovery point");
+    expect(0, &recover, "the topics hold what the tables hold");
+}
+
+const SCENARIO: &str = "
+version: 1
+id: refused
+title: A connector that the worker does not take
+pipeline: { schema: people.sql, connector: connector.json }
+workload: { sql: { transactions: [ { name: add, statements: ['insert into people values ({n})'] } ] } }
+variants:
+  one:
+    steps: [ { load: { transactions: 5 } } ]
+    checks: [state]
+";
+
+const CONNECTOR: &str = r#"{ "connector.class": "io.debezium.connector.postgresql.PostgresConnector", "tasks.max": "1",
+  "table.include.list": "public.people", "plugin.name": "pgoutput", "max.batch.size": "many" }"#;
+
+#[test]
+fn a_connector_that_fails_validation_ends_its_drill_and_leaves_nothing() {
+    let (_folder, path) = folder();
+    for (name, text) in [
+        ("refused.yaml", SCENARIO),
+        ("people.sql", "create table people (id bigint primary key);"),
+        ("connector.json", CONNECTOR),
+    ] {
+        std::fs::write(path.join(name), text).unwrap();
+    }
+    let output = Command::new(PROGRAM)
+        .args(["run", "--json", "--report-dir", path.join("reports").as_str(), path.join("refused.yaml").as_str()])
+        .env("CDC_DRILL_BIN", PROGRAM)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("connector.json") && said.contains("max.batch.size"), "{said}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["exit_code"], 3);
+    let run = report["run"].as_str().unwrap();
+    assert!(processes_of(run).is_empty(), "{:?}", processes_of(run));
+    // A drill that is not green keeps its data folders and names them.
+    let _ = std::fs::remove_dir_all(std::env::temp_dir().join(format!("cdc-drill-{run}")));
+}
