@@ -26,7 +26,12 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
     let programs = tokio::task::block_in_place(|| Programs::ensure(&progress))?;
     programs.ensure_aot_caches(&progress).await?;
     if args.json {
-        let view = serde_json::json!({ "programs": programs.root, "postgres_bin": programs.postgres_bin(), "java": programs.java() });
+        let view = serde_json::json!({
+            "programs": programs.root,
+            "postgres_bin": programs.postgres_bin(),
+            "java": programs.java(),
+            "aot_caches": programs.aot_caches()?,
+        });
         print_json(&view)?;
     }
     Ok(Exit::Passed)

@@ -1,6 +1,8 @@
 //! Java AOT caches: what a Java server loads and links at start, written down once. They halve start-up and are valid for
 //! one runtime, one class path and one set of flags, which is why their names hold a digest of those.
 
+use std::collections::BTreeMap;
+
 use camino::Utf8PathBuf;
 use sha2::{Digest, Sha256};
 
@@ -17,6 +19,18 @@ impl Programs {
         }
         let digest = &fixture::hex(&sha.finalize())[..12];
         Ok(self.root.join("aot").join(format!("{}-{digest}.aot", server.name())))
+    }
+
+    /// The caches that are there, by server.
+    pub fn aot_caches(&self) -> Result<BTreeMap<&'static str, Utf8PathBuf>, StackError> {
+        let mut there = BTreeMap::new();
+        for server in JavaServer::ALL {
+            let path = self.aot_cache(server)?;
+            if path.is_file() {
+                there.insert(server.name(), path);
+            }
+        }
+        Ok(there)
     }
 
     /// The servers that have no cache yet.
