@@ -1,6 +1,6 @@
 //! The servers' containers: environment and folders, by what the official images document.
 
-use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
+use std::{collections::BTreeMap, os::unix::fs::PermissionsExt, process::Stdio};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -97,6 +97,15 @@ impl Docker {
             account: place.account.clone(),
             container: Some(container),
         }
+    }
+}
+
+impl Drop for Docker {
+    /// A network that no container came to use is removed; one in use is refused, and the last of its containers takes it along.
+    fn drop(&mut self) {
+        let mut command = std::process::Command::new(CLIENT);
+        command.args(["network", "rm", &self.network.name]).stdin(Stdio::null());
+        let _ = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
     }
 }
 

@@ -4,8 +4,8 @@ use camino::Utf8PathBuf;
 use nix::unistd::getpid;
 use serde::{Deserialize, Serialize};
 use testcontainers_modules::testcontainers::{
-    ContainerAsync, GenericImage, ImageExt,
-    core::{IntoContainerPort, Mount},
+    ContainerAsync, GenericImage, ImageExt, TestcontainersError,
+    core::{IntoContainerPort, Mount, WaitFor, wait::ExitWaitStrategy},
     runners::AsyncRunner,
 };
 
@@ -70,6 +70,30 @@ impl ContainerPlan {
         engine::unpause(&self.name).await?;
         engine::connect(&self.name, &self.network).await?;
         engine::limit_memory(&self.name, None).await
+    }
+
+    /// Lets this process's account remove what the image's own account wrote; root needs no leave.
+    pub(super) async fn open_folders(&self) -> Result<(), StackError> {
+        // One that runs as this process's account writes files of this process's account.
+        if self.user.is_some() || self.folders.is_empty() {
+            return Ok(());
+        }
+        let (image, tag) = split(&self.image);
+        let opening = GenericImage::new(image, tag).with_entrypoint("chmod").with_wait_for(WaitFor::exit(
+            ExitWaitStrategy::default().with_exit_code(0),
+        ));
+        let inside = self.folders.iter().map(|(_, inside)| inside.as_str());
+        let mut request = opening.with_cmd(["-R", "a+rwX"].into_iter().chain(inside)).with_user("0:0");
+        for (outside, inside) in &self.folders {
+            request = request.with_mount(Mount::bind_mount(outside.as_str(), inside.as_str()));
+        }
+        let failed = |error: TestcontainersError| StackError::Container {
+            server: "chmod".to_owned(),
+            image: self.image.clone(),
+            detail: error.to_string(),
+        };
+        let opened = request.with_label(LABEL, &self.network.name).start().await.map_err(failed)?;
+        opened.rm().await.map_err(failed)
     }
 
     /// Starts the container.

@@ -47,6 +47,11 @@ pub(in crate::stack) fn supervise(
             }
             Err(error) => Err(error),
         };
+        if !plan.account.drop
+            && let Err(error) = container.open_folders().await
+        {
+            tracing::warn!(%error, "files of the container's own account may be left behind");
+        }
         // One that was made and did not start is still there.
         let removed = remove(&docker, &container.name).await;
         container.network.leave(&docker).await;

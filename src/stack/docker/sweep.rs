@@ -1,5 +1,6 @@
 //! Removes what supervisors left behind that were killed themselves, and networks that nobody uses any more.
 
+use jiff::SignedDuration;
 use testcontainers_modules::testcontainers::bollard::{
     Docker,
     query_parameters::{ListContainersOptions, ListNetworksOptions},
@@ -26,11 +27,20 @@ pub(super) async fn sweep(docker: &Docker) -> Result<(), StackError> {
     }
     let options = ListNetworksOptions { filters: Some(labelled(LABEL)) };
     let networks = docker.list_networks(Some(options)).await.map_err(refused("list", "networks"))?;
-    for name in networks.into_iter().filter_map(|network| network.name) {
-        // A network in use is refused; another run's that is about to be used is made again by its first container.
+    let old = networks.into_iter().filter(|network| network.created.as_deref().is_none_or(is_old));
+    for name in old.filter_map(|network| network.name) {
+        // One in use is refused.
         let _ = docker.remove_network(&name).await;
     }
     Ok(())
+}
+
+/// A run that begins makes its network before its first container.
+const YOUNG: SignedDuration = SignedDuration::from_mins(5);
+
+fn is_old(created: &str) -> bool {
+    let now = jiff::Timestamp::now();
+    created.parse::<jiff::Timestamp>().is_ok_and(|made| now.duration_since(made) > YOUNG)
 }
 
 /// The label's text for a process.
@@ -52,5 +62,11 @@ mod tests {
         let one = Process { pid: 7, start: 99 };
         assert_eq!(process(&text(one)), Some(one));
         assert_eq!(process("seven"), None);
+    }
+
+    #[test]
+    fn a_network_of_a_run_that_begins_is_left_alone() {
+        assert!(is_old("2026-11-23T06:02:20.123456789Z") && !is_old("soon"));
+        assert!(!is_old(&jiff::Timestamp::now().to_string()));
     }
 }
