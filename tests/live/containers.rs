@@ -39,14 +39,14 @@ pub fn images() -> Option<Vec<(&'static str, &'static str)>> {
     None
 }
 
-fn arguments() -> Vec<&'static str> {
-    let only = DRILLS.iter().flat_map(|drill| ["--only", drill]);
+fn arguments(drills: &[&'static str]) -> Vec<&'static str> {
+    let only = drills.iter().flat_map(|drill| ["--only", drill]);
     ["--backend", "docker"].into_iter().chain(only).collect()
 }
 
 fn run() -> Option<&'static Run> {
     static RUN: OnceLock<Option<Run>> = OnceLock::new();
-    RUN.get_or_init(|| images().map(|images| started(&arguments(), &images))).as_ref()
+    RUN.get_or_init(|| images().map(|images| started(&arguments(&DRILLS), &images))).as_ref()
 }
 
 /// Containers, networks and volumes of a run, by name, and its supervisors.
@@ -84,12 +84,13 @@ fn no_container_network_or_volume_is_left_behind() {
 fn an_older_postgresql_gives_the_same_verdicts() {
     let Some(mut images) = images() else { return };
     images.push(OLDER);
-    let mut arguments = arguments();
+    // Pages, WAL and slots are the server's; the registry's drill knows nothing of its version.
+    let drills = &DRILLS[..2];
+    let mut arguments = arguments(drills);
     arguments.push("--without-controls");
     let run = started(&arguments, &images);
     assert_eq!(run.exit, Some(0), "{}", run.said);
-    let drills = run.report["drills"].as_array().unwrap();
-    assert_eq!(drills.len(), DRILLS.len());
+    assert_eq!(run.report["drills"].as_array().unwrap().len(), drills.len());
     let log = run.folder.join("logs");
     let servers = std::fs::read_dir(log).unwrap().flatten().map(|entry| entry.path().join("postgres.log"));
     let versions: Vec<String> = servers.filter_map(|path| std::fs::read_to_string(path).ok()).collect();
