@@ -79,9 +79,9 @@ impl ContainerPlan {
             return Ok(());
         }
         let (image, tag) = split(&self.image);
-        let opening = GenericImage::new(image, tag).with_entrypoint("chmod").with_wait_for(WaitFor::exit(
-            ExitWaitStrategy::default().with_exit_code(0),
-        ));
+        let opening = GenericImage::new(image, tag)
+            .with_entrypoint("chmod")
+            .with_wait_for(WaitFor::exit(ExitWaitStrategy::default().with_exit_code(0)));
         let inside = self.folders.iter().map(|(_, inside)| inside.as_str());
         let mut request = opening.with_cmd(["-R", "a+rwX"].into_iter().chain(inside)).with_user("0:0");
         for (outside, inside) in &self.folders {
