@@ -49,10 +49,10 @@ fn run() -> Option<&'static Run> {
     RUN.get_or_init(|| images().map(|images| started(&arguments(&DRILLS), &images))).as_ref()
 }
 
-/// Containers, networks and volumes of a run, by name, and its supervisors.
+/// Containers and networks of a run, volumes of any, and the run's supervisors.
 fn left_of(run: &str) -> Vec<String> {
     let mut left = processes_of(run);
-    let filter = format!("name={run}");
+    let filter = format!("label=cdc-drill.stack=cdc-drill-{run}");
     for listing in [
         vec!["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"],
         vec!["network", "ls", "--filter", &filter, "--format", "{{.Name}}"],
