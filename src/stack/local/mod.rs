@@ -7,6 +7,7 @@
 //! | `pids/NAME.json` | the supervisor and the server, with start times; there while it runs |
 //! | `pids/NAME.lock` | held by the supervisor, so that no server is started twice |
 //! | `owner.lock` | held by the harness that owns the stack; its death ends the servers |
+//! | `owner.released` | the owner gave the servers up on purpose: they live on |
 //! | `logs/NAME.log` | what the server wrote |
 //! | `postgres/ kafka/ connect/ registry/ tmp/ repository/` | data, of the account that runs the servers |
 //!

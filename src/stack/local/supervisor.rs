@@ -26,7 +26,7 @@ use nix::{
 
 use super::{
     folder::{Folder, PidFile, ServerPlan, parse_signal, write_atomically},
-    owner::OWNER_LOCK,
+    owner::{OWNER_LOCK, RELEASED},
 };
 use crate::stack::{Process, StackError, docker, process};
 
@@ -174,14 +174,13 @@ fn watch_owner(folder: &Folder, plan: ServerPlan, server: Process, ended: Ended)
 
 /// Waits for the owner's end and says whether the servers must end too; none where the stack has no owner.
 pub(in crate::stack) fn orphaned(folder: &Folder) -> Option<impl FnOnce() -> bool + Send + 'static> {
-    let dir = folder.dir().to_owned();
-    let path = dir.join(OWNER_LOCK);
-    let file = File::open(&path).ok()?;
+    let file = File::open(folder.dir().join(OWNER_LOCK)).ok()?;
+    let released = folder.dir().join(RELEASED);
     Some(move || {
-        // Without a name the lock was given up on purpose: the servers live on. A lock that cannot be had at all must not
-        // leave a server behind, and neither must a folder that somebody has removed.
+        // A lock that cannot be had at all must not leave a server behind, and neither must a folder that is gone or on its
+        // way out.
         let _ = file.lock_shared();
-        path.exists() || !dir.exists()
+        !released.exists()
     })
 }
 
