@@ -1,6 +1,6 @@
 //! A stack's network.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use testcontainers_modules::testcontainers::bollard::{
@@ -10,7 +10,13 @@ use testcontainers_modules::testcontainers::bollard::{
 };
 
 use super::{container::LABEL, engine::refused};
-use crate::stack::StackError;
+use crate::{
+    client::wait::{Poll, until},
+    stack::StackError,
+};
+
+/// A program whose server or whose reader is gone ends within a second.
+const LEAVE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A network and its addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,10 +60,21 @@ impl Network {
         made.map(drop).map_err(refused("make network", &self.name))
     }
 
-    /// Removes it if nothing uses it any more.
-    pub(super) async fn leave(&self, docker: &Docker) {
+    /// Removes it if nothing uses it any more. After the owner's death a program in a container of its own may end a little
+    /// later than the servers, and nobody comes to clean up after it: then it is waited for.
+    pub(super) async fn leave(&self, docker: &Docker, orphaned: bool) {
         // In use, or gone already: both are well.
-        let _ = docker.remove_network(&self.name).await;
+        if !orphaned {
+            let _ = docker.remove_network(&self.name).await;
+            return;
+        }
+        let _ = until("the network to be free", LEAVE_DEADLINE, || async {
+            Ok::<_, StackError>(match docker.remove_network(&self.name).await {
+                Err(error) if !super::engine::is_gone(&error) => Poll::NotYet(error.to_string()),
+                _ => Poll::Ready(()),
+            })
+        })
+        .await;
     }
 
     async fn find(docker: &Docker, name: &str) -> Result<Option<Network>, StackError> {

@@ -19,6 +19,15 @@ use crate::stack::{
 /// The last words of a container that has ended are there already.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// Why a container ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// It, or somebody who stopped it, wanted so.
+    Itself,
+    /// The stack's owner has died.
+    Orphaned,
+}
+
 /// Runs the container until it ends, or until the stack's owner dies. `signals` are blocked in every thread.
 pub(in crate::stack) fn supervise(
     folder: &Folder,
@@ -54,7 +63,8 @@ pub(in crate::stack) fn supervise(
         }
         // One that was made and did not start is still there.
         let removed = remove(&docker, &container.name).await;
-        container.network.leave(&docker).await;
+        let orphaned = matches!(kept, Ok(Ended::Orphaned));
+        container.network.leave(&docker, orphaned).await;
         kept.and(removed)
     })
 }
@@ -66,22 +76,22 @@ async fn keep(
     container: &ContainerPlan,
     signals: SigSet,
     supervised: &Supervised,
-) -> Result<(), StackError> {
+) -> Result<Ended, StackError> {
     let server = process_of(docker, &container.name).await?;
     supervised.started(server)?;
     let told = in_a_thread(move || signals.wait().is_ok());
     let orphaned = orphaned(folder).map(in_a_thread);
     let over = ended(docker, &container.name);
     tokio::pin!(over);
-    let (how, grace) = tokio::select! {
-        () = &mut over => return Ok(()),
-        () = yes(Some(told)) => (&plan.stop_signal, STOP_GRACE),
-        () = yes(orphaned) => (&plan.end_signal, END_GRACE),
+    let (how, grace, why) = tokio::select! {
+        () = &mut over => return Ok(Ended::Itself),
+        () = yes(Some(told)) => (&plan.stop_signal, STOP_GRACE, Ended::Itself),
+        () = yes(orphaned) => (&plan.end_signal, END_GRACE, Ended::Orphaned),
     };
     signal(&container.name, parse_signal(how).unwrap_or(Signal::SIGTERM)).await?;
     // What does not end in time is removed by force.
     let _ = tokio::time::timeout(grace, over).await;
-    Ok(())
+    Ok(why)
 }
 
 /// An answer that a thread waits for.
