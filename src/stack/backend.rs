@@ -25,12 +25,6 @@ pub struct Place<'a> {
 
 /// How servers come to be.
 pub trait Backend: std::fmt::Debug + Send + Sync {
-    /// Its word on the command line.
-    fn word(&self) -> &'static str;
-
-    /// The address at which servers listen, for this machine and for one another.
-    fn host(&self) -> &str;
-
     /// The pipeline of somebody's whose broker, workers and registry are used instead of servers of a run's own.
     fn existing(&self) -> Option<&Config> {
         None
@@ -86,87 +80,15 @@ pub enum BackendChoice {
 }
 
 impl BackendChoice {
-    /// Its word on the command line.
-    pub fn word(&self) -> &'static str {
-        match self {
-            BackendChoice::Local => "local",
-            BackendChoice::Docker => "docker",
-            BackendChoice::Attach(_) => "attach",
-        }
-    }
-
     /// Prepares the backend: fetches what is missing, or asks whether the engine answers. `name` is for what it makes
     /// beside servers.
     pub async fn open(&self, name: &str, progress: &dyn Progress) -> Result<Arc<dyn Backend>, StackError> {
-        if matches!(self, BackendChoice::Docker) {
-            return Ok(Arc::new(Docker::open(name, progress).await?));
-        }
+        let existing = match self {
+            BackendChoice::Docker => return Ok(Arc::new(Docker::open(name, progress).await?)),
+            BackendChoice::Local => None,
+            BackendChoice::Attach(config) => Some((**config).clone()),
+        };
         let programs = tokio::task::block_in_place(|| Programs::ensure(progress))?;
-        let native = Native::new(programs);
-        Ok(match self {
-            BackendChoice::Attach(config) => Arc::new(Attached { config: (**config).clone(), native }),
-            BackendChoice::Local | BackendChoice::Docker => Arc::new(native),
-        })
-    }
-}
-
-/// Servers of somebody's, beside native ones.
-#[derive(Debug)]
-struct Attached {
-    config: Config,
-    native: Native,
-}
-
-impl Backend for Attached {
-    fn word(&self) -> &'static str {
-        "attach"
-    }
-
-    fn host(&self) -> &str {
-        self.native.host()
-    }
-
-    fn existing(&self) -> Option<&Config> {
-        Some(&self.config)
-    }
-
-    fn broker(
-        &self,
-        place: &Place<'_>,
-        broker: &Broker<'_>,
-        settings: &[(String, String)],
-    ) -> Result<ServerPlan, StackError> {
-        self.native.broker(place, broker, settings)
-    }
-
-    fn worker(
-        &self,
-        place: &Place<'_>,
-        spec: &WorkerSpec,
-        number: u16,
-        port: u16,
-        bootstrap: &str,
-    ) -> Result<ServerPlan, StackError> {
-        self.native.worker(place, spec, number, port, bootstrap)
-    }
-
-    fn registry(
-        &self,
-        place: &Place<'_>,
-        spec: &RegistrySpec,
-        ports: [u16; 2],
-        bootstrap: Option<&str>,
-    ) -> Result<(ServerPlan, RegistryStorage), StackError> {
-        self.native.registry(place, spec, ports, bootstrap)
-    }
-
-    fn cluster(
-        &self,
-        place: &Place<'_>,
-        spec: &PostgresSpec,
-        port: u16,
-        password: Secret,
-    ) -> Result<Cluster, StackError> {
-        self.native.cluster(place, spec, port, password)
+        Ok(Arc::new(Native::new(programs).beside(existing)))
     }
 }

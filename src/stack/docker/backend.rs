@@ -59,11 +59,6 @@ impl Docker {
         Ok(Docker { images, network })
     }
 
-    /// The network.
-    pub fn network(&self) -> &Network {
-        &self.network
-    }
-
     /// A container's name, which is its host name on the network.
     fn name(&self, place: &Place<'_>, server: &str) -> String {
         let stack = place.dir.file_name().unwrap_or("stack");
@@ -110,14 +105,6 @@ impl Drop for Docker {
 }
 
 impl Backend for Docker {
-    fn word(&self) -> &'static str {
-        "docker"
-    }
-
-    fn host(&self) -> &str {
-        &self.network.gateway
-    }
-
     fn broker(
         &self,
         place: &Place<'_>,
@@ -234,7 +221,7 @@ impl Backend for Docker {
             vec![same(&home), same(&spool), (home.join("initdb"), "/docker-entrypoint-initdb.d".into())];
         // PostgreSQL runs as the owner of its data folder, which the engine of a recovery reads and writes too.
         container.user = Some(format!("{}:{}", place.account.uid, place.account.gid));
-        Cluster::new(place, spec.clone(), Initdb::Container(container), self.host(), port, password)
+        Cluster::new(place, spec.clone(), Initdb::Container(container), &self.network.gateway, port, password)
     }
 }
 

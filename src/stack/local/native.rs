@@ -8,7 +8,7 @@ use super::{
     servers::{Broker, Site},
 };
 use crate::{
-    config::RegistryStorage,
+    config::{Config, RegistryStorage},
     stack::{Backend, Place, Programs, StackError},
     units::Secret,
 };
@@ -21,16 +21,24 @@ const HOST: &str = "127.0.0.1";
 pub struct Native {
     programs: Programs,
     aot: Aot,
+    existing: Option<Config>,
 }
 
 impl Native {
     /// With the Java AOT caches that are there.
     pub fn new(programs: Programs) -> Native {
-        Native { programs, aot: Aot::Use }
+        Native::with(programs, Aot::Use)
     }
 
     pub(super) fn with(programs: Programs, aot: Aot) -> Native {
-        Native { programs, aot }
+        Native { programs, aot, existing: None }
+    }
+
+    /// Beside the broker, workers and registry of somebody's.
+    #[must_use]
+    pub(in crate::stack) fn beside(mut self, existing: Option<Config>) -> Native {
+        self.existing = existing;
+        self
     }
 
     fn site<'a>(&'a self, place: &Place<'a>) -> Result<Site<'a>, StackError> {
@@ -40,12 +48,8 @@ impl Native {
 }
 
 impl Backend for Native {
-    fn word(&self) -> &'static str {
-        "local"
-    }
-
-    fn host(&self) -> &str {
-        HOST
+    fn existing(&self) -> Option<&Config> {
+        self.existing.as_ref()
     }
 
     fn broker(
