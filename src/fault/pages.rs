@@ -51,9 +51,16 @@ impl Flipped {
         let db = target.sql().await.map_err(FaultError::client(FAULT))?;
         let blocks = choose(&db, table, pages, seed).await?;
         let path = relation_path(target, &db, table).await?;
+        let cache = Cache::open(target).await.map_err(FaultError::client(FAULT))?;
+        let mut flipped = Ok(());
         for block in blocks.keys() {
-            flip_uncached(target, &db, table, &path, *block).await?;
+            flipped = flip_uncached(&cache, &db, table, &path, *block).await;
+            if flipped.is_err() {
+                break;
+            }
         }
+        cache.close().await.map_err(FaultError::client(FAULT))?;
+        flipped?;
         Ok(Flipped { table: table.clone(), blocks })
     }
 
@@ -121,65 +128,80 @@ async fn relation_path(target: &Target, db: &Postgres, table: &TableName) -> Res
 }
 
 async fn flip_uncached(
-    target: &Target,
+    cache: &Cache,
     db: &Postgres,
     table: &TableName,
     path: &Utf8PathBuf,
     block: u64,
 ) -> Result<(), FaultError> {
     let database: String = db.value("select current_database()").await.map_err(FaultError::client(FAULT))?;
-    // The extension goes where nothing is captured.
-    let elsewhere = Postgres::connect_database(&target.config.postgres.url, "postgres", "cdc-drill fault").await;
-    let elsewhere = elsewhere.map_err(FaultError::client(FAULT))?;
-    elsewhere.run("create extension if not exists pg_buffercache").await.map_err(FaultError::client(FAULT))?;
     let quoted = table.quoted().replace('\'', "''");
     let node: u64 =
         db.value(&format!("select pg_relation_filenode('{quoted}')")).await.map_err(FaultError::client(FAULT))?;
-    let cached = format!(
+    let page = format!(
         "from pg_buffercache where relfilenode = {node} and relforknumber = 0 and relblocknumber = {block} \
          and reldatabase = (select oid from pg_database where datname = '{}')",
         database.replace('\'', "''")
     );
     db.run("checkpoint").await.map_err(FaultError::client(FAULT))?;
     let what = format!("block {block} of {table} damaged and not cached");
-    let is_cached =
-        async || Ok::<_, ClientError>(elsewhere.value::<u64>(&format!("select count(*) {cached}")).await? > 0);
-    let evict = eviction(&elsewhere, &cached).await.map_err(FaultError::client(FAULT))?;
     let damage = wait::until(&what, EVICT_DEADLINE, || async {
-        elsewhere.run(&evict).await?;
-        if is_cached().await? {
+        cache.evict(&page).await?;
+        if cache.holds(&page).await? {
             return Ok::<_, ClientError>(Poll::NotYet("the page is pinned".into()));
         }
         let done = damage(path, block);
         // Somebody may have read the sound page in between: evicting it may write it back, so look at the file again.
-        if done.is_ok() && is_cached().await? {
+        if done.is_ok() && cache.holds(&page).await? {
             return Ok(Poll::NotYet("the page was cached again".into()));
         }
         Ok(Poll::Ready(done))
     });
-    let damage = damage.await;
-    elsewhere.run(&format!("drop table if exists {CROWD}")).await.map_err(FaultError::client(FAULT))?;
-    damage.map_err(FaultError::client(FAULT))?
+    damage.await.map_err(FaultError::client(FAULT))?
 }
 
-/// What evicts the page. Before version 17 there is no function for that: reading a table that is larger than the cache
-/// crowds everything else out.
-async fn eviction(db: &Postgres, cached: &str) -> Result<String, ClientError> {
-    if db.value::<u32>("show server_version_num").await? >= EVICTS_BY_NAME {
-        return Ok(format!("do $$ begin perform pg_buffercache_evict(bufferid) {cached}; end $$"));
+/// The server's cache, seen from a database where nothing is captured: what it takes to look at it goes there.
+struct Cache {
+    db: Postgres,
+    /// Whether there is a function that evicts a page. Before version 17 there is none: reading a table that is larger than
+    /// the cache crowds everything else out.
+    by_name: bool,
+}
+
+impl Cache {
+    async fn open(target: &Target) -> Result<Cache, ClientError> {
+        let db = Postgres::connect_database(&target.config.postgres.url, "postgres", "cdc-drill fault").await?;
+        db.run("create extension if not exists pg_buffercache").await?;
+        let by_name = db.value::<u32>("show server_version_num").await? >= EVICTS_BY_NAME;
+        if !by_name {
+            // Unlogged, so nothing of it reaches the WAL; one row fills a page.
+            db.run(&format!(
+                "create extension if not exists pg_prewarm; drop table if exists {CROWD}; \
+                 create unlogged table {CROWD} (filler text); \
+                 alter table {CROWD} alter filler set storage plain; \
+                 insert into {CROWD} select repeat('x', 7000) from generate_series(1, \
+                 (select setting::int * 3 / 2 from pg_settings where name = 'shared_buffers'))"
+            ))
+            .await?;
+        }
+        Ok(Cache { db, by_name })
     }
-    // Unlogged, so nothing of it reaches the WAL; one row fills a page.
-    db.run(&format!(
-        "create extension if not exists pg_prewarm; create unlogged table if not exists {CROWD} (filler text)"
-    ))
-    .await?;
-    db.run(&format!("alter table {CROWD} alter filler set storage plain")).await?;
-    db.run(&format!(
-        "insert into {CROWD} select repeat('x', 7000) from generate_series(1, \
-         (select setting::int * 3 / 2 from pg_settings where name = 'shared_buffers'))"
-    ))
-    .await?;
-    Ok(format!("select pg_prewarm('{CROWD}', 'buffer')"))
+
+    /// Evicts a page, which is told by the rest of a query on `pg_buffercache`.
+    async fn evict(&self, page: &str) -> Result<(), ClientError> {
+        match self.by_name {
+            true => self.db.run(&format!("do $$ begin perform pg_buffercache_evict(bufferid) {page}; end $$")).await,
+            false => self.db.run(&format!("select pg_prewarm('{CROWD}', 'buffer')")).await,
+        }
+    }
+
+    async fn holds(&self, page: &str) -> Result<bool, ClientError> {
+        Ok(self.db.value::<u64>(&format!("select count(*) {page}")).await? > 0)
+    }
+
+    async fn close(self) -> Result<(), ClientError> {
+        if self.by_name { Ok(()) } else { self.db.run(&format!("drop table {CROWD}")).await }
+    }
 }
 
 /// Flips the rows' bytes at the end of a page, unless they are flipped already.
