@@ -37,10 +37,22 @@ pub struct ArchivedVersion {
     pub schema_sha256: String,
 }
 
-/// What an export archive holds of the default group: its versions, and the level of each subject that has one.
-pub fn read_zip(bytes: &[u8]) -> Result<(Vec<ArchivedVersion>, BTreeMap<Subject, String>), String> {
+/// What an export archive holds of the default group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Archive {
+    /// Every version, soft-deleted ones included.
+    pub versions: Vec<ArchivedVersion>,
+    /// The level of each subject that has one of its own, of subjects without versions too.
+    pub levels: BTreeMap<Subject, String>,
+    /// What each content refers to.
+    pub references: BTreeMap<SchemaId, Vec<Reference>>,
+}
+
+/// Reads an export archive.
+pub fn read_zip(bytes: &[u8]) -> Result<Archive, String> {
     let mut zip = ZipArchive::new(Cursor::new(bytes)).map_err(|e| e.to_string())?;
-    let (mut contents, mut found, mut levels) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+    let (mut contents, mut found) = (BTreeMap::new(), Vec::new());
+    let (mut levels, mut references) = (BTreeMap::new(), BTreeMap::new());
     for i in 0..zip.len() {
         let entry = zip.by_index(i).map_err(|e| e.to_string())?;
         let name = entry.name().to_owned();
@@ -55,7 +67,10 @@ pub fn read_zip(bytes: &[u8]) -> Result<(Vec<ArchivedVersion>, BTreeMap<Subject,
         }
         let value = || serde_json::from_slice::<Value>(&text).map_err(|e| format!("{name}: {e}"));
         if let Some(hash) = name.strip_prefix("content/").and_then(|n| n.strip_suffix(".Content.json")) {
-            contents.entry(hash.to_owned()).or_insert((None, None)).0 = value()?["contentId"].as_u64();
+            let about = value()?;
+            let id = about["contentId"].as_u64();
+            contents.entry(hash.to_owned()).or_insert((None, None)).0 = id;
+            references.insert(SchemaId(id.unwrap_or_default() as u32), archived_references(&about)?);
         } else if name.ends_with(".ArtifactVersion.json") {
             found.push(value()?);
         } else if name.ends_with("COMPATIBILITY.ArtifactRule.json") {
@@ -79,7 +94,25 @@ pub fn read_zip(bytes: &[u8]) -> Result<(Vec<ArchivedVersion>, BTreeMap<Subject,
         });
     }
     versions.sort();
-    Ok((versions, levels))
+    Ok(Archive { versions, levels, references })
+}
+
+fn archived_references(content: &Value) -> Result<Vec<Reference>, String> {
+    let Some(list) = content["serializedReferences"].as_str() else { return Ok(Vec::new()) };
+    let list: Value = serde_json::from_str(list).map_err(|e| format!("references `{list}`: {e}"))?;
+    Ok(references_of(&list))
+}
+
+/// References as Apicurio lists them, in its answers and in its archive.
+pub(super) fn references_of(list: &Value) -> Vec<Reference> {
+    let reference = |r: &Value| {
+        Some(Reference {
+            name: r["name"].as_str()?.to_owned(),
+            subject: Subject::new(r["artifactId"].as_str()?),
+            version: SubjectVersion(r["version"].as_str()?.parse().ok()?),
+        })
+    };
+    list.as_array().into_iter().flatten().filter_map(reference).collect()
 }
 
 fn in_default_group(value: &Value) -> bool {
@@ -237,7 +270,9 @@ mod tests {
 
     #[test]
     fn a_made_archive_holds_the_dump() {
-        let (versions, levels) = read_zip(&import_zip(&dump()).unwrap()).unwrap();
+        let Archive { versions, levels, references } = read_zip(&import_zip(&dump()).unwrap()).unwrap();
+        assert!(dump().versions.iter().all(|v| references[&v.id] == v.references));
+        assert!(references.values().any(|r| !r.is_empty()));
         let mut expected: Vec<ArchivedVersion> = dump().versions.iter().map(ArchivedVersion::from).collect();
         expected.sort();
         assert_eq!(versions, expected);

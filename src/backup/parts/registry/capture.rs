@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 
-use super::{ArchivedVersion, Dump, SubjectState, VersionLine, VersionState, read_zip};
+use super::{
+    Archive, ArchivedVersion, Dump, SubjectState, VersionLine, VersionState, archive::references_of, read_zip,
+};
 use crate::{
     backup::{BackupError, RegistryFacts, files::sha256, writer::PointWriter},
     client::{
         ClientError,
-        connect::encode,
         registry::{Reference, Registry},
     },
     config::Config,
@@ -32,25 +33,23 @@ pub(crate) async fn capture_into(
     writer: &mut PointWriter,
 ) -> Result<(RegistryFacts, Result<String, String>), BackupError> {
     let registry = Registry::of(&config.registry);
-    let mut dump = capture(&registry).await?;
-    let mut zip = registry.export().await?;
-    let mut differing = differences(&dump, &zip);
+    let mut dump = head(&registry).await?;
+    let mut export = read(&registry, &mut dump, |_| true).await?;
+    let mut differing = differences(&dump, &export.archive);
     for _ in 1..ATTEMPTS {
-        let Ok(subjects) = &differing else { break };
-        if subjects.is_empty() {
+        if differing.is_empty() {
             break;
         }
-        read(&registry, &mut dump, |subject| subjects.contains_key(subject)).await?;
-        zip = registry.export().await?;
-        differing = differences(&dump, &zip);
+        export = read(&registry, &mut dump, |subject| differing.contains_key(subject)).await?;
+        differing = differences(&dump, &export.archive);
     }
-    let agreement = differing.and_then(|subjects| match subjects.into_values().next() {
+    let agreement = match differing.into_values().next() {
         None => Ok(format!("{} versions in both", dump.versions.len())),
         Some(difference) => Err(difference),
-    });
+    };
     writer.json("registry/registry.json", &dump.head())?;
     writer.json_lines("registry/dump.jsonl", &dump.versions)?;
-    writer.bytes("registry/native.zip", &zip)?;
+    writer.bytes("registry/native.zip", &export.zip)?;
     Ok((facts(&dump), agreement))
 }
 
@@ -70,15 +69,14 @@ fn facts(dump: &Dump) -> RegistryFacts {
 }
 
 /// The subjects of which the export archive does not hold the versions of the dump, each with one difference in words.
-fn differences(dump: &Dump, zip: &[u8]) -> Result<BTreeMap<Subject, String>, String> {
-    let (archived, _) = read_zip(zip)?;
-    let archived: BTreeSet<ArchivedVersion> = archived.into_iter().collect();
+fn differences(dump: &Dump, archive: &Archive) -> BTreeMap<Subject, String> {
+    let archived: BTreeSet<ArchivedVersion> = archive.versions.iter().cloned().collect();
     let dumped: BTreeSet<ArchivedVersion> = dump.versions.iter().map(ArchivedVersion::from).collect();
     let told = |v: &ArchivedVersion, here: &str, lacking: &str| {
         (v.subject.clone(), format!("{} v{} is in the {here} and not in the {lacking}", v.subject, v.version))
     };
     let first = dumped.difference(&archived).map(|v| told(v, "dump", "export"));
-    Ok(first.chain(archived.difference(&dumped).map(|v| told(v, "export", "dump"))).collect())
+    first.chain(archived.difference(&dumped).map(|v| told(v, "export", "dump"))).collect()
 }
 
 /// Reads everything a registry holds in its default group.
@@ -89,6 +87,13 @@ pub async fn capture(registry: &Registry) -> Result<Dump, BackupError> {
 /// Reads what a registry holds of the wanted subjects, and what it says of itself. A registry of thousands of subjects
 /// takes seconds to read.
 pub async fn capture_where(registry: &Registry, wanted: impl Fn(&Subject) -> bool) -> Result<Dump, BackupError> {
+    let mut dump = head(registry).await?;
+    read(registry, &mut dump, &wanted).await?;
+    Ok(dump)
+}
+
+/// What a registry says of itself.
+async fn head(registry: &Registry) -> Result<Dump, BackupError> {
     let info = registry.info().await?;
     let mut dump = Dump {
         flavour: "apicurio".into(),
@@ -100,62 +105,84 @@ pub async fn capture_where(registry: &Registry, wanted: impl Fn(&Subject) -> boo
         versions: Vec::new(),
         caps_hit: Vec::new(),
     };
-    let other_groups = pages(registry, "/groups", "groups").await?;
+    let other_groups = pages(registry, "/groups?", "groups").await?;
     for group in other_groups.iter().filter_map(|g| g["groupId"].as_str()).filter(|g| *g != "default") {
         dump.caps_hit.push(format!("group {group} is not reachable by subjects: it is in the native export only"));
     }
-    read(registry, &mut dump, &wanted).await?;
-    orphan_levels(registry, &mut dump, &wanted).await?;
     Ok(dump)
 }
 
-/// Reads these subjects into the dump, in the place of what it holds of them.
-async fn read(registry: &Registry, dump: &mut Dump, wanted: impl Fn(&Subject) -> bool) -> Result<(), BackupError> {
+/// The registry's own export.
+struct Export {
+    zip: Vec<u8>,
+    archive: Archive,
+}
+
+impl Export {
+    async fn of(registry: &Registry) -> Result<Export, BackupError> {
+        let zip = registry.export().await?;
+        let archive = read_zip(&zip)
+            .map_err(|e| ClientError::answer("registry", registry.url(), "native export", "a zip archive", e))?;
+        Ok(Export { zip, archive })
+    }
+}
+
+/// Reads these subjects into the dump, in the place of what it holds of them. Versions and texts are asked for; levels and
+/// references are taken from the export, as asking costs two requests a subject, and a level set for a subject that does
+/// not exist shows nowhere else.
+async fn read(registry: &Registry, dump: &mut Dump, wanted: impl Fn(&Subject) -> bool) -> Result<Export, BackupError> {
     dump.subjects.retain(|s| !wanted(&s.subject));
     dump.versions.retain(|v| !wanted(&v.subject));
     let global_mode = dump.global_mode.clone().unwrap_or_default();
     let there = subjects(registry).await?;
+    let listed = pages(registry, "/search/versions?groupId=default&orderby=globalId&", "versions").await?;
     let looks = there.into_iter().filter(|s| wanted(s)).map(|subject| {
         let global_mode = &global_mode;
         async move {
-            let (compat, mode) =
-                tokio::join!(registry.subject_level(&subject), subject_mode(registry, &subject, global_mode));
-            let state = SubjectState { compat: compat?, mode: mode?, subject };
-            let versions = versions(registry, &state).await?;
-            Ok::<_, BackupError>((state, versions))
+            let mode = subject_mode(registry, &subject, global_mode).await?;
+            Ok::<_, BackupError>((subject.clone(), SubjectState { subject, compat: None, mode }))
         }
     });
-    let looks: Vec<(SubjectState, Versions)> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
-    for (state, versions) in looks {
-        dump.subjects.push(state);
-        dump.versions.extend(versions.lines);
-        // A subject that is read again says the same again.
-        let new: Vec<String> = versions.caps_hit.into_iter().filter(|cap| !dump.caps_hit.contains(cap)).collect();
-        dump.caps_hit.extend(new);
+    let mut states: BTreeMap<Subject, SubjectState> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+    let export = Export::of(registry).await?;
+    for (subject, level) in export.archive.levels.iter().filter(|(subject, _)| wanted(subject)) {
+        let state = SubjectState { subject: subject.clone(), compat: None, mode: None };
+        states.entry(subject.clone()).or_insert(state).compat = Some(level.clone());
     }
-    texts(registry, dump).await?;
+    for value in &listed {
+        let subject = value["artifactId"].as_str().map(Subject::new);
+        let Some(state) = subject.and_then(|subject| states.get(&subject)) else { continue };
+        match version(state, value) {
+            Ok(line) => dump.versions.push(line),
+            // A subject that is read again says the same again.
+            Err(cap) if !dump.caps_hit.contains(&cap) => dump.caps_hit.push(cap),
+            Err(_) => {}
+        }
+    }
+    dump.subjects.extend(states.into_values());
+    texts(registry, dump, &export.archive).await?;
     dump.subjects.sort_by(|a, b| a.subject.cmp(&b.subject));
     dump.versions.sort_by_key(|v| v.global_id);
     for (order, version) in (1..).zip(&mut dump.versions) {
         version.order = order;
     }
-    Ok(())
+    Ok(export)
 }
 
 /// Every subject, soft-deleted ones included. Confluent's list is capped without saying so; Apicurio's is paged.
 async fn subjects(registry: &Registry) -> Result<BTreeSet<Subject>, BackupError> {
-    let artifacts = pages(registry, "/groups/default/artifacts", "artifacts").await?;
+    let artifacts = pages(registry, "/groups/default/artifacts?", "artifacts").await?;
     let mut subjects: BTreeSet<Subject> =
         artifacts.iter().filter_map(|a| a["artifactId"].as_str()).map(Subject::new).collect();
     subjects.extend(registry.subjects(true).await?);
     Ok(subjects)
 }
 
-/// Reads a paged list to its end.
+/// Reads a paged list to its end. `path` ends where the page is said.
 async fn pages(registry: &Registry, path: &str, key: &str) -> Result<Vec<Value>, BackupError> {
     let mut all: Vec<Value> = Vec::new();
     loop {
-        let page = format!("{path}?limit={PAGE}&offset={}", all.len());
+        let page = format!("{path}limit={PAGE}&offset={}", all.len());
         let answer = registry.native(reqwest::Method::GET, &page, None).await?;
         let items = answer[key].as_array().cloned().unwrap_or_default();
         let done = items.len() < PAGE;
@@ -183,78 +210,50 @@ async fn subject_mode(registry: &Registry, subject: &Subject, global: &str) -> R
     Ok(mode.filter(|mode| mode != global))
 }
 
-/// The versions of one subject, and what could not be captured of them.
-#[derive(Default)]
-struct Versions {
-    lines: Vec<VersionLine>,
-    caps_hit: Vec<String>,
-}
-
-async fn versions(registry: &Registry, state: &SubjectState) -> Result<Versions, BackupError> {
-    let path = format!("/groups/default/artifacts/{}/versions", encode(state.subject.as_str()));
-    let found = match pages(registry, &path, "versions").await {
-        Ok(found) => found,
-        // Deleted for good since it was listed.
-        Err(BackupError::Client(e)) if e.status() == Some(404) => return Ok(Versions::default()),
-        Err(e) => return Err(e),
-    };
-    let mut all = Versions::default();
-    for value in found {
-        let number = value["version"].as_str().unwrap_or_default();
-        let Ok(version) = number.parse() else {
-            all.caps_hit
-                .push(format!("version `{number}` of {} is not a number: in the native export only", state.subject));
-            continue;
-        };
-        all.lines.push(VersionLine {
-            subject: state.subject.clone(),
-            version: SubjectVersion(version),
-            id: SchemaId(value["contentId"].as_u64().unwrap_or_default() as u32),
-            global_id: value["globalId"].as_u64().unwrap_or_default(),
-            schema_type: value["artifactType"].as_str().unwrap_or("AVRO").to_owned(),
-            schema_sha256: String::new(),
-            schema: String::new(),
-            references: Vec::new(),
-            state: match value["state"].as_str() {
-                Some("DISABLED") => VersionState::SoftDeleted,
-                Some("DEPRECATED") => VersionState::Deprecated,
-                Some("DRAFT") => VersionState::Draft,
-                _ => VersionState::Active,
-            },
-            metadata: None,
-            rule_set: None,
-            subject_compat: state.compat.clone(),
-            subject_mode: state.mode.clone(),
-            order: 0,
-            created_ms: value["createdOn"]
-                .as_str()
-                .and_then(|t| t.parse::<jiff::Timestamp>().ok())
-                .map(|t| t.as_millisecond()),
-        });
-    }
-    Ok(all)
+/// A version as it is listed, or why it cannot be captured.
+fn version(state: &SubjectState, value: &Value) -> Result<VersionLine, String> {
+    let number = value["version"].as_str().unwrap_or_default();
+    let version = number
+        .parse()
+        .map_err(|_| format!("version `{number}` of {} is not a number: in the native export only", state.subject))?;
+    Ok(VersionLine {
+        subject: state.subject.clone(),
+        version: SubjectVersion(version),
+        id: SchemaId(value["contentId"].as_u64().unwrap_or_default() as u32),
+        global_id: value["globalId"].as_u64().unwrap_or_default(),
+        schema_type: value["artifactType"].as_str().unwrap_or("AVRO").to_owned(),
+        schema_sha256: String::new(),
+        schema: String::new(),
+        references: Vec::new(),
+        state: match value["state"].as_str() {
+            Some("DISABLED") => VersionState::SoftDeleted,
+            Some("DEPRECATED") => VersionState::Deprecated,
+            Some("DRAFT") => VersionState::Draft,
+            _ => VersionState::Active,
+        },
+        metadata: None,
+        rule_set: None,
+        subject_compat: state.compat.clone(),
+        subject_mode: state.mode.clone(),
+        order: 0,
+        created_ms: value["createdOn"]
+            .as_str()
+            .and_then(|t| t.parse::<jiff::Timestamp>().ok())
+            .map(|t| t.as_millisecond()),
+    })
 }
 
 /// Fills in the texts and references, each content once: many versions may share one.
-async fn texts(registry: &Registry, dump: &mut Dump) -> Result<(), BackupError> {
+async fn texts(registry: &Registry, dump: &mut Dump, archive: &Archive) -> Result<(), BackupError> {
     let ids: BTreeSet<SchemaId> = dump.versions.iter().filter(|v| v.schema.is_empty()).map(|v| v.id).collect();
     let contents = ids.into_iter().map(|id| async move {
-        let path = format!("/ids/contentIds/{id}/references");
-        let (text, references) =
-            tokio::join!(registry.content(u64::from(id.0)), registry.native(reqwest::Method::GET, &path, None));
-        let Some(text) = text? else { return Ok::<_, BackupError>((id, None)) };
-        let references = match references {
-            Err(e) if e.status() == Some(404) => return Ok((id, None)),
-            other => other?,
+        let Some(text) = registry.content(u64::from(id.0)).await? else { return Ok::<_, BackupError>((id, None)) };
+        let references = match archive.references.get(&id) {
+            Some(archived) => Some(archived.clone()),
+            // Registered after the export.
+            None => references(registry, id).await?,
         };
-        let references = references.as_array().into_iter().flatten().filter_map(|r| {
-            Some(Reference {
-                name: r["name"].as_str()?.to_owned(),
-                subject: Subject::new(r["artifactId"].as_str()?),
-                version: SubjectVersion(r["version"].as_str()?.parse().ok()?),
-            })
-        });
-        Ok((id, Some((text, references.collect()))))
+        Ok((id, references.map(|references| (text, references))))
     });
     let contents: BTreeMap<SchemaId, Option<(String, Vec<Reference>)>> =
         stream::iter(contents).buffered(AT_ONCE).try_collect().await?;
@@ -267,6 +266,15 @@ async fn texts(registry: &Registry, dump: &mut Dump) -> Result<(), BackupError> 
         }
     }
     Ok(())
+}
+
+/// What a content refers to; none when there is no such content.
+async fn references(registry: &Registry, id: SchemaId) -> Result<Option<Vec<Reference>>, BackupError> {
+    match registry.native(reqwest::Method::GET, &format!("/ids/contentIds/{id}/references"), None).await {
+        Ok(list) => Ok(Some(references_of(&list))),
+        Err(e) if e.status() == Some(404) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// Versions deleted for good since they were listed have no content any more, and leave the dump; one that is still there
@@ -290,22 +298,5 @@ async fn forget_deleted(
             dump.subjects.retain(|s| s.subject != subject);
         }
     }
-    Ok(())
-}
-
-/// A level set for a subject that does not exist shows only in the export.
-async fn orphan_levels(
-    registry: &Registry,
-    dump: &mut Dump,
-    wanted: impl Fn(&Subject) -> bool,
-) -> Result<(), BackupError> {
-    let (_, levels) = read_zip(&registry.export().await?)
-        .map_err(|e| ClientError::answer("registry", registry.url(), "native export", "a zip archive", e))?;
-    for (subject, level) in levels.into_iter().filter(|(subject, _)| wanted(subject)) {
-        if !dump.subjects.iter().any(|s| s.subject == subject) {
-            dump.subjects.push(SubjectState { subject, compat: Some(level), mode: None });
-        }
-    }
-    dump.subjects.sort_by(|a, b| a.subject.cmp(&b.subject));
     Ok(())
 }

@@ -5,7 +5,7 @@ mod capture;
 mod diff;
 mod dump;
 
-pub use archive::{ArchivedVersion, import_zip, read_zip};
+pub use archive::{Archive, ArchivedVersion, import_zip, read_zip};
 pub(crate) use capture::capture_into;
 pub use capture::{capture, capture_where};
 pub use diff::{Difference, diff};
