@@ -32,6 +32,12 @@ use crate::{
 /// A first snapshot of 10,000 rows takes two seconds; of a million rows a minute.
 pub(super) const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(180);
 
+/// The snapshot of a drill's rows takes seconds.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(45);
+/// How Apicurio 3.3.3 says that it left a request unanswered: soon after its start, in about one of some hundred starts,
+/// Netty's encoder releases an answer's body twice, the headers go out and the body does not. Apicurio's own client, which
+/// the connector registers schemas by, waits for the body without a deadline.
+const RELEASED_TWICE: &str = "IllegalReferenceCountException: refCnt: 0";
 /// The setting by which a historized connector names its schema-history topic.
 const SCHEMA_HISTORY: &str = "schema.history.internal.kafka.topic";
 
@@ -50,6 +56,8 @@ pub struct Pipeline {
     pub dir: Utf8PathBuf,
     /// Whether the registry is this drill's alone.
     pub own_registry: bool,
+    /// Where the registry that the connectors register with logs to, when a stack of this run has it.
+    registry_log: Option<Utf8PathBuf>,
     /// Topics of a Connect worker that is this drill's alone.
     worker_topics: Vec<String>,
     stack: LocalStack,
@@ -131,12 +139,14 @@ impl Pipeline {
         stack.write_config()?;
         let config = stack.config()?;
         let sources = sources(plan, name, &config);
+        let logs = if own_registry { Some(stack.dir().join("logs")) } else { servers.logs() };
         let pipeline = Pipeline {
             name: name.to_owned(),
             tables: sources.iter().flat_map(|s| s.tables.clone()).collect(),
             sources,
             dir,
             own_registry,
+            registry_log: logs.map(|logs| logs.join("registry.log")),
             config,
             worker_topics: if plan.stack.plugins.is_empty() { Vec::new() } else { worker.topics().to_vec() },
             stack,
@@ -297,40 +307,55 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Waits until the connector has finished its snapshot and streams: a stored offset without a snapshot mark, and an
-    /// active slot. A FAILED task ends the wait.
+    /// Waits until the connector has finished its snapshot and streams. A FAILED task ends the wait. One that waits for an
+    /// answer that its registry never sends is restarted, once: its client waits without end, and says RUNNING.
     async fn streaming(&self, source: &Source) -> Result<(), RunError> {
-        let connect = self.connect();
         let db = self.sql().await?;
-        let name = &source.name;
-        wait::until(&format!("connector {name} to stream"), SNAPSHOT_DEADLINE, || async {
-            let status = connect.status(name).await?;
-            if let Some(failure) = status.failure() {
-                return Ok::<_, ClientError>(Poll::Hopeless(failure));
+        let what = format!("connector {} to stream", source.name);
+        let mut waited = wait::until(&what, ANSWER_DEADLINE, || self.streams(source, &db)).await;
+        if let Err(ClientError::TimedOut { .. }) = waited {
+            if self.registry_left_unanswered() {
+                tracing::warn!(connector = source.name, log = ?self.registry_log, "restarted: {RELEASED_TWICE}");
+                self.connect().restart(&source.name).await?;
             }
-            if !status.all_running() {
-                return Ok(Poll::NotYet(status.summary()));
-            }
-            let offsets = connect.offsets(name).await?;
-            let Some(offset) = offsets.first().and_then(|o| o.offset.as_ref()) else {
-                return Ok(Poll::NotYet("no stored offset".into()));
-            };
-            // The mark of the snapshot stays until the first streamed change; beside it stands whether it is complete.
-            let completed = offset.get("snapshot_completed").and_then(serde_json::Value::as_bool) == Some(true);
-            if !completed
-                && offset.get("snapshot").is_some_and(|s| s.as_str() != Some("false") && s.as_bool() != Some(false))
-            {
-                return Ok(Poll::NotYet("the snapshot is not complete".into()));
-            }
-            let slots = db.slots().await?;
-            match slots.iter().find(|s| s.name.as_str() == name) {
-                Some(slot) if slot.active => Ok(Poll::Ready(())),
-                Some(_) => Ok(Poll::NotYet("the slot is not active".into())),
-                None => Ok(Poll::NotYet("there is no slot".into())),
-            }
+            waited = wait::until(&what, SNAPSHOT_DEADLINE, || self.streams(source, &db)).await;
+        }
+        Ok(waited?)
+    }
+
+    /// A connector that streams has a stored offset without a snapshot mark, and an active slot.
+    async fn streams(&self, source: &Source, db: &Postgres) -> Result<Poll<()>, ClientError> {
+        let (connect, name) = (self.connect(), &source.name);
+        let status = connect.status(name).await?;
+        if let Some(failure) = status.failure() {
+            return Ok(Poll::Hopeless(failure));
+        }
+        if !status.all_running() {
+            return Ok(Poll::NotYet(status.summary()));
+        }
+        let offsets = connect.offsets(name).await?;
+        let Some(offset) = offsets.first().and_then(|o| o.offset.as_ref()) else {
+            return Ok(Poll::NotYet("no stored offset".into()));
+        };
+        // The mark of the snapshot stays until the first streamed change; beside it stands whether it is complete.
+        let completed = offset.get("snapshot_completed").and_then(serde_json::Value::as_bool) == Some(true);
+        if !completed
+            && offset.get("snapshot").is_some_and(|s| s.as_str() != Some("false") && s.as_bool() != Some(false))
+        {
+            return Ok(Poll::NotYet("the snapshot is not complete".into()));
+        }
+        let slots = db.slots().await?;
+        Ok(match slots.iter().find(|s| s.name.as_str() == name) {
+            Some(slot) if slot.active => Poll::Ready(()),
+            Some(_) => Poll::NotYet("the slot is not active".into()),
+            None => Poll::NotYet("there is no slot".into()),
         })
-        .await?;
-        Ok(())
+    }
+
+    /// Whether the registry's log tells of an answer that it made and did not send.
+    fn registry_left_unanswered(&self) -> bool {
+        let log = self.registry_log.as_ref().and_then(|path| std::fs::read(path).ok()).unwrap_or_default();
+        String::from_utf8_lossy(&log).contains(RELEASED_TWICE)
     }
 
     /// Deletes this drill's subjects for good: every drill reads the whole registry several times.
