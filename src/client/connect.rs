@@ -116,6 +116,14 @@ pub struct StoredOffset {
     pub offset: Option<Map<String, Value>>,
 }
 
+/// A stored offset of Debezium's PostgreSQL connector: while a snapshot runs it says so, and the mark stays until the first streamed
+/// change; beside it stands whether the snapshot is complete.
+pub fn snapshot_complete(offset: &Map<String, Value>) -> bool {
+    let snapshot = offset.get("snapshot");
+    let running = !matches!(snapshot, None | Some(Value::Null) | Some(Value::Bool(false)));
+    !running || offset.get("snapshot_completed") == Some(&Value::Bool(true))
+}
+
 impl Connect {
     /// Speaks to the workers of a configuration.
     pub fn of(config: &ConnectConfig) -> Connect {
@@ -341,5 +349,19 @@ impl Connect {
             return Ok(Value::Null);
         }
         Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_says_whether_its_snapshot_is_complete() {
+        let of = |v: Value| snapshot_complete(v.as_object().unwrap());
+        assert!(of(json!({"lsn": 1})));
+        assert!(of(json!({"lsn": 1, "snapshot": "INITIAL", "snapshot_completed": true})));
+        assert!(!of(json!({"lsn": 1, "snapshot": "INITIAL", "snapshot_completed": false})));
+        assert!(!of(json!({"lsn": 1, "snapshot": true})));
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     backup::Repository,
     client::{
         ClientError,
-        connect::{Connect, ConnectorConfig},
+        connect::{Connect, ConnectorConfig, snapshot_complete},
         kafka::{Kafka, TopicSpec},
         postgres::Postgres,
         registry::Registry,
@@ -31,8 +31,7 @@ use crate::{
 
 /// A first snapshot of 10,000 rows takes two seconds; of a million rows a minute.
 pub(super) const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(180);
-
-/// The snapshot of a drill's rows takes seconds.
+/// How much of that passes before the registry's log is looked at.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(45);
 /// How Apicurio 3.3.3 says that it left a request unanswered: soon after its start, in about one of some hundred starts,
 /// Netty's encoder releases an answer's body twice, the headers go out and the body does not. Apicurio's own client, which
@@ -318,7 +317,7 @@ impl Pipeline {
                 tracing::warn!(connector = source.name, log = ?self.registry_log, "restarted: {RELEASED_TWICE}");
                 self.connect().restart(&source.name).await?;
             }
-            waited = wait::until(&what, SNAPSHOT_DEADLINE, || self.streams(source, &db)).await;
+            waited = wait::until(&what, SNAPSHOT_DEADLINE - ANSWER_DEADLINE, || self.streams(source, &db)).await;
         }
         Ok(waited?)
     }
@@ -337,11 +336,7 @@ impl Pipeline {
         let Some(offset) = offsets.first().and_then(|o| o.offset.as_ref()) else {
             return Ok(Poll::NotYet("no stored offset".into()));
         };
-        // The mark of the snapshot stays until the first streamed change; beside it stands whether it is complete.
-        let completed = offset.get("snapshot_completed").and_then(serde_json::Value::as_bool) == Some(true);
-        if !completed
-            && offset.get("snapshot").is_some_and(|s| s.as_str() != Some("false") && s.as_bool() != Some(false))
-        {
+        if !snapshot_complete(offset) {
             return Ok(Poll::NotYet("the snapshot is not complete".into()));
         }
         let slots = db.slots().await?;

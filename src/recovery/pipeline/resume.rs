@@ -9,7 +9,12 @@ use serde_json::{Map, Value, json};
 
 use super::{Pipeline, discover::Source, publication::literal};
 use crate::{
-    client::{connect::StoredOffset, postgres::Postgres, wait, wait::Poll},
+    client::{
+        connect::{StoredOffset, snapshot_complete},
+        postgres::Postgres,
+        wait,
+        wait::Poll,
+    },
     recovery::{Naive, RecoveryError, journal::Journal},
     units::{Lsn, SlotName, is_secret_setting},
 };
@@ -285,13 +290,6 @@ pub(crate) fn position(offset: &Map<String, Value>) -> Option<Lsn> {
     offset.get("lsn").and_then(Value::as_u64).map(Lsn)
 }
 
-/// A stored offset of Debezium's PostgreSQL connector: while a snapshot runs it says so.
-fn snapshot_complete(offset: &Map<String, Value>) -> bool {
-    let snapshot = offset.get("snapshot");
-    let running = !matches!(snapshot, None | Some(Value::Null) | Some(Value::Bool(false)));
-    !running || offset.get("snapshot_completed") == Some(&Value::Bool(true))
-}
-
 /// A connector that goes on from a stored offset opens its slot twice: once to find its place in the WAL, then to stream.
 /// Only a session that stays is streaming; the search is over in a tenth of a second on a short stretch of WAL.
 const STEADY: Duration = Duration::from_millis(700);
@@ -343,19 +341,5 @@ impl Progress {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = growth;
         }
         growth.grown.elapsed() > STALL
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_offset_says_whether_its_snapshot_is_complete() {
-        let of = |v: Value| snapshot_complete(v.as_object().unwrap());
-        assert!(of(json!({"lsn": 1})));
-        assert!(of(json!({"lsn": 1, "snapshot": "INITIAL", "snapshot_completed": true})));
-        assert!(!of(json!({"lsn": 1, "snapshot": "INITIAL", "snapshot_completed": false})));
-        assert!(!of(json!({"lsn": 1, "snapshot": true})));
     }
 }

@@ -18,7 +18,6 @@ pub(super) const RELEASED: &str = "owner.released";
 #[derive(Debug)]
 pub struct OwnerLock {
     dir: Utf8PathBuf,
-    path: Utf8PathBuf,
     held: File,
 }
 
@@ -33,7 +32,7 @@ impl OwnerLock {
                 let released = dir.join(RELEASED);
                 match std::fs::remove_file(&released) {
                     Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(StackError::io("remove", &released, e)),
-                    _ => Ok(OwnerLock { dir: dir.to_owned(), path, held }),
+                    _ => Ok(OwnerLock { dir: dir.to_owned(), held }),
                 }
             }
             Err(std::fs::TryLockError::WouldBlock) => Err(StackError::Occupied {
@@ -50,7 +49,8 @@ impl OwnerLock {
         // The word comes first: a supervisor that gets the lock looks for it.
         let released = self.dir.join(RELEASED);
         std::fs::write(&released, "").map_err(|e| StackError::io("write", &released, e))?;
-        std::fs::remove_file(&self.path).map_err(|e| StackError::io("remove", &self.path, e))?;
+        let path = self.dir.join(OWNER_LOCK);
+        std::fs::remove_file(&path).map_err(|e| StackError::io("remove", &path, e))?;
         drop(self.held);
         Ok(())
     }

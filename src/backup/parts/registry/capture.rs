@@ -250,7 +250,7 @@ async fn texts(registry: &Registry, dump: &mut Dump, archive: &Archive) -> Resul
         let Some(text) = registry.content(u64::from(id.0)).await? else { return Ok::<_, BackupError>((id, None)) };
         let references = match archive.references.get(&id) {
             Some(archived) => Some(archived.clone()),
-            // Registered after the export.
+            // Another replica of the registry may have made the export, and lag behind.
             None => references(registry, id).await?,
         };
         Ok((id, references.map(|references| (text, references))))
