@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     decode::{
-        row::{Cell, Cells, cells, push},
+        row::{Cell, cells, push},
         settings::ConnectorSettings,
         table::Columns,
     },
@@ -23,7 +23,10 @@ use crate::{
         postgres::Slot,
     },
     units::{Epoch, Lsn, Offset, SchemaId, TableName, TopicPartition},
-    workload::ledger::{Key, Ledger, Row, TableState, Tables},
+    workload::{
+        RowShape,
+        ledger::{Key, Ledger, TableState, Tables},
+    },
 };
 
 /// Everything that one look at a pipeline showed.
@@ -186,18 +189,15 @@ impl TableView {
         columns.iter().filter_map(|c| self.columns.list.get(*c)).map(|c| c.name.clone()).collect()
     }
 
-    /// A packed row as the ledger writes rows.
-    pub fn row(&self, packed: Cells<'_>) -> Row {
-        self.columns.list.iter().zip(packed).map(|(c, cell)| (c.name.clone(), cell.text().map(str::to_owned))).collect()
-    }
-
     /// The table as the ledger keeps tables, by its primary key.
     pub fn state(&self) -> Option<TableState> {
         let rows = self.rows.as_ref().ok()?;
         let key = self.names(&self.primary_key);
         let mut state = TableState::default();
+        let shape = RowShape::new(self.columns.list.iter().map(|c| c.name.as_str()));
         for packed in rows.packed() {
-            let row = self.row(cells(packed));
+            let row: Vec<Cell<'_>> = cells(packed).collect();
+            let row = shape.row(|place| row.get(place)?.text());
             if key.is_empty() {
                 *state.unkeyed.entry(row).or_default() += 1;
             } else {

@@ -9,8 +9,8 @@ use futures::TryStreamExt;
 use tokio_postgres::SimpleQueryMessage;
 
 use super::{
-    WorkloadError,
-    ledger::{CommitOrder, Entry, Key, Ledger, Outcome, Row, TableState, Tables},
+    Row, RowShape, WorkloadError,
+    ledger::{CommitOrder, Entry, Key, Ledger, Outcome, TableState, Tables},
 };
 use crate::{
     client::postgres::Postgres,
@@ -81,9 +81,9 @@ async fn capture_table(pg: &Postgres, catalogue: &Catalogue, table: &TableName) 
     let sql = format!("select * from {}", table.quoted());
     let fail = |e: tokio_postgres::Error| WorkloadError::from(pg.error(&format!("read table {table}"), &e));
     let mut messages = pin!(pg.simple_query_raw(&sql).await.map_err(fail)?);
+    let mut images = Images::default();
     while let Some(message) = messages.try_next().await.map_err(fail)? {
-        let SimpleQueryMessage::Row(row) = message else { continue };
-        let row = image(&row);
+        let Some(row) = images.image(&message) else { continue };
         match catalogue.key(table, &row) {
             Some(key) => drop(state.keyed.insert(key, row)),
             None => *state.unkeyed.entry(row).or_default() += 1,
@@ -92,10 +92,28 @@ async fn capture_table(pg: &Postgres, catalogue: &Catalogue, table: &TableName) 
     Ok(state)
 }
 
-/// A row of a simple query as an image.
-pub(crate) fn image(row: &tokio_postgres::SimpleQueryRow) -> Row {
-    let names = row.columns().iter().map(|c| c.name().to_owned());
-    names.enumerate().map(|(at, name)| (name, row.get(at).map(str::to_owned))).collect()
+/// Makes images of the rows that a simple query returns.
+#[derive(Default)]
+pub(crate) struct Images(Option<RowShape>);
+
+impl Images {
+    /// The image of a row; `None` for a message that is none.
+    fn image(&mut self, message: &SimpleQueryMessage) -> Option<Row> {
+        match message {
+            SimpleQueryMessage::RowDescription(columns) => {
+                self.0 = Some(RowShape::new(columns.iter().map(|c| c.name())));
+                None
+            }
+            SimpleQueryMessage::Row(row) => Some(self.0.as_ref()?.row(|place| row.get(place))),
+            _ => None,
+        }
+    }
+
+    /// Of all rows of the messages.
+    pub(crate) fn of(messages: &[SimpleQueryMessage]) -> Vec<Row> {
+        let mut images = Images::default();
+        messages.iter().filter_map(|message| images.image(message)).collect()
+    }
 }
 
 /// The tokens of the transactions whose row in `public.audit_log` is there: those that committed.
@@ -128,12 +146,11 @@ pub fn retain_columns(tables: &mut Tables, columns: &BTreeMap<TableName, BTreeSe
     for (table, keep) in columns {
         let Some(state) = tables.get_mut(table) else { continue };
         for row in state.keyed.values_mut() {
-            row.retain(|column, _| keep.contains(column));
+            *row = row.only(|column| keep.contains(column));
         }
         let mut unkeyed = BTreeMap::new();
-        for (mut row, count) in std::mem::take(&mut state.unkeyed) {
-            row.retain(|column, _| keep.contains(column));
-            *unkeyed.entry(row).or_default() += count;
+        for (row, count) in std::mem::take(&mut state.unkeyed) {
+            *unkeyed.entry(row.only(|column| keep.contains(column))).or_default() += count;
         }
         state.unkeyed = unkeyed;
     }
@@ -194,12 +211,12 @@ mod tests {
     #[test]
     fn rows_that_become_equal_without_a_column_are_counted_together() {
         let table = TableName::new("public", "t");
-        let row = |a: &str, b: &str| Row::from([("a".into(), Some(a.into())), ("b".into(), Some(b.into()))]);
+        let row = |a, b| Row::default().with("a", Some(a)).with("b", Some(b));
         let mut tables = Tables::new();
         let state = tables.entry(table.clone()).or_default();
         state.unkeyed.insert(row("1", "x"), 2);
         state.unkeyed.insert(row("1", "y"), 1);
         retain_columns(&mut tables, &BTreeMap::from([(table.clone(), BTreeSet::from(["a".to_owned()]))]));
-        assert_eq!(tables[&table].unkeyed, BTreeMap::from([(Row::from([("a".into(), Some("1".into()))]), 3)]));
+        assert_eq!(tables[&table].unkeyed, BTreeMap::from([(Row::default().with("a", Some("1")), 3)]));
     }
 }

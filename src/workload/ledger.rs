@@ -8,11 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::Row;
 use crate::units::{Epoch, Lsn, TableName};
-
-/// A row as PostgreSQL prints it: column to text, `None` for NULL. Sessions that make images speak UTC, ISO dates, hex
-/// bytea and full float precision.
-pub type Row = BTreeMap<String, Option<String>>;
 
 /// A row's key, printed as `id=42` or `order_id=7,line=2`, columns in the key's order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -22,7 +19,7 @@ pub struct Key(pub String);
 impl Key {
     /// Prints the key of a row.
     pub fn of(columns: &[String], row: &Row) -> Key {
-        let part = |c: &String| format!("{c}={}", row.get(c).and_then(Option::as_deref).unwrap_or("NULL"));
+        let part = |c: &String| format!("{c}={}", row.text(c).unwrap_or("NULL"));
         Key(columns.iter().map(part).collect::<Vec<_>>().join(","))
     }
 }
@@ -216,7 +213,7 @@ mod tests {
     use super::*;
 
     fn row(id: u8, value: u8) -> Row {
-        Row::from([("id".into(), Some(id.to_string())), ("v".into(), Some(value.to_string()))])
+        Row::default().with("id", Some(&id.to_string())).with("v", Some(&value.to_string()))
     }
 
     fn key(id: u8) -> Key {

@@ -14,9 +14,11 @@ mod common;
 mod crew;
 mod error;
 mod order;
+mod row;
 mod store;
 
 pub use capture::{Catalogue, capture, place_marker, present_tokens, retain_columns, settle};
 pub use error::WorkloadError;
 pub use order::{WalRange, WalScan, commit_order, switch_lsn};
+pub use row::{Row, RowShape};
 pub use shop::{LoadSpec, LoadSummary, Must, Workload, WorkloadSpec};

@@ -10,7 +10,10 @@ use crate::{
         fold::{Logged, TopicFold},
         observation::{Expectation, Fate, Observation, TableView},
     },
-    workload::ledger::{Change, Entry, Ledger, Op, Outcome, Row},
+    workload::{
+        Row,
+        ledger::{Change, Entry, Ledger, Op, Outcome},
+    },
 };
 
 /// The surviving transactions in commit order, and those that must be nowhere.
@@ -232,9 +235,8 @@ impl<'o> Represented<'o> {
     /// The row's token never shows, so a snapshot was taken after the delete.
     fn unkeyed_gone(&self, change: &Change) -> bool {
         let Some(before) = &change.before else { return false };
-        !before.values().flatten().any(|token| {
-            self.history.order.contains_key(token.as_str())
-                && self.events.by_token.contains_key(&(&change.table, token.as_str()))
+        !before.iter().filter_map(|(_, text)| text).any(|token| {
+            self.history.order.contains_key(token) && self.events.by_token.contains_key(&(&change.table, token))
         })
     }
 
@@ -285,7 +287,7 @@ impl<'o> Represented<'o> {
 
 /// The token in a row.
 pub fn token_of<'r>(row: &'r Row, column: &str) -> Option<&'r str> {
-    row.get(column)?.as_deref()
+    row.text(column)
 }
 
 /// A finding about a change of a transaction.

@@ -8,7 +8,10 @@ use crate::{
     event::{Amount, CheckReport, Finding, FindingKind, Rpo},
     units::TableName,
     verify::observation::{Captured, Expectation, Observation, TableView},
-    workload::ledger::{Entry, Key, Op, Outcome, Row, TableState, Tables},
+    workload::{
+        Row,
+        ledger::{Entry, Key, Op, Outcome, TableState, Tables},
+    },
 };
 
 /// The check's id.
@@ -183,14 +186,14 @@ fn same_row(a: &Row, b: &Row) -> bool {
 }
 
 fn shown(row: &Row) -> String {
-    let cells = row.iter().map(|(n, v)| format!("{n}={}", v.as_deref().unwrap_or("NULL")));
+    let cells = row.iter().map(|(n, v)| format!("{n}={}", v.unwrap_or("NULL")));
     cells.collect::<Vec<_>>().join(", ")
 }
 
 /// The cells of `row` that `other` has differently.
 fn differing(row: &Row, other: &Row) -> String {
-    let cells = row.iter().filter(|(n, v)| other.get(*n) != Some(v));
-    cells.map(|(n, v)| format!("{n}={}", v.as_deref().unwrap_or("NULL"))).collect::<Vec<_>>().join(", ")
+    let cells = row.iter().filter(|(n, v)| other.get(n) != Some(*v));
+    cells.map(|(n, v)| format!("{n}={}", v.unwrap_or("NULL"))).collect::<Vec<_>>().join(", ")
 }
 
 /// What a recovery lost, and what its target gave up, judged by the tables.

@@ -18,6 +18,7 @@ use crate::{
         fold::{Entry, TopicFold},
         observation::{ConnectorView, Expectation, Observation, TableView},
     },
+    workload::Row,
 };
 
 /// The check's id.
@@ -161,7 +162,7 @@ struct Comparison<'o> {
     not_comparable: BTreeMap<(usize, &'static str), u64>,
     findings: Vec<Finding>,
     notes: Vec<String>,
-    history: Option<HashMap<String, Vec<&'o crate::workload::ledger::Row>>>,
+    history: Option<HashMap<String, Vec<&'o Row>>>,
 }
 
 impl<'o> Comparison<'o> {
@@ -311,7 +312,7 @@ impl<'o> Comparison<'o> {
         if different.is_empty() {
             return;
         }
-        let kind = self.kind_of(key_columns, key, row, &event, &different);
+        let kind = self.kind_of(key_columns, key, &event, &different);
         let shown = |cells: &[Cell<'_>]| {
             let parts = different.iter().filter_map(|i| {
                 let column = self.table.columns.list.get(*i)?;
@@ -333,14 +334,7 @@ impl<'o> Comparison<'o> {
     }
 
     /// A value that only a placeholder stands for is lost; a row that the ledger knows as an earlier state is stale.
-    fn kind_of(
-        &mut self,
-        key_columns: &[usize],
-        key: &[u8],
-        row: &[Cell<'_>],
-        event: &[Cell<'_>],
-        different: &[usize],
-    ) -> FindingKind {
+    fn kind_of(&mut self, key_columns: &[usize], key: &[u8], event: &[Cell<'_>], different: &[usize]) -> FindingKind {
         if different.iter().all(|i| event.get(*i) == Some(&Cell::Unavailable)) {
             return FindingKind::Lost;
         }
@@ -350,14 +344,12 @@ impl<'o> Comparison<'o> {
         let images = history.get(&shown).map_or(&[][..], Vec::as_slice);
         let earlier = images.iter().any(|image| {
             table.columns.list.iter().enumerate().all(|(index, column)| {
-                let text = image.get(&column.name).map(Option::as_deref);
-                let Some(text) = text else { return true };
+                let Some(text) = image.get(&column.name) else { return true };
                 let cell = text.map_or(Cell::Null, |t| Cell::Text(t.as_bytes()));
                 let other = event.get(index).copied().unwrap_or(Cell::Absent);
                 self.matches(index, cell, other) != Match::Different
             })
         });
-        let _ = row;
         self.history = Some(history);
         if earlier { FindingKind::Stale } else { FindingKind::Different }
     }
@@ -584,11 +576,8 @@ impl<'o> Comparison<'o> {
 }
 
 /// The images of each key that the ledger knows, by the key as findings show it.
-fn history_of<'o>(
-    expected: &'o Expectation<'_>,
-    table: &TableView,
-) -> HashMap<String, Vec<&'o crate::workload::ledger::Row>> {
-    let mut history: HashMap<String, Vec<&crate::workload::ledger::Row>> = HashMap::new();
+fn history_of<'o>(expected: &'o Expectation<'_>, table: &TableView) -> HashMap<String, Vec<&'o Row>> {
+    let mut history: HashMap<String, Vec<&Row>> = HashMap::new();
     let entries = expected.ledger.map_or(&[][..], |l| l.entries.as_slice());
     for change in entries.iter().flat_map(|e| &e.changes).filter(|c| c.table == table.name) {
         if let (Some(key), Some(after)) = (&change.key, &change.after) {

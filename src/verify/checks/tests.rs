@@ -30,7 +30,10 @@ use crate::{
         fold::{PartitionFold, TopicFold},
         observation::*,
     },
-    workload::ledger::{Change, Commit, Entry, Key, Ledger, Op, Outcome, Row, TableState, Tables},
+    workload::{
+        Row,
+        ledger::{Change, Commit, Entry, Key, Ledger, Op, Outcome, TableState, Tables},
+    },
 };
 
 const PARTITIONS: i32 = 2;
@@ -94,7 +97,7 @@ fn topic(name: &str) -> String {
 }
 
 fn row(cells: &[(&str, Option<&str>)]) -> Row {
-    cells.iter().map(|(n, v)| ((*n).to_owned(), v.map(str::to_owned))).collect()
+    cells.iter().copied().collect()
 }
 
 fn order(id: &'static str, name: &'static str, amount: &'static str, token: &'static str) -> Cells {
@@ -470,7 +473,7 @@ impl World {
         let rows = self.rows[name].clone().map(|all| {
             let mut rows = Rows::default();
             for row in &all {
-                let cell = |c: &Column| row[&c.name].as_ref().map_or(Cell::Null, |t| Cell::Text(t.as_bytes()));
+                let cell = |c: &Column| row.text(&c.name).map_or(Cell::Null, |t| Cell::Text(t.as_bytes()));
                 rows.add(columns.list.iter().map(cell));
             }
             rows
@@ -538,7 +541,8 @@ impl World {
 
     /// Sets a cell of the table's row and of its last event.
     fn set_row(&mut self, name: &'static str, row: usize, column: &str, value: &str) {
-        self.rows_mut(name)[row].insert(column.to_owned(), Some(value.to_owned()));
+        let row = &mut self.rows_mut(name)[row];
+        *row = row.with(column, Some(value));
     }
 }
 
@@ -610,7 +614,7 @@ fn a_healthy_pipeline_passes_every_check() {
     for record in w.records.iter_mut().filter(|r| r.table == LINES) {
         record.key = Some(json!({ "drill_token": "one" }));
     }
-    w.rows_mut(LINES).iter_mut().for_each(|r| drop(r.insert("drill_token".into(), Some("one".into()))));
+    w.rows_mut(LINES).iter_mut().for_each(|r| *r = r.with("drill_token", Some("one")));
 })]
 #[case::nothing_compared("state", FindingKind::Vacuous, |w: &mut World| {
     w.rows.insert(ORDERS, Ok(vec![]));
@@ -631,8 +635,8 @@ fn a_healthy_pipeline_passes_every_check() {
 #[case::recovered_to_another_target("restored-to-target", FindingKind::Lost, |w: &mut World| w.cut_lsn = None)]
 #[case::captured_tables_differ("restored-to-target", FindingKind::Different, |w: &mut World| {
     let mut captured = twice(w.base.clone());
-    captured.restored.as_mut().unwrap().get_mut(&table(ORDERS)).unwrap().keyed.values_mut().next().unwrap()
-        .insert("amount".into(), Some("9.99".into()));
+    let restored = captured.restored.as_mut().unwrap().get_mut(&table(ORDERS)).unwrap();
+    restored.keyed.values_mut().for_each(|row| *row = row.with("amount", Some("9.99")));
     w.captured = Some(captured);
     w.ledger = None;
 })]
@@ -868,7 +872,7 @@ fn rpo_tells_lost_from_given_up() {
 
     let mut world = healthy();
     world.rows_mut(ORDERS)[0] = row(&order("2", "bob", "2.00", "t1"));
-    world.rows_mut(LINES).retain(|r| r["a"].as_deref() != Some("1"));
+    world.rows_mut(LINES).retain(|r| r.text("a") != Some("1"));
     let lost = rpo(&world.observe(), &world.expect()).lost;
     assert_eq!((lost.transactions, lost.rows), (2, 2), "t4's update, and t3's line");
     assert_eq!(lost.seconds, 1.0);

@@ -209,7 +209,7 @@ impl<R: Rng> Performer<'_, '_, R> {
             let customer = self.some_customer();
             let row = document_row(self.rng, customer);
             let rows = self.txn.insert("documents", &[row]).await?;
-            let id = rows.first().and_then(|r| r.get("id")?.as_ref()?.parse().ok());
+            let id = rows.first().and_then(|r| r.text("id")?.parse().ok());
             self.pool.documents.extend(id.map(|id: i64| (id, customer)));
             return Ok(());
         }

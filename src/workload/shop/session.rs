@@ -1,7 +1,5 @@
 //! One connection, and one transaction on it.
 
-use tokio_postgres::SimpleQueryMessage;
-
 use super::{
     shape::{Cell, Shape, table, tables},
     values::quote,
@@ -10,9 +8,9 @@ use crate::{
     client::{ClientError, postgres::Postgres},
     units::Secret,
     workload::{
-        Catalogue, WorkloadError,
-        capture::image,
-        ledger::{Change, Op, Row},
+        Catalogue, Row, WorkloadError,
+        capture::Images,
+        ledger::{Change, Op},
     },
 };
 
@@ -150,11 +148,7 @@ impl<'s> Transaction<'s> {
     async fn rows(&self, sql: &str) -> Result<Vec<Row>, ClientError> {
         let what = || sql.chars().take(80).collect::<String>();
         let messages = self.session.pg.simple_query(sql).await.map_err(|e| self.session.pg.error(&what(), &e))?;
-        let rows = messages.iter().filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(image(row)),
-            _ => None,
-        });
-        Ok(rows.collect())
+        Ok(Images::of(&messages))
     }
 }
 

@@ -2,17 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use tokio_postgres::SimpleQueryMessage;
-
 use super::tables;
 use crate::{
     client::postgres::Postgres,
     units::Epoch,
     workload::{
-        WorkloadError,
-        capture::image,
+        Row, WorkloadError,
+        capture::Images,
         common::now_ms,
-        ledger::{Change, Entry, Key, Op, Outcome, Row},
+        ledger::{Change, Entry, Key, Op, Outcome},
     },
 };
 
@@ -28,11 +26,7 @@ pub async fn committed(pg: &Postgres, prefix: &str, epoch: Epoch, began_ms: i64)
         tables::transactions().quoted()
     );
     let messages = pg.simple_query(&sql).await.map_err(|e| pg.error("rows of the transactions", &e))?;
-    let rows = messages.iter().filter_map(|m| match m {
-        SimpleQueryMessage::Row(row) => Some(image(row)),
-        _ => None,
-    });
-    entries(rows, epoch, began_ms, pg.address())
+    entries(Images::of(&messages).into_iter(), epoch, began_ms, pg.address())
 }
 
 fn entries(
@@ -43,11 +37,11 @@ fn entries(
 ) -> Result<Vec<Entry>, WorkloadError> {
     let mut of_token: BTreeMap<String, Vec<Row>> = BTreeMap::new();
     for row in rows {
-        let token = row.get("drill_token").cloned().flatten().unwrap_or_default();
+        let token = row.text("drill_token").unwrap_or_default().to_owned();
         of_token.entry(token).or_default().push(row);
     }
     let entries = of_token.into_iter().enumerate().map(|(at, (token, rows))| {
-        let text = |row: &Row, column: &str| row.get(column).cloned().flatten().unwrap_or_default();
+        let text = |row: &Row, column: &str| row.text(column).unwrap_or_default().to_owned();
         let parts: Vec<String> = rows.iter().map(|r| text(r, "part")).collect();
         let xids: Vec<String> = rows.iter().map(|r| text(r, XID)).collect();
         let whole = parts == ["begin", "end"] && xids.first() == xids.last();
@@ -59,8 +53,7 @@ fn entries(
             });
         }
         let changes = rows.iter().map(|row| {
-            let mut row = row.clone();
-            row.remove(XID);
+            let row = row.only(|column| column != XID);
             let key: Option<Key> = Some(tables::key(&row));
             Change {
                 table: tables::transactions(),
@@ -92,7 +85,7 @@ mod tests {
 
     fn row(token: &str, part: &str, xid: &str) -> Row {
         let pairs = [("drill_token", token), ("part", part), ("name", "buy"), ("writer", "2"), (XID, xid)];
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), Some((*v).to_owned()))).collect()
+        pairs.iter().map(|(k, v)| (*k, Some(*v))).collect()
     }
 
     #[test]
@@ -109,7 +102,7 @@ mod tests {
             [("t-1", Some(801)), ("t-2", Some(802))]
         );
         assert_eq!((all[0].writer, all[0].epoch, all[0].outcome), (2, Epoch(1), Outcome::Acknowledged));
-        assert!(all[0].changes.iter().all(|c| c.after.as_ref().is_some_and(|r| !r.contains_key(XID))));
+        assert!(all[0].changes.iter().all(|c| c.after.as_ref().is_some_and(|r| r.get(XID).is_none())));
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub fn tables() -> Vec<TableName> {
 }
 
 /// The key of a transaction's row.
-pub(super) fn key(row: &crate::workload::ledger::Row) -> Key {
+pub(super) fn key(row: &crate::workload::Row) -> Key {
     Key::of(&KEY.map(str::to_owned), row)
 }
 

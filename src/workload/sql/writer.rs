@@ -13,10 +13,10 @@ use crate::{
     client::postgres::{Postgres, cause},
     workload::{
         WorkloadError,
-        capture::image,
+        capture::Images,
         common::{Shared, TRANSACTION_DEADLINE, no_answer, now_ms, refused},
         crew::Member,
-        ledger::{Change, Entry, Op, Outcome, Row},
+        ledger::{Change, Entry, Op, Outcome},
         store::LedgerFile,
     },
 };
@@ -188,11 +188,7 @@ async fn bracket(session: &Postgres, entry: &mut Entry, name: &str, part: Part) 
         entry.writer
     );
     let messages = session.simple_query(&sql).await.map_err(|e| session.error("row of the transaction", &e))?;
-    let row: Option<Row> = messages.iter().find_map(|m| match m {
-        SimpleQueryMessage::Row(row) => Some(image(row)),
-        _ => None,
-    });
-    if let Some(row) = row {
+    if let Some(row) = Images::of(&messages).pop() {
         let key = Some(tables::key(&row));
         entry.changes.push(Change { table, op: Op::Insert, key, key_before: None, before: None, after: Some(row) });
     }
