@@ -1,18 +1,18 @@
 //! Taking a recovery point.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use super::{
-    BackupError, CheckOptions, Consistency, ConsistencyCheck, FORMAT, Kind, Manifest, Part, Repository, Tool, Window,
-    check,
+    BackupError, CheckOptions, Consistency, ConsistencyCheck, FORMAT, Kind, Manifest, Part, PostgresFacts, Repository,
+    Tool, Window, check,
     parts::{self, connect::SavedConnector, postgres::DatabasePublications},
     writer::PointWriter,
 };
 use crate::{
     attach,
-    client::{connect::Connect, postgres::ServerAddress},
+    client::{cluster::Cluster, connect::Connect},
     config::{Config, Permission},
     units::{Lsn, PointId},
 };
@@ -213,7 +213,8 @@ async fn consistency(
         let publications: Vec<DatabasePublications> = serde_json::from_value(read("pg/publications.json")?)
             .map_err(|e| BackupError::malformed("pg/publications.json".into(), e))?;
         // Connectors that read from other clusters have positions that mean nothing here.
-        let ours: Vec<&SavedConnector> = connectors.iter().filter(|c| reads_from(config, c)).collect();
+        let own = readers(config, pg, &connectors).await?;
+        let ours: Vec<&SavedConnector> = connectors.iter().filter(|c| own.contains(&c.name)).collect();
         let (ok, detail) = offsets_before(&ours, pg.stop_lsn);
         note("offset_lsn<=stop_lsn", ok, detail);
         let (ok, detail) = publications_exist(&ours, &publications);
@@ -228,13 +229,18 @@ async fn consistency(
     Ok(Consistency { checks })
 }
 
-/// Whether a connector's configuration names the configured cluster.
-fn reads_from(config: &Config, connector: &SavedConnector) -> bool {
-    let Ok(server) = ServerAddress::of(&config.postgres.url) else { return false };
-    let get = |key: &str| connector.config.get(key).map(String::as_str);
-    let postgres = get("connector.class").is_some_and(|c| c.to_lowercase().contains("postgres"));
-    let (host, port) = (get("database.hostname").unwrap_or_default(), get("database.port").unwrap_or("5432"));
-    postgres && connector.kind == "source" && (host.contains("${") || server.is(host, port))
+/// The connectors that read from the captured cluster.
+async fn readers(
+    config: &Config,
+    pg: &PostgresFacts,
+    connectors: &[SavedConnector],
+) -> Result<BTreeSet<String>, BackupError> {
+    let cluster = Cluster::new(&config.postgres.url, Some(pg.system_id.clone()), pg.slots.clone())?;
+    let postgres = connectors.iter().filter(|c| {
+        let class = c.config.get("connector.class").map(String::as_str).unwrap_or_default();
+        c.kind == "source" && class.to_lowercase().contains("postgres")
+    });
+    Ok(cluster.readers(postgres.map(|c| (c.name.as_str(), &c.config)), &[]).await.names)
 }
 
 fn offsets_before(connectors: &[&SavedConnector], stop: Lsn) -> (bool, String) {

@@ -5,7 +5,6 @@ use std::{ops::Deref, time::Duration};
 use camino::Utf8Path;
 use tokio_postgres::{Config, SimpleQueryMessage, config::Host};
 
-pub use super::server_address::ServerAddress;
 use super::{ClientError, tls::Wanted};
 use crate::units::{Lsn, Secret, SlotName, redact_url, without_tls};
 

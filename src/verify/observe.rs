@@ -27,9 +27,10 @@ use crate::{
     backup::{BackupError, parts::registry::capture_where},
     client::{
         ClientError,
+        cluster::Cluster,
         connect::{Connect, ConnectorConfig},
         kafka::Kafka,
-        postgres::{Postgres, ServerAddress, cause},
+        postgres::{Postgres, cause},
         registry::Registry,
         wait::{self, Poll},
     },
@@ -83,17 +84,19 @@ pub async fn connectors(systems: &Systems, wanted: &[String]) -> Result<Vec<Conn
         let found = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
         return Err(VerifyError::NoConnector { connector: missing.clone(), found });
     }
-    let server = ServerAddress::of(&systems.config.postgres.url)?;
-    let mut views = Vec::new();
-    for name in &there {
-        if !wanted.is_empty() && !wanted.contains(name) {
-            continue;
-        }
+    let mut found: Vec<(&String, ConnectorConfig)> = Vec::new();
+    for name in there.iter().filter(|name| wanted.is_empty() || wanted.contains(name)) {
         // Deleted since it was listed: somebody else's, or the one asked for, which is then missing.
         let Some((config, _)) = systems.connect.described(name).await? else { continue };
-        if wanted.is_empty() && !(ConnectorSettings::is_debezium_postgres(&config) && may_read_from(&server, &config)) {
-            continue;
-        }
+        found.push((name, config));
+    }
+    if wanted.is_empty() {
+        found.retain(|(_, config)| ConnectorSettings::is_debezium_postgres(config));
+        let own = readers(systems, &found).await?;
+        found.retain(|(name, _)| own.contains(*name));
+    }
+    let mut views = Vec::new();
+    for (name, config) in found {
         let settings = Arc::new(ConnectorSettings::parse(name, &config)?);
         views.push(ConnectorView {
             settings,
@@ -114,11 +117,24 @@ pub async fn connectors(systems: &Systems, wanted: &[String]) -> Result<Vec<Conn
     Ok(views)
 }
 
-/// Whether a connector's server is this one, or is named where only the worker sees it.
-fn may_read_from(server: &ServerAddress, connector: &ConnectorConfig) -> bool {
-    let host = connector.get("database.hostname").map(String::as_str).unwrap_or_default();
-    let port = connector.get("database.port").map_or("5432", String::as_str);
-    host.contains("${") || port.contains("${") || server.is(host, port)
+/// Those that read from the configured server. Where it does not answer, those whose server may be this one.
+async fn readers(
+    systems: &Systems,
+    connectors: &[(&String, ConnectorConfig)],
+) -> Result<BTreeSet<String>, VerifyError> {
+    let url = &systems.config.postgres.url;
+    let by_address = Cluster::new(url, None, Vec::new())?;
+    if connectors.iter().all(|(_, config)| by_address.is_named_by(config)) {
+        return Ok(connectors.iter().map(|(name, _)| (*name).clone()).collect());
+    }
+    let connectors = connectors.iter().map(|(name, config)| (name.as_str(), config));
+    let Ok(session) = systems.session("").await else {
+        let found = by_address.readers(connectors, &[]).await;
+        return Ok(found.names.into_iter().chain(found.unknown.into_keys()).collect());
+    };
+    let cluster = Cluster::new(url, session.system_id().await.ok(), session.slots().await?)?;
+    let found = cluster.readers(connectors, &[]).await;
+    Ok(found.names.into_iter().chain(found.contested.into_iter().flat_map(|(_, names)| names)).collect())
 }
 
 /// Fills in what the worker says of a connector now.

@@ -6,13 +6,14 @@ use serde::Serialize;
 
 use crate::{
     client::{
-        connect::{Connect, ConnectorConfig, ConnectorStatus, StoredOffset, encode},
+        cluster::{DEFAULT_SLOT, connector_session},
+        connect::{Connect, ConnectorConfig, ConnectorStatus, StoredOffset},
         kafka::Kafka,
-        postgres::{Postgres, Slot},
+        postgres::Slot,
     },
     config::Config,
     recovery::RecoveryError,
-    units::{Offset, Secret},
+    units::Offset,
 };
 
 /// One connector as it was seen.
@@ -84,16 +85,8 @@ async fn slot(config: &ConnectorConfig) -> Result<Slot, String> {
     if !class.contains("postgres") || get("database.hostname").is_empty() {
         return Err("it reads from no PostgreSQL".to_owned());
     }
-    let wanted = config.get("slot.name").map_or("debezium", String::as_str);
-    let port = config.get("database.port").map_or("5432", String::as_str);
-    let parts =
-        [get("database.user"), get("database.password"), get("database.hostname"), port, get("database.dbname")];
-    if parts.iter().any(|part| part.contains("${")) {
-        return Err("its server's address or password is kept in a secret of the worker's".to_owned());
-    }
-    let [user, password, host, port, database] = parts.map(encode);
-    let url = Secret::new(format!("postgres://{user}:{password}@{host}:{port}/{database}"));
-    let session = Postgres::connect(&url, "cdc-drill-recovery").await.map_err(|e| e.to_string())?;
+    let wanted = config.get("slot.name").map_or(DEFAULT_SLOT, String::as_str);
+    let session = connector_session(config).await?;
     let slots = session.slots().await.map_err(|e| e.to_string())?;
     slots.into_iter().find(|s| s.name.as_str() == wanted).ok_or_else(|| format!("its server has no slot {wanted}"))
 }

@@ -8,9 +8,10 @@ use super::selection::{Selection, whole};
 use crate::{
     backup::Point,
     client::{
+        cluster::{Cluster, DEFAULT_SLOT, Readers},
         connect::{Connect, ConnectorConfig, ConnectorStatus},
         kafka::{Kafka, TopicSpec},
-        postgres::{Postgres, ServerAddress, Slot},
+        postgres::{Postgres, Slot},
     },
     config::{Config, RegistryStorage},
     recovery::{Options, RecoveryError, Request},
@@ -18,9 +19,7 @@ use crate::{
 };
 
 /// Debezium's defaults for what a configuration leaves out.
-const DEFAULT_SLOT: &str = "debezium";
 const DEFAULT_PUBLICATION: &str = "dbz_publication";
-const DEFAULT_PORT: &str = "5432";
 
 /// A source connector on the cluster.
 #[derive(Clone, Debug)]
@@ -132,10 +131,18 @@ impl Pipeline {
     ) -> Result<Pipeline, RecoveryError> {
         let connect = Connect::of(&config.connect);
         let kafka = Kafka::of(&config.kafka)?;
-        let slots = match (server, point) {
-            (Some(server), _) => server.slots().await?,
-            (None, Some(point)) => point.postgres().map(|p| p.slots.clone()).unwrap_or_default(),
-            (None, None) => Vec::new(),
+        let saved = point.and_then(|p| p.postgres().ok());
+        let mut known = saved.map(|p| p.slots.clone()).unwrap_or_default();
+        let slots = match server {
+            Some(server) => server.slots().await?,
+            None => known.clone(),
+        };
+        // One that is lost still tells whose it was.
+        known.retain(|was| slots.iter().all(|is| is.name != was.name));
+        known.extend(slots.iter().cloned());
+        let system_id = match server {
+            Some(server) => Some(server.system_id().await?),
+            None => saved.map(|p| p.system_id.clone()),
         };
         let subscriptions = match server {
             Some(server) => subscriptions_of(server).await?,
@@ -143,7 +150,15 @@ impl Pipeline {
         };
         let worker = Worker::look(&connect).await?;
         let there = kafka.topics().await?;
-        let mut sources = worker.sources_on(config, &slots)?;
+        let cluster = Cluster::new(&config.postgres.url, system_id, known).map_err(|_| {
+            RecoveryError::impossible(
+                "[postgres] url",
+                "a PostgreSQL address",
+                "something else",
+                "postgres://user@host:port/database",
+            )
+        })?;
+        let mut sources = worker.sources_on(&cluster, request).await?;
         refuse_left_out(&sources, request)?;
         for source in &mut sources {
             let written = connect.topics(&source.name).await?;
@@ -233,32 +248,21 @@ impl Worker {
         Ok(Worker { connectors: found.into_iter().flatten().collect() })
     }
 
-    fn sources_on(&self, config: &Config, slots: &[Slot]) -> Result<Vec<Source>, RecoveryError> {
-        let address = ServerAddress::of(&config.postgres.url).map_err(|_| {
-            RecoveryError::impossible(
-                "[postgres] url",
-                "a PostgreSQL address",
-                "something else",
-                "postgres://user@host:port/database",
-            )
-        })?;
-        let mut sources = Vec::new();
-        for (connector, status) in &self.connectors {
-            let class = connector.get("connector.class").map(String::as_str).unwrap_or_default();
-            if status.kind == "sink" || !class.to_lowercase().contains("postgres") {
-                continue;
-            }
-            let source = source_of(connector, status)?;
-            let host = connector.get("database.hostname").map(String::as_str).unwrap_or_default();
-            let port = connector.get("database.port").map_or(DEFAULT_PORT, String::as_str);
-            let own_slot = |s: &Slot| s.name == source.slot && s.database.as_deref() == Some(&source.database);
-            // A host kept in a secret cannot be compared; its slot on this cluster tells.
-            let unresolved = host.contains("${") || port.contains("${");
-            if address.is(host, port) || (unresolved && slots.iter().any(own_slot)) {
-                sources.push(source);
-            }
-        }
-        Ok(sources)
+    async fn sources_on(&self, cluster: &Cluster, request: &Request) -> Result<Vec<Source>, RecoveryError> {
+        let postgres: Vec<(&ConnectorConfig, &ConnectorStatus)> = self
+            .connectors
+            .iter()
+            .filter(|(connector, status)| {
+                let class = connector.get("connector.class").map(String::as_str).unwrap_or_default();
+                status.kind != "sink" && class.to_lowercase().contains("postgres")
+            })
+            .map(|(connector, status)| (connector, status))
+            .collect();
+        let named = postgres.iter().map(|(connector, status)| (status.name.as_str(), *connector));
+        let readers = cluster.readers(named, &request.connectors).await;
+        refuse_untold(&readers)?;
+        let of_cluster = postgres.iter().filter(|(_, status)| readers.names.contains(&status.name));
+        of_cluster.map(|(connector, status)| source_of(connector, status)).collect()
     }
 
     fn sinks_on(&self, topics: &[String]) -> Result<Vec<Sink>, RecoveryError> {
@@ -309,6 +313,28 @@ fn not_understood(connector: &str, what: &str, error: &regex::Error) -> Recovery
         error.to_string(),
         "look-around and back-references are not supported; name the tables",
     )
+}
+
+/// A database that goes back under a connector nobody knew of loses and invents rows in its topics.
+fn refuse_untold(readers: &Readers) -> Result<(), RecoveryError> {
+    if let Some((slot, connectors)) = &readers.contested {
+        return Err(RecoveryError::impossible(
+            format!("slot {slot}"),
+            "a slot that one connector names",
+            format!("connectors {}, and none of their servers can be told from here", connectors.join(", ")),
+            "name the connectors of this cluster with --connector, or let [postgres] url have the host that they name",
+        ));
+    }
+    if readers.names.is_empty() && !readers.unknown.is_empty() {
+        let found = readers.unknown.iter().map(|(name, why)| format!("{name}: {why}"));
+        return Err(RecoveryError::impossible(
+            "the source connectors of the worker",
+            "one that reads from this cluster, or all of them known to read from another",
+            found.collect::<Vec<_>>().join("; "),
+            "name the connectors of this cluster with --connector, or let [postgres] url have the host that they name",
+        ));
+    }
+    Ok(())
 }
 
 fn refuse_left_out(sources: &[Source], request: &Request) -> Result<(), RecoveryError> {
