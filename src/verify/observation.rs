@@ -90,6 +90,8 @@ pub struct ConnectorView {
     pub publication: bool,
     /// Tables that its lists name and its publication lacks.
     pub unpublished: Vec<TableName>,
+    /// Topics of tables that its lists choose and that are not in its database.
+    pub orphans: Vec<Orphan>,
     /// What a person should know about it.
     pub notes: Vec<String>,
 }
@@ -104,6 +106,19 @@ impl ConnectorView {
     pub fn stored_lsn(&self) -> Option<Lsn> {
         self.offset_number("lsn").or_else(|| self.offset_number("lsn_proc")).map(Lsn)
     }
+}
+
+/// A topic with records, and no table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Orphan {
+    /// The table, by the topic's name.
+    pub table: TableName,
+    /// The topic.
+    pub topic: String,
+    /// How many records.
+    pub records: u64,
+    /// Whether the connector's list of tables has it by its name, and not by a pattern that a table of long ago may match too.
+    pub named: bool,
 }
 
 /// A captured table.

@@ -19,7 +19,9 @@ use super::{
         table::{Column, Columns},
     },
     fold::TopicFold,
-    observation::{Canary, ConnectorView, Interrupted, Observation, Quiet, RegistryView, Rows, ServerView, TableView},
+    observation::{
+        Canary, ConnectorView, Interrupted, Observation, Orphan, Quiet, RegistryView, Rows, ServerView, TableView,
+    },
     read::{self, Stretch, TopicPlan, Visibility},
     text::array,
 };
@@ -105,6 +107,7 @@ pub async fn connectors(systems: &Systems, wanted: &[String]) -> Result<Vec<Conn
             offsets: Vec::new(),
             publication: false,
             unpublished: Vec::new(),
+            orphans: Vec::new(),
             notes: Vec::new(),
         });
     }
@@ -290,6 +293,75 @@ async fn unpublished(
          select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace \
          where c.relkind = 'r' and c.relpersistence = 'p' and n.nspname not in ('pg_catalog', 'information_schema') \
          and not exists (select from published where oid = c.oid) and {} order by 1, 2",
+        chosen(settings)
+    );
+    let rows = session.texts(&sql).await?;
+    Ok(rows
+        .into_iter()
+        .map(|mut row| {
+            let table = row.pop().flatten().unwrap_or_default();
+            TableName::new(row.pop().flatten().unwrap_or_default(), table)
+        })
+        .collect())
+}
+
+/// Looks for each connector's topics that have records and no table. A table that was dropped is in no publication and in no
+/// catalogue; its rows are still in its topic.
+pub async fn orphans(
+    systems: &Systems,
+    connectors: &mut [ConnectorView],
+    tables: &[TableView],
+) -> Result<(), ClientError> {
+    let there = systems.kafka.topics().await?;
+    let taken: BTreeSet<&str> = tables.iter().map(|t| t.topic.as_str()).collect();
+    for connector in connectors {
+        let settings = &connector.settings;
+        let start = topic_name(settings, "", "");
+        let start = start.strip_suffix(settings.delimiter.as_str()).unwrap_or(&start);
+        let history = connector.config.get("schema.history.internal.kafka.topic");
+        let mut without: BTreeMap<String, TableName> = there
+            .keys()
+            .filter(|topic| !taken.contains(topic.as_str()) && Some(*topic) != history)
+            .filter_map(|topic| {
+                let (schema, table) = topic.strip_prefix(start)?.split_once(settings.delimiter.as_str())?;
+                let whole = !schema.is_empty() && !table.contains(settings.delimiter.as_str());
+                whole.then(|| (topic.clone(), TableName::new(schema, table)))
+            })
+            .collect();
+        if without.is_empty() {
+            continue;
+        }
+        let gone = gone(&systems.session(&settings.database).await?, settings, without.values()).await?;
+        without.retain(|_, table| gone.contains(table));
+        let mut records: BTreeMap<String, u64> = BTreeMap::new();
+        for (partition, (low, high)) in ends(systems, &without.keys().cloned().collect()).await? {
+            *records.entry(partition.topic).or_default() += (high.0 - low.0).max(0) as u64;
+        }
+        let named = |table: &TableName| {
+            let listed = settings.tables.table_include.iter().map(|pattern| pattern.replace("\\.", "."));
+            listed.into_iter().any(|name| name.eq_ignore_ascii_case(&format!("{}.{}", table.schema, table.name)))
+        };
+        let found = without.into_iter().filter_map(|(topic, table)| {
+            let records = records.get(&topic).copied().filter(|count| *count > 0)?;
+            Some(Orphan { named: named(&table), table, topic, records })
+        });
+        connector.orphans = found.collect();
+    }
+    Ok(())
+}
+
+/// Those of the names that the connector's lists choose and that no relation of the database has.
+async fn gone(
+    session: &Postgres,
+    settings: &ConnectorSettings,
+    names: impl Iterator<Item = &TableName>,
+) -> Result<BTreeSet<TableName>, ClientError> {
+    let names: Vec<String> = names.map(|t| format!("({}, {})", literal(&t.schema), literal(&t.name))).collect();
+    let sql = format!(
+        "select n.nspname, c.relname from (values {}) as given(s, t), lateral (select s as nspname) n, lateral (select t as relname) c \
+         where not exists (select from pg_class r join pg_namespace m on m.oid = r.relnamespace where m.nspname = s and r.relname = t) \
+         and {}",
+        names.join(", "),
         chosen(settings)
     );
     let rows = session.texts(&sql).await?;
@@ -502,6 +574,9 @@ pub async fn pipeline(systems: &Systems, options: &LookOptions) -> Result<Observ
             Err(error) => seen.server = Some(Err(error.to_string())),
         }
         status(systems, &mut seen.connectors[index]).await;
+    }
+    if !matches!(seen.server, Some(Err(_))) {
+        orphans(systems, &mut seen.connectors, &seen.tables).await?;
     }
     let (server, slots) = server(systems).await;
     seen.slots = slots;

@@ -207,6 +207,9 @@ impl<'s> Looking<'s> {
             tables.extend(look.tables);
         }
         self.seen.tables = tables;
+        if !matches!(self.seen.server, Some(Err(_))) {
+            observe::orphans(self.systems, &mut self.seen.connectors, &self.seen.tables).await?;
+        }
         if let Some(Ok(server)) = observe::server(self.systems).await.0.into() {
             self.end_of_wal = Some(server.lsn);
         }

@@ -16,7 +16,7 @@ use crate::{
             row::{Cell, cells, push},
         },
         fold::{Entry, TopicFold},
-        observation::{ConnectorView, Expectation, Observation, TableView},
+        observation::{ConnectorView, Expectation, Observation, Orphan, TableView},
     },
     workload::Row,
 };
@@ -32,6 +32,7 @@ pub fn state(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
     }
     for connector in &seen.connectors {
         connector_notes(connector, &mut outcome.notes);
+        outcome.findings.extend(connector.orphans.iter().filter(|orphan| orphan.named).map(ghosts));
         if seen.tables.iter().all(|t| t.connector != connector.settings.name) {
             outcome.findings.push(Finding {
                 subject: Some(About::Connector(connector.settings.name.clone())),
@@ -67,7 +68,22 @@ fn connector_notes(connector: &ConnectorView, notes: &mut Vec<String>) {
     if connector.settings.unwrap.as_ref().is_some_and(|u| u.drops_deletes) {
         notes.push(format!("connector {name} drops deletes: a deleted row stays in its topic for ever"));
     }
+    for orphan in connector.orphans.iter().filter(|orphan| !orphan.named) {
+        let Orphan { table, topic, records, .. } = orphan;
+        notes.push(format!("topic {topic} has {records} records and there is no table {table}: not compared"));
+    }
     notes.extend(connector.notes.iter().cloned());
+}
+
+/// A table that the connector's list names is gone, and its rows are in the topic.
+fn ghosts(orphan: &Orphan) -> Finding {
+    Finding {
+        table: Some(orphan.table.clone()),
+        topic: Some(orphan.topic.clone()),
+        expected: Some("a table that the connector's list names, or no records".into()),
+        found: Some(format!("no such table, and {} records", orphan.records)),
+        ..Finding::new(FindingKind::Ghost)
+    }
 }
 
 fn compare_table(seen: &Observation, expected: &Expectation<'_>, table: &TableView, outcome: &mut Outcome) {

@@ -67,6 +67,7 @@ struct World {
     slots: Vec<Slot>,
     publication: bool,
     unpublished: Vec<TableName>,
+    orphans: Vec<Orphan>,
     specs: BTreeMap<String, TopicSpec>,
     groups: BTreeMap<String, BTreeMap<TopicPartition, Offset>>,
     /// The partition and how many of its first records the group's consumer misses.
@@ -90,6 +91,10 @@ fn twice(tables: Tables) -> Captured {
 
 fn table(name: &str) -> TableName {
     TableName::new("public", name)
+}
+
+fn orphan(named: bool) -> Orphan {
+    Orphan { table: table("gone"), topic: topic("gone"), records: 3, named }
 }
 
 fn topic(name: &str) -> String {
@@ -375,6 +380,7 @@ fn healthy() -> World {
         slots: vec![slot()],
         publication: true,
         unpublished: vec![],
+        orphans: vec![],
         specs: [(topic(ORDERS), spec(ORDERS)), (topic(LINES), spec(LINES))].into(),
         groups: [("probe".to_owned(), [(partition(0), Offset(0)), (partition(1), Offset(0))].into())].into(),
         skipped: None,
@@ -449,6 +455,7 @@ impl World {
             offsets: vec![StoredOffset { partition: serde_json::Map::new(), offset: position.as_object().cloned() }],
             publication: self.publication,
             unpublished: self.unpublished.clone(),
+            orphans: self.orphans.clone(),
             notes: vec![],
         });
         seen
@@ -607,6 +614,7 @@ fn a_healthy_pipeline_passes_every_check() {
 #[case::placeholder_without_earlier_value("state", FindingKind::Lost, |w: &mut World| w.value(8)["after"]["name"] = json!(PLACEHOLDER))]
 #[case::table_unreadable("state", FindingKind::Unreadable, |w: &mut World| { w.rows.insert(ORDERS, Err("invalid page in block 5".into())); })]
 #[case::count_differs("state", FindingKind::Unreadable, |w: &mut World| { w.counts.insert(ORDERS, 3); })]
+#[case::table_dropped("state", FindingKind::Ghost, |w: &mut World| w.orphans.push(orphan(true)))]
 #[case::record_unreadable("state", FindingKind::Unreadable, |w: &mut World| { w.records[4].value = Some(json!("torn")); })]
 #[case::truncated_and_not_captured("state", FindingKind::Ghost, |w: &mut World| { w.rows_mut(ORDERS).clear(); w.counts.insert(ORDERS, 0); })]
 #[case::generated_value_wrong_where_present("state", FindingKind::Different, |w: &mut World| w.value(8)["after"]["g"] = json!(8))]
@@ -861,6 +869,18 @@ fn no_column_is_left_out_without_a_line() {
         "{:?}",
         report.notes
     );
+}
+
+#[test]
+fn a_topic_that_only_a_pattern_chooses_is_named_and_no_ghost() {
+    let world = World { orphans: vec![orphan(false)], ..healthy() };
+    let report = state(&world.observe(), &world.expect());
+    assert!(
+        report.notes.iter().any(|n| n.contains(&topic("gone")) && n.contains("not compared")),
+        "{:?}",
+        report.notes
+    );
+    assert_eq!(report.verdict, Verdict::Passed);
 }
 
 #[test]
