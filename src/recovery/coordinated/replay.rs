@@ -31,9 +31,9 @@ impl Coordinated {
             let _ = std::fs::remove_dir_all(&fresh);
         }
         let (replay, timeline, switch, rows) = outcome?;
-        if self.control.running().await? {
-            // Only when the fence was left out.
-            self.control.stop().await?;
+        if let Err(error) = self.still_fenced().await {
+            let _ = std::fs::remove_dir_all(&fresh);
+            return Err(error);
         }
         let aside = self.pgdata.with_file_name(format!("{name}.aside-{stamp}"));
         self.note("set-aside", &(&self.pgdata, &aside))?;
@@ -44,6 +44,34 @@ impl Coordinated {
         }
         self.restored = Some(Restored { replay, timeline, switch, aside, rows });
         Ok(())
+    }
+
+    /// Requires that the old server has not run since the fence stood: whatever manages it may start it again, and what clients
+    /// commit then is in no archive that was replayed.
+    async fn still_fenced(&self) -> Result<(), RecoveryError> {
+        let running = self.control.running().await?;
+        if self.pipeline.options.omits("fence") {
+            return if running { self.control.stop().await } else { Ok(()) };
+        }
+        let unmet = |found: &str| {
+            let wanted =
+                format!("the old server down since the fence stood: what it commits is not in {}", self.pgdata);
+            Err(RecoveryError::unmet(
+                STEP,
+                wanted,
+                format!("{found}; keep it from starting by itself and run the recovery again"),
+            ))
+        };
+        match (running, self.control_file() == self.at_rest) {
+            (true, _) => unmet("it runs again"),
+            (false, false) => unmet("it ran meanwhile: its control file has changed"),
+            (false, true) => Ok(()),
+        }
+    }
+
+    /// The old folder's control file, which every start of a server writes; `None` where there is none.
+    pub(super) fn control_file(&self) -> Option<Vec<u8>> {
+        std::fs::read(self.pgdata.join("global/pg_control")).ok()
     }
 
     async fn restore_into(&self, fresh: &Utf8Path) -> Result<(Replay, u32, Option<Lsn>, u64), RecoveryError> {

@@ -48,6 +48,8 @@ pub(crate) struct Coordinated {
     pub(crate) journal: Option<Journal>,
 
     // Learned on the way.
+    /// The old folder's control file when the fence stood.
+    pub(super) at_rest: Option<Vec<u8>>,
     pub(super) salvaged_segments: Vec<String>,
     pub(super) lost: Option<String>,
     pub(crate) end: Option<Tail>,
@@ -82,6 +84,7 @@ impl Coordinated {
         let control = Control::of(config, "postgres")?;
         let pgdata = config.postgres.pgdata.clone();
         let tools = Tools::of(config);
+        refuse_half_exchanged(&pgdata)?;
         let owner = Owner::of(&pgdata)?;
         let server = match control.running().await? {
             true => Postgres::connect(&config.postgres.url, "cdc-drill-recovery").await.ok(),
@@ -115,6 +118,7 @@ impl Coordinated {
             salvaged,
             old_timeline,
             journal: None,
+            at_rest: None,
             salvaged_segments: Vec::new(),
             lost: None,
             end: None,
@@ -241,6 +245,27 @@ fn current_timeline(view: &WalView, control: Option<&ControlData>, pgdata: &Utf8
     }
 }
 
+/// A recovery that was killed between its last two renames leaves no data folder, and the old one beside it.
+fn refuse_half_exchanged(pgdata: &Utf8PathBuf) -> Result<(), RecoveryError> {
+    let (Some(parent), Some(name)) = (pgdata.parent(), pgdata.file_name()) else { return Ok(()) };
+    if pgdata.exists() {
+        return Ok(());
+    }
+    let start = format!("{name}.aside-");
+    let Ok(beside) = parent.read_dir_utf8() else { return Ok(()) };
+    let aside =
+        beside.flatten().filter(|entry| entry.file_name().starts_with(&start)).map(|e| e.path().to_owned()).max();
+    let Some(aside) = aside else { return Ok(()) };
+    Err(RecoveryError::impossible(
+        pgdata.as_str(),
+        "a data folder",
+        format!(
+            "none; a recovery ended between setting the old one aside and putting the new one in its place: {aside}"
+        ),
+        format!("mv {aside} {pgdata}, and run the recovery again"),
+    ))
+}
+
 fn refuse_tablespaces(pgdata: &Utf8PathBuf) -> Result<(), RecoveryError> {
     let folder = pgdata.join("pg_tblspc");
     let count = folder.read_dir_utf8().map_or(0, Iterator::count);
@@ -271,4 +296,24 @@ fn program() -> Result<Utf8PathBuf, RecoveryError> {
             format!("name it in {PROGRAM_VARIABLE}"),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_between_two_renames_is_named() {
+        let made = tempfile::tempdir().unwrap();
+        let folder = Utf8PathBuf::from_path_buf(made.path().to_owned()).unwrap();
+        let pgdata = folder.join("data");
+        assert!(refuse_half_exchanged(&pgdata).is_ok(), "another error's matter");
+        for stamp in ["20261123T010000Z", "20261123T020000Z"] {
+            fs_err::create_dir(folder.join(format!("data.aside-{stamp}"))).unwrap();
+        }
+        let error = refuse_half_exchanged(&pgdata).unwrap_err().to_string();
+        assert!(error.contains("data.aside-20261123T020000Z"), "{error}");
+        fs_err::create_dir(&pgdata).unwrap();
+        assert!(refuse_half_exchanged(&pgdata).is_ok());
+    }
 }

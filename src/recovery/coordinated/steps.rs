@@ -238,6 +238,7 @@ async fn fenced(s: &mut Coordinated) -> Result<String, RecoveryError> {
     if s.control.running().await? {
         return Err(RecoveryError::unmet("fence", "the old server down", "it runs"));
     }
+    s.at_rest = s.control_file();
     match Postgres::connect(&s.pipeline.config.postgres.url, "cdc-drill-recovery").await {
         Err(_) => Ok("the old server does not run, and nothing answers at its address".into()),
         Ok(session) => {
