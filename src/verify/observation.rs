@@ -88,9 +88,12 @@ pub struct ConnectorView {
     pub offsets: Vec<StoredOffset>,
     /// Whether its publication exists.
     pub publication: bool,
-    /// Tables that its lists name and its publication lacks.
+    /// Tables that its lists choose and its publication lacks, where it has a list of tables or their topics have records: their
+    /// changes should arrive, and never do.
     pub unpublished: Vec<TableName>,
-    /// Topics of tables that its lists choose and that are not in its database.
+    /// The other tables that its lists choose and its publication lacks: left out of it on purpose, or new.
+    pub uncaptured: Vec<TableName>,
+    /// Topics of its tables that are compared with none.
     pub orphans: Vec<Orphan>,
     /// What a person should know about it.
     pub notes: Vec<String>,
@@ -108,13 +111,15 @@ impl ConnectorView {
     }
 }
 
-/// A topic with records, and no table.
+/// A topic with records that is compared with no table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Orphan {
     /// The table, by the topic's name.
     pub table: TableName,
     /// The topic.
     pub topic: String,
+    /// Whether there is one of the name: a partitioned table or a partition, whose changes go to another topic.
+    pub exists: bool,
     /// How many records.
     pub records: u64,
     /// Whether the connector's list of tables has it by its name, and not by a pattern that a table of long ago may match too.

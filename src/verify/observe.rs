@@ -107,6 +107,7 @@ pub async fn connectors(systems: &Systems, wanted: &[String]) -> Result<Vec<Conn
             offsets: Vec::new(),
             publication: false,
             unpublished: Vec::new(),
+            uncaptured: Vec::new(),
             orphans: Vec::new(),
             notes: Vec::new(),
         });
@@ -175,8 +176,10 @@ pub struct Look {
     pub tables: Vec<TableView>,
     /// Whether the publication exists.
     pub publication: bool,
-    /// Tables that the connector's lists name and its publication lacks.
+    /// Tables that the connector's lists choose, its publication lacks, and somebody waits for: see [`ConnectorView`].
     pub unpublished: Vec<TableName>,
+    /// The other tables that the lists choose and the publication lacks.
+    pub uncaptured: Vec<TableName>,
 }
 
 /// Reads the captured tables of a connector, all in one snapshot.
@@ -189,8 +192,15 @@ pub async fn tables(systems: &Systems, settings: &ConnectorSettings) -> Result<L
         .text(&format!("select 1 from pg_publication where pubname = {}", literal(&settings.publication)))
         .await?
         .is_some();
-    let captured = captured(&session, settings, publication).await?;
-    let unpublished = unpublished(&session, settings, publication).await?;
+    let mut captured = captured(&session, settings, publication).await?;
+    let partitions = partitions(&session, settings, &captured).await?;
+    let lacking = lacking(&session, settings, publication).await?;
+    let beside = partitions.iter().map(|c| &c.name).chain(&lacking);
+    let filled = filled(systems, beside.map(|t| topic_name(settings, &t.schema, &t.name)).collect()).await?;
+    let has_records = |t: &TableName| filled.contains_key(&topic_name(settings, &t.schema, &t.name));
+    captured.extend(partitions.into_iter().filter(|c| has_records(&c.name)));
+    let awaited = |t: &TableName| !settings.tables.table_include.is_empty() || has_records(t);
+    let (unpublished, uncaptured) = lacking.into_iter().partition(awaited);
     let counter = systems.session(&settings.database).await?;
     counter.run("begin transaction isolation level repeatable read read only").await?;
     counter.run(&format!("set transaction snapshot {}", literal(&exported))).await?;
@@ -218,7 +228,7 @@ pub async fn tables(systems: &Systems, settings: &ConnectorSettings) -> Result<L
             count,
         });
     }
-    Ok(Look { visible: visible.as_deref().and_then(Visibility::parse), tables, publication, unpublished })
+    Ok(Look { visible: visible.as_deref().and_then(Visibility::parse), tables, publication, unpublished, uncaptured })
 }
 
 /// A table as the catalogue has it.
@@ -237,23 +247,36 @@ async fn captured(
     settings: &ConnectorSettings,
     publication: bool,
 ) -> Result<Vec<Captured>, ClientError> {
-    let key = "(select array_agg(a.attname order by k.n)::text from pg_index i, unnest(i.indkey) with ordinality k(num, n), pg_attribute a \
-               where i.indrelid = c.oid and i.indisprimary and a.attrelid = c.oid and a.attnum = k.num)";
-    let from = if publication {
-        format!(
-            "select c.oid::text, n.nspname, c.relname, c.relreplident, p.rowfilter, p.attnames::text, {key} \
-             from pg_publication_tables p join pg_namespace n on n.nspname = p.schemaname \
+    let (from, published) = if publication {
+        let from = format!(
+            "from pg_publication_tables p join pg_namespace n on n.nspname = p.schemaname \
              join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename where p.pubname = {}",
             literal(&settings.publication)
-        )
+        );
+        (from, ["p.rowfilter", "p.attnames::text"])
     } else {
-        format!(
-            "select c.oid::text, n.nspname, c.relname, c.relreplident, null, null, {key} \
-             from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.relkind = 'r' \
-             and n.nspname not in ('pg_catalog', 'information_schema') and c.relpersistence = 'p'"
-        )
+        let from = "from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.relkind = 'r' \
+                    and n.nspname not in ('pg_catalog', 'information_schema') and c.relpersistence = 'p'";
+        (from.to_owned(), ["null", "null"])
     };
-    let sql = format!("{from} and {} order by 2, 3", chosen(settings));
+    relations(session, &from, published, settings).await
+}
+
+/// The relations `c` in namespaces `n` of a FROM clause that pass the connector's lists; `published` are expressions of what the
+/// publication filters and which columns it has.
+async fn relations(
+    session: &Postgres,
+    from: &str,
+    published: [&str; 2],
+    settings: &ConnectorSettings,
+) -> Result<Vec<Captured>, ClientError> {
+    let [filter, columns] = published;
+    let key = "(select array_agg(a.attname order by k.n)::text from pg_index i, unnest(i.indkey) with ordinality k(num, n), pg_attribute a \
+               where i.indrelid = c.oid and i.indisprimary and a.attrelid = c.oid and a.attnum = k.num)";
+    let sql = format!(
+        "select c.oid::text, n.nspname, c.relname, c.relreplident, {filter}, {columns}, {key} {from} and {} order by 2, 3",
+        chosen(settings)
+    );
     let rows = session.texts(&sql).await?;
     Ok(rows
         .into_iter()
@@ -275,13 +298,51 @@ async fn captured(
         .collect())
 }
 
-/// Tables that an include list names and the publication lacks: their changes never arrive.
-async fn unpublished(
+/// Partitioned tables and partitions that the connector's list has by name and whose changes go to other topics than their own,
+/// according to `publish_via_partition_root`. A snapshot writes to their topics all the same.
+async fn partitions(
+    session: &Postgres,
+    settings: &ConnectorSettings,
+    captured: &[Captured],
+) -> Result<Vec<Captured>, ClientError> {
+    let named: Vec<String> = named(settings).map(|name| literal(&name)).collect();
+    if named.is_empty() {
+        return Ok(Vec::new());
+    }
+    let condition = format!(
+        "from pg_class c join pg_namespace n on n.oid = c.relnamespace where (c.relkind = 'p' or c.relispartition) \
+         and lower(n.nspname || '.' || c.relname) in ({})",
+        named.join(", ")
+    );
+    let found = self::relations(session, &condition, ["null", "null"], settings).await?;
+    Ok(found.into_iter().filter(|c| captured.iter().all(|other| other.name != c.name)).collect())
+}
+
+/// The connector's list of tables as far as it has them by their names, in lower case: it matches whatever the case.
+fn named(settings: &ConnectorSettings) -> impl Iterator<Item = String> {
+    settings.tables.table_include.iter().map(|pattern| pattern.replace("\\.", ".").to_lowercase())
+}
+
+/// The topics of these that have records, and how many.
+async fn filled(systems: &Systems, topics: BTreeSet<String>) -> Result<BTreeMap<String, u64>, ClientError> {
+    let mut records: BTreeMap<String, u64> = BTreeMap::new();
+    if topics.is_empty() {
+        return Ok(records);
+    }
+    for (partition, (low, high)) in ends(systems, &topics).await? {
+        *records.entry(partition.topic).or_default() += (high.0 - low.0).max(0) as u64;
+    }
+    records.retain(|_, count| *count > 0);
+    Ok(records)
+}
+
+/// Tables that the connector's lists choose and the publication lacks: their changes never arrive.
+async fn lacking(
     session: &Postgres,
     settings: &ConnectorSettings,
     publication: bool,
 ) -> Result<Vec<TableName>, ClientError> {
-    if settings.tables.table_include.is_empty() || !publication {
+    if !publication {
         return Ok(Vec::new());
     }
     let name = literal(&settings.publication);
@@ -305,8 +366,8 @@ async fn unpublished(
         .collect())
 }
 
-/// Looks for each connector's topics that have records and no table. A table that was dropped is in no publication and in no
-/// catalogue; its rows are still in its topic.
+/// Looks for each connector's topics that have records and are compared with no table. A table that was dropped is in no
+/// publication and in no catalogue; its rows are still in its topic.
 pub async fn orphans(
     systems: &Systems,
     connectors: &mut [ConnectorView],
@@ -331,45 +392,41 @@ pub async fn orphans(
         if without.is_empty() {
             continue;
         }
-        let gone = gone(&systems.session(&settings.database).await?, settings, without.values()).await?;
-        without.retain(|_, table| gone.contains(table));
-        let mut records: BTreeMap<String, u64> = BTreeMap::new();
-        for (partition, (low, high)) in ends(systems, &without.keys().cloned().collect()).await? {
-            *records.entry(partition.topic).or_default() += (high.0 - low.0).max(0) as u64;
-        }
-        let named = |table: &TableName| {
-            let listed = settings.tables.table_include.iter().map(|pattern| pattern.replace("\\.", "."));
-            listed.into_iter().any(|name| name.eq_ignore_ascii_case(&format!("{}.{}", table.schema, table.name)))
-        };
+        let there = relations_there(&systems.session(&settings.database).await?, settings, without.values()).await?;
+        without.retain(|_, table| there.contains_key(table) && !connector.unpublished.contains(table));
+        let filled = filled(systems, without.keys().cloned().collect()).await?;
+        let listed: BTreeSet<String> = named(settings).collect();
         let found = without.into_iter().filter_map(|(topic, table)| {
-            let records = records.get(&topic).copied().filter(|count| *count > 0)?;
-            Some(Orphan { named: named(&table), table, topic, records })
+            let named = listed.contains(&format!("{}.{}", table.schema, table.name).to_lowercase());
+            let exists = there.get(&table).copied().unwrap_or_default();
+            Some(Orphan { named, exists, records: *filled.get(&topic)?, table, topic })
         });
         connector.orphans = found.collect();
     }
     Ok(())
 }
 
-/// Those of the names that the connector's lists choose and that no relation of the database has.
-async fn gone(
+/// Those of the names that the connector's lists choose, and whether a relation of the database has them.
+async fn relations_there(
     session: &Postgres,
     settings: &ConnectorSettings,
     names: impl Iterator<Item = &TableName>,
-) -> Result<BTreeSet<TableName>, ClientError> {
+) -> Result<BTreeMap<TableName, bool>, ClientError> {
     let names: Vec<String> = names.map(|t| format!("({}, {})", literal(&t.schema), literal(&t.name))).collect();
     let sql = format!(
-        "select n.nspname, c.relname from (values {}) as given(s, t), lateral (select s as nspname) n, lateral (select t as relname) c \
-         where not exists (select from pg_class r join pg_namespace m on m.oid = r.relnamespace where m.nspname = s and r.relname = t) \
-         and {}",
+        "select n.nspname, c.relname, \
+         exists (select from pg_class r join pg_namespace m on m.oid = r.relnamespace where m.nspname = s and r.relname = t)::text \
+         from (values {}) as given(s, t), lateral (select s as nspname) n, lateral (select t as relname) c where {}",
         names.join(", "),
         chosen(settings)
     );
     let rows = session.texts(&sql).await?;
     Ok(rows
         .into_iter()
-        .map(|mut row| {
-            let table = row.pop().flatten().unwrap_or_default();
-            TableName::new(row.pop().flatten().unwrap_or_default(), table)
+        .map(|row| {
+            let mut cells = row.into_iter().map(Option::unwrap_or_default);
+            let mut next = || cells.next().unwrap_or_default();
+            (TableName::new(next(), next()), next() == "true")
         })
         .collect())
 }
@@ -569,6 +626,7 @@ pub async fn pipeline(systems: &Systems, options: &LookOptions) -> Result<Observ
             Ok(look) => {
                 seen.connectors[index].publication = look.publication;
                 seen.connectors[index].unpublished = look.unpublished;
+                seen.connectors[index].uncaptured = look.uncaptured;
                 seen.tables.extend(look.tables);
             }
             Err(error) => seen.server = Some(Err(error.to_string())),

@@ -214,7 +214,7 @@ fn publication(connector: &ConnectorView) -> Vec<Finding> {
         findings.push(Finding {
             table: Some(table.clone()),
             subject: Some(About::Publication(name.clone())),
-            expected: Some("every table of table.include.list in the publication".into()),
+            expected: Some("every table that the connector chooses in the publication".into()),
             found: Some("not in it: its changes never arrive".into()),
             ..Finding::new(FindingKind::Position)
         });

@@ -32,7 +32,7 @@ pub fn state(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
     }
     for connector in &seen.connectors {
         connector_notes(connector, &mut outcome.notes);
-        outcome.findings.extend(connector.orphans.iter().filter(|orphan| orphan.named).map(ghosts));
+        outcome.findings.extend(connector.orphans.iter().filter(|orphan| is_ghost(orphan)).map(ghosts));
         if seen.tables.iter().all(|t| t.connector != connector.settings.name) {
             outcome.findings.push(Finding {
                 subject: Some(About::Connector(connector.settings.name.clone())),
@@ -68,11 +68,27 @@ fn connector_notes(connector: &ConnectorView, notes: &mut Vec<String>) {
     if connector.settings.unwrap.as_ref().is_some_and(|u| u.drops_deletes) {
         notes.push(format!("connector {name} drops deletes: a deleted row stays in its topic for ever"));
     }
-    for orphan in connector.orphans.iter().filter(|orphan| !orphan.named) {
+    if !connector.uncaptured.is_empty() {
+        let tables: Vec<String> = connector.uncaptured.iter().map(ToString::to_string).collect();
+        let publication = &connector.settings.publication;
+        notes.push(format!(
+            "neither in publication {publication} nor in a topic, and not compared: {}",
+            tables.join(", ")
+        ));
+    }
+    for orphan in connector.orphans.iter().filter(|orphan| !is_ghost(orphan)) {
         let Orphan { table, topic, records, .. } = orphan;
-        notes.push(format!("topic {topic} has {records} records and there is no table {table}: not compared"));
+        let why = match orphan.exists {
+            true => format!("changes of {table} go to other topics"),
+            false => format!("there is no table {table}"),
+        };
+        notes.push(format!("topic {topic} has {records} records and {why}: not compared"));
     }
     notes.extend(connector.notes.iter().cloned());
+}
+
+fn is_ghost(orphan: &Orphan) -> bool {
+    orphan.named && !orphan.exists
 }
 
 /// A table that the connector's list names is gone, and its rows are in the topic.

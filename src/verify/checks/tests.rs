@@ -94,7 +94,7 @@ fn table(name: &str) -> TableName {
 }
 
 fn orphan(named: bool) -> Orphan {
-    Orphan { table: table("gone"), topic: topic("gone"), records: 3, named }
+    Orphan { table: table("gone"), topic: topic("gone"), exists: false, records: 3, named }
 }
 
 fn topic(name: &str) -> String {
@@ -455,6 +455,7 @@ impl World {
             offsets: vec![StoredOffset { partition: serde_json::Map::new(), offset: position.as_object().cloned() }],
             publication: self.publication,
             unpublished: self.unpublished.clone(),
+            uncaptured: vec![table("beside")],
             orphans: self.orphans.clone(),
             notes: vec![],
         });
