@@ -178,6 +178,8 @@ pub struct PartitionFold {
     pub restored_values: u64,
     /// Records kept for later.
     pub deferred: VecDeque<Deferred>,
+    /// For each column the offset of the first row that has it.
+    pub first_with: Vec<Option<i64>>,
 }
 
 impl PartitionFold {
@@ -209,6 +211,11 @@ impl PartitionFold {
             let logged = self.logged(event, offset);
             self.log.get_or_insert_default().push(logged);
         }
+        if let Some(after) = event.after
+            && (self.first_with.is_empty() || self.first_with.contains(&None))
+        {
+            self.note_columns(after, offset);
+        }
         match (event.meta.op, event.key) {
             (Op::Truncate, _) => self.truncates.push(event.meta.lsn.unwrap_or(u64::MAX)),
             (Op::Other, _) => {}
@@ -224,6 +231,17 @@ impl PartitionFold {
                 before: event.before.map(Into::into),
                 after: event.after.map(Into::into),
             }),
+        }
+    }
+
+    fn note_columns(&mut self, row: &[u8], offset: i64) {
+        for (column, cell) in cells(row).enumerate() {
+            if self.first_with.len() <= column {
+                self.first_with.push(None);
+            }
+            if cell != Cell::Absent {
+                self.first_with[column].get_or_insert(offset);
+            }
         }
     }
 

@@ -183,6 +183,15 @@ enum Match {
     Different,
 }
 
+/// A value that a key's last event does not have.
+struct Gap {
+    column: usize,
+    partition: i32,
+    offset: i64,
+    key: Box<[u8]>,
+    text: String,
+}
+
 struct Comparison<'o> {
     seen: &'o Observation,
     expected: &'o Expectation<'o>,
@@ -191,6 +200,8 @@ struct Comparison<'o> {
     rows: u64,
     values: u64,
     absent: BTreeMap<usize, u64>,
+    /// Where a value is absent that a streamed change should have.
+    gaps: Vec<Gap>,
     not_comparable: BTreeMap<(usize, &'static str), u64>,
     findings: Vec<Finding>,
     notes: Vec<String>,
@@ -212,6 +223,7 @@ impl<'o> Comparison<'o> {
             rows: 0,
             values: 0,
             absent: BTreeMap::new(),
+            gaps: Vec::new(),
             not_comparable: BTreeMap::new(),
             findings: Vec::new(),
             notes: Vec::new(),
@@ -277,6 +289,7 @@ impl<'o> Comparison<'o> {
                 None => self.missing(&key_columns, &key, &row),
             }
         }
+        self.gaps(&key_columns);
         self.ghosts(&key_columns, matched);
     }
 
@@ -336,7 +349,10 @@ impl<'o> Comparison<'o> {
             let other = event.get(index).copied().unwrap_or(Cell::Absent);
             match self.matches(index, *cell, other) {
                 Match::Equal => self.values += 1,
-                Match::Absent => *self.absent.entry(index).or_default() += 1,
+                Match::Absent => {
+                    *self.absent.entry(index).or_default() += 1;
+                    self.gap(index, *cell, key, partition, entry.offset);
+                }
                 Match::NotComparable(why) => *self.not_comparable.entry((index, why)).or_default() += 1,
                 Match::Different => different.push(index),
             }
@@ -363,6 +379,40 @@ impl<'o> Comparison<'o> {
             ..self.about(kind)
         };
         self.findings.push(finding);
+    }
+
+    fn gap(&mut self, column: usize, cell: Cell<'_>, key: &[u8], partition: i32, offset: i64) {
+        let streamed = self.table.columns.list.get(column).is_some_and(|c| !c.generated && !c.unpublished);
+        let connector = self.seen.connectors.iter().find(|c| c.settings.name == self.table.connector);
+        // A list of columns may have been another when earlier records were written.
+        let whole = connector.is_none_or(|c| c.settings.column_filter.is_none());
+        if streamed && whole && !self.reprs(column).is_empty() {
+            self.gaps.push(Gap { column, partition, offset, key: key.into(), text: clip(&cell.shown()) });
+        }
+    }
+
+    /// Records written before a column was added do not have it. One that stands behind a record that has it was made without.
+    fn gaps(&mut self, key_columns: &[usize]) {
+        let gaps = std::mem::take(&mut self.gaps);
+        for gap in gaps {
+            let partition = self.fold.partitions.iter().find(|p| p.partition == gap.partition);
+            let first = partition.and_then(|p| p.first_with.get(gap.column).copied().flatten());
+            let Some(first) = first.filter(|first| *first < gap.offset) else { continue };
+            let name = self.table.columns.list.get(gap.column).map(|c| c.name.clone()).unwrap_or_default();
+            if let Some(count) = self.absent.get_mut(&gap.column) {
+                *count -= 1;
+            }
+            let finding = Finding {
+                key: Some(self.shown_key(key_columns, &gap.key)),
+                partition: Some(gap.partition),
+                offset: Some(Offset(gap.offset)),
+                expected: Some(format!("{name}={}", gap.text)),
+                found: Some(format!("no {name}, which records have from offset {first} on")),
+                ..self.about(FindingKind::Different)
+            };
+            self.findings.push(finding);
+        }
+        self.absent.retain(|_, count| *count > 0);
     }
 
     /// A value that only a placeholder stands for is lost; a row that the ledger knows as an earlier state is stale.
@@ -548,7 +598,7 @@ impl<'o> Comparison<'o> {
             } else if info.unpublished {
                 "not in the publication's column list"
             } else if self.reprs(*index).is_empty() {
-                "in no record: the connector leaves out the column or does not know its type"
+                "in no record: the connector leaves out the column, does not know its type, or has written none since it was added or renamed"
             } else {
                 "absent from records written before it was added"
             };

@@ -615,6 +615,12 @@ fn a_healthy_pipeline_passes_every_check() {
 #[case::placeholder_without_earlier_value("state", FindingKind::Lost, |w: &mut World| w.value(8)["after"]["name"] = json!(PLACEHOLDER))]
 #[case::table_unreadable("state", FindingKind::Unreadable, |w: &mut World| { w.rows.insert(ORDERS, Err("invalid page in block 5".into())); })]
 #[case::count_differs("state", FindingKind::Unreadable, |w: &mut World| { w.counts.insert(ORDERS, 3); })]
+#[case::field_missing_from_a_late_record("state", FindingKind::Different, |w: &mut World| {
+    let late = w.records.len();
+    let mut again = w.records[8].clone();
+    again.value.as_mut().unwrap()["after"].as_object_mut().unwrap().remove("name");
+    w.records.insert(late, again);
+})]
 #[case::table_dropped("state", FindingKind::Ghost, |w: &mut World| w.orphans.push(orphan(true)))]
 #[case::record_unreadable("state", FindingKind::Unreadable, |w: &mut World| { w.records[4].value = Some(json!("torn")); })]
 #[case::truncated_and_not_captured("state", FindingKind::Ghost, |w: &mut World| { w.rows_mut(ORDERS).clear(); w.counts.insert(ORDERS, 0); })]
