@@ -91,7 +91,7 @@ pub(super) fn refuse_written(table: &toml::Table, file: &Utf8Path) -> Result<(),
     walk(table, &mut path)?;
     let text = |section: &str| table.get(section)?.get("url")?.as_str();
     for section in ["connect", "registry"] {
-        if text(section).is_some_and(|urls| urls.split(',').any(|u| crate::units::redact_url(u).contains(":***@"))) {
+        if text(section).is_some_and(|urls| crate::units::redact_url(urls).contains(":***@")) {
             return Err(written(format!("[{section}] url"), format!("[{section}.auth] password_file or password_env")));
         }
     }
@@ -207,6 +207,7 @@ mod tests {
     #[case("[connect.auth]\ntoken = 'hunter2'", "[connect.auth] token")]
     #[case("[registry]\nurl = 'http://me:hunter2@h'", "[registry] url")]
     #[case("[connect]\nurl = 'http://a,http://me:hunter2@h'", "[connect] url")]
+    #[case("[connect]\nurl = 'http://me:hunter2,2@h'", "[connect] url")]
     #[case("[postgres]\nurl = 'postgres://me:hunter2@h/d'\n[attach]", "[postgres] url")]
     #[case("[postgres]\nurl = 'host=h password=hunter2'\n[attach]", "[postgres] url")]
     fn a_secret_in_the_text_is_refused_and_not_repeated(#[case] text: &str, #[case] key: &str) {

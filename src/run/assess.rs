@@ -478,6 +478,7 @@ pub(super) async fn confirmed(
         tables: &drill.pipeline.tables,
         schemas: &schemas,
         levels: &levels,
+        histories: &drill.histories,
         values: OnceCell::new(),
     };
     // Rows of one transaction share its token, and a later event shows the token of the row it changed: where one finding

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     client::wait,
-    event::{FaultReport, What},
+    event::{FaultReport, Rpo, What},
     fault::{Fault, FaultGuard},
     recovery::{Recovered, RecoveryError},
     scenario::{Absence, ControlRun, DrillPlan, Expect},
@@ -311,10 +311,11 @@ impl Drill<'_> {
             exit = exit.worst(Exit::ObjectiveMissed);
             reasons.push(format!("recovery took {seconds:.1} s, the objective is {:.0} s", limit.as_secs_f64()));
         }
-        let lost = assessed.rpo.map_or(0, |r| r.lost.transactions);
-        if let Some(limit) = self.plan.objectives.rpo_transactions.filter(|limit| lost > *limit) {
-            exit = exit.worst(Exit::ObjectiveMissed);
-            reasons.push(format!("{lost} acknowledged transactions are lost, the objective is {limit}"));
+        if let Some(limit) = self.plan.objectives.rpo_transactions
+            && let Some((missed, reason)) = rpo_missed(limit, assessed.rpo)
+        {
+            exit = exit.worst(missed);
+            reasons.push(reason);
         }
         (exit, reasons.join("; "))
     }
@@ -389,5 +390,36 @@ impl Drill<'_> {
         .await;
         // A connector that neither streams nor fails is a state of its own, which the signals will tell.
         said.unwrap_or_else(|error| error.to_string())
+    }
+}
+
+/// What speaks against an objective for lost transactions: more of them, or that nobody counted.
+fn rpo_missed(limit: u64, measured: Option<Rpo>) -> Option<(Exit, String)> {
+    let Some(rpo) = measured else {
+        let reason = "the lost transactions were not counted: the workload keeps no ledger of what was acknowledged";
+        return Some((Exit::Inconclusive, format!("{reason}; the objective is {limit}")));
+    };
+    let lost = rpo.lost.transactions;
+    let reason = || format!("{lost} acknowledged transactions are lost, the objective is {limit}");
+    (lost > limit).then(|| (Exit::ObjectiveMissed, reason()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_objective_that_nobody_measured_is_not_met() {
+        let lost = |transactions| {
+            let mut rpo = Rpo::default();
+            rpo.lost.transactions = transactions;
+            Some(rpo)
+        };
+        let exit = |measured| rpo_missed(2, measured).map(|(exit, _)| exit);
+        assert_eq!(exit(lost(2)), None);
+        assert_eq!(exit(lost(3)), Some(Exit::ObjectiveMissed));
+        let (exit, reason) = rpo_missed(0, None).unwrap();
+        assert_eq!(exit, Exit::Inconclusive);
+        assert!(reason.contains("keeps no ledger"), "{reason}");
     }
 }

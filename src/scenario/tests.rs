@@ -464,6 +464,21 @@ fn naming_one_kind_of_workload_drops_the_others() {
 }
 
 #[test]
+fn a_loss_that_nobody_counts_has_no_objective() {
+    let told = mistakes(&scenario(indoc! {"
+        workload: { pgbench: { scale: 1, clients: 2 } }
+        steps:
+          - load: { transactions: 5 }
+          - backup: { name: nightly }
+          - recover: { coordinated: { target: latest } }
+        checks: [state]
+        objectives: { rto: 60s, rpo: { transactions: 0 } }
+    "}));
+    assert!(told.contains("an `rpo` for pgbench, which keeps no ledger"), "{told}");
+    assert!(told.contains("some.yaml:14:29:"), "{told}");
+}
+
+#[test]
 fn a_plan_has_each_variant_and_then_its_controls() {
     let text = scenario(indoc! {"
         title: One thing

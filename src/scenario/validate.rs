@@ -205,7 +205,7 @@ impl Validator<'_> {
         self.tables = self.pipeline(&pipeline, own);
         let progress = self.at("steps", |v| v.steps(&variant.steps, &stack));
         self.at("checks", |v| v.checks(variant, &progress));
-        self.at("objectives", |v| v.objectives(variant));
+        self.at("objectives", |v| v.objectives(variant, pgbench));
         self.at("controls", |v| v.controls(variant));
     }
 
@@ -848,10 +848,18 @@ impl Validator<'_> {
         }
     }
 
-    fn objectives(&mut self, variant: &Variant) {
+    fn objectives(&mut self, variant: &Variant, pgbench: bool) {
         let some = variant.objectives.rto.is_some() || variant.objectives.rpo.is_some();
         if some && !recovers(variant) {
             self.problem("objectives without a recovery", "add a `recover` step or leave them out");
+        }
+        if variant.objectives.rpo.is_some() && pgbench {
+            self.at("rpo", |v| {
+                v.problem(
+                    "an `rpo` for pgbench, which keeps no ledger of what was acknowledged",
+                    "leave `rpo` out, or bring the statements as `workload: { sql: ... }`",
+                )
+            });
         }
     }
 
