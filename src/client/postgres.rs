@@ -3,7 +3,7 @@
 use std::{ops::Deref, time::Duration};
 
 use camino::Utf8Path;
-use tokio_postgres::{Config, SimpleQueryMessage, config::Host};
+use tokio_postgres::{Config, SimpleQueryMessage, config::Host, error::SqlState};
 
 use super::{ClientError, tls::Wanted};
 use crate::units::{Lsn, Secret, SlotName, redact_url, without_tls};
@@ -161,7 +161,10 @@ impl Postgres {
             let seconds = OPEN_TIMEOUT.as_secs();
             ClientError::unreachable("postgres", &address, format!("connected, and no session within {seconds} s"))
         })?;
-        let (client, connection) = opened.map_err(|e| ClientError::unreachable("postgres", &address, cause(&e)))?;
+        let (client, connection) = opened.map_err(|e| match is_refusal(&e) {
+            true => ClientError::answer("postgres", &address, "open a session", "a session", cause(&e)),
+            false => ClientError::unreachable("postgres", &address, cause(&e)),
+        })?;
         // The task ends with the session; its error reaches the caller through the next query.
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -257,6 +260,13 @@ fn slot_of_row(row: Vec<Option<String>>) -> Slot {
         wal_status: next(),
         invalidation_reason: next(),
     }
+}
+
+/// Whether a server that is up refused the session: who asks may not, names no database, or is one too many. One that starts or
+/// ends refuses too, and is not up.
+fn is_refusal(error: &tokio_postgres::Error) -> bool {
+    let code = error.code().map(SqlState::code).unwrap_or_default();
+    code.starts_with("28") || code.starts_with("3D") || code == SqlState::TOO_MANY_CONNECTIONS.code()
 }
 
 /// The most telling message of an error: the server's own, or the transport's innermost.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     backup::{Point, Repository, wal::SegmentSize},
-    client::postgres::Postgres,
+    client::{ClientError, postgres::Postgres},
     config::{Config, Tools},
     recovery::{
         Options, RecoveryError, Request,
@@ -87,7 +87,12 @@ impl Coordinated {
         refuse_half_exchanged(&pgdata)?;
         let owner = Owner::of(&pgdata)?;
         let server = match control.running().await? {
-            true => Postgres::connect(&config.postgres.url, "cdc-drill-recovery").await.ok(),
+            true => match Postgres::connect(&config.postgres.url, "cdc-drill-recovery").await {
+                Ok(session) => Some(session),
+                // It is up and does not let us in: what it is asked with is wrong, and would be at the end.
+                Err(refused @ ClientError::Answer { .. }) => return Err(refused.into()),
+                Err(_) => None,
+            },
             false => None,
         };
         let control_data = ControlData::read(&tools, &pgdata).await.ok();

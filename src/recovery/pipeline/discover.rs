@@ -12,6 +12,7 @@ use crate::{
         connect::{Connect, ConnectorConfig, ConnectorStatus},
         kafka::{Kafka, TopicSpec},
         postgres::{Postgres, Slot},
+        registry::Registry,
     },
     config::{Config, RegistryStorage},
     recovery::{Options, RecoveryError, Request},
@@ -47,6 +48,15 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// Whether its records name schemas of a registry, as far as its own converters say; a worker's default may.
+    fn needs_registry(&self) -> bool {
+        let plain = |side: &str| {
+            let class = self.config.get(side).map(String::as_str).unwrap_or_default();
+            ["JsonConverter", "StringConverter", "ByteArrayConverter"].iter().any(|name| class.ends_with(name))
+        };
+        !(plain("key.converter") && plain("value.converter"))
+    }
+
     /// `snapshot.mode`, `initial` by default.
     pub(crate) fn snapshot_mode(&self) -> &str {
         self.config.get("snapshot.mode").map_or("initial", String::as_str)
@@ -160,6 +170,10 @@ impl Pipeline {
         })?;
         let mut sources = worker.sources_on(&cluster, request).await?;
         refuse_left_out(&sources, request)?;
+        if sources.iter().any(Source::needs_registry) {
+            // Without it the topics that are emptied cannot be filled again.
+            Registry::of(&config.registry).subjects(false).await?;
+        }
         for source in &mut sources {
             let written = connect.topics(&source.name).await?;
             source.topics = data_topics(config, source, &worker, written, &there, point)?;

@@ -2,7 +2,7 @@
 
 use crate::{
     backup::{BackupError, Point, PointSelector, Repository},
-    client::postgres::Postgres,
+    client::{ClientError, postgres::Postgres},
     config::Config,
     recovery::{
         Options, RecoveryError, Request,
@@ -41,13 +41,14 @@ impl Repair {
             Err(BackupError::NoSuchPoint { .. }) if request.point == PointSelector::Latest => None,
             Err(error) => return Err(error.into()),
         };
-        let server = Postgres::connect(&config.postgres.url, "cdc-drill-recovery").await.map_err(|e| {
-            RecoveryError::impossible(
+        let server = Postgres::connect(&config.postgres.url, "cdc-drill-recovery").await.map_err(|e| match e {
+            refused @ ClientError::Answer { .. } => RecoveryError::from(refused),
+            silent => RecoveryError::impossible(
                 "the source server",
                 "a server that answers",
-                e.to_string(),
+                silent.to_string(),
                 "a dead or damaged server needs `recover run coordinated`",
-            )
+            ),
         })?;
         let mut pipeline = Pipeline::discover(config, request, options, Some(&server), point.as_ref()).await?;
         if !request.connectors.is_empty() {
