@@ -17,7 +17,9 @@ use rdkafka::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ClientError, topic_ids,
+    ClientError,
+    consumer_groups::{self, Described},
+    topic_ids,
     wait::{self, Poll},
 };
 use crate::{
@@ -73,6 +75,47 @@ pub struct Group {
     pub state: String,
     /// `client-id@host` of each member.
     pub members: Vec<String>,
+    /// The topics that its members subscribed to or were assigned.
+    pub topics: BTreeSet<String>,
+    /// Why its members cannot be told, where that is so: there may be some.
+    pub untold: Option<Untold>,
+}
+
+/// Why the members of a group cannot be told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Untold {
+    /// The broker did not say; why.
+    Failed(String),
+    /// It follows a protocol that the client cannot ask about: that of Kafka Streams, or of share groups.
+    Protocol,
+}
+
+impl std::fmt::Display for Untold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Untold::Failed(why) => write!(f, "its members are not told: {why}"),
+            Untold::Protocol => f.write_str("neither of the classic nor of the consumer protocol"),
+        }
+    }
+}
+
+impl Group {
+    /// The older question has no answer about a group of another protocol: a state as of a group that is not there.
+    fn is_of_another_protocol(&self) -> bool {
+        self.members.is_empty() && self.state != "Empty" && !self.name.is_empty()
+    }
+
+    /// Takes over what the newer question is answered.
+    fn complete(&mut self, described: Option<Described>) {
+        match described {
+            Some(Described::Consumer { state, members, topics }) => {
+                (self.state, self.members, self.topics) = (state, members, topics);
+            }
+            Some(Described::Unknown(why)) => self.untold = Some(Untold::Failed(why)),
+            Some(Described::Other) => self.untold = Some(Untold::Protocol),
+            None => self.untold = Some(Untold::Failed("no answer about it".into())),
+        }
+    }
 }
 
 /// A record, copied out of the client's buffers.
@@ -269,39 +312,27 @@ impl Kafka {
         .await
     }
 
-    /// All consumer groups, by name.
+    /// All groups with their members, by name: those of the classic and those of the consumer protocol.
     pub async fn groups(&self) -> Result<Vec<Group>, ClientError> {
-        let mut groups: Vec<Group> = self
+        let mut groups = self
             .ask("groups", |c| {
                 let list = c.fetch_group_list(None, REQUEST_TIMEOUT)?;
-                let group = |g: &rdkafka::groups::GroupInfo| Group {
-                    name: g.name().to_owned(),
-                    state: g.state().to_owned(),
-                    members: g.members().iter().map(|m| format!("{}@{}", m.client_id(), m.client_host())).collect(),
-                };
-                Ok(list.groups().iter().map(group).collect())
+                Ok(list.groups().iter().map(classic).collect::<Vec<Group>>())
             })
             .await?;
+        let others: Vec<String> =
+            groups.iter().filter(|g| g.is_of_another_protocol()).map(|g| g.name.clone()).collect();
+        let (admin, bootstrap) = (self.admin.clone(), self.bootstrap.clone());
+        let mut described = blocking(move || {
+            consumer_groups::describe(&admin, &others, REQUEST_TIMEOUT)
+                .map_err(|why| ClientError::answer("kafka", &bootstrap, "describe groups", "their members", why))
+        })
+        .await?;
+        for group in groups.iter_mut().filter(|g| g.is_of_another_protocol()) {
+            group.complete(described.remove(&group.name));
+        }
         groups.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(groups)
-    }
-
-    /// The topics that active members of classic groups subscribed to or were assigned, by group.
-    pub async fn active_topics(&self) -> Result<BTreeMap<String, BTreeSet<String>>, ClientError> {
-        self.ask("groups", |c| {
-            let list = c.fetch_group_list(None, REQUEST_TIMEOUT)?;
-            let mut topics: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-            for group in list.groups() {
-                for member in group.members() {
-                    let assigned = member.assignment().map(|b| topics_in(b, true)).unwrap_or_default();
-                    let subscribed = member.metadata().map(|b| topics_in(b, false)).unwrap_or_default();
-                    let both = assigned.into_iter().chain(subscribed);
-                    topics.entry(group.name().to_owned()).or_default().extend(both);
-                }
-            }
-            Ok(topics)
-        })
-        .await
     }
 
     /// The offsets a group has committed on these partitions; partitions without one are left out.
@@ -568,6 +599,22 @@ fn base(settings: &KafkaConfig) -> ClientConfig {
     config
 }
 
+/// A group as the older question shows it.
+fn classic(group: &rdkafka::groups::GroupInfo) -> Group {
+    let topics_of = |member: &rdkafka::groups::GroupMemberInfo| {
+        let assigned = member.assignment().map(|b| topics_in(b, true)).unwrap_or_default();
+        let subscribed = member.metadata().map(|b| topics_in(b, false)).unwrap_or_default();
+        assigned.into_iter().chain(subscribed)
+    };
+    Group {
+        name: group.name().to_owned(),
+        state: group.state().to_owned(),
+        members: group.members().iter().map(|m| format!("{}@{}", m.client_id(), m.client_host())).collect(),
+        topics: group.members().iter().flat_map(topics_of).collect(),
+        untold: None,
+    }
+}
+
 /// The topic names in a member's assignment (each followed by its partitions) or subscription, in the consumer protocol:
 /// version, then an array of names. Bytes of another protocol yield nothing.
 fn topics_in(bytes: &[u8], with_partitions: bool) -> Vec<String> {
@@ -648,6 +695,32 @@ pub(super) async fn blocking<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_that_the_older_question_does_not_know_is_what_the_newer_one_says() {
+        let group = |state: &str| Group {
+            name: "g".into(),
+            state: state.into(),
+            members: Vec::new(),
+            topics: BTreeSet::new(),
+            untold: None,
+        };
+        assert!(!group("Empty").is_of_another_protocol(), "a classic group without members");
+        assert!(group("Dead").is_of_another_protocol());
+        let mut seen = group("Dead");
+        seen.complete(Some(Described::Consumer {
+            state: "Stable".into(),
+            members: vec!["app@/10.0.0.1".into()],
+            topics: BTreeSet::from(["shop.public.orders".to_owned()]),
+        }));
+        assert_eq!((seen.state.as_str(), seen.members.len(), seen.topics.len()), ("Stable", 1, 1));
+        assert_eq!(seen.untold, None);
+        for silent in [None, Some(Described::Other), Some(Described::Unknown("not authorized".into()))] {
+            let mut seen = group("Dead");
+            seen.complete(silent);
+            assert!(seen.untold.is_some(), "silence is not an empty group");
+        }
+    }
 
     #[test]
     fn topics_of_a_member_are_read_from_its_protocol_bytes() {

@@ -8,7 +8,9 @@ pub mod postgres;
 pub mod registry;
 pub mod wait;
 
+mod consumer_groups;
 mod error;
+mod native;
 mod rest;
 mod server_address;
 mod tls;

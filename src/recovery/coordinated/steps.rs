@@ -45,7 +45,7 @@ pub const STEPS: [StepInfo; 15] = [
         "database-corruption/logical-disaster" => "restored-to-target"),
     info!("open", "starts the server in its own place", before: "no recovery setting is left in the data folder",
         after: "the server answers, writes, and is the restored one", "database-corruption/logical-disaster" => "refused"),
-    info!("delete-topics", "deletes the data topics", before: "every connector STOPPED, no tasks",
+    info!("delete-topics", "deletes the data topics", before: "every connector STOPPED, no tasks; no group reads the topics",
         after: "the topics are gone", "database-corruption/logical-disaster" => "ghosts"),
     info!("recreate-topics", "creates the data topics", before: "their settings are known",
         after: "partitions, replicas and settings as before; empty", "database-corruption/logical-disaster" => "positions"),
@@ -126,7 +126,7 @@ pub(crate) static TABLE: [Step<Coordinated>; 15] = [
     step(
         6,
         |s| s.pipeline.topics.iter().map(|t| format!("topic {} ({} partitions)", t.name, t.partitions)).collect(),
-        |s| Box::pin(s.pipeline.stand_still("delete-topics")),
+        |s| Box::pin(s.pipeline.unread("delete-topics")),
         |s| Box::pin(async { acted(s.pipeline.delete_topics().await) }),
         |s| Box::pin(s.pipeline.topics_gone("delete-topics")),
     ),
@@ -150,7 +150,7 @@ pub(crate) static TABLE: [Step<Coordinated>; 15] = [
     step(
         8,
         |s| s.pipeline.groups.iter().map(|g| format!("offsets of group {}", g.name)).collect(),
-        |s| Box::pin(s.pipeline.stand_still("group-offsets")),
+        |s| Box::pin(s.pipeline.groups_at_rest("group-offsets")),
         |s| Box::pin(group_offsets(s)),
         |s| Box::pin(s.pipeline.groups_at_zero("group-offsets")),
     ),

@@ -10,7 +10,7 @@ use crate::{
     client::{
         cluster::{Cluster, DEFAULT_SLOT, Readers},
         connect::{Connect, ConnectorConfig, ConnectorStatus},
-        kafka::{Kafka, TopicSpec},
+        kafka::{Group, Kafka, TopicSpec, Untold},
         postgres::{Postgres, Slot},
         registry::Registry,
     },
@@ -90,6 +90,45 @@ struct ActiveGroup {
     state: String,
     members: Vec<String>,
     topics: BTreeSet<String>,
+    /// Why it cannot be told whether it has members.
+    untold: Option<Untold>,
+}
+
+impl ActiveGroup {
+    /// A group that has members, or of which nobody can tell, with the topics it has to do with.
+    fn of(group: Group, committed: Vec<TopicPartition>) -> Option<ActiveGroup> {
+        let Group { name, state, members, mut topics, untold } = group;
+        topics.extend(committed.into_iter().map(|p| p.topic));
+        (!members.is_empty() || untold.is_some()).then_some(ActiveGroup { name, state, members, topics, untold })
+    }
+
+    /// Who is in it, as far as that is known.
+    fn seen(&self) -> String {
+        match &self.untold {
+            Some(why) => why.to_string(),
+            None => format!("{} ({})", self.members.join(", "), self.state),
+        }
+    }
+
+    fn in_the_way(&self, step: &str) -> RecoveryError {
+        RecoveryError::unmet(step, format!("no active member of consumer group {}", self.name), self.seen())
+    }
+}
+
+/// The first of these groups that reads one of the topics, and the names of those of which that cannot be told. A group with
+/// offsets on them counts as a reader where the broker would not say more. One of a protocol that cannot be asked about may be
+/// at rest as well, and to refuse it would be to refuse its owner every recovery.
+fn readers<'g>(active: &'g [ActiveGroup], topics: &[TopicSpec]) -> (Option<&'g ActiveGroup>, Vec<String>) {
+    let (mut reader, mut unsure) = (None, Vec::new());
+    for group in active.iter().filter(|_| !topics.is_empty()) {
+        let reads = topics.iter().any(|t| group.topics.contains(&t.name));
+        match &group.untold {
+            None | Some(Untold::Failed(_)) if reads => reader = reader.or(Some(group)),
+            None => {}
+            Some(why) => unsure.push(format!("{} ({why})", group.name)),
+        }
+    }
+    (reader, unsure)
 }
 
 /// Everything that was found, of which a repair may concern a part.
@@ -215,18 +254,55 @@ impl Pipeline {
     }
 
     /// Requires that nobody but the sinks, which are stopped, reads the topics that are deleted: a consumer keeps its
-    /// position and would skip that many records of the new topic.
+    /// position and would skip that many records of the new topic. Groups of which nobody can tell are named.
     pub(crate) fn refuse_active(&self) -> Result<(), RecoveryError> {
-        let reads = |g: &&ActiveGroup| self.topics.iter().any(|t| g.topics.contains(&t.name));
-        match self.active.iter().find(reads) {
+        let (reader, untold) = readers(&self.active, &self.topics);
+        if !untold.is_empty() {
+            tracing::warn!(
+                "whether these groups read the data topics cannot be told; stop what does: {}",
+                untold.join(", ")
+            );
+        }
+        match reader {
             None => Ok(()),
             Some(group) => Err(RecoveryError::impossible(
                 format!("consumer group {}", group.name),
                 "no active member on the data topics: its position would skip records of the new topics",
-                format!("{} ({})", group.members.join(", "), group.state),
+                group.seen(),
                 "stop these consumers; they resume from the beginning of the new topics",
             )),
         }
+    }
+
+    /// Requires, besides connectors that stand still, the same of now: between the plan and the topics' end lies the
+    /// restore, which may take hours.
+    pub(crate) async fn unread(&self, step: &str) -> Result<String, RecoveryError> {
+        let still = self.stand_still(step).await?;
+        let active = self.active_now().await?;
+        match readers(&active, &self.topics) {
+            (None, untold) if untold.is_empty() => Ok(format!("{still}; no group reads the data topics")),
+            (None, untold) => {
+                Ok(format!("{still}; no group is seen to read the data topics; not told of: {}", untold.join(", ")))
+            }
+            (Some(group), _) => Err(group.in_the_way(step)),
+        }
+    }
+
+    /// Requires that the groups whose offsets are set have no members: a broker takes offsets for such a group only from
+    /// them. One that came to the new topics otherwise is no obstacle any more.
+    pub(crate) async fn groups_at_rest(&self, step: &str) -> Result<String, RecoveryError> {
+        let still = self.stand_still(step).await?;
+        let active = self.active_now().await?;
+        let ours = |g: &&ActiveGroup| g.untold.is_none() && self.groups.iter().any(|o| o.name == g.name);
+        match active.iter().find(ours) {
+            None => Ok(format!("{still}; {} groups without an active member", self.groups.len())),
+            Some(group) => Err(group.in_the_way(step)),
+        }
+    }
+
+    async fn active_now(&self) -> Result<Vec<ActiveGroup>, RecoveryError> {
+        let there = self.kafka.topics().await?;
+        Ok(groups_on(&self.kafka, &self.topics, &there, &self.sinks).await?.1)
     }
 
     /// Lets the repair concern only some of the sources, with their topics and groups. The rest are stopped and resumed
@@ -448,24 +524,22 @@ async fn groups_on(
     let partitions: Vec<TopicPartition> = all
         .flat_map(|t| (0..t.partitions).map(|partition| TopicPartition { topic: t.name.clone(), partition }))
         .collect();
-    let mut reading = kafka.active_topics().await?;
     let groups: Vec<_> = kafka.groups().await?.into_iter().filter(|g| !g.name.is_empty()).collect();
-    let found = groups.iter().map(|group| {
+    let found = groups.into_iter().map(|group| {
         let partitions = &partitions;
-        async move { Ok::<_, RecoveryError>((group, kafka.group_offsets(&group.name, partitions).await?)) }
+        async move {
+            let offsets = kafka.group_offsets(&group.name, partitions).await?;
+            Ok::<_, RecoveryError>((group, offsets))
+        }
     });
     let (mut on_data, mut active) = (Vec::new(), Vec::new());
     for (group, offsets) in futures::future::try_join_all(found).await? {
-        let of_sink = sinks.iter().any(|s| group.name == s.group);
-        if !group.members.is_empty() && !of_sink {
-            let mut topics = reading.remove(&group.name).unwrap_or_default();
-            topics.extend(offsets.iter().map(|(tp, _)| tp.topic.clone()));
-            let (name, state, members) = (group.name.clone(), group.state.clone(), group.members.clone());
-            active.push(ActiveGroup { name, state, members, topics });
+        let partitions: Vec<TopicPartition> = offsets.into_iter().map(|(tp, _)| tp).collect();
+        if !partitions.is_empty() {
+            on_data.push(GroupOffsets { name: group.name.clone(), partitions: partitions.clone() });
         }
-        if !offsets.is_empty() {
-            let partitions = offsets.into_iter().map(|(tp, _)| tp).collect();
-            on_data.push(GroupOffsets { name: group.name.clone(), partitions });
+        if !sinks.iter().any(|s| group.name == s.group) {
+            active.extend(ActiveGroup::of(group, partitions));
         }
     }
     Ok((on_data, active))
@@ -474,4 +548,31 @@ async fn groups_on(
 async fn subscriptions_of(server: &Postgres) -> Result<Vec<String>, RecoveryError> {
     let rows = server.texts("select subname from pg_subscription order by 1").await?;
     Ok(rows.into_iter().filter_map(|r| r.into_iter().next().flatten()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_that_nobody_can_tell_of_is_named_and_one_that_reads_is_refused() {
+        let topics = [TopicSpec { name: "t".into(), partitions: 1, replication: 1, settings: BTreeMap::new() }];
+        let group = |name: &str, on: &str, untold: Option<Untold>| ActiveGroup {
+            name: name.into(),
+            state: "Stable".into(),
+            members: Vec::new(),
+            topics: BTreeSet::from([on.to_owned()]),
+            untold,
+        };
+        let failed = || Some(Untold::Failed("not authorized".into()));
+        let found = |groups: &[ActiveGroup]| {
+            let (reader, unsure) = readers(groups, &topics);
+            (reader.map(|g| g.name.clone()), unsure.len())
+        };
+        assert_eq!(found(&[group("elsewhere", "u", None), group("app", "t", None)]), (Some("app".into()), 0));
+        assert_eq!(found(&[group("silent", "t", failed())]), (Some("silent".into()), 0));
+        assert_eq!(found(&[group("silent", "u", failed())]), (None, 1));
+        assert_eq!(found(&[group("streams", "t", Some(Untold::Protocol))]), (None, 1));
+        assert!(readers(&[group("share", "u", Some(Untold::Protocol))], &[]).1.is_empty(), "no topic, no reader");
+    }
 }

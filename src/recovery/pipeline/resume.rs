@@ -11,7 +11,7 @@ use super::{Pipeline, discover::Source, publication::literal};
 use crate::{
     client::{
         connect::{StoredOffset, snapshot_complete},
-        postgres::Postgres,
+        postgres::{Postgres, Slot},
         wait,
         wait::Poll,
     },
@@ -25,8 +25,8 @@ const MODES_THAT_SNAPSHOT: [&str; 3] = ["initial", "always", "when_needed"];
 const FORCED_MODE: &str = "initial";
 /// A snapshot of a large table takes as long as it takes; see [`STALL`].
 const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(12 * 3600);
-/// A snapshot that writes nothing for this long has ended or will not: reading begins within seconds, offsets are flushed at
-/// least once a minute.
+/// A snapshot that writes nothing for this long has ended or will not: reading begins within seconds once its slot is made,
+/// offsets are flushed at least once a minute.
 const STALL: Duration = Duration::from_secs(180);
 /// How often the topics are asked whether they grow; asking costs the broker something.
 const STALL_LOOK: Duration = Duration::from_secs(5);
@@ -153,10 +153,11 @@ impl Pipeline {
                     Some(why) => why,
                 }
             };
-            match progress.stalled(self).await {
-                true => Ok(Poll::Hopeless(format!("{seen}; no record was written for {} s", STALL.as_secs()))),
-                false => Ok::<_, RecoveryError>(Poll::NotYet(seen)),
-            }
+            Ok::<_, RecoveryError>(match progress.look(self, source, &server).await {
+                Pace::Stalled => Poll::Hopeless(format!("{seen}; no record was written for {} s", STALL.as_secs())),
+                Pace::Moves => Poll::NotYet(seen),
+                Pace::Waits(blockers) => Poll::NotYet(format!("{seen}; {blockers}")),
+            })
         })
         .await?;
         Ok(())
@@ -311,35 +312,164 @@ impl Held {
     }
 }
 
-/// Whether the data topics still grow.
+/// Whether there is still something to wait for.
+#[derive(Debug, PartialEq, Eq)]
+enum Pace {
+    /// Something happened lately.
+    Moves,
+    /// The slot's making waits for what is named; it is no fault of the connector's.
+    Waits(String),
+    /// Nothing has happened for [`STALL`].
+    Stalled,
+}
+
+/// Whether the data topics still grow, or why they cannot yet.
 struct Progress(Mutex<Growth>);
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Debug)]
 struct Growth {
     records: i64,
-    grown: Instant,
+    confirmed: Option<Lsn>,
+    blockers: Option<String>,
+    told: Option<String>,
+    moved: Instant,
     looked: Instant,
 }
 
 impl Progress {
     fn new() -> Progress {
         let now = Instant::now();
-        Progress(Mutex::new(Growth { records: 0, grown: now, looked: now }))
+        Progress(Mutex::new(Growth {
+            records: 0,
+            confirmed: None,
+            blockers: None,
+            told: None,
+            moved: now,
+            looked: now,
+        }))
     }
 
-    async fn stalled(&self, pipeline: &Pipeline) -> bool {
-        let mut growth = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    async fn look(&self, pipeline: &Pipeline, source: &Source, server: &Postgres) -> Pace {
+        let mut growth = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if growth.looked.elapsed() > STALL_LOOK {
-            growth.looked = Instant::now();
-            if let Ok(ends) = pipeline.ends().await {
-                let records = ends.iter().map(|(_, high)| high.0).sum();
-                if records != growth.records {
-                    growth.grown = Instant::now();
-                }
-                growth.records = records;
+            // What cannot be asked now has not moved.
+            let ends = pipeline.ends().await.ok();
+            let records = ends.map_or(growth.records, |e| e.iter().map(|(_, high)| high.0).sum());
+            let slots = server.slots().await.unwrap_or_default();
+            let slot = slots.iter().find(|s| s.name == source.slot);
+            let confirmed = slot.and_then(|s| s.confirmed_flush_lsn).or(growth.confirmed);
+            let blockers = match slot {
+                Some(slot) if being_made(slot) => older_transactions(server, slot).await.unwrap_or_default(),
+                _ => None,
+            };
+            // Once for each: a connector that makes its slot anew after a while waits for the same ones again.
+            if blockers.is_some() && blockers != growth.told {
+                tracing::warn!("connector {}: {}", source.name, blockers.as_deref().unwrap_or_default());
+                growth.told = blockers.clone();
             }
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = growth;
+            growth.see(records, confirmed, blockers, Instant::now());
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = growth.clone();
         }
-        growth.grown.elapsed() > STALL
+        growth.pace(Instant::now())
+    }
+}
+
+impl Growth {
+    /// Records, a confirmed position, and older transactions in the way of a slot are all progress. There is no limit of its
+    /// own to the last: the slot is made as soon as they end, the topics are purged already, and to give up would not bring
+    /// anything back. A person who would rather end such a transaction is told which, and may also end the recovery; and the
+    /// connector, which asks for its slot anew every minute and a half, may lose patience, which fails its task.
+    fn see(&mut self, records: i64, confirmed: Option<Lsn>, blockers: Option<String>, now: Instant) {
+        if records != self.records || confirmed != self.confirmed || blockers.is_some() {
+            self.moved = now;
+        }
+        (self.records, self.confirmed, self.blockers, self.looked) = (records, confirmed, blockers, now);
+    }
+
+    fn pace(&self, now: Instant) -> Pace {
+        match &self.blockers {
+            Some(blockers) => Pace::Waits(blockers.clone()),
+            None if now.duration_since(self.moved) > STALL => Pace::Stalled,
+            None => Pace::Moves,
+        }
+    }
+}
+
+/// A slot has no confirmed position until every transaction that ran when its making began has ended.
+fn being_made(slot: &Slot) -> bool {
+    slot.active && slot.confirmed_flush_lsn.is_none()
+}
+
+/// The transactions that the making of a slot waits for; none when it waits for nothing. The walsender waits for their locks,
+/// so those that hold one up are known, prepared transactions too, which have no process.
+async fn older_transactions(server: &Postgres, slot: &Slot) -> Result<Option<String>, RecoveryError> {
+    let Some(pid) = slot.active_pid else { return Ok(None) };
+    let sql = format!(
+        "select b.pid, coalesce(a.backend_xid::text, p.transaction::text, '?'), coalesce(a.application_name, ''), \
+         coalesce(a.xact_start, p.prepared)::timestamptz(0)::text, p.gid \
+         from (select distinct unnest(pg_blocking_pids({pid})) as pid) b \
+         left join pg_stat_activity a on a.pid = b.pid and b.pid <> 0 \
+         left join pg_prepared_xacts p on b.pid = 0 and p.transaction in \
+         (select transactionid from pg_locks where pid = {pid} and locktype = 'transactionid' and not granted)"
+    );
+    let rows = server.texts(&sql).await?;
+    let named: Vec<String> = rows.iter().map(|row| transaction(row)).collect();
+    Ok((!named.is_empty())
+        .then(|| format!("slot {} can be made when older transactions end: {}", slot.name, named.join(", "))))
+}
+
+fn transaction(row: &[Option<String>]) -> String {
+    let cell = |at: usize| row.get(at).and_then(Option::as_deref).filter(|c| !c.is_empty());
+    let since = cell(3).map(|s| format!(" since {s}")).unwrap_or_default();
+    let number = cell(1).unwrap_or("?");
+    match (cell(4), cell(2)) {
+        (Some(gid), _) => format!("prepared transaction {gid} ({number}{since})"),
+        (None, Some(name)) => format!("pid {} of {name} (transaction {number}{since})", cell(0).unwrap_or("?")),
+        (None, None) => format!("pid {} (transaction {number}{since})", cell(0).unwrap_or("?")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn growth(at: Instant) -> Growth {
+        Growth { records: 0, confirmed: None, blockers: None, told: None, moved: at, looked: at }
+    }
+
+    #[test]
+    fn a_slot_that_waits_for_older_transactions_is_not_hopeless() {
+        let began = Instant::now();
+        let mut growth = growth(began);
+        let late = began + STALL * 5;
+        growth.see(0, None, Some("pid 7".into()), late);
+        assert_eq!(growth.pace(late), Pace::Waits("pid 7".into()));
+        // The transaction has ended: from here on the snapshot has its time.
+        growth.see(0, None, None, late + SECOND);
+        assert_eq!(growth.pace(late + STALL), Pace::Moves);
+        assert_eq!(growth.pace(late + STALL + SECOND), Pace::Stalled);
+    }
+
+    #[test]
+    fn records_and_a_confirmed_position_are_progress_and_standing_is_not() {
+        let began = Instant::now();
+        let mut growth = growth(began);
+        growth.see(10, None, None, began + STALL);
+        growth.see(10, Some(Lsn(5)), None, began + STALL * 2);
+        assert_eq!(growth.pace(began + STALL * 3), Pace::Moves);
+        growth.see(10, Some(Lsn(5)), None, began + STALL * 3 + SECOND);
+        assert_eq!(growth.pace(began + STALL * 3 + SECOND), Pace::Stalled);
+    }
+
+    #[test]
+    fn a_transaction_is_named_by_its_process_or_by_its_prepared_name() {
+        let row = |cells: [Option<&str>; 5]| cells.map(|c| c.map(str::to_owned));
+        let named = transaction(&row([Some("42"), Some("767"), Some("pg_dump"), Some("2026-01-01 00:00:00+00"), None]));
+        assert_eq!(named, "pid 42 of pg_dump (transaction 767 since 2026-01-01 00:00:00+00)");
+        let prepared = transaction(&row([Some("0"), Some("767"), Some(""), None, Some("two-phase")]));
+        assert_eq!(prepared, "prepared transaction two-phase (767)");
+        assert_eq!(transaction(&row([Some("42"), None, None, None, None])), "pid 42 (transaction ?)");
     }
 }

@@ -64,10 +64,15 @@ pub(crate) const PUBLICATION: Step<Repair> = step(
 );
 
 pub(crate) const DELETE_TOPICS: Step<Repair> = step(
-    ["delete-topics", "deletes the data topics", "every connector STOPPED, no tasks", "the topics are gone"],
+    [
+        "delete-topics",
+        "deletes the data topics",
+        "every connector STOPPED, no tasks; no group reads the topics",
+        "the topics are gone",
+    ],
     ("slot-loss/dropped-initial", "state"),
     |s| s.pipeline.topics.iter().map(|t| format!("topic {} ({} partitions)", t.name, t.partitions)).collect(),
-    |s| Box::pin(s.pipeline.stand_still("delete-topics")),
+    |s| Box::pin(s.pipeline.unread("delete-topics")),
     |s| {
         Box::pin(async {
             match s.pipeline.topics.is_empty() {
@@ -112,7 +117,7 @@ pub(crate) const GROUP_OFFSETS: Step<Repair> = step(
     ],
     ("slot-loss/dropped-initial", "positions"),
     |s| s.pipeline.groups.iter().map(|g| format!("offsets of group {}", g.name)).collect(),
-    |s| Box::pin(s.pipeline.stand_still("group-offsets")),
+    |s| Box::pin(s.pipeline.groups_at_rest("group-offsets")),
     |s| {
         Box::pin(async {
             match s.pipeline.groups.is_empty() {
