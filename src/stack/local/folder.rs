@@ -11,7 +11,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
-use super::binary::find_binary;
+use super::binary::{SMALL, find_binary};
 use crate::{
     client::wait::{Poll, until},
     config::Means,
@@ -311,7 +311,7 @@ fn stop_or_continue(pids: PidFile, signal: Signal) {
 /// Starts the supervisor and waits for its one line.
 fn launch(binary: &Utf8Path, dir: &Utf8Path, plan: &ServerPlan) -> Result<(), StackError> {
     let mut command = Command::new(binary);
-    command.args(["supervise", "--dir", dir.as_str(), "--name", plan.name.as_str()]);
+    command.args(["supervise", "--dir", dir.as_str(), "--name", plan.name.as_str()]).env(SMALL.0, SMALL.1);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().map_err(|e| StackError::Binary { detail: format!("{binary}: {e}") })?;
     let mut line = String::new();

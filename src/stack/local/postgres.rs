@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs::File, io::Write, os::unix::fs::OpenOptionsE
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
+    binary::SMALL,
     folder::{ServerPlan, write_atomically},
     spec::PostgresSpec,
 };
@@ -262,7 +263,8 @@ impl Cluster {
 /// What every server's environment begins with: nothing of the harness's own.
 pub(super) fn environment(home: &Utf8Path) -> BTreeMap<String, String> {
     let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".to_owned());
-    let pairs = [("PATH", path.as_str()), ("HOME", home.as_str()), ("LC_ALL", "C"), ("TZ", "UTC")];
+    // PostgreSQL runs this program for each segment that it archives or fetches.
+    let pairs = [("PATH", path.as_str()), ("HOME", home.as_str()), ("LC_ALL", "C"), ("TZ", "UTC"), SMALL];
     pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
 }
 
