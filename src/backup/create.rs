@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     attach,
-    client::{cluster::Cluster, connect::Connect},
+    client::{
+        cluster::{Cluster, is_postgres},
+        connect::Connect,
+    },
     config::{Config, Permission},
     units::{Lsn, PointId},
 };
@@ -236,10 +239,7 @@ async fn readers(
     connectors: &[SavedConnector],
 ) -> Result<BTreeSet<String>, BackupError> {
     let cluster = Cluster::new(&config.postgres.url, Some(pg.system_id.clone()), pg.slots.clone())?;
-    let postgres = connectors.iter().filter(|c| {
-        let class = c.config.get("connector.class").map(String::as_str).unwrap_or_default();
-        c.kind == "source" && class.to_lowercase().contains("postgres")
-    });
+    let postgres = connectors.iter().filter(|c| c.kind == "source" && is_postgres(&c.config));
     Ok(cluster.readers(postgres.map(|c| (c.name.as_str(), &c.config)), &[]).await.names)
 }
 

@@ -124,6 +124,11 @@ impl Cluster {
     }
 }
 
+/// Whether a connector is one of PostgreSQL's, of whatever class.
+pub fn is_postgres(connector: &ConnectorConfig) -> bool {
+    connector.get("connector.class").is_some_and(|class| class.to_lowercase().contains("postgres"))
+}
+
 /// A session on a PostgreSQL connector's server with its own credentials, where its configuration has them in the open.
 pub async fn connector_session(connector: &ConnectorConfig) -> Result<Postgres, String> {
     let get = |key: &str, default| connector.get(key).map_or(default, String::as_str);

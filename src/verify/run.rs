@@ -11,7 +11,7 @@ use super::{
     PointView, VerifyError, checks,
     decode::{record::Schemas, table::Columns},
     fold::TopicFold,
-    observation::{Expectation, NewerVersions, Observation, TableView},
+    observation::{ConnectorView, Expectation, NewerVersions, Observation, TableView},
     observe::{self, Systems},
     read::{self, Stretch, TopicPlan, Visibility},
 };
@@ -81,6 +81,12 @@ async fn look_and_judge(config: &Config, options: &VerifyOptions) -> Result<Vec<
         looking.pause().await;
     };
     Ok(reports)
+}
+
+/// Whether a connector's records do not all say which transaction they are of: those of a transform that leaves the row only, and
+/// always its tombstones.
+fn is_unplaced(connector: &ConnectorView) -> bool {
+    connector.settings.unwrap.is_some()
 }
 
 /// What makes two findings of different looks the same difference.
@@ -188,10 +194,8 @@ impl<'s> Looking<'s> {
         Ok(red)
     }
 
-    /// Whether a connector's records do not all say which transaction they are of: those of a transform that leaves the row only, and
-    /// always its tombstones.
     fn any_unplaced(&self) -> bool {
-        self.seen.connectors.iter().any(|c| c.settings.unwrap.is_some())
+        self.seen.connectors.iter().any(is_unplaced)
     }
 
     /// Without the differences of such records that came and went while somebody wrote.
@@ -199,7 +203,7 @@ impl<'s> Looking<'s> {
         let unplaced = |finding: &Finding| {
             let table = self.seen.tables.iter().find(|t| Some(&t.name) == finding.table.as_ref());
             let connector = table.and_then(|t| self.seen.connectors.iter().find(|c| c.settings.name == t.connector));
-            connector.is_some_and(|c| c.settings.unwrap.is_some())
+            connector.is_some_and(is_unplaced)
         };
         let passing =
             |finding: &Finding| unplaced(finding) && !self.differences.iter().all(|d| d.contains(&identity(finding)));

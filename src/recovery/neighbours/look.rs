@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     client::{
-        cluster::{DEFAULT_SLOT, connector_session},
+        cluster::{DEFAULT_SLOT, connector_session, is_postgres},
         connect::{Connect, ConnectorConfig, ConnectorStatus, StoredOffset},
         kafka::Kafka,
         postgres::Slot,
@@ -81,8 +81,7 @@ async fn one(
 /// The connector's slot, asked with its own credentials where its configuration has them in the open.
 async fn slot(config: &ConnectorConfig) -> Result<Slot, String> {
     let get = |key: &str| config.get(key).map(String::as_str).unwrap_or_default();
-    let class = get("connector.class").to_lowercase();
-    if !class.contains("postgres") || get("database.hostname").is_empty() {
+    if !is_postgres(config) || get("database.hostname").is_empty() {
         return Err("it reads from no PostgreSQL".to_owned());
     }
     let wanted = config.get("slot.name").map_or(DEFAULT_SLOT, String::as_str);

@@ -8,7 +8,7 @@ use super::selection::{Selection, whole};
 use crate::{
     backup::Point,
     client::{
-        cluster::{Cluster, DEFAULT_SLOT, Readers},
+        cluster::{Cluster, DEFAULT_SLOT, Readers, is_postgres},
         connect::{Connect, ConnectorConfig, ConnectorStatus},
         kafka::{Group, Kafka, TopicSpec, Untold},
         postgres::{Postgres, Slot},
@@ -19,7 +19,7 @@ use crate::{
     units::{SlotName, TableName, TopicPartition},
 };
 
-/// Debezium's defaults for what a configuration leaves out.
+/// Debezium's default for what a configuration leaves out.
 const DEFAULT_PUBLICATION: &str = "dbz_publication";
 
 /// A source connector on the cluster.
@@ -342,10 +342,7 @@ impl Worker {
         let postgres: Vec<(&ConnectorConfig, &ConnectorStatus)> = self
             .connectors
             .iter()
-            .filter(|(connector, status)| {
-                let class = connector.get("connector.class").map(String::as_str).unwrap_or_default();
-                status.kind != "sink" && class.to_lowercase().contains("postgres")
-            })
+            .filter(|(connector, status)| status.kind != "sink" && is_postgres(connector))
             .map(|(connector, status)| (connector, status))
             .collect();
         let named = postgres.iter().map(|(connector, status)| (status.name.as_str(), *connector));
