@@ -9,8 +9,9 @@ use std::{
 };
 
 use reqwest::{
-    Certificate, Client, Method, RequestBuilder, Response,
+    Certificate, Client, ClientBuilder, Method, RequestBuilder, Response,
     header::{AUTHORIZATION, HeaderMap, HeaderValue},
+    redirect,
 };
 
 use super::ClientError;
@@ -36,8 +37,10 @@ impl Rest {
     /// `urls` has commas between several addresses; `authority` is PEM, trusted beside the system's own.
     pub(super) fn new(system: &'static str, urls: &str, auth: &RestAuth, authority: Option<&[u8]>) -> Rest {
         let bases = urls.split(',').map(|u| u.trim().trim_end_matches('/').to_owned()).filter(|u| !u.is_empty());
-        let http = client(auth, authority).map_err(|e| e.to_string());
-        Rest { system, http, bases: bases.collect(), good: Arc::default(), usual: None }
+        let bases: Arc<[String]> = bases.collect();
+        let plain = authority.is_none() && bases.iter().all(|base| base.starts_with("http:"));
+        let http = client(plain, auth, authority).map_err(|e| e.to_string());
+        Rest { system, http, bases, good: Arc::default(), usual: None }
     }
 
     /// For a service whose requests mean the same when they are said twice, but for those that delete.
@@ -91,8 +94,15 @@ impl Rest {
     }
 }
 
-fn client(auth: &RestAuth, authority: Option<&[u8]>) -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
+fn client(
+    plain: bool,
+    auth: &RestAuth,
+    authority: Option<&[u8]>,
+) -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
     let mut builder = Client::builder().timeout(REQUEST_TIMEOUT);
+    if plain {
+        builder = without_authorities(builder);
+    }
     if let Some(value) = authorization(auth) {
         let mut value = HeaderValue::from_str(&value).map_err(|_| "the credentials hold a control character")?;
         value.set_sensitive(true);
@@ -102,6 +112,19 @@ fn client(auth: &RestAuth, authority: Option<&[u8]>) -> Result<Client, Box<dyn s
         builder = builder.tls_certs_merge(Certificate::from_pem_bundle(pem)?);
     }
     Ok(builder.build()?)
+}
+
+/// For services that are reached by plain HTTP only: the system's authorities are hundreds of files, and reading them takes
+/// longer than most requests. A redirection to where they would be needed says so instead of failing for want of them.
+fn without_authorities(builder: ClientBuilder) -> ClientBuilder {
+    let plain = redirect::Policy::custom(|attempt| match attempt.url().scheme() {
+        "http" => redirect::Policy::default().redirect(attempt),
+        _ => {
+            let why = format!("redirected to {}; expected an answer at the http address configured", attempt.url());
+            attempt.error(why)
+        }
+    });
+    builder.tls_certs_only([]).redirect(plain)
 }
 
 fn authorization(auth: &RestAuth) -> Option<String> {
@@ -185,6 +208,23 @@ mod tests {
         served.abort();
         let error = Connect::new(&nobody).connectors().await.unwrap_err().to_string();
         assert!(error.contains("does not answer"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_redirection_to_where_authorities_are_needed_is_named() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let served = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; 4096];
+            let _ = stream.read(&mut head).await.unwrap();
+            let answer = b"HTTP/1.1 301 Moved\r\nlocation: https://127.0.0.1:1/there\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+        });
+        let rest = Rest::new("registry", &url, &RestAuth::default(), None);
+        let error = rest.send(&Method::GET, "/mode", |r| r).await.unwrap_err().to_string();
+        assert!(error.contains("redirected to https://127.0.0.1:1/there"), "{error}");
+        served.await.unwrap();
     }
 
     /// A service that takes the first request and never answers it, and answers the second.

@@ -55,6 +55,11 @@ impl Process {
 
 /// The processes below `root`, not itself; a parent comes before its children.
 pub(super) fn descendants(root: i32) -> Vec<Process> {
+    below([root])
+}
+
+/// The processes below all of `roots`, each once, from one look at `/proc`.
+fn below(roots: impl IntoIterator<Item = i32>) -> Vec<Process> {
     let mut children: BTreeMap<i32, Vec<Process>> = BTreeMap::new();
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     for pid in entries.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok()) {
@@ -62,7 +67,8 @@ pub(super) fn descendants(root: i32) -> Vec<Process> {
             children.entry(s.parent).or_default().push(Process { pid, start: s.start });
         }
     }
-    let mut found = children.remove(&root).unwrap_or_default();
+    let mut found: Vec<Process> =
+        roots.into_iter().flat_map(|root| children.remove(&root).unwrap_or_default()).collect();
     let mut next = 0;
     while next < found.len() {
         found.extend(children.remove(&found[next].pid).unwrap_or_default());
@@ -74,12 +80,8 @@ pub(super) fn descendants(root: i32) -> Vec<Process> {
 /// Proportional set size of these processes and everything below them, in bytes: a process below two of them counts once,
 /// and pages that several processes map are counted once in sum.
 pub fn pss_bytes_of(roots: impl IntoIterator<Item = i32>) -> u64 {
-    let mut all = BTreeSet::new();
-    for root in roots {
-        if all.insert(root) {
-            all.extend(descendants(root).iter().map(|p| p.pid));
-        }
-    }
+    let mut all: BTreeSet<i32> = roots.into_iter().collect();
+    all.extend(below(all.clone()).iter().map(|p| p.pid));
     all.into_iter().filter_map(pss_bytes).sum()
 }
 

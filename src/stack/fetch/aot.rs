@@ -1,5 +1,6 @@
 //! Java AOT caches: what a Java server loads and links at start, written down once. They halve start-up and are valid for
-//! one runtime, one class path and one set of flags, which is why their names hold a digest of those.
+//! one runtime, one class path and one set of flags, which is why their names hold a digest of those and of what the
+//! servers did meanwhile.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +10,15 @@ use sha2::{Digest, Sha256};
 use super::Programs;
 use crate::stack::{StackError, fixture, local::JavaServer};
 
+/// Which set of requests the servers were asked while they recorded; another set, another number.
+const EXERCISE: &str = "2";
+
 impl Programs {
     /// Where the cache of one server is, or would be.
     pub(in crate::stack) fn aot_cache(&self, server: JavaServer) -> Result<Utf8PathBuf, StackError> {
         let mut sha = Sha256::new();
-        for word in server.flags().into_iter().chain(server.program(self)?) {
+        let words = server.flags().into_iter().chain(server.program(self)?);
+        for word in words.chain([EXERCISE.to_owned()]) {
             sha.update(word);
             sha.update([0]);
         }

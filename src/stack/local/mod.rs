@@ -16,6 +16,7 @@
 
 mod binary;
 mod config_file;
+mod exercise;
 mod folder;
 mod java;
 mod native;

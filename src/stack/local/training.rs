@@ -1,36 +1,24 @@
-//! Makes the Java AOT caches: starts a whole stack once, has a connector deliver an event, and lets every Java server write
-//! down on its way out what it loaded.
+//! Makes the Java AOT caches: starts a whole stack once, asks its servers whatever drills ask, and lets every Java server
+//! write down on its way out what it loaded.
 
 use std::{os::unix::fs::PermissionsExt, time::Duration};
 
 use camino::Utf8Path;
 
 use super::{
+    exercise,
     java::{Aot, JavaServer, recorded},
     native::Native,
     owner::OwnerLock,
     spec::{RegistryStorageKind, StackSpec},
     stack::LocalStack,
 };
-use crate::{
-    client::{
-        connect::Connect,
-        postgres::Postgres,
-        wait::{Poll, until},
-    },
-    stack::{ConnectorRequest, Programs, Progress, StackError, cache_folder, debezium_config, fetch, progress::Silent},
-    units::TableName,
-};
+use crate::stack::{Programs, Progress, StackError, cache_folder, fetch, progress::Silent};
 
 /// Writing a cache takes a server about ten seconds on a busy machine, three at once.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(180);
-/// The first event of a stack that runs without caches.
-const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
 /// A cache that was made this long ago and is not the one in use.
 const OLD: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Any table will do; it only has to be captured.
-const TABLE: &str = "create table training (id int primary key, note text); insert into training values (1, 'x')";
-
 impl Programs {
     /// Makes the AOT caches that are missing. They only save time: a failure is told, and everything works without them.
     pub async fn ensure_aot_caches(&self, progress: &dyn Progress) -> Result<(), StackError> {
@@ -69,7 +57,11 @@ impl Programs {
             &Native::with(self.clone(), Aot::Record),
         )?;
         let owner = stack.own()?;
-        let trained = exercise(&mut stack).await;
+        let trained = async {
+            stack.start_all(&Silent).await?;
+            exercise::exercise(&stack.config()?).await
+        };
+        let trained = trained.await;
         let collected = match trained {
             Ok(()) => self.collect(&stack).await,
             Err(error) => Err(error),
@@ -108,26 +100,6 @@ fn remove_old(folder: &Utf8Path) {
             let _ = std::fs::remove_file(entry.path());
         }
     }
-}
-
-async fn exercise(stack: &mut LocalStack) -> Result<(), StackError> {
-    stack.start_all(&Silent).await?;
-    let config = stack.config()?;
-    Postgres::connect(&config.postgres.url, "cdc-drill training").await?.run(TABLE).await?;
-    let request = ConnectorRequest {
-        name: "training".to_owned(),
-        database: "postgres".to_owned(),
-        tables: vec![TableName::new("public", "training")],
-    };
-    let connect = Connect::of(&config.connect);
-    connect.put_config(&request.name, &debezium_config(&config, &request)?).await?;
-    until("the first event of the training connector", EVENT_TIMEOUT, || async {
-        let topics = connect.topics(&request.name).await?;
-        let seen = if topics.is_empty() { Poll::NotYet("no topic yet".to_owned()) } else { Poll::Ready(()) };
-        Ok::<_, crate::client::ClientError>(seen)
-    })
-    .await?;
-    Ok(())
 }
 
 async fn end(stack: &LocalStack, owner: OwnerLock) -> Result<(), StackError> {
