@@ -27,7 +27,8 @@ pub struct Options {
     pub run: RunId,
     /// The run's report folder: server logs are put there.
     pub report: Utf8PathBuf,
-    /// Where the servers' data goes; removed in the end unless something is not green or `keep` is set.
+    /// Where the servers' data goes: a folder for each drill, removed when the drill is green, and what is left in the end
+    /// unless something is not green. With `keep` all of it stays.
     pub work: Utf8PathBuf,
     /// Keeps the data folders in any case.
     pub keep: bool,
@@ -125,7 +126,7 @@ pub async fn run(plan: &Plan, options: &Options, emit: &Emitter, progress: &dyn 
     let sampler = tokio::spawn(sample_memory(census, peak.clone()));
     let jobs = if options.isolated { 1 } else { options.jobs.max(1) };
     let queue = Queue::new(plan);
-    let workers = (0..jobs).map(|_| worker(plan, &queue, &context, emit));
+    let workers = (0..jobs).map(|_| worker(plan, &queue, &context, options.keep, emit));
     let exits = futures::future::join_all(workers).await.into_iter().flatten();
     sampler.abort();
     emit.emit(What::Memory { peak_pss_bytes: peak.load(Ordering::Relaxed) });
@@ -146,14 +147,33 @@ pub async fn run(plan: &Plan, options: &Options, emit: &Emitter, progress: &dyn 
 }
 
 /// Takes one drill after the other until none is left.
-async fn worker(plan: &Plan, queue: &Queue, context: &Context, emit: &Emitter) -> Vec<Exit> {
+async fn worker(plan: &Plan, queue: &Queue, context: &Context, keep: bool, emit: &Emitter) -> Vec<Exit> {
     let mut exits = Vec::new();
     while let Some(next) = queue.next() {
         let drill = &plan.drills[next.index];
-        exits.push(drill::run(drill, next.index, context, &emit.for_drill(&drill.id)).await);
+        let exit = drill::run(drill, next.index, context, &emit.for_drill(&drill.id)).await;
+        if exit == Exit::Passed && !keep {
+            remove(drill::folders(context, next.index)).await;
+        }
+        exits.push(exit);
         queue.done(&next);
     }
     exits
+}
+
+/// Data that nobody will look at: gone before it is written out, and beside drills that wait. What fails in that is tried
+/// again in the end.
+async fn remove(folders: [Utf8PathBuf; 2]) {
+    let removed = tokio::task::spawn_blocking(move || {
+        for folder in folders.iter().filter(|folder| folder.exists()) {
+            if let Err(error) = std::fs::remove_dir_all(folder) {
+                tracing::warn!(%folder, %error, "removing a drill's data");
+            }
+        }
+    });
+    if let Err(error) = removed.await {
+        tracing::warn!(%error, "removing a drill's data");
+    }
 }
 
 /// The drills that have not begun. Those that need much memory begin first, so that they are not left to the end, and few

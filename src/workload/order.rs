@@ -1,6 +1,12 @@
 //! Commit order, read from the WAL by `pg_waldump` of the server's own version.
 
-use std::{collections::BTreeMap, io::Read, process::Stdio};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::FileExt,
+    process::Stdio,
+};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -85,7 +91,7 @@ pub fn switch_lsn(folders: &[Utf8PathBuf], timeline: u32) -> Result<Option<Lsn>,
         let path = folder.join(&name);
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             Err(e) => return Err(WorkloadError::file("read timeline history", path)(e)),
         };
         let newest = text.lines().rfind(|l| !l.trim().is_empty() && !l.starts_with('#'));
@@ -100,6 +106,8 @@ pub fn switch_lsn(folders: &[Utf8PathBuf], timeline: u32) -> Result<Option<Lsn>,
 
 /// Enough of a segment to read its long page header.
 const PAGE_HEADER: usize = 40;
+/// The size of a WAL page, fixed when PostgreSQL is compiled; no distribution changes it.
+const WAL_PAGE: usize = 8192;
 /// Where `xlp_seg_size` stands in the long page header (PostgreSQL 11 and later).
 const SEGMENT_SIZE_AT: usize = 32;
 
@@ -130,7 +138,7 @@ fn gather(folders: &[Utf8PathBuf], timeline: u32) -> Result<BTreeMap<String, Utf
         let listing = match folder.read_dir_utf8() {
             Ok(listing) => listing,
             // A timeline that nothing was archived on yet has no folder.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             Err(e) => return Err(WorkloadError::file("read WAL folder", folder.as_path())(e)),
         };
         for entry in listing {
@@ -146,7 +154,7 @@ fn gather(folders: &[Utf8PathBuf], timeline: u32) -> Result<BTreeMap<String, Utf
 
 fn read_segment(path: &Utf8Path, limit: usize) -> Result<Vec<u8>, WorkloadError> {
     let fail = || WorkloadError::file("read WAL segment", path);
-    let file = std::fs::File::open(path).map_err(fail())?;
+    let file = File::open(path).map_err(fail())?;
     let mut bytes = Vec::new();
     let limit = limit as u64;
     if path.extension() == Some("zst") {
@@ -161,11 +169,35 @@ fn read_segment(path: &Utf8Path, limit: usize) -> Result<Vec<u8>, WorkloadError>
 /// Puts a segment where `pg_waldump` looks for it.
 fn lay_out(from: &Utf8Path, to: &Utf8Path) -> Result<(), WorkloadError> {
     if from.extension() == Some("zst") {
-        let bytes = read_segment(from, usize::MAX)?;
-        return std::fs::write(to, bytes).map_err(WorkloadError::file("write WAL segment", to));
+        let file = File::open(from).map_err(WorkloadError::file("read WAL segment", from))?;
+        let decoder = zstd::Decoder::new(file).map_err(WorkloadError::file("read WAL segment", from))?;
+        let out = File::create(to).map_err(WorkloadError::file("write WAL segment", to))?;
+        return without_zeros(decoder, &out).map_err(WorkloadError::file("decode WAL segment", from));
     }
     let from = from.canonicalize_utf8().map_err(WorkloadError::file("read WAL segment", from))?;
     std::os::unix::fs::symlink(&from, to).map_err(WorkloadError::file("link WAL segment", to))
+}
+
+/// Copies all bytes and leaves a hole where a page is nothing but zeros: most of a segment that was switched early.
+fn without_zeros(mut from: impl Read, to: &File) -> io::Result<()> {
+    let mut page = [0; WAL_PAGE];
+    let mut at = 0;
+    loop {
+        let mut filled = 0;
+        while filled < WAL_PAGE {
+            match from.read(&mut page[filled..])? {
+                0 => break,
+                read => filled += read,
+            }
+        }
+        if filled == 0 {
+            return to.set_len(at);
+        }
+        if page[..filled].iter().any(|byte| *byte != 0) {
+            to.write_all_at(&page[..filled], at)?;
+        }
+        at += filled as u64;
+    }
 }
 
 /// The record named in "error in WAL record at X": the last valid one, after which there is nothing to read.
@@ -250,6 +282,21 @@ mod tests {
         let said = "pg_waldump: error: error in WAL record at 0/3000650: invalid record length at 0/3000688: expected at least 24, got 0";
         assert_eq!(error_record(said), Some(Lsn(0x300_0650)));
         assert_eq!(error_record("pg_waldump: error: could not find file"), None);
+    }
+
+    #[rstest]
+    #[case::pages_and_zeros(&[1, 0, 0, 2, 0], 0)]
+    #[case::nothing_but_zeros(&[0, 0], 0)]
+    #[case::cut_within_a_page(&[0, 7], 100)]
+    fn a_segment_is_laid_out_with_all_its_bytes(#[case] pages: &[u8], #[case] cut: usize) {
+        let mut bytes: Vec<u8> = pages.iter().flat_map(|fill| vec![*fill; WAL_PAGE]).collect();
+        bytes.truncate(bytes.len() - cut);
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
+        let (from, to) = (folder.join("segment.zst"), folder.join("segment"));
+        std::fs::write(&from, zstd::encode_all(bytes.as_slice(), 3).unwrap()).unwrap();
+        lay_out(&from, &to).unwrap();
+        assert_eq!(std::fs::read(&to).unwrap(), bytes);
     }
 
     #[test]
