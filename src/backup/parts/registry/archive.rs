@@ -46,6 +46,8 @@ pub struct Archive {
     pub levels: BTreeMap<Subject, String>,
     /// What each content refers to.
     pub references: BTreeMap<SchemaId, Vec<Reference>>,
+    /// Each content's text; one that is no text is left out.
+    pub texts: BTreeMap<SchemaId, String>,
 }
 
 /// Reads an export archive.
@@ -62,7 +64,8 @@ pub fn read_zip(bytes: &[u8]) -> Result<Archive, String> {
         let mut text = Vec::new();
         entry.take(ENTRY_LIMIT).read_to_end(&mut text).map_err(|e| format!("{name}: {e}"))?;
         if let Some(hash) = name.strip_prefix("content/").and_then(|n| n.strip_suffix(".Content.data")) {
-            contents.entry(hash.to_owned()).or_insert((None, None)).1 = Some(sha256(&text));
+            contents.entry(hash.to_owned()).or_insert((None, None)).1 =
+                Some((sha256(&text), String::from_utf8(text).ok()));
             continue;
         }
         let value = || serde_json::from_slice::<Value>(&text).map_err(|e| format!("{name}: {e}"));
@@ -80,7 +83,8 @@ pub fn read_zip(bytes: &[u8]) -> Result<Archive, String> {
             }
         }
     }
-    let texts: BTreeMap<u64, String> = contents.into_values().filter_map(|(id, text)| id.zip(text)).collect();
+    let contents: BTreeMap<u64, (String, Option<String>)> =
+        contents.into_values().filter_map(|(id, content)| id.zip(content)).collect();
     let mut versions = Vec::new();
     for value in found.iter().filter(|v| in_default_group(v)) {
         let content = value["contentId"].as_u64().unwrap_or_default();
@@ -90,11 +94,12 @@ pub fn read_zip(bytes: &[u8]) -> Result<Archive, String> {
             id: SchemaId(content as u32),
             global_id: value["globalId"].as_u64().unwrap_or_default(),
             soft_deleted: value["state"] == "DISABLED",
-            schema_sha256: texts.get(&content).cloned().unwrap_or_default(),
+            schema_sha256: contents.get(&content).map(|(hash, _)| hash.clone()).unwrap_or_default(),
         });
     }
     versions.sort();
-    Ok(Archive { versions, levels, references })
+    let texts = contents.into_iter().filter_map(|(id, (_, text))| Some((SchemaId(id as u32), text?))).collect();
+    Ok(Archive { versions, levels, references, texts })
 }
 
 fn archived_references(content: &Value) -> Result<Vec<Reference>, String> {
@@ -270,7 +275,8 @@ mod tests {
 
     #[test]
     fn a_made_archive_holds_the_dump() {
-        let Archive { versions, levels, references } = read_zip(&import_zip(&dump()).unwrap()).unwrap();
+        let Archive { versions, levels, references, texts } = read_zip(&import_zip(&dump()).unwrap()).unwrap();
+        assert!(dump().versions.iter().all(|v| texts[&v.id] == v.schema));
         assert!(dump().versions.iter().all(|v| references[&v.id] == v.references));
         assert!(references.values().any(|r| !r.is_empty()));
         let mut expected: Vec<ArchivedVersion> = dump().versions.iter().map(ArchivedVersion::from).collect();

@@ -26,6 +26,15 @@ const AT_ONCE: usize = 8;
 /// that changes all the time is captured as it was, and the point says that the two differ.
 const ATTEMPTS: usize = 3;
 
+/// Where the texts of schemas come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Texts {
+    /// One question for each, so that dump and export are two witnesses.
+    Asked,
+    /// From the export, as far as it has them: half of all questions less.
+    Exported,
+}
+
 /// Captures the registry into a point: the dump, and Apicurio's own export beside it. Returns the facts and whether the
 /// two hold the same.
 pub(crate) async fn capture_into(
@@ -34,13 +43,13 @@ pub(crate) async fn capture_into(
 ) -> Result<(RegistryFacts, Result<String, String>), BackupError> {
     let registry = Registry::of(&config.registry);
     let mut dump = head(&registry).await?;
-    let mut export = read(&registry, &mut dump, |_| true).await?;
+    let mut export = read(&registry, &mut dump, Texts::Asked, |_| true).await?;
     let mut differing = differences(&dump, &export.archive);
     for _ in 1..ATTEMPTS {
         if differing.is_empty() {
             break;
         }
-        export = read(&registry, &mut dump, |subject| differing.contains_key(subject)).await?;
+        export = read(&registry, &mut dump, Texts::Asked, |subject| differing.contains_key(subject)).await?;
         differing = differences(&dump, &export.archive);
     }
     let agreement = match differing.into_values().next() {
@@ -88,7 +97,7 @@ pub async fn capture(registry: &Registry) -> Result<Dump, BackupError> {
 /// takes seconds to read.
 pub async fn capture_where(registry: &Registry, wanted: impl Fn(&Subject) -> bool) -> Result<Dump, BackupError> {
     let mut dump = head(registry).await?;
-    read(registry, &mut dump, &wanted).await?;
+    read(registry, &mut dump, Texts::Exported, &wanted).await?;
     Ok(dump)
 }
 
@@ -127,10 +136,15 @@ impl Export {
     }
 }
 
-/// Reads these subjects into the dump, in the place of what it holds of them. Versions and texts are asked for; levels and
-/// references are taken from the export, as asking costs two requests a subject, and a level set for a subject that does
-/// not exist shows nowhere else.
-async fn read(registry: &Registry, dump: &mut Dump, wanted: impl Fn(&Subject) -> bool) -> Result<Export, BackupError> {
+/// Reads these subjects into the dump, in the place of what it holds of them. Versions are asked for; levels and references
+/// are taken from the export, as asking costs two requests a subject, and a level set for a subject that does not exist
+/// shows nowhere else.
+async fn read(
+    registry: &Registry,
+    dump: &mut Dump,
+    from: Texts,
+    wanted: impl Fn(&Subject) -> bool,
+) -> Result<Export, BackupError> {
     dump.subjects.retain(|s| !wanted(&s.subject));
     dump.versions.retain(|v| !wanted(&v.subject));
     let global_mode = dump.global_mode.clone().unwrap_or_default();
@@ -160,7 +174,7 @@ async fn read(registry: &Registry, dump: &mut Dump, wanted: impl Fn(&Subject) ->
         }
     }
     dump.subjects.extend(states.into_values());
-    texts(registry, dump, &export.archive).await?;
+    texts(registry, dump, from, &export.archive).await?;
     dump.subjects.sort_by(|a, b| a.subject.cmp(&b.subject));
     dump.versions.sort_by_key(|v| v.global_id);
     for (order, version) in (1..).zip(&mut dump.versions) {
@@ -244,10 +258,15 @@ fn version(state: &SubjectState, value: &Value) -> Result<VersionLine, String> {
 }
 
 /// Fills in the texts and references, each content once: many versions may share one.
-async fn texts(registry: &Registry, dump: &mut Dump, archive: &Archive) -> Result<(), BackupError> {
+async fn texts(registry: &Registry, dump: &mut Dump, from: Texts, archive: &Archive) -> Result<(), BackupError> {
     let ids: BTreeSet<SchemaId> = dump.versions.iter().filter(|v| v.schema.is_empty()).map(|v| v.id).collect();
     let contents = ids.into_iter().map(|id| async move {
-        let Some(text) = registry.content(u64::from(id.0)).await? else { return Ok::<_, BackupError>((id, None)) };
+        let exported = archive.texts.get(&id).filter(|_| from == Texts::Exported);
+        let text = match exported {
+            Some(text) => Some(text.clone()),
+            None => registry.content(u64::from(id.0)).await?,
+        };
+        let Some(text) = text else { return Ok::<_, BackupError>((id, None)) };
         let references = match archive.references.get(&id) {
             Some(archived) => Some(archived.clone()),
             // Another replica of the registry may have made the export, and lag behind.
