@@ -57,6 +57,14 @@ pub struct Slot {
     pub invalidation_reason: Option<String>,
 }
 
+impl Slot {
+    /// Why nobody can ever stream from it again; `None` for a slot that is not invalidated.
+    pub fn invalidated(&self) -> Option<&str> {
+        let removed = (self.wal_status.as_deref() == Some("lost")).then_some("wal_removed");
+        self.invalidation_reason.as_deref().or(removed)
+    }
+}
+
 /// An address as libpq knows it, without what it says about TLS.
 pub fn address(url: &Secret) -> Result<Config, ClientError> {
     parsed(url).map(|(config, _)| config)

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use camino::Utf8PathBuf;
+
 use super::{
     Context, Emitter, RunError, assess, engine::verdict_of, judge, pipeline::Pipeline, shared::Servers, steps,
     writers::Writers,
@@ -21,9 +23,10 @@ use crate::{
 /// Far above any drill that works: a drill that is still running then hangs.
 const DRILL_DEADLINE: Duration = Duration::from_secs(240);
 
-/// Debezium tries a slot that it cannot use again for ten seconds before its task fails; on an invalidated slot it neither
-/// streams nor fails.
+/// Debezium tries a slot that it cannot use again for ten seconds before its task fails.
 const SETTLED_DEADLINE: Duration = Duration::from_secs(15);
+/// On an invalidated slot it neither streams nor fails: it asks again every two seconds, 900 times, whether there is another.
+const INVALIDATED_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A place in the WAL that a step named.
 #[derive(Clone, Debug)]
@@ -92,9 +95,9 @@ pub(super) struct Drill<'a> {
     pub recoveries: Vec<Passed>,
     /// The timeline on which each epoch ran, and data folders that were set aside with WAL in them.
     pub timelines: BTreeMap<Epoch, u32>,
-    pub aside: Vec<camino::Utf8PathBuf>,
+    pub aside: Vec<Utf8PathBuf>,
     /// Folders with the WAL of the servers that commands of the scenario's own restored over, by the last epoch of each.
-    pub kept_wal: BTreeMap<Epoch, camino::Utf8PathBuf>,
+    pub kept_wal: BTreeMap<Epoch, Utf8PathBuf>,
     /// What stood in the schema-history topic when a coordinated recovery began, by topic.
     pub histories: BTreeMap<String, Vec<String>>,
     /// The registry as it was before each fault: what records were written under.
@@ -141,13 +144,29 @@ fn cut_short(plan: &DrillPlan, emit: &Emitter, error: &RunError) -> (Exit, Strin
     (Exit::Inconclusive.worst(error.exit()), reason)
 }
 
+/// The drill's name, from its place in the plan: everything that it makes is called after it.
+fn name(context: &Context, index: usize) -> String {
+    format!("drill_{}_{index:02}", context.run.as_str().rsplit('-').next().unwrap_or_default())
+}
+
+/// Where a drill that shares nothing has its broker, worker and registry.
+fn own_servers(context: &Context, name: &str) -> Utf8PathBuf {
+    context.work.join(format!("{name}_servers"))
+}
+
+/// The folders of a drill's data; not all of them need to be there.
+pub(super) fn folders(context: &Context, index: usize) -> [Utf8PathBuf; 2] {
+    let name = name(context, index);
+    [context.work.join(&name), own_servers(context, &name)]
+}
+
 async fn carried_out(
     plan: &DrillPlan,
     index: usize,
     context: &Context,
     emit: &Emitter,
 ) -> Result<(Exit, String), RunError> {
-    let name = format!("drill_{}_{index:02}", context.run.as_str().rsplit('-').next().unwrap_or_default());
+    let name = name(context, index);
     let mut drill = emit.step("prepare", prepare(plan, &name, context, emit)).await?;
     let deadline = DRILL_DEADLINE + plan.granted();
     let outcome = match tokio::time::timeout(deadline, drill.go_on_to_verdict()).await {
@@ -171,7 +190,7 @@ async fn prepare<'a>(
     let servers = match &context.servers {
         Some(servers) => servers.clone(),
         None => {
-            let dir = context.work.join(format!("{name}_servers"));
+            let dir = own_servers(context, name);
             Arc::new(Servers::start(&dir, &*context.backend, &Silent, emit, &context.census).await?)
         }
     };
@@ -372,7 +391,13 @@ impl Drill<'_> {
     async fn connector_settled(&self, name: &str) -> String {
         let connect = self.pipeline.connect();
         let db = self.pipeline.sql().await.ok();
-        let said = wait::until(&format!("connector {name} to stream or fail"), SETTLED_DEADLINE, || async {
+        let slots = match &db {
+            Some(db) => db.slots().await.unwrap_or_default(),
+            None => Vec::new(),
+        };
+        let lost = slots.iter().any(|s| s.name.as_str() == name && s.invalidated().is_some());
+        let deadline = if lost { INVALIDATED_DEADLINE } else { SETTLED_DEADLINE };
+        let said = wait::until(&format!("connector {name} to stream or fail"), deadline, || async {
             let status = connect.status(name).await?;
             if let Some(failure) = status.failure() {
                 return Ok::<_, crate::client::ClientError>(wait::Poll::Ready(failure));

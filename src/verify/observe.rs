@@ -800,11 +800,7 @@ async fn dead(systems: &Systems, connector: &Arc<ConnectorSettings>) -> Option<S
     }
     match slots.iter().find(|s| s.name == connector.slot) {
         None => Some(format!("slot {} is missing", connector.slot)),
-        Some(slot) if slot.wal_status.as_deref() == Some("lost") || slot.invalidation_reason.is_some() => {
-            let reason = slot.invalidation_reason.as_deref().unwrap_or("lost");
-            Some(format!("slot {} is lost: {reason}", connector.slot))
-        }
-        Some(_) => None,
+        Some(slot) => slot.invalidated().map(|reason| format!("slot {} is lost: {reason}", connector.slot)),
     }
 }
 

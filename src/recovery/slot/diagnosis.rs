@@ -131,7 +131,7 @@ async fn of_source(repair: &Repair, source: &Source) -> Result<Vec<Diagnosis>, R
     match slot {
         None => found.push(Diagnosis::Missing),
         Some(slot) => {
-            found.extend(invalidated(slot));
+            found.extend(slot.invalidated().map(|reason| Diagnosis::Invalidated { reason: reason.to_owned() }));
             found.extend(stolen(&server, source, slot).await?);
             found.extend(remade(repair, source).await?);
         }
@@ -145,12 +145,6 @@ async fn of_source(repair: &Repair, source: &Source) -> Result<Vec<Diagnosis>, R
     }
     found.extend(publication(&server, source).await?);
     Ok(found)
-}
-
-fn invalidated(slot: &Slot) -> Option<Diagnosis> {
-    let lost = slot.wal_status.as_deref() == Some("lost");
-    let reason = slot.invalidation_reason.clone().or_else(|| lost.then(|| "wal_removed".to_owned()))?;
-    Some(Diagnosis::Invalidated { reason })
 }
 
 /// Debezium names its replication session; anybody else on the slot is a stranger, and so is any session while the

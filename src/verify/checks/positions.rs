@@ -87,7 +87,7 @@ pub fn positions(seen: &Observation, expected: &Expectation<'_>) -> CheckReport 
 pub fn dead(seen: &Observation) -> bool {
     seen.connectors.iter().any(|connector| {
         let failed = status(connector).is_some_and(|f| f.kind == FindingKind::Dead && is_final(connector));
-        let slotless = slot_of(seen, connector).is_none_or(lost);
+        let slotless = slot_of(seen, connector).is_none_or(|slot| slot.invalidated().is_some());
         failed || (slotless && matches!(seen.server, Some(Ok(_)))) || matches!(seen.server, Some(Err(_)))
     })
 }
@@ -118,10 +118,6 @@ fn slot_of<'o>(seen: &'o Observation, connector: &ConnectorView) -> Option<&'o S
     seen.slots.iter().find(|s| s.name == connector.settings.slot)
 }
 
-fn lost(slot: &Slot) -> bool {
-    slot.wal_status.as_deref() == Some("lost") || slot.invalidation_reason.is_some()
-}
-
 fn slot(seen: &Observation, connector: &ConnectorView) -> Vec<Finding> {
     let about = |kind, expected: &str, found: String| Finding {
         subject: Some(About::Slot(connector.settings.slot.to_string())),
@@ -136,8 +132,7 @@ fn slot(seen: &Observation, connector: &ConnectorView) -> Vec<Finding> {
         return vec![about(FindingKind::Dead, "the connector's replication slot", "no such slot".into())];
     };
     let mut findings = Vec::new();
-    if lost(slot) {
-        let reason = slot.invalidation_reason.clone().unwrap_or_else(|| "unknown".into());
+    if let Some(reason) = slot.invalidated() {
         findings.push(about(
             FindingKind::Dead,
             "a slot whose WAL is reserved",
