@@ -16,14 +16,13 @@ pub struct ConnectorRequest {
 
 /// Topics the worker makes for a new table: several partitions, so that order is only kept per key, as in real life.
 const PARTITIONS: &str = "3";
-/// Large batches: a re-snapshot is most of the time that a recovery takes.
-const TUNING: [(&str, &str); 6] = [
-    ("max.batch.size", "16384"),
-    ("max.queue.size", "65536"),
-    ("snapshot.fetch.size", "20000"),
+/// A re-snapshot is most of the time that a recovery takes, and what is on its way in it is most of the worker's heap: larger
+/// numbers than these, or larger queues than Debezium's own, make it collect garbage for longer than they save.
+const TUNING: [(&str, &str); 4] = [
+    ("snapshot.fetch.size", "2048"),
     ("poll.interval.ms", "50"),
     ("producer.override.linger.ms", "5"),
-    ("producer.override.batch.size", "1048576"),
+    ("producer.override.batch.size", "131072"),
 ];
 
 /// The connector's configuration for the pipeline that `config` describes.

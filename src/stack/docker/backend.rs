@@ -31,9 +31,9 @@ const REGISTRY_PORT: u16 = 8080;
 const CLIENT: &str = "docker";
 /// The same heaps as the local backend's.
 const KAFKA_HEAP: &str = "-Xms96m -Xmx320m";
-const CONNECT_HEAP: &str = "-Xms192m -Xmn112m -Xmx352m -XX:+UseSerialGC -XX:TieredStopAtLevel=1";
+const CONNECT_HEAP: &str = "-Xms192m -Xmn112m -Xmx288m -XX:+UseSerialGC -XX:TieredStopAtLevel=1";
 const REGISTRY_JAVA: &str =
-    "-Xms64m -Xmx144m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 --add-opens=java.base/java.lang=ALL-UNNAMED";
+    "-Xms64m -Xmx112m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 --add-opens=java.base/java.lang=ALL-UNNAMED";
 /// A server that starts often and lives for minutes gains nothing from the optimizing compiler.
 const QUICK_JAVA: &str = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1";
 

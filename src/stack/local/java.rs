@@ -39,12 +39,12 @@ impl JavaServer {
             JavaServer::Kafka => &["-Xms96m", "-Xmx320m", "-XX:TieredStopAtLevel=1"],
             // In a run of minutes the optimizing compiler takes a fifth of the worker's time and gives back less. A young
             // generation of its full size from the start: one that grows is collected hundreds of times first.
-            JavaServer::Connect => &["-Xms192m", "-Xmn112m", "-Xmx352m", "-XX:TieredStopAtLevel=1"],
+            JavaServer::Connect => &["-Xms192m", "-Xmn112m", "-Xmx288m", "-XX:TieredStopAtLevel=1"],
             // Asked a few thousand times in a run: as the broker. Without the opened package a worker thread of the
             // registry's pool dies on Java 24 and later when it clears its thread locals, and a request given to it is
             // never answered: seen as requests that hang until they time out, one in a few thousand.
             JavaServer::Registry => {
-                &["-Xms64m", "-Xmx144m", "-XX:TieredStopAtLevel=1", "--add-opens=java.base/java.lang=ALL-UNNAMED"]
+                &["-Xms64m", "-Xmx112m", "-XX:TieredStopAtLevel=1", "--add-opens=java.base/java.lang=ALL-UNNAMED"]
             }
         }
     }
