@@ -48,7 +48,7 @@ pub const JOBS_DEFAULT: usize = 5;
 /// The weight of the drills that run at the same time: all servers and the harness stay below 2 GiB.
 const WEIGHT_AT_ONCE: usize = 2;
 /// A look walks the page tables of every process, some hundred: rarely enough to cost a hundredth of a core. What grows in a
-/// drill is the Java servers' heaps and the harness's own, and neither shrinks between two looks.
+/// drill is the Java servers' heaps and the harness's own memory, and what they take they keep for longer.
 const MEMORY_EVERY: Duration = Duration::from_secs(5);
 
 /// What all drills of a run have in common.

@@ -19,6 +19,7 @@ use crate::stack::{Programs, Progress, StackError, cache_folder, fetch, progress
 const RECORD_TIMEOUT: Duration = Duration::from_secs(180);
 /// A cache that was made this long ago and is not the one in use.
 const OLD: Duration = Duration::from_secs(30 * 24 * 3600);
+
 impl Programs {
     /// Makes the AOT caches that are missing. They only save time: a failure is told, and everything works without them.
     pub async fn ensure_aot_caches(&self, progress: &dyn Progress) -> Result<(), StackError> {
