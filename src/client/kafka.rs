@@ -35,6 +35,8 @@ const READ_STALL: Duration = Duration::from_secs(20);
 const READ_LOOK: Duration = Duration::from_millis(50);
 /// A broker that is asked by several readers answers within a fraction of this.
 const READ_QUIET: Duration = Duration::from_millis(300);
+/// A single broker that is asked what others have answered already.
+const BROKER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Deleting a topic is asynchronous; usually it takes 0.1 s.
 const DELETE_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -192,12 +194,7 @@ impl Kafka {
 
     /// Every topic and its number of partitions, internal ones included.
     pub async fn topics(&self) -> Result<BTreeMap<String, i32>, ClientError> {
-        self.ask("metadata", |c| {
-            let metadata = c.fetch_metadata(None, REQUEST_TIMEOUT)?;
-            let known = metadata.topics().iter().filter(|t| t.error().is_none());
-            Ok(known.map(|t| (t.name().to_owned(), t.partitions().len() as i32)).collect())
-        })
-        .await
+        self.ask("metadata", |c| c.fetch_metadata(None, REQUEST_TIMEOUT).map(|m| listed(&m))).await
     }
 
     /// The cluster's id.
@@ -266,18 +263,18 @@ impl Kafka {
         for answer in answers {
             answer.map_err(|(name, code)| self.refused(format!("create topic {name}"), code))?;
         }
-        let names: Vec<String> = specs.iter().map(|s| s.name.clone()).collect();
-        wait::until("created topics in the metadata", REQUEST_TIMEOUT, || async {
-            let there = self.topics().await?;
-            match names.iter().find(|n| !there.contains_key(*n)) {
-                None => Ok::<_, ClientError>(Poll::Ready(())),
-                Some(missing) => Ok(Poll::NotYet(format!("{missing} is not there"))),
-            }
+        wait::until("created topics in the metadata of all brokers", REQUEST_TIMEOUT, || async {
+            let told = self.told_by_each().await?;
+            let missing = |s: &&TopicSpec| told.iter().any(|topics| !topics.contains_key(&s.name));
+            Ok::<_, ClientError>(match specs.iter().find(missing) {
+                None => Poll::Ready(()),
+                Some(missing) => Poll::NotYet(format!("{} is not there", missing.name)),
+            })
         })
         .await
     }
 
-    /// Deletes topics and waits until no broker metadata names them. Unknown ones are fine.
+    /// Deletes topics and waits until the metadata of no broker names them. Unknown ones are fine.
     pub async fn delete_topics(&self, names: &[String]) -> Result<(), ClientError> {
         if names.is_empty() {
             return Ok(());
@@ -290,12 +287,43 @@ impl Kafka {
                 Err((name, code)) => return Err(self.refused(format!("delete topic {name}"), code)),
             }
         }
-        wait::until("deleted topics to be gone", DELETE_DEADLINE, || async {
-            let there = self.topics().await?;
-            match names.iter().find(|n| there.contains_key(*n)) {
-                None => Ok::<_, ClientError>(Poll::Ready(())),
-                Some(name) => Ok(Poll::NotYet(format!("{name} is still there"))),
+        wait::until("deleted topics to be gone from all brokers", DELETE_DEADLINE, || async {
+            let told = self.told_by_each().await?;
+            Ok::<_, ClientError>(match names.iter().find(|n| told.iter().any(|topics| topics.contains_key(*n))) {
+                None => Poll::Ready(()),
+                Some(name) => Poll::NotYet(format!("{name} is still there")),
+            })
+        })
+        .await
+    }
+
+    /// What each broker says of the topics, as [`Kafka::topics`]. A topic that has just been made or deleted is known to some
+    /// brokers before others, and any of them may be asked next. One that does not answer misleads nobody and is left out.
+    async fn told_by_each(&self) -> Result<Vec<BTreeMap<String, i32>>, ClientError> {
+        let (addresses, topics) = self
+            .ask("metadata", |c| {
+                let metadata = c.fetch_metadata(None, REQUEST_TIMEOUT)?;
+                let addresses = metadata.brokers().iter().map(|b| format!("{}:{}", b.host(), b.port()));
+                Ok((addresses.collect::<Vec<_>>(), listed(&metadata)))
+            })
+            .await?;
+        if addresses.len() < 2 {
+            return Ok(vec![topics]);
+        }
+        let (base, bootstrap) = (self.base.clone(), self.bootstrap.clone());
+        blocking(move || {
+            let mut told = vec![topics];
+            for address in addresses {
+                // A client asks the first broker that it is connected to: a new one has no other.
+                let config = base.clone().set("bootstrap.servers", &address).clone();
+                let wrong = |e: rdkafka::error::KafkaError| ClientError::unreachable("kafka", &bootstrap, e);
+                let consumer: BaseConsumer = config.create().map_err(wrong)?;
+                match consumer.fetch_metadata(None, BROKER_TIMEOUT) {
+                    Ok(metadata) => told.push(listed(&metadata)),
+                    Err(error) => tracing::warn!(%address, %error, "a broker does not tell its topics"),
+                }
             }
+            Ok(told)
         })
         .await
     }
@@ -566,6 +594,12 @@ impl Kafka {
     fn refused(&self, what: String, code: rdkafka::types::RDKafkaErrorCode) -> ClientError {
         ClientError::answer("kafka", &self.bootstrap, what, "success", code.to_string())
     }
+}
+
+/// Every topic and its number of partitions, as one broker knows them.
+fn listed(metadata: &rdkafka::metadata::Metadata) -> BTreeMap<String, i32> {
+    let known = metadata.topics().iter().filter(|t| t.error().is_none());
+    known.map(|t| (t.name().to_owned(), t.partitions().len() as i32)).collect()
 }
 
 /// A stretch of a partition that is being read.
