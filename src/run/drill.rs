@@ -9,7 +9,7 @@ use super::{
     writers::Writers,
 };
 use crate::{
-    client::wait,
+    client::{ClientError, wait},
     event::{FaultReport, Rpo, What},
     fault::{Fault, FaultGuard},
     recovery::{Recovered, RecoveryError},
@@ -391,23 +391,19 @@ impl Drill<'_> {
     async fn connector_settled(&self, name: &str) -> String {
         let connect = self.pipeline.connect();
         let db = self.pipeline.sql().await.ok();
-        let slots = match &db {
-            Some(db) => db.slots().await.unwrap_or_default(),
-            None => Vec::new(),
+        let slot = async || match &db {
+            Some(db) => Ok(db.slots().await?.into_iter().find(|s| s.name.as_str() == name)),
+            None => Ok::<_, ClientError>(None),
         };
-        let lost = slots.iter().any(|s| s.name.as_str() == name && s.invalidated().is_some());
+        let lost = slot().await.ok().flatten().is_some_and(|s| s.invalidated().is_some());
         let deadline = if lost { INVALIDATED_DEADLINE } else { SETTLED_DEADLINE };
         let said = wait::until(&format!("connector {name} to stream or fail"), deadline, || async {
             let status = connect.status(name).await?;
             if let Some(failure) = status.failure() {
-                return Ok::<_, crate::client::ClientError>(wait::Poll::Ready(failure));
+                return Ok(wait::Poll::Ready(failure));
             }
-            let slots = match &db {
-                Some(db) => db.slots().await?,
-                None => Vec::new(),
-            };
-            let active = slots.iter().any(|s| s.name.as_str() == name && s.active);
-            Ok(match status.all_running() && active {
+            let active = slot().await?.is_some_and(|s| s.active);
+            Ok::<_, ClientError>(match status.all_running() && active {
                 true => wait::Poll::Ready(status.summary()),
                 false => wait::Poll::NotYet(status.summary()),
             })

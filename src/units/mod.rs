@@ -14,7 +14,7 @@ pub use ids::{
     DrillId, Epoch, NameError, Offset, PointId, RunId, SchemaId, SlotName, Subject, SubjectVersion, TableName,
     TopicPartition,
 };
-pub use lsn::{Lsn, LsnError};
+pub use lsn::{Lsn, LsnError, WAL_PAGE};
 pub use piece::Piece;
 pub use secret::{Secret, is_secret_setting, redact_url};
 pub use verdict::Verdict;

@@ -11,7 +11,10 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{WorkloadError, ledger::Commit};
-use crate::{config::Tools, units::Lsn};
+use crate::{
+    config::Tools,
+    units::{Lsn, WAL_PAGE},
+};
 
 /// What stretch of WAL to read, and where it lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,8 +109,6 @@ pub fn switch_lsn(folders: &[Utf8PathBuf], timeline: u32) -> Result<Option<Lsn>,
 
 /// Enough of a segment to read its long page header.
 const PAGE_HEADER: usize = 40;
-/// The size of a WAL page, fixed when PostgreSQL is compiled; no distribution changes it.
-const WAL_PAGE: usize = 8192;
 /// Where `xlp_seg_size` stands in the long page header (PostgreSQL 11 and later).
 const SEGMENT_SIZE_AT: usize = 32;
 
@@ -180,23 +181,18 @@ fn lay_out(from: &Utf8Path, to: &Utf8Path) -> Result<(), WorkloadError> {
 
 /// Copies all bytes and leaves a hole where a page is nothing but zeros: most of a segment that was switched early.
 fn without_zeros(mut from: impl Read, to: &File) -> io::Result<()> {
-    let mut page = [0; WAL_PAGE];
+    let mut page = Vec::with_capacity(WAL_PAGE);
     let mut at = 0;
     loop {
-        let mut filled = 0;
-        while filled < WAL_PAGE {
-            match from.read(&mut page[filled..])? {
-                0 => break,
-                read => filled += read,
-            }
-        }
-        if filled == 0 {
+        page.clear();
+        from.by_ref().take(WAL_PAGE as u64).read_to_end(&mut page)?;
+        if page.is_empty() {
             return to.set_len(at);
         }
-        if page[..filled].iter().any(|byte| *byte != 0) {
-            to.write_all_at(&page[..filled], at)?;
+        if page.iter().any(|byte| *byte != 0) {
+            to.write_all_at(&page, at)?;
         }
-        at += filled as u64;
+        at += page.len() as u64;
     }
 }
 

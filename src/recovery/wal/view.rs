@@ -10,11 +10,10 @@ use crate::{
     backup::wal::{Archive, SegmentName, SegmentSize, TimelineHistory, WalFile, read_header},
     config::Tools,
     recovery::RecoveryError,
-    units::Lsn,
+    units::{Lsn, WAL_PAGE},
 };
 
-/// The size of a WAL page, fixed when PostgreSQL is compiled; no distribution changes it.
-const PAGE: u64 = 8192;
+const PAGE: u64 = WAL_PAGE as u64;
 
 /// Everything of a cluster's WAL that can be read.
 #[derive(Debug)]

@@ -61,8 +61,8 @@ impl Programs {
         let trained = async {
             stack.start_all(&Silent).await?;
             exercise::exercise(&stack.config()?).await
-        };
-        let trained = trained.await;
+        }
+        .await;
         let collected = match trained {
             Ok(()) => self.collect(&stack).await,
             Err(error) => Err(error),
