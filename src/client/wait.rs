@@ -26,7 +26,22 @@ const PAUSE_MAX: Duration = Duration::from_millis(150);
 
 /// Looks again and again until the condition holds, cannot hold any more, or the deadline has passed. A look that
 /// returns an error counts as "not yet": a server that is starting refuses connections.
-pub async fn until<T, E, F, Fut>(what: &str, deadline: Duration, mut look: F) -> Result<T, ClientError>
+pub async fn until<T, E, F, Fut>(what: &str, deadline: Duration, look: F) -> Result<T, ClientError>
+where
+    E: Display,
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<Poll<T>, E>>,
+{
+    until_steady(what, Duration::ZERO, deadline, look).await
+}
+
+/// Like [`until`], for a condition that may hold and break again: it must hold in every look for `steady`.
+pub async fn until_steady<T, E, F, Fut>(
+    what: &str,
+    steady: Duration,
+    deadline: Duration,
+    mut look: F,
+) -> Result<T, ClientError>
 where
     E: Display,
     F: FnMut() -> Fut,
@@ -35,10 +50,21 @@ where
     let began = Instant::now();
     let mut pause = PAUSE_MIN;
     let mut last = String::from("nothing yet");
+    let mut holds_since = None;
     loop {
         let left = deadline.saturating_sub(began.elapsed());
-        match tokio::time::timeout(left.max(PAUSE_MIN), look()).await {
-            Ok(Ok(Poll::Ready(value))) => return Ok(value),
+        let seen = tokio::time::timeout(left.max(PAUSE_MIN), look()).await;
+        if !matches!(seen, Ok(Ok(Poll::Ready(_)))) {
+            holds_since = None;
+        }
+        match seen {
+            Ok(Ok(Poll::Ready(value))) => {
+                let held = holds_since.get_or_insert_with(Instant::now).elapsed();
+                if held >= steady {
+                    return Ok(value);
+                }
+                last = format!("it holds, for {:.1} s", held.as_secs_f64());
+            }
             Ok(Ok(Poll::Hopeless(why))) => return Err(ClientError::Hopeless { what: what.to_owned(), why }),
             Ok(Ok(Poll::NotYet(seen))) => last = seen,
             Ok(Err(error)) => last = error.to_string(),
@@ -70,6 +96,24 @@ mod tests {
         .await
         .unwrap_err();
         assert!(error.to_string().contains("the door") && error.to_string().contains("ajar"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_condition_that_breaks_again_is_waited_for_anew() {
+        let looks = std::sync::atomic::AtomicU32::new(0);
+        let steady = Duration::from_millis(200);
+        let began = Instant::now();
+        until_steady("the door", steady, Duration::from_secs(60), || async {
+            Ok::<_, String>(match looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+                4 => Poll::NotYet("open again".into()),
+                _ => Poll::Ready(()),
+            })
+        })
+        .await
+        .unwrap();
+        // The pauses before the fifth look, and then the whole time once more.
+        assert!(began.elapsed() >= steady + 4 * PAUSE_MIN, "{:?}", began.elapsed());
+        assert!(looks.into_inner() > 6);
     }
 
     #[tokio::test]

@@ -20,18 +20,24 @@ impl Pipeline {
     /// Stops sinks first, so that they apply nothing of what is about to be abandoned, then sources. STOPPED, not PAUSED:
     /// a paused task lives, and owns its slot.
     pub(crate) async fn stop_connectors(&self) -> Result<(), RecoveryError> {
+        let workers = self.connect.workers().await?;
         let sinks = self.sinks.iter().map(|s| self.connect.stopped(&s.name, STOP_DEADLINE));
         futures::future::try_join_all(sinks).await?;
         let sources = self.sources.iter().chain(&self.others).map(|s| self.connect.stopped(&s.name, STOP_DEADLINE));
         futures::future::try_join_all(sources).await?;
+        if workers > 1 {
+            self.connect.settled(self.names(), STOP_DEADLINE).await?;
+        }
         Ok(())
+    }
+
+    fn names(&self) -> impl Iterator<Item = &String> {
+        self.sinks.iter().map(|s| &s.name).chain(self.sources.iter().chain(&self.others).map(|s| &s.name))
     }
 
     /// Requires that every connector is STOPPED and has no tasks; somebody may have restarted one meanwhile.
     pub(crate) async fn stand_still(&self, step: &str) -> Result<String, RecoveryError> {
-        let names = self.sinks.iter().map(|s| &s.name).chain(self.sources.iter().chain(&self.others).map(|s| &s.name));
-        let looks = names.map(|name| self.connect.status(name));
-        for status in futures::future::try_join_all(looks).await? {
+        for status in futures::future::try_join_all(self.names().map(|name| self.connect.status(name))).await? {
             if !status.stands_still() {
                 return Err(RecoveryError::unmet(
                     step,
