@@ -58,3 +58,12 @@ bench *ARGS:
 # Ten runs with ten seeds; stops at the first that is not green.
 soak:
     for seed in 1 2 3 4 5 6 7 8 9 10; do cargo run --release -- run --seed $seed || exit 1; done
+
+# The default run with the machine taken away: half a core for everything (`quota`, needs root), or 16 busy processes beside it (`busy`).
+starved MODE="quota" *ARGS="":
+    cargo build --release
+    tests/machine/starved.sh {{MODE}} target/release/cdc-drill run {{ARGS}}
+
+# So many runs with as many seeds, in turns quiet and starved; what is not green goes into tests/machine/ledger.md.
+flakes N *SEED="":
+    tests/machine/flakes.sh {{N}} {{SEED}}

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{DrillId, Lsn, Offset, RunId, SchemaId, TableName, Verdict};
+use crate::units::{DrillId, Lsn, Offset, RunId, SchemaId, Speed, TableName, Verdict};
 
 /// The version of the event format, written into [`What::RunStarted`].
 pub const FORMAT: u32 = 1;
@@ -44,6 +44,16 @@ pub enum What {
         #[serde(default)]
         drills: Vec<DrillId>,
     },
+    /// How fast the machine was measured to be at the start, and what follows from it.
+    Speed {
+        /// The measurement.
+        speed: Speed,
+        /// How many drills run at the same time.
+        jobs: usize,
+        /// Why not more; empty where nothing is in the way.
+        #[serde(default)]
+        limited_by: String,
+    },
     /// The shared servers answer, with the seconds each needed and the seconds until all were ready.
     StackReady {
         /// Seconds until all were ready.
@@ -66,6 +76,10 @@ pub enum What {
     Objectives {
         /// The longest a recovery may take, in seconds.
         rto_seconds: Option<f64>,
+        /// How long it may take on the reference machine, in seconds: what this one takes is held against it, scaled, and
+        /// fails nothing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rto_reference_seconds: Option<f64>,
         /// Acknowledged transactions before the target that may be missing.
         rpo_transactions: Option<u64>,
     },
@@ -133,6 +147,10 @@ pub enum What {
     Memory {
         /// The peak, in bytes.
         peak_pss_bytes: u64,
+        /// The slowest that a core was seen to be in the run, with all that ran beside: a multiple of the reference
+        /// machine's time for a unit of work.
+        #[serde(default)]
+        slowest: Option<f64>,
     },
     /// The run ended.
     RunFinished {

@@ -162,6 +162,12 @@ pub enum BackupError {
     },
 }
 
+impl crate::client::wait::Look for BackupError {
+    fn is_lasting(&self) -> bool {
+        matches!(self, BackupError::Client(error) if error.is_lasting())
+    }
+}
+
 impl BackupError {
     /// The exit code for a command that ends with this error.
     pub fn exit(&self) -> Exit {

@@ -17,7 +17,10 @@ use super::{
     },
     wal::Archive,
 };
-use crate::{client::postgres::Slot, units::PointId};
+use crate::{
+    client::{limits, postgres::Slot},
+    units::PointId,
+};
 
 /// The version of the repository's layout.
 const FORMAT: u32 = 1;
@@ -27,9 +30,6 @@ pub(crate) const PARTIAL: &str = ".partial";
 pub(crate) const MANIFEST: &str = "manifest.json";
 pub(crate) const MANIFEST_SUM: &str = "manifest.sha256";
 pub(crate) const SUMS: &str = "SHA256SUMS";
-
-/// Writing the largest segment takes seconds; an hour is beyond any stall that ends well.
-const TEMPORARY_AGE: std::time::Duration = std::time::Duration::from_secs(3600);
 
 /// `repo.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -259,7 +259,7 @@ impl Repository {
     }
 }
 
-/// What a killed archiver left half-written. A file that is being written is younger than [`TEMPORARY_AGE`].
+/// What a killed archiver left half-written. A file that is being written is younger than [`limits::facts::TEMPORARY_OLD`].
 fn remove_old_temporaries(folder: &Utf8Path) -> Result<(), BackupError> {
     for entry in folder.read_dir_utf8().map_err(BackupError::io("list", folder))? {
         let entry = entry.map_err(BackupError::io("list", folder))?;
@@ -270,7 +270,7 @@ fn remove_old_temporaries(folder: &Utf8Path) -> Result<(), BackupError> {
             remove_old_temporaries(path)?;
         } else if entry.file_name().starts_with('.') && entry.file_name().ends_with(".tmp") {
             let age = meta.modified().ok().and_then(|at| at.elapsed().ok());
-            if age.is_some_and(|age| age > TEMPORARY_AGE) {
+            if age.is_some_and(|age| age > limits::facts::TEMPORARY_OLD) {
                 fs::remove_file(path).map_err(BackupError::io("remove", path))?;
             }
         }

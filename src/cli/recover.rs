@@ -7,15 +7,13 @@ use super::output::{CliError, DryRun, print_json, say};
 use crate::{
     attach,
     backup::PointSelector,
+    client::limits,
     config::{Config, Permission},
     event::{StepReport, StepResult},
     recovery::{self, OnConflict, Options, Outcome, Playbook, RecoveryError, Request, Target, TopicsRepair},
     units::{Exit, Verdict},
     verify::{VerifyOptions, verify},
 };
-
-/// Writers may be back already; the topics follow within seconds.
-const VERIFY_DEADLINE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// The command's arguments.
 #[derive(Debug, clap::Args)]
@@ -181,7 +179,11 @@ async fn recover(what: &What) -> Result<Exit, CliError> {
 
 /// What the topics hold decides, not the steps' own words.
 async fn verified(config: &Config, request: &Request) -> Result<Verdict, CliError> {
-    let options = VerifyOptions { connectors: request.connectors.clone(), deadline: VERIFY_DEADLINE, point: None };
+    let options = VerifyOptions {
+        connectors: request.connectors.clone(),
+        deadline: limits::verify::AFTER_RECOVERY.into(),
+        point: None,
+    };
     let checks = verify(config, &options).await?;
     let verdict = checks.iter().fold(Verdict::Passed, |all, check| all.and(check.verdict));
     super::verify::tell(verdict, &checks);

@@ -13,7 +13,7 @@ use crate::{
     config::Config,
     event::Event,
     report::Terminal,
-    run::{JOBS_DEFAULT, RunError, Session, may_drill},
+    run::{RunError, Session, may_drill},
     stack::BackendChoice,
     units::Exit,
 };
@@ -50,9 +50,9 @@ pub struct Args {
     /// Give each drill servers of its own, one drill at a time
     #[arg(long)]
     isolated: bool,
-    /// How many drills run at the same time
-    #[arg(long, value_name = "N", default_value_t = JOBS_DEFAULT)]
-    jobs: usize,
+    /// How many drills run at the same time; five unless the machine is measured to have room for fewer
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
     /// Only variants (and their controls) whose id contains this; may be given several times
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,

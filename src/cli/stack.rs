@@ -4,7 +4,6 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     io::Write,
     sync::Arc,
-    time::Duration,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -17,6 +16,7 @@ use super::{
 };
 use crate::{
     backup::Repository,
+    client::limits,
     config::{Config, Means, RestAuth},
     stack::{
         Backend as StackBackend, BackendChoice, ConnectorRequest, Programs, Progress, StackError, debezium_config,
@@ -193,8 +193,6 @@ struct Connector {
 
 /// The servers a port can be asked for.
 const SERVERS: [&str; 4] = ["postgres", "kafka", "connect", "registry"];
-/// Servers whose owner has gone end within a few seconds.
-const GONE_TIMEOUT: Duration = Duration::from_secs(30);
 
 fn port_of(text: &str) -> Result<(String, u16), String> {
     let (name, port) = text.split_once('=').ok_or("expected NAME=PORT")?;
@@ -364,7 +362,7 @@ async fn finish_up(
         folder.stop_all().await?;
     }
     drop(owner);
-    folder.all_gone(GONE_TIMEOUT).await?;
+    folder.all_gone(limits::servers::ALL_GONE).await?;
     started.map(|()| Exit::Interrupted)
 }
 

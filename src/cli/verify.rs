@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{CliError, output::say, print_json};
 use crate::{
     backup::{BackupError, PointSelector, Repository},
+    client::limits::{self, Bound},
     config::Config,
     event::{CheckReport, Finding},
     units::{Exit, Verdict},
@@ -26,9 +27,10 @@ pub struct Args {
     /// A recovery point (an id, or `latest`) whose registry and topic settings must still be there
     #[arg(long, value_name = "ID")]
     point: Option<PointSelector>,
-    /// How long to go on looking while tables and topics differ
-    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
-    deadline: Duration,
+    /// How long to go on looking while tables and topics differ. Default: 30s, longer on a machine that is measured to be
+    /// slower
+    #[arg(long, value_parser = humantime::parse_duration)]
+    deadline: Option<Duration>,
     /// Print as JSON
     #[arg(long)]
     json: bool,
@@ -53,7 +55,8 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
         Some(selector) => Some(point(&config, selector).map_err(|e| CliError::new(e.exit(), e.to_string()))?),
         None => None,
     };
-    let options = VerifyOptions { connectors: args.connectors, deadline: args.deadline, point };
+    let deadline = args.deadline.map_or(limits::verify::LOOKS.into(), Bound::Given);
+    let options = VerifyOptions { connectors: args.connectors, deadline, point };
     let checks = verify(&config, &options).await?;
     let verdict = checks.iter().fold(Verdict::Passed, |all, check| all.and(check.verdict));
     if args.json {

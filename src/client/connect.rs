@@ -1,35 +1,21 @@
 //! Kafka Connect's REST interface (KIP-875 for stopping and offsets).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
     ClientError,
+    limits::{Bound, asking, facts},
     rest::Rest,
     wait::{self, Poll},
 };
-use crate::config::ConnectConfig;
 pub(crate) use crate::units::encode;
+use crate::{config::ConnectConfig, units::Lsn};
 
 /// A connector's configuration as the worker stores it: flat, all values text, `${...}` unresolved.
 pub type ConnectorConfig = BTreeMap<String, String>;
-
-/// While the worker rebalances it answers 409, or 500 when it notices on the way; a rebalance of a small cluster takes about a second.
-const REBALANCE_DEADLINE: Duration = Duration::from_secs(60);
-
-/// Stopped while workers rebalance, a connector may come alive again: the worker that is given its task by that rebalance
-/// starts it without having read of the stop, and the task takes its slot, or makes one, until the next rebalance ends it.
-/// Seen in 4 of 20 stops of two connectors at once on two workers, and in 3 of 24 stops of one after the other: 0.05 to
-/// 0.08 s after STOPPED without tasks, and told for three seconds.
-const SETTLED: Duration = Duration::from_secs(2);
-
-/// A connector that was just created has no state until the worker has started it.
-const DESCRIBED_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The REST interface of a Connect cluster: of its workers, the first that takes the connection answers for all.
 #[derive(Clone, Debug)]
@@ -133,6 +119,11 @@ pub fn snapshot_complete(offset: &Map<String, Value>) -> bool {
     !running || offset.get("snapshot_completed") == Some(&Value::Bool(true))
 }
 
+/// The position in a stored offset of Debezium's PostgreSQL connector.
+pub fn stored_position(offset: &Map<String, Value>) -> Option<Lsn> {
+    offset.get("lsn").and_then(Value::as_u64).map(Lsn)
+}
+
 impl Connect {
     /// Speaks to the workers of a configuration.
     pub fn of(config: &ConnectConfig) -> Connect {
@@ -193,7 +184,7 @@ impl Connect {
     /// Configuration and state of a connector that was listed; `None` when it has been deleted since.
     pub async fn described(&self, name: &str) -> Result<Option<(ConnectorConfig, ConnectorStatus)>, ClientError> {
         let what = format!("connector {name} to have a configuration and a state, or to be gone");
-        wait::until(&what, DESCRIBED_DEADLINE, || async {
+        wait::until(&what, asking::DESCRIBED, || async {
             let both = async { Ok::<_, ClientError>((self.config(name).await?, self.status(name).await?)) };
             match both.await {
                 Ok(both) => Ok::<_, ClientError>(Poll::Ready(Some(both))),
@@ -245,9 +236,9 @@ impl Connect {
     }
 
     /// Stops the connector and waits until it is `STOPPED` and has no tasks.
-    pub async fn stopped(&self, name: &str, deadline: Duration) -> Result<(), ClientError> {
+    pub async fn stopped(&self, name: &str, bound: impl Into<Bound>) -> Result<(), ClientError> {
         self.stop(name).await?;
-        wait::until(&format!("connector {name} STOPPED without tasks"), deadline, || async {
+        wait::until(&format!("connector {name} STOPPED without tasks"), bound, || async {
             let status = self.status(name).await?;
             if status.stands_still() {
                 return Ok::<_, ClientError>(Poll::Ready(()));
@@ -258,10 +249,14 @@ impl Connect {
     }
 
     /// Waits until connectors of several workers that were stopped stay so: a rebalance may start a task of theirs once more.
-    pub async fn settled(&self, names: impl Iterator<Item = &String>, deadline: Duration) -> Result<(), ClientError> {
+    pub async fn settled(
+        &self,
+        names: impl Iterator<Item = &String>,
+        bound: impl Into<Bound>,
+    ) -> Result<(), ClientError> {
         let names: Vec<&String> = names.collect();
-        let what = format!("connectors to stay STOPPED without tasks for {SETTLED:?}");
-        wait::until_steady(&what, SETTLED, deadline, || async {
+        let what = format!("connectors to stay STOPPED without tasks for {:?}", facts::STANDS_STILL);
+        wait::until_steady(&what, facts::STANDS_STILL, bound, || async {
             let statuses = futures::future::try_join_all(names.iter().map(|name| self.status(name))).await?;
             Ok::<_, ClientError>(match statuses.iter().find(|s| !s.stands_still()) {
                 None => Poll::Ready(()),
@@ -288,8 +283,8 @@ impl Connect {
     }
 
     /// Waits until the connector and at least one task are RUNNING; a FAILED task ends the wait.
-    pub async fn running(&self, name: &str, deadline: Duration) -> Result<(), ClientError> {
-        wait::until(&format!("connector {name} RUNNING"), deadline, || async {
+    pub async fn running(&self, name: &str, bound: impl Into<Bound>) -> Result<(), ClientError> {
+        wait::until(&format!("connector {name} RUNNING"), bound, || async {
             let status = self.status(name).await?;
             if status.all_running() {
                 return Ok::<_, ClientError>(Poll::Ready(()));
@@ -341,7 +336,7 @@ impl Connect {
     /// of configuration that another request made ("cannot complete request momentarily").
     async fn send(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Result<Value, ClientError> {
         let what = format!("{method} {path}");
-        wait::until(&what, REBALANCE_DEADLINE, || async {
+        wait::until(&what, asking::REBALANCE, || async {
             match self.send_once(&method, path, body.as_ref()).await {
                 Err(ClientError::Answer { status: Some(409 | 500), found, .. })
                     if found.to_lowercase().contains("rebalanc") || found.contains("momentarily") =>
@@ -364,9 +359,8 @@ impl Connect {
             Some(body) => request.json(body),
             None => request,
         };
-        let response = self.rest.send(method, path, with_body).await?;
-        let status = response.status();
-        let text = response.text().await.map_err(|e| ClientError::silent("connect", &self.url, e))?;
+        let answer = self.rest.send(method, path, with_body).await?;
+        let (status, text) = (answer.status, answer.text());
         if !status.is_success() {
             let message =
                 serde_json::from_str::<Value>(&text).ok().and_then(|v| v["message"].as_str().map(str::to_owned));
@@ -377,6 +371,7 @@ impl Connect {
                 expected: "success".into(),
                 found: format!("{status}: {}", message.unwrap_or(text)),
                 status: Some(status.as_u16()),
+                lasting: false,
             });
         }
         if text.is_empty() {
@@ -388,7 +383,7 @@ impl Connect {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
@@ -425,7 +420,7 @@ mod tests {
         let names = ["shop".to_owned(), "extra".to_owned()];
         worker.settled(names.iter(), Duration::from_secs(60)).await.unwrap();
         let settled_after = told.borrow().expect("the task was seen").elapsed();
-        assert!(settled_after >= SETTLED, "{settled_after:?}");
+        assert!(settled_after >= facts::STANDS_STILL, "{settled_after:?}");
         served.abort();
     }
 

@@ -33,14 +33,18 @@ pub enum ClientError {
         found: String,
         /// The HTTP status, where there is one.
         status: Option<u16>,
+        /// Whether the same question will get the same answer until somebody changes something: a wait ends with it.
+        lasting: bool,
     },
     /// A condition did not come true in time.
-    #[error("waited {seconds:.1} s for {what}: last seen: {last}")]
+    #[error("waited {seconds:.1} s for {what} ({bound}): last seen: {last}")]
     TimedOut {
         /// The condition.
         what: String,
         /// How long was waited.
         seconds: f64,
+        /// What ended the wait: a limit and its scale, or a standstill.
+        bound: String,
         /// The last observation.
         last: String,
     },
@@ -73,6 +77,23 @@ impl ClientError {
         }
     }
 
+    /// Whether no waiting cures it: credentials that are refused, a permission that is missing, a question that is wrong.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            ClientError::Answer { lasting, status, .. } => *lasting || matches!(status, Some(400 | 401 | 403 | 405)),
+            ClientError::Hopeless { .. } => true,
+            ClientError::Unreachable { .. } | ClientError::TimedOut { .. } => false,
+        }
+    }
+
+    /// The same answer, which will not change by itself.
+    pub(crate) fn for_good(mut self) -> Self {
+        if let ClientError::Answer { lasting, .. } = &mut self {
+            *lasting = true;
+        }
+        self
+    }
+
     pub(crate) fn unreachable(system: &'static str, address: &str, error: impl std::fmt::Display) -> Self {
         ClientError::Unreachable { system, address: redact_url(address), detail: error.to_string() }
     }
@@ -98,6 +119,7 @@ impl ClientError {
             expected: expected.into(),
             found: found.into(),
             status: None,
+            lasting: false,
         }
     }
 }

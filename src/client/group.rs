@@ -1,10 +1,7 @@
 //! A consumer as applications run them: it joins its group, begins where the group committed or else where its
 //! `auto.offset.reset` says, reads to the ends, and leaves. It commits nothing.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Instant};
 
 use rdkafka::{
     Message,
@@ -15,15 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     ClientError,
     kafka::{Kafka, blocking, is_transient},
+    limits::{asking, pacing},
 };
 use crate::units::{Offset, TopicPartition};
-
-/// A group without members is joined in milliseconds; one whose last member died without leaving, once its session is over.
-const JOIN_DEADLINE: Duration = Duration::from_secs(60);
-/// An end of partition follows its last record at once.
-const END_STALL: Duration = Duration::from_secs(20);
-/// How long one look for a record takes.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// Where a group begins that has committed nothing, or something that is not there: `auto.offset.reset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +86,7 @@ impl Kafka {
         let late = |what: &str, began: Instant, last: String| ClientError::TimedOut {
             what: format!("{what} group {group}"),
             seconds: began.elapsed().as_secs_f64(),
+            bound: "nothing moved".to_owned(),
             last,
         };
         let began = Instant::now();
@@ -103,7 +95,7 @@ impl Kafka {
         // An end names the partition's number and not its topic; but each partition at rest has one end.
         let mut ends = 0;
         loop {
-            match consumer.poll(LOOK) {
+            match consumer.poll(pacing::RECORD_LOOK) {
                 Some(Ok(message)) => {
                     moved = Instant::now();
                     let partition =
@@ -122,13 +114,13 @@ impl Kafka {
                 None => {}
             }
             let assigned = consumer.assignment().map_err(wrong)?.elements().len();
-            if assigned == 0 && began.elapsed() > JOIN_DEADLINE {
+            if assigned == 0 && began.elapsed() > asking::GROUP_JOIN.now() {
                 return Err(late("partitions for", began, "nothing was assigned".into()));
             }
             if assigned > 0 && ends >= assigned {
                 break;
             }
-            if assigned > 0 && moved.elapsed() > END_STALL {
+            if assigned > 0 && moved.elapsed() > asking::PARTITION_END.now() {
                 return Err(late("ends of partitions for", began, format!("{ends} of {assigned} ends were reached")));
             }
         }

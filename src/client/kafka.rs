@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use rdkafka::{
@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ClientError,
     consumer_groups::{self, Described},
+    limits::{Bound, asking, pacing},
     topic_ids,
     wait::{self, Poll},
 };
@@ -26,19 +27,6 @@ use crate::{
     config::KafkaConfig,
     units::{Offset, TopicPartition},
 };
-
-/// A broker that needs longer for a metadata question is not healthy.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
-/// A partition that yields nothing for this long while records are known to be there cannot be read.
-const READ_STALL: Duration = Duration::from_secs(20);
-/// How long one look for a record takes.
-const READ_LOOK: Duration = Duration::from_millis(50);
-/// A broker that is asked by several readers answers within a fraction of this.
-const READ_QUIET: Duration = Duration::from_millis(300);
-/// A single broker that is asked what others have answered already.
-const BROKER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Deleting a topic is asynchronous; usually it takes 0.1 s.
-const DELETE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A connection to a broker.
 #[derive(Clone)]
@@ -194,12 +182,12 @@ impl Kafka {
 
     /// Every topic and its number of partitions, internal ones included.
     pub async fn topics(&self) -> Result<BTreeMap<String, i32>, ClientError> {
-        self.ask("metadata", |c| c.fetch_metadata(None, REQUEST_TIMEOUT).map(|m| listed(&m))).await
+        self.ask("metadata", |c| c.fetch_metadata(None, asking::BROKER.now()).map(|m| listed(&m))).await
     }
 
     /// The cluster's id.
     pub async fn cluster_id(&self) -> Result<Option<String>, ClientError> {
-        self.ask("cluster id", |c| Ok(c.client().fetch_cluster_id(REQUEST_TIMEOUT))).await
+        self.ask("cluster id", |c| Ok(c.client().fetch_cluster_id(asking::BROKER.now()))).await
     }
 
     /// The ids of these topics; unknown topics are left out. A topic that was deleted and made again has another one.
@@ -209,7 +197,7 @@ impl Kafka {
         }
         let (admin, names, bootstrap) = (self.admin.clone(), names.to_vec(), self.bootstrap.clone());
         blocking(move || {
-            topic_ids::ask(&admin, &names, REQUEST_TIMEOUT)
+            topic_ids::ask(&admin, &names, asking::BROKER.now())
                 .map_err(|why| ClientError::answer("kafka", &bootstrap, "describe topics", "their ids", why))
         })
         .await
@@ -220,7 +208,7 @@ impl Kafka {
         let wanted: Vec<String> = names.to_vec();
         let known: Vec<(String, i32, i32)> = self
             .ask("metadata", move |c| {
-                let metadata = c.fetch_metadata(None, REQUEST_TIMEOUT)?;
+                let metadata = c.fetch_metadata(None, asking::BROKER.now())?;
                 let topics =
                     metadata.topics().iter().filter(|t| t.error().is_none() && wanted.iter().any(|w| w == t.name()));
                 let replicas = |t: &rdkafka::metadata::MetadataTopic| {
@@ -263,7 +251,7 @@ impl Kafka {
         for answer in answers {
             answer.map_err(|(name, code)| self.refused(format!("create topic {name}"), code))?;
         }
-        wait::until("created topics in the metadata of all brokers", REQUEST_TIMEOUT, || async {
+        wait::until("created topics in the metadata of all brokers", asking::BROKER.now(), || async {
             let told = self.told_by_each().await?;
             let missing = |s: &&TopicSpec| told.iter().any(|topics| !topics.contains_key(&s.name));
             Ok::<_, ClientError>(match specs.iter().find(missing) {
@@ -287,7 +275,7 @@ impl Kafka {
                 Err((name, code)) => return Err(self.refused(format!("delete topic {name}"), code)),
             }
         }
-        wait::until("deleted topics to be gone from all brokers", DELETE_DEADLINE, || async {
+        wait::until("deleted topics to be gone from all brokers", asking::TOPICS_GONE, || async {
             let told = self.told_by_each().await?;
             Ok::<_, ClientError>(match names.iter().find(|n| told.iter().any(|topics| topics.contains_key(*n))) {
                 None => Poll::Ready(()),
@@ -302,7 +290,7 @@ impl Kafka {
     async fn told_by_each(&self) -> Result<Vec<BTreeMap<String, i32>>, ClientError> {
         let (addresses, topics) = self
             .ask("metadata", |c| {
-                let metadata = c.fetch_metadata(None, REQUEST_TIMEOUT)?;
+                let metadata = c.fetch_metadata(None, asking::BROKER.now())?;
                 let addresses = metadata.brokers().iter().map(|b| format!("{}:{}", b.host(), b.port()));
                 Ok((addresses.collect::<Vec<_>>(), listed(&metadata)))
             })
@@ -318,7 +306,7 @@ impl Kafka {
                 let config = base.clone().set("bootstrap.servers", &address).clone();
                 let wrong = |e: rdkafka::error::KafkaError| ClientError::unreachable("kafka", &bootstrap, e);
                 let consumer: BaseConsumer = config.create().map_err(wrong)?;
-                match consumer.fetch_metadata(None, BROKER_TIMEOUT) {
+                match consumer.fetch_metadata(None, asking::FURTHER_BROKER.now()) {
                     Ok(metadata) => told.push(listed(&metadata)),
                     Err(error) => tracing::warn!(%address, %error, "a broker does not tell its topics"),
                 }
@@ -332,9 +320,9 @@ impl Kafka {
     pub async fn watermarks(&self, topic: &str) -> Result<Vec<(Offset, Offset)>, ClientError> {
         let name = topic.to_owned();
         self.ask(format!("offsets of {topic}"), move |c| {
-            let metadata = c.fetch_metadata(Some(&name), REQUEST_TIMEOUT)?;
+            let metadata = c.fetch_metadata(Some(&name), asking::BROKER.now())?;
             let partitions = metadata.topics().first().map_or(0, |t| t.partitions().len() as i32);
-            let marks = (0..partitions).map(|p| c.fetch_watermarks(&name, p, REQUEST_TIMEOUT));
+            let marks = (0..partitions).map(|p| c.fetch_watermarks(&name, p, asking::BROKER.now()));
             marks.map(|m| m.map(|(low, high)| (Offset(low), Offset(high)))).collect()
         })
         .await
@@ -344,7 +332,7 @@ impl Kafka {
     pub async fn groups(&self) -> Result<Vec<Group>, ClientError> {
         let mut groups = self
             .ask("groups", |c| {
-                let list = c.fetch_group_list(None, REQUEST_TIMEOUT)?;
+                let list = c.fetch_group_list(None, asking::BROKER.now())?;
                 Ok(list.groups().iter().map(classic).collect::<Vec<Group>>())
             })
             .await?;
@@ -352,7 +340,7 @@ impl Kafka {
             groups.iter().filter(|g| g.is_of_another_protocol()).map(|g| g.name.clone()).collect();
         let (admin, bootstrap) = (self.admin.clone(), self.bootstrap.clone());
         let mut described = blocking(move || {
-            consumer_groups::describe(&admin, &others, REQUEST_TIMEOUT)
+            consumer_groups::describe(&admin, &others, asking::BROKER.now())
                 .map_err(|why| ClientError::answer("kafka", &bootstrap, "describe groups", "their members", why))
         })
         .await?;
@@ -386,7 +374,7 @@ impl Kafka {
                 )
             };
             let consumer: BaseConsumer = config.create().map_err(wrong)?;
-            let committed = consumer.committed_offsets(list, REQUEST_TIMEOUT).map_err(wrong)?;
+            let committed = consumer.committed_offsets(list, asking::BROKER.now()).map_err(wrong)?;
             let found = committed.elements().into_iter().filter_map(|e| match e.offset() {
                 RdOffset::Offset(o) => {
                     Some((TopicPartition { topic: e.topic().to_owned(), partition: e.partition() }, Offset(o)))
@@ -436,13 +424,13 @@ impl Kafka {
         value: Option<&[u8]>,
     ) -> Result<Offset, ClientError> {
         let mut config = self.base.clone();
-        config.set("message.timeout.ms", REQUEST_TIMEOUT.as_millis().to_string()).set("linger.ms", "0");
+        config.set("message.timeout.ms", asking::BROKER.now().as_millis().to_string()).set("linger.ms", "0");
         let producer: FutureProducer = config.create().map_err(|e| self.error("produce", e))?;
         let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(topic);
         record.partition = partition;
         record.key = key;
         record.payload = value;
-        let sent = producer.send(record, REQUEST_TIMEOUT).await;
+        let sent = producer.send(record, asking::BROKER.now()).await;
         sent.map(|d| Offset(d.offset)).map_err(|(e, _)| self.error(&format!("produce to {topic}"), e))
     }
 
@@ -450,7 +438,7 @@ impl Kafka {
     pub async fn produce_all(&self, records: Vec<Outgoing>) -> Result<(), ClientError> {
         let mut config = self.base.clone();
         config
-            .set("message.timeout.ms", REQUEST_TIMEOUT.as_millis().to_string())
+            .set("message.timeout.ms", asking::BROKER.now().as_millis().to_string())
             .set("linger.ms", "5")
             .set("enable.idempotence", "true");
         let producer: FutureProducer = config.create().map_err(|e| self.error("produce", e))?;
@@ -538,8 +526,8 @@ impl Kafka {
         consumer.assign(&list).map_err(wrong)?;
         let mut moved = Instant::now();
         while !open.is_empty() {
-            match consumer.poll(READ_LOOK) {
-                None if !ends && moved.elapsed() > READ_QUIET => return Ok(()),
+            match consumer.poll(pacing::RECORD_LOOK) {
+                None if !ends && moved.elapsed() > pacing::RECORD_QUIET => return Ok(()),
                 None => {}
                 Some(Err(rdkafka::error::KafkaError::PartitionEOF(partition))) if ends => {
                     open.retain(|r| r.tp.partition != partition);
@@ -563,11 +551,12 @@ impl Kafka {
                     }
                 }
             }
-            if moved.elapsed() > READ_STALL {
+            if moved.elapsed() > asking::RECORDS.now() {
                 let left: Vec<String> = open.iter().map(|r| format!("{}-{}", r.tp.topic, r.tp.partition)).collect();
                 return Err(ClientError::TimedOut {
                     what: format!("records of {}", left.join(", ")),
                     seconds: moved.elapsed().as_secs_f64(),
+                    bound: format!("nothing moved; limit: {}", Bound::from(asking::RECORDS)),
                     last: "no record arrived although the end was not reached".into(),
                 });
             }
@@ -582,13 +571,17 @@ impl Kafka {
     ) -> Result<T, ClientError> {
         let (consumer, bootstrap, what) = (self.inquirer.clone(), self.bootstrap.clone(), what.into());
         blocking(move || {
-            question(&consumer).map_err(|e| ClientError::unreachable("kafka", &bootstrap, format!("{what}: {e}")))
+            question(&consumer).map_err(|e| match is_refusal(&e) {
+                true => ClientError::answer("kafka", &bootstrap, what, "an answer", e.to_string()).for_good(),
+                false => ClientError::unreachable("kafka", &bootstrap, format!("{what}: {e}")),
+            })
         })
         .await
     }
 
     fn error(&self, what: &str, error: rdkafka::error::KafkaError) -> ClientError {
-        ClientError::answer("kafka", &self.bootstrap, what, "success", error.to_string())
+        let answer = ClientError::answer("kafka", &self.bootstrap, what, "success", error.to_string());
+        if is_refusal(&error) { answer.for_good() } else { answer }
     }
 
     fn refused(&self, what: String, code: rdkafka::types::RDKafkaErrorCode) -> ClientError {
@@ -712,8 +705,24 @@ pub(super) fn is_transient(error: &rdkafka::error::KafkaError) -> bool {
     )
 }
 
+/// Whether the broker knows who asks, or does not want to, and says no.
+fn is_refusal(error: &rdkafka::error::KafkaError) -> bool {
+    use rdkafka::types::RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::TopicAuthorizationFailed
+                | Code::GroupAuthorizationFailed
+                | Code::ClusterAuthorizationFailed
+                | Code::SaslAuthenticationFailed
+                | Code::UnsupportedSASLMechanism
+                | Code::Authentication
+        )
+    )
+}
+
 fn options() -> AdminOptions {
-    AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT)).operation_timeout(Some(REQUEST_TIMEOUT))
+    AdminOptions::new().request_timeout(Some(asking::BROKER.now())).operation_timeout(Some(asking::BROKER.now()))
 }
 
 /// librdkafka's questions block: they run on the blocking pool.

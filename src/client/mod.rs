@@ -4,6 +4,8 @@ pub mod cluster;
 pub mod connect;
 pub mod group;
 pub mod kafka;
+pub mod limits;
+pub mod pace;
 pub mod postgres;
 pub mod registry;
 pub mod wait;

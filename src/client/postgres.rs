@@ -1,17 +1,12 @@
 //! PostgreSQL over its own protocol.
 
-use std::{ops::Deref, time::Duration};
+use std::ops::Deref;
 
 use camino::Utf8Path;
 use tokio_postgres::{Config, SimpleQueryMessage, config::Host, error::SqlState};
 
-use super::{ClientError, tls::Wanted};
+use super::{ClientError, limits::asking, tls::Wanted};
 use crate::units::{Lsn, Secret, SlotName, redact_url, without_tls};
-
-/// Long enough for a busy two-core machine, short enough that a dead server is noticed.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A server that hangs, or whose processes are stopped, still takes connections in: its kernel does.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// One session. Dereferences to [`tokio_postgres::Client`] for queries.
 pub struct Postgres {
@@ -118,14 +113,14 @@ impl Postgres {
     /// images are canonical.
     pub async fn connect(url: &Secret, application: &str) -> Result<Postgres, ClientError> {
         let (mut config, wanted) = parsed(url)?;
-        config.application_name(application).connect_timeout(CONNECT_TIMEOUT);
+        config.application_name(application).connect_timeout(asking::POSTGRES_CONNECT.now());
         Self::open(config, &wanted, redact_url(url.expose())).await
     }
 
     /// Opens a session on another database of the same server.
     pub async fn connect_database(url: &Secret, database: &str, application: &str) -> Result<Postgres, ClientError> {
         let (mut config, wanted) = parsed(url)?;
-        config.application_name(application).connect_timeout(CONNECT_TIMEOUT).dbname(database);
+        config.application_name(application).connect_timeout(asking::POSTGRES_CONNECT.now()).dbname(database);
         Self::open(config, &wanted, format!("{} (database {database})", redact_url(url.expose()))).await
     }
 
@@ -142,7 +137,7 @@ impl Postgres {
             .host_path(folder.as_std_path())
             .port(port)
             .application_name(application)
-            .connect_timeout(CONNECT_TIMEOUT);
+            .connect_timeout(asking::POSTGRES_CONNECT.now());
         if let Some(user) = given.get_user() {
             config.user(user);
         }
@@ -165,13 +160,18 @@ impl Postgres {
         config.ssl_mode(wanted.mode);
         let tls = wanted.connector().map_err(|e| ClientError::unreachable("postgres", &address, e))?;
         // The library's own limit ends where the server's kernel has taken the connection in.
-        let opened = tokio::time::timeout(OPEN_TIMEOUT, config.connect(tls)).await.map_err(|_| {
-            let seconds = OPEN_TIMEOUT.as_secs();
+        let opened = tokio::time::timeout(asking::POSTGRES_SESSION.now(), config.connect(tls)).await.map_err(|_| {
+            let seconds = asking::POSTGRES_SESSION.now().as_secs();
             ClientError::unreachable("postgres", &address, format!("connected, and no session within {seconds} s"))
         })?;
-        let (client, connection) = opened.map_err(|e| match is_refusal(&e) {
-            true => ClientError::answer("postgres", &address, "open a session", "a session", cause(&e)),
-            false => ClientError::unreachable("postgres", &address, cause(&e)),
+        let (client, connection) = opened.map_err(|e| {
+            let refused = || ClientError::answer("postgres", &address, "open a session", "a session", cause(&e));
+            match is_refusal(&e) {
+                // A session too many may find room later.
+                true if e.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) => refused(),
+                true => refused().for_good(),
+                false => ClientError::unreachable("postgres", &address, cause(&e)),
+            }
         })?;
         // The task ends with the session; its error reaches the caller through the next query.
         tokio::spawn(async move {
@@ -192,7 +192,11 @@ impl Postgres {
         if error.is_closed() || error.as_db_error().is_none() {
             return ClientError::unreachable("postgres", &self.address, format!("{what}: {}", cause(error)));
         }
-        ClientError::answer("postgres", &self.address, what, "success", cause(error))
+        let refused = ClientError::answer("postgres", &self.address, what, "success", cause(error));
+        match error.code().is_some_and(is_wrong_for_good) {
+            true => refused.for_good(),
+            false => refused,
+        }
     }
 
     /// Runs statements that return nothing of interest.
@@ -275,6 +279,19 @@ fn slot_of_row(row: Vec<Option<String>>) -> Slot {
 fn is_refusal(error: &tokio_postgres::Error) -> bool {
     let code = error.code().map(SqlState::code).unwrap_or_default();
     code.starts_with("28") || code.starts_with("3D") || code == SqlState::TOO_MANY_CONNECTIONS.code()
+}
+
+/// Whether a statement will be refused again as long as nobody changes the statement, or who may do what. A table, a slot or a
+/// publication that is not there may come, or be waited for to go.
+fn is_wrong_for_good(code: &SqlState) -> bool {
+    [
+        SqlState::INSUFFICIENT_PRIVILEGE,
+        SqlState::SYNTAX_ERROR,
+        SqlState::UNDEFINED_COLUMN,
+        SqlState::UNDEFINED_FUNCTION,
+        SqlState::FEATURE_NOT_SUPPORTED,
+    ]
+    .contains(code)
 }
 
 /// The most telling message of an error: the server's own, or the transport's innermost.

@@ -1,22 +1,20 @@
 //! The schema registry: Confluent's API as Apicurio serves it (`/apis/ccompat/v7`), and Apicurio's own where Confluent's
 //! cannot tell (`/apis/registry/v3`).
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{ClientError, connect::encode, rest::Rest};
+use super::{
+    ClientError,
+    connect::encode,
+    limits::asking,
+    rest::{Answer, Rest},
+};
 use crate::{
     config::{RegistryConfig, RegistryFlavour},
     units::{SchemaId, Subject, SubjectVersion},
 };
 
-/// Answers take milliseconds. In the first second after its start Apicurio 3.3.3 leaves about one request in some thousand
-/// unanswered: a thread dump shows every worker thread idle and nothing in the log, and the next request is answered.
-/// 60,000 requests to one that had been up for longer were all answered. Reading, setting a level and registering a schema
-/// mean the same when they are said twice.
-const ANSWER_USUAL: Duration = Duration::from_secs(10);
 const CCOMPAT: &str = "/apis/ccompat/v7";
 const V3: &str = "/apis/registry/v3";
 
@@ -64,8 +62,8 @@ fn avro() -> String {
 impl Registry {
     /// Speaks to the registry of a configuration.
     pub fn of(config: &RegistryConfig) -> Registry {
-        let rest =
-            Rest::new("registry", &config.url, &config.auth, config.ca_pem.as_deref()).asking_again(ANSWER_USUAL);
+        let rest = Rest::new("registry", &config.url, &config.auth, config.ca_pem.as_deref())
+            .asking_again(asking::USUAL_ANSWER);
         Registry { rest, url: config.url.clone() }
     }
 
@@ -243,29 +241,25 @@ impl Registry {
     pub async fn export(&self) -> Result<Vec<u8>, ClientError> {
         let path = format!("{V3}/admin/export");
         let zipped = |request: reqwest::RequestBuilder| request.header("Accept", "application/zip");
-        let response = self.rest.send(&reqwest::Method::GET, &path, zipped).await?;
-        let response = self.checked("GET", &path, response).await?;
-        let bytes = response.bytes().await.map_err(|e| ClientError::silent("registry", &self.url, e))?;
-        Ok(bytes.to_vec())
+        let answer = self.rest.send(&reqwest::Method::GET, &path, zipped).await?;
+        Ok(self.checked("GET", &path, answer)?.body)
     }
 
-    /// Imports Apicurio's native zip into an empty registry, keeping ids. The answer proves nothing: read everything back.
+    /// Imports Apicurio's native zip into an empty registry, keeping ids. The answer proves nothing: read everything back. Sent
+    /// once, however long it takes: a second import beside the first would find the registry no longer empty.
     pub async fn import(&self, zip: Vec<u8>) -> Result<(), ClientError> {
         let path = format!("{V3}/admin/import");
         let zipped = |r: reqwest::RequestBuilder| r.header("Content-Type", "application/zip").body(zip.clone());
-        let response = self.rest.send(&reqwest::Method::POST, &path, zipped).await?;
-        self.checked("POST", &path, response).await.map(drop)
+        let answer = self.rest.once().send(&reqwest::Method::POST, &path, zipped).await?;
+        self.checked("POST", &path, answer).map(drop)
     }
 
     /// The exact bytes of a content id, by Apicurio's own API, soft-deleted or not; `None` when it does not resolve.
     pub async fn content(&self, content_id: u64) -> Result<Option<String>, ClientError> {
         let path = format!("{V3}/ids/contentIds/{content_id}");
-        let response = self.rest.send(&reqwest::Method::GET, &path, |request| request).await?;
-        match self.checked("GET", &path, response).await {
-            Ok(response) => {
-                let text = response.text().await;
-                text.map(Some).map_err(|e| ClientError::silent("registry", &self.url, e))
-            }
+        let answer = self.rest.send(&reqwest::Method::GET, &path, |request| request).await?;
+        match self.checked("GET", &path, answer) {
+            Ok(answer) => Ok(Some(answer.text())),
             Err(e) if e.status() == Some(404) => Ok(None),
             Err(e) => Err(e),
         }
@@ -302,26 +296,20 @@ impl Registry {
             Some(body) => request.json(body),
             None => request,
         };
-        let response = self.rest.send(&method, path, with_body).await?;
-        let response = self.checked(method.as_str(), path, response).await?;
-        let text = response.text().await.map_err(|e| ClientError::silent("registry", &self.url, e))?;
+        let answer = self.rest.send(&method, path, with_body).await?;
+        let text = self.checked(method.as_str(), path, answer)?.text();
         if text.is_empty() {
             return Ok(Value::Null);
         }
         Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
-    async fn checked(
-        &self,
-        method: &str,
-        path: &str,
-        response: reqwest::Response,
-    ) -> Result<reqwest::Response, ClientError> {
-        let status = response.status();
+    fn checked(&self, method: &str, path: &str, answer: Answer) -> Result<Answer, ClientError> {
+        let status = answer.status;
         if status.is_success() {
-            return Ok(response);
+            return Ok(answer);
         }
-        let text = response.text().await.unwrap_or_default();
+        let text = answer.text();
         let answer: Option<Value> = serde_json::from_str(&text).ok();
         let message = answer.as_ref().and_then(|v| v["message"].as_str().or(v["title"].as_str())).map(str::to_owned);
         Err(ClientError::Answer {
@@ -331,6 +319,7 @@ impl Registry {
             expected: "success".into(),
             found: format!("{status}: {}", message.unwrap_or(text)),
             status: Some(status.as_u16()),
+            lasting: false,
         })
     }
 }

@@ -9,16 +9,38 @@ use std::{
 };
 
 use reqwest::{
-    Certificate, Client, ClientBuilder, Method, RequestBuilder, Response,
+    Certificate, Client, ClientBuilder, Method, RequestBuilder, StatusCode,
     header::{AUTHORIZATION, HeaderMap, HeaderValue},
     redirect,
 };
 
-use super::ClientError;
+use super::{
+    ClientError,
+    limits::{Bound, asking},
+};
 use crate::config::RestAuth;
 
-/// A worker answers slowly while it rebalances, and exports of a large registry take a while.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// An answer with all of its body.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body as text; bytes that are no UTF-8 are replaced.
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// Why there is no answer.
+enum Unanswered {
+    /// The transport failed.
+    Transport(reqwest::Error),
+    /// Nothing came for so long.
+    Silent(Duration),
+}
 
 /// One service at one or more addresses.
 #[derive(Clone, Debug)]
@@ -29,8 +51,8 @@ pub(super) struct Rest {
     bases: Arc<[String]>,
     /// The address that answered last.
     good: Arc<AtomicUsize>,
-    /// How long an answer is waited for before a request that does not delete is sent once more.
-    usual: Option<Duration>,
+    /// How long nothing may come before a request that does not delete is sent once more.
+    usual: Option<Bound>,
 }
 
 impl Rest {
@@ -44,8 +66,13 @@ impl Rest {
     }
 
     /// For a service whose requests mean the same when they are said twice, but for those that delete.
-    pub(super) fn asking_again(self, usual: Duration) -> Rest {
-        Rest { usual: Some(usual), ..self }
+    pub(super) fn asking_again(self, usual: impl Into<Bound>) -> Rest {
+        Rest { usual: Some(usual.into()), ..self }
+    }
+
+    /// The same service for a request that must be sent once.
+    pub(super) fn once(&self) -> Rest {
+        Rest { usual: None, ..self.clone() }
     }
 
     /// Sends a request. An address that does not take the connection hands on to the next one; a request that may have been
@@ -55,7 +82,7 @@ impl Rest {
         method: &Method,
         path: &str,
         complete: impl Fn(RequestBuilder) -> RequestBuilder,
-    ) -> Result<Response, ClientError> {
+    ) -> Result<Answer, ClientError> {
         let all = self.bases.join(",");
         let http = self.http.as_ref().map_err(|why| ClientError::unreachable(self.system, &all, why))?;
         let first = self.good.load(Ordering::Relaxed);
@@ -65,12 +92,16 @@ impl Rest {
             let base = &self.bases[at];
             let request = || complete(http.request(method.clone(), format!("{base}{path}")));
             match self.answered(method, path, request).await {
-                Ok(response) => {
+                Ok(answer) => {
                     self.good.store(at, Ordering::Relaxed);
-                    return Ok(response);
+                    return Ok(answer);
                 }
-                Err(e) if e.is_connect() => last = ClientError::silent(self.system, base, e),
-                Err(e) => return Err(ClientError::silent(self.system, base, e)),
+                Err(Unanswered::Transport(e)) if e.is_connect() => last = ClientError::silent(self.system, base, e),
+                Err(Unanswered::Transport(e)) => return Err(ClientError::silent(self.system, base, e)),
+                Err(Unanswered::Silent(time)) => {
+                    let detail = format!("{method} {path}: nothing came for {:.1} s", time.as_secs_f64());
+                    return Err(ClientError::unreachable(self.system, base, detail));
+                }
             }
         }
         Err(last)
@@ -81,15 +112,29 @@ impl Rest {
         method: &Method,
         path: &str,
         request: impl Fn() -> RequestBuilder,
-    ) -> reqwest::Result<Response> {
-        let Some(usual) = self.usual.filter(|_| *method != Method::DELETE) else { return request().send().await };
-        // The first part of an answer: what follows may be large.
-        match tokio::time::timeout(usual, request().send()).await {
-            Ok(answered) => answered,
-            Err(_) => {
-                tracing::warn!(system = self.system, "{method} {path} was not answered in {usual:?} and is sent again");
-                request().send().await
+    ) -> Result<Answer, Unanswered> {
+        let again = self.usual.filter(|_| *method != Method::DELETE);
+        match complete(request(), again.unwrap_or(asking::ANSWER.into())).await {
+            Err(Unanswered::Silent(time)) if again.is_some() => {
+                tracing::warn!(system = self.system, "{method} {path}: nothing came for {time:?}; it is sent again");
+                complete(request(), asking::ANSWER.into()).await
             }
+            answered => answered,
+        }
+    }
+}
+
+/// Sends a request and reads its answer to the end. A long answer may take as long as it goes on coming.
+async fn complete(request: RequestBuilder, silence: Bound) -> Result<Answer, Unanswered> {
+    let silent = |_| Unanswered::Silent(silence.now());
+    let sent = tokio::time::timeout(silence.now(), request.send()).await.map_err(silent)?;
+    let mut response = sent.map_err(Unanswered::Transport)?;
+    let (status, mut body) = (response.status(), Vec::new());
+    loop {
+        let part = tokio::time::timeout(silence.now(), response.chunk()).await.map_err(silent)?;
+        match part.map_err(Unanswered::Transport)? {
+            Some(part) => body.extend_from_slice(&part),
+            None => return Ok(Answer { status, body }),
         }
     }
 }
@@ -99,7 +144,7 @@ fn client(
     auth: &RestAuth,
     authority: Option<&[u8]>,
 ) -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
-    let mut builder = Client::builder().timeout(REQUEST_TIMEOUT);
+    let mut builder = Client::builder();
     if plain {
         builder = without_authorities(builder);
     }
@@ -248,13 +293,45 @@ mod tests {
         let asking = |url: &str| Rest::new("registry", url, &RestAuth::default(), None).asking_again(short);
         let (url, served) = forgetful().await;
         let answer = asking(&url).send(&Method::GET, "/mode", |r| r).await.unwrap();
-        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.status, 200);
         assert!(served.await.unwrap() > 0, "the first request arrived");
 
         let (url, served) = forgetful().await;
         let rest = asking(&url);
         let deleted = rest.send(&Method::DELETE, "/subjects/s", |r| r);
         assert!(tokio::time::timeout(6 * short, deleted).await.is_err(), "said once, waited for");
+        served.abort();
+    }
+
+    /// A service that sends the head of its first answer and never the body, and answers the second request.
+    async fn headless() -> (String, tokio::task::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let served = tokio::spawn(async move {
+            let mut head = [0; 4096];
+            let (mut unanswered, _) = listener.accept().await.unwrap();
+            let _ = unanswered.read(&mut head).await.unwrap();
+            unanswered.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n").await.unwrap();
+            let (mut answered, _) = listener.accept().await.unwrap();
+            let _ = answered.read(&mut head).await.unwrap();
+            answered.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody").await.unwrap();
+        });
+        (url, served)
+    }
+
+    #[tokio::test]
+    async fn an_answer_whose_body_never_comes_is_asked_for_again() {
+        let short = Duration::from_millis(50);
+        let (url, served) = headless().await;
+        let rest = Rest::new("registry", &url, &RestAuth::default(), None).asking_again(short);
+        let answer = rest.send(&Method::GET, "/mode", |r| r).await.unwrap();
+        assert_eq!((answer.status.as_u16(), answer.text().as_str()), (200, "body"));
+        served.await.unwrap();
+
+        let (url, served) = headless().await;
+        let once = Rest::new("registry", &url, &RestAuth::default(), None).asking_again(short).once();
+        let import = once.send(&Method::POST, "/import", |r| r);
+        assert!(tokio::time::timeout(6 * short, import).await.is_err(), "sent once, waited for");
         served.abort();
     }
 }

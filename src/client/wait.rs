@@ -6,7 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::ClientError;
+use super::{
+    ClientError,
+    limits::{
+        Bound, asking,
+        pacing::{PAUSE_MAX, PAUSE_MIN},
+    },
+};
 
 /// What one look at a condition showed.
 #[derive(Debug)]
@@ -19,62 +25,172 @@ pub enum Poll<T> {
     Hopeless(String),
 }
 
-/// The first pause between two looks; each pause is half as long again as the one before, up to [`PAUSE_MAX`].
-const PAUSE_MIN: Duration = Duration::from_millis(10);
-/// Short enough that waiting adds little to a measured recovery time.
-const PAUSE_MAX: Duration = Duration::from_millis(150);
+/// An error of a look, and whether another look may end otherwise.
+pub trait Look: Display {
+    /// Whether no waiting cures it.
+    fn is_lasting(&self) -> bool;
+}
 
-/// Looks again and again until the condition holds, cannot hold any more, or the deadline has passed. A look that
-/// returns an error counts as "not yet": a server that is starting refuses connections.
-pub async fn until<T, E, F, Fut>(what: &str, deadline: Duration, look: F) -> Result<T, ClientError>
+impl Look for ClientError {
+    fn is_lasting(&self) -> bool {
+        ClientError::is_lasting(self)
+    }
+}
+
+/// Says nothing of itself.
+impl Look for String {
+    fn is_lasting(&self) -> bool {
+        false
+    }
+}
+
+impl Look for std::convert::Infallible {
+    fn is_lasting(&self) -> bool {
+        match *self {}
+    }
+}
+
+/// Looks again and again until the condition holds, cannot hold any more, or the bound is reached. An error that waiting
+/// may cure counts as "not yet", since a server that is starting refuses connections; but a system that has not answered
+/// for [`asking::OUTAGE`] ends the wait, however far its bound is. An error that no waiting cures ends it at once.
+pub async fn until<T, E, F, Fut>(what: &str, bound: impl Into<Bound>, look: F) -> Result<T, ClientError>
 where
-    E: Display,
+    E: Look,
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<Poll<T>, E>>,
 {
-    until_steady(what, Duration::ZERO, deadline, look).await
+    until_steady(what, Duration::ZERO, bound, look).await
 }
 
 /// Like [`until`], for a condition that may hold and break again: it must hold in every look for `steady`.
 pub async fn until_steady<T, E, F, Fut>(
     what: &str,
     steady: Duration,
-    deadline: Duration,
+    bound: impl Into<Bound>,
     mut look: F,
 ) -> Result<T, ClientError>
 where
-    E: Display,
+    E: Look,
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<Poll<T>, E>>,
 {
-    let began = Instant::now();
-    let mut pause = PAUSE_MIN;
-    let mut last = String::from("nothing yet");
-    let mut holds_since = None;
-    loop {
-        let left = deadline.saturating_sub(began.elapsed());
-        let seen = tokio::time::timeout(left.max(PAUSE_MIN), look()).await;
-        if !matches!(seen, Ok(Ok(Poll::Ready(_)))) {
-            holds_since = None;
-        }
-        match seen {
-            Ok(Ok(Poll::Ready(value))) => {
-                let held = holds_since.get_or_insert_with(Instant::now).elapsed();
-                if held >= steady {
-                    return Ok(value);
-                }
-                last = format!("it holds, for {:.1} s", held.as_secs_f64());
+    let still = || {
+        let look = look();
+        async move { look.await.map(|seen| (seen, ())) }
+    };
+    Wait::new(what, steady, bound.into(), Ends::Late).run(still).await
+}
+
+/// Like [`until`], for something that takes as long as it takes: `standstill` is how long nothing may move. A look gives
+/// what is seen and a measure that changes while things move: records, positions, sizes.
+pub async fn while_moving<T, E, M, F, Fut>(what: &str, standstill: impl Into<Bound>, look: F) -> Result<T, ClientError>
+where
+    E: Look,
+    M: PartialEq,
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<(Poll<T>, M), E>>,
+{
+    Wait::new(what, Duration::ZERO, standstill.into(), Ends::Still).run(look).await
+}
+
+/// What a wait's bound is counted from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ends {
+    /// From its beginning.
+    Late,
+    /// From the last movement.
+    Still,
+}
+
+struct Wait<'a> {
+    what: &'a str,
+    steady: Duration,
+    bound: Bound,
+    ends: Ends,
+    began: Instant,
+    moved: Instant,
+    last: String,
+}
+
+impl<'a> Wait<'a> {
+    fn new(what: &'a str, steady: Duration, bound: Bound, ends: Ends) -> Wait<'a> {
+        let now = Instant::now();
+        Wait { what, steady, bound, ends, began: now, moved: now, last: "nothing yet".to_owned() }
+    }
+
+    /// How much of the bound is left.
+    fn left(&self) -> Duration {
+        let since = if self.ends == Ends::Late { self.began } else { self.moved };
+        self.bound.now().saturating_sub(since.elapsed())
+    }
+
+    async fn run<T, E, M, F, Fut>(mut self, mut look: F) -> Result<T, ClientError>
+    where
+        E: Look,
+        M: PartialEq,
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<(Poll<T>, M), E>>,
+    {
+        let mut pause = PAUSE_MIN;
+        let mut holds_since = None;
+        let mut failing_since = None;
+        let mut measure = None;
+        loop {
+            let seen = tokio::time::timeout(self.left().max(PAUSE_MIN), look()).await;
+            if !matches!(seen, Ok(Ok((Poll::Ready(_), _)))) {
+                holds_since = None;
             }
-            Ok(Ok(Poll::Hopeless(why))) => return Err(ClientError::Hopeless { what: what.to_owned(), why }),
-            Ok(Ok(Poll::NotYet(seen))) => last = seen,
-            Ok(Err(error)) => last = error.to_string(),
-            Err(_) => last = format!("{last} (the last look did not return)"),
+            if matches!(seen, Ok(Ok(_))) {
+                failing_since = None;
+            }
+            match seen {
+                Ok(Ok((Poll::Ready(value), _))) => {
+                    let held = holds_since.get_or_insert_with(Instant::now).elapsed();
+                    if held >= self.steady {
+                        return Ok(value);
+                    }
+                    self.last = format!("it holds, for {:.1} s", held.as_secs_f64());
+                }
+                Ok(Ok((Poll::Hopeless(why), _))) => return Err(self.hopeless(why)),
+                Ok(Ok((Poll::NotYet(seen), now))) => {
+                    self.last = seen;
+                    if measure.as_ref() != Some(&now) {
+                        (measure, self.moved) = (Some(now), Instant::now());
+                    }
+                }
+                Ok(Err(error)) if error.is_lasting() => return Err(self.hopeless(error.to_string())),
+                Ok(Err(error)) => {
+                    self.last = error.to_string();
+                    let failing = failing_since.get_or_insert_with(Instant::now).elapsed();
+                    if failing >= asking::OUTAGE.now() {
+                        let why = format!("{} (for {:.0} s, in every look)", self.last, failing.as_secs_f64());
+                        return Err(self.hopeless(why));
+                    }
+                }
+                Err(_) => self.last = format!("{} (the last look did not return)", self.last),
+            }
+            if self.left().is_zero() {
+                return Err(self.timed_out());
+            }
+            pause_for(pause).await;
+            pause = (pause * 3 / 2).min(PAUSE_MAX);
         }
-        if began.elapsed() >= deadline {
-            return Err(ClientError::TimedOut { what: what.to_owned(), seconds: began.elapsed().as_secs_f64(), last });
-        }
-        pause_for(pause).await;
-        pause = (pause * 3 / 2).min(PAUSE_MAX);
+    }
+
+    fn hopeless(&self, why: String) -> ClientError {
+        ClientError::Hopeless { what: self.what.to_owned(), why }
+    }
+
+    fn timed_out(self) -> ClientError {
+        let bound = match self.ends {
+            Ends::Late => format!("limit: {}", self.bound),
+            Ends::Still => {
+                let still = self.moved.elapsed().as_secs_f64();
+                format!("nothing moved for {still:.1} s; limit: {}", self.bound)
+            }
+        };
+        let seconds = self.began.elapsed().as_secs_f64();
+        ClientError::TimedOut { what: self.what.to_owned(), seconds, bound, last: self.last }
     }
 }
 
@@ -114,6 +230,36 @@ mod tests {
         // The pauses before the third look, and then the whole time.
         assert!(began.elapsed() >= steady + 2 * PAUSE_MIN, "{:?}", began.elapsed());
         assert!(looks.into_inner() >= 4);
+    }
+
+    #[tokio::test]
+    async fn an_error_that_no_waiting_cures_ends_the_wait_at_once() {
+        let began = Instant::now();
+        let look = || async {
+            let refused = ClientError::answer("postgres", "db:5432", "open a session", "a session", "no such role");
+            Err::<Poll<()>, _>(refused.for_good())
+        };
+        let error = until("the door", Duration::from_secs(60), look).await.unwrap_err();
+        assert!(began.elapsed() < Duration::from_secs(5));
+        assert!(error.to_string().contains("no such role"), "{error}");
+        assert!(matches!(error, ClientError::Hopeless { .. }), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn what_moves_is_waited_for_and_what_stands_still_is_not() {
+        let still = Duration::from_secs(1);
+        let looks = std::cell::Cell::new(0_u32);
+        let began = Instant::now();
+        let error = while_moving::<(), String, _, _, _>("the snapshot", still, || async {
+            looks.set(looks.get() + 1);
+            // Moves in the first looks, which together take longer than it may stand still.
+            Ok((Poll::NotYet("rows come".into()), looks.get().min(16)))
+        })
+        .await
+        .unwrap_err();
+        assert!(looks.get() > 16 && began.elapsed() > 2 * still, "{} looks, {:?}", looks.get(), began.elapsed());
+        let text = error.to_string();
+        assert!(text.contains("nothing moved for") && text.contains("rows come"), "{text}");
     }
 
     #[tokio::test]

@@ -1,11 +1,9 @@
 //! A change of a column that the registry refuses.
 
-use std::time::Duration;
-
 use super::{FaultError, Target, slot};
 use crate::{
     client::{
-        ClientError,
+        ClientError, limits,
         postgres::Postgres,
         wait::{self, Poll},
     },
@@ -14,8 +12,6 @@ use crate::{
 };
 
 const FAULT: &str = "alter-column";
-/// From the write to the refusal: the connector polls, the registry compares, the task fails.
-const REFUSAL_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What is done to a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +102,7 @@ async fn touch(db: &Postgres, table: &TableName) -> Result<(), FaultError> {
 pub async fn schema_refused(target: &Target, table: &TableName) -> Result<FaultReport, FaultError> {
     let connect = target.connect();
     let topic = target.topic(table);
-    let seen = wait::until(&format!("task of {} FAILED", target.connector), REFUSAL_DEADLINE, || async {
+    let seen = wait::until(&format!("task of {} FAILED", target.connector), limits::faults::REFUSED, || async {
         let status = connect.status(&target.connector).await?;
         let failed = status.tasks.iter().find(|task| task.state == "FAILED").map(|task| task.trace.clone());
         Ok::<_, ClientError>(match failed {
@@ -127,7 +123,7 @@ pub async fn schema_refused(target: &Target, table: &TableName) -> Result<FaultR
         return Ok(report(Landed::Mismatch, format!("task FAILED of something else: {head}")));
     };
     let db = target.sql().await.map_err(FaultError::client(FAULT))?;
-    let reader = wait::until(&format!("slot {} without a reader", target.slot), REFUSAL_DEADLINE, || async {
+    let reader = wait::until(&format!("slot {} without a reader", target.slot), limits::faults::REFUSED, || async {
         Ok::<_, ClientError>(match slot::find(&db, target).await? {
             Some(slot) if slot.active => Poll::NotYet("active".into()),
             _ => Poll::Ready(()),

@@ -1,11 +1,9 @@
 //! A server that is frozen, off its network, or short of memory: its data is sound, and nobody gets at it.
 
-use std::time::Duration;
-
 use super::{FaultError, Target};
 use crate::{
     client::{
-        ClientError,
+        ClientError, limits,
         wait::{self, Poll},
     },
     config::{Hook, Means, Verb},
@@ -13,10 +11,6 @@ use crate::{
 };
 
 const SERVER: &str = "postgres";
-/// A healthy server opens a session within a tenth of a second.
-const SILENCE: Duration = Duration::from_secs(3);
-/// The kernel needs a moment to run out of what it may take back.
-const STARVED_DEADLINE: Duration = Duration::from_secs(60);
 /// Sorts half a gigabyte in memory.
 const HUNGRY: &str = "set work_mem = '1GB'; \
     select count(*) from (select repeat(md5(g::text), 8) as x from generate_series(1, 2000000) g order by 1 offset 1) s";
@@ -59,8 +53,8 @@ impl Disturbed {
         }
         let running = hook(self.fault, target)?.call(SERVER, Verb::Running).await;
         let runs = running.is_ok_and(|call| call.status == Some(0));
-        let answer = match tokio::time::timeout(SILENCE, target.sql()).await {
-            Err(_) => format!("no session within {} s", SILENCE.as_secs()),
+        let answer = match tokio::time::timeout(limits::faults::SILENCE.now(), target.sql()).await {
+            Err(_) => format!("no session within {} s", limits::faults::SILENCE.now().as_secs()),
             Ok(Err(error)) => error.to_string(),
             Ok(Ok(_)) => return Ok((Landed::Mismatch, "a session was opened as ever".to_owned())),
         };
@@ -81,7 +75,7 @@ impl Disturbed {
 
 /// Wants memory until the kernel ends the one that wants it, or the whole server; how that session ended.
 async fn starve(target: &Target) -> Result<String, ClientError> {
-    wait::until("a session ended for lack of memory", STARVED_DEADLINE, || async {
+    wait::until("a session ended for lack of memory", limits::faults::STARVED, || async {
         let ended = match target.sql().await {
             Ok(db) => db.run(HUNGRY).await,
             // The server has not even the memory for a session.

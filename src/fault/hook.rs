@@ -1,11 +1,9 @@
 //! Runs the configuration's control commands.
 
-use std::{process::Stdio, time::Duration};
+use std::process::Stdio;
 
 use super::{FaultError, Target};
-
-/// A server stops cleanly within seconds; a Java server needs the longest.
-const HOOK_DEADLINE: Duration = Duration::from_secs(90);
+use crate::client::limits;
 
 /// What a server is told.
 #[derive(Clone, Copy, Debug)]
@@ -40,12 +38,14 @@ pub(super) async fn tell(
     let mut command = tokio::process::Command::new("sh");
     command.args(["-c", text]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
     let mut child = command.spawn().map_err(FaultError::file(fault, "run", "sh"))?;
-    let ended = tokio::time::timeout(HOOK_DEADLINE, child.wait()).await;
+    let ended = tokio::time::timeout(limits::faults::HOOK_ENDS.now(), child.wait()).await;
     let said = std::fs::read_to_string(words.path()).unwrap_or_default();
     match ended {
         Ok(Ok(status)) if status.success() => Ok(()),
         Ok(Ok(status)) => Err(unfit("success of its command", format!("{status}: {}", said.trim()))),
         Ok(Err(error)) => Err(FaultError::file(fault, "run", "sh")(error)),
-        Err(_) => Err(unfit("an end of its command", format!("none within {} s", HOOK_DEADLINE.as_secs()))),
+        Err(_) => {
+            Err(unfit("an end of its command", format!("none within {} s", limits::faults::HOOK_ENDS.now().as_secs())))
+        }
     }
 }

@@ -1,7 +1,5 @@
 //! `kill -9` of the server.
 
-use std::time::Duration;
-
 use camino::Utf8Path;
 use nix::{
     errno::Errno,
@@ -12,15 +10,13 @@ use nix::{
 use super::{FaultError, Target};
 use crate::{
     client::{
-        ClientError,
+        ClientError, limits,
         wait::{self, Poll},
     },
     event::Landed,
 };
 
 const FAULT: &str = "kill-postgres";
-/// A killed process is gone as soon as its parent has noticed.
-const GONE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A killed server.
 #[derive(Debug)]
@@ -53,7 +49,7 @@ impl Killed {
                 Err(error) => return Err(FaultError::file(FAULT, "kill process of", pgdata)(error.into())),
             }
         }
-        let gone = wait::until("the server's processes gone", GONE_DEADLINE, || async {
+        let gone = wait::until("the server's processes gone", limits::faults::PROCESSES_GONE, || async {
             let left = processes_in(pgdata);
             Ok::<_, ClientError>(if left.is_empty() {
                 Poll::Ready(())
@@ -87,7 +83,7 @@ impl Killed {
 
 /// What a client is told now. A container's port is given up a moment after its processes.
 async fn refusal(target: &Target) -> Result<String, ClientError> {
-    let refused = wait::until("the server's address to refuse clients", GONE_DEADLINE, || async {
+    let refused = wait::until("the server's address to refuse clients", limits::faults::PROCESSES_GONE, || async {
         match target.sql().await {
             Ok(_) => Ok(Poll::Hopeless("the server answers".to_owned())),
             Err(ClientError::Unreachable { detail, .. }) if is_refusal(&detail) => Ok(Poll::Ready(detail)),

@@ -3,14 +3,14 @@
 //! A flip under a cached page heals itself when the page is written back, so the page is written and evicted first, and
 //! looked for in the cache again after the flip.
 
-use std::{collections::BTreeMap, os::unix::fs::FileExt, time::Duration};
+use std::{collections::BTreeMap, os::unix::fs::FileExt};
 
 use camino::Utf8PathBuf;
 
 use super::{FaultError, Target};
 use crate::{
     client::{
-        ClientError,
+        ClientError, limits,
         postgres::Postgres,
         wait::{self, Poll},
     },
@@ -25,8 +25,6 @@ const PAGE: u64 = 8192;
 const PAGES_A_FILE: u64 = 131_072;
 /// How much of the page is flipped, from its end: rows stand there.
 const FLIPPED: usize = 256;
-/// A page that is pinned cannot be evicted; writers pin pages for milliseconds.
-const EVICT_DEADLINE: Duration = Duration::from_secs(20);
 
 /// The version that brought `pg_buffercache_evict`.
 const EVICTS_BY_NAME: u32 = 170_000;
@@ -145,7 +143,7 @@ async fn flip_uncached(
     );
     db.run("checkpoint").await.map_err(FaultError::client(FAULT))?;
     let what = format!("block {block} of {table} damaged and not cached");
-    let damage = wait::until(&what, EVICT_DEADLINE, || async {
+    let damage = wait::until(&what, limits::faults::PAGE_EVICTED, || async {
         cache.evict(&page).await?;
         if cache.holds(&page).await? {
             return Ok::<_, ClientError>(Poll::NotYet("the page is pinned".into()));

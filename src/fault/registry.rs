@@ -1,9 +1,6 @@
 //! The schema registry: a subject gone, a level changed, the whole store lost.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -13,7 +10,7 @@ use super::{
 };
 use crate::{
     client::{
-        ClientError,
+        ClientError, limits,
         registry::Registry,
         wait::{self, Poll},
     },
@@ -25,10 +22,6 @@ use crate::{
 const DELETE: &str = "registry-delete-subject";
 const LEVEL: &str = "registry-set-level";
 const LOSE: &str = "registry-lose-storage";
-/// A registry on the broker's topics needs the longest to start.
-const START_DEADLINE: Duration = Duration::from_secs(60);
-/// A restarted connector runs again within seconds.
-const RESTART_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A subject deleted for good.
 #[derive(Debug)]
@@ -170,7 +163,7 @@ impl Lost {
         };
         hook::tell(LOSE, target, "registry", Order::Start).await?;
         let registry = target.registry();
-        wait::until("registry answering after its loss", START_DEADLINE, || async {
+        wait::until("registry answering after its loss", limits::registries::START, || async {
             registry.subjects(true).await.map(Poll::Ready)
         })
         .await
@@ -178,9 +171,9 @@ impl Lost {
         if refill {
             let connect = target.connect();
             // Stopped and resumed, because a restart is answered before it happens, and a task that lives on keeps the ids.
-            connect.stopped(&target.connector, RESTART_DEADLINE).await.map_err(FaultError::client(LOSE))?;
+            connect.stopped(&target.connector, limits::faults::RESTARTED).await.map_err(FaultError::client(LOSE))?;
             connect.resume(&target.connector).await.map_err(FaultError::client(LOSE))?;
-            connect.running(&target.connector, RESTART_DEADLINE).await.map_err(FaultError::client(LOSE))?;
+            connect.running(&target.connector, limits::faults::RESTARTED).await.map_err(FaultError::client(LOSE))?;
         }
         Ok(Lost { before, aside, refill })
     }

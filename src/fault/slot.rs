@@ -1,11 +1,9 @@
 //! The replication slot, dropped or invalidated.
 
-use std::time::Duration;
-
 use super::{FaultError, Target};
 use crate::{
     client::{
-        ClientError,
+        ClientError, limits,
         postgres::{Postgres, Slot},
         wait::{self, Poll},
     },
@@ -15,10 +13,6 @@ use crate::{
 
 const DROP: &str = "drop-slot";
 const INVALIDATE: &str = "invalidate-slot";
-/// A walsender ends within milliseconds; a connector that retries takes the slot back again and again.
-const DROP_DEADLINE: Duration = Duration::from_secs(20);
-/// Each round writes a segment and a checkpoint.
-const INVALIDATE_DEADLINE: Duration = Duration::from_secs(60);
 /// How much the slot may hold back meanwhile: the smallest that is a limit at all.
 const KEEP: &str = "1MB";
 
@@ -42,7 +36,7 @@ impl Dropped {
              if pid is not null then perform pg_terminate_backend(pid, 2000); end if; \
              perform pg_drop_replication_slot('{name}'); end $$"
         );
-        let dropped = wait::until(&format!("slot {name} dropped"), DROP_DEADLINE, || async {
+        let dropped = wait::until(&format!("slot {name} dropped"), limits::faults::SLOT_DROPPED, || async {
             if find(&db, target).await?.is_none() {
                 return Ok(Poll::Ready(()));
             }
@@ -134,7 +128,7 @@ impl Invalidated {
 async fn outwrite(db: &Postgres, target: &Target) -> Result<(), ClientError> {
     db.run(&format!("alter system set max_slot_wal_keep_size = '{KEEP}'")).await?;
     db.run("select pg_reload_conf()").await?;
-    wait::until(&format!("slot {} lost", target.slot), INVALIDATE_DEADLINE, || async {
+    wait::until(&format!("slot {} lost", target.slot), limits::faults::SLOT_INVALIDATED, || async {
         // WAL that changes no table: messages nobody decodes, and a new segment.
         db.run("select pg_logical_emit_message(false, 'cdc-drill', repeat('x', 500000)) from generate_series(1, 3)")
             .await?;

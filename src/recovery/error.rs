@@ -104,6 +104,23 @@ impl From<crate::config::HookError> for RecoveryError {
     }
 }
 
+impl crate::client::wait::Look for RecoveryError {
+    fn is_lasting(&self) -> bool {
+        match self {
+            RecoveryError::Client(error) => error.is_lasting(),
+            RecoveryError::Step { source, .. } => source.is_lasting(),
+            // A configuration, a repository and a plan do not change while somebody waits; a hook or a program may do
+            // better next time, and a postcondition may come to hold.
+            RecoveryError::Config(_)
+            | RecoveryError::Attach(_)
+            | RecoveryError::Impossible { .. }
+            | RecoveryError::Refused { .. }
+            | RecoveryError::WalGap { .. } => true,
+            _ => false,
+        }
+    }
+}
+
 impl RecoveryError {
     /// The exit code for a command that ends with this error.
     pub fn exit(&self) -> Exit {

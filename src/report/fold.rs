@@ -2,11 +2,11 @@
 
 use super::model::{
     ControlResult, DrillReport, FORMAT, FaultSummary, RecoveryReport, RpoReport, RunReport, ServerStart, SignalReport,
-    StackReport, StepTime,
+    SpeedReport, StackReport, StepTime,
 };
 use crate::{
     event::{ControlPlan, ControlReport, Event, FaultReport, Landed, Signal, StepReport, What},
-    units::{DrillId, Exit, Verdict},
+    units::{DrillId, Exit, REFERENCE_MACHINE, Verdict},
 };
 
 /// Folds events that are all there.
@@ -26,6 +26,7 @@ pub struct Fold {
     started: Option<Started>,
     stack: StackReport,
     peak_pss_bytes: Option<u64>,
+    speed: Option<SpeedReport>,
     notes: Vec<String>,
     finished: Option<(Verdict, u8)>,
     drills: Vec<Drill>,
@@ -51,6 +52,7 @@ struct Drill {
     began_ms: i64,
     last_ms: i64,
     rto_objective_seconds: Option<f64>,
+    rto_reference_seconds: Option<f64>,
     rpo_objective: Option<u64>,
     steps: Vec<StepTime>,
     faults: Vec<FaultReport>,
@@ -78,6 +80,7 @@ impl Drill {
             began_ms: at_ms,
             last_ms: at_ms,
             rto_objective_seconds: None,
+            rto_reference_seconds: None,
             rpo_objective: None,
             steps: Vec::new(),
             faults: Vec::new(),
@@ -135,7 +138,20 @@ impl Fold {
                 self.stack =
                     StackReport { ready_seconds: Some(*seconds), servers: servers.iter().map(server).collect() };
             }
-            What::Memory { peak_pss_bytes } => {
+            What::Speed { speed, jobs, limited_by } => {
+                self.speed = Some(SpeedReport {
+                    measured: *speed,
+                    scale: speed.scale(),
+                    reference: REFERENCE_MACHINE.to_owned(),
+                    slowest: None,
+                    jobs: *jobs,
+                    limited_by: limited_by.clone(),
+                });
+            }
+            What::Memory { peak_pss_bytes, slowest } => {
+                if let Some(speed) = &mut self.speed {
+                    speed.slowest = *slowest;
+                }
                 self.peak_pss_bytes = Some(self.peak_pss_bytes.unwrap_or(0).max(*peak_pss_bytes));
             }
             What::RunFinished { verdict, exit_code } => self.finished = Some((*verdict, *exit_code)),
@@ -208,6 +224,7 @@ impl Fold {
             reason,
             replay: started.replay,
             machine: started.machine,
+            speed: self.speed.clone(),
             started: self
                 .first_ms
                 .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
@@ -263,6 +280,7 @@ impl Fold {
         }
         let mut recovery = recoveries.pop().unwrap_or_default();
         recovery.rto_objective_seconds = main.rto_objective_seconds;
+        recovery.rto_reference_seconds = main.rto_reference_seconds;
         let rpo = main.rpo.unwrap_or_default();
         DrillReport {
             scenario: main.scenario.clone(),
@@ -301,8 +319,9 @@ impl Drill {
                 self.title.clone_from(title);
                 self.control.clone_from(control);
             }
-            What::Objectives { rto_seconds, rpo_transactions } => {
+            What::Objectives { rto_seconds, rto_reference_seconds, rpo_transactions } => {
                 self.rto_objective_seconds = *rto_seconds;
+                self.rto_reference_seconds = *rto_reference_seconds;
                 self.rpo_objective = *rpo_transactions;
             }
             What::StepStarted { step } => {
@@ -316,6 +335,7 @@ impl Drill {
                 playbook: Some(playbook.clone()),
                 rto_seconds: (*verdict == Verdict::Passed).then_some(*rto_seconds),
                 rto_objective_seconds: self.rto_objective_seconds,
+                rto_reference_seconds: self.rto_reference_seconds,
                 verdict: Some(*verdict),
                 detail: detail.clone(),
                 steps: std::mem::take(&mut self.open_recovery),
@@ -330,6 +350,7 @@ impl Drill {
             What::Progress { .. }
             | What::RunStarted { .. }
             | What::StackReady { .. }
+            | What::Speed { .. }
             | What::Memory { .. }
             | What::RunFinished { .. } => {}
         }

@@ -4,7 +4,7 @@ use askama::Template;
 
 use super::{
     error::ReportError,
-    model::{ControlResult, DrillReport, RecoveryReport, RunReport},
+    model::{ControlResult, DrillReport, RecoveryReport, RunReport, SpeedReport},
     waterfall,
 };
 use crate::{
@@ -58,10 +58,32 @@ impl Page<'_> {
             (Some(_), None) => "not reached".into(),
             (None, None) => "no recovery".into(),
         };
-        match recovery.rto_objective_seconds {
-            Some(objective) => format!("{reached} (objective {objective:.0} s)"),
-            None => reached,
+        match (recovery.rto_objective_seconds, recovery.rto_reference_seconds) {
+            (Some(objective), _) => format!("{reached} (objective {objective:.0} s)"),
+            (None, Some(reference)) => format!("{reached} ({})", self.reference(reference, recovery.rto_seconds)),
+            (None, None) => reached,
         }
+    }
+
+    /// A reference time at this machine's speed, and whether the recovery took longer, which fails nothing.
+    fn reference(&self, reference: f64, took: Option<f64>) -> String {
+        let scale = self.r.speed.as_ref().map_or(1.0, |speed| speed.scale);
+        let here = reference * scale;
+        let slower = if took.is_some_and(|took| took > here) { "slower than the " } else { "" };
+        match scale > 1.0 {
+            true => format!("{slower}reference {reference:.0} s, {here:.0} s at this machine's speed"),
+            false => format!("{slower}reference {reference:.0} s"),
+        }
+    }
+
+    fn speed(&self, speed: &SpeedReport) -> String {
+        let measured = &speed.measured;
+        let slowest =
+            speed.slowest.map(|worst| format!("; at worst a core took {worst:.1} times as long")).unwrap_or_default();
+        format!(
+            "{} cores, a core takes {:.2} times as long as the reference machine ({}), all do {:.2} of its work; safety nets and reference times times {:.1}{slowest}",
+            measured.cores, measured.slowness, speed.reference, measured.capacity, speed.scale
+        )
     }
 
     fn rto_missed(&self, recovery: &RecoveryReport) -> bool {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{Amount, CheckReport, FaultReport, FindingKind, Landed, StepReport},
-    units::Verdict,
+    units::{Speed, Verdict},
 };
 
 /// The version of `report.json`.
@@ -29,6 +29,9 @@ pub struct RunReport {
     pub replay: String,
     /// The machine: cores, memory, kernel.
     pub machine: String,
+    /// How fast it was measured to be; null in a run of an older version.
+    #[serde(default)]
+    pub speed: Option<SpeedReport>,
     /// When it began, in UTC.
     pub started: String,
     /// How long it took.
@@ -43,6 +46,24 @@ pub struct RunReport {
     pub notes: Vec<String>,
     /// The drills, in the order in which they began.
     pub drills: Vec<DrillReport>,
+}
+
+/// How fast the machine was, and what followed from it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SpeedReport {
+    /// What was measured at the start.
+    #[serde(flatten)]
+    pub measured: Speed,
+    /// The factor by which safety nets and reference times were stretched for it.
+    pub scale: f64,
+    /// The machine that has factor 1.
+    pub reference: String,
+    /// The slowest that a core was seen to be in the run, with all that ran beside.
+    pub slowest: Option<f64>,
+    /// How many drills ran at the same time.
+    pub jobs: usize,
+    /// Why not more; empty where nothing was in the way.
+    pub limited_by: String,
 }
 
 /// The shared servers' start.
@@ -131,6 +152,9 @@ pub struct RecoveryReport {
     pub rto_seconds: Option<f64>,
     /// How many seconds it may take.
     pub rto_objective_seconds: Option<f64>,
+    /// How many it may take on the reference machine; longer than this scaled is reported and fails nothing.
+    #[serde(default)]
+    pub rto_reference_seconds: Option<f64>,
     /// Whether every step reached its postcondition.
     pub verdict: Option<Verdict>,
     /// Why not, or what a person should know.

@@ -121,6 +121,15 @@ fn show_bar(
 fn line(what: &What) -> Option<String> {
     Some(match what {
         What::RunStarted { run, seed, machine, .. } => format!("{run}, seed {seed}, on {machine}"),
+        What::Speed { speed, jobs, limited_by } => {
+            let why = if limited_by.is_empty() { String::new() } else { format!(" ({limited_by})") };
+            format!(
+                "{} cores doing {:.2} of the reference machine's work; times are scaled by {:.1}; {jobs} drills at a time{why}",
+                speed.cores,
+                speed.capacity,
+                speed.scale()
+            )
+        }
         What::StackReady { seconds, servers } => {
             let each: Vec<String> = servers.iter().map(|(name, s)| format!("{name} {s:.1} s")).collect();
             format!("servers ready after {seconds:.1} s ({})", each.join(", "))

@@ -1,9 +1,6 @@
 //! Looks at what a drill left, once the writers rest, and gives the checks what they need.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future;
 use tokio::sync::OnceCell;
@@ -23,6 +20,7 @@ use crate::{
     client::{
         group::{Consumed, OffsetReset},
         kafka::TopicSpec,
+        limits,
     },
     config::Tools,
     event::{CheckReport, ControlPlan, Finding, Rpo},
@@ -41,10 +39,6 @@ use crate::{
 
 /// The column that holds the workload's token.
 const TOKEN_COLUMN: &str = "drill_token";
-/// A connector that has not delivered a marker by now will not.
-const QUIET_DEADLINE: Duration = Duration::from_secs(20);
-/// A row must arrive in its topic within this time on a pipeline at rest.
-const CANARY_MS_MAX: u64 = 10_000;
 
 /// What was seen and judged.
 #[derive(Debug)]
@@ -91,7 +85,9 @@ async fn quieted(
         let marker = place(drill, source, systems, note).await?;
         markers.extend(views.iter().find(|v| v.settings.name == source.name).map(|view| (view, marker)));
     }
-    let waits = markers.iter().map(|(view, m)| observe::quiesce(systems, &view.settings, m, QUIET_DEADLINE));
+    let waits = markers
+        .iter()
+        .map(|(view, m)| observe::quiesce(systems, &view.settings, m, limits::connectors::MARKER_STALLED));
     Ok(future::join_all(waits).await)
 }
 
@@ -173,8 +169,8 @@ async fn look(drill: &Drill<'_>, systems: &Systems) -> Result<Observation, RunEr
     for source in drill.pipeline.sources.iter().filter(works) {
         let Some(view) = views.iter().find(|v| v.settings.name == source.name) else { continue };
         let canary = place(drill, source, systems, "canary").await?;
-        let within = Duration::from_millis(CANARY_MS_MAX);
-        seen.canaries.push(observe::arrival(systems, &view.settings, &canary, within).await);
+        let standstill = limits::connectors::CANARY_STALLED;
+        seen.canaries.push(observe::arrival(systems, &view.settings, &canary, standstill).await);
     }
     for topic in drill.pipeline.schema_histories() {
         seen.histories.extend(history(drill, &topic).await?.map(|records| (topic.clone(), records)));
@@ -374,7 +370,6 @@ fn expectation<'l>(drill: &Drill<'_>, ledger: Option<&'l Ledger>, point: Option<
         groups: group_offsets(drill),
         cleared_histories: drill.histories.clone(),
         configs: drill.pipeline.sources.iter().map(|s| (s.name.clone(), s.config.clone())).collect(),
-        canary_ms_max: Some(CANARY_MS_MAX),
         ..Expectation::default()
     }
 }

@@ -15,6 +15,7 @@ use nix::{
 use tokio::process::Child;
 
 use super::RunError;
+use crate::client::limits;
 
 /// Runs the command, and beside it a watcher that ends the whole process group when standard input closes: that happens
 /// when this process ends in any way, also by SIGKILL.
@@ -26,8 +27,6 @@ status=$?
 kill $watcher 2>/dev/null
 exit $status"#;
 
-/// How often whoever waits for the command may do something else.
-const TURN: Duration = Duration::from_millis(100);
 /// What of its words is evidence; all of them are in the log.
 const LINES_MAX: usize = 30;
 const CHARS_MAX: usize = 3000;
@@ -81,7 +80,7 @@ impl Command<'_> {
         let group = Group(child.id().map(|id| Pid::from_raw(id as i32)));
         let _leash = child.stdin.take();
         let status = loop {
-            match tokio::time::timeout(TURN, child.wait()).await {
+            match tokio::time::timeout(limits::pacing::COMMAND_LOOK, child.wait()).await {
                 Ok(ended) => break Some(ended.map_err(RunError::file("wait for", Utf8Path::new("sh")))?),
                 Err(_) if began.elapsed() >= self.timeout => break None,
                 Err(_) => meanwhile(),

@@ -1,6 +1,6 @@
 //! One drill: prepare a pipeline, take its steps, look at what is left, judge.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use camino::Utf8PathBuf;
 
@@ -9,7 +9,7 @@ use super::{
     writers::Writers,
 };
 use crate::{
-    client::{ClientError, wait},
+    client::{ClientError, limits, wait},
     event::{FaultReport, Rpo, What},
     fault::{Fault, FaultGuard},
     recovery::{Recovered, RecoveryError},
@@ -19,14 +19,6 @@ use crate::{
     verify::{PointView, RegistryView},
     workload::ledger::Tables,
 };
-
-/// Far above any drill that works: a drill that is still running then hangs.
-const DRILL_DEADLINE: Duration = Duration::from_secs(240);
-
-/// Debezium tries a slot that it cannot use again for ten seconds before its task fails.
-const SETTLED_DEADLINE: Duration = Duration::from_secs(15);
-/// On an invalidated slot it neither streams nor fails: it asks again every two seconds, 900 times, whether there is another.
-const INVALIDATED_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A place in the WAL that a step named.
 #[derive(Clone, Debug)]
@@ -116,6 +108,7 @@ pub(super) async fn run(plan: &DrillPlan, index: usize, context: &Context, emit:
     });
     emit.emit(What::Objectives {
         rto_seconds: plan.objectives.rto.map(|limit| limit.as_secs_f64()),
+        rto_reference_seconds: plan.objectives.reference_rto.map(|limit| limit.as_secs_f64()),
         rpo_transactions: plan.objectives.rpo_transactions,
     });
     // A person who gives a command so much time wants it to have that.
@@ -168,7 +161,7 @@ async fn carried_out(
 ) -> Result<(Exit, String), RunError> {
     let name = name(context, index);
     let mut drill = emit.step("prepare", prepare(plan, &name, context, emit)).await?;
-    let deadline = DRILL_DEADLINE + plan.granted();
+    let deadline = limits::drills::WHOLE.now() + plan.granted();
     let outcome = match tokio::time::timeout(deadline, drill.go_on_to_verdict()).await {
         Ok(outcome) => outcome,
         Err(_) => {
@@ -396,8 +389,8 @@ impl Drill<'_> {
             None => Ok::<_, ClientError>(None),
         };
         let lost = slot().await.ok().flatten().is_some_and(|s| s.invalidated().is_some());
-        let deadline = if lost { INVALIDATED_DEADLINE } else { SETTLED_DEADLINE };
-        let said = wait::until(&format!("connector {name} to stream or fail"), deadline, || async {
+        let limit = if lost { limits::connectors::INVALIDATED } else { limits::connectors::SETTLED };
+        let said = wait::until(&format!("connector {name} to stream or fail"), limit, || async {
             let status = connect.status(name).await?;
             if let Some(failure) = status.failure() {
                 return Ok(wait::Poll::Ready(failure));

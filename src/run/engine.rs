@@ -6,14 +6,18 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Emitter, RunError, drill, pipeline::needs_own_registry, shared::Servers};
+use super::{
+    Emitter, RunError, drill,
+    pipeline::needs_own_registry,
+    room::{self, Room},
+    shared::Servers,
+};
 use crate::{
-    client::wait,
+    client::{limits, pace, wait},
     event::{FORMAT, What},
     scenario::{DrillPlan, Plan, WorkloadPlan},
     stack::{Account, Backend, BackendChoice, Progress, local::Folder, pss_bytes_of},
@@ -36,20 +40,14 @@ pub struct Options {
     pub isolated: bool,
     /// Where servers run.
     pub backend: BackendChoice,
-    /// How many drills run at the same time.
-    pub jobs: usize,
+    /// How many drills run at the same time; none: as many as the machine has room for.
+    pub jobs: Option<usize>,
     /// The command line that replays the run.
     pub replay: String,
 }
 
-/// A drill waits half of its time: for an archiver, a checkpoint, a deadline. On two cores, five at a time keep both busy,
-/// and all servers together below 2 GiB.
-pub const JOBS_DEFAULT: usize = 5;
 /// The weight of the drills that run at the same time: all servers and the harness stay below 2 GiB.
 const WEIGHT_AT_ONCE: usize = 2;
-/// A look walks the page tables of every process, some hundred: rarely enough to cost a hundredth of a core. What grows in a
-/// drill is the Java servers' heaps and the harness's own memory, and what they take they keep for longer.
-const MEMORY_EVERY: Duration = Duration::from_secs(5);
 
 /// What all drills of a run have in common.
 #[derive(Clone, Debug)]
@@ -97,6 +95,8 @@ impl Census {
 
 /// Runs all drills and returns the combined exit code. Every outcome, also an error of the harness, is an event first.
 pub async fn run(plan: &Plan, options: &Options, emit: &Emitter, progress: &dyn Progress) -> Result<Exit, RunError> {
+    // Before anything else runs: it is the machine that is measured, not the run.
+    let speed = pace::watch();
     emit.emit(What::RunStarted {
         format: FORMAT,
         run: options.run.clone(),
@@ -105,6 +105,12 @@ pub async fn run(plan: &Plan, options: &Options, emit: &Emitter, progress: &dyn 
         machine: machine(),
         drills: plan.drills.iter().map(|d| d.id.clone()).collect(),
     });
+    let room = match (options.isolated, options.jobs) {
+        (true, _) => Room::isolated(),
+        (false, Some(jobs)) => Room::asked(jobs),
+        (false, None) => Room::of(&speed, room::free_memory()),
+    };
+    emit.emit(What::Speed { speed, jobs: room.jobs, limited_by: room.limited_by });
     let backend = options.backend.open(options.run.as_str(), progress).await?;
     Account::choose()?.folder(&options.work)?;
     let census = Census::default();
@@ -125,12 +131,11 @@ pub async fn run(plan: &Plan, options: &Options, emit: &Emitter, progress: &dyn 
     };
     let peak = Arc::new(AtomicU64::new(0));
     let sampler = tokio::spawn(sample_memory(census, peak.clone()));
-    let jobs = if options.isolated { 1 } else { options.jobs.max(1) };
     let queue = Queue::new(plan);
-    let workers = (0..jobs).map(|_| worker(plan, &queue, &context, options.keep, emit));
+    let workers = (0..room.jobs).map(|_| worker(plan, &queue, &context, options.keep, emit));
     let exits = futures::future::join_all(workers).await.into_iter().flatten();
     sampler.abort();
-    emit.emit(What::Memory { peak_pss_bytes: peak.load(Ordering::Relaxed) });
+    emit.emit(What::Memory { peak_pss_bytes: peak.load(Ordering::Relaxed), slowest: pace::slowest_seen() });
     if let Some(servers) = servers {
         servers.stop().await?;
         if let Some(logs) = servers.logs() {
@@ -277,7 +282,7 @@ async fn sample_memory(census: Census, peak: Arc<AtomicU64>) {
         let census = census.clone();
         let now = tokio::task::spawn_blocking(move || census.pss_bytes()).await.unwrap_or_default();
         peak.fetch_max(now, Ordering::Relaxed);
-        wait::pause_for(MEMORY_EVERY).await;
+        wait::pause_for(limits::pacing::MEMORY_LOOK).await;
     }
 }
 

@@ -50,6 +50,14 @@ pub enum RunError {
         /// What was seen last.
         seen: String,
     },
+    /// A condition on which the drill depends did not come about: it would prove nothing.
+    #[error("condition {condition} did not come about: {seen}")]
+    Condition {
+        /// The proof's word, and what it is about.
+        condition: String,
+        /// What was seen instead.
+        seen: String,
+    },
     /// The scenario asks for something that this pipeline does not have.
     #[error("scenario {scenario}: {what}: expected {expected}, found {found}\nhint: {hint}")]
     Scenario {
@@ -122,7 +130,10 @@ impl RunError {
             RunError::Unusable(e) => e.exit(),
             RunError::Report(e) => e.exit(),
             RunError::Config(_) | RunError::Scenario { .. } => Exit::Invalid,
-            RunError::File { .. } | RunError::NotLanded { .. } | RunError::NotQuiet { .. } => Exit::Inconclusive,
+            RunError::File { .. }
+            | RunError::NotLanded { .. }
+            | RunError::NotQuiet { .. }
+            | RunError::Condition { .. } => Exit::Inconclusive,
             RunError::TooLong { .. } => Exit::TimedOut,
             RunError::Command { exit, .. } => *exit,
             RunError::Interrupted => Exit::Interrupted,

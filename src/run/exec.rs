@@ -22,11 +22,11 @@ use super::{
     drill::{Drill, Mark},
 };
 use crate::{
-    client::{ClientError, postgres::Postgres, wait},
+    client::{ClientError, limits, postgres::Postgres, wait},
     config::Config,
     event::{StepReport, StepResult, What},
     recovery::RecoveryError,
-    scenario::{self, DrillPlan, Recover, Step, Target, timeout_of},
+    scenario::{self, DrillPlan, HumanDuration, Recover, Step, Target},
     stack::{Account, local},
     units::{Exit, TableName},
     verify::{
@@ -35,8 +35,6 @@ use crate::{
     },
 };
 
-/// A runbook may leave before the server that it started accepts connections.
-const SERVER_DEADLINE: Duration = Duration::from_secs(30);
 /// Enough WAL for any drill: what a command restores over is gone, and the ledger's order of commits is read from it.
 pub(super) const WAL_KEEP: (&str, &str) = ("wal_keep_size", "'2GB'");
 
@@ -49,8 +47,8 @@ pub(super) fn keeps_wal(plan: &DrillPlan) -> bool {
 /// What a control does instead of the recovery, or the recovery itself, where that is a command.
 pub(super) fn command_of<'d>(plan: &'d DrillPlan, wanted: &'d Recover) -> Option<(&'d str, Duration)> {
     match (plan.control.as_ref().and_then(|c| c.naive.as_ref()), wanted) {
-        (Some(scenario::Naive::Exec(naive)), _) => Some((&naive.command, timeout_of(naive.timeout))),
-        (None, Recover::Exec(runbook)) => Some((&runbook.command, timeout_of(runbook.timeout))),
+        (Some(scenario::Naive::Exec(naive)), _) => Some((&naive.command, time_of(naive.timeout))),
+        (None, Recover::Exec(runbook)) => Some((&runbook.command, time_of(runbook.timeout))),
         _ => None,
     }
 }
@@ -58,7 +56,7 @@ pub(super) fn command_of<'d>(plan: &'d DrillPlan, wanted: &'d Recover) -> Option
 /// Takes a backup by a command, and looks at what must be so again after a recovery from it.
 pub(super) async fn backup(drill: &mut Drill<'_>, wanted: &scenario::BackupCommand) -> Result<String, RunError> {
     let environment = environment(drill, Some(&wanted.name), None)?;
-    let command = prepared(drill, &wanted.command, timeout_of(wanted.timeout), environment, "backup")?;
+    let command = prepared(drill, &wanted.command, time_of(wanted.timeout), environment, "backup")?;
     let config = drill.pipeline.config.clone();
     let load = super::steps::load_during_backup();
     let (ended, loaded) = tokio::join!(command.run(|| {}), drill.writers.load(drill.plan, &config, &load));
@@ -74,6 +72,11 @@ pub(super) async fn backup(drill: &mut Drill<'_>, wanted: &scenario::BackupComma
     drill.command_backup = Some(wanted.name.clone());
     drill.looked = Some(look(drill).await?);
     Ok(format!("{}; meanwhile {loaded}", ended.told()))
+}
+
+/// How long a command may take: what the scenario says, or else a time that is longer on a slower machine.
+fn time_of(asked: Option<HumanDuration>) -> Duration {
+    asked.map_or_else(|| limits::drills::COMMAND.now(), |asked| asked.0)
 }
 
 /// The registry and the topics as they are, which a recovery point would otherwise tell.
@@ -144,7 +147,7 @@ fn evidence(text: &str, ended: &Ended) -> String {
 
 /// A server that answers and that its hook knows.
 async fn answers(config: &Config) -> Result<(), String> {
-    let waited = wait::until("the server to answer", SERVER_DEADLINE, || async {
+    let waited = wait::until("the server to answer", limits::postgres::BY_COMMAND, || async {
         let db = Postgres::connect(&config.postgres.url, "cdc-drill run").await?;
         Ok::<_, ClientError>(match db.text("select pg_is_in_recovery()::text").await?.as_deref() {
             Some("false") => wait::Poll::Ready(()),
@@ -180,7 +183,7 @@ async fn end_stranger(config: &Config) {
     }
     tracing::warn!(pid, %pgdata, "a command left a server that its hook does not know; it is ended");
     let _ = kill(Pid::from_raw(pid), Signal::SIGQUIT);
-    let gone = wait::until("that server to end", SERVER_DEADLINE, || async {
+    let gone = wait::until("that server to end", limits::postgres::BY_COMMAND, || async {
         Ok::<_, std::convert::Infallible>(match works_in() {
             true => wait::Poll::NotYet(format!("process {pid}")),
             false => wait::Poll::Ready(()),

@@ -11,13 +11,14 @@ mod error;
 mod exec;
 mod judge;
 mod pipeline;
+mod room;
 mod session;
 mod shared;
 mod steps;
 mod writers;
 
 pub use emit::Emitter;
-pub use engine::{JOBS_DEFAULT, Options, machine, run};
+pub use engine::{Options, machine, run};
 pub use error::RunError;
 pub use session::{Finished, Session};
 pub use shared::may_drill;

@@ -1,6 +1,6 @@
 //! One drill's pipeline: a PostgreSQL cluster, a connector, topics, subjects and a repository of its own.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use camino::Utf8PathBuf;
 use futures::{StreamExt, TryStreamExt, future, stream};
@@ -12,6 +12,7 @@ use crate::{
         ClientError,
         connect::{Connect, ConnectorConfig, snapshot_complete},
         kafka::{Kafka, TopicSpec},
+        limits,
         postgres::Postgres,
         registry::Registry,
         wait::{self, Poll},
@@ -29,10 +30,6 @@ use crate::{
     workload,
 };
 
-/// A first snapshot of 10,000 rows takes two seconds; of a million rows a minute.
-pub(super) const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(180);
-/// How much of that passes before the registry's log is looked at.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(45);
 /// How Apicurio 3.3.3 says that it left a request unanswered: soon after its start, in about one of some hundred starts,
 /// Netty's encoder releases an answer's body twice, the headers go out and the body does not. Apicurio's own client, which
 /// the connector registers schemas by, waits for the body without a deadline.
@@ -306,45 +303,62 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Waits until the connector has finished its snapshot and streams. A FAILED task ends the wait. One that waits for an
-    /// answer that its registry never sends is restarted, once: its client waits without end, and says RUNNING.
+    /// Waits until the connector has finished its snapshot and streams, however long that takes while something moves: records
+    /// in its topics, its slot, its state. A FAILED task ends the wait. One that waits for an answer that its registry never
+    /// sends is restarted, once: its client waits without end, and says RUNNING.
     async fn streaming(&self, source: &Source) -> Result<(), RunError> {
         let db = self.sql().await?;
+        let kafka = self.kafka()?;
         let what = format!("connector {} to stream", source.name);
-        let mut waited = wait::until(&what, ANSWER_DEADLINE, || self.streams(source, &db)).await;
+        // Asking every topic for its end at every look would cost the broker more than the snapshot does.
+        let counted = std::cell::Cell::new((Instant::now(), 0));
+        let look = || async {
+            let (seen, position) = self.streams(source, &db).await?;
+            if counted.get().0.elapsed() > limits::pacing::COUNT_LOOK {
+                counted.set((Instant::now(), records(&kafka, source).await?));
+            }
+            let records = counted.get().1;
+            let seen = match seen {
+                Poll::NotYet(why) => Poll::NotYet(format!("{why}; {records} records in its topics")),
+                other => other,
+            };
+            Ok::<_, ClientError>((seen, (records, position)))
+        };
+        let mut waited = wait::while_moving(&what, limits::connectors::UNANSWERED, look).await;
         if let Err(ClientError::TimedOut { .. }) = waited {
             if self.registry_left_unanswered() {
                 tracing::warn!(connector = source.name, log = ?self.registry_log, "restarted: {RELEASED_TWICE}");
                 self.connect().restart(&source.name).await?;
             }
-            waited = wait::until(&what, SNAPSHOT_DEADLINE - ANSWER_DEADLINE, || self.streams(source, &db)).await;
+            waited = wait::while_moving(&what, limits::connectors::DRILL_STALLED, look).await;
         }
         Ok(waited?)
     }
 
-    /// A connector that streams has a stored offset without a snapshot mark, and an active slot.
-    async fn streams(&self, source: &Source, db: &Postgres) -> Result<Poll<()>, ClientError> {
+    /// A connector that streams has a stored offset without a snapshot mark, and an active slot. What else changes on the way
+    /// there, as text: its state and its slot's position.
+    async fn streams(&self, source: &Source, db: &Postgres) -> Result<(Poll<()>, String), ClientError> {
         let (connect, name) = (self.connect(), &source.name);
         let status = connect.status(name).await?;
+        let slots = db.slots().await?;
+        let slot = slots.iter().find(|s| s.name.as_str() == name);
+        let confirmed = slot.and_then(|s| s.confirmed_flush_lsn).unwrap_or_default();
+        let position = format!("{}, slot {} at {confirmed}", status.summary(), slot.is_some());
         if let Some(failure) = status.failure() {
-            return Ok(Poll::Hopeless(failure));
+            return Ok((Poll::Hopeless(failure), position));
         }
         if !status.all_running() {
-            return Ok(Poll::NotYet(status.summary()));
+            return Ok((Poll::NotYet(status.summary()), position));
         }
         let offsets = connect.offsets(name).await?;
-        let Some(offset) = offsets.first().and_then(|o| o.offset.as_ref()) else {
-            return Ok(Poll::NotYet("no stored offset".into()));
+        let seen = match (offsets.first().and_then(|o| o.offset.as_ref()), slot) {
+            (None, _) => Poll::NotYet("no stored offset".into()),
+            (Some(offset), _) if !snapshot_complete(offset) => Poll::NotYet("the snapshot is not complete".into()),
+            (Some(_), Some(slot)) if slot.active => Poll::Ready(()),
+            (Some(_), Some(_)) => Poll::NotYet("the slot is not active".into()),
+            (Some(_), None) => Poll::NotYet("there is no slot".into()),
         };
-        if !snapshot_complete(offset) {
-            return Ok(Poll::NotYet("the snapshot is not complete".into()));
-        }
-        let slots = db.slots().await?;
-        Ok(match slots.iter().find(|s| s.name.as_str() == name) {
-            Some(slot) if slot.active => Poll::Ready(()),
-            Some(_) => Poll::NotYet("the slot is not active".into()),
-            None => Poll::NotYet("there is no slot".into()),
-        })
+        Ok((seen, position))
     }
 
     /// Whether the registry's log tells of an answer that it made and did not send.
@@ -388,7 +402,7 @@ impl Pipeline {
         let connect = self.connect();
         for name in self.connectors() {
             if connect.exists(&name).await? {
-                connect.stopped(&name, SNAPSHOT_DEADLINE).await?;
+                connect.stopped(&name, limits::connectors::STOPPED).await?;
                 connect.delete_offsets(&name).await?;
                 connect.delete(&name).await?;
             }
@@ -398,6 +412,17 @@ impl Pipeline {
         self.kafka()?.delete_topics(&topics).await?;
         self.clear_registry().await
     }
+}
+
+/// How many records the connector's topics were given, as far as they are there.
+async fn records(kafka: &Kafka, source: &Source) -> Result<i64, ClientError> {
+    let there = kafka.topics().await?;
+    let own = source.tables.iter().map(|table| source.topic(table)).filter(|topic| there.contains_key(topic));
+    let mut records = 0;
+    for topic in own {
+        records += kafka.watermarks(&topic).await?.iter().map(|(_, high)| high.0).sum::<i64>();
+    }
+    Ok(records)
 }
 
 /// Subjects that are deleted at the same time.

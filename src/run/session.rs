@@ -68,7 +68,7 @@ impl Session {
             keep: false,
             isolated: false,
             backend: BackendChoice::Local,
-            jobs: engine::JOBS_DEFAULT,
+            jobs: None,
             replay: String::from("cdc-drill run"),
             run,
         };

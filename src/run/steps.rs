@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     backup::{self, CreateOptions, PartKind, PointSelector},
-    client::group::OffsetReset,
+    client::{connect::stored_position, group::OffsetReset, limits},
     config::Means,
     event::{Signal, StepReport, What},
     fault::{self, ColumnChange, Fault, Target as FaultTarget},
@@ -18,7 +18,7 @@ use crate::{
     scenario::{
         self, Absence, BackupPart, GroupReset, Load, Recover, Step, SubjectSide, Target, TargetBy, WhileRecovering,
     },
-    units::{Epoch, SlotName, Subject, TopicPartition, Verdict},
+    units::{Epoch, Lsn, SlotName, Subject, TopicPartition, Verdict},
     verify::observe::{self, Systems},
     workload,
 };
@@ -45,7 +45,7 @@ pub(super) async fn take(drill: &mut Drill<'_>, step: &Step) -> Result<((), Stri
         Step::Quiesce => super::assess::quiesce(drill).await?,
         Step::StopConnector => {
             for name in drill.pipeline.connectors() {
-                drill.pipeline.connect().stopped(&name, super::pipeline::SNAPSHOT_DEADLINE).await?;
+                drill.pipeline.connect().stopped(&name, limits::connectors::STOPPED).await?;
             }
             "STOPPED, no tasks".to_owned()
         }
@@ -213,14 +213,16 @@ async fn inject(drill: &mut Drill<'_>, wanted: &scenario::Fault) -> Result<Strin
 }
 
 async fn prove(drill: &mut Drill<'_>, prove: &scenario::Prove) -> Result<String, RunError> {
-    let source = match prove {
-        scenario::Prove::SchemaRefused(table) => drill.pipeline.source_of(&table.0),
-        scenario::Prove::RecordsUnderOtherIds(_) => &drill.pipeline.sources[0],
-    };
-    let target = target(drill, source);
     let seen = match prove {
-        scenario::Prove::SchemaRefused(table) => fault::schema_refused(&target, &table.0).await?,
+        scenario::Prove::DeliveredBeyond(mark) => return delivered_beyond(drill, prove, mark).await,
+        scenario::Prove::WalBeyond(mark) => return wal_beyond(drill, mark).await,
+        scenario::Prove::SlotMissing => return slot_missing(drill, prove).await,
+        scenario::Prove::SchemaRefused(table) => {
+            let target = target(drill, drill.pipeline.source_of(&table.0));
+            fault::schema_refused(&target, &table.0).await?
+        }
         scenario::Prove::RecordsUnderOtherIds(count) => {
+            let target = target(drill, &drill.pipeline.sources[0]);
             let before = drill.guards.iter().find_map(|g| g.registry_before());
             let before = before.ok_or_else(|| RunError::Scenario {
                 scenario: drill.plan.id.to_string(),
@@ -235,6 +237,63 @@ async fn prove(drill: &mut Drill<'_>, prove: &scenario::Prove) -> Result<String,
     let evidence = seen.evidence.clone();
     drill.fault_seen(seen)?;
     Ok(evidence)
+}
+
+fn marked<'d>(drill: &'d Drill<'_>, mark: &str) -> Result<&'d Mark, RunError> {
+    drill.marks.get(mark).ok_or_else(|| unknown(drill, "mark", mark))
+}
+
+/// Waits until everything committed is delivered, and looks at each connector's stored position.
+async fn delivered_beyond(drill: &Drill<'_>, prove: &scenario::Prove, mark: &str) -> Result<String, RunError> {
+    let beyond = marked(drill, mark)?.lsn;
+    let unmet = |seen: String| RunError::Condition { condition: format!("{} {mark}", prove.word()), seen };
+    super::assess::quiesce(drill).await.map_err(|error| match error {
+        RunError::NotQuiet { seen } => unmet(seen),
+        other => other,
+    })?;
+    let mut stored = Vec::new();
+    for name in drill.pipeline.connectors() {
+        let offsets = drill.pipeline.connect().offsets(&name).await?;
+        let at = offsets.iter().filter_map(|o| o.offset.as_ref().and_then(stored_position)).max();
+        match at {
+            Some(lsn) if lsn > beyond => stored.push(format!("{name} stored {lsn}")),
+            other => {
+                let at = other.map_or("nothing".to_owned(), |lsn| lsn.to_string());
+                return Err(unmet(format!("connector {name} has stored {at}, the mark is at {beyond}")));
+            }
+        }
+    }
+    Ok(format!("everything is delivered; {}, beyond {mark} at {beyond}", stored.join(", ")))
+}
+
+/// Goes on to new segments until the WAL is longer than the mark's position.
+async fn wal_beyond(drill: &Drill<'_>, mark: &str) -> Result<String, RunError> {
+    let beyond = marked(drill, mark)?.lsn;
+    let db = drill.pipeline.sql().await?;
+    let mut switched = 0;
+    loop {
+        let end: Lsn = db.value("select pg_current_wal_insert_lsn()").await?;
+        if end > beyond {
+            return Ok(format!("the WAL ends at {end}, beyond {mark} at {beyond}; {switched} segments switched"));
+        }
+        // A segment without a record is not switched: the record makes that each turn is a step forward.
+        db.run("select pg_logical_emit_message(false, 'cdc-drill', 'on to the next segment')").await?;
+        db.run("select pg_switch_wal()").await?;
+        switched += 1;
+    }
+}
+
+async fn slot_missing(drill: &Drill<'_>, prove: &scenario::Prove) -> Result<String, RunError> {
+    let slots = drill.pipeline.sql().await?.slots().await?;
+    let dropped = drill.faults.iter().filter(|(_, fault)| matches!(fault, Fault::DropSlot));
+    let names: Vec<&String> = dropped.map(|(connector, _)| connector).collect();
+    match slots.iter().find(|slot| names.iter().any(|name| slot.name.as_str() == *name)) {
+        None => Ok("no slot is there".to_owned()),
+        Some(slot) => Err(RunError::Condition {
+            condition: prove.word().to_owned(),
+            seen: format!("slot {} is there: a connector made it again", slot.name),
+        }),
+    }
 }
 
 async fn signals(drill: &Drill<'_>) -> String {

@@ -282,7 +282,8 @@ pub enum Step {
     Mark(String),
     /// Breaks something and proves that it landed.
     Fault(Fault),
-    /// Proves an effect of the fault that only shows after a further load.
+    /// Proves an effect of the fault that only shows after a further load, or brings about a condition on which the drill
+    /// and its controls depend, and proves it. What cannot be proved makes the drill inconclusive, by the name of the proof.
     Prove(Prove),
     /// Records what the systems say of themselves while the pipeline is broken: connector, task, slot, registry.
     Signals,
@@ -592,6 +593,27 @@ pub enum Prove {
     RecordsUnderOtherIds(u64),
     /// The named table's subject refused a schema, and the connector's task failed of it.
     SchemaRefused(TableRef),
+    /// Every connector has delivered all that was committed so far, and has stored a position beyond this mark's LSN: topics
+    /// and positions hold what a recovery to the mark abandons.
+    DeliveredBeyond(String),
+    /// The server's WAL goes beyond this mark's LSN, also on a timeline that left before it: segments are switched until it
+    /// does.
+    WalBeyond(String),
+    /// The slot that a `drop-slot` dropped is still missing: nothing of what was committed since can be streamed.
+    SlotMissing,
+}
+
+impl Prove {
+    /// Its word in a scenario's file.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Prove::RecordsUnderOtherIds(_) => "records-under-other-ids",
+            Prove::SchemaRefused(_) => "schema-refused",
+            Prove::DeliveredBeyond(_) => "delivered-beyond",
+            Prove::WalBeyond(_) => "wal-beyond",
+            Prove::SlotMissing => "slot-missing",
+        }
+    }
 }
 
 /// A recovery: by one of the three playbooks, or by a command of the scenario's own.
@@ -861,8 +883,11 @@ impl std::fmt::Display for CheckId {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Objectives {
-    /// Recovery time: how long until the pipeline is whole again, at most.
+    /// Recovery time: how long until the pipeline is whole again, at most. Longer fails the drill, on whatever machine.
     pub rto: Option<HumanDuration>,
+    /// Recovery time as it was measured on the reference machine (2 cores, 24 GiB, quiet, five drills at a time), at most.
+    /// Scaled by the speed that this machine is measured to have; longer is reported and fails nothing.
+    pub reference_rto: Option<HumanDuration>,
     /// Recovery point: how much may be missing.
     pub rpo: Option<RpoObjective>,
 }

@@ -188,6 +188,8 @@ pub struct TransactionPlan {
 pub struct ObjectivesPlan {
     /// The longest a recovery may take; none: no objective.
     pub rto: Option<Duration>,
+    /// The longest that a recovery may take on the reference machine; none: nothing was measured.
+    pub reference_rto: Option<Duration>,
     /// Acknowledged transactions before the target that may be missing; none: no objective.
     pub rpo_transactions: Option<u64>,
 }
@@ -328,6 +330,7 @@ fn variant_drills(
         checks: variant.checks.clone(),
         objectives: ObjectivesPlan {
             rto: variant.objectives.rto.map(|d| d.0),
+            reference_rto: variant.objectives.reference_rto.map(|d| d.0),
             rpo_transactions: variant.objectives.rpo.as_ref().map(|r| r.transactions),
         },
     };

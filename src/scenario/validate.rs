@@ -575,7 +575,10 @@ impl Validator<'_> {
                 Prove::RecordsUnderOtherIds(0) => {
                     self.at("records-under-other-ids", |v| v.problem("0 records", "give at least 1"))
                 }
-                Prove::RecordsUnderOtherIds(_) => {}
+                Prove::DeliveredBeyond(mark) | Prove::WalBeyond(mark) => {
+                    self.is_marked(prove.word(), mark, p);
+                }
+                Prove::RecordsUnderOtherIds(_) | Prove::SlotMissing => {}
             },
             Step::Recover(recover) => self.at(recover.playbook(), |v| v.recover(recover, p)),
             Step::Sql(statement) if statement.trim().is_empty() => {
@@ -808,6 +811,11 @@ impl Validator<'_> {
     /// Whether the target is a mark of an earlier step, or none.
     fn known_mark(&mut self, target: &Target, p: &Progress) -> bool {
         let Target::Mark { mark, .. } = target else { return true };
+        self.is_marked("target", mark, p)
+    }
+
+    /// Whether an earlier step sets the mark that the field names; a problem otherwise.
+    fn is_marked(&mut self, field: &'static str, mark: &String, p: &Progress) -> bool {
         if p.marks.contains(mark) {
             return true;
         }
@@ -815,7 +823,7 @@ impl Validator<'_> {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("put `mark: {mark}` before this step"),
         };
-        self.at("target", |v| v.problem(format!("no mark `{mark}` before this step"), hint));
+        self.at(field, |v| v.problem(format!("no mark `{mark}` before this step"), hint));
         false
     }
 
@@ -849,7 +857,8 @@ impl Validator<'_> {
     }
 
     fn objectives(&mut self, variant: &Variant, pgbench: bool) {
-        let some = variant.objectives.rto.is_some() || variant.objectives.rpo.is_some();
+        let objectives = &variant.objectives;
+        let some = objectives.rto.is_some() || objectives.reference_rto.is_some() || objectives.rpo.is_some();
         if some && !recovers(variant) {
             self.problem("objectives without a recovery", "add a `recover` step or leave them out");
         }

@@ -251,6 +251,12 @@ pub enum StackError {
     Client(#[from] ClientError),
 }
 
+impl crate::client::wait::Look for StackError {
+    fn is_lasting(&self) -> bool {
+        matches!(self, StackError::Client(error) if error.is_lasting())
+    }
+}
+
 impl StackError {
     /// The exit code for a command that ends with this error.
     pub fn exit(&self) -> Exit {

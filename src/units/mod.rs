@@ -6,6 +6,7 @@ mod ids;
 mod lsn;
 mod piece;
 mod secret;
+mod speed;
 mod verdict;
 
 pub use address::{WithoutTls, decode, encode, without_tls};
@@ -17,4 +18,5 @@ pub use ids::{
 pub use lsn::{Lsn, LsnError, WAL_PAGE};
 pub use piece::Piece;
 pub use secret::{Secret, is_secret_setting, redact_url};
+pub use speed::{REFERENCE_MACHINE, Speed};
 pub use verdict::Verdict;

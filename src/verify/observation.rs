@@ -351,8 +351,6 @@ pub struct Expectation<'a> {
     pub slots: BTreeSet<String>,
     /// Connector configurations as they must be again.
     pub configs: BTreeMap<String, ConnectorConfig>,
-    /// How long a canary may take.
-    pub canary_ms_max: Option<u64>,
 }
 
 /// Tables captured twice: at the target, and when the recovery had ended, before anybody wrote to them again.

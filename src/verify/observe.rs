@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use futures::StreamExt;
@@ -32,6 +32,7 @@ use crate::{
         cluster::Cluster,
         connect::{Connect, ConnectorConfig},
         kafka::Kafka,
+        limits::Bound,
         postgres::{Postgres, cause},
         registry::Registry,
         wait::{self, Poll},
@@ -721,17 +722,18 @@ impl Marker {
 }
 
 /// Waits until the marker is read from its topic and the connector's stored offset is past what was before it. A FAILED
-/// task or a lost slot ends the wait at once.
+/// task or a lost slot ends the wait at once; else it ends when nothing moves for `standstill`.
 pub async fn quiesce(
     systems: &Systems,
     connector: &Arc<ConnectorSettings>,
     marker: &Marker,
-    deadline: Duration,
+    standstill: impl Into<Bound>,
 ) -> Quiet {
     let arrived = std::cell::Cell::new(false);
-    let reached = wait::until("the marker", deadline, || async {
-        if let Some(dead) = dead(systems, connector).await {
-            return Ok::<_, ClientError>(Poll::Hopeless(dead));
+    let reached = wait::while_moving("the marker", standstill, || async {
+        let (dead, motion) = motion(systems, connector, &marker.topic).await?;
+        if let Some(dead) = dead {
+            return Ok::<_, ClientError>((Poll::Hopeless(dead), motion));
         }
         if !arrived.get() {
             arrived.set(contains(systems, marker).await?);
@@ -740,14 +742,12 @@ pub async fn quiesce(
         let number = |field: &str| stored.iter().filter_map(|o| o.offset.as_ref()?.get(field)?.as_u64()).max();
         let stored = number("lsn").or_else(|| number("lsn_proc")).map(Lsn);
         match (arrived.get(), stored) {
-            (true, Some(lsn)) if lsn >= marker.lsn => Ok(Poll::Ready(())),
+            (true, Some(lsn)) if lsn >= marker.lsn => Ok((Poll::Ready(()), motion)),
             (arrived, stored) => {
-                let stored = stored.map_or("none".to_owned(), |l| l.to_string());
+                let shown = stored.map_or("none".to_owned(), |l| l.to_string());
                 let read = if arrived { "read" } else { "not read" };
-                Ok(Poll::NotYet(format!(
-                    "marker {read} from {}, stored offset {stored} of {}",
-                    marker.topic, marker.lsn
-                )))
+                let seen = format!("marker {read} from {}, stored offset {shown} of {}", marker.topic, marker.lsn);
+                Ok((Poll::NotYet(seen), Motion { stored, ..motion }))
             }
         }
     });
@@ -765,43 +765,67 @@ pub async fn quiesce(
     }
 }
 
-/// Waits until the marker is read from its topic: a canary.
+/// Waits until the marker is read from its topic: a canary. The wait ends when nothing moves for `standstill`.
 pub async fn arrival(
     systems: &Systems,
     connector: &Arc<ConnectorSettings>,
     marker: &Marker,
-    deadline: Duration,
+    standstill: impl Into<Bound>,
 ) -> Canary {
     let began = Instant::now();
-    let reached = wait::until("the canary", deadline, || async {
-        if contains(systems, marker).await? {
-            return Ok::<_, ClientError>(Poll::Ready(()));
-        }
-        match dead(systems, connector).await {
-            Some(dead) => Ok(Poll::Hopeless(dead)),
-            None => Ok(Poll::NotYet(format!("not in {}", marker.topic))),
-        }
+    let reached = wait::while_moving("the canary", standstill, || async {
+        let (dead, motion) = motion(systems, connector, &marker.topic).await?;
+        let seen = match (contains(systems, marker).await?, dead) {
+            (true, _) => Poll::Ready(()),
+            (false, Some(dead)) => Poll::Hopeless(dead),
+            (false, None) => Poll::NotYet(format!("not in {}", marker.topic)),
+        };
+        Ok::<_, ClientError>((seen, motion))
     });
     let arrived_ms = reached.await.map(|()| began.elapsed().as_millis() as u64).map_err(|e| e.to_string());
     Canary { table: marker.table.clone(), topic: marker.topic.clone(), token: marker.token.clone(), arrived_ms }
 }
 
-/// What makes waiting useless.
-async fn dead(systems: &Systems, connector: &Arc<ConnectorSettings>) -> Option<String> {
+/// How far a connector has come. While any of it changes, what is waited for may still come.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Motion {
+    /// The end of the topic's partitions, summed up.
+    records: i64,
+    /// What the server has sent to the connector, and what that has confirmed.
+    sent: Option<Lsn>,
+    confirmed: Option<Lsn>,
+    /// The stored offset.
+    stored: Option<Lsn>,
+}
+
+/// What makes waiting useless, and how far the connector has come.
+async fn motion(
+    systems: &Systems,
+    connector: &Arc<ConnectorSettings>,
+    topic: &str,
+) -> Result<(Option<String>, Motion), ClientError> {
+    let ends = ends(systems, &BTreeSet::from([topic.to_owned()])).await?;
+    let records = ends.values().map(|(_, high)| high.0).sum();
+    let mut motion = Motion { records, ..Motion::default() };
     if let Ok(status) = systems.connect.status(&connector.name).await
         && let Some(failure) = status.failure()
     {
-        return Some(failure);
+        return Ok((Some(failure), motion));
     }
-    let (server, slots) = server(systems).await;
-    if server.is_err() {
-        // A server that restarts comes back; the deadline ends the wait for one that does not.
-        return None;
-    }
-    match slots.iter().find(|s| s.name == connector.slot) {
-        None => Some(format!("slot {} is missing", connector.slot)),
-        Some(slot) => slot.invalidated().map(|reason| format!("slot {} is lost: {reason}", connector.slot)),
-    }
+    let asked = async {
+        let session = systems.session("").await?;
+        let slot = session.slots().await?.into_iter().find(|s| s.name == connector.slot);
+        let sent = match slot.as_ref().and_then(|s| s.active_pid) {
+            Some(pid) => session.text(&format!("select sent_lsn from pg_stat_replication where pid = {pid}")).await?,
+            None => None,
+        };
+        Ok::<_, ClientError>((slot, sent.and_then(|lsn| lsn.parse().ok())))
+    };
+    // A server that restarts comes back; the standstill ends the wait for one that does not.
+    let Ok((slot, sent)) = asked.await else { return Ok((None, motion)) };
+    let Some(slot) = slot else { return Ok((Some(format!("slot {} is missing", connector.slot)), motion)) };
+    (motion.confirmed, motion.sent) = (slot.confirmed_flush_lsn, sent);
+    Ok((slot.invalidated().map(|reason| format!("slot {} is lost: {reason}", connector.slot)), motion))
 }
 
 /// Whether the marker's token stands in a record behind the offsets of before. Both converters write text as it is.

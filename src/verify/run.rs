@@ -16,16 +16,16 @@ use super::{
     read::{self, Stretch, TopicPlan, Visibility},
 };
 use crate::{
-    client::{ClientError, wait},
+    client::{
+        ClientError,
+        limits::{self, Bound},
+        wait,
+    },
     config::Config,
     event::{About, CheckReport, Finding, FindingKind},
     units::{Lsn, Offset, TopicPartition, Verdict},
 };
 
-/// How long to go on looking while tables and topics differ.
-pub const DEADLINE: Duration = Duration::from_secs(30);
-/// Between two looks at the ends of topics; a connector delivers several times a second.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// A difference that stands in so many snapshots, each with the connector past it, will not go away.
 const SETTLED_LOOKS: u32 = 2;
 
@@ -34,15 +34,16 @@ const SETTLED_LOOKS: u32 = 2;
 pub struct VerifyOptions {
     /// The connectors; empty for every Debezium PostgreSQL connector on the configured server.
     pub connectors: Vec<String>,
-    /// How long to go on looking.
-    pub deadline: Duration,
+    /// How long to go on looking while tables and topics differ. Behind it, differences count as they are if the
+    /// connectors stand still, and as unknown while they are on their way.
+    pub deadline: Bound,
     /// The recovery point to compare with.
     pub point: Option<PointView>,
 }
 
 impl Default for VerifyOptions {
     fn default() -> Self {
-        VerifyOptions { connectors: Vec::new(), deadline: DEADLINE, point: None }
+        VerifyOptions { connectors: Vec::new(), deadline: limits::verify::LOOKS.into(), point: None }
     }
 }
 
@@ -117,9 +118,19 @@ struct Looking<'s> {
     differences: [BTreeSet<String>; 2],
     looks: u32,
     began: Instant,
-    deadline: Duration,
+    deadline: Bound,
     last_look: Duration,
     dead: bool,
+    motion: Motion,
+    /// When something moved last.
+    moved: Instant,
+}
+
+/// How far topics and connectors have come: what was read of the topics, and each connector's confirmed and stored position.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Motion {
+    read: i64,
+    positions: Vec<(Option<Lsn>, Option<Lsn>)>,
 }
 
 impl<'s> Looking<'s> {
@@ -143,17 +154,20 @@ impl<'s> Looking<'s> {
             deadline: options.deadline,
             last_look: Duration::ZERO,
             dead: false,
+            motion: Motion::default(),
+            moved: Instant::now(),
         })
     }
 
     fn over(&self) -> bool {
-        self.dead || self.settled_looks >= SETTLED_LOOKS || self.began.elapsed() >= self.deadline
+        self.dead || self.settled_looks >= SETTLED_LOOKS || self.began.elapsed() >= self.deadline.now()
     }
 
     async fn pause(&self) {
         // Comparing a large table again and again must not take the machine from the connector.
-        let left = self.deadline.saturating_sub(self.began.elapsed());
-        wait::pause_for(LOOK_AGAIN.max(self.last_look).min(left.max(LOOK_AGAIN))).await;
+        let left = self.deadline.now().saturating_sub(self.began.elapsed());
+        wait::pause_for(limits::pacing::VERIFY_LOOK.max(self.last_look).min(left.max(limits::pacing::VERIFY_LOOK)))
+            .await;
     }
 
     /// One look; whether tables and topics differ.
@@ -176,6 +190,10 @@ impl<'s> Looking<'s> {
         let stalled = read == self.read_before;
         self.growing = !stalled;
         self.read_before = read;
+        let motion = Motion { read, positions: self.positions() };
+        if motion != self.motion {
+            (self.motion, self.moved) = (motion, Instant::now());
+        }
         // Whether the connector was past the snapshot's end of WAL is asked before its topics are read to their ends.
         if red && !self.fresh && caught_up {
             // What came since the snapshot cannot be told from it where records do not say which transaction they are of.
@@ -192,6 +210,37 @@ impl<'s> Looking<'s> {
         self.last_look = began.elapsed();
         tracing::debug!(look = self.looks, red, findings = state.findings_total, caught_up, "looked");
         Ok(red)
+    }
+
+    /// Each connector's confirmed and stored position.
+    fn positions(&self) -> Vec<(Option<Lsn>, Option<Lsn>)> {
+        let positions = self.seen.connectors.iter().map(|connector| {
+            let slot = self.seen.slots.iter().find(|s| s.name == connector.settings.slot);
+            (slot.and_then(|s| s.confirmed_flush_lsn), connector.stored_lsn())
+        });
+        positions.collect()
+    }
+
+    /// Differences that nobody knows to stay: no connector was seen past the snapshot they are of, and they go on.
+    fn on_its_way(&self, state: CheckReport) -> CheckReport {
+        let standstill = limits::connectors::MARKER_STALLED.now().max(2 * self.last_look);
+        if state.findings.is_empty() || self.dead || self.settled_looks > 0 || self.moved.elapsed() > standstill {
+            return state;
+        }
+        let shown = |position: Option<Lsn>| position.map_or("none".to_owned(), |lsn| lsn.to_string());
+        let lag = self.seen.connectors.iter().zip(self.positions()).map(|(connector, (confirmed, stored))| {
+            let name = &connector.settings.name;
+            format!("connector {name} has confirmed {} and stored {}", shown(confirmed), shown(stored))
+        });
+        let lag = lag.collect::<Vec<_>>().join(", ");
+        CheckReport::inconclusive(
+            checks::state::ID,
+            format!(
+                "{} differences so far, and the connectors are still on their way: {lag}, the snapshot ends at {}; verify with a longer --deadline",
+                state.findings_total,
+                shown(self.end_of_wal)
+            ),
+        )
     }
 
     fn any_unplaced(&self) -> bool {
@@ -355,7 +404,7 @@ impl<'s> Looking<'s> {
             let own = |name: &&String| topics.contains(name);
             expected.specs = point.specs.iter().filter(|(n, _)| own(n)).map(|(n, s)| (n.clone(), s.clone())).collect();
         }
-        let mut state = self.steady(checks::state(&self.seen, &expected));
+        let mut state = self.on_its_way(self.steady(checks::state(&self.seen, &expected)));
         state.notes.push(format!("{} looks in {:.1} s", self.looks, self.began.elapsed().as_secs_f64()));
         let mut reports = vec![state];
         if self.seen.registry.is_some() {

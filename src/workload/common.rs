@@ -2,7 +2,7 @@
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use rand::SeedableRng;
@@ -10,19 +10,9 @@ use rand_chacha::ChaCha8Rng;
 use tokio::sync::RwLock;
 
 use crate::{
-    client::{ClientError, postgres::Postgres},
+    client::{ClientError, limits::writers, postgres::Postgres},
     units::{Epoch, Secret},
 };
-
-/// A transaction of a workload takes milliseconds; a server that hangs that long does not answer.
-pub(super) const TRANSACTION_DEADLINE: Duration = Duration::from_secs(60);
-/// A server that restarts is back within a second; one that is down stays down.
-pub(super) const RECONNECT_DEADLINE: Duration = Duration::from_secs(10);
-/// Short against any recovery, long enough not to burden a server that is starting.
-pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(50);
-/// What a client does between two transactions while it keeps trying: a recovery is not measured against writers that take
-/// the whole machine.
-pub(super) const THINK_PAUSE: Duration = Duration::from_millis(40);
 
 /// What all writers share.
 #[derive(Debug)]
@@ -100,7 +90,7 @@ pub(super) fn refused(error: &tokio_postgres::Error) -> bool {
 }
 
 pub(super) fn no_answer(pg: &Postgres, what: &str) -> ClientError {
-    let waited = format!("{what}: no answer within {} s", TRANSACTION_DEADLINE.as_secs());
+    let waited = format!("{what}: no answer within {} s", writers::TRANSACTION.now().as_secs());
     ClientError::unreachable("postgres", pg.address(), waited)
 }
 

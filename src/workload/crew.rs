@@ -6,11 +6,11 @@ use rand_chacha::ChaCha8Rng;
 use tokio::{sync::Mutex, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    LoadSummary, WorkloadError,
-    common::{RECONNECT_DEADLINE, stream},
+use super::{LoadSummary, WorkloadError, common::stream};
+use crate::client::{
+    limits,
+    wait::{self, Poll},
 };
-use crate::client::wait::{self, Poll};
 
 /// One writer, as the group needs to know it.
 pub(super) trait Member: Debug + Send + 'static {
@@ -25,7 +25,7 @@ pub(super) trait Member: Debug + Send + 'static {
         async {
             let what = format!("writer {} connected", self.number());
             let cell = Mutex::new(self);
-            wait::until(&what, RECONNECT_DEADLINE, || async {
+            wait::until(&what, limits::writers::RECONNECT, || async {
                 cell.lock().await.connect().await.map(|()| Poll::Ready(()))
             })
             .await?;

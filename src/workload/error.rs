@@ -107,6 +107,16 @@ pub enum WorkloadError {
     Task(String),
 }
 
+impl crate::client::wait::Look for WorkloadError {
+    fn is_lasting(&self) -> bool {
+        match self {
+            WorkloadError::Client(error) => error.is_lasting(),
+            WorkloadError::Schema { .. } | WorkloadError::Taken { .. } => true,
+            _ => false,
+        }
+    }
+}
+
 impl WorkloadError {
     /// The exit code for a command that ends with this error.
     pub fn exit(&self) -> Exit {

@@ -146,6 +146,29 @@ fn clients_are_made_of_configurations() {
     assert!(wrong.is_empty(), "these leave credentials out:\n{}", wrong.join("\n"));
 }
 
+/// A fixed time that decides something is a limit: listed once, with its reason, and stretched on a slow machine.
+#[test]
+fn fixed_times_are_listed_once() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    // How the machine is measured, and the list itself.
+    let listed = ["client/limits.rs", "client/pace.rs"].map(|file| src.join(file));
+    let rooms = ["attach", "backup", "client", "fault", "recovery", "run", "stack", "verify", "workload"];
+    let mut wrong = Vec::new();
+    for file in rooms.iter().flat_map(|room| sources(&src.join(room))).filter(|f| !listed.contains(f)) {
+        let text = fs::read_to_string(&file).unwrap();
+        let product = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (number, line) in product.lines().enumerate() {
+            if ["Duration::from_secs(", "Duration::from_millis(", "Duration::from_mins("]
+                .iter()
+                .any(|c| line.contains(c))
+            {
+                wrong.push(format!("{}:{}: {}", file.display(), number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "these belong into client/limits.rs:\n{}", wrong.join("\n"));
+}
+
 #[test]
 fn a_group_import_names_each_of_its_modules() {
     let text = "use crate::{client::{kafka, wait}, units::Lsn};\nlet x = crate::event::What;";

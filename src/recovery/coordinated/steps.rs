@@ -1,18 +1,13 @@
 //! The playbook: fifteen steps, each with what it destroys, what must hold before, and what is read back after.
 
-use std::time::Duration;
-
 use super::Coordinated;
 use crate::{
-    client::{postgres::Postgres, wait, wait::Poll},
+    client::{limits, postgres::Postgres, wait, wait::Poll},
     recovery::{
         Naive, RecoveryError,
         step::{Answer, Done, NoticedBy, Step, StepInfo},
     },
 };
-
-/// A server that was told to start replays what its last checkpoint left; after a clean stop that is nothing.
-const OPEN_DEADLINE: Duration = Duration::from_secs(120);
 
 const fn noticed(variant: &'static str, check: &'static str) -> NoticedBy {
     NoticedBy { variant, check }
@@ -296,7 +291,7 @@ async fn open(s: &mut Coordinated) -> Result<Done, RecoveryError> {
     }
     s.control.start().await?;
     let config = &s.pipeline.config;
-    wait::until("the server to accept sessions", OPEN_DEADLINE, || async {
+    wait::until("the server to accept sessions", limits::postgres::OPEN, || async {
         Postgres::connect(&config.postgres.url, "cdc-drill-recovery").await.map(|_| Poll::Ready(()))
     })
     .await?;

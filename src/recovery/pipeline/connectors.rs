@@ -1,12 +1,7 @@
 //! Stopping connectors, and making sure that they stay stopped.
 
-use std::time::Duration;
-
 use super::Pipeline;
-use crate::recovery::RecoveryError;
-
-/// Debezium gives its engine up to a minute and a half to flush; 4.6 s were seen under load.
-const STOP_DEADLINE: Duration = Duration::from_secs(120);
+use crate::{client::limits, recovery::RecoveryError};
 
 impl Pipeline {
     /// What was found, in a line.
@@ -21,12 +16,13 @@ impl Pipeline {
     /// a paused task lives, and owns its slot.
     pub(crate) async fn stop_connectors(&self) -> Result<(), RecoveryError> {
         let workers = self.connect.workers().await?;
-        let sinks = self.sinks.iter().map(|s| self.connect.stopped(&s.name, STOP_DEADLINE));
+        let sinks = self.sinks.iter().map(|s| self.connect.stopped(&s.name, limits::connectors::STOPPED));
         futures::future::try_join_all(sinks).await?;
-        let sources = self.sources.iter().chain(&self.others).map(|s| self.connect.stopped(&s.name, STOP_DEADLINE));
+        let sources =
+            self.sources.iter().chain(&self.others).map(|s| self.connect.stopped(&s.name, limits::connectors::STOPPED));
         futures::future::try_join_all(sources).await?;
         if workers > 1 {
-            self.connect.settled(self.names(), STOP_DEADLINE).await?;
+            self.connect.settled(self.names(), limits::connectors::STOPPED).await?;
         }
         Ok(())
     }

@@ -10,5 +10,5 @@ mod topics;
 
 pub(super) use discover::{Pipeline, Source};
 pub(super) use publication::{captured_tables, literal};
-pub(super) use resume::{drop_slot, position};
+pub(super) use resume::drop_slot;
 pub(super) use selection::Selection;

@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 use super::{Pipeline, discover::Source, publication::literal};
 use crate::{
     client::{
-        connect::{StoredOffset, snapshot_complete},
+        connect::{StoredOffset, snapshot_complete, stored_position},
+        limits,
         postgres::{Postgres, Slot},
         wait,
         wait::Poll,
@@ -23,15 +24,6 @@ use crate::{
 const MODES_THAT_SNAPSHOT: [&str; 3] = ["initial", "always", "when_needed"];
 /// The mode for one run where the saved one would not snapshot.
 const FORCED_MODE: &str = "initial";
-/// A snapshot of a large table takes as long as it takes; see [`STALL`].
-const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(12 * 3600);
-/// A snapshot that writes nothing for this long has ended or will not: reading begins within seconds once its slot is made,
-/// offsets are flushed at least once a minute.
-const STALL: Duration = Duration::from_secs(180);
-/// How often the topics are asked whether they grow; asking costs the broker something.
-const STALL_LOOK: Duration = Duration::from_secs(5);
-/// A task that is not running after this long will not run: workers rebalance within a minute.
-const RUNNING_DEADLINE: Duration = Duration::from_secs(120);
 
 impl Pipeline {
     /// What will be overridden, and what becomes of the slots: for the plan.
@@ -68,7 +60,7 @@ impl Pipeline {
         );
         let at: Lsn = server.value(&sql).await?;
         let mut stored = self.connect.offsets(&source.name).await?;
-        let behind = |o: &Map<String, Value>| position(o).is_some_and(|lsn| lsn < at);
+        let behind = |o: &Map<String, Value>| stored_position(o).is_some_and(|lsn| lsn < at);
         if !stored.iter().any(|o| o.offset.as_ref().is_some_and(behind)) {
             return Ok(());
         }
@@ -126,7 +118,7 @@ impl Pipeline {
         futures::future::try_join_all(others).await?;
         for sink in self.sinks.iter().filter(|s| !matches!(s.status.connector.state.as_str(), "STOPPED" | "PAUSED")) {
             self.connect.resume(&sink.name).await?;
-            self.connect.running(&sink.name, RUNNING_DEADLINE).await?;
+            self.connect.running(&sink.name, limits::connectors::RUNNING).await?;
         }
         Ok(())
     }
@@ -137,7 +129,7 @@ impl Pipeline {
         let progress = Progress::new();
         let held = Held::default();
         let what = format!("connector {} to stream from slot {}", source.name, source.slot);
-        wait::until(&what, SNAPSHOT_DEADLINE, || async {
+        wait::until(&what, limits::connectors::SNAPSHOT, || async {
             let status = self.connect.status(&source.name).await?;
             if let Some(failure) = status.failure() {
                 return Ok(Poll::Hopeless(failure));
@@ -154,7 +146,9 @@ impl Pipeline {
                 }
             };
             Ok::<_, RecoveryError>(match progress.look(self, source, &server).await {
-                Pace::Stalled => Poll::Hopeless(format!("{seen}; no record was written for {} s", STALL.as_secs())),
+                Pace::Stalled(still) => {
+                    Poll::Hopeless(format!("{seen}; nothing has moved for {:.0} s", still.as_secs_f64()))
+                }
                 Pace::Moves => Poll::NotYet(seen),
                 Pace::Waits(blockers) => Poll::NotYet(format!("{seen}; {blockers}")),
             })
@@ -262,7 +256,7 @@ impl Pipeline {
                 return Err(RecoveryError::unmet(step, format!("no {key} of connector {}", source.name), "it is set"));
             }
             if !self.options.omits("resume") {
-                self.connect.running(&source.name, RUNNING_DEADLINE).await?;
+                self.connect.running(&source.name, limits::connectors::RUNNING).await?;
             }
         }
         Ok("configurations as found".into())
@@ -286,15 +280,6 @@ pub(crate) async fn drop_slot(server: &Postgres, name: &SlotName, step: &str) ->
     }
 }
 
-/// The position in a stored offset of Debezium's PostgreSQL connector.
-pub(crate) fn position(offset: &Map<String, Value>) -> Option<Lsn> {
-    offset.get("lsn").and_then(Value::as_u64).map(Lsn)
-}
-
-/// A connector that goes on from a stored offset opens its slot twice: once to find its place in the WAL, then to stream.
-/// Only a session that stays is streaming; the search is over in a tenth of a second on a short stretch of WAL.
-const STEADY: Duration = Duration::from_millis(700);
-
 /// Which session holds the slot, and since when.
 #[derive(Default)]
 struct Held(Mutex<Option<(i32, Instant)>>);
@@ -308,7 +293,7 @@ impl Held {
             (Some(pid), _) => Some((pid, Instant::now())),
             (None, _) => None,
         };
-        Ok(held.is_some_and(|(_, since)| since.elapsed() >= STEADY))
+        Ok(held.is_some_and(|(_, since)| since.elapsed() >= limits::facts::HOLDS_SLOT))
     }
 }
 
@@ -319,8 +304,8 @@ enum Pace {
     Moves,
     /// The slot's making waits for what is named; it is no fault of the connector's.
     Waits(String),
-    /// Nothing has happened for [`STALL`].
-    Stalled,
+    /// Nothing has happened for so long.
+    Stalled(Duration),
 }
 
 /// Whether the data topics still grow, or why they cannot yet.
@@ -351,7 +336,7 @@ impl Progress {
 
     async fn look(&self, pipeline: &Pipeline, source: &Source, server: &Postgres) -> Pace {
         let mut growth = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if growth.looked.elapsed() > STALL_LOOK {
+        if growth.looked.elapsed() > limits::pacing::GROWTH_LOOK {
             // What cannot be asked now has not moved.
             let ends = pipeline.ends().await.ok();
             let records = ends.map_or(growth.records, |e| e.iter().map(|(_, high)| high.0).sum());
@@ -370,7 +355,7 @@ impl Progress {
             growth.see(records, confirmed, blockers, Instant::now());
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = growth.clone();
         }
-        growth.pace(Instant::now())
+        growth.pace(Instant::now(), limits::connectors::STALLED.now())
     }
 }
 
@@ -386,10 +371,11 @@ impl Growth {
         (self.records, self.confirmed, self.blockers, self.looked) = (records, confirmed, blockers, now);
     }
 
-    fn pace(&self, now: Instant) -> Pace {
+    fn pace(&self, now: Instant, standstill: Duration) -> Pace {
+        let still = now.duration_since(self.moved);
         match &self.blockers {
             Some(blockers) => Pace::Waits(blockers.clone()),
-            None if now.duration_since(self.moved) > STALL => Pace::Stalled,
+            None if still > standstill => Pace::Stalled(still),
             None => Pace::Moves,
         }
     }
@@ -434,6 +420,7 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const STALL: Duration = limits::connectors::STALLED.nominal();
 
     fn growth(at: Instant) -> Growth {
         Growth { records: 0, confirmed: None, blockers: None, told: None, moved: at, looked: at }
@@ -445,11 +432,11 @@ mod tests {
         let mut growth = growth(began);
         let late = began + STALL * 5;
         growth.see(0, None, Some("pid 7".into()), late);
-        assert_eq!(growth.pace(late), Pace::Waits("pid 7".into()));
+        assert_eq!(growth.pace(late, STALL), Pace::Waits("pid 7".into()));
         // The transaction has ended: from here on the snapshot has its time.
         growth.see(0, None, None, late + SECOND);
-        assert_eq!(growth.pace(late + STALL), Pace::Moves);
-        assert_eq!(growth.pace(late + STALL + SECOND), Pace::Stalled);
+        assert_eq!(growth.pace(late + STALL, STALL), Pace::Moves);
+        assert_eq!(growth.pace(late + STALL + SECOND, STALL), Pace::Stalled(STALL + SECOND));
     }
 
     #[test]
@@ -458,9 +445,9 @@ mod tests {
         let mut growth = growth(began);
         growth.see(10, None, None, began + STALL);
         growth.see(10, Some(Lsn(5)), None, began + STALL * 2);
-        assert_eq!(growth.pace(began + STALL * 3), Pace::Moves);
+        assert_eq!(growth.pace(began + STALL * 3, STALL), Pace::Moves);
         growth.see(10, Some(Lsn(5)), None, began + STALL * 3 + SECOND);
-        assert_eq!(growth.pace(began + STALL * 3 + SECOND), Pace::Stalled);
+        assert_eq!(growth.pace(began + STALL * 3 + SECOND, STALL), Pace::Stalled(STALL + SECOND));
     }
 
     #[test]

@@ -1,26 +1,20 @@
 //! Data topics, the offsets of groups on them, connector offsets and schema history.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Pipeline;
 use crate::{
-    client::{kafka::TopicSpec, wait, wait::Poll},
+    client::{kafka::TopicSpec, limits, wait, wait::Poll},
     recovery::RecoveryError,
     units::{Offset, TopicPartition},
 };
-
-/// A new topic is in the metadata before its leaders answer; that takes a fraction of a second.
-const LEADER_DEADLINE: Duration = Duration::from_secs(30);
 
 impl Pipeline {
     /// The first and next offset of every partition, asked again while a new topic has no leader.
     pub(crate) async fn marks(&self, topic: &str) -> Result<Vec<(Offset, Offset)>, RecoveryError> {
         let what = format!("the leaders of topic {topic}");
         let look = || async { self.kafka.watermarks(topic).await.map(Poll::Ready) };
-        Ok(wait::until(&what, LEADER_DEADLINE, look).await?)
+        Ok(wait::until(&what, limits::postgres::LEADERS, look).await?)
     }
 
     /// Deletes the data topics; the client waits until they are gone.

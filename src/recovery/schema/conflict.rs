@@ -1,11 +1,9 @@
 //! The two decisions about an incompatible change.
 
-use std::time::Duration;
-
 use super::levels::put_level;
 use crate::{
     backup::parts::registry::{Difference, capture, diff},
-    client::{registry::Registry, wait, wait::Poll},
+    client::{limits, registry::Registry, wait, wait::Poll},
     recovery::{
         RecoveryError,
         repair::Repair,
@@ -14,9 +12,6 @@ use crate::{
     },
     units::Subject,
 };
-
-/// A restarted task reads the refused event again and registers within a second or two.
-const REGISTER_DEADLINE: Duration = Duration::from_secs(90);
 
 /// Takes the change back at the source, in one transaction a database.
 pub(super) async fn undo(repair: &mut Repair) -> Result<Done, RecoveryError> {
@@ -94,7 +89,7 @@ async fn register_next(repair: &Repair, registry: &Registry, subjects: &[Subject
     for source in &repair.pipeline.sources {
         repair.pipeline.connect.restart(&source.name).await?;
     }
-    wait::until("the refused schema to be registered", REGISTER_DEADLINE, || async {
+    wait::until("the refused schema to be registered", limits::registries::REGISTERED, || async {
         for (subject, before) in subjects.iter().zip(&before) {
             if registry.versions(subject, true).await?.len() <= *before {
                 return Ok(Poll::NotYet(format!("{subject} has {before} versions")));

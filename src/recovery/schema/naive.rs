@@ -1,18 +1,13 @@
 //! What people do about a registry who have no recovery: for controls.
 
-use std::time::Duration;
-
 use crate::{
-    client::{registry::Registry, wait, wait::Poll},
+    client::{limits, registry::Registry, wait, wait::Poll},
     recovery::{
         RecoveryError,
         repair::{Repair, nothing, step},
         step::{Done, Step},
     },
 };
-
-/// Long enough for a restarted task to run, or to fail again.
-const SETTLE_DEADLINE: Duration = Duration::from_secs(20);
 
 const RESTART: Step<Repair> = step(
     ["restart", "restarts the connectors and their tasks", "the worker answers", "whatever state they are in"],
@@ -62,7 +57,7 @@ async fn restart(s: &mut Repair) -> Result<Done, RecoveryError> {
     for source in &s.pipeline.sources {
         s.pipeline.connect.restart(&source.name).await?;
         // Whether it comes up is not this procedure's concern.
-        let settled = wait::until("a restarted connector", SETTLE_DEADLINE, || async {
+        let settled = wait::until("a restarted connector", limits::registries::SETTLED, || async {
             let status = s.pipeline.connect.status(&source.name).await?;
             let failed = status.failure().is_some();
             Ok::<_, RecoveryError>(match status.all_running() || failed {

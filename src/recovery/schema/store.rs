@@ -1,7 +1,5 @@
 //! The registry's store: set aside, never thrown away, and filled anew.
 
-use std::time::Duration;
-
 use base64::Engine;
 use camino::Utf8Path;
 use serde_json::json;
@@ -11,6 +9,7 @@ use crate::{
     backup::parts::registry::{Dump, capture, import_zip},
     client::{
         kafka::{Kafka, Record},
+        limits,
         registry::Registry,
         wait,
         wait::Poll,
@@ -18,9 +17,6 @@ use crate::{
     config::{Config, RegistryStorage},
     recovery::{RecoveryError, journal::Journal, server::Control},
 };
-
-/// With its topics in the broker, a registry needs half a minute to begin.
-const START_DEADLINE: Duration = Duration::from_secs(180);
 
 /// Stops the registry, sets its store aside, starts it empty, imports, and reads back.
 pub(super) async fn rebuild(config: &Config, wanted: &Dump, journal: &Journal) -> Result<String, RecoveryError> {
@@ -39,7 +35,10 @@ pub(super) async fn rebuild(config: &Config, wanted: &Dump, journal: &Journal) -
     control.stop().await?;
     let aside = set_aside(config, storage, journal).await?;
     control.start().await?;
-    wait::until("the registry to answer", START_DEADLINE, || async { registry.info().await.map(Poll::Ready) }).await?;
+    wait::until("the registry to answer", limits::registries::START, || async {
+        registry.info().await.map(Poll::Ready)
+    })
+    .await?;
     let left = registry.subjects(true).await?;
     if let Some(subject) = left.first() {
         let found = format!("{} subjects, {subject} among them", left.len());

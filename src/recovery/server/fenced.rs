@@ -1,22 +1,18 @@
 //! A server that only this process can reach: no TCP, a socket in a private folder, ended when this process ends.
 
-use std::{process::Stdio, time::Duration};
+use std::process::Stdio;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use tokio::process::{Child, ChildStdin};
 
 use super::Owner;
 use crate::{
-    client::{connect::encode, postgres::Postgres, wait, wait::Poll},
+    client::{connect::encode, limits, postgres::Postgres, wait, wait::Poll},
     config::Tools,
     recovery::RecoveryError,
     units::{Lsn, Secret},
 };
 
-/// Replay reads about 100 MB of WAL a second; an hour of it is more than a week of a busy small cluster.
-const REPLAY_DEADLINE: Duration = Duration::from_secs(3600);
-/// An immediate shutdown ends every process at once.
-const STOP_DEADLINE: Duration = Duration::from_secs(60);
 /// How much of its log tells why a server ended.
 const LOG_LINES: usize = 3;
 /// Any number will do: the socket's folder is private.
@@ -135,25 +131,27 @@ impl Fenced {
     /// Waits until the server has promoted itself and says that it is ready.
     pub(crate) async fn promoted(&mut self) -> Result<Replay, RecoveryError> {
         let (guard, log) = (std::sync::Mutex::new(&mut self.guard), &self.log);
-        let replay = wait::until("the restored server to promote itself", REPLAY_DEADLINE, || async {
-            let dead = guard
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .try_wait()
-                .map_err(|e| RecoveryError::io("look at", log, e))?;
-            let text = fs_err::read(log).map_err(|e| RecoveryError::io("read log", log, e))?;
-            let replay = Replay::parse(&String::from_utf8_lossy(&text));
-            let last = || last_lines(&String::from_utf8_lossy(&text));
-            Ok::<_, RecoveryError>(match dead {
-                Some(status) => Poll::Hopeless(format!(
-                    "the server ended ({status}): {}",
-                    replay.fatal.clone().unwrap_or_else(last)
-                )),
-                None if replay.ready => Poll::Ready(replay),
-                None => Poll::NotYet(last()),
+        let replay =
+            wait::while_moving("the restored server to promote itself", limits::postgres::REPLAY_STALLED, || async {
+                let dead = guard
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .try_wait()
+                    .map_err(|e| RecoveryError::io("look at", log, e))?;
+                let text = fs_err::read(log).map_err(|e| RecoveryError::io("read log", log, e))?;
+                let replay = Replay::parse(&String::from_utf8_lossy(&text));
+                let last = || last_lines(&String::from_utf8_lossy(&text));
+                let seen = match dead {
+                    Some(status) => Poll::Hopeless(format!(
+                        "the server ended ({status}): {}",
+                        replay.fatal.clone().unwrap_or_else(last)
+                    )),
+                    None if replay.ready => Poll::Ready(replay),
+                    None => Poll::NotYet(last()),
+                };
+                Ok::<_, RecoveryError>((seen, text.len()))
             })
-        })
-        .await?;
+            .await?;
         Ok(replay)
     }
 
@@ -178,12 +176,16 @@ impl Fenced {
     /// second checkpoint, and the one that ended recovery has everything on disk.
     pub(crate) async fn stop(mut self) -> Result<(), RecoveryError> {
         drop(self.leash.take());
-        match tokio::time::timeout(STOP_DEADLINE, self.guard.wait()).await {
+        match tokio::time::timeout(limits::postgres::STOP.now(), self.guard.wait()).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(e)) => Err(RecoveryError::Program { program: self.program.clone(), detail: e.to_string() }),
             Err(_) => Err(RecoveryError::Program {
                 program: self.program.clone(),
-                detail: format!("did not stop within {} s; its log is {}", STOP_DEADLINE.as_secs(), self.log),
+                detail: format!(
+                    "did not stop within {} s; its log is {}",
+                    limits::postgres::STOP.now().as_secs(),
+                    self.log
+                ),
             }),
         }
     }

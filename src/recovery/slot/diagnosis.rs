@@ -5,12 +5,13 @@ use std::{fmt, time::SystemTime};
 use crate::{
     backup::wal::WalFile,
     client::{
+        connect::stored_position,
         kafka::Kafka,
         postgres::{Postgres, Slot},
     },
     recovery::{
         RecoveryError,
-        pipeline::{Source, literal, position},
+        pipeline::{Source, literal},
         repair::Repair,
         wal::history_in,
     },
@@ -138,7 +139,7 @@ async fn of_source(repair: &Repair, source: &Source) -> Result<Vec<Diagnosis>, R
     }
     let stored = repair.pipeline.connect.offsets(&source.name).await?;
     for offset in stored.iter().filter_map(|o| o.offset.as_ref()) {
-        let Some(at) = position(offset) else { continue };
+        let Some(at) = stored_position(offset) else { continue };
         let written = offset.get("ts_usec").and_then(serde_json::Value::as_i64);
         found.extend(misplaced(&server, slot, at).await?);
         found.extend(abandoned(repair, at, written)?);

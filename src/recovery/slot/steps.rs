@@ -2,7 +2,7 @@
 
 use super::compensate;
 use crate::{
-    client::{wait, wait::Poll},
+    client::{limits, wait, wait::Poll},
     recovery::{
         RecoveryError,
         pipeline::{captured_tables, drop_slot},
@@ -13,9 +13,6 @@ use crate::{
         step::{Done, Step},
     },
 };
-
-/// A terminated session lets go of its slot at once; a busy one finishes its message first.
-const LET_GO_DEADLINE: std::time::Duration = std::time::Duration::from_secs(30);
 
 const DROP_SLOT: Step<Repair> = step(
     [
@@ -98,14 +95,18 @@ async fn drop_slots(s: &mut Repair) -> Result<Done, RecoveryError> {
         let active = server.slots().await?.into_iter().find(|x| x.name == source.slot).and_then(|x| x.active_pid);
         if let Some(pid) = active {
             server.text(&format!("select pg_terminate_backend({pid})")).await?;
-            wait::until(&format!("process {pid} to let go of slot {}", source.slot), LET_GO_DEADLINE, || async {
-                let slots = server.slots().await?;
-                let held = slots.iter().find(|x| x.name == source.slot).and_then(|x| x.active_pid);
-                Ok::<_, RecoveryError>(match held {
-                    None => Poll::Ready(()),
-                    Some(pid) => Poll::NotYet(format!("process {pid} streams from it")),
-                })
-            })
+            wait::until(
+                &format!("process {pid} to let go of slot {}", source.slot),
+                limits::postgres::LET_GO,
+                || async {
+                    let slots = server.slots().await?;
+                    let held = slots.iter().find(|x| x.name == source.slot).and_then(|x| x.active_pid);
+                    Ok::<_, RecoveryError>(match held {
+                        None => Poll::Ready(()),
+                        Some(pid) => Poll::NotYet(format!("process {pid} streams from it")),
+                    })
+                },
+            )
             .await?;
         }
         dropped += usize::from(drop_slot(&server, &source.slot, "drop-slot").await?);

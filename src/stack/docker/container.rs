@@ -11,6 +11,7 @@ use testcontainers_modules::testcontainers::{
 
 use super::{Network, engine, sweep};
 use crate::{
+    client::limits,
     config::Means,
     stack::{
         Process, StackError,
@@ -22,8 +23,6 @@ use crate::{
 pub(super) const LABEL: &str = "cdc-drill.stack";
 /// On every server's container: the process that removes it.
 pub(super) const SUPERVISOR: &str = "cdc-drill.supervisor";
-/// The engine makes and starts a container of an image that is there within seconds.
-const START_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// What a container has beside the command and environment of its server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,7 +106,7 @@ impl ContainerPlan {
             .with_network(&self.network.name)
             .with_label(LABEL, &self.network.name)
             .with_label(SUPERVISOR, sweep::text(me))
-            .with_startup_timeout(START_TIMEOUT)
+            .with_startup_timeout(limits::servers::CONTAINER.now())
             // Where only this machine and the stack's containers are.
             .with_host_config_modifier(move |host| {
                 for bindings in host.port_bindings.iter_mut().flat_map(|all| all.values_mut()).flatten() {

@@ -1,6 +1,6 @@
 //! A stack's network.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 use testcontainers_modules::testcontainers::bollard::{
@@ -11,12 +11,12 @@ use testcontainers_modules::testcontainers::bollard::{
 
 use super::{container::LABEL, engine::refused};
 use crate::{
-    client::wait::{Poll, until},
+    client::{
+        limits,
+        wait::{Poll, until},
+    },
     stack::StackError,
 };
-
-/// A program whose server or whose reader is gone ends within a second.
-const LEAVE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A network and its addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +68,7 @@ impl Network {
             let _ = docker.remove_network(&self.name).await;
             return;
         }
-        let _ = until("the network to be free", LEAVE_DEADLINE, || async {
+        let _ = until("the network to be free", limits::servers::NETWORK_FREE, || async {
             Ok::<_, StackError>(match docker.remove_network(&self.name).await {
                 Err(error) if !super::engine::is_gone(&error) => Poll::NotYet(error.to_string()),
                 _ => Poll::Ready(()),

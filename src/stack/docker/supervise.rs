@@ -1,7 +1,7 @@
 //! The process above each container: it starts it, and removes it when it has ended, when it is told to, and when the
 //! harness is gone.
 
-use std::{fs::File, time::Duration};
+use std::fs::File;
 
 use nix::sys::signal::{SigSet, Signal};
 use testcontainers_modules::testcontainers::bollard::Docker;
@@ -11,13 +11,13 @@ use super::{
     ContainerPlan,
     engine::{ended, engine, follow_log, process_of, remove, signal},
 };
-use crate::stack::{
-    StackError,
-    local::{END_GRACE, Folder, STOP_GRACE, ServerPlan, Supervised, orphaned, parse_signal},
+use crate::{
+    client::limits::servers,
+    stack::{
+        StackError,
+        local::{Folder, ServerPlan, Supervised, orphaned, parse_signal},
+    },
 };
-
-/// The last words of a container that has ended are there already.
-const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Why a container ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub(in crate::stack) fn supervise(
             Ok(running) => {
                 let words = tokio::spawn(follow_log(docker.clone(), container.name.clone(), log));
                 let kept = keep(&docker, folder, plan, container, signals, supervised).await;
-                let _ = tokio::time::timeout(LAST_WORDS, words).await;
+                let _ = tokio::time::timeout(servers::LAST_LINES.now(), words).await;
                 // Removed below; dropped here, it would want a runtime of its own to do that.
                 let _ = running.rm().await;
                 kept
@@ -85,8 +85,8 @@ async fn keep(
     tokio::pin!(over);
     let (how, grace, why) = tokio::select! {
         () = &mut over => return Ok(Ended::Itself),
-        () = yes(Some(told)) => (&plan.stop_signal, STOP_GRACE, Ended::Itself),
-        () = yes(orphaned) => (&plan.end_signal, END_GRACE, Ended::Orphaned),
+        () = yes(Some(told)) => (&plan.stop_signal, servers::SUPERVISED_STOP.now(), Ended::Itself),
+        () = yes(orphaned) => (&plan.end_signal, servers::ORPHANED.now(), Ended::Orphaned),
     };
     signal(&container.name, parse_signal(how).unwrap_or(Signal::SIGTERM)).await?;
     // What does not end in time is removed by force.

@@ -1,6 +1,5 @@
 //! Removes what supervisors left behind that were killed themselves, and networks that nobody uses any more.
 
-use jiff::SignedDuration;
 use testcontainers_modules::testcontainers::bollard::{
     Docker,
     query_parameters::{ListContainersOptions, ListNetworksOptions},
@@ -10,7 +9,10 @@ use super::{
     container::{LABEL, SUPERVISOR},
     engine::{labelled, refused, remove},
 };
-use crate::stack::{Process, StackError};
+use crate::{
+    client::limits,
+    stack::{Process, StackError},
+};
 
 /// Looks at every container with this program's label; those whose supervisor has ended are removed. Then networks with the
 /// label that have no container are.
@@ -35,12 +37,9 @@ pub(super) async fn sweep(docker: &Docker) -> Result<(), StackError> {
     Ok(())
 }
 
-/// A run that begins makes its network before its first container.
-const YOUNG: SignedDuration = SignedDuration::from_mins(5);
-
 /// Whether something was made long ago, in seconds since 1970.
 fn is_old(made: i64) -> bool {
-    jiff::Timestamp::now().as_second() - made > YOUNG.as_secs()
+    jiff::Timestamp::now().as_second() - made > limits::facts::CONTAINER_YOUNG.as_secs() as i64
 }
 
 /// The label's text for a process.

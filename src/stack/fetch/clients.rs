@@ -4,18 +4,18 @@ use std::{
     fs::File,
     process::{Command, ExitStatus, Stdio},
     sync::mpsc::{self, RecvTimeoutError},
-    time::Duration,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::sums;
-use crate::stack::{Progress, StackError, fixture};
+use crate::{
+    client::limits,
+    stack::{Progress, StackError, fixture},
+};
 
 /// About what the download weighs; the exact sizes are not pinned, the sums are.
 const DOWNLOAD_BYTES: u64 = 276_000_000;
-/// How often the size of the download is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How many lines of a client's output an error shows.
 const TAIL_LINES: usize = 12;
 
@@ -44,7 +44,7 @@ pub(super) fn download(work: &Utf8Path, stage: &Utf8Path, progress: &dyn Progres
             result
         });
         // Both threads hold a sender and send nothing: the channel closes when both are through.
-        while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(LOOK_EVERY) as Result<(), _> {
+        while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(limits::pacing::FETCH_LOOK) as Result<(), _> {
             let bytes = sums::files(stage).map(|f| f.values().sum()).unwrap_or(0);
             progress.bytes(bytes, DOWNLOAD_BYTES);
         }

@@ -2,13 +2,14 @@
 //! that is every kind of request that a drill or a recovery makes of them. What they answer is nobody's concern here,
 //! but a server that refuses what the drills rely on would not be worth recording.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use crate::{
     client::{
         ClientError,
         connect::{Connect, snapshot_complete},
         kafka::{Kafka, TopicSpec},
+        limits,
         postgres::Postgres,
         registry::Registry,
         wait::{Poll, until},
@@ -18,8 +19,6 @@ use crate::{
     units::{Offset, Subject, SubjectVersion, TableName, TopicPartition},
 };
 
-/// A server without a cache takes its time for the first of everything.
-const TIMEOUT: Duration = Duration::from_secs(60);
 /// Connector, topic prefix and slot.
 const NAME: &str = "training";
 /// Kinds of columns that drills have, in a table with a key and one without.
@@ -73,7 +72,7 @@ async fn connector(config: &Config, db: &Postgres) -> Result<(), StackError> {
     passed(&connect, db).await?;
     connect.topics(NAME).await?;
     connect.described(NAME).await?;
-    connect.stopped(NAME, TIMEOUT).await?;
+    connect.stopped(NAME, limits::servers::EXERCISE).await?;
     let offsets = connect.offsets(NAME).await?;
     connect.patch_offsets(NAME, &offsets).await?;
     connect.delete_offsets(NAME).await?;
@@ -81,14 +80,14 @@ async fn connector(config: &Config, db: &Postgres) -> Result<(), StackError> {
     connect.resume(NAME).await?;
     streams(&connect).await?;
     connect.restart(NAME).await?;
-    connect.running(NAME, TIMEOUT).await?;
-    connect.stopped(NAME, TIMEOUT).await?;
+    connect.running(NAME, limits::servers::EXERCISE).await?;
+    connect.stopped(NAME, limits::servers::EXERCISE).await?;
     connect.delete(NAME).await?;
     Ok(())
 }
 
 async fn streams(connect: &Connect) -> Result<(), ClientError> {
-    until("the training connector to stream", TIMEOUT, || async {
+    until("the training connector to stream", limits::servers::EXERCISE, || async {
         if let Some(failure) = connect.status(NAME).await?.failure() {
             return Ok::<_, ClientError>(Poll::Hopeless(failure));
         }
@@ -102,7 +101,7 @@ async fn streams(connect: &Connect) -> Result<(), ClientError> {
 /// The slot is confirmed past what has been written.
 async fn passed(connect: &Connect, db: &Postgres) -> Result<(), ClientError> {
     let end: String = db.value("select pg_current_wal_flush_lsn()::text").await?;
-    until("the training connector to have read the changes", TIMEOUT, || async {
+    until("the training connector to have read the changes", limits::servers::EXERCISE, || async {
         if let Some(failure) = connect.status(NAME).await?.failure() {
             return Ok::<_, ClientError>(Poll::Hopeless(failure));
         }

@@ -4,7 +4,6 @@ use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader},
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -13,7 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use super::binary::{SMALL, find_binary};
 use crate::{
-    client::wait::{Poll, until},
+    client::{
+        limits::{self, Bound},
+        wait::{Poll, until},
+    },
     config::Means,
     stack::{
         Account, Process, StackError,
@@ -25,10 +27,6 @@ use crate::{
 /// The version of `stack.json`.
 const FORMAT: u32 = 1;
 const MANIFEST: &str = "stack.json";
-/// A clean stop writes a checkpoint and sends what walsenders still wait for.
-const STOP_TIMEOUT: Duration = Duration::from_secs(30);
-/// The kernel needs a moment to end a killed process with much memory.
-const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much of a log an error shows.
 const TAIL_LINES: usize = 15;
 
@@ -181,7 +179,7 @@ impl Folder {
             return Ok(());
         }
         // A server that was just killed may still be taken down by its supervisor.
-        self.gone(name, KILL_TIMEOUT).await?;
+        self.gone(name, limits::servers::KILLED).await?;
         for port in &plan.ports {
             ports::check_free(name, plan.host(), *port)?;
         }
@@ -194,11 +192,11 @@ impl Folder {
     /// Stops a server cleanly and returns when it and everything below it is gone. Stopping one that does not run does
     /// nothing.
     pub async fn stop(&self, name: &str) -> Result<(), StackError> {
-        self.stop_within(name, STOP_TIMEOUT).await
+        self.stop_within(name, limits::servers::STOP).await
     }
 
     /// As [`Folder::stop`]; a server that needs longer is killed.
-    pub(super) async fn stop_within(&self, name: &str, deadline: Duration) -> Result<(), StackError> {
+    pub(super) async fn stop_within(&self, name: &str, bound: impl Into<Bound>) -> Result<(), StackError> {
         let plan = self.server(name)?;
         let signal = parse_signal(&plan.stop_signal)?;
         let Some(pids) = self.pids(name) else { return Ok(()) };
@@ -207,7 +205,7 @@ impl Folder {
             // One that is frozen would not notice.
             stop_or_continue(pids, Signal::SIGCONT);
         }
-        match self.gone(name, deadline).await {
+        match self.gone(name, bound).await {
             Err(StackError::DidNotStop { .. }) => self.kill(name, Signal::SIGKILL).await,
             other => other,
         }
@@ -218,7 +216,7 @@ impl Folder {
         let plan = self.server(name)?;
         let Some(pids) = self.pids(name) else { return Ok(()) };
         send(plan, pids, signal).await?;
-        if signal == Signal::SIGKILL { self.gone(name, KILL_TIMEOUT).await } else { Ok(()) }
+        if signal == Signal::SIGKILL { self.gone(name, limits::servers::KILLED).await } else { Ok(()) }
     }
 
     /// Does something to a running server that its data does not notice.
@@ -255,10 +253,11 @@ impl Folder {
     }
 
     /// Waits until the server and its supervisor have ended: then nothing of it is left.
-    async fn gone(&self, name: &str, deadline: Duration) -> Result<(), StackError> {
+    async fn gone(&self, name: &str, bound: impl Into<Bound>) -> Result<(), StackError> {
+        let bound = bound.into();
         let Some(pids) = self.pids(name) else { return Ok(()) };
         let what = format!("{name} to end");
-        let waited = until(&what, deadline, || async {
+        let waited = until(&what, bound, || async {
             let left = pids.server.alive() || pids.supervisor.alive();
             Ok::<_, std::convert::Infallible>(if left { Poll::NotYet("it runs".to_owned()) } else { Poll::Ready(()) })
         });
@@ -266,7 +265,7 @@ impl Folder {
         waited.await.map_err(|_| StackError::DidNotStop {
             server: name.to_owned(),
             pid: pids.server.pid,
-            seconds: deadline.as_secs(),
+            seconds: bound.now().as_secs(),
             log: plan.log.clone(),
         })
     }

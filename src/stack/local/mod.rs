@@ -42,4 +42,4 @@ pub(in crate::stack) use servers::{numbered, registry_environment, registry_stor
 pub use spec::{Part, PostgresSpec, RegistrySpec, RegistryStorageKind, StackSpec, WorkerSpec};
 pub use stack::{CONFIG_FILE, LocalStack};
 pub use supervisor::supervise;
-pub(in crate::stack) use supervisor::{END_GRACE, STOP_GRACE, Supervised, orphaned};
+pub(in crate::stack) use supervisor::{Supervised, orphaned};

@@ -1,13 +1,12 @@
 //! Whether a server answers. Asked of the server itself: an open port is no answer.
 
-use std::time::Duration;
-
 use super::folder::{Folder, ServerPlan, tail};
 use crate::{
     client::{
         ClientError,
         connect::Connect,
         kafka::Kafka,
+        limits,
         postgres::Postgres,
         registry::Registry,
         wait::{Poll, until},
@@ -16,9 +15,6 @@ use crate::{
     stack::StackError,
     units::Secret,
 };
-
-/// Two busy cores and no Java AOT cache: the slowest start seen was 25 s.
-const START_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Where the servers of a stack answer.
 #[derive(Clone, Debug, Default)]
@@ -67,7 +63,7 @@ impl Addresses {
     pub(super) async fn wait(&self, folder: &Folder, name: &str) -> Result<(), StackError> {
         let plan = folder.server(name)?;
         let what = format!("{name} to answer");
-        let waited = until(&what, START_TIMEOUT, || async {
+        let waited = until(&what, limits::servers::START, || async {
             match self.ask(plan).await {
                 Ok(()) => Ok(Poll::Ready(())),
                 Err(_) if folder.pid(name).is_none() => Ok(Poll::Hopeless("its process has ended".to_owned())),

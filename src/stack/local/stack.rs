@@ -16,7 +16,10 @@ use super::{
     spec::{Part, StackSpec},
 };
 use crate::{
-    client::wait::{Poll, until},
+    client::{
+        limits::Bound,
+        wait::{Poll, until},
+    },
     config::{
         Config, ConnectConfig, Hook, KafkaConfig, PostgresConfig, RegistryConfig, RegistryFlavour, RegistryStorage,
         RepositoryConfig,
@@ -300,9 +303,9 @@ impl Folder {
     }
 
     /// Waits until nothing of the stack runs; for those who have just let an [`OwnerLock`] go.
-    pub async fn all_gone(&self, deadline: std::time::Duration) -> Result<(), StackError> {
+    pub async fn all_gone(&self, bound: impl Into<Bound>) -> Result<(), StackError> {
         let what = format!("the servers in {} to end", self.dir());
-        until(&what, deadline, || async {
+        until(&what, bound, || async {
             let left: Vec<&str> =
                 self.servers().iter().map(|s| s.name.as_str()).filter(|n| self.pid(n).is_some()).collect();
             Ok::<_, std::convert::Infallible>(if left.is_empty() {

@@ -28,14 +28,13 @@ use super::{
     folder::{Folder, PidFile, ServerPlan, parse_signal, write_atomically},
     owner::{OWNER_LOCK, RELEASED},
 };
-use crate::stack::{Process, StackError, docker, process};
+use crate::{
+    client::limits,
+    stack::{Process, StackError, docker, process},
+};
 
 /// What the supervisor says when the server's process exists.
 pub(super) const STARTED: &str = "started";
-/// How long a server may take to end by itself after its owner's death.
-pub(in crate::stack) const END_GRACE: Duration = Duration::from_secs(5);
-/// How long a server may take to stop cleanly when the supervisor is told to stop.
-pub(in crate::stack) const STOP_GRACE: Duration = Duration::from_secs(20);
 
 /// Set when the server has ended.
 type Ended = Arc<(Mutex<bool>, Condvar)>;
@@ -156,7 +155,7 @@ fn say_started() {
 fn watch_signals(signals: SigSet, plan: ServerPlan, server: Process, ended: Ended) {
     std::thread::spawn(move || {
         if signals.wait().is_ok() {
-            end(&plan.stop_signal, server, &ended, STOP_GRACE);
+            end(&plan.stop_signal, server, &ended, limits::servers::SUPERVISED_STOP.now());
         }
     });
 }
@@ -166,7 +165,7 @@ fn watch_owner(folder: &Folder, plan: ServerPlan, server: Process, ended: Ended)
     if let Some(orphaned) = orphaned(folder) {
         std::thread::spawn(move || {
             if orphaned() {
-                end(&plan.end_signal, server, &ended, END_GRACE);
+                end(&plan.end_signal, server, &ended, limits::servers::ORPHANED.now());
             }
         });
     }

@@ -1,7 +1,7 @@
 //! Makes the Java AOT caches: starts a whole stack once, asks its servers whatever drills ask, and lets every Java server
 //! write down on its way out what it loaded.
 
-use std::{os::unix::fs::PermissionsExt, time::Duration};
+use std::os::unix::fs::PermissionsExt;
 
 use camino::Utf8Path;
 
@@ -13,12 +13,10 @@ use super::{
     spec::{RegistryStorageKind, StackSpec},
     stack::LocalStack,
 };
-use crate::stack::{Programs, Progress, StackError, cache_folder, fetch, progress::Silent};
-
-/// Writing a cache takes a server about ten seconds on a busy machine, three at once.
-const RECORD_TIMEOUT: Duration = Duration::from_secs(180);
-/// A cache that was made this long ago and is not the one in use.
-const OLD: Duration = Duration::from_secs(30 * 24 * 3600);
+use crate::{
+    client::limits,
+    stack::{Programs, Progress, StackError, cache_folder, fetch, progress::Silent},
+};
 
 impl Programs {
     /// Makes the AOT caches that are missing. They only save time: a failure is told, and everything works without them.
@@ -74,7 +72,7 @@ impl Programs {
     /// Stops the servers, which makes them write, and takes what they wrote.
     async fn collect(&self, stack: &LocalStack) -> Result<(), StackError> {
         let folder = stack.folder();
-        let stops = JavaServer::ALL.iter().map(|s| folder.stop_within(s.name(), RECORD_TIMEOUT));
+        let stops = JavaServer::ALL.iter().map(|s| folder.stop_within(s.name(), limits::servers::AOT_RECORDED));
         futures::future::try_join_all(stops).await?;
         let into = self.root.join("aot");
         fetch::open_folder(&into)?;
@@ -97,7 +95,7 @@ impl Programs {
 fn remove_old(folder: &Utf8Path) {
     for entry in folder.read_dir_utf8().into_iter().flatten().flatten() {
         let age = entry.metadata().ok().and_then(|m| m.modified().ok()).and_then(|t| t.elapsed().ok());
-        if age.is_some_and(|age| age > OLD) {
+        if age.is_some_and(|age| age > limits::facts::CACHE_OLD) {
             let _ = std::fs::remove_file(entry.path());
         }
     }
@@ -105,5 +103,5 @@ fn remove_old(folder: &Utf8Path) {
 
 async fn end(stack: &LocalStack, owner: OwnerLock) -> Result<(), StackError> {
     drop(owner);
-    stack.folder().all_gone(RECORD_TIMEOUT).await
+    stack.folder().all_gone(limits::servers::AOT_RECORDED).await
 }

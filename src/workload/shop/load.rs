@@ -15,11 +15,11 @@ use super::{
     writer::{Attempt, Body, Writer},
 };
 use crate::{
-    client::wait,
+    client::{limits::pacing, wait},
     units::{Epoch, Secret, TableName},
     workload::{
         WorkloadError,
-        common::{RETRY_PAUSE, Shared, THINK_PAUSE, stream},
+        common::{Shared, stream},
         crew::{Crew, Member},
         ledger::{Ledger, Op, Outcome},
         store::LedgerFile,
@@ -274,12 +274,12 @@ async fn keep_trying(
         {
             tracing::debug!(writer = writer.number, %error, "no connection");
             summary.refused += 1;
-            wait::pause_for(RETRY_PAUSE).await;
+            wait::pause_for(pacing::WRITER_RETRY).await;
             continue;
         }
         let plan = Plan::draw(&mut rng, &writer.pool, &Allowed::default(), None);
         summary.count(&writer.attempt(Body::Plan(&plan), &mut rng).await?);
-        wait::pause_for(THINK_PAUSE).await;
+        wait::pause_for(pacing::WRITER_THINK).await;
     }
     Ok((writer, summary))
 }

@@ -11,11 +11,11 @@ use super::{
     session::{Session, Transaction},
 };
 use crate::{
-    client::ClientError,
+    client::{ClientError, limits},
     units::Epoch,
     workload::{
         WorkloadError,
-        common::{Shared, TRANSACTION_DEADLINE, no_answer, now_ms, refused},
+        common::{Shared, no_answer, now_ms, refused},
         crew::Member,
         ledger::{Change, Entry, Outcome},
         store::LedgerFile,
@@ -114,7 +114,9 @@ impl Writer {
             return Err(WorkloadError::Task(format!("writer {} has no connection", self.number)));
         };
         let mut draft = self.pool.clone();
-        let done = tokio::time::timeout(TRANSACTION_DEADLINE, work(&session, &mut entry, &mut draft, body, rng)).await;
+        let done =
+            tokio::time::timeout(limits::writers::TRANSACTION.now(), work(&session, &mut entry, &mut draft, body, rng))
+                .await;
         let done = done.unwrap_or_else(|_| Err(no_answer(&session.pg, "transaction")));
         entry.ended_ms = now_ms();
         let error = match done {
@@ -142,7 +144,8 @@ impl Writer {
         ending: Ending,
     ) -> Result<Attempt, WorkloadError> {
         self.ledger.tried(&entry).await?;
-        let committed = tokio::time::timeout(TRANSACTION_DEADLINE, session.pg.batch_execute("commit")).await;
+        let committed =
+            tokio::time::timeout(limits::writers::TRANSACTION.now(), session.pg.batch_execute("commit")).await;
         entry.ended_ms = now_ms();
         let error = match committed {
             Ok(Ok(())) => {

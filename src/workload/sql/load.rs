@@ -11,11 +11,11 @@ use super::{
     writer::{Attempt, Writer},
 };
 use crate::{
-    client::wait,
+    client::{limits::pacing, wait},
     units::{Epoch, Secret},
     workload::{
         LoadSummary, WorkloadError,
-        common::{RETRY_PAUSE, Shared, THINK_PAUSE},
+        common::Shared,
         crew::{Crew, Member},
         ledger::{Ledger, Outcome},
         shop::Must,
@@ -158,12 +158,12 @@ async fn keep_trying(
         if let Err(error) = writer.connect().await {
             tracing::debug!(writer = writer.number, %error, "no connection");
             summary.refused += 1;
-            wait::pause_for(RETRY_PAUSE).await;
+            wait::pause_for(pacing::WRITER_RETRY).await;
             continue;
         }
         let Some(draw) = Draw::by_weight(&mut rng, &spec.transactions) else { break };
         count_in(&mut summary, &writer.attempt(draw, &mut rng).await?);
-        wait::pause_for(THINK_PAUSE).await;
+        wait::pause_for(pacing::WRITER_THINK).await;
     }
     Ok((writer, summary))
 }

@@ -10,11 +10,14 @@ use super::{
     tables::{self, Part},
 };
 use crate::{
-    client::postgres::{Postgres, cause},
+    client::{
+        limits,
+        postgres::{Postgres, cause},
+    },
     workload::{
         WorkloadError,
         capture::Images,
-        common::{Shared, TRANSACTION_DEADLINE, no_answer, now_ms, refused},
+        common::{Shared, no_answer, now_ms, refused},
         crew::Member,
         ledger::{Change, Entry, Op, Outcome},
         store::LedgerFile,
@@ -103,7 +106,9 @@ impl Writer {
         let Some(session) = self.session.take() else {
             return Err(WorkloadError::Task(format!("writer {} has no connection", self.number)));
         };
-        let done = tokio::time::timeout(TRANSACTION_DEADLINE, work(&session, &mut entry, &draw, &statements)).await;
+        let done =
+            tokio::time::timeout(limits::writers::TRANSACTION.now(), work(&session, &mut entry, &draw, &statements))
+                .await;
         let done = done.unwrap_or_else(|_| Err(no_answer(&session, "transaction").into()));
         entry.ended_ms = now_ms();
         let (rows, error) = match done {
@@ -127,7 +132,7 @@ impl Writer {
 
     async fn commit(&mut self, session: Postgres, mut entry: Entry, rows: u64) -> Result<Attempt, WorkloadError> {
         self.ledger.tried(&entry).await?;
-        let committed = tokio::time::timeout(TRANSACTION_DEADLINE, session.batch_execute("commit")).await;
+        let committed = tokio::time::timeout(limits::writers::TRANSACTION.now(), session.batch_execute("commit")).await;
         entry.ended_ms = now_ms();
         let error = match committed {
             Ok(Ok(())) => {

@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use camino::Utf8Path;
@@ -20,7 +20,7 @@ use crate::{
         files::{BUFFER, Hashing},
         writer::PointWriter,
     },
-    client::{postgres::ProgramSettings, wait},
+    client::{limits, postgres::ProgramSettings, wait},
     config::{Config, Tools},
     units::Lsn,
 };
@@ -31,11 +31,6 @@ pub(crate) const BASE: &str = "pg/base.tar.zst";
 pub(crate) const BACKUP_MANIFEST: &str = "pg/backup_manifest";
 /// Level 3 shrinks a cluster to a third at a speed above that of `pg_basebackup` itself.
 const BASE_ZSTD_LEVEL: i32 = 3;
-/// At its end the server waits until the backup's last segment is archived; an archiver that fails is retried every
-/// minute. After two retries without a byte the backup is given up.
-const STALL_LIMIT: Duration = Duration::from_secs(150);
-/// How often the stream is looked at; only progress and the stall limit depend on it.
-const LOOK: Duration = Duration::from_millis(50);
 /// A backup's label and manifest are texts; a manifest has about 200 bytes a file.
 const TEXT_LIMIT: u64 = 1 << 30;
 
@@ -100,7 +95,8 @@ pub(super) async fn take(
     if let Ok(None) = streamed {
         drop(running);
         let text = said.await.unwrap_or_default();
-        let why = format!("no data for {} s: does archive_command work?", STALL_LIMIT.as_secs());
+        let why =
+            format!("no data for {} s: does archive_command work?", limits::postgres::BASE_STALLED.now().as_secs());
         return Err(failed(&tool, &why, &text));
     }
     let status = running.0.wait().map_err(BackupError::io("wait for", &tool))?;
@@ -124,13 +120,13 @@ async fn watch(
                 let ended = ended.map_err(|e| failed(Utf8Path::new("pg_basebackup"), &e.to_string(), ""))?;
                 return ended.map(Some);
             }
-            () = wait::pause_for(LOOK) => {}
+            () = wait::pause_for(limits::pacing::BASE_LOOK) => {}
         }
         let now = seen.load(Ordering::Relaxed);
         if now != last {
             (last, moved) = (now, Instant::now());
             progress(now);
-        } else if moved.elapsed() > STALL_LIMIT {
+        } else if moved.elapsed() > limits::postgres::BASE_STALLED.now() {
             return Ok(None);
         }
     }

@@ -1,7 +1,5 @@
 //! Capturing the cluster.
 
-use std::time::Duration;
-
 use super::{base, facts};
 use crate::{
     backup::{
@@ -10,16 +8,13 @@ use crate::{
         writer::PointWriter,
     },
     client::{
-        ClientError,
+        ClientError, limits,
         postgres::Postgres,
         wait::{self, Poll},
     },
     config::Config,
     units::Lsn,
 };
-
-/// An archiver that failed is run again after a minute; the segments are small work after that.
-const ARCHIVE_DEADLINE: Duration = Duration::from_secs(150);
 
 /// The cluster's facts and by how many milliseconds its clock is ahead.
 pub(crate) async fn capture(
@@ -138,7 +133,7 @@ async fn await_archived(
     to: Lsn,
 ) -> Result<(), BackupError> {
     let what = format!("WAL {from} to {to} in the archive {}", archive.folder());
-    let result = wait::until(&what, ARCHIVE_DEADLINE, || async {
+    let result = wait::until(&what, limits::postgres::ARCHIVED, || async {
         archive.drain()?;
         match archive.continuity(history, from, to) {
             Ok(()) => Ok::<_, BackupError>(Poll::Ready(())),
@@ -148,11 +143,11 @@ async fn await_archived(
     });
     match result.await {
         Ok(()) => Ok(()),
-        Err(ClientError::TimedOut { what, seconds, last }) => {
+        Err(ClientError::TimedOut { what, seconds, bound, last }) => {
             let archiver = "select 'archiver: last failure ' || coalesce(last_failed_wal || ' at ' || last_failed_time, 'never') from pg_stat_archiver";
             let archiver = pg.text(archiver).await.ok().flatten().unwrap_or_default();
             let last = format!("{last}; {archiver}\nhint: is this the repository that archive_command writes to?");
-            Err(ClientError::TimedOut { what, seconds, last }.into())
+            Err(ClientError::TimedOut { what, seconds, bound, last }.into())
         }
         Err(other) => Err(other.into()),
     }
