@@ -107,6 +107,8 @@ struct Wait<'a> {
     steady: Duration,
     bound: Bound,
     ends: Ends,
+    /// How long every look may fail.
+    outage: Bound,
     began: Instant,
     moved: Instant,
     last: String,
@@ -115,7 +117,8 @@ struct Wait<'a> {
 impl<'a> Wait<'a> {
     fn new(what: &'a str, steady: Duration, bound: Bound, ends: Ends) -> Wait<'a> {
         let now = Instant::now();
-        Wait { what, steady, bound, ends, began: now, moved: now, last: "nothing yet".to_owned() }
+        let outage = asking::OUTAGE.into();
+        Wait { what, steady, bound, ends, outage, began: now, moved: now, last: "nothing yet".to_owned() }
     }
 
     /// How much of the bound is left.
@@ -162,7 +165,7 @@ impl<'a> Wait<'a> {
                 Ok(Err(error)) => {
                     self.last = error.to_string();
                     let failing = failing_since.get_or_insert_with(Instant::now).elapsed();
-                    if failing >= asking::OUTAGE.now() {
+                    if failing >= self.outage.now() {
                         let why = format!("{} (for {:.0} s, in every look)", self.last, failing.as_secs_f64());
                         return Err(self.hopeless(why));
                     }
@@ -243,6 +246,32 @@ mod tests {
         assert!(began.elapsed() < Duration::from_secs(5));
         assert!(error.to_string().contains("no such role"), "{error}");
         assert!(matches!(error, ClientError::Hopeless { .. }), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_system_that_stays_away_ends_a_wait_whose_bound_is_far() {
+        let far = Duration::from_secs(12 * 3600);
+        let wait = |outage| Wait { outage, ..Wait::new("the snapshot", Duration::ZERO, far.into(), Ends::Late) };
+        let away = || async {
+            let refused = ClientError::unreachable("connect", "http://worker:8083", "connection refused");
+            Err::<(Poll<()>, ()), _>(refused)
+        };
+        let began = Instant::now();
+        let error = wait(Duration::from_millis(100).into()).run(away).await.unwrap_err().to_string();
+        assert!(began.elapsed() < Duration::from_secs(60));
+        assert!(error.contains("worker:8083") && error.contains("in every look"), "{error}");
+
+        // One that answers in between is back: only what stays away counts.
+        let looks = std::cell::Cell::new(0_u32);
+        let flapping = || async {
+            looks.set(looks.get() + 1);
+            match looks.get() {
+                n if n > 20 => Ok((Poll::Ready(()), ())),
+                n if n % 2 == 0 => Err(ClientError::unreachable("connect", "http://worker:8083", "connection refused")),
+                _ => Ok((Poll::NotYet("it runs".into()), ())),
+            }
+        };
+        wait(Duration::from_secs(30).into()).run(flapping).await.unwrap();
     }
 
     #[tokio::test]
