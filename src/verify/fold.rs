@@ -13,7 +13,7 @@ use std::{
 use super::decode::{
     record::{Event, Op, Unreadable},
     repr::Repr,
-    row::{Cell, cells, push},
+    row::{Cell, Placeholder, Reservations, cells, push},
 };
 use crate::units::SchemaId;
 
@@ -271,12 +271,16 @@ impl PartitionFold {
         let mut earlier = earlier.map(cells);
         for cell in cells(after) {
             let before = earlier.as_mut().and_then(Iterator::next);
-            match (cell, before) {
-                (Cell::Unavailable, Some(before @ (Cell::Text(_) | Cell::Null | Cell::Opaque))) => {
+            let Cell::Unavailable(placeholder) = cell else {
+                push(&mut row, cell);
+                continue;
+            };
+            match (resolved(placeholder, before), before) {
+                (meant, Some(before)) if meant == before => {
                     self.restored_values += 1;
-                    push(&mut row, before);
+                    push(&mut row, restored(before));
                 }
-                _ => push(&mut row, cell),
+                (meant, _) => push(&mut row, meant),
             }
         }
         row.into()
@@ -314,6 +318,8 @@ pub struct TopicFold {
     pub key_columns: Option<Vec<usize>>,
     /// Whether keys of different columns were seen.
     pub key_changed: bool,
+    /// Whether there are keys that may have been written under another definition of their columns.
+    pub key_redefined: bool,
     /// Fields that are no columns.
     pub extra_fields: BTreeSet<String>,
     /// Why the topic could not be read.
@@ -353,6 +359,7 @@ impl TopicFold {
             self.key_changed |= decoder.key_changed() || self.key_columns.as_deref().is_some_and(|k| k != columns);
             self.key_columns = Some(columns.to_vec());
         }
+        self.key_redefined |= decoder.key_redefined();
         self.extra_fields.extend(decoder.extra_fields().iter().cloned());
     }
 
@@ -493,6 +500,27 @@ fn first_deliveries(events: &[&Loose]) -> Vec<bool> {
     first
 }
 
+/// What a placeholder means behind this value: the same value again, unless that cannot have been stored out of line.
+/// Then it is a value that looks like a placeholder. Without an earlier value it stays open which of the two it is.
+fn resolved<'a>(placeholder: Placeholder<'a>, before: Option<Cell<'a>>) -> Cell<'a> {
+    match before {
+        Some(Cell::Text(text) | Cell::Reserved(_, text)) if text.len() <= usize::from(placeholder.inline_max) => {
+            Cell::Text(placeholder.literal)
+        }
+        Some(before @ (Cell::Text(_) | Cell::Reserved(..) | Cell::Opaque)) => before,
+        _ => Cell::Unavailable(placeholder),
+    }
+}
+
+/// An earlier value that stands for a placeholder.
+fn restored(before: Cell<'_>) -> Cell<'_> {
+    match before {
+        Cell::Text(text) => Cell::Reserved(Reservations { restored: true, ..Reservations::default() }, text),
+        Cell::Reserved(reservations, text) => Cell::Reserved(Reservations { restored: true, ..reservations }, text),
+        other => other,
+    }
+}
+
 /// An image without the columns that are not kept; a placeholder takes the value of the row before.
 fn masked(row: &[u8], before: Option<&[u8]>, keep: &[bool]) -> Box<[u8]> {
     let mut out = Vec::with_capacity(row.len());
@@ -501,7 +529,7 @@ fn masked(row: &[u8], before: Option<&[u8]>, keep: &[bool]) -> Box<[u8]> {
         let earlier = before.as_mut().and_then(Iterator::next);
         match (cell, earlier) {
             _ if !keep.get(index).copied().unwrap_or(true) => push(&mut out, Cell::Absent),
-            (Cell::Unavailable, Some(earlier)) => push(&mut out, earlier),
+            (Cell::Unavailable(placeholder), earlier) => push(&mut out, resolved(placeholder, earlier)),
             (cell, _) => push(&mut out, cell),
         }
     }

@@ -16,7 +16,7 @@ use super::{
         record::Schemas,
         row::Cell,
         settings::{ConnectorSettings, Converter, topic_name},
-        table::{Column, Columns},
+        table::{Column, Columns, Definition},
     },
     fold::TopicFold,
     observation::{
@@ -468,7 +468,10 @@ fn identifier(name: &str) -> String {
 async fn columns(session: &Postgres, table: &Captured, settings: &ConnectorSettings) -> Result<Columns, ClientError> {
     let sql = format!(
         "select a.attname, format_type(a.atttypid, a.atttypmod), a.attgenerated, base.typname, base.typtype, base.typmod, \
-         element.typname, element.typtype, format_type(element.oid, base.typmod) \
+         element.typname, element.typtype, format_type(element.oid, base.typmod), a.xmin::text, \
+         (a.xmin = (select s.xmin from pg_attribute s where s.attrelid = a.attrelid and s.attnum = -1))::text, \
+         (select bool_or(pg_relation_filenode(r) <> r) from (select a.attrelid as r union \
+           select relid::oid from pg_partition_tree(a.attrelid) where isleaf) relations)::text \
          from pg_attribute a cross join lateral (\
            with recursive b(oid, typmod, depth) as (select a.atttypid, a.atttypmod, 0 union all \
              select t.typbasetype, case when b.typmod = -1 then t.typtypmod else b.typmod end, b.depth + 1 \
@@ -480,6 +483,16 @@ async fn columns(session: &Postgres, table: &Captured, settings: &ConnectorSetti
         table.oid
     );
     let rows = session.texts(&sql).await?;
+    // The columns that every table has from its beginning tell which transaction made it; a table's first file is named after it.
+    let definitions = rows.iter().map(|row| {
+        let text = |i: usize| row.get(i).cloned().flatten().unwrap_or_default();
+        Definition {
+            xid: text(9).parse().unwrap_or_default(),
+            original: text(10) == "true",
+            rewritten: text(11) == "true",
+        }
+    });
+    let definitions = definitions.collect();
     let list = rows
         .into_iter()
         .map(|row| {
@@ -493,7 +506,7 @@ async fn columns(session: &Postgres, table: &Captured, settings: &ConnectorSetti
             Column { ty: PgType::new(&text(1), &text(3), &text(4), typmod, element), name, generated, unpublished }
         })
         .collect();
-    Ok(Columns::new(list, settings.adjust))
+    Ok(Columns::new(list, settings.adjust).defined(definitions))
 }
 
 fn filter(table: &Captured) -> String {

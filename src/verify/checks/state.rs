@@ -2,20 +2,21 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
 };
 
 use crate::{
     event::{About, CheckReport, Finding, FindingKind},
-    units::{Lsn, Offset},
+    units::{Lsn, Offset, Verdict},
     verify::{
         decode::{
-            pg_type::{Kind, PgType},
+            compare::{Match, compare},
+            pg_type::PgType,
             record::Op,
-            repr::{Repr, Side, form},
-            row::{Cell, cells, push},
+            repr::{Loss, Repr, Side, canonical, cut},
+            row::{Cell, Reservations, cells, push},
         },
-        fold::{Entry, TopicFold},
+        fold::{Entry, Images, TopicFold},
         observation::{ConnectorView, Expectation, Observation, Orphan, TableView},
     },
     workload::Row,
@@ -46,7 +47,11 @@ pub fn state(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
         }
     }
     outcome.notes.insert(0, format!("{} rows and {} values compared", outcome.rows, outcome.values));
-    CheckReport::new(ID, outcome.rows, outcome.notes, outcome.findings)
+    let undecided = !outcome.undecided.is_empty() && outcome.findings.is_empty();
+    outcome.findings.append(&mut outcome.undecided);
+    let report = CheckReport::new(ID, outcome.rows, outcome.notes, outcome.findings);
+    // Nothing is known to be wrong, and not all is known to be right.
+    if undecided { CheckReport { verdict: Verdict::Inconclusive, ..report } } else { report }
 }
 
 #[derive(Default)]
@@ -55,6 +60,8 @@ struct Outcome {
     values: u64,
     notes: Vec<String>,
     findings: Vec<Finding>,
+    /// What may be a difference and may be none.
+    undecided: Vec<Finding>,
 }
 
 fn connector_notes(connector: &ConnectorView, notes: &mut Vec<String>) {
@@ -172,17 +179,6 @@ fn unreadable_records(table: &TableView, fold: &TopicFold, findings: &mut Vec<Fi
     }
 }
 
-/// How a value of the table and one of the topic go together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Match {
-    Equal,
-    /// The event has no such column.
-    Absent,
-    /// The connector cannot express the value, or this tool cannot read its expression.
-    NotComparable(&'static str),
-    Different,
-}
-
 /// A value that a key's last event does not have.
 struct Gap {
     column: usize,
@@ -203,7 +199,12 @@ struct Comparison<'o> {
     /// Where a value is absent that a streamed change should have.
     gaps: Vec<Gap>,
     not_comparable: BTreeMap<(usize, &'static str), u64>,
+    /// Values that are equal as far as their expression goes.
+    within: BTreeMap<(usize, Loss), u64>,
+    /// Values that may be equal or not: how many, and the first.
+    open: BTreeMap<(usize, &'static str), (u64, Finding)>,
     findings: Vec<Finding>,
+    undecided: Vec<Finding>,
     notes: Vec<String>,
     history: Option<HashMap<String, Vec<&'o Row>>>,
 }
@@ -225,7 +226,10 @@ impl<'o> Comparison<'o> {
             absent: BTreeMap::new(),
             gaps: Vec::new(),
             not_comparable: BTreeMap::new(),
+            within: BTreeMap::new(),
+            open: BTreeMap::new(),
             findings: Vec::new(),
+            undecided: Vec::new(),
             notes: Vec::new(),
             history: None,
         }
@@ -246,7 +250,7 @@ impl<'o> Comparison<'o> {
             let cell = row.get(*column).copied().unwrap_or(Cell::Absent);
             match (cell.text(), self.table.columns.list.get(*column)) {
                 (Some(text), Some(info)) if info.ty.needs_form() => {
-                    let formed = table_form(text, self.reprs(*column), &info.ty);
+                    let (_, formed) = table_form(text, self.reprs(*column), &info.ty);
                     push(out, Cell::Text(formed.as_bytes()));
                 }
                 _ => push(out, cell),
@@ -265,7 +269,8 @@ impl<'o> Comparison<'o> {
         let Ok(rows) = &self.table.rows else { return };
         let (mut key, mut row) = (Vec::new(), Vec::new());
         let mut matched = 0u64;
-        let mut duplicate_keys = self.unique_key(&key_columns).then(HashSet::<Vec<u8>>::new);
+        self.readable_keys(&key_columns);
+        let mut duplicate_keys = self.must_look_for_duplicates(&key_columns).then(HashSet::<Vec<u8>>::new);
         for packed in rows.packed() {
             row.clear();
             row.extend(cells(packed));
@@ -293,8 +298,42 @@ impl<'o> Comparison<'o> {
         self.ghosts(&key_columns, matched);
     }
 
-    /// Whether the table itself does not keep the record's key unique, so that this must be looked at.
-    fn unique_key(&self, key_columns: &[usize]) -> bool {
+    /// Keys that were expressed in ways that do not go together, or that may mean other rows, find the wrong rows or none.
+    fn readable_keys(&mut self, key_columns: &[usize]) {
+        let mixed: Vec<usize> = key_columns.iter().copied().filter(|column| self.losses(*column).len() > 1).collect();
+        let found = if !mixed.is_empty() {
+            format!(
+                "keys whose {} is expressed sometimes with less than at other times",
+                self.table.names(&mixed).join(", ")
+            )
+        } else if self.fold.key_redefined {
+            format!(
+                "keys without a schema, written before {} was last redefined (or naming no transaction)",
+                self.table.names(key_columns).join(", ")
+            )
+        } else {
+            return;
+        };
+        let finding = Finding {
+            expected: Some("keys of one form".into()),
+            found: Some(found),
+            ..self.about(FindingKind::NotComparable)
+        };
+        self.undecided.push(finding);
+    }
+
+    /// What the ways in which a column has been expressed leave out of its values.
+    fn losses(&self, column: usize) -> BTreeSet<Option<Loss>> {
+        let Some(info) = self.table.columns.list.get(column) else { return BTreeSet::new() };
+        self.reprs(column).iter().map(|repr| Loss::of(repr, &info.ty)).collect()
+    }
+
+    /// Whether the table itself does not keep the record's key unique, so that this must be looked at. Where a key's
+    /// expression has no room for all of a value, different rows may have one key.
+    fn must_look_for_duplicates(&self, key_columns: &[usize]) -> bool {
+        if key_columns.iter().any(|column| self.losses(*column).iter().any(Option::is_some)) {
+            return true;
+        }
         let mut key = key_columns.to_vec();
         let mut primary = self.table.primary_key.clone();
         key.sort_unstable();
@@ -343,7 +382,7 @@ impl<'o> Comparison<'o> {
             self.values += row.len() as u64;
             return;
         }
-        let mut different = Vec::new();
+        let (mut different, mut open) = (Vec::new(), Vec::new());
         let event: Vec<Cell<'_>> = cells(&entry.row).collect();
         for (index, cell) in row.iter().enumerate() {
             let other = event.get(index).copied().unwrap_or(Cell::Absent);
@@ -353,9 +392,24 @@ impl<'o> Comparison<'o> {
                     *self.absent.entry(index).or_default() += 1;
                     self.gap(index, *cell, key, partition, entry.offset);
                 }
+                Match::Within(loss) => {
+                    self.values += 1;
+                    *self.within.entry((index, loss)).or_default() += 1;
+                }
                 Match::NotComparable(why) => *self.not_comparable.entry((index, why)).or_default() += 1,
+                Match::Undecided(why) => open.push((index, why)),
                 Match::Different => different.push(index),
             }
+        }
+        for (index, why) in open {
+            self.open(
+                index,
+                why,
+                key_columns,
+                key,
+                *row.get(index).unwrap_or(&Cell::Absent),
+                (partition, entry.offset),
+            );
         }
         if different.is_empty() {
             return;
@@ -379,6 +433,31 @@ impl<'o> Comparison<'o> {
             ..self.about(kind)
         };
         self.findings.push(finding);
+    }
+
+    /// Counts a value that may be equal or not, and keeps the first of its column.
+    fn open(
+        &mut self,
+        column: usize,
+        why: &'static str,
+        key_columns: &[usize],
+        key: &[u8],
+        cell: Cell<'_>,
+        (partition, offset): (i32, i64),
+    ) {
+        if let Some((count, _)) = self.open.get_mut(&(column, why)) {
+            *count += 1;
+            return;
+        }
+        let name = self.table.columns.list.get(column).map(|c| c.name.clone()).unwrap_or_default();
+        let finding = Finding {
+            key: Some(self.shown_key(key_columns, key)),
+            partition: Some(partition),
+            offset: Some(Offset(offset)),
+            expected: Some(format!("{name}={}", clip(&cell.shown()))),
+            ..self.about(FindingKind::NotComparable)
+        };
+        self.open.insert((column, why), (1, finding));
     }
 
     fn gap(&mut self, column: usize, cell: Cell<'_>, key: &[u8], partition: i32, offset: i64) {
@@ -417,7 +496,7 @@ impl<'o> Comparison<'o> {
 
     /// A value that only a placeholder stands for is lost; a row that the ledger knows as an earlier state is stale.
     fn kind_of(&mut self, key_columns: &[usize], key: &[u8], event: &[Cell<'_>], different: &[usize]) -> FindingKind {
-        if different.iter().all(|i| event.get(*i) == Some(&Cell::Unavailable)) {
+        if different.iter().all(|i| matches!(event.get(*i), Some(Cell::Unavailable(_)))) {
             return FindingKind::Lost;
         }
         let shown = self.shown_key(key_columns, key);
@@ -437,26 +516,10 @@ impl<'o> Comparison<'o> {
     }
 
     fn matches(&self, index: usize, table: Cell<'_>, event: Cell<'_>) -> Match {
-        if table == event {
-            return Match::Equal;
-        }
         let Some(column) = self.table.columns.list.get(index) else { return Match::Absent };
-        match (table, event) {
-            (_, Cell::Absent) => Match::Absent,
-            (_, Cell::Opaque) => Match::NotComparable("its expression in the records is not understood"),
-            (Cell::Text(text), Cell::Null) => match std::str::from_utf8(text) {
-                Ok(text) => inexpressible(text, self.reprs(index), &column.ty),
-                Err(_) => Match::Different,
-            },
-            (Cell::Text(text), Cell::Text(other)) => {
-                let (Ok(text), Ok(other)) = (std::str::from_utf8(text), std::str::from_utf8(other)) else {
-                    return Match::Different;
-                };
-                let equal = self.reprs(index).iter().any(|repr| form(text, Side::Table, repr, &column.ty) == other);
-                if equal { Match::Equal } else { lossy(text, &column.ty) }
-            }
-            _ => Match::Different,
-        }
+        let connector = self.seen.connectors.iter().find(|c| c.settings.name == self.table.connector);
+        let placeholder = connector.map_or(&[][..], |c| c.settings.placeholder.as_slice());
+        compare(table, event, self.reprs(index), &column.ty, placeholder)
     }
 
     fn ghosts(&mut self, key_columns: &[usize], matched: u64) {
@@ -492,7 +555,7 @@ impl<'o> Comparison<'o> {
             .collect();
         if !ghosts.is_empty() && !self.truncate_captured() {
             self.notes.push(format!(
-                "{}: not comparable if it was truncated: TRUNCATE is not captured (skipped.operations), and leaves its rows in the topic",
+                "{}: not comparable if it was truncated: TRUNCATE is not captured (skipped.operations, or ExtractNewRecordState, which drops it), and leaves its rows in the topic",
                 self.table.name
             ));
         }
@@ -530,6 +593,19 @@ impl<'o> Comparison<'o> {
             if !kept {
                 self.absent.insert(index, rows.len());
             }
+            if let Some(loss) = self.losses(index).into_iter().flatten().next().filter(|_| *kept && !rows.is_empty()) {
+                self.within.insert((index, loss), rows.len());
+            }
+        }
+        if (!missing.is_empty() || left.values().any(|c| *c != 0))
+            && let Some(found) = self.unreadable_images(&keep, &left)
+        {
+            self.undecided.push(Finding {
+                expected: Some("rows of one form".into()),
+                found: Some(found),
+                ..self.about(FindingKind::NotComparable)
+            });
+            return;
         }
         if blind && (!missing.is_empty() || left.values().any(|c| *c != 0)) {
             self.findings.push(Finding {
@@ -572,6 +648,20 @@ impl<'o> Comparison<'o> {
         columns.map(|(index, column)| !column.generated && !column.unpublished && seen(index)).collect()
     }
 
+    /// Why images that do not go together may be the same rows all the same.
+    fn unreadable_images(&self, keep: &[bool], left: &Images) -> Option<String> {
+        let kept = |column: &usize| keep.get(*column).copied().unwrap_or(false);
+        let mixed: Vec<usize> = (0..keep.len()).filter(kept).filter(|column| self.losses(*column).len() > 1).collect();
+        if !mixed.is_empty() {
+            let names = self.table.names(&mixed).join(", ");
+            return Some(format!("records whose {names} is expressed sometimes with less than at other times"));
+        }
+        let redefined = |image: &[u8]| cells(image).any(|c| matches!(c, Cell::Reserved(r, _) if r.redefined));
+        left.iter().any(|(image, count)| *count != 0 && redefined(image)).then(|| {
+            "records without a schema, written before a column was last redefined (or naming no transaction)".to_owned()
+        })
+    }
+
     /// A table's row as an image of the topic.
     fn image(&self, packed: &[u8], keep: &[bool]) -> Vec<u8> {
         let mut out = Vec::with_capacity(packed.len());
@@ -580,7 +670,16 @@ impl<'o> Comparison<'o> {
             match (cell.text(), info) {
                 _ if !keep.get(index).copied().unwrap_or(false) => push(&mut out, Cell::Absent),
                 (Some(text), Some(info)) if info.ty.needs_form() => {
-                    push(&mut out, Cell::Text(table_form(text, self.reprs(index), &info.ty).as_bytes()));
+                    let (loss, formed) = table_form(text, self.reprs(index), &info.ty);
+                    push(
+                        &mut out,
+                        match loss {
+                            Some(_) => {
+                                Cell::Reserved(Reservations { loss, ..Reservations::default() }, formed.as_bytes())
+                            }
+                            None => Cell::Text(formed.as_bytes()),
+                        },
+                    );
                 }
                 _ => push(&mut out, cell),
             }
@@ -603,6 +702,19 @@ impl<'o> Comparison<'o> {
                 "absent from records written before it was added"
             };
             self.notes.push(format!("{name}.{} ({}): {count} values not compared: {why}", info.name, info.ty.name));
+        }
+        for ((index, loss), count) in &self.within {
+            if let Some(info) = column(index) {
+                self.notes.push(format!(
+                    "{name}.{} ({}): {count} values compared {}",
+                    info.name,
+                    info.ty.name,
+                    loss.words()
+                ));
+            }
+        }
+        for ((_, why), (count, first)) in std::mem::take(&mut self.open) {
+            self.undecided.push(Finding { found: Some(format!("{count} values may be others: {why}")), ..first });
         }
         for ((index, why), count) in &self.not_comparable {
             if let Some(info) = column(index) {
@@ -643,7 +755,7 @@ impl<'o> Comparison<'o> {
             let count: u64 = self.fold.partitions.iter().map(|p| p.restored_values).sum();
             self.notes.push(format!("{name}: {count} placeholders of unchanged values took the key's earlier value"));
         }
-        if self.rows > 0 && self.values == 0 && self.findings.is_empty() {
+        if self.rows > 0 && self.values == 0 && self.findings.is_empty() && self.undecided.is_empty() {
             self.findings.push(Finding {
                 expected: Some("values to compare".into()),
                 found: Some("no value of any row could be compared".into()),
@@ -654,6 +766,7 @@ impl<'o> Comparison<'o> {
         outcome.values += self.values;
         outcome.notes.append(&mut self.notes);
         outcome.findings.append(&mut self.findings);
+        outcome.undecided.append(&mut self.undecided);
     }
 }
 
@@ -674,43 +787,13 @@ fn history_of<'o>(expected: &'o Expectation<'_>, table: &TableView) -> HashMap<S
     history
 }
 
-/// A table's text in the form of the topic's texts. Where a column has been expressed in several ways the last counts.
-fn table_form<'t>(text: &'t str, reprs: &[Repr], ty: &PgType) -> Cow<'t, str> {
-    match reprs.last() {
-        Some(repr) => form(text, Side::Table, repr, ty),
-        None => Cow::Borrowed(text),
-    }
-}
-
-/// A value of the table that the records show as NULL because the expression has no room for it.
-fn inexpressible(text: &str, reprs: &[Repr], ty: &PgType) -> Match {
-    let by = |wanted: &[Repr]| {
-        reprs.iter().any(|r| wanted.contains(r) || matches!(r, Repr::Decimal(_)) && wanted.contains(&Repr::Decimal(0)))
-    };
-    match &ty.kind {
-        Kind::Numeric
-            if text.trim_start_matches('-').starts_with(['N', 'I'])
-                && by(&[Repr::VariableDecimal, Repr::Decimal(0)]) =>
-        {
-            Match::NotComparable("NaN and infinity have no precise decimal; records have NULL")
-        }
-        Kind::Timestamp if by(&[Repr::TimestampNanos]) && !crate::verify::text::time::fits_nanos(text) => {
-            Match::NotComparable("outside of what nanoseconds can count; records have NULL")
-        }
-        _ => Match::Different,
-    }
-}
-
-/// A difference that lies in the connector's expression and not in the data.
-fn lossy(text: &str, ty: &PgType) -> Match {
-    match &ty.kind {
-        Kind::Timestamp if !crate::verify::text::time::fits_micros(text) => {
-            Match::NotComparable("outside of what 64 bits of microseconds can count")
-        }
-        Kind::Array(_) if crate::verify::text::array::elements(text).is_none() => {
-            Match::NotComparable("arrays of several dimensions are not expressed in records")
-        }
-        _ => Match::Different,
+/// A table's text in the form of the topic's texts, and what that leaves out. Where a column has been expressed in several
+/// ways the last counts.
+fn table_form<'t>(text: &'t str, reprs: &[Repr], ty: &PgType) -> (Option<Loss>, Cow<'t, str>) {
+    let full = canonical(text, Side::Table, ty);
+    match reprs.last().and_then(|repr| Loss::of(repr, ty)) {
+        Some(loss) => (Some(loss), Cow::Owned(cut(&full, loss, ty).into_owned())),
+        None => (None, full),
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
         decode::{
             pg_type::PgType,
             record::{Decoder, Schemas},
-            row::Cell,
+            row::{Cell, Reservations, cells, push},
             settings::ConnectorSettings,
             table::{Column, Columns},
         },
@@ -593,6 +593,66 @@ fn a_healthy_pipeline_passes_every_check() {
     }
 }
 
+/// Makes the amounts of records such as may have been written under another scale.
+fn without_scales(seen: &mut Observation) {
+    let partitions = seen.topics.get_mut(&topic(ORDERS)).unwrap().partitions.iter_mut();
+    for entry in partitions.flat_map(|p| p.keyed.values_mut()).filter(|e| e.live()) {
+        let mut packed = Vec::new();
+        for (index, cell) in cells(&entry.row).enumerate() {
+            match cell.text().filter(|_| index == 2) {
+                Some(amount) => push(
+                    &mut packed,
+                    Cell::Reserved(
+                        Reservations { redefined: true, ..Reservations::default() },
+                        amount.replace('.', "").as_bytes(),
+                    ),
+                ),
+                None => push(&mut packed, cell),
+            }
+        }
+        entry.row = packed.into();
+    }
+}
+
+#[test]
+fn what_may_be_equal_or_not_is_neither_green_nor_red() {
+    let world = healthy();
+    let mut seen = world.observe();
+    without_scales(&mut seen);
+    let report = state(&seen, &world.expect());
+    assert_eq!(report.verdict, Verdict::Inconclusive, "{report:#?}");
+    assert_eq!(report.findings.iter().map(|f| f.kind).collect::<Vec<_>>(), [FindingKind::NotComparable]);
+    assert!(report.findings[0].found.as_ref().unwrap().starts_with("2 values may be others"), "{report:#?}");
+    // A difference elsewhere is one all the same.
+    let mut world = healthy();
+    world.set_row(ORDERS, 0, "name", "rob");
+    let mut seen = world.observe();
+    without_scales(&mut seen);
+    let report = state(&seen, &world.expect());
+    assert_eq!(report.verdict, Verdict::Failed);
+    assert!(report.findings.iter().any(|f| matches!(f.kind, FindingKind::Different | FindingKind::Stale)));
+}
+
+#[test]
+fn what_an_expression_leaves_out_is_noted() {
+    let mut world = healthy();
+    world.config.insert("decimal.handling.mode".into(), "double".into());
+    for index in [0, 1, 2, 4, 6, 8, 9, 10] {
+        for part in ["before", "after"] {
+            let Some(Some(row)) = world.records[index].value.as_mut().map(|v| v[part].as_object_mut()) else {
+                continue;
+            };
+            if let Some(amount) = row.get("amount").and_then(Value::as_str).map(str::to_owned) {
+                row.insert("amount".into(), json!(amount.parse::<f64>().unwrap()));
+            }
+        }
+    }
+    let report = state(&world.observe(), &world.expect());
+    assert_eq!(report.verdict, Verdict::Passed, "{:#?}", report.findings);
+    let note = "public.orders.amount (numeric): 2 values compared as double precision";
+    assert!(report.notes.iter().any(|n| n.starts_with(note)), "{:#?}", report.notes);
+}
+
 #[rstest]
 #[case::row_missing_in_topic("state", FindingKind::Lost, |w: &mut World| { w.records.remove(8); })]
 #[case::row_ghost_in_topic("state", FindingKind::Ghost, |w: &mut World| { w.records.remove(9); })]
@@ -611,7 +671,10 @@ fn a_healthy_pipeline_passes_every_check() {
 #[case::unkeyed_value_again_at_another_position("state", FindingKind::Ghost, |w: &mut World| {
     w.records.push(event(LINES, "c", None, Some(&line("1", "t3")), 2095, 101));
 })]
-#[case::placeholder_without_earlier_value("state", FindingKind::Lost, |w: &mut World| w.value(8)["after"]["name"] = json!(PLACEHOLDER))]
+#[case::placeholder_without_earlier_value("state", FindingKind::Lost, |w: &mut World| {
+    w.value(8)["after"]["name"] = json!(PLACEHOLDER);
+    w.value(8)["op"] = json!("u");
+})]
 #[case::table_unreadable("state", FindingKind::Unreadable, |w: &mut World| { w.rows.insert(ORDERS, Err("invalid page in block 5".into())); })]
 #[case::count_differs("state", FindingKind::Unreadable, |w: &mut World| { w.counts.insert(ORDERS, 3); })]
 #[case::field_missing_from_a_late_record("state", FindingKind::Different, |w: &mut World| {
@@ -823,7 +886,11 @@ fn subject<'w>(world: &'w mut World, name: &str) -> &'w mut SubjectView {
     w.rows_mut(LINES).push(row);
     w.counts.insert(LINES, 4);
 })]
-#[case::placeholder_takes_the_earlier_value("state", |w: &mut World| w.value(4)["after"]["name"] = json!(PLACEHOLDER))]
+#[case::placeholder_takes_the_earlier_value("state", |w: &mut World| {
+    w.value(1)["after"]["name"] = json!("as long as what is stored out of line");
+    w.value(4)["after"]["name"] = json!(PLACEHOLDER);
+    w.set_row(ORDERS, 0, "name", "as long as what is stored out of line");
+})]
 #[case::generated_right_where_present("state", |w: &mut World| w.value(8)["after"]["g"] = json!(7))]
 #[case::truncate_is_folded("state", |w: &mut World| {
     w.config.insert("skipped.operations".into(), "none".into());

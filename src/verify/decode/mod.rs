@@ -1,6 +1,7 @@
 //! From records to events: wire formats, schemas, and values as PostgreSQL's own text. Pure.
 
 pub mod avro;
+pub mod compare;
 pub mod pg_type;
 pub mod record;
 pub mod repr;
@@ -9,5 +10,7 @@ pub mod schema;
 pub mod settings;
 pub mod table;
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

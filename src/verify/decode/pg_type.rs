@@ -108,20 +108,57 @@ impl PgType {
         })
     }
 
-    /// Whether event text and table text of equal values may differ, so that both are brought to one form first.
+    /// Whether equal values may have different texts, so that they are brought to one form first.
     pub fn needs_form(&self) -> bool {
         match &self.kind {
-            Kind::Numeric
+            Kind::Float4
+            | Kind::Float8
+            | Kind::Numeric
             | Kind::Money
             | Kind::Bit
             | Kind::Time
             | Kind::TimeTz
             | Kind::Timestamp
             | Kind::Interval
-            | Kind::Geometric => true,
+            | Kind::Point
+            | Kind::Geometric
+            | Kind::Vector => true,
             Kind::Array(element) => element.needs_form(),
             _ => false,
         }
+    }
+
+    /// The longest text, in bytes, that PostgreSQL never stores out of line: 24 bytes with their header stay in the row,
+    /// whatever the table's settings. Zero where the text does not tell how many bytes are stored.
+    pub fn inline_max(&self) -> u8 {
+        const BYTES: u8 = 20;
+        let name = self.name.as_str();
+        match &self.kind {
+            Kind::Bytea => 2 + 2 * BYTES,
+            Kind::Text if matches!(name, "text" | "json" | "xml" | "citext") || name.starts_with("character") => BYTES,
+            _ => 0,
+        }
+    }
+}
+
+impl Kind {
+    /// Whether values may be stored out of line: those of fixed length never are.
+    pub fn can_be_toasted(&self) -> bool {
+        !matches!(
+            self,
+            Kind::Bool
+                | Kind::Int
+                | Kind::Float4
+                | Kind::Float8
+                | Kind::Money
+                | Kind::Date
+                | Kind::Time
+                | Kind::TimeTz
+                | Kind::Timestamp
+                | Kind::TimestampTz
+                | Kind::Interval
+                | Kind::Point
+        )
     }
 }
 

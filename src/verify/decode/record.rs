@@ -10,11 +10,11 @@ use serde_json::Value;
 use super::{
     avro::Reader,
     pg_type::PgType,
-    repr::{Raw, Renderer, Repr, Side, Tag, form},
-    row::{Scratch, cells, push},
+    repr::{Loss, Raw, Renderer, Repr, Side, Tag, canonical, cut},
+    row::{Cell, Reservations, Scratch, cells, literal, push},
     schema::{Record, Shape, Typed, compile_avro, compile_json},
-    settings::{ConnectorSettings, Converter, Unwrap},
-    table::{Columns, expected_repr},
+    settings::{ConnectorSettings, Converter, Unwrap, field_name},
+    table::{Columns, bare_repr, expected_repr},
 };
 use crate::units::SchemaId;
 
@@ -199,6 +199,9 @@ pub struct Decoder {
     reprs: Vec<Vec<Repr>>,
     key_columns: Option<Vec<usize>>,
     key_changed: bool,
+    /// Columns of keys without a schema.
+    bare_key: Vec<usize>,
+    key_redefined: bool,
     extra_fields: BTreeSet<String>,
     scratch: Scratch,
     before: Vec<u8>,
@@ -216,7 +219,7 @@ impl Decoder {
         schema: &str,
         table: &str,
     ) -> Decoder {
-        let renderer = Renderer { binary: settings.binary, placeholder: settings.placeholder.clone() };
+        let renderer = Renderer::new(settings.binary, settings.placeholder.clone());
         let expected: Vec<Repr> = columns.list.iter().map(|c| expected_repr(&c.ty, &settings)).collect();
         let full = [settings.prefix.as_str(), schema, table];
         let unicode = full.map(|p| super::settings::field_name(super::settings::Adjust::AvroUnicode, p)).join(".");
@@ -233,6 +236,8 @@ impl Decoder {
             json: HashMap::new(),
             key_columns: None,
             key_changed: false,
+            bare_key: Vec::new(),
+            key_redefined: false,
             extra_fields: BTreeSet::new(),
             scratch: Scratch::default(),
             before: Vec::new(),
@@ -257,6 +262,11 @@ impl Decoder {
         self.key_changed
     }
 
+    /// Whether there are keys without a schema that may have been written under another definition of their columns.
+    pub fn key_redefined(&self) -> bool {
+        self.key_redefined
+    }
+
     /// Fields that are no columns of the table (any more).
     pub fn extra_fields(&self) -> &BTreeSet<String> {
         &self.extra_fields
@@ -271,11 +281,24 @@ impl Decoder {
             None => false,
         };
         match value {
-            None => meta.op = Op::Tombstone,
+            None => {
+                meta.op = Op::Tombstone;
+                // It names no transaction, and stands behind a delete that does.
+                self.bare_key.clear();
+            }
             Some(bytes) => {
                 (has_before, has_after) = self.decode_value(bytes, &mut meta)?;
-                if has_after {
-                    unavailable = cells(&self.after).any(|c| c == super::row::Cell::Unavailable);
+                self.note_key_definitions(meta.tx);
+                let held = |packed: &[u8]| cells(packed).any(|cell| matches!(cell, Cell::Unavailable(_)));
+                // The row before and a new row are whole: what looks like a placeholder there is a value.
+                if has_before && held(&self.before) {
+                    literal(&mut self.before);
+                }
+                if has_after && held(&self.after) {
+                    unavailable = !matches!(meta.op, Op::Create | Op::Read);
+                    if !unavailable {
+                        literal(&mut self.after);
+                    }
                 }
             }
         }
@@ -308,9 +331,25 @@ impl Decoder {
         let value = json(bytes)?;
         let (payload, typed) = self.json_parts(&value, self.settings.key, Half::Key)?;
         let Some(object) = payload.as_object() else { return Ok(false) };
-        let columns = self.json_row(object, typed.as_deref().and_then(Typed::record).map(|r| &**r), &[]);
+        let record = typed.as_deref().and_then(Typed::record).map(|r| &**r);
+        let columns = self.json_row(object, record, None);
         self.take_key(&columns, object.keys().map(String::as_str))?;
+        if record.is_none() {
+            self.bare_key = columns.into_iter().flatten().collect();
+        }
         Ok(true)
+    }
+
+    /// Whether the key may have been written under another definition of its columns, now that the transaction is known.
+    fn note_key_definitions(&mut self, tx: Option<u64>) {
+        for column in std::mem::take(&mut self.bare_key) {
+            let (Some(info), Some(expected)) = (self.columns.list.get(column), self.expected.get(column)) else {
+                continue;
+            };
+            // Any text of the kind will do: the key's own was read before its transaction was known.
+            let definition = self.columns.definition(column);
+            self.key_redefined |= bare_repr(expected, &Raw::Str(""), &info.ty, definition, tx).1;
+        }
     }
 
     /// Packs the key from the scratch row and remembers its columns.
@@ -330,7 +369,7 @@ impl Decoder {
                     found: format!("key field {name}, which is no column of the table"),
                 });
             };
-            push(&mut self.key, self.scratch.cell(*column));
+            push(&mut self.key, self.scratch.key_cell(*column));
             known.push(*column);
         }
         match &self.key_columns {
@@ -377,8 +416,8 @@ impl Decoder {
             };
         };
         let record = typed.as_deref().and_then(Typed::record).cloned();
-        match self.settings.unwrap.clone() {
-            Some(unwrap) => Ok(self.json_unwrapped(object, record.as_deref(), &unwrap, meta)),
+        match self.settings.unwrap {
+            Some(_) => Ok(self.json_unwrapped(object, record.as_deref(), meta)),
             None => self.json_envelope(object, record.as_deref(), meta),
         }
     }
@@ -409,18 +448,30 @@ impl Decoder {
     }
 
     fn row_plan(&mut self, record: &Record) -> RowPlan {
-        let added = self.settings.unwrap.as_ref().map(|u| u.added.clone()).unwrap_or_default();
         let mut columns = Vec::new();
         for (name, typed) in &record.fields {
-            let column = if added.contains(name) { None } else { self.columns.of_field(name) };
+            let column = self.column_of(name);
             match column {
                 Some(column) => self.note_repr(column, &typed.repr),
-                None if added.contains(name) => {}
+                None if self.adds(name) => {}
                 None => drop(self.extra_fields.insert(name.clone())),
             }
             columns.push(column);
         }
         RowPlan { columns }
+    }
+
+    /// The column of a field. One that the connector itself names like a field of the transform is meant by it, since Connect
+    /// refuses a struct that has a field twice; one that a converter might name so is not.
+    fn column_of(&self, field: &str) -> Option<usize> {
+        let column = self.columns.of_field(field)?;
+        let exact = || field_name(self.settings.adjust, &self.columns.list[column].name) == field;
+        (!self.adds(field) || exact()).then_some(column)
+    }
+
+    /// Whether the transform adds a field of this name.
+    fn adds(&self, field: &str) -> bool {
+        self.settings.unwrap.as_ref().is_some_and(|unwrap| unwrap.adds(field))
     }
 
     fn note_repr(&mut self, column: usize, repr: &Repr) {
@@ -520,23 +571,22 @@ impl Decoder {
         plan: &RowPlan,
         meta: &mut Meta,
     ) -> Result<(bool, bool), super::avro::AvroError> {
-        let unwrap = self.settings.unwrap.clone().unwrap_or_default();
-        let added = Added::new(&unwrap);
-        let mut deleted = false;
+        let settings = self.settings.clone();
+        let unwrap = settings.unwrap.as_ref();
         self.scratch.begin(self.columns.list.len());
         for ((name, typed), column) in record.fields.iter().zip(&plan.columns) {
-            match column {
-                Some(column) => self.avro_cell(reader, typed, *column)?,
-                None => added.set(name, &reader.read(typed)?, meta, &mut deleted),
+            match (column, unwrap) {
+                (Some(column), _) => self.avro_cell(reader, typed, *column)?,
+                (None, Some(unwrap)) => set_added(unwrap, name, &reader.read(typed)?, meta),
+                (None, None) => reader.skip(typed)?,
             }
         }
-        Ok(self.unwrapped_row(deleted, meta))
+        Ok(self.unwrapped_row(meta))
     }
 
     /// A deleted row stands where the row before would.
-    fn unwrapped_row(&mut self, deleted: bool, meta: &mut Meta) -> (bool, bool) {
-        if deleted || meta.op == Op::Delete {
-            meta.op = Op::Delete;
+    fn unwrapped_row(&mut self, meta: &mut Meta) -> (bool, bool) {
+        if meta.op == Op::Delete {
             self.scratch.pack(&mut self.before);
             return (true, false);
         }
@@ -571,19 +621,21 @@ impl Decoder {
     ) -> Result<(), super::avro::AvroError> {
         let branch = reader.branch(typed)?;
         let raw = reader.read(branch)?;
-        self.cell(column, &raw, &branch.repr);
+        self.cell(column, &raw, &branch.repr, false);
         Ok(())
     }
 
-    /// Renders a value into the scratch row, in the form in which it is compared.
-    fn cell(&mut self, column: usize, raw: &Raw<'_>, repr: &Repr) {
+    /// Renders a value into the scratch row, in the form in which it is compared. `redefined` is a reservation.
+    fn cell(&mut self, column: usize, raw: &Raw<'_>, repr: &Repr, redefined: bool) {
         let Some(info) = self.columns.list.get(column) else { return };
         let start = self.scratch.text.len();
         let tag = self.renderer.render(&mut self.scratch.text, raw, repr, &info.ty);
-        if tag == Tag::Text && info.ty.needs_form() {
-            formed(&mut self.scratch.text, start, repr, &info.ty, &mut self.formed);
+        let mut reservations = Reservations::default();
+        if matches!(tag, Tag::Text | Tag::Unavailable) && info.ty.needs_form() {
+            reservations = Reservations { loss: Loss::of(repr, &info.ty), redefined, restored: false };
+            formed(&mut self.scratch.text, start, reservations.loss, &info.ty, &mut self.formed);
         }
-        self.scratch.set(column, tag, start);
+        self.scratch.set(column, tag, reservations, info.ty.inline_max(), start);
     }
 
     fn json_parts<'v>(
@@ -615,48 +667,58 @@ impl Decoder {
         Ok((&value["payload"], Some(typed)))
     }
 
-    /// Renders an object's fields into the scratch row; the columns of its fields, in its order.
+    /// Renders an object's fields into the scratch row; the columns of its fields, in its order. `tx` is the record's
+    /// transaction, where it names one.
     fn json_row(
         &mut self,
         object: &serde_json::Map<String, Value>,
         record: Option<&Record>,
-        added: &[String],
+        tx: Option<u64>,
     ) -> Vec<Option<usize>> {
         self.scratch.begin(self.columns.list.len());
         let mut columns = Vec::with_capacity(object.len());
         for (name, value) in object {
-            if added.contains(name) {
-                columns.push(None);
-                continue;
-            }
-            let column = self.columns.of_field(name);
+            let column = self.column_of(name);
             columns.push(column);
             let Some(column) = column else {
-                self.extra_fields.insert(name.clone());
+                if !self.adds(name) {
+                    self.extra_fields.insert(name.clone());
+                }
                 continue;
             };
+            let raw = raw_of(value);
             let own = record.and_then(|r| r.fields.iter().find(|(n, _)| n == name)).map(|(_, t)| t.repr.clone());
-            let repr = own.or_else(|| self.expected.get(column).cloned()).unwrap_or(Repr::Plain);
+            let (repr, redefined) = match own {
+                Some(own) => (own, false),
+                None => self.bare(column, &raw, tx),
+            };
             self.note_repr(column, &repr);
-            self.cell(column, &raw_of(value), &repr);
+            self.cell(column, &raw, &repr, redefined);
         }
         columns
+    }
+
+    fn bare(&self, column: usize, raw: &Raw<'_>, tx: Option<u64>) -> (Repr, bool) {
+        let (Some(expected), Some(info)) = (self.expected.get(column), self.columns.list.get(column)) else {
+            return (Repr::Plain, false);
+        };
+        bare_repr(expected, raw, &info.ty, self.columns.definition(column), tx)
     }
 
     fn json_unwrapped(
         &mut self,
         object: &serde_json::Map<String, Value>,
         record: Option<&Record>,
-        unwrap: &Unwrap,
         meta: &mut Meta,
     ) -> (bool, bool) {
-        let mut deleted = false;
-        let added = Added::new(unwrap);
-        for (name, value) in object {
-            added.set(name, &raw_of(value), meta, &mut deleted);
+        let settings = self.settings.clone();
+        if let Some(unwrap) = &settings.unwrap {
+            for (name, value) in object.iter().filter(|(name, _)| self.column_of(name).is_none()) {
+                set_added(unwrap, name, &raw_of(value), meta);
+            }
         }
-        self.json_row(object, record, &unwrap.added);
-        self.unwrapped_row(deleted, meta)
+        self.json_row(object, record, meta.tx);
+        self.unwrapped_row(meta)
     }
 
     fn json_envelope(
@@ -692,7 +754,7 @@ impl Decoder {
         let mut there = [false, false];
         for (i, name) in ["before", "after"].into_iter().enumerate() {
             if let Some(row) = object.get(name).and_then(Value::as_object) {
-                self.json_row(row, row_record(name).as_deref(), &[]);
+                self.json_row(row, row_record(name).as_deref(), meta.tx);
                 self.scratch.pack(if i == 0 { &mut self.before } else { &mut self.after });
                 there[i] = true;
             }
@@ -701,38 +763,30 @@ impl Decoder {
     }
 }
 
-/// Fields that the unwrapping transform adds.
-struct Added<'u>(&'u Unwrap);
-
-impl<'u> Added<'u> {
-    fn new(unwrap: &'u Unwrap) -> Added<'u> {
-        Added(unwrap)
+/// Takes a field that the unwrapping transform adds by its settings. What a record did is read from these alone.
+fn set_added(unwrap: &Unwrap, name: &str, raw: &Raw<'_>, meta: &mut Meta) {
+    let is = |field: &Option<String>| field.as_deref() == Some(name);
+    match raw {
+        Raw::Str("true") if is(&unwrap.deleted) => meta.op = Op::Delete,
+        Raw::Str(text) if is(&unwrap.op) && meta.op != Op::Delete => meta.op = op_of(text),
+        Raw::Int(_) if is(&unwrap.lsn) => set_source(meta, SourcePart::Lsn, raw),
+        Raw::Int(_) if is(&unwrap.tx) => set_source(meta, SourcePart::Tx, raw),
+        Raw::Str(_) if is(&unwrap.snapshot) => set_source(meta, SourcePart::Snapshot, raw),
+        _ => {}
     }
-
-    fn set(&self, name: &str, raw: &Raw<'_>, meta: &mut Meta, deleted: &mut bool) {
-        let is = |field: &Option<String>| field.as_deref() == Some(name);
-        match raw {
-            Raw::Str(text) if is(&self.0.op) => meta.op = op_of(text),
-            Raw::Str(text) if name.ends_with("deleted") && self.0.added.iter().any(|a| a == name) => {
-                *deleted = *text == "true";
-            }
-            Raw::Bool(truth) if name.ends_with("deleted") => *deleted = *truth,
-            Raw::Int(_) if is(&self.0.lsn) => set_source(meta, SourcePart::Lsn, raw),
-            Raw::Int(_) if is(&self.0.tx) => set_source(meta, SourcePart::Tx, raw),
-            Raw::Str(_) if is(&self.0.snapshot) => set_source(meta, SourcePart::Snapshot, raw),
-            _ => {}
-        }
-        if meta.op == Op::Read {
-            meta.snapshot = true;
-        }
+    if meta.op == Op::Read {
+        meta.snapshot = true;
     }
 }
 
-fn formed(text: &mut Vec<u8>, start: usize, repr: &Repr, ty: &PgType, buffer: &mut String) {
+fn formed(text: &mut Vec<u8>, start: usize, loss: Option<Loss>, ty: &PgType, buffer: &mut String) {
     let Ok(made) = std::str::from_utf8(&text[start..]) else { return };
-    let made = form(made, Side::Event, repr, ty);
+    let full = canonical(made, Side::Event, ty);
     buffer.clear();
-    buffer.push_str(&made);
+    match loss {
+        Some(loss) => buffer.push_str(&cut(&full, loss, ty)),
+        None => buffer.push_str(&full),
+    }
     text.truncate(start);
     text.extend_from_slice(buffer.as_bytes());
 }
@@ -847,6 +901,6 @@ fn not_a(what: &str, typed: &Typed, id: SchemaId) -> Unreadable {
         schema: Some(id),
         wrong_schema: true,
         expected: format!("a {what}"),
-        found: format!("{:?}", std::mem::discriminant(&typed.shape)),
+        found: format!("schema {id} is {}", typed.shape.words()),
     }
 }

@@ -25,14 +25,18 @@ pub enum Repr {
     VariableDecimal,
     /// Days.
     Date,
-    /// Milliseconds of a day.
+    /// Milliseconds of a day, of a column that has no more.
     TimeMillis,
+    /// Milliseconds of a day, whatever the column has: Connect's own type.
+    ConnectTime,
     /// Microseconds of a day.
     TimeMicros,
     /// Nanoseconds of a day.
     TimeNanos,
-    /// Milliseconds since 1970.
+    /// Milliseconds since 1970, of a column that has no more.
     TimestampMillis,
+    /// Milliseconds since 1970, whatever the column has: Connect's own type.
+    ConnectTimestamp,
     /// Microseconds since 1970.
     TimestampMicros,
     /// Nanoseconds since 1970.
@@ -72,10 +76,12 @@ impl Repr {
             "org.apache.kafka.connect.data.Decimal" => Repr::Decimal(scale.unwrap_or(0)),
             "io.debezium.data.VariableScaleDecimal" => Repr::VariableDecimal,
             "io.debezium.time.Date" | "org.apache.kafka.connect.data.Date" => Repr::Date,
-            "io.debezium.time.Time" | "org.apache.kafka.connect.data.Time" => Repr::TimeMillis,
+            "io.debezium.time.Time" => Repr::TimeMillis,
+            "org.apache.kafka.connect.data.Time" => Repr::ConnectTime,
             "io.debezium.time.MicroTime" => Repr::TimeMicros,
             "io.debezium.time.NanoTime" => Repr::TimeNanos,
-            "io.debezium.time.Timestamp" | "org.apache.kafka.connect.data.Timestamp" => Repr::TimestampMillis,
+            "io.debezium.time.Timestamp" => Repr::TimestampMillis,
+            "org.apache.kafka.connect.data.Timestamp" => Repr::ConnectTimestamp,
             "io.debezium.time.MicroTimestamp" => Repr::TimestampMicros,
             "io.debezium.time.NanoTimestamp" => Repr::TimestampNanos,
             "io.debezium.time.ZonedTimestamp" => Repr::ZonedTimestamp,
@@ -169,29 +175,40 @@ fn hex(text: &str) -> Option<Vec<u8>> {
 /// Writes values as PostgreSQL's text.
 #[derive(Clone, Debug)]
 pub struct Renderer {
-    /// `binary.handling.mode`.
-    pub binary: Binary,
-    /// `unavailable.value.placeholder`.
-    pub placeholder: Vec<u8>,
+    binary: Binary,
+    placeholder: Vec<u8>,
+    placeholder_uuid: String,
 }
 
 impl Renderer {
-    /// Appends the text of a value to `out` and says what it is; nothing is appended unless it is text.
+    /// By `binary.handling.mode` and `unavailable.value.placeholder`.
+    pub fn new(binary: Binary, placeholder: Vec<u8>) -> Renderer {
+        Renderer { binary, placeholder_uuid: uuid_of(&placeholder), placeholder }
+    }
+
+    /// Appends the text of a value to `out` and says what it is; of a placeholder the text that it has where it is a
+    /// value after all. Otherwise nothing is appended.
     pub fn render(&self, out: &mut Vec<u8>, raw: &Raw<'_>, repr: &Repr, ty: &PgType) -> Tag {
+        match self.value(out, raw, repr, ty) {
+            Tag::Null => Tag::Null,
+            _ if self.is_placeholder(raw, ty) => Tag::Unavailable,
+            tag => tag,
+        }
+    }
+
+    /// The same of what is no placeholder, an array's element for instance.
+    fn value(&self, out: &mut Vec<u8>, raw: &Raw<'_>, repr: &Repr, ty: &PgType) -> Tag {
         let start = out.len();
-        let tag = self.render_into(out, raw, repr, ty);
+        let tag = self.value_into(out, raw, repr, ty);
         if tag != Tag::Text {
             out.truncate(start);
         }
         tag
     }
 
-    fn render_into(&self, out: &mut Vec<u8>, raw: &Raw<'_>, repr: &Repr, ty: &PgType) -> Tag {
+    fn value_into(&self, out: &mut Vec<u8>, raw: &Raw<'_>, repr: &Repr, ty: &PgType) -> Tag {
         if matches!(raw, Raw::Null) {
             return Tag::Null;
-        }
-        if self.is_placeholder(raw, ty) {
-            return Tag::Unavailable;
         }
         match (repr, raw) {
             (Repr::Plain | Repr::Double, _) => self.plain(out, raw, ty),
@@ -216,10 +233,7 @@ impl Renderer {
                 None => Tag::Opaque,
             },
             (Repr::Array(element), Raw::Array(values)) => self.array(out, values, element, ty),
-            (Repr::Vector, Raw::Array(values)) => {
-                vector(out, values);
-                Tag::Text
-            }
+            (Repr::Vector, Raw::Array(values)) => vector(out, values),
             (_, Raw::Int(value)) => counted(out, *value, repr),
             (_, Raw::Str(text)) => spelled(out, text, repr),
             _ => Tag::Opaque,
@@ -235,7 +249,7 @@ impl Renderer {
                 _ => number::integer(out, *value),
             },
             Raw::Float(value) => number::real(out, *value),
-            Raw::Double(value) if ty.kind == Kind::Float4 => number::real(out, *value as f32),
+            Raw::Double(value) if ty.kind == Kind::Float4 => number::real(out, number::narrowed(*value)),
             Raw::Double(value) => number::double(out, *value),
             Raw::Str(text) => return self.text(out, text, ty),
             Raw::Bytes(bytes) => return binary(out, bytes, ty),
@@ -278,7 +292,7 @@ impl Renderer {
         out.push(b'{');
         for (i, value) in values.iter().enumerate() {
             text.clear();
-            match self.render(&mut text, value, element, element_type) {
+            match self.value(&mut text, value, element, element_type) {
                 Tag::Text => array::element(out, i == 0, Some(&text)),
                 Tag::Null => array::element(out, i == 0, None),
                 other => return other,
@@ -288,34 +302,57 @@ impl Renderer {
         Tag::Text
     }
 
-    /// The placeholder comes as text, as bytes, as text of bytes, as the only element of an array of texts, as a map, and
-    /// as its bytes one by one in an array of numbers.
+    /// The placeholder comes as text, as bytes, as text of bytes, as the only element of an array of texts, bytes or
+    /// UUIDs, as a map, and as its bytes one by one in an array of numbers.
     fn is_placeholder(&self, raw: &Raw<'_>, ty: &PgType) -> bool {
+        if !ty.kind.can_be_toasted() {
+            return false;
+        }
+        let wanted = self.placeholder.as_slice();
+        match (raw, &ty.kind) {
+            (Raw::Str(text), Kind::Hstore) => {
+                let map = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).unwrap_or_default();
+                let is = |text: &str| text.as_bytes() == wanted;
+                map.len() == 1 && map.iter().all(|(k, v)| is(k) && v.as_str().is_some_and(is))
+            }
+            (Raw::Array(values), Kind::Array(element)) => match values.as_slice() {
+                [Raw::Str(only)] if element.name == "uuid" => *only == self.placeholder_uuid,
+                [only @ (Raw::Str(_) | Raw::Bytes(_))] => self.is_wanted(only, &element.kind),
+                values => {
+                    let is = |value: &Raw<'_>, byte: u8| matches!(value, Raw::Int(i) if *i == i64::from(byte as i8));
+                    let counted = matches!(element.kind, Kind::Int | Kind::Date);
+                    counted && values.len() == wanted.len() && values.iter().zip(wanted).all(|(v, b)| is(v, *b))
+                }
+            },
+            (Raw::Struct(pairs), _) => matches!(
+                pairs.as_slice(),
+                [(key, Raw::Str(value))] if key.as_bytes() == wanted && value.as_bytes() == wanted
+            ),
+            _ => self.is_wanted(raw, &ty.kind),
+        }
+    }
+
+    fn is_wanted(&self, raw: &Raw<'_>, kind: &Kind) -> bool {
         let wanted = self.placeholder.as_slice();
         match raw {
-            Raw::Str(text) => {
-                text.as_bytes() == wanted
-                    || (ty.kind == Kind::Bytea && Binary::Base64.decode(text).is_some_and(|b| b == wanted))
-                    || (ty.kind == Kind::Bytea && self.binary.decode(text).is_some_and(|b| b == wanted))
-                    || (ty.kind == Kind::Hstore
-                        && text.len() == 2 * wanted.len() + 7
-                        && text.as_bytes()[2..].starts_with(wanted))
-            }
             Raw::Bytes(bytes) => *bytes == wanted,
-            Raw::Array(values) => match values.as_slice() {
-                [Raw::Str(only)] => only.as_bytes() == wanted,
-                values if values.len() == wanted.len() => values.iter().zip(wanted).all(|(v, b)| match v {
-                    Raw::Int(i) => *i == i64::from(*b),
-                    Raw::Double(d) => *d == f64::from(*b),
-                    Raw::Float(f) => *f == f32::from(*b),
-                    _ => false,
-                }),
-                _ => false,
-            },
-            Raw::Struct(pairs) => matches!(pairs.as_slice(), [(key, _)] if key.as_bytes() == wanted),
+            Raw::Str(text) if text.as_bytes() == wanted => true,
+            Raw::Str(text) if *kind == Kind::Bytea => {
+                [Binary::Base64, self.binary].iter().any(|way| way.decode(text).is_some_and(|b| b == wanted))
+            }
             _ => false,
         }
     }
+}
+
+/// The placeholder of a UUID, which the connector derives from its bytes: RFC 9562, version 3, without a namespace.
+fn uuid_of(bytes: &[u8]) -> String {
+    use md5::Digest as _;
+    let mut hash = md5::Md5::digest(bytes);
+    hash[6] = hash[6] & 0x0f | 0x30;
+    hash[8] = hash[8] & 0x3f | 0x80;
+    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
 /// Bytes of `bytea` print as hex; those of an unknown type are its text.
@@ -330,7 +367,9 @@ fn binary(out: &mut Vec<u8>, bytes: &[u8], ty: &PgType) -> Tag {
         return Tag::Text;
     }
     match std::str::from_utf8(bytes) {
-        Ok(text) if ty.kind == Kind::Geometric => out.extend_from_slice(number::plain_numbers(text).as_bytes()),
+        Ok(text) if ty.kind == Kind::Geometric => {
+            out.extend_from_slice(number::plain_numbers(text, number::double).as_bytes())
+        }
         Ok(text) => out.extend_from_slice(text.as_bytes()),
         Err(_) => return Tag::Opaque,
     }
@@ -379,7 +418,7 @@ fn bits(out: &mut Vec<u8>, bytes: &[u8], ty: &PgType) {
     }
 }
 
-fn vector(out: &mut Vec<u8>, values: &[Raw<'_>]) {
+fn vector(out: &mut Vec<u8>, values: &[Raw<'_>]) -> Tag {
     out.push(b'[');
     for (i, value) in values.iter().enumerate() {
         if i > 0 {
@@ -387,22 +426,23 @@ fn vector(out: &mut Vec<u8>, values: &[Raw<'_>]) {
         }
         match value {
             // A vector's elements are single precision whatever carries them.
-            Raw::Double(value) => number::real(out, *value as f32),
+            Raw::Double(value) => number::real(out, number::narrowed(*value)),
             Raw::Float(value) => number::real(out, *value),
-            Raw::Int(value) => number::integer(out, *value),
-            _ => {}
+            Raw::Int(value) => number::real(out, *value as f32),
+            _ => return Tag::Opaque,
         }
     }
     out.push(b']');
+    Tag::Text
 }
 
 fn counted(out: &mut Vec<u8>, value: i64, repr: &Repr) -> Tag {
     match repr {
         Repr::Date => time::date(out, value),
-        Repr::TimeMillis => time::time(out, value.saturating_mul(1000)),
+        Repr::TimeMillis | Repr::ConnectTime => time::time(out, value.saturating_mul(1000)),
         Repr::TimeMicros => time::time(out, value),
         Repr::TimeNanos => time::time(out, value.div_euclid(1000)),
-        Repr::TimestampMillis => time::timestamp(out, value, Unit::Millis),
+        Repr::TimestampMillis | Repr::ConnectTimestamp => time::timestamp(out, value, Unit::Millis),
         Repr::TimestampMicros => time::timestamp(out, value, Unit::Micros),
         Repr::TimestampNanos => time::timestamp(out, value, Unit::Nanos),
         Repr::MicroDuration => number::integer(out, value),
@@ -440,49 +480,113 @@ pub enum Side {
     Event,
 }
 
-/// Brings a text to the form in which equal values of this type and expression are equal texts: what the expression
-/// cannot carry is cut from the table's text.
-pub fn form<'a>(text: &'a str, side: Side, repr: &Repr, ty: &PgType) -> Cow<'a, str> {
-    let owned = |made: Option<String>| made.map_or(Cow::Borrowed(text), Cow::Owned);
-    match &ty.kind {
-        Kind::Numeric | Kind::Money => {
-            let plain = match side {
-                Side::Table if ty.kind == Kind::Money => number::plain_money(text),
-                _ => number::plain_numeric(text),
-            };
-            match plain.parse::<f64>() {
-                Ok(value) if *repr == Repr::Double => {
-                    let mut out = Vec::new();
-                    number::double(&mut out, value);
-                    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
-                }
-                _ => Cow::Owned(plain),
+/// What an expression has no room for, so that different values of a column look the same in its records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Loss {
+    /// Everything below a millisecond.
+    Millis,
+    /// The digits of a decimal that a double does not have.
+    Double,
+    /// Which part of an interval is months, days and microseconds.
+    Duration,
+    /// That 24:00:00 is not 00:00:00.
+    Midnight,
+    /// The zone of a `timetz`.
+    Zone,
+    /// Leading zeros of a `bit varying`.
+    Length,
+}
+
+impl Loss {
+    /// All of them.
+    pub const ALL: [Loss; 6] = [Loss::Millis, Loss::Double, Loss::Duration, Loss::Midnight, Loss::Zone, Loss::Length];
+
+    /// What expressing a column so leaves out of its values.
+    pub fn of(repr: &Repr, ty: &PgType) -> Option<Loss> {
+        match (&ty.kind, repr) {
+            (Kind::Array(element), Repr::Array(inner)) => Loss::of(inner, element),
+            (Kind::Numeric | Kind::Money, Repr::Double) => Some(Loss::Double),
+            (Kind::Time, Repr::ConnectTime) | (Kind::Timestamp, Repr::ConnectTimestamp) if ty.time_digits() > 3 => {
+                Some(Loss::Millis)
             }
+            (Kind::Time, Repr::IsoTime) => Some(Loss::Midnight),
+            (Kind::TimeTz, _) => Some(Loss::Zone),
+            (Kind::Bit, _) if ty.name.starts_with("bit varying") => Some(Loss::Length),
+            (Kind::Interval, Repr::MicroDuration | Repr::NanoDuration) => Some(Loss::Duration),
+            _ => None,
         }
+    }
+
+    /// How values are compared all the same, for notes.
+    pub fn words(self) -> &'static str {
+        match self {
+            Loss::Millis => "to the millisecond: Connect's own time types have no more",
+            Loss::Double => "as double precision, which has no more than 17 digits",
+            Loss::Duration => "as a number of microseconds, in which a month counts 30.4375 days",
+            Loss::Midnight => "as times that have no 24:00:00",
+            Loss::Zone => "as times in UTC: records have no zone",
+            Loss::Length => "without leading zeros, which records do not have",
+        }
+    }
+}
+
+/// Brings a text to the form in which equal values of this type are equal texts, however they were expressed.
+pub fn canonical<'a>(text: &'a str, side: Side, ty: &PgType) -> Cow<'a, str> {
+    match &ty.kind {
+        Kind::Float4 => written(text, |out| text.parse::<f32>().map(|value| number::real(out, value)).is_ok()),
+        Kind::Float8 => written(text, |out| text.parse::<f64>().map(|value| number::double(out, value)).is_ok()),
+        Kind::Numeric => Cow::Owned(number::plain_numeric(text)),
+        Kind::Money if side == Side::Table => Cow::Owned(number::plain_money(text)),
+        Kind::Money => Cow::Owned(number::plain_numeric(text)),
         Kind::Bit => Cow::Borrowed(text.trim_start_matches('0')),
-        Kind::TimeTz => owned(time::utc_time(text)),
-        Kind::Time => match repr {
-            Repr::TimeMillis => owned(time::cut_time(text, 3, false)),
-            Repr::IsoTime => owned(time::cut_time(text, 6, true)),
-            _ => Cow::Borrowed(text),
-        },
-        Kind::Timestamp if *repr == Repr::TimestampMillis => owned(time::cut_timestamp(text, 3)),
-        Kind::Interval if side == Side::Table && matches!(repr, Repr::MicroDuration | Repr::NanoDuration) => {
-            owned(Interval::from_postgres(text).map(|i| i.total_micros().to_string()))
+        Kind::Point | Kind::Geometric => Cow::Owned(number::plain_numbers(text, number::double)),
+        Kind::Vector => {
+            Cow::Owned(number::plain_numbers(text, |out, value| number::real(out, number::narrowed(value))))
         }
-        Kind::Geometric => Cow::Owned(number::plain_numbers(text)),
         Kind::Array(element) if element.needs_form() => {
-            let inner = if let Repr::Array(inner) = repr { inner } else { repr };
-            owned(array::elements(text).map(|values| {
-                let mut out = vec![b'{'];
-                for (i, value) in values.iter().enumerate() {
-                    let value = value.as_deref().map(|v| form(v, side, inner, element));
-                    array::element(&mut out, i == 0, value.as_deref().map(str::as_bytes));
-                }
-                out.push(b'}');
-                String::from_utf8_lossy(&out).into_owned()
-            }))
+            each(text, |value| canonical(value, side, element).into_owned())
         }
         _ => Cow::Borrowed(text),
     }
+}
+
+/// Cuts from a canonical text, of a table or an event, what the expression has no room for.
+pub fn cut<'a>(text: &'a str, loss: Loss, ty: &PgType) -> Cow<'a, str> {
+    let made = match (&ty.kind, loss) {
+        (Kind::Array(element), _) => return each(text, |value| cut(value, loss, element).into_owned()),
+        (Kind::Time, Loss::Millis) => time::cut_time(text, 3, false),
+        (Kind::Time, Loss::Midnight) => time::cut_time(text, 6, true),
+        (Kind::Timestamp, Loss::Millis) => time::cut_timestamp(text, 3),
+        (Kind::TimeTz, Loss::Zone) => time::utc_time(text),
+        (Kind::Interval, Loss::Duration) => Interval::from_postgres(text).map(|i| i.total_micros().to_string()),
+        (_, Loss::Double) => text.parse::<f64>().ok().map(|value| {
+            let mut out = Vec::new();
+            number::double(&mut out, value);
+            String::from_utf8_lossy(&out).into_owned()
+        }),
+        _ => None,
+    };
+    made.map_or(Cow::Borrowed(text), Cow::Owned)
+}
+
+/// What `write` appends, or the text itself where it cannot.
+fn written<'a>(text: &'a str, write: impl FnOnce(&mut Vec<u8>) -> bool) -> Cow<'a, str> {
+    let mut out = Vec::new();
+    match write(&mut out).then(|| String::from_utf8(out)) {
+        Some(Ok(made)) => Cow::Owned(made),
+        _ => Cow::Borrowed(text),
+    }
+}
+
+/// Rewrites each element of an array's text.
+fn each<'a>(text: &'a str, form: impl Fn(&str) -> String) -> Cow<'a, str> {
+    let Some(values) = array::elements(text) else { return Cow::Borrowed(text) };
+    let mut out = vec![b'{'];
+    for (i, value) in values.iter().enumerate() {
+        let value = value.as_deref().map(&form);
+        array::element(&mut out, i == 0, value.as_deref().map(str::as_bytes));
+    }
+    out.push(b'}');
+    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
 }

@@ -55,6 +55,29 @@ pub struct Record {
     pub fields: Vec<(String, Typed)>,
 }
 
+impl Shape {
+    /// What it is, for findings.
+    pub fn words(&self) -> String {
+        match self {
+            Shape::Null => "null".into(),
+            Shape::Bool => "a boolean".into(),
+            Shape::Int => "an integer".into(),
+            Shape::Float => "a float".into(),
+            Shape::Double => "a double".into(),
+            Shape::Bytes | Shape::Fixed(_) => "bytes".into(),
+            Shape::Str => "a string".into(),
+            Shape::Enum(_) => "an enum".into(),
+            Shape::Array(_) => "an array".into(),
+            Shape::Map(_) => "a map".into(),
+            Shape::Union(branches) => {
+                let branches: Vec<String> = branches.iter().map(|branch| branch.shape.words()).collect();
+                format!("one of {}", branches.join(", "))
+            }
+            Shape::Record(record) => format!("a struct named {}", record.name),
+        }
+    }
+}
+
 impl Typed {
     /// The record itself, or the one behind an optional.
     pub fn record(&self) -> Option<&Arc<Record>> {
@@ -177,8 +200,8 @@ fn avro_repr(value: &Value, shape: &Shape) -> Repr {
         // A converter that writes no Connect names (Confluent's with `connect.meta.data=false`) leaves Avro's own.
         (None, Some("decimal")) => Repr::Decimal(scale().unwrap_or(0)),
         (None, Some("date")) => Repr::Date,
-        (None, Some("time-millis")) => Repr::TimeMillis,
-        (None, Some("timestamp-millis")) => Repr::TimestampMillis,
+        (None, Some("time-millis")) => Repr::ConnectTime,
+        (None, Some("timestamp-millis")) => Repr::ConnectTimestamp,
         (None, Some("time-micros")) => Repr::TimeMicros,
         (None, Some("timestamp-micros")) => Repr::TimestampMicros,
         _ => plain_repr(shape),

@@ -66,10 +66,19 @@ pub struct Unwrap {
     pub tx: Option<String>,
     /// The field that carries `source.snapshot`.
     pub snapshot: Option<String>,
-    /// All added fields, which are no columns.
+    /// The field that says `"true"` of a deleted row: only where deletes are rewritten.
+    pub deleted: Option<String>,
+    /// The fields of `add.fields`.
     pub added: Vec<String>,
     /// Deletes are dropped: the topic cannot show them.
     pub drops_deletes: bool,
+}
+
+impl Unwrap {
+    /// Whether the transform adds a field of this name.
+    pub fn adds(&self, field: &str) -> bool {
+        self.deleted.as_deref() == Some(field) || self.added.iter().any(|added| added == field)
+    }
 }
 
 /// A Debezium PostgreSQL connector, as far as its records and positions go.
@@ -109,7 +118,7 @@ pub struct ConnectorSettings {
     pub adjust: Adjust,
     /// `topic.delimiter`.
     pub delimiter: String,
-    /// Whether TRUNCATE is captured.
+    /// Whether a TRUNCATE arrives in topics.
     pub truncate_captured: bool,
     /// Whether snapshot reads, creates, updates and deletes are captured; the letters that are not.
     pub skipped: Vec<char>,
@@ -168,7 +177,9 @@ impl ConnectorSettings {
         source.one_of("plugin.name", "decoderbufs", &["pgoutput"])?;
         let skipped: Vec<char> =
             source.text("skipped.operations", "t").split(',').filter_map(|o| o.trim().chars().next()).collect();
-        let placeholder = source.text("unavailable.value.placeholder", "__debezium_unavailable_value");
+        let placeholder =
+            config.get("unavailable.value.placeholder").map_or("__debezium_unavailable_value", String::as_str);
+        let unwrap = source.transforms()?;
         Ok(ConnectorSettings {
             name: name.to_owned(),
             database: source.text("database.dbname", ""),
@@ -177,17 +188,18 @@ impl ConnectorSettings {
             publication: source.text("publication.name", "dbz_publication"),
             key: source.converter("key")?,
             value: source.converter("value")?,
-            unwrap: source.transforms()?,
             decimal: source.decimal()?,
             time: source.time()?,
             binary: source.binary()?,
             hstore_map: source.one_of("hstore.handling.mode", "json", &["json", "map"])? == "map",
             interval_text: source.one_of("interval.handling.mode", "numeric", &["numeric", "string"])? == "string",
             money_digits: source.text("money.fraction.digits", "2").parse().unwrap_or(2),
-            placeholder: placeholder_bytes(&placeholder),
+            placeholder: placeholder_bytes(placeholder),
             adjust: source.adjust()?,
             delimiter: source.text("topic.delimiter", "."),
-            truncate_captured: !skipped.contains(&'t'),
+            // The transform drops what has neither a row before nor one after.
+            truncate_captured: !skipped.contains(&'t') && unwrap.is_none(),
+            unwrap,
             skipped,
             tables: source.filters(),
             masks: source.starting_with(&["column.mask.", "column.truncate."]),
@@ -322,7 +334,7 @@ impl Source<'_> {
     fn unwrap(&self, alias: &str) -> Unwrap {
         let of = |rest: &str| format!("transforms.{alias}.{rest}");
         let prefix = self.config.get(&of("add.fields.prefix")).map_or("__", String::as_str);
-        let mut unwrap = Unwrap { added: vec![format!("{prefix}deleted"), "__deleted".into()], ..Unwrap::default() };
+        let mut unwrap = Unwrap::default();
         for field in self.text(&of("add.fields"), "").split(',').map(str::trim).filter(|f| !f.is_empty()) {
             let (path, name) = match field.split_once(':') {
                 Some((path, name)) => (path, name.to_owned()),
@@ -338,8 +350,12 @@ impl Source<'_> {
             }
             unwrap.added.push(name);
         }
-        let old = self.text(&of("delete.handling.mode"), "");
-        let new = self.text(&of("delete.tombstone.handling.mode"), "");
+        // The older setting counts where the newer one is unset. Connectors from 3.2 on do not know it and add no field.
+        let old = self.text(&of("delete.handling.mode"), "").to_lowercase();
+        let new = self.text(&of("delete.tombstone.handling.mode"), "").to_lowercase();
+        let mode = if new.is_empty() { old.as_str() } else { new.as_str() };
+        // Neither `add.fields.prefix` nor anything else changes this name.
+        unwrap.deleted = matches!(mode, "rewrite" | "rewrite-with-tombstone").then(|| "__deleted".to_owned());
         unwrap.drops_deletes =
             new == "drop" || (new.is_empty() && old == "drop" && self.truth(&of("drop.tombstones"), true));
         unwrap

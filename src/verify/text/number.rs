@@ -31,6 +31,12 @@ pub fn real(out: &mut Vec<u8>, value: f32) {
     shortest(out, value.is_nan(), value.is_infinite(), value.is_sign_negative(), &format!("{value:e}"), 6);
 }
 
+/// The `real` that a decimal number names which was read as a double. The shortest digits of the double are the
+/// decimal's own, which are read anew: rounding twice, to a double and then to a real, may end at the next number.
+pub fn narrowed(value: f64) -> f32 {
+    format!("{value:e}").parse().unwrap_or(value as f32)
+}
+
 /// PostgreSQL writes an exponent below -4 and from `from_exponent` on.
 fn shortest(out: &mut Vec<u8>, nan: bool, infinite: bool, negative: bool, scientific: &str, from_exponent: i32) {
     if nan {
@@ -183,8 +189,8 @@ pub fn plain_money(text: &str) -> String {
     plain_numeric(&if negative { format!("-{plain}") } else { plain })
 }
 
-/// Rewrites every number in a geometric value by its shortest form: `(1.0,2.0)` becomes `(1,2)`.
-pub fn plain_numbers(text: &str) -> String {
+/// Rewrites every number in a geometric value or a vector by its shortest form: `(1.0,2.0)` becomes `(1,2)`.
+pub fn plain_numbers(text: &str, print: impl Fn(&mut Vec<u8>, f64)) -> String {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
@@ -197,7 +203,7 @@ pub fn plain_numbers(text: &str) -> String {
             continue;
         }
         match rest[..length].parse::<f64>() {
-            Ok(number) => double(&mut out, number),
+            Ok(number) => print(&mut out, number),
             Err(_) => out.extend_from_slice(&rest.as_bytes()[..length]),
         }
         rest = &rest[length..];
@@ -285,7 +291,7 @@ mod tests {
 
     #[test]
     fn geometry_by_value() {
-        assert_eq!(plain_numbers("<(1.0,2.0),3.0>"), "<(1,2),3>");
-        assert_eq!(plain_numbers("[(0.5,-1e-07)]"), "[(0.5,-1e-07)]");
+        assert_eq!(plain_numbers("<(1.0,2.0),3.0>", double), "<(1,2),3>");
+        assert_eq!(plain_numbers("[(0.5,-1e-07)]", double), "[(0.5,-1e-07)]");
     }
 }

@@ -266,6 +266,16 @@ pub fn cut_timestamp(text: &str, digits: u32) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
+/// The microseconds of a day of PostgreSQL's text of a `time`.
+pub fn time_micros(text: &str) -> Option<i128> {
+    Some(i128::from(clock(text)?.0))
+}
+
+/// The microseconds since 1970 of PostgreSQL's text of a `timestamp`.
+pub fn timestamp_micros(text: &str) -> Option<i128> {
+    Some(parse(text)?.utc_micros())
+}
+
 /// Whether a nanosecond count can name this timestamp at all: 1677 to 2262.
 pub fn fits_nanos(text: &str) -> bool {
     parse(text).is_some_and(|m| i64::try_from(m.utc_micros() * 1000).is_ok())
