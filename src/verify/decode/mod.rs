@@ -1,6 +1,7 @@
 //! From records to events: wire formats, schemas, and values as PostgreSQL's own text. Pure.
 
 pub mod avro;
+pub mod names;
 pub mod pg_type;
 pub mod record;
 pub mod repr;

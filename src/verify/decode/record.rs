@@ -9,11 +9,12 @@ use serde_json::Value;
 
 use super::{
     avro::Reader,
+    names::{schema_name, topic_name},
     pg_type::PgType,
     repr::{Raw, Renderer, Repr, Side, Tag, form},
     row::{Scratch, cells, push},
     schema::{Record, Shape, Typed, compile_avro, compile_json},
-    settings::{ConnectorSettings, Converter, Unwrap},
+    settings::{Adjust, ConnectorSettings, Converter, Unwrap},
     table::{Columns, expected_repr},
 };
 use crate::units::SchemaId;
@@ -50,6 +51,9 @@ pub struct Meta {
     pub tx: Option<u64>,
     /// The end of the transaction that was the last to be committed when this event was made.
     pub commit: Option<u64>,
+    /// Where the connector was in the WAL when it made this event. Reads of an incremental snapshot say it too, which have no
+    /// position of their own.
+    pub reached: Option<u64>,
     /// Whether it is from a snapshot.
     pub snapshot: bool,
     /// Nanoseconds since 1970 when the connector made it.
@@ -66,6 +70,7 @@ impl Meta {
         lsn: None,
         tx: None,
         commit: None,
+        reached: None,
         snapshot: false,
         made_ns: 0,
         key_schema: None,
@@ -193,7 +198,7 @@ pub struct Decoder {
     schemas: Arc<Schemas>,
     renderer: Renderer,
     expected: Vec<Repr>,
-    name_starts: Vec<String>,
+    name_starts: [String; 3],
     plans: HashMap<(SchemaId, Half), (Arc<Typed>, Arc<Plan>)>,
     json: HashMap<Half, (Value, Arc<Typed>)>,
     reprs: Vec<Vec<Repr>>,
@@ -218,9 +223,9 @@ impl Decoder {
     ) -> Decoder {
         let renderer = Renderer { binary: settings.binary, placeholder: settings.placeholder.clone() };
         let expected: Vec<Repr> = columns.list.iter().map(|c| expected_repr(&c.ty, &settings)).collect();
-        let full = [settings.prefix.as_str(), schema, table];
-        let unicode = full.map(|p| super::settings::field_name(super::settings::Adjust::AvroUnicode, p)).join(".");
-        let name_starts = vec![flat(&format!("{}.", full.join("."))), flat(&format!("{unicode}."))];
+        // Schemas are named after the topic. How names are adjusted may have been another when a record was written.
+        let proposed = format!("{}.", topic_name(&settings, schema, table));
+        let name_starts = [Adjust::None, Adjust::Avro, Adjust::AvroUnicode].map(|a| flat(&schema_name(a, &proposed)));
         Decoder {
             reprs: vec![Vec::new(); columns.list.len()],
             settings,
@@ -755,10 +760,10 @@ fn set_source(meta: &mut Meta, part: SourcePart, raw: &Raw<'_>) {
         (SourcePart::Snapshot, Raw::Str(text)) => meta.snapshot = !matches!(*text, "false" | ""),
         (SourcePart::Snapshot, Raw::Bool(truth)) => meta.snapshot = *truth,
         (SourcePart::Sequence, Raw::Str(text)) => {
-            // `["31665016","31665088"]`: the end of the last commit, and the event's own position.
-            let first = text.trim_start_matches(['[', '"']);
-            let digits = first.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
-            meta.commit = digits.parse().ok();
+            // `["31665016","31665088"]`: the end of the last commit, and the event's own position; either may be null.
+            let mut numbers = text.split(',').map(|number| number.trim_matches(['[', ']', '"', ' ']).parse().ok());
+            meta.commit = numbers.next().flatten();
+            meta.reached = numbers.next().flatten();
         }
         _ => {}
     }

@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use rstest::rstest;
 
 use super::{
+    names::field_adjustment,
     pg_type::PgType,
     record::{Decoder, Op, Schemas, Unreadable},
     repr::{Binary, Raw, Renderer, Repr, Side, Tag, form},
     row::{Cell, cells},
-    settings::{Adjust, ConnectorSettings, field_name, split_patterns, topic_name},
+    settings::{ConnectorSettings, split_patterns},
     table::{Column, Columns},
 };
 use crate::{client::connect::ConnectorConfig, units::SchemaId, verify::VerifyError};
@@ -147,18 +148,6 @@ fn a_struct_of_another_name_is_not_comparable() {
     assert_eq!(renderer.render(&mut Vec::new(), &raw, &repr, &geometry), Tag::Opaque);
 }
 
-#[rstest]
-#[case(Adjust::Avro, "Id Col", "Id_Col")]
-#[case(Adjust::Avro, "1st", "_1st")]
-#[case(Adjust::Avro, "ünï", "_n_")]
-#[case(Adjust::AvroUnicode, "second-key", "second_u002dkey")]
-#[case(Adjust::AvroUnicode, "1st", "_u0031st")]
-#[case(Adjust::AvroUnicode, "ünï", "_u00fcn_u00ef")]
-#[case(Adjust::None, "Id Col", "Id Col")]
-fn names_are_adjusted_as_debezium_does(#[case] mode: Adjust, #[case] column: &str, #[case] field: &str) {
-    assert_eq!(field_name(mode, column), field);
-}
-
 #[test]
 fn patterns_are_split_at_their_commas_alone() {
     assert_eq!(split_patterns("public.a, public.b"), ["public.a", "public.b"]);
@@ -219,12 +208,6 @@ fn an_option_of_the_transform_that_changes_records_is_refused() {
     assert_eq!((added.op.as_deref(), added.tx.as_deref()), (Some("__op"), Some("__tx")));
     assert!(with(&[("transforms.u.route.by.field", "name")]).is_err());
     assert!(with(&[("transforms.u.predicate", "p")]).is_err());
-}
-
-#[test]
-fn a_topic_is_named_as_debezium_names_it() {
-    let settings = ConnectorSettings::parse("shop", &config(&[])).unwrap();
-    assert_eq!(topic_name(&settings, "My Schema", "Weird Table-1"), "shop.My_Schema.Weird_Table-1");
 }
 
 const KEY: &str = r#"{"type":"record","name":"Key","namespace":"shop.public.t","fields":[{"name":"id","type":"int"}]}"#;
@@ -297,7 +280,7 @@ fn decoder() -> Decoder {
         unpublished: false,
     };
     let list = vec![column("id", "int4"), column("n", "text"), column("d", "date")];
-    let columns = Arc::new(Columns::new(list, settings.adjust));
+    let columns = Arc::new(Columns::new(list, field_adjustment(&settings)));
     let other = KEY.replace("shop.public.t", "shop.public.other");
     let wider = KEY.replace("\"int\"}]", "\"int\"},{\"name\":\"b\",\"type\":[\"null\",\"int\"]}]");
     let texts: BTreeMap<u32, String> =
