@@ -8,6 +8,57 @@ use tokio_postgres::{Config, SimpleQueryMessage, config::Host, error::SqlState};
 use super::{ClientError, limits::asking, tls::Wanted};
 use crate::units::{Lsn, Secret, SlotName, redact_url, without_tls};
 
+/// What a session prints its values by: row images are canonical in these settings and no others.
+const FORMS: &[(&str, &str)] = &[
+    ("client_encoding", "UTF8"),
+    ("TimeZone", "UTC"),
+    ("DateStyle", "ISO"),
+    ("IntervalStyle", "postgres"),
+    ("bytea_output", "hex"),
+    ("extra_float_digits", "1"),
+    ("lc_monetary", "C"),
+];
+/// What else the statements of this program depend on. `alter database ... set` and `alter role ... set` are made for a
+/// person's applications; a session of this program starts from PostgreSQL's own defaults, which the start-up packet sets
+/// over them. Row security is off in the sense of `pg_dump`: rows that a policy would hide are an error, not a smaller table.
+const CONDUCT: &[(&str, &str)] = &[
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("idle_session_timeout", "0"),
+    ("default_transaction_isolation", "read committed"),
+    ("default_transaction_read_only", "off"),
+    ("default_transaction_deferrable", "off"),
+    ("row_security", "off"),
+    ("search_path", "\"$user\",public"),
+    ("standard_conforming_strings", "on"),
+    ("quote_all_identifiers", "off"),
+];
+/// The same, which servers before PostgreSQL 17 do not know and refuse.
+const CONDUCT_SINCE_17: &[(&str, &str)] = &[("transaction_timeout", "0")];
+
+/// Settings as `options` of the start-up packet and `PGOPTIONS` take them.
+fn options(settings: &[&[(&str, &str)]]) -> String {
+    let escaped = |value: &str| value.replace('\\', "\\\\").replace(' ', "\\ ");
+    let each = settings.iter().copied().flatten().map(|(name, value)| format!("-c {name}={}", escaped(value)));
+    each.collect::<Vec<_>>().join(" ")
+}
+
+/// `PGOPTIONS` for a program of PostgreSQL's that works for this one. What servers before PostgreSQL 17 refuse is not in it:
+/// unlike a session, a program is not started twice.
+pub fn program_options() -> String {
+    options(&[CONDUCT])
+}
+
+/// Whose statements a session runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Statements {
+    /// This program's.
+    Own,
+    /// A person's, as their application would: the settings of its database and role are part of them.
+    Application,
+}
+
 /// One session. Dereferences to [`tokio_postgres::Client`] for queries.
 pub struct Postgres {
     client: tokio_postgres::Client,
@@ -108,20 +159,37 @@ impl ProgramSettings {
     }
 }
 
+/// Why a session did not open.
+enum Refusal {
+    /// The server does not know a setting; what it says.
+    UnknownSetting(String),
+    /// Anything else.
+    Error(ClientError),
+}
+
 impl Postgres {
     /// Opens a session. `url` as for libpq; the session speaks UTC and ISO and prints values in full precision, so that row
-    /// images are canonical.
+    /// images are canonical, and whatever else its statements depend on is as PostgreSQL has it by default.
     pub async fn connect(url: &Secret, application: &str) -> Result<Postgres, ClientError> {
         let (mut config, wanted) = parsed(url)?;
         config.application_name(application).connect_timeout(asking::POSTGRES_CONNECT.now());
-        Self::open(config, &wanted, redact_url(url.expose())).await
+        Self::open(config, &wanted, redact_url(url.expose()), Statements::Own).await
+    }
+
+    /// Opens a session for statements that are not this program's: it prints values as [`Self::connect`] has it, and search
+    /// path, time limits and the like are those of the database and the role.
+    pub async fn connect_as_application(url: &Secret, application: &str) -> Result<Postgres, ClientError> {
+        let (mut config, wanted) = parsed(url)?;
+        config.application_name(application).connect_timeout(asking::POSTGRES_CONNECT.now());
+        Self::open(config, &wanted, redact_url(url.expose()), Statements::Application).await
     }
 
     /// Opens a session on another database of the same server.
     pub async fn connect_database(url: &Secret, database: &str, application: &str) -> Result<Postgres, ClientError> {
         let (mut config, wanted) = parsed(url)?;
         config.application_name(application).connect_timeout(asking::POSTGRES_CONNECT.now()).dbname(database);
-        Self::open(config, &wanted, format!("{} (database {database})", redact_url(url.expose()))).await
+        let address = format!("{} (database {database})", redact_url(url.expose()));
+        Self::open(config, &wanted, address, Statements::Own).await
     }
 
     /// Opens a session through a unix socket in `folder`; `url` gives user, password and database.
@@ -150,27 +218,61 @@ impl Postgres {
         // Nobody but the server itself is at the other end of the socket.
         let wanted =
             Wanted::of(Some("disable"), None).map_err(|e| ClientError::unreachable("postgres", "socket", e))?;
-        Self::open(config, &wanted, format!("socket {folder}/.s.PGSQL.{port}")).await
+        Self::open(config, &wanted, format!("socket {folder}/.s.PGSQL.{port}"), Statements::Own).await
     }
 
-    async fn open(mut config: Config, wanted: &Wanted, address: String) -> Result<Postgres, ClientError> {
-        config.options(
-            "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c bytea_output=hex -c extra_float_digits=1 -c client_encoding=UTF8",
-        );
-        config.ssl_mode(wanted.mode);
-        let tls = wanted.connector().map_err(|e| ClientError::unreachable("postgres", &address, e))?;
+    async fn open(
+        config: Config,
+        wanted: &Wanted,
+        address: String,
+        statements: Statements,
+    ) -> Result<Postgres, ClientError> {
+        let settings: &[&[(&str, &str)]] = match statements {
+            Statements::Own => &[FORMS, CONDUCT, CONDUCT_SINCE_17],
+            Statements::Application => &[FORMS],
+        };
+        match Self::start(&config, wanted, &address, settings).await {
+            // Which version a server is it tells only once the session is there.
+            Err(Refusal::UnknownSetting(_)) => {
+                let known: Vec<_> = settings.iter().copied().filter(|s| *s != CONDUCT_SINCE_17).collect();
+                Self::start(&config, wanted, &address, &known).await.map_err(|refusal| match refusal {
+                    Refusal::Error(error) => error,
+                    Refusal::UnknownSetting(found) => {
+                        ClientError::answer("postgres", &address, "open a session", "PostgreSQL 15 or later", found)
+                            .for_good()
+                    }
+                })
+            }
+            Err(Refusal::Error(error)) => Err(error),
+            Ok(session) => Ok(session),
+        }
+    }
+
+    async fn start(
+        config: &Config,
+        wanted: &Wanted,
+        address: &str,
+        settings: &[&[(&str, &str)]],
+    ) -> Result<Postgres, Refusal> {
+        let mut config = config.clone();
+        // Of a setting that is given twice the last counts.
+        let own = options(settings);
+        let all = config.get_options().map_or_else(|| own.clone(), |given| format!("{given} {own}"));
+        config.options(all).ssl_mode(wanted.mode);
+        let unreachable = |detail: String| Refusal::Error(ClientError::unreachable("postgres", address, detail));
+        let tls = wanted.connector().map_err(unreachable)?;
         // The library's own limit ends where the server's kernel has taken the connection in.
         let opened = tokio::time::timeout(asking::POSTGRES_SESSION.now(), config.connect(tls)).await.map_err(|_| {
-            let seconds = asking::POSTGRES_SESSION.now().as_secs();
-            ClientError::unreachable("postgres", &address, format!("connected, and no session within {seconds} s"))
+            unreachable(format!("connected, and no session within {} s", asking::POSTGRES_SESSION.now().as_secs()))
         })?;
         let (client, connection) = opened.map_err(|e| {
-            let refused = || ClientError::answer("postgres", &address, "open a session", "a session", cause(&e));
+            let refused = || ClientError::answer("postgres", address, "open a session", "a session", cause(&e));
             match is_refusal(&e) {
+                _ if e.code() == Some(&SqlState::UNDEFINED_OBJECT) => Refusal::UnknownSetting(cause(&e)),
                 // A session too many may find room later.
-                true if e.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) => refused(),
-                true => refused().for_good(),
-                false => ClientError::unreachable("postgres", &address, cause(&e)),
+                true if e.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) => Refusal::Error(refused()),
+                true => Refusal::Error(refused().for_good()),
+                false => unreachable(cause(&e)),
             }
         })?;
         // The task ends with the session; its error reaches the caller through the next query.
@@ -179,7 +281,7 @@ impl Postgres {
                 tracing::debug!(%error, "postgres connection ended");
             }
         });
-        Ok(Postgres { client, address })
+        Ok(Postgres { client, address: address.to_owned() })
     }
 
     /// The address, without secrets.
@@ -304,4 +406,23 @@ pub fn cause(error: &tokio_postgres::Error) -> String {
 
 fn first_line(sql: &str) -> &str {
     sql.trim().lines().next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_options_as_the_server_splits_them() {
+        assert_eq!(
+            options(&[&[("a", "0"), ("b", "read committed")], &[("c", "x\\y")]]),
+            r"-c a=0 -c b=read\ committed -c c=x\\y"
+        );
+    }
+
+    #[test]
+    fn a_program_is_given_nothing_that_an_older_server_refuses() {
+        let given = program_options();
+        assert!(given.contains("-c statement_timeout=0 ") && !given.contains("-c transaction_timeout"), "{given}");
+    }
 }

@@ -55,6 +55,17 @@ pub struct Reference {
     pub version: SubjectVersion,
 }
 
+/// A version of an artifact in a group of Apicurio's that subjects do not reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupArtifact {
+    /// The group.
+    pub group: String,
+    /// The artifact.
+    pub artifact: String,
+    /// Its version.
+    pub version: String,
+}
+
 fn avro() -> String {
     "AVRO".to_owned()
 }
@@ -126,6 +137,20 @@ impl Registry {
             Err(e) if e.status() == Some(404) => Ok(None),
             Err(e) => Err(e),
         }
+    }
+
+    /// A version with this id in another group than the default one, whose artifacts are the subjects; `None` where there is
+    /// none. `id_kind` is `contentId` or `globalId`.
+    pub async fn in_another_group(&self, id: SchemaId, id_kind: &str) -> Result<Option<GroupArtifact>, ClientError> {
+        // The versions of one content: more than a page of them in the default group alone are not to be expected.
+        let value =
+            self.native(reqwest::Method::GET, &format!("/search/versions?{id_kind}={id}&limit=500"), None).await?;
+        let found = value["versions"].as_array().into_iter().flatten().find_map(|version| {
+            let text = |key: &str| version[key].as_str().map(str::to_owned);
+            let group = text("groupId").filter(|group| group != "default")?;
+            Some(GroupArtifact { group, artifact: text("artifactId")?, version: text("version")? })
+        });
+        Ok(found)
     }
 
     /// Registers a schema; a refusal for incompatibility is an `Answer` with status 409.

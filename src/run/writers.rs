@@ -79,7 +79,7 @@ impl Writers {
                 Ok(format!("{} rows in {} transactions", summary.rows, summary.acknowledged))
             }
             (_, WorkloadPlan::Sql { seed: Some(seed), .. } | WorkloadPlan::Command { seed: Some(seed), .. }) => {
-                let db = Postgres::connect(&config.postgres.url, "cdc-drill seed").await?;
+                let db = Postgres::connect_as_application(&config.postgres.url, "cdc-drill seed").await?;
                 db.run(&seed.text).await?;
                 Ok(format!("{} has run", seed.path))
             }

@@ -1,9 +1,14 @@
 //! How a topic folds to a table. Pure, and compact: a million rows fit in a few hundred megabytes.
 //!
-//! A keyed table is what the last event of each key leaves; a key is in one partition, so each partition folds on its
-//! own, in offset order. A table without a key is a multiset of images: an insert adds one, a delete takes one away, an
-//! update does both; the events of all partitions are put in the order in which the connector made them, and those that
-//! were delivered again are known by their position and left out.
+//! A keyed table is what the last event of each key leaves. Within a partition the offsets are the order, whatever the
+//! positions in the WAL say: an incremental snapshot's reads have none, and after a point-in-time recovery they begin
+//! again. A TRUNCATE concerns all partitions and stands in one, and a key may stand in several after a change of their
+//! number: there [`Clock`] decides, and what it cannot order is reported ([`Standing::Unordered`]).
+//!
+//! A table without a key is a multiset of images: an insert adds one, a delete takes one away, an update does both; the
+//! events of all partitions are put in the order in which the connector made them, and those that were delivered again
+//! are known by their position and left out. A snapshot's read restates a row: it adds an image only where there are
+//! fewer than that snapshot has read.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -45,14 +50,99 @@ pub struct Entry {
     pub row: Box<[u8]>,
     /// Its offset.
     pub offset: i64,
-    /// `source.lsn`, zero where unknown.
+    /// `source.lsn`; for reads of incremental snapshots, which have none, where the connector was; zero where unknown.
     pub lsn: u64,
+    /// When the connector made it, in nanoseconds since 1970; zero where unknown.
+    pub made_ns: i64,
 }
 
 impl Entry {
     /// Whether there is a row.
     pub fn live(&self) -> bool {
         !self.row.is_empty()
+    }
+
+    fn at(&self, partition: i32) -> Position {
+        Position { partition, offset: self.offset, lsn: self.lsn, made_ns: self.made_ns }
+    }
+}
+
+/// Where an event stands; zero for a position in the WAL or a time that is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Position {
+    partition: i32,
+    offset: i64,
+    lsn: u64,
+    made_ns: i64,
+}
+
+/// Orders events of a topic across its partitions, as the connector made them.
+///
+/// Times decide as far as the connector's clock was steady and precise enough; positions in the WAL decide within one
+/// history of the server. Where both are known they must agree: after a recovery to an earlier point positions begin again,
+/// and on another worker the clock may be another.
+#[derive(Clone, Copy, Debug, Default)]
+struct Clock {
+    /// The furthest that times have stepped back from one record of a partition to a later one.
+    back_ns: i64,
+}
+
+impl Clock {
+    /// Whether `a` was made after `b`; `None` where nothing decides.
+    fn after(self, a: Position, b: Position) -> Option<bool> {
+        if a.partition == b.partition {
+            return Some(a.offset > b.offset);
+        }
+        let by_lsn = (a.lsn > 0 && b.lsn > 0 && a.lsn != b.lsn).then_some(a.lsn > b.lsn);
+        match (self.by_time(a.made_ns, b.made_ns), by_lsn) {
+            (Some(time), Some(lsn)) if time != lsn => None,
+            (time, lsn) => time.or(lsn),
+        }
+    }
+
+    fn by_time(self, a: i64, b: i64) -> Option<bool> {
+        let apart = a.abs_diff(b);
+        let known = a > 0 && b > 0 && apart > self.back_ns.unsigned_abs() && apart >= resolution(a).max(resolution(b));
+        known.then_some(a > b)
+    }
+}
+
+/// How precise a time is, in nanoseconds: connectors before 2.6 write milliseconds, and so do brokers.
+fn resolution(time_ns: i64) -> u64 {
+    match time_ns {
+        ms if ms % 1_000_000 == 0 => 1_000_000,
+        us if us % 1000 == 0 => 1000,
+        _ => 1,
+    }
+}
+
+/// What became of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing<'f> {
+    /// Its last event, with a row, and the partition in which it stands.
+    Live(i32, &'f Entry),
+    /// There is no event of it, or the last one took the row away.
+    Gone,
+    /// Its last events, or its last event and a TRUNCATE, stand in different partitions, and nothing decides which came later.
+    Unordered,
+}
+
+/// A TRUNCATE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Truncate {
+    /// Its offset.
+    pub offset: i64,
+    /// `source.lsn`, zero where unknown.
+    pub lsn: u64,
+    /// `source.txId`, zero where unknown.
+    pub tx: u64,
+    /// When the connector made it; zero where unknown.
+    pub made_ns: i64,
+}
+
+impl Truncate {
+    fn at(&self, partition: i32) -> Position {
+        Position { partition, offset: self.offset, lsn: self.lsn, made_ns: self.made_ns }
     }
 }
 
@@ -65,8 +155,10 @@ pub struct Loose {
     pub partition: i32,
     /// Its offset.
     pub offset: i64,
-    /// `source.lsn`.
+    /// `source.lsn`, zero where it has none.
     pub lsn: u64,
+    /// The same, or where the connector was when it made it; zero where unknown.
+    pub reached: u64,
     /// `source.txId`.
     pub tx: u64,
     /// What it did.
@@ -75,6 +167,12 @@ pub struct Loose {
     pub before: Option<Box<[u8]>>,
     /// The packed row after.
     pub after: Option<Box<[u8]>>,
+}
+
+impl Loose {
+    fn at(&self) -> Position {
+        Position { partition: self.partition, offset: self.offset, lsn: self.reached, made_ns: self.made_ns }
+    }
 }
 
 /// One event as the checks of a drill need it.
@@ -145,6 +243,8 @@ pub struct Deferred {
     pub key: Option<Vec<u8>>,
     /// The value's bytes.
     pub value: Option<Vec<u8>>,
+    /// When the record was written, in milliseconds since 1970, as the record itself says.
+    pub written_ms: Option<i64>,
 }
 
 /// What one partition folds to.
@@ -158,8 +258,11 @@ pub struct PartitionFold {
     pub keyed: KeyMap<Entry>,
     /// Events without a key.
     pub loose: Vec<Loose>,
-    /// Positions of TRUNCATEs.
-    pub truncates: Vec<u64>,
+    /// TRUNCATEs.
+    pub truncates: Vec<Truncate>,
+    /// The offset and the time of the latest event, and how far times have stepped back before it.
+    newest: Option<(i64, i64)>,
+    back_ns: i64,
     /// Every event, where asked for.
     pub log: Option<Vec<Logged>>,
     /// The column with the token, for the log.
@@ -178,6 +281,9 @@ pub struct PartitionFold {
     pub restored_values: u64,
     /// Records kept for later.
     pub deferred: VecDeque<Deferred>,
+    /// The offset of the last event that does not say which transaction it is of: a read of an incremental snapshot, or a
+    /// record of a transform that leaves the row only. It may be newer than what the table's snapshot sees.
+    pub unplaced: Option<i64>,
     /// For each column the offset of the first row that has it.
     pub first_with: Vec<Option<i64>>,
 }
@@ -216,8 +322,19 @@ impl PartitionFold {
         {
             self.note_columns(after, offset);
         }
+        if event.meta.op != Op::Tombstone {
+            self.note_time(event.meta.made_ns, offset);
+            if event.meta.tx.is_none() {
+                self.unplaced = self.unplaced.max(Some(offset));
+            }
+        }
         match (event.meta.op, event.key) {
-            (Op::Truncate, _) => self.truncates.push(event.meta.lsn.unwrap_or(u64::MAX)),
+            (Op::Truncate, _) => self.truncates.push(Truncate {
+                offset,
+                lsn: event.meta.lsn.unwrap_or(0),
+                tx: event.meta.tx.unwrap_or(0),
+                made_ns: event.meta.made_ns,
+            }),
             (Op::Other, _) => {}
             (_, Some(key)) => self.keyed(event, key, offset),
             (Op::Tombstone, None) => {}
@@ -226,11 +343,21 @@ impl PartitionFold {
                 partition: self.partition,
                 offset,
                 lsn: event.meta.lsn.unwrap_or(0),
+                reached: event.meta.lsn.or(event.meta.reached).unwrap_or(0),
                 tx: event.meta.tx.unwrap_or(0),
                 op,
                 before: event.before.map(Into::into),
                 after: event.after.map(Into::into),
             }),
+        }
+    }
+
+    fn note_time(&mut self, made_ns: i64, offset: i64) {
+        let (last, newest) = self.newest.unwrap_or((i64::MIN, 0));
+        // Records that were kept for later are applied behind later ones.
+        if made_ns > 0 && offset > last {
+            self.back_ns = self.back_ns.max(newest - made_ns);
+            self.newest = Some((offset, newest.max(made_ns)));
         }
     }
 
@@ -246,7 +373,10 @@ impl PartitionFold {
     }
 
     fn keyed(&mut self, event: &Event<'_>, key: &[u8], offset: i64) {
-        let lsn = event.meta.lsn.unwrap_or(0);
+        // A record that was kept for later is older than what stands here already.
+        if self.keyed.get(key).is_some_and(|entry| entry.offset > offset) {
+            return;
+        }
         let row: Box<[u8]> = match (event.meta.op, event.after) {
             (Op::Delete | Op::Tombstone, _) | (_, None) => Box::default(),
             (_, Some(after)) if event.unavailable => {
@@ -255,13 +385,13 @@ impl PartitionFold {
             }
             (_, Some(after)) => after.into(),
         };
-        // A tombstone carries no position of its own.
+        let lsn = event.meta.lsn.or(event.meta.reached).unwrap_or(0);
+        let made = Entry { row, offset, lsn, made_ns: event.meta.made_ns };
         match self.keyed.get_mut(key) {
-            Some(entry) => {
-                let lsn = if event.meta.op == Op::Tombstone { entry.lsn } else { lsn };
-                *entry = Entry { row, offset, lsn };
-            }
-            None => drop(self.keyed.insert(key.into(), Entry { row, offset, lsn })),
+            // A tombstone follows its delete and has no position of its own.
+            Some(entry) if event.meta.op == Op::Tombstone && !entry.live() => entry.offset = offset,
+            Some(entry) => *entry = made,
+            None => drop(self.keyed.insert(key.into(), made)),
         }
     }
 
@@ -340,6 +470,11 @@ pub struct LooseFold {
     pub blind: u64,
     /// Events whose record does not tell what they did.
     pub unnamed: u64,
+    /// Events that may be before a TRUNCATE or after it: they stand in another partition, and nothing decides.
+    pub unordered: u64,
+    /// Events that may stand for rows that a snapshot had read before: reads that do not say where the connector was, and
+    /// changes behind a snapshot that is later in the WAL.
+    pub restated: u64,
 }
 
 impl TopicFold {
@@ -378,31 +513,65 @@ impl TopicFold {
         self.key_columns.is_none()
     }
 
-    /// The last TRUNCATE.
-    fn truncated_at(&self) -> Option<u64> {
-        self.partitions.iter().flat_map(|p| &p.truncates).max().copied()
+    fn clock(&self) -> Clock {
+        Clock { back_ns: self.partitions.iter().map(|p| p.back_ns).max().unwrap_or_default() }
     }
 
-    /// The live entry of a key and its partition; of several partitions that hold the key, as after a change of the
-    /// number of partitions, the one with the later event.
-    pub fn get(&self, key: &[u8]) -> Option<(i32, &Entry)> {
-        let cut = self.truncated_at();
-        let found = self.partitions.iter().filter_map(|p| p.keyed.get(key).map(|e| (p.partition, e)));
-        let last = found.max_by_key(|(_, e)| (e.lsn, e.offset))?;
-        (last.1.live() && cut.is_none_or(|cut| last.1.lsn > cut)).then_some(last)
+    /// The last TRUNCATE of each partition that has one.
+    fn truncates(&self) -> impl Iterator<Item = Position> {
+        let last = |p: &PartitionFold| p.truncates.iter().max_by_key(|t| t.offset).map(|t| t.at(p.partition));
+        self.partitions.iter().filter_map(last)
     }
 
-    /// All live entries, with their partitions; a key that stands in several is given once.
-    pub fn live(&self) -> impl Iterator<Item = (i32, &[u8], &Entry)> {
-        let cut = self.truncated_at();
+    /// What became of a key.
+    pub fn standing(&self, key: &[u8]) -> Standing<'_> {
+        let found = || self.partitions.iter().filter_map(|p| p.keyed.get(key).map(|e| (p.partition, e)));
+        let mut held = found();
+        let Some(mut last) = held.next() else { return Standing::Gone };
+        if held.next().is_some() {
+            let clock = self.clock();
+            let is_last = |(partition, entry): (i32, &Entry)| {
+                found().all(|(p, e)| p == partition || clock.after(entry.at(partition), e.at(p)) == Some(true))
+            };
+            match found().find(|candidate| is_last(*candidate)) {
+                Some(found) => last = found,
+                // Whichever came last, it left the same.
+                None if found().all(|(_, e)| e.row == last.1.row) => {}
+                None => return Standing::Unordered,
+            }
+        }
+        self.beside_truncates(last.0, last.1)
+    }
+
+    /// What a key's last event leaves, with what a TRUNCATE in any partition takes away.
+    fn beside_truncates<'f>(&self, partition: i32, entry: &'f Entry) -> Standing<'f> {
+        if !entry.live() {
+            return Standing::Gone;
+        }
+        match cut(self.clock(), entry.at(partition), self.truncates()) {
+            Some(true) => Standing::Gone,
+            Some(false) => Standing::Live(partition, entry),
+            None => Standing::Unordered,
+        }
+    }
+
+    /// All keys that have a row or may have one, each once.
+    pub fn standings(&self) -> impl Iterator<Item = (&[u8], Standing<'_>)> {
         let several = self.keys_in_several_partitions();
-        self.partitions.iter().flat_map(|p| p.keyed.iter().map(move |(k, e)| (p.partition, &**k, e))).filter(
-            move |(partition, key, entry)| {
-                entry.live()
-                    && cut.is_none_or(|cut| entry.lsn > cut)
-                    && (!several || self.get(key).is_some_and(|(p, _)| p == *partition))
-            },
-        )
+        let truncated = self.truncates().next().is_some();
+        self.partitions.iter().enumerate().flat_map(move |(index, p)| {
+            p.keyed.iter().filter_map(move |(key, entry)| {
+                let before = |other: &PartitionFold| other.keyed.contains_key(key);
+                let standing = match several {
+                    true if self.partitions[..index].iter().any(before) => return None,
+                    true => self.standing(key),
+                    false if truncated => self.beside_truncates(p.partition, entry),
+                    false if entry.live() => Standing::Live(p.partition, entry),
+                    false => Standing::Gone,
+                };
+                (standing != Standing::Gone).then_some((&**key, standing))
+            })
+        })
     }
 
     /// Whether a key stands in more than one partition.
@@ -419,27 +588,73 @@ impl TopicFold {
 
     /// Partition and offset of events without a key that were delivered again.
     pub fn redelivered(&self) -> Vec<(i32, i64)> {
-        let mut events: Vec<&Loose> = self.partitions.iter().flat_map(|p| &p.loose).collect();
-        events.sort_by_key(|e| (e.made_ns, e.partition, e.offset));
+        let events = self.as_made();
         let first = first_deliveries(&events);
         events.iter().zip(first).filter(|(_, first)| !first).map(|(e, _)| (e.partition, e.offset)).collect()
+    }
+
+    /// The events without a key in the order in which the connector made them: by time across partitions, by offset
+    /// within each.
+    fn as_made(&self) -> Vec<&Loose> {
+        let mut heads: Vec<_> = self
+            .partitions
+            .iter()
+            .map(|p| {
+                let mut events: Vec<&Loose> = p.loose.iter().collect();
+                events.sort_by_key(|e| e.offset);
+                events.into_iter().peekable()
+            })
+            .collect();
+        let mut merged = Vec::with_capacity(self.partitions.iter().map(|p| p.loose.len()).sum());
+        loop {
+            let head = |(index, events): (usize, &mut std::iter::Peekable<std::vec::IntoIter<&Loose>>)| {
+                events.peek().map(|e| (e.made_ns, index))
+            };
+            let Some((_, next)) = heads.iter_mut().enumerate().filter_map(head).min() else { return merged };
+            merged.extend(heads[next].next());
+        }
+    }
+
+    /// The first delivery of each TRUNCATE: what followed it was delivered again behind the second, and is left out there.
+    fn first_truncates(&self) -> Vec<Position> {
+        let mut first: HashMap<(u64, u64), Truncate> = HashMap::new();
+        let mut positions = Vec::new();
+        for partition in &self.partitions {
+            for truncate in &partition.truncates {
+                if truncate.lsn == 0 {
+                    positions.push(truncate.at(partition.partition));
+                    continue;
+                }
+                let known = first.entry((truncate.tx, truncate.lsn)).or_insert(*truncate);
+                if truncate.made_ns < known.made_ns {
+                    *known = *truncate;
+                }
+            }
+        }
+        for partition in &self.partitions {
+            let is_first = |t: &&Truncate| first.get(&(t.tx, t.lsn)) == Some(t);
+            positions.extend(partition.truncates.iter().filter(is_first).map(|t| t.at(partition.partition)));
+        }
+        positions
     }
 
     /// Folds the events without a key. `keep` chooses the columns that every image has: a generated column comes with
     /// snapshots and not with streamed changes, so it is no part of an image.
     pub fn loose(&self, keep: &[bool]) -> LooseFold {
-        let mut events: Vec<&Loose> = self.partitions.iter().flat_map(|p| &p.loose).collect();
-        events.sort_by_key(|e| (e.made_ns, e.partition, e.offset));
-        let cut = self.truncated_at();
+        let events = self.as_made();
         let first_delivery = first_deliveries(&events);
+        let (clock, truncates) = (self.clock(), self.first_truncates());
         let mut fold = LooseFold::default();
+        let mut reads = Reads::new(&events);
         for (event, first) in events.iter().zip(first_delivery) {
             if !first {
                 fold.redelivered += 1;
                 continue;
             }
-            if cut.is_some_and(|cut| event.lsn <= cut) {
-                continue;
+            match cut(clock, event.at(), truncates.iter().copied()) {
+                Some(true) => continue,
+                Some(false) => {}
+                None => fold.unordered += 1,
             }
             let (takes, gives) = match event.op {
                 Op::Read | Op::Create => (false, true),
@@ -457,11 +672,68 @@ impl TopicFold {
                 }
             }
             if gives && let Some(after) = &event.after {
-                *fold.images.entry(masked(after, event.before.as_deref(), keep)).or_default() += 1;
+                let image = masked(after, event.before.as_deref(), keep);
+                let read = (event.op == Op::Read).then(|| reads.again(event.reached, &image)).flatten();
+                let count = fold.images.entry(image).or_default();
+                *count = read.map_or(*count + 1, |read| read.max(*count));
             }
+            fold.restated += u64::from(reads.restates(event));
         }
         fold.images.retain(|_, count| *count != 0);
         fold
+    }
+}
+
+/// Whether any TRUNCATE came after the event; `None` where that cannot be decided.
+fn cut(clock: Clock, event: Position, truncates: impl Iterator<Item = Position>) -> Option<bool> {
+    let mut after = Some(false);
+    for truncate in truncates {
+        match clock.after(truncate, event) {
+            Some(true) => return Some(true),
+            Some(false) => {}
+            None => after = None,
+        }
+    }
+    after
+}
+
+/// What snapshots have read so far of a table without a key.
+struct Reads {
+    /// How often each snapshot, by its position, has read each image; `None` where one snapshot alone made the beginning.
+    counts: Option<HashMap<u64, HashMap<Box<[u8]>, i64>>>,
+    /// The last position of a snapshot.
+    latest: u64,
+}
+
+impl Reads {
+    fn new(events: &[&Loose]) -> Reads {
+        let is_read = |e: &&&Loose| e.op == Op::Read;
+        let beginning = events.iter().take_while(is_read).count();
+        let lsn = events.first().map(|e| e.reached).unwrap_or_default();
+        let alone =
+            events[..beginning].iter().all(|e| e.reached == lsn) && !events[beginning..].iter().any(|e| is_read(&e));
+        Reads { counts: (!alone).then(HashMap::new), latest: 0 }
+    }
+
+    /// How often the snapshot at this position has now read the image; `None` where each read adds one.
+    fn again(&mut self, lsn: u64, image: &[u8]) -> Option<i64> {
+        let counts = self.counts.as_mut()?.entry(lsn).or_default();
+        match counts.get_mut(image) {
+            Some(count) => {
+                *count += 1;
+                Some(*count)
+            }
+            None => counts.insert(image.into(), 1).or(Some(1)),
+        }
+    }
+
+    /// Whether the event may stand for rows that a snapshot had read before.
+    fn restates(&mut self, event: &Loose) -> bool {
+        if event.op == Op::Read {
+            self.latest = self.latest.max(event.reached);
+            return event.reached == 0 && self.counts.is_some();
+        }
+        event.reached > 0 && event.reached < self.latest
     }
 }
 

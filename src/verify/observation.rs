@@ -66,6 +66,24 @@ pub struct Observation {
     pub notes: Vec<String>,
 }
 
+impl Observation {
+    /// The topics to which several tables map, as their names are adjusted to the same one, and those tables. What a record
+    /// there is of its topic does not say, so neither table can be compared.
+    pub fn shared_topics(&self) -> BTreeMap<&str, BTreeSet<(&str, &TableName)>> {
+        let mut by_topic: BTreeMap<&str, BTreeSet<(&str, &TableName)>> = BTreeMap::new();
+        for table in &self.tables {
+            by_topic.entry(&table.topic).or_default().insert((&table.database, &table.name));
+        }
+        by_topic.retain(|_, tables| tables.len() > 1);
+        by_topic
+    }
+
+    /// Whether a schema id stands in any record that was read.
+    pub fn has_schema_ids(&self) -> bool {
+        self.topics.values().flat_map(|fold| &fold.partitions).any(|p| !p.ids.is_empty())
+    }
+}
+
 /// The server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerView {
@@ -285,6 +303,23 @@ pub struct RegistryView {
     pub global_mode: Option<String>,
     /// The subjects.
     pub subjects: BTreeMap<String, SubjectView>,
+    /// Schemas that are no subject's and that records were written with: artifacts of another group than the default one,
+    /// as a converter registers them that is given one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub elsewhere: BTreeMap<SchemaId, GroupVersion>,
+}
+
+/// A version of an artifact in a group of the registry that subjects do not reach.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupVersion {
+    /// The group.
+    pub group: String,
+    /// The artifact.
+    pub artifact: String,
+    /// Its version.
+    pub version: String,
+    /// Its exact text.
+    pub schema: String,
 }
 
 /// A subject.
@@ -312,7 +347,8 @@ pub struct VersionView {
 impl RegistryView {
     /// The text of an id.
     pub fn text(&self, id: SchemaId) -> Option<&str> {
-        self.subjects.values().flat_map(|s| s.versions.values()).find(|v| v.id == id).map(|v| v.schema.as_str())
+        let of_subjects = self.subjects.values().flat_map(|s| s.versions.values()).find(|v| v.id == id);
+        of_subjects.map(|v| &v.schema).or_else(|| self.elsewhere.get(&id).map(|v| &v.schema)).map(String::as_str)
     }
 }
 

@@ -12,15 +12,17 @@ use rdkafka::Message;
 use super::{
     VerifyError,
     decode::{
+        names::{field_adjustment, topic_name, topic_start},
         pg_type::PgType,
         record::Schemas,
         row::Cell,
-        settings::{ConnectorSettings, Converter, topic_name},
+        settings::{ConnectorSettings, Converter},
         table::{Column, Columns, Definition},
     },
     fold::TopicFold,
     observation::{
-        Canary, ConnectorView, Interrupted, Observation, Orphan, Quiet, RegistryView, Rows, ServerView, TableView,
+        Canary, ConnectorView, GroupVersion, Interrupted, Observation, Orphan, Quiet, RegistryView, Rows, ServerView,
+        TableView,
     },
     read::{self, Stretch, TopicPlan, Visibility},
     text::array,
@@ -34,11 +36,11 @@ use crate::{
         kafka::Kafka,
         limits::Bound,
         postgres::{Postgres, cause},
-        registry::Registry,
+        registry::{GroupArtifact, Registry},
         wait::{self, Poll},
     },
     config::Config,
-    units::{Lsn, Offset, TableName, TopicPartition},
+    units::{Lsn, Offset, SchemaId, TableName, TopicPartition},
 };
 
 /// The systems of one pipeline.
@@ -198,7 +200,12 @@ pub async fn tables(systems: &Systems, settings: &ConnectorSettings) -> Result<L
     let lacking = lacking(&session, settings, publication).await?;
     let beside = partitions.iter().map(|c| &c.name).chain(&lacking);
     let filled = filled(systems, beside.map(|t| topic_name(settings, &t.schema, &t.name)).collect()).await?;
-    let has_records = |t: &TableName| filled.contains_key(&topic_name(settings, &t.schema, &t.name));
+    // Records of a captured table are not those of another one whose topic has the same name.
+    let taken: BTreeSet<String> = captured.iter().map(|c| topic_name(settings, &c.name.schema, &c.name.name)).collect();
+    let has_records = |t: &TableName| {
+        let topic = topic_name(settings, &t.schema, &t.name);
+        filled.contains_key(&topic) && !taken.contains(&topic)
+    };
     captured.extend(partitions.into_iter().filter(|c| has_records(&c.name)));
     let awaited = |t: &TableName| !settings.tables.table_include.is_empty() || has_records(t);
     let (unpublished, uncaptured) = lacking.into_iter().partition(awaited);
@@ -378,14 +385,13 @@ pub async fn orphans(
     let taken: BTreeSet<&str> = tables.iter().map(|t| t.topic.as_str()).collect();
     for connector in connectors {
         let settings = &connector.settings;
-        let start = topic_name(settings, "", "");
-        let start = start.strip_suffix(settings.delimiter.as_str()).unwrap_or(&start);
+        let start = topic_start(settings);
         let history = connector.config.get("schema.history.internal.kafka.topic");
         let mut without: BTreeMap<String, TableName> = there
             .keys()
             .filter(|topic| !taken.contains(topic.as_str()) && Some(*topic) != history)
             .filter_map(|topic| {
-                let (schema, table) = topic.strip_prefix(start)?.split_once(settings.delimiter.as_str())?;
+                let (schema, table) = topic.strip_prefix(start.as_str())?.split_once(settings.delimiter.as_str())?;
                 let whole = !schema.is_empty() && !table.contains(settings.delimiter.as_str());
                 whole.then(|| (topic.clone(), TableName::new(schema, table)))
             })
@@ -506,7 +512,7 @@ async fn columns(session: &Postgres, table: &Captured, settings: &ConnectorSetti
             Column { ty: PgType::new(&text(1), &text(3), &text(4), typmod, element), name, generated, unpublished }
         })
         .collect();
-    Ok(Columns::new(list, settings.adjust).defined(definitions))
+    Ok(Columns::new(list, field_adjustment(settings)).defined(definitions))
 }
 
 fn filter(table: &Captured) -> String {
@@ -603,17 +609,35 @@ pub async fn ends(
     Ok(ends)
 }
 
-/// Whether any connector of these reads or writes Avro.
-pub fn uses_registry(connectors: &[ConnectorView]) -> bool {
-    connectors
-        .iter()
-        .any(|c| [c.settings.key, c.settings.value].iter().any(|c| matches!(c, Converter::Avro | Converter::Worker)))
+/// Whether records depend on the registry: a connector writes Avro, or leaves it to its worker and has written ids.
+pub fn uses_registry(seen: &Observation) -> bool {
+    let converters = || seen.connectors.iter().flat_map(|c| [c.settings.key, c.settings.value]);
+    converters().any(|c| c == Converter::Avro)
+        || (converters().any(|c| c == Converter::Worker) && seen.has_schema_ids())
 }
 
 /// The registry's subjects that begin with `prefix`, soft-deleted versions included; all when it is empty.
 pub async fn registry(systems: &Systems, prefix: &str) -> Result<RegistryView, BackupError> {
+    registry_behind(systems, prefix, &Observation::default()).await
+}
+
+/// The same, and the schemas of the registry's other groups that records were written with.
+pub(super) async fn registry_behind(
+    systems: &Systems,
+    prefix: &str,
+    seen: &Observation,
+) -> Result<RegistryView, BackupError> {
     let dump = capture_where(&systems.registry, |subject| subject.as_str().starts_with(prefix)).await?;
-    Ok(RegistryView::from(&dump))
+    let mut view = RegistryView::from(&dump);
+    let used = seen.topics.values().flat_map(|fold| &fold.partitions).flat_map(|p| p.ids.keys().map(|(_, id)| *id));
+    let strange: BTreeSet<SchemaId> = used.filter(|id| view.text(*id).is_none()).collect();
+    for id in strange {
+        let Some(found) = systems.registry.in_another_group(id, &dump.id_kind).await? else { continue };
+        let Some(schema) = systems.registry.schema(id).await? else { continue };
+        let GroupArtifact { group, artifact, version } = found;
+        view.elsewhere.insert(id, GroupVersion { group, artifact, version, schema });
+    }
+    Ok(view)
 }
 
 /// What to look at, for a drill.
@@ -665,8 +689,8 @@ pub async fn pipeline(systems: &Systems, options: &LookOptions) -> Result<Observ
         let offsets = systems.kafka.group_offsets(group, &partitions).await?;
         seen.groups.insert(group.clone(), offsets.into_iter().collect());
     }
-    if uses_registry(&seen.connectors) {
-        seen.registry = Some(registry(systems, &options.subject_prefix).await.map_err(|e| e.to_string()));
+    if uses_registry(&seen) {
+        seen.registry = Some(registry_behind(systems, &options.subject_prefix, &seen).await.map_err(|e| e.to_string()));
     }
     Ok(seen)
 }
@@ -677,7 +701,8 @@ async fn folds(
     options: &LookOptions,
 ) -> Result<BTreeMap<String, TopicFold>, VerifyError> {
     let mut plans = Vec::new();
-    for table in &seen.tables {
+    let shared = seen.shared_topics();
+    for table in seen.tables.iter().filter(|t| !shared.contains_key(t.topic.as_str())) {
         let Some(connector) = seen.connectors.iter().find(|c| c.settings.name == table.connector) else { continue };
         plans.push(TopicPlan {
             topic: table.topic.clone(),

@@ -53,6 +53,11 @@ impl From<&Dump> for RegistryView {
             };
             subjects.entry(line.subject.0.clone()).or_default().versions.insert(line.version.0, version);
         }
-        RegistryView { global_level: dump.global_compat.clone(), global_mode: dump.global_mode.clone(), subjects }
+        RegistryView {
+            global_level: dump.global_compat.clone(),
+            global_mode: dump.global_mode.clone(),
+            subjects,
+            elsewhere: BTreeMap::new(),
+        }
     }
 }

@@ -170,15 +170,13 @@ fn read_share(
         // Records kept for later go first: they stand before everything that is read now.
         let kept = std::mem::take(&mut fold.deferred);
         for record in kept {
-            take(
-                &mut fold,
-                &mut reading.decoder,
-                plan,
-                stretch.settled,
-                record.offset,
-                record.key.as_deref(),
-                record.value.as_deref(),
-            );
+            let record = Written {
+                offset: record.offset,
+                key: record.key.as_deref(),
+                value: record.value.as_deref(),
+                written_ms: record.written_ms,
+            };
+            take(&mut fold, &mut reading.decoder, plan, stretch.settled, &record);
         }
         reading.partitions[index] = Some((fold, stretch.settled));
         ranges.push((stretch.partition.clone(), stretch.from, stretch.to));
@@ -188,8 +186,13 @@ fn read_share(
         let Some(Some((fold, settled))) = reading.partitions.get_mut(message.partition().max(0) as usize) else {
             return;
         };
-        let (key, value) = (message.key(), message.payload());
-        take(fold, &mut reading.decoder, reading.plan, *settled, message.offset(), key, value);
+        let record = Written {
+            offset: message.offset(),
+            key: message.key(),
+            value: message.payload(),
+            written_ms: message.timestamp().to_millis(),
+        };
+        take(fold, &mut reading.decoder, reading.plan, *settled, &record);
     });
     for (topic, reading) in readings {
         let mut taken = taken.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -201,19 +204,24 @@ fn read_share(
     scanned.map_err(VerifyError::from)
 }
 
-/// Takes one record: applies it, keeps it for later, or notes that it cannot be read.
-fn take(
-    fold: &mut PartitionFold,
-    decoder: &mut Decoder,
-    plan: &TopicPlan,
-    settled: Offset,
+/// A record as it stands in its partition.
+struct Written<'r> {
     offset: i64,
-    key: Option<&[u8]>,
-    value: Option<&[u8]>,
-) {
+    key: Option<&'r [u8]>,
+    value: Option<&'r [u8]>,
+    written_ms: Option<i64>,
+}
+
+/// Takes one record: applies it, keeps it for later, or notes that it cannot be read.
+fn take(fold: &mut PartitionFold, decoder: &mut Decoder, plan: &TopicPlan, settled: Offset, record: &Written<'_>) {
+    let Written { offset, key, value, written_ms } = *record;
     match decoder.decode(key, value) {
         Err(why) => fold.problem(offset, why),
-        Ok(event) => {
+        Ok(mut event) => {
+            // A record that does not tell when the connector made it was written right then.
+            if let (0, Some(ms)) = (event.meta.made_ns, written_ms) {
+                event.meta.made_ns = ms.saturating_mul(1_000_000);
+            }
             let later =
                 offset >= settled.0 && plan.visible.as_ref().zip(event.meta.tx).is_some_and(|(v, tx)| !v.sees(tx));
             // A tombstone says nothing of its transaction; it belongs to the record before it.
@@ -223,6 +231,7 @@ fn take(
                     offset,
                     key: key.map(<[u8]>::to_vec),
                     value: value.map(<[u8]>::to_vec),
+                    written_ms,
                 });
             } else {
                 fold.apply(&event, offset);

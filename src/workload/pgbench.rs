@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use super::WorkloadError;
 use crate::{
-    client::postgres::{Postgres, ProgramSettings},
+    client::postgres::{Postgres, ProgramSettings, program_options},
     config::Tools,
     units::{Secret, TableName},
 };
@@ -118,8 +118,9 @@ pub async fn invariants(pg: &Postgres) -> Result<Invariants, WorkloadError> {
 
 /// Runs the program. The password goes by environment: arguments are seen by everybody.
 async fn run(tools: &Tools, url: &Secret, args: &[&str]) -> Result<String, WorkloadError> {
-    let given = ProgramSettings::of(url)?;
-    let mut command = tokio::process::Command::from(tools.command("pgbench", &given.pairs()));
+    let (given, options) = (ProgramSettings::of(url)?, program_options());
+    let settings = [given.pairs(), vec![("PGOPTIONS", options.as_str())]].concat();
+    let mut command = tokio::process::Command::from(tools.command("pgbench", &settings));
     command.args(args).stdin(Stdio::null()).kill_on_drop(true);
     if let Some(password) = &given.password {
         command.env("PGPASSWORD", password.expose());

@@ -1,5 +1,5 @@
-//! What no drill can show, on a cluster alone: a fault without an effect does not count as landed, and a server ends with
-//! its owner.
+//! What no drill can show, on a cluster alone: a fault without an effect does not count as landed, a server ends with its
+//! owner, and a session depends on no setting of the database or the role.
 
 use std::{os::unix::fs::PermissionsExt, time::Duration};
 
@@ -13,7 +13,7 @@ use cdc_drill::{
         Programs, Silent,
         local::{LocalStack, Native, OwnerLock, Part, PostgresSpec, StackSpec},
     },
-    units::{SlotName, TableName},
+    units::{Secret, SlotName, TableName},
 };
 use nix::sys::signal::Signal;
 
@@ -105,4 +105,53 @@ async fn a_killed_server_comes_back_and_ends_with_its_owner() {
     // What the kernel does when the owner's process ends, however it ends.
     drop(owner);
     stack.folder().all_gone(Duration::from_secs(10)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_inherits_no_settings_of_database_and_role() {
+    let cluster = Cluster::start().await;
+    let sql = cluster.sql().await;
+    let version: u32 = sql.value("show server_version_num").await.unwrap();
+    let hostile = [
+        ("statement_timeout", "'5s'", "0"),
+        ("lock_timeout", "'5s'", "0"),
+        ("idle_in_transaction_session_timeout", "'5s'", "0"),
+        ("idle_session_timeout", "'5s'", "0"),
+        ("transaction_timeout", "'5s'", "0"),
+        ("default_transaction_isolation", "serializable", "read committed"),
+        ("default_transaction_read_only", "on", "off"),
+        ("default_transaction_deferrable", "on", "off"),
+        ("row_security", "on", "off"),
+        ("search_path", "elsewhere", "\"$user\",public"),
+        ("standard_conforming_strings", "off", "on"),
+        ("quote_all_identifiers", "on", "off"),
+        ("client_encoding", "latin1", "UTF8"),
+        ("TimeZone", "'Asia/Kathmandu'", "UTC"),
+        ("DateStyle", "german", "ISO, DMY"),
+        ("IntervalStyle", "iso_8601", "postgres"),
+        ("bytea_output", "escape", "hex"),
+        ("extra_float_digits", "-15", "1"),
+        ("lc_monetary", "'C.UTF-8'", "C"),
+    ];
+    let known = hostile.iter().filter(|(name, ..)| *name != "transaction_timeout" || version >= 170_000);
+    for (name, value, _) in known.clone() {
+        sql.run(&format!("alter role current_user set {name} = {value}")).await.unwrap();
+    }
+    let (own, url) = (cluster.sql().await, cluster.stack.config().unwrap().postgres.url);
+    let application = Postgres::connect_as_application(&url, "test").await.unwrap();
+    for (name, _, expected) in known {
+        let shown = own.text(&format!("select setting from pg_settings where name = '{name}'")).await.unwrap();
+        assert_eq!(shown.as_deref(), Some(*expected), "{name}");
+    }
+    for (name, expected) in [("search_path", "elsewhere"), ("statement_timeout", "5s"), ("TimeZone", "UTC")] {
+        let shown = application.text(&format!("show {name}")).await.unwrap();
+        assert_eq!(shown.as_deref(), Some(expected), "{name}");
+    }
+    let given = url.expose().to_owned();
+    let separator = if given.contains('?') { '&' } else { '?' };
+    let asked = format!("{given}{separator}options=-c%20work_mem%3D3MB%20-c%20statement_timeout%3D5s");
+    let asked = Secret::new(asked);
+    let asked = Postgres::connect(&asked, "test").await.unwrap();
+    assert_eq!(asked.text("show work_mem").await.unwrap().as_deref(), Some("3MB"), "an option of the address stands");
+    assert_eq!(asked.text("show statement_timeout").await.unwrap().as_deref(), Some("0"), "and ours over it");
 }

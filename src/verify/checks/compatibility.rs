@@ -16,12 +16,12 @@ pub fn compatibility(seen: &Observation, expected: &Expectation<'_>) -> CheckRep
     };
     let registry = match &seen.registry {
         Some(Ok(registry)) => registry,
-        other => {
-            let why = other.as_ref().and_then(|r| r.as_ref().err().cloned()).unwrap_or_else(|| "not asked".into());
+        None => return CheckReport::inconclusive(ID, "the registry was not asked".into()),
+        Some(Err(why)) => {
             let finding = Finding {
                 subject: Some(About::System("registry".into())),
                 expected: Some("a registry that answers".into()),
-                found: Some(why),
+                found: Some(why.clone()),
                 ..Finding::new(FindingKind::Dead)
             };
             return CheckReport::new(ID, 0, Vec::new(), vec![finding]);

@@ -49,7 +49,16 @@ pub fn schema_ids(seen: &Observation, expected: &Expectation<'_>) -> CheckReport
             findings,
         );
     }
-    let notes = vec![format!("{compared} records read to their last byte, {} schema ids compared", ids.len())];
+    let mut notes = vec![format!("{compared} records read to their last byte, {} schema ids compared", ids.len())];
+    if let Some(Ok(registry)) = &seen.registry {
+        let groups: BTreeSet<&str> = registry.elsewhere.values().map(|v| v.group.as_str()).collect();
+        if !groups.is_empty() {
+            let (count, groups) = (registry.elsewhere.len(), groups.into_iter().collect::<Vec<_>>().join(", "));
+            notes.push(format!(
+                "{count} of them are of artifacts in another group of the registry, which no subject reaches: {groups}"
+            ));
+        }
+    }
     CheckReport::new(ID, compared, notes, findings).with_more(unshown)
 }
 
@@ -98,7 +107,7 @@ fn resolved(
         ..Finding::new(FindingKind::WrongSchema)
     };
     match (registry.text(id), expected.written.get(&id)) {
-        (None, _) => Some(about(format!("schema id {id} in a subject of the registry"), "in none".into())),
+        (None, _) => Some(about(format!("schema id {id} in a subject or a group of the registry"), "in none".into())),
         (Some(now), Some(then)) if !same_schema(now, then) => Some(about(then.clone(), now.to_owned())),
         _ => None,
     }

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     event::{About, CheckReport, Finding, FindingKind},
-    units::{Lsn, Offset, Verdict},
+    units::{Lsn, Offset, TableName, Verdict},
     verify::{
         decode::{
             compare::{Match, compare},
@@ -16,7 +16,7 @@ use crate::{
             repr::{Loss, Repr, Side, canonical, cut},
             row::{Cell, Reservations, cells, push},
         },
-        fold::{Entry, Images, TopicFold},
+        fold::{Entry, Images, Standing, TopicFold},
         observation::{ConnectorView, Expectation, Observation, Orphan, TableView},
     },
     workload::Row,
@@ -28,8 +28,12 @@ pub const ID: &str = "state";
 /// Compares every captured table with its topic.
 pub fn state(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
     let mut outcome = Outcome::default();
+    let shared = seen.shared_topics();
     for table in &seen.tables {
-        compare_table(seen, expected, table, &mut outcome);
+        match shared.get(table.topic.as_str()) {
+            Some(tables) => outcome.findings.push(shared_topic(table, tables)),
+            None => compare_table(seen, expected, table, &mut outcome),
+        }
     }
     for connector in &seen.connectors {
         connector_notes(connector, &mut outcome.notes);
@@ -106,6 +110,22 @@ fn ghosts(orphan: &Orphan) -> Finding {
         expected: Some("a table that the connector's list names, or no records".into()),
         found: Some(format!("no such table, and {} records", orphan.records)),
         ..Finding::new(FindingKind::Ghost)
+    }
+}
+
+/// The names of several tables are adjusted to that of one topic: there, their records cannot be told apart.
+fn shared_topic(table: &TableView, tables: &BTreeSet<(&str, &TableName)>) -> Finding {
+    let databases: BTreeSet<&str> = tables.iter().map(|(database, _)| *database).collect();
+    let shown = |(database, name): &(&str, &TableName)| match databases.len() {
+        1 => name.to_string(),
+        _ => format!("{name} of database {database}"),
+    };
+    Finding {
+        table: Some(table.name.clone()),
+        topic: Some(table.topic.clone()),
+        expected: Some("a topic of its own for each table".into()),
+        found: Some(format!("{} write to it", tables.iter().map(shown).collect::<Vec<_>>().join(" and "))),
+        ..Finding::new(FindingKind::NotComparable)
     }
 }
 
@@ -203,6 +223,8 @@ struct Comparison<'o> {
     within: BTreeMap<(usize, Loss), u64>,
     /// Values that may be equal or not: how many, and the first.
     open: BTreeMap<(usize, &'static str), (u64, Finding)>,
+    /// Rows of the signalling table that are in no record.
+    unread_signals: u64,
     findings: Vec<Finding>,
     undecided: Vec<Finding>,
     notes: Vec<String>,
@@ -228,6 +250,7 @@ impl<'o> Comparison<'o> {
             not_comparable: BTreeMap::new(),
             within: BTreeMap::new(),
             open: BTreeMap::new(),
+            unread_signals: 0,
             findings: Vec::new(),
             undecided: Vec::new(),
             notes: Vec::new(),
@@ -286,16 +309,26 @@ impl<'o> Comparison<'o> {
                     ..self.about(FindingKind::NotComparable)
                 });
             }
-            match self.fold.get(&key) {
-                Some((partition, entry)) => {
+            match self.fold.standing(&key) {
+                Standing::Live(partition, entry) => {
                     matched += 1;
                     self.row(&key_columns, &key, &row, packed, partition, entry);
                 }
-                None => self.missing(&key_columns, &key, &row),
+                Standing::Gone => self.missing(&key_columns, &key, &row),
+                Standing::Unordered => matched += 1,
             }
         }
         self.gaps(&key_columns);
         self.ghosts(&key_columns, matched);
+        self.unordered();
+    }
+
+    /// Whether the table is the connector's own, into which signals are written: no snapshot of the connector reads it.
+    fn is_signals(&self) -> bool {
+        let connector = self.seen.connectors.iter().find(|c| c.settings.name == self.table.connector);
+        let setting = connector.and_then(|c| c.config.get("signal.data.collection"));
+        let name = format!("{}.{}", self.table.name.schema, self.table.name.name);
+        setting.is_some_and(|tables| tables.split(',').any(|t| t.trim() == name))
     }
 
     /// Keys that were expressed in ways that do not go together, or that may mean other rows, find the wrong rows or none.
@@ -343,6 +376,10 @@ impl<'o> Comparison<'o> {
 
     fn missing(&mut self, key_columns: &[usize], key: &[u8], row: &[Cell<'_>]) {
         let last = self.fold.partitions.iter().find_map(|p| p.keyed.get(key).map(|e| (p.partition, e)));
+        if last.is_none() && self.is_signals() {
+            self.unread_signals += 1;
+            return;
+        }
         let finding = Finding {
             key: Some(self.shown_key(key_columns, key)),
             token: self.token_of(row),
@@ -522,9 +559,25 @@ impl<'o> Comparison<'o> {
         compare(table, event, self.reprs(index), &column.ty, placeholder)
     }
 
+    /// Keys whose last event cannot be ordered against another one, or a TRUNCATE, in another partition.
+    fn unordered(&mut self) {
+        let unordered = self.fold.standings().filter(|(_, standing)| *standing == Standing::Unordered).count();
+        if unordered > 0 {
+            self.findings.push(Finding {
+                expected: Some(
+                    "events of different partitions whose times or positions in the WAL tell which came later".into(),
+                ),
+                found: Some(format!(
+                    "{unordered} keys whose last events, or whose last event and a TRUNCATE, nothing orders"
+                )),
+                ..self.about(FindingKind::NotComparable)
+            });
+        }
+    }
+
     fn ghosts(&mut self, key_columns: &[usize], matched: u64) {
-        let live = self.fold.live().count() as u64;
-        if live == matched {
+        let standing = self.fold.standings().count() as u64;
+        if standing == matched {
             return;
         }
         let Ok(rows) = &self.table.rows else { return };
@@ -537,8 +590,12 @@ impl<'o> Comparison<'o> {
         }
         let ghosts: Vec<Finding> = self
             .fold
-            .live()
-            .filter(|(_, key, _)| !there.contains(*key))
+            .standings()
+            .filter(|(key, _)| !there.contains(*key))
+            .filter_map(|(key, standing)| match standing {
+                Standing::Live(partition, entry) => Some((partition, key, entry)),
+                Standing::Gone | Standing::Unordered => None,
+            })
             .map(|(partition, key, entry)| {
                 let row: Vec<Cell<'_>> = cells(&entry.row).collect();
                 Finding {
@@ -580,10 +637,14 @@ impl<'o> Comparison<'o> {
         let blind = untold > 0;
         let mut left = folded.images;
         let mut missing: Vec<Vec<u8>> = Vec::new();
+        let mut there: HashSet<Vec<u8>> = HashSet::new();
         for packed in rows.packed() {
             self.rows += 1;
             let image = self.image(packed, &keep);
             self.values += keep.iter().filter(|k| **k).count() as u64;
+            if folded.restated > 0 {
+                there.insert(image.clone());
+            }
             match left.get_mut(image.as_slice()) {
                 Some(count) if *count > 0 => *count -= 1,
                 _ => missing.push(image),
@@ -614,6 +675,32 @@ impl<'o> Comparison<'o> {
                 ..self.about(FindingKind::NotComparable)
             });
             return;
+        }
+        if folded.unordered > 0 && (!missing.is_empty() || left.values().any(|c| *c != 0)) {
+            self.findings.push(Finding {
+                expected: Some(
+                    "events whose times or positions in the WAL tell whether they came before a TRUNCATE".into(),
+                ),
+                found: Some(format!(
+                    "{} events that nothing orders against a TRUNCATE in another partition",
+                    folded.unordered
+                )),
+                ..self.about(FindingKind::NotComparable)
+            });
+            return;
+        }
+        // A later snapshot reads existing rows again; without a key, only positions show that two records are of one row.
+        let twice =
+            left.extract_if(|image, count| *count > 0 && there.contains(&**image)).map(|(_, count)| count).sum::<i64>();
+        if twice > 0 {
+            self.findings.push(Finding {
+                expected: Some("records that tell of which row of a table without a key they are".into()),
+                found: Some(format!(
+                    "{twice} images more than the table has of equal rows, and {} records that may restate rows of a snapshot",
+                    folded.restated
+                )),
+                ..self.about(FindingKind::NotComparable)
+            });
         }
         for image in missing {
             let row: Vec<Cell<'_>> = cells(&image).collect();
@@ -722,13 +809,30 @@ impl<'o> Comparison<'o> {
                     .push(format!("{name}.{} ({}): {count} values not comparable: {why}", info.name, info.ty.name));
             }
         }
-        if !self.fold.extra_fields.is_empty() {
-            let fields: Vec<&str> = self.fold.extra_fields.iter().map(String::as_str).collect();
+        let (shared, fields): (Vec<&str>, Vec<&str>) =
+            self.fold.extra_fields.iter().map(String::as_str).partition(|f| !self.table.columns.sharing(f).is_empty());
+        for field in shared {
+            self.findings.push(Finding {
+                expected: Some("a field for each column".into()),
+                found: Some(format!(
+                    "field {field} may be that of any of the columns {}: their names are adjusted to the same",
+                    self.table.columns.sharing(field).join(", ")
+                )),
+                ..self.about(FindingKind::NotComparable)
+            });
+        }
+        if !fields.is_empty() {
             self.notes.push(format!("{name}: fields of records that are no columns (any more): {}", fields.join(", ")));
+        }
+        if self.unread_signals > 0 {
+            self.notes.push(format!(
+                "{name}: {} rows are in no record: it is the connector's signalling table, which no snapshot reads",
+                self.unread_signals
+            ));
         }
         if self.fold.keys_in_several_partitions() {
             self.notes.push(format!(
-                "{name}: keys stand in several partitions of {}, as after a change of their number; the later position counts",
+                "{name}: keys stand in several partitions of {}, as after a change of their number; the later event counts",
                 self.table.topic
             ));
         }

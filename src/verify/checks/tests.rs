@@ -21,13 +21,14 @@ use crate::{
     units::{Epoch, Lsn, Offset, SchemaId, SlotName, TableName, TopicPartition, Verdict},
     verify::{
         decode::{
+            names::field_adjustment,
             pg_type::PgType,
             record::{Decoder, Schemas},
             row::{Cell, Reservations, cells, push},
-            settings::ConnectorSettings,
+            settings::{Adjust, ConnectorSettings},
             table::{Column, Columns},
         },
-        fold::{PartitionFold, TopicFold},
+        fold::{PartitionFold, Place, TopicFold, Use},
         observation::*,
     },
     workload::{
@@ -147,6 +148,31 @@ fn event(table: &'static str, op: &str, before: Option<&Cells>, after: Option<&C
             "source": { "lsn": lsn, "txId": tx, "snapshot": snapshot, "sequence": format!("[\"1\",\"{lsn}\"]") },
         })),
     }
+}
+
+/// A read of an incremental snapshot without what connectors say of where they are: it is made at this millisecond.
+fn unplaced_read(table: &'static str, row: &Cells, made_ms: u64) -> Planted {
+    let mut read = event(table, "r", None, Some(row), made_ms, 0);
+    read.value.as_mut().unwrap()["source"] = json!({ "lsn": null, "txId": null, "snapshot": "incremental" });
+    read
+}
+
+/// As an incremental snapshot writes a read: with no position of its own, by a connector that has come to this one.
+fn read_at(table: &'static str, row: &Cells, made_ms: u64, lsn: u64) -> Planted {
+    let mut read = unplaced_read(table, row, made_ms);
+    read.value.as_mut().unwrap()["source"]["sequence"] = json!(format!("[\"{lsn}\",\"{lsn}\"]"));
+    read
+}
+
+/// A TRUNCATE has no key: it stands in any partition.
+fn truncate(table: &'static str, partition: i32, lsn: u64) -> Planted {
+    Planted { partition, key: None, ..event(table, "t", None, None, lsn, 108) }
+}
+
+/// Orders 2 and 5, which is all that the table has, as an incremental snapshot reads them.
+fn read_incrementally(w: &mut World, made_ms: u64) {
+    w.records.push(unplaced_read(ORDERS, &order("2", "bob", "2.50", "t4"), made_ms));
+    w.records.push(unplaced_read(ORDERS, &order("5", "ada", "1.10", "t5"), made_ms));
 }
 
 fn change(name: &str, op: Op, key: Option<&str>, before: Option<&Cells>, after: Option<&Cells>) -> Change {
@@ -343,6 +369,7 @@ fn registry() -> RegistryView {
             ),
         ]
         .into(),
+        elsewhere: BTreeMap::new(),
     }
 }
 
@@ -423,7 +450,7 @@ fn columns(name: &str, settings: &ConnectorSettings) -> Columns {
     } else {
         vec![column("a", "int4", -1, false), column("drill_token", "text", -1, false)]
     };
-    Columns::new(list, settings.adjust)
+    Columns::new(list, field_adjustment(settings))
 }
 
 impl World {
@@ -693,6 +720,55 @@ fn what_an_expression_leaves_out_is_noted() {
     }
     w.rows_mut(LINES).iter_mut().for_each(|r| *r = r.with("drill_token", Some("one")));
 })]
+#[case::rows_read_incrementally_and_then_deleted_unpublished("state", FindingKind::Ghost, |w: &mut World| {
+    w.records.push(truncate(ORDERS, 0, 2200));
+    read_incrementally(w, 2300);
+    w.rows_mut(ORDERS).clear();
+    w.counts.insert(ORDERS, 0);
+})]
+#[case::rows_missing_behind_a_truncate("state", FindingKind::Lost, |w: &mut World| w.records.push(truncate(ORDERS, 1, 2200)))]
+#[case::truncate_and_reads_of_the_same_moment("state", FindingKind::NotComparable, |w: &mut World| {
+    w.records.push(truncate(ORDERS, 0, 2200));
+    read_incrementally(w, 2200);
+})]
+#[case::truncate_that_times_and_positions_place_differently("state", FindingKind::NotComparable, |w: &mut World| {
+    let mut cut = truncate(ORDERS, 0, 1850);
+    cut.value.as_mut().unwrap()["ts_ms"] = json!(2500);
+    w.records.push(cut);
+})]
+#[case::clock_that_stepped_back("state", FindingKind::NotComparable, |w: &mut World| {
+    w.records.push(truncate(ORDERS, 0, 2200));
+    read_incrementally(w, 2300);
+    // In partition 0, and 500 ms before the record that it stands behind.
+    w.records.push(Planted { partition: 0, ..unplaced_read(ORDERS, &order("2", "bob", "2.50", "t4"), 1800) });
+})]
+#[case::key_in_two_partitions_that_nothing_orders("state", FindingKind::NotComparable, |w: &mut World| {
+    w.value(4)["after"]["name"] = json!("eve");
+    let read = unplaced_read(ORDERS, &order("2", "bob", "2.50", "t4"), 1790);
+    w.records.push(Planted { partition: 1, ..read });
+})]
+#[case::unkeyed_row_of_a_second_snapshot_that_is_gone("state", FindingKind::Ghost, |w: &mut World| {
+    for row in [line("1", "t3"), line("2", "t4"), line("3", "t7")] {
+        w.records.push(event(LINES, "r", None, Some(&row), 2300, 111));
+    }
+    w.rows_mut(LINES).remove(0);
+    w.counts.insert(LINES, 2);
+})]
+#[case::unkeyed_row_of_a_second_snapshot_that_is_missing("state", FindingKind::Lost, |w: &mut World| {
+    w.records.retain(|r| r.table != LINES);
+    for row in [line("1", "t3"), line("2", "t4")] {
+        w.records.push(event(LINES, "r", None, Some(&row), 2300, 111));
+    }
+})]
+#[case::unkeyed_rows_in_two_incremental_snapshots("state", FindingKind::NotComparable, |w: &mut World| {
+    for made_ms in [2300, 2400] {
+        w.records.push(unplaced_read(LINES, &line("1", "t3"), made_ms));
+    }
+})]
+#[case::unkeyed_truncate_that_nothing_orders("state", FindingKind::NotComparable, |w: &mut World| {
+    w.records.push(truncate(LINES, 1, 2300));
+    w.records.push(unplaced_read(LINES, &line("1", "t3"), 2300));
+})]
 #[case::nothing_compared("state", FindingKind::Vacuous, |w: &mut World| {
     w.rows.insert(ORDERS, Ok(vec![]));
     w.rows.insert(LINES, Ok(vec![]));
@@ -898,6 +974,87 @@ fn subject<'w>(world: &'w mut World, name: &str) -> &'w mut SubjectView {
     w.rows_mut(ORDERS).clear();
     w.counts.insert(ORDERS, 0);
 })]
+#[case::incremental_snapshot_after_a_truncate("state", |w: &mut World| {
+    w.records.push(truncate(ORDERS, 0, 2200));
+    read_incrementally(w, 2300);
+})]
+#[case::reads_of_the_moment_of_a_truncate_by_where_the_connector_was("state", |w: &mut World| {
+    w.records.push(truncate(ORDERS, 0, 2200));
+    for row in [order("2", "bob", "2.50", "t4"), order("5", "ada", "1.10", "t5")] {
+        w.records.push(read_at(ORDERS, &row, 2200, 2250));
+    }
+})]
+#[case::incremental_snapshot_in_other_partitions_than_before("state", |w: &mut World| {
+    // The number of partitions grew behind the first two records; nothing of the table is as it was then.
+    for record in w.records.iter_mut().filter(|r| r.table == ORDERS) {
+        record.partition = 1 - record.partition;
+    }
+    w.value(4)["after"]["name"] = json!("eve");
+    w.value(8)["after"]["name"] = json!("eve");
+    read_incrementally(w, 2300);
+})]
+#[case::positions_begin_again_behind_a_truncate("state", |w: &mut World| {
+    w.records.push(truncate(ORDERS, 0, 9000));
+    for row in [order("2", "bob", "2.50", "t4"), order("5", "ada", "1.10", "t5")] {
+        let mut created = event(ORDERS, "c", None, Some(&row), 2250, 110);
+        created.value.as_mut().unwrap()["ts_ms"] = json!(9100);
+        // Both in the partition of the TRUNCATE: there the offset alone counts.
+        w.records.push(Planted { partition: 0, ..created });
+    }
+    w.records.retain(|r| r.partition == 0 || r.table == LINES);
+})]
+#[case::records_that_tell_no_time_are_ordered_by_their_positions("state", |w: &mut World| {
+    w.records.push(truncate(ORDERS, 0, 2200));
+    for (row, lsn) in [(order("2", "bob", "2.50", "t4"), 2250), (order("5", "ada", "1.10", "t5"), 2260)] {
+        w.records.push(event(ORDERS, "c", None, Some(&row), lsn, 110));
+    }
+    for record in w.records.iter_mut().filter(|r| r.table == ORDERS) {
+        record.value.iter_mut().for_each(|v| { v.as_object_mut().unwrap().remove("ts_ms"); });
+    }
+})]
+#[case::unkeyed_rows_that_an_incremental_snapshot_reads_again("state", |w: &mut World| {
+    for row in [line("1", "t3"), line("2", "t4"), line("3", "t7")] {
+        w.records.push(unplaced_read(LINES, &row, 2300));
+    }
+})]
+#[case::unkeyed_rows_in_two_incremental_snapshots_that_say_where_they_are("state", |w: &mut World| {
+    for lsn in [2300, 2400] {
+        w.records.push(read_at(LINES, &line("1", "t3"), lsn, lsn));
+    }
+})]
+#[case::unkeyed_rows_that_a_second_snapshot_reads_again("state", |w: &mut World| {
+    for row in [line("1", "t3"), line("2", "t4"), line("3", "t7")] {
+        w.records.push(event(LINES, "r", None, Some(&row), 2300, 111));
+    }
+})]
+#[case::equal_unkeyed_rows_that_a_second_snapshot_reads_again("state", |w: &mut World| {
+    w.records.push(event(LINES, "c", None, Some(&line("3", "t7")), 2095, 106));
+    for row in [line("3", "t7"), line("1", "t3"), line("2", "t4"), line("3", "t7")] {
+        w.records.push(event(LINES, "r", None, Some(&row), 2300, 111));
+    }
+    let twin = w.rows_mut(LINES)[2].clone();
+    w.rows_mut(LINES).push(twin);
+    w.counts.insert(LINES, 4);
+})]
+#[case::unkeyed_rows_read_incrementally_after_a_truncate("state", |w: &mut World| {
+    w.records.push(truncate(LINES, 1, 2200));
+    for row in [line("1", "t3"), line("2", "t4"), line("3", "t7")] {
+        w.records.push(unplaced_read(LINES, &row, 2300));
+    }
+})]
+#[case::unkeyed_rows_behind_a_truncate_that_was_delivered_again("state", |w: &mut World| {
+    let lines = [line("1", "t3"), line("2", "t4"), line("3", "t7")];
+    for (again, made_ms) in [(false, 2200), (true, 5000)] {
+        let mut cut = truncate(LINES, 1, 2200);
+        cut.value.as_mut().unwrap()["ts_ms"] = json!(made_ms);
+        w.records.push(cut);
+        for (row, lsn) in lines.iter().zip(2210..) {
+            let mut created = event(LINES, "c", None, Some(row), lsn, 109);
+            created.value.as_mut().unwrap()["ts_ms"] = json!(if again { made_ms + 1 } else { lsn });
+            w.records.push(created);
+        }
+    }
+})]
 #[case::trailing_zeros_are_no_difference("state", |w: &mut World| w.value(4)["after"]["amount"] = json!("2.5"))]
 #[case::snapshot_instead_of_events("loss", |w: &mut World| {
     w.records = vec![
@@ -931,6 +1088,20 @@ fn truncation_that_is_not_captured_is_said() {
     world.counts.insert(ORDERS, 0);
     let report = state(&world.observe(), &world.expect());
     assert!(report.notes.iter().any(|n| n.contains("TRUNCATE is not captured")), "{:?}", report.notes);
+}
+
+#[test]
+fn a_signalling_table_is_read_by_no_snapshot() {
+    let mut world = healthy();
+    let gone = |r: &Planted| r.key.as_ref().is_some_and(|k| k["id"] == 5);
+    world.records.retain(|r| !gone(r));
+    assert_eq!(state(&world.observe(), &world.expect()).verdict, Verdict::Failed);
+    world.config.insert("signal.data.collection".into(), "public.orders".into());
+    let report = state(&world.observe(), &world.expect());
+    assert_eq!(report.verdict, Verdict::Passed, "{:#?}", report.findings);
+    assert!(report.notes.iter().any(|n| n.contains("signalling table")), "{:?}", report.notes);
+    world.records.push(event(ORDERS, "d", Some(&order("2", "bob", "2.50", "t4")), None, 2200, 110));
+    assert_eq!(state(&world.observe(), &world.expect()).verdict, Verdict::Failed, "a signal that was there is gone");
 }
 
 #[test]
@@ -984,4 +1155,73 @@ fn a_commit_that_is_not_in_the_order_leaves_the_target_undecided() {
     let mut world = healthy();
     world.ledger.as_mut().unwrap().order.remove(&Epoch(0));
     assert_eq!(restored_to_target(&world.observe(), &world.expect()).verdict, Verdict::Inconclusive);
+}
+
+#[test]
+fn columns_whose_names_are_adjusted_to_one_field_are_reported() {
+    let world = healthy();
+    let mut seen = world.observe();
+    let mut list = seen.tables[0].columns.list.clone();
+    list[1].name = "x-".into();
+    list[2].name = "x+".into();
+    seen.tables[0].columns = Arc::new(Columns::new(list, Adjust::Avro));
+    seen.topics.get_mut(&topic(ORDERS)).unwrap().extra_fields.insert("x_".into());
+    let report = state(&seen, &world.expect());
+    let shared = report.findings.iter().find(|f| f.kind == FindingKind::NotComparable).unwrap();
+    assert!(shared.found.as_ref().unwrap().contains("x-, x+"), "{shared:?}");
+}
+
+#[test]
+fn tables_that_share_a_topic_do_not_pass_and_are_not_blamed() {
+    let world = healthy();
+    let mut seen = world.observe();
+    let mut twin = seen.tables[1].clone();
+    twin.name = table("li nes");
+    twin.rows = Ok(Rows::default());
+    twin.count = Ok(0);
+    seen.tables.push(twin);
+    let report = state(&seen, &world.expect());
+    let found: Vec<_> = report.findings.iter().map(|f| (f.kind, f.table.clone().unwrap().name)).collect();
+    assert_eq!(found, [(FindingKind::NotComparable, "lines".into()), (FindingKind::NotComparable, "li nes".into())]);
+    let found = report.findings[0].found.as_ref().unwrap();
+    assert!(found.contains("public.li nes and public.lines"), "{found}");
+}
+
+#[test]
+fn two_connectors_that_write_one_table_share_no_topic() {
+    let mut seen = healthy().observe();
+    let twin = seen.tables[0].clone();
+    seen.tables.push(TableView { connector: "other".into(), ..twin });
+    assert_eq!(seen.shared_topics(), BTreeMap::new());
+}
+
+#[test]
+fn an_id_of_another_group_is_an_id() {
+    let world = healthy();
+    let mut seen = world.observe();
+    let id = SchemaId(40);
+    let used = Use { records: 1, first: (0, 0) };
+    seen.topics.get_mut(&topic(ORDERS)).unwrap().partitions[0].ids.insert((Place::Value, id), used);
+    let report = schema_ids(&seen, &world.expect());
+    assert_eq!(
+        report.findings.first().map(|f| f.kind),
+        Some(FindingKind::WrongSchema),
+        "no subject and no group has it"
+    );
+
+    let schema = ORDERS_V1.to_owned();
+    let found = GroupVersion { group: "other".into(), artifact: "o".into(), version: "1".into(), schema };
+    seen.registry.as_mut().unwrap().as_mut().unwrap().elsewhere.insert(id, found);
+    let report = schema_ids(&seen, &world.expect());
+    assert_eq!(report.verdict, Verdict::Passed, "{:#?}", report.findings);
+    assert!(report.notes.iter().any(|n| n.contains("another group")), "{:?}", report.notes);
+    let expected = Expectation { written: [(id, "\"int\"".to_owned())].into(), ..world.expect() };
+    assert_eq!(schema_ids(&seen, &expected).findings.first().map(|f| f.kind), Some(FindingKind::WrongSchema));
+}
+
+#[test]
+fn a_registry_that_nobody_asked_is_not_dead() {
+    let world = healthy();
+    let seen = Observation { registry: None, ..world.observe() };
+    assert_eq!(compatibility(&seen, &world.expect()).verdict, Verdict::Inconclusive);
 }

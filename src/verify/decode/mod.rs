@@ -2,6 +2,7 @@
 
 pub mod avro;
 pub mod compare;
+pub mod names;
 pub mod pg_type;
 pub mod record;
 pub mod repr;

@@ -9,11 +9,12 @@ use serde_json::Value;
 
 use super::{
     avro::Reader,
+    names::{field_adjustment, field_name, schema_name, topic_name},
     pg_type::PgType,
     repr::{Loss, Raw, Renderer, Repr, Side, Tag, canonical, cut},
     row::{Cell, Reservations, Scratch, cells, literal, push},
     schema::{Record, Shape, Typed, compile_avro, compile_json},
-    settings::{ConnectorSettings, Converter, Unwrap, field_name},
+    settings::{Adjust, ConnectorSettings, Converter, Unwrap},
     table::{Columns, bare_repr, expected_repr},
 };
 use crate::units::SchemaId;
@@ -50,6 +51,9 @@ pub struct Meta {
     pub tx: Option<u64>,
     /// The end of the transaction that was the last to be committed when this event was made.
     pub commit: Option<u64>,
+    /// Where the connector was in the WAL when it made this event. Reads of an incremental snapshot say it too, which have no
+    /// position of their own.
+    pub reached: Option<u64>,
     /// Whether it is from a snapshot.
     pub snapshot: bool,
     /// Nanoseconds since 1970 when the connector made it.
@@ -66,6 +70,7 @@ impl Meta {
         lsn: None,
         tx: None,
         commit: None,
+        reached: None,
         snapshot: false,
         made_ns: 0,
         key_schema: None,
@@ -193,7 +198,7 @@ pub struct Decoder {
     schemas: Arc<Schemas>,
     renderer: Renderer,
     expected: Vec<Repr>,
-    name_starts: Vec<String>,
+    name_starts: [String; 3],
     plans: HashMap<(SchemaId, Half), (Arc<Typed>, Arc<Plan>)>,
     json: HashMap<Half, (Value, Arc<Typed>)>,
     reprs: Vec<Vec<Repr>>,
@@ -221,9 +226,9 @@ impl Decoder {
     ) -> Decoder {
         let renderer = Renderer::new(settings.binary, settings.placeholder.clone());
         let expected: Vec<Repr> = columns.list.iter().map(|c| expected_repr(&c.ty, &settings)).collect();
-        let full = [settings.prefix.as_str(), schema, table];
-        let unicode = full.map(|p| super::settings::field_name(super::settings::Adjust::AvroUnicode, p)).join(".");
-        let name_starts = vec![flat(&format!("{}.", full.join("."))), flat(&format!("{unicode}."))];
+        // Schemas are named after the topic. How names are adjusted may have been another when a record was written.
+        let proposed = format!("{}.", topic_name(&settings, schema, table));
+        let name_starts = [Adjust::None, Adjust::Avro, Adjust::AvroUnicode].map(|a| flat(&schema_name(a, &proposed)));
         Decoder {
             reprs: vec![Vec::new(); columns.list.len()],
             settings,
@@ -465,7 +470,7 @@ impl Decoder {
     /// refuses a struct that has a field twice; one that a converter might name so is not.
     fn column_of(&self, field: &str) -> Option<usize> {
         let column = self.columns.of_field(field)?;
-        let exact = || field_name(self.settings.adjust, &self.columns.list[column].name) == field;
+        let exact = || field_name(field_adjustment(&self.settings), &self.columns.list[column].name) == field;
         (!self.adds(field) || exact()).then_some(column)
     }
 
@@ -809,10 +814,10 @@ fn set_source(meta: &mut Meta, part: SourcePart, raw: &Raw<'_>) {
         (SourcePart::Snapshot, Raw::Str(text)) => meta.snapshot = !matches!(*text, "false" | ""),
         (SourcePart::Snapshot, Raw::Bool(truth)) => meta.snapshot = *truth,
         (SourcePart::Sequence, Raw::Str(text)) => {
-            // `["31665016","31665088"]`: the end of the last commit, and the event's own position.
-            let first = text.trim_start_matches(['[', '"']);
-            let digits = first.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
-            meta.commit = digits.parse().ok();
+            // `["31665016","31665088"]`: the end of the last commit, and the event's own position; either may be null.
+            let mut numbers = text.split(',').map(|number| number.trim_matches(['[', ']', '"', ' ']).parse().ok());
+            meta.commit = numbers.next().flatten();
+            meta.reached = numbers.next().flatten();
         }
         _ => {}
     }

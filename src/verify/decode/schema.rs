@@ -91,11 +91,77 @@ impl Typed {
 
 /// Compiles the text of an Avro schema. Apache's own parser judges whether it is one; it drops the attributes that name
 /// Connect's types, so the tree is walked here.
+///
+/// That parser holds every part of a name to `[A-Za-z_][A-Za-z0-9_]*`. Java's takes any letters and digits in a name, and
+/// anything in a namespace; the connector's schemas are named after topics, and so live in namespaces such as
+/// `b-1.public.2024`. So the parser is shown the schema with every name spelled in what it allows.
 pub fn compile_avro(text: &str) -> Result<Typed, String> {
-    apache_avro::Schema::parse_str(text).map_err(|e| format!("not an Avro schema: {e}"))?;
-    let value: Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
+    let value: Value = serde_json::from_str(text).map_err(|e| format!("not an Avro schema: not JSON: {e}"))?;
+    apache_avro::Schema::parse(&spelled(&value)).map_err(|e| format!("not an Avro schema: {e}"))?;
     Avro::default().typed(&value, "")
 }
+
+/// A schema whose names are spelled with letters, digits and underscores, different ones differently. Defaults, which may
+/// hold names too, are left out: who reads by the writer's schema needs none.
+fn spelled(schema: &Value) -> Value {
+    match schema {
+        Value::String(name) => Value::String(if is_built_in(name) { name.clone() } else { spelled_name(name) }),
+        Value::Array(branches) => branches.iter().map(spelled).collect(),
+        Value::Object(object) => {
+            let named = |name: &Value| name.as_str().map_or_else(|| name.clone(), |n| spelled_name(n).into());
+            let listed = |list: &Value, each: &dyn Fn(&Value) -> Value| match list.as_array() {
+                Some(items) => items.iter().map(each).collect(),
+                None => list.clone(),
+            };
+            let attributes = object.iter().filter(|(key, _)| !matches!(key.as_str(), "default" | "aliases"));
+            let attributes = attributes.map(|(key, value)| {
+                let value = match key.as_str() {
+                    "type" | "items" | "values" => spelled(value),
+                    "name" | "namespace" => named(value),
+                    "fields" => listed(value, &spelled),
+                    "symbols" => listed(value, &named),
+                    _ => value.clone(),
+                };
+                (key.clone(), value)
+            });
+            Value::Object(attributes.collect())
+        }
+        other => other.clone(),
+    }
+}
+
+fn is_built_in(name: &str) -> bool {
+    let complex = ["record", "error", "enum", "array", "map", "fixed"];
+    complex.contains(&name) || PRIMITIVES.iter().any(|(primitive, _)| *primitive == name)
+}
+
+fn spelled_name(name: &str) -> String {
+    if name.is_empty() {
+        return String::new();
+    }
+    let part = |part: &str| {
+        let mut spelling = String::from("n");
+        for c in part.chars() {
+            match c.is_ascii_alphanumeric() {
+                true => spelling.push(c),
+                false => spelling.push_str(&format!("_{:x}_", u32::from(c))),
+            }
+        }
+        spelling
+    };
+    name.split('.').map(part).collect::<Vec<_>>().join(".")
+}
+
+const PRIMITIVES: [(&str, Shape); 8] = [
+    ("null", Shape::Null),
+    ("boolean", Shape::Bool),
+    ("int", Shape::Int),
+    ("long", Shape::Int),
+    ("float", Shape::Float),
+    ("double", Shape::Double),
+    ("bytes", Shape::Bytes),
+    ("string", Shape::Str),
+];
 
 #[derive(Default)]
 struct Avro {
@@ -121,18 +187,9 @@ impl Avro {
     }
 
     fn by_name(&self, name: &str, namespace: &str) -> Result<Typed, String> {
-        let shape = match name {
-            "null" => Shape::Null,
-            "boolean" => Shape::Bool,
-            "int" | "long" => Shape::Int,
-            "float" => Shape::Float,
-            "double" => Shape::Double,
-            "bytes" => Shape::Bytes,
-            "string" => Shape::Str,
-            _ => {
-                let found = self.named.get(&full_name(name, namespace)).or_else(|| self.named.get(name));
-                return found.cloned().ok_or_else(|| format!("type {name} is not defined before its use"));
-            }
+        let Some((_, shape)) = PRIMITIVES.into_iter().find(|(primitive, _)| *primitive == name) else {
+            let found = self.named.get(&full_name(name, namespace)).or_else(|| self.named.get(name));
+            return found.cloned().ok_or_else(|| format!("type {name} is not defined before its use"));
         };
         Ok(Typed { repr: plain_repr(&shape), shape })
     }
@@ -239,4 +296,71 @@ pub fn compile_json(value: &Value) -> Result<Typed, String> {
         None => plain_repr(&shape),
     };
     Ok(Typed { shape, repr })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    fn record(namespace: &str, name: &str, field: &str) -> String {
+        serde_json::json!({
+            "type": "record", "name": "Envelope", "namespace": namespace,
+            "fields": [
+                { "name": "before", "default": null, "type": ["null", {
+                    "type": "record", "name": name, "fields": [{ "name": field, "type": "int", "default": 0 }],
+                }] },
+                { "name": "after", "type": ["null", name], "default": null },
+                { "name": "full", "type": format!("{namespace}.{name}") },
+            ],
+        })
+        .to_string()
+    }
+
+    #[rstest]
+    #[case::hyphen_in_the_prefix("b05-hyphen.public.t", "Value", "id")]
+    #[case::digit_first("shop.public.2024_t", "Value", "id")]
+    #[case::digit_first_in_the_prefix("5prefix.public.t", "Value", "id")]
+    #[case::letters_of_other_scripts("shop.public.tä", "Wért", "größe")]
+    #[case::escaped("shop.public.t_u00e4_u002dx", "Value", "a_u002db")]
+    #[case::hyphen_in_a_table("shop.public.t_-x", "Value", "id")]
+    #[case::a_word_of_avro("shop.public.string", "Value", "record")]
+    fn names_that_java_takes_are_taken(#[case] namespace: &str, #[case] name: &str, #[case] field: &str) {
+        let compiled = compile_avro(&record(namespace, name, field)).unwrap();
+        let envelope = compiled.record().unwrap();
+        assert_eq!(envelope.name, format!("{namespace}.Envelope"));
+        for (_, typed) in &envelope.fields {
+            let row = typed.record().unwrap();
+            assert_eq!((row.name.as_str(), row.fields[0].0.as_str()), (&*format!("{namespace}.{name}"), field));
+        }
+    }
+
+    #[rstest]
+    #[case::no_schema("7")]
+    #[case::no_json("{")]
+    #[case::type_unknown(r#"{"type":"record","name":"a","fields":[{"name":"f","type":"b"}]}"#)]
+    #[case::no_name(r#"{"type":"record","fields":[]}"#)]
+    #[case::no_fields(r#"{"type":"record","name":"a"}"#)]
+    #[case::field_twice(
+        r#"{"type":"record","name":"a","fields":[{"name":"f","type":"int"},{"name":"f","type":"int"}]}"#
+    )]
+    #[case::branch_twice(r#"["null","null"]"#)]
+    #[case::no_size(r#"{"type":"fixed","name":"a"}"#)]
+    fn what_is_no_schema_is_refused(#[case] text: &str) {
+        assert!(compile_avro(text).is_err(), "{text}");
+    }
+
+    proptest! {
+        #[test]
+        fn different_names_are_spelled_differently(a in ".{1,12}", b in ".{1,12}") {
+            prop_assert_eq!(spelled_name(&a) == spelled_name(&b), a == b);
+        }
+
+        #[test]
+        fn any_namespace_is_taken(namespace in "[a-zA-Z0-9_ä😀-]{1,8}(\\.[a-zA-Z0-9_ä😀-]{1,8}){0,3}") {
+            prop_assert!(compile_avro(&record(&namespace, "Value", "id")).is_ok());
+        }
+    }
 }

@@ -431,36 +431,3 @@ fn push(patterns: &mut [String], c: char) {
         last.push(c);
     }
 }
-
-/// A topic's name for a table: every character that Kafka does not allow becomes `_`.
-pub fn topic_name(settings: &ConnectorSettings, schema: &str, table: &str) -> String {
-    let d = &settings.delimiter;
-    let full = format!("{}{d}{schema}{d}{table}", settings.prefix);
-    full.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' }).collect()
-}
-
-/// A field's name for a column.
-pub fn field_name(adjust: Adjust, column: &str) -> String {
-    if adjust == Adjust::None {
-        return column.to_owned();
-    }
-    let mut name = String::new();
-    for (i, c) in column.chars().enumerate() {
-        let fine = c.is_ascii_alphabetic() || (c == '_' && adjust == Adjust::Avro) || (i > 0 && c.is_ascii_digit());
-        match adjust {
-            _ if fine => name.push(c),
-            Adjust::AvroUnicode => {
-                let mut units = [0; 2];
-                for unit in c.encode_utf16(&mut units) {
-                    name.push_str(&format!("_u{unit:04x}"));
-                }
-            }
-            _ if i == 0 && c.is_ascii_digit() => {
-                name.push('_');
-                name.push(c);
-            }
-            _ => name.push('_'),
-        }
-    }
-    name
-}

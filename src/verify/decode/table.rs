@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use super::{
+    names::field_name,
     pg_type::{Kind, PgType},
     repr::{Binary, Raw, Repr},
-    settings::{Adjust, ConnectorSettings, DecimalMode, TimeMode, field_name},
+    settings::{Adjust, ConnectorSettings, DecimalMode, TimeMode},
 };
 
 /// A column.
@@ -53,22 +54,30 @@ pub struct Columns {
     /// In the table's order.
     pub list: Vec<Column>,
     definitions: Vec<Definition>,
-    by_field: HashMap<String, usize>,
+    /// For each field name the columns that it may stand for.
+    by_field: HashMap<String, Vec<usize>>,
 }
 
 impl Columns {
     /// Maps fields to columns under the connector's way of adjusting names.
     pub fn new(list: Vec<Column>, adjust: Adjust) -> Columns {
-        let mut by_field = HashMap::new();
-        for (index, column) in list.iter().enumerate() {
-            by_field.entry(field_name(adjust, &column.name)).or_insert(index);
-        }
-        // Converters adjust what the connector did not; the exact adjustments above go first.
-        for (index, column) in list.iter().enumerate() {
-            for other in [Adjust::None, Adjust::Avro] {
-                by_field.entry(field_name(other, &column.name)).or_insert(index);
+        let by = |name: &dyn Fn(&str) -> String| {
+            let mut columns: HashMap<String, Vec<usize>> = HashMap::new();
+            for (index, column) in list.iter().enumerate() {
+                columns.entry(name(&column.name)).or_default().push(index);
             }
-            by_field.entry(field_name(adjust, &column.name).replace("_u005f", "_")).or_insert(index);
+            columns
+        };
+        // A converter may have adjusted what the connector did not, and an earlier configuration something else.
+        let others: [&dyn Fn(&str) -> String; 3] =
+            [&|name| name.to_owned(), &|name| field_name(Adjust::Avro, name), &|name| {
+                field_name(adjust, name).replace("_u005f", "_")
+            }];
+        let mut by_field = by(&|name| field_name(adjust, name));
+        for other in others {
+            for (field, columns) in by(other) {
+                by_field.entry(field).or_insert(columns);
+            }
         }
         Columns { list, definitions: Vec::new(), by_field }
     }
@@ -84,9 +93,22 @@ impl Columns {
         self.definitions.get(column)
     }
 
-    /// The column of a field.
+    /// The column of a field; none where it is no column's, or may be one of several.
     pub fn of_field(&self, field: &str) -> Option<usize> {
-        self.by_field.get(field).copied()
+        match self.by_field.get(field).map(Vec::as_slice) {
+            Some([column]) => Some(*column),
+            _ => None,
+        }
+    }
+
+    /// The names of the columns that share a field's name, where several do.
+    pub fn sharing(&self, field: &str) -> Vec<&str> {
+        match self.by_field.get(field) {
+            Some(columns) if columns.len() > 1 => {
+                columns.iter().filter_map(|c| self.list.get(*c)).map(|c| c.name.as_str()).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// The column of a name.
@@ -178,5 +200,46 @@ fn timestamp_repr(mode: TimeMode, digits: u32) -> Repr {
         TimeMode::Connect => Repr::ConnectTimestamp,
         TimeMode::Iso => Repr::IsoTimestamp,
         TimeMode::Nanos => Repr::TimestampNanos,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn columns(names: &[&str], adjust: Adjust) -> Columns {
+        let column = |name: &&str| Column {
+            name: (*name).to_owned(),
+            ty: PgType::new("text", "text", "b", -1, None),
+            generated: false,
+            unpublished: false,
+        };
+        Columns::new(names.iter().map(column).collect(), adjust)
+    }
+
+    #[test]
+    fn a_field_is_of_the_column_whose_name_is_adjusted_to_it() {
+        let list = ["id", "x😀", "größe", "a_b"];
+        let avro = columns(&list, Adjust::Avro);
+        assert_eq!(["id", "x__", "gr__e", "a_b"].map(|f| avro.of_field(f)), [Some(0), Some(1), Some(2), Some(3)]);
+        let unicode = columns(&list, Adjust::AvroUnicode);
+        let fields = ["id", "x_ud83d_ude00", "gr_u00f6_u00dfe", "a_u005fb"];
+        assert_eq!(fields.map(|f| unicode.of_field(f)), [Some(0), Some(1), Some(2), Some(3)]);
+        assert_eq!(unicode.of_field("a_b"), Some(3), "as another configuration wrote it");
+        assert_eq!(avro.of_field("y"), None);
+    }
+
+    #[test]
+    fn a_field_of_several_columns_is_of_none() {
+        let columns = columns(&["x-", "x+", "y-", "y_"], Adjust::Avro);
+        assert_eq!((columns.of_field("x_"), columns.sharing("x_")), (None, vec!["x-", "x+"]));
+        assert_eq!((columns.of_field("y_"), columns.sharing("y_")), (None, vec!["y-", "y_"]));
+        assert_eq!((columns.of_field("x-"), columns.sharing("x-")), (Some(0), vec![]));
+    }
+
+    #[test]
+    fn unadjusted_names_go_before_those_that_a_converter_may_have_adjusted() {
+        let columns = columns(&["y-", "y_"], Adjust::None);
+        assert_eq!((columns.of_field("y_"), columns.of_field("y-")), (Some(1), Some(0)));
     }
 }

@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 
 use super::{
     compare::{Match, compare as compared},
+    names::{field_adjustment, topic_name},
     pg_type::PgType,
     record::{Decoder, Event, Op, Schemas, Unreadable},
     repr::{Binary, Loss, Raw, Renderer, Repr, Side, Tag, canonical, cut},
     row::{Cell, Reservations, cells},
-    settings::{Adjust, ConnectorSettings, field_name, split_patterns, topic_name},
+    settings::{ConnectorSettings, split_patterns},
     table::{Column, Columns, Definition},
 };
 use crate::{
@@ -163,18 +164,6 @@ fn a_struct_of_another_name_is_not_comparable() {
     let repr = Repr::named("io.debezium.data.geometry.Geometry", None, true);
     let geometry = ty("geometry", "geometry", -1);
     assert_eq!(renderer.render(&mut Vec::new(), &raw, &repr, &geometry), Tag::Opaque);
-}
-
-#[rstest]
-#[case(Adjust::Avro, "Id Col", "Id_Col")]
-#[case(Adjust::Avro, "1st", "_1st")]
-#[case(Adjust::Avro, "ünï", "_n_")]
-#[case(Adjust::AvroUnicode, "second-key", "second_u002dkey")]
-#[case(Adjust::AvroUnicode, "1st", "_u0031st")]
-#[case(Adjust::AvroUnicode, "ünï", "_u00fcn_u00ef")]
-#[case(Adjust::None, "Id Col", "Id Col")]
-fn names_are_adjusted_as_debezium_does(#[case] mode: Adjust, #[case] column: &str, #[case] field: &str) {
-    assert_eq!(field_name(mode, column), field);
 }
 
 #[test]
@@ -576,7 +565,7 @@ fn decoder() -> Decoder {
         unpublished: false,
     };
     let list = vec![column("id", "int4"), column("n", "text"), column("d", "date")];
-    let columns = Arc::new(Columns::new(list, settings.adjust));
+    let columns = Arc::new(Columns::new(list, field_adjustment(&settings)));
     let other = KEY.replace("shop.public.t", "shop.public.other");
     let wider = KEY.replace("\"int\"}]", "\"int\"},{\"name\":\"b\",\"type\":[\"null\",\"int\"]}]");
     let texts: BTreeMap<u32, String> = [

@@ -56,7 +56,8 @@ impl Member for Writer {
     /// Connects if there is no connection, and notices a new timeline.
     async fn connect(&mut self) -> Result<(), WorkloadError> {
         if self.session.is_none() {
-            let session = Postgres::connect(&self.shared.url, &format!("cdc-drill writer {}", self.number)).await?;
+            let name = format!("cdc-drill writer {}", self.number);
+            let session = Postgres::connect_as_application(&self.shared.url, &name).await?;
             // A server that is still in recovery does not take writers, and has no answer to this.
             self.shared.notice(session.timeline().await?).await;
             self.session = Some(session);
