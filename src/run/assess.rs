@@ -7,7 +7,7 @@ use tokio::sync::OnceCell;
 
 use super::{
     RunError,
-    confirm::{self, Evidence},
+    confirm::{self, Inquiry},
     drill::{Drill, EpochEnd},
     pipeline::Source,
     steps,
@@ -466,9 +466,11 @@ pub(super) async fn confirmed(
     }
     let topics = drill.pipeline.topics();
     let connectors = drill.pipeline.connectors();
-    let evidence = Evidence {
+    let configs = drill.pipeline.sources.iter().map(|s| (s.name.clone(), s.config.clone())).collect();
+    let inquiry = Inquiry {
         config: &drill.pipeline.config,
         connectors: &connectors,
+        configs: &configs,
         topics: &topics,
         tables: &drill.pipeline.tables,
         schemas: &schemas,
@@ -481,7 +483,7 @@ pub(super) async fn confirmed(
     let mut asked = BTreeSet::new();
     let mut answer = None;
     for finding in findings.iter().filter(|f| f.token.is_none() || asked.insert(f.token.clone())) {
-        answer = Some(confirm::confirm(&evidence, &plan.check, finding).await);
+        answer = Some(confirm::confirm(&inquiry, &plan.check, finding).await);
         if matches!(answer, Some(Ok(_))) {
             break;
         }
