@@ -197,7 +197,7 @@ pub struct ControlReport {
 }
 
 /// A fault and the proof that it landed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FaultReport {
     /// The fault's name in the scenario language.
     pub fault: String,
@@ -205,6 +205,9 @@ pub struct FaultReport {
     pub landed: Landed,
     /// What was looked at and what it said.
     pub evidence: String,
+    /// The control hooks that breaking and looking called.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookCall>,
 }
 
 /// Whether a fault landed, judged by an effect and never by the injector's own result.
