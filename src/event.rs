@@ -3,11 +3,14 @@
 //! A run writes one [`Event`] a line to `reports/<run>/events.jsonl`. Every report can be made again from that file with
 //! no stack alive. The format is versioned by [`FORMAT`]; fields are only ever added.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
+};
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{DrillId, Lsn, Offset, RunId, SchemaId, Speed, TableName, Verdict};
+use crate::units::{DrillId, Lsn, Offset, RowKey, RunId, SchemaId, Speed, TableName, Verdict};
 
 /// The version of the event format, written into [`What::RunStarted`].
 pub const FORMAT: u32 = 1;
@@ -194,7 +197,7 @@ pub struct ControlReport {
 }
 
 /// A fault and the proof that it landed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FaultReport {
     /// The fault's name in the scenario language.
     pub fault: String,
@@ -202,6 +205,9 @@ pub struct FaultReport {
     pub landed: Landed,
     /// What was looked at and what it said.
     pub evidence: String,
+    /// The control hooks that breaking and looking called.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookCall>,
 }
 
 /// Whether a fault landed, judged by an effect and never by the injector's own result.
@@ -446,13 +452,14 @@ impl FindingKind {
 
 /// One piece of evidence. Every field is always present in JSON; `null` where it does not apply.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "FindingJson", into = "FindingJson")]
 pub struct Finding {
     /// What is wrong.
     pub kind: FindingKind,
     /// The table.
     pub table: Option<TableName>,
-    /// The row's key: `id=42` or `order_id=7,line=2`, columns in key order.
-    pub key: Option<String>,
+    /// The row's key. In JSON it is there twice: as words in `key` and as data in `row_key`.
+    pub key: Option<FindingKey>,
     /// The transaction's token in the workload's ledger.
     pub token: Option<String>,
     /// The topic.
@@ -467,10 +474,132 @@ pub struct Finding {
     pub schema_id: Option<SchemaId>,
     /// The connector, slot, group, setting or schema subject concerned.
     pub subject: Option<About>,
-    /// What should be there.
+    /// What should be there, in words.
     pub expected: Option<String>,
-    /// What is there.
+    /// What is there, in words.
     pub found: Option<String>,
+    /// What `expected` and `found` say, as data. No secret is ever in it.
+    pub evidence: Option<Evidence>,
+}
+
+/// The key of a finding's row.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum FindingKey {
+    /// The key as the table prints it: the row can be asked for.
+    Columns(RowKey),
+    /// Words for people. Either the value is known only as a record expresses it, which need not be how the table prints it,
+    /// or the report was written by an earlier version.
+    Words(String),
+}
+
+impl fmt::Display for FindingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FindingKey::Columns(key) => key.fmt(f),
+            FindingKey::Words(words) => f.write_str(words),
+        }
+    }
+}
+
+/// Values of some columns of a row, as PostgreSQL prints them and never shortened; `None` for NULL.
+pub type Cells = BTreeMap<String, Option<String>>;
+
+/// What a finding's words say, as data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Evidence {
+    /// A row, or the columns in which two states of it differ. A column for which a side has no value is not in its cells.
+    Row {
+        /// As it should be; null where there should be no such row.
+        expected: Option<Cells>,
+        /// As it is; null where there is no such row.
+        found: Option<Cells>,
+    },
+    /// A setting of a topic, or the topic itself.
+    Setting {
+        /// Its value as it should be; null where it should be unset.
+        expected: Option<String>,
+        /// Its value; null where it is unset, or where there is no such topic.
+        found: Option<String>,
+    },
+    /// The offset that a consumer group has committed.
+    Committed {
+        /// What it should be.
+        expected: Offset,
+        /// What it is; null where nothing is committed.
+        found: Option<Offset>,
+    },
+    /// A schema history that should have been cleared.
+    History {
+        /// How many of its records are from before the recovery; null where there is no such topic.
+        left: Option<u64>,
+    },
+}
+
+/// A finding in JSON: words for people beside the data that they are made of.
+#[derive(Serialize, Deserialize)]
+struct FindingJson {
+    kind: FindingKind,
+    table: Option<TableName>,
+    key: Option<String>,
+    token: Option<String>,
+    topic: Option<String>,
+    partition: Option<i32>,
+    offset: Option<Offset>,
+    lsn: Option<Lsn>,
+    schema_id: Option<SchemaId>,
+    subject: Option<About>,
+    expected: Option<String>,
+    found: Option<String>,
+    // Reports of earlier versions have neither.
+    #[serde(default)]
+    row_key: Option<RowKey>,
+    #[serde(default)]
+    evidence: Option<Evidence>,
+}
+
+impl From<FindingJson> for Finding {
+    fn from(json: FindingJson) -> Finding {
+        Finding {
+            kind: json.kind,
+            table: json.table,
+            key: json.row_key.map(FindingKey::Columns).or(json.key.map(FindingKey::Words)),
+            token: json.token,
+            topic: json.topic,
+            partition: json.partition,
+            offset: json.offset,
+            lsn: json.lsn,
+            schema_id: json.schema_id,
+            subject: json.subject,
+            expected: json.expected,
+            found: json.found,
+            evidence: json.evidence,
+        }
+    }
+}
+
+impl From<Finding> for FindingJson {
+    fn from(finding: Finding) -> FindingJson {
+        FindingJson {
+            kind: finding.kind,
+            table: finding.table,
+            key: finding.key.as_ref().map(ToString::to_string),
+            token: finding.token,
+            topic: finding.topic,
+            partition: finding.partition,
+            offset: finding.offset,
+            lsn: finding.lsn,
+            schema_id: finding.schema_id,
+            subject: finding.subject,
+            expected: finding.expected,
+            found: finding.found,
+            row_key: finding.key.and_then(|key| match key {
+                FindingKey::Columns(key) => Some(key),
+                FindingKey::Words(_) => None,
+            }),
+            evidence: finding.evidence,
+        }
+    }
 }
 
 /// What a finding is about, besides tables, rows and records.
@@ -524,8 +653,8 @@ impl About {
     }
 }
 
-impl std::fmt::Display for About {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for About {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             About::Connector(name) => write!(f, "connector {name}"),
             About::ConnectorSetting { connector, setting } => write!(f, "connector {connector}: {setting}"),
@@ -560,6 +689,7 @@ impl Finding {
             subject: None,
             expected: None,
             found: None,
+            evidence: None,
         }
     }
 }
@@ -567,6 +697,26 @@ impl Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_finding_comes_back_from_json_with_its_data_and_one_of_an_earlier_version_with_its_words() {
+        let key = RowKey::new([("name", Some("a,b=c")), ("part", None)]);
+        let finding = Finding {
+            key: Some(FindingKey::Columns(key)),
+            evidence: Some(Evidence::Committed { expected: Offset(0), found: None }),
+            ..Finding::new(FindingKind::Lost)
+        };
+        let mut json = serde_json::to_value(&finding).unwrap();
+        assert_eq!(json["key"], "name='a,b=c',part=NULL");
+        assert_eq!(json["row_key"], serde_json::json!({"name": "a,b=c", "part": null}));
+        assert_eq!(serde_json::from_value::<Finding>(json.clone()).unwrap(), finding);
+        let fields = json.as_object_mut().unwrap();
+        fields.remove("row_key");
+        fields.remove("evidence");
+        let old: Finding = serde_json::from_value(json.clone()).unwrap();
+        assert_eq!(old.key, Some(FindingKey::Words("name='a,b=c',part=NULL".into())));
+        assert_eq!(serde_json::to_value(&old).unwrap()["key"], json["key"]);
+    }
 
     #[test]
     fn a_table_with_many_findings_does_not_hide_another() {

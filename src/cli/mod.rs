@@ -14,7 +14,7 @@ mod topic;
 mod verify;
 mod wal;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 pub use output::{CliError, print_json};
 
@@ -88,6 +88,11 @@ fn recovery_needs() -> Vec<Needs> {
         check: step.noticed_by.check.to_owned(),
     });
     vec![Needs { playbook: Playbook::Coordinated.word().to_owned(), steps: steps.collect() }]
+}
+
+/// Every command with its arguments and subcommands, as the program has them.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Reads the command line, does what it says, and returns the process's exit code.

@@ -52,12 +52,6 @@ impl From<crate::client::ClientError> for CliError {
     }
 }
 
-impl From<anyhow::Error> for CliError {
-    fn from(error: anyhow::Error) -> CliError {
-        CliError::new(Exit::Internal, format!("{error:#}"))
-    }
-}
-
 /// Prints a value as JSON to standard output. A reader that has gone away is no error.
 pub fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
     let text =

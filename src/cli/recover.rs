@@ -145,9 +145,7 @@ async fn recover(what: &What) -> Result<Exit, CliError> {
     .await;
     match outcome {
         Ok(mut recovered) => {
-            for finding in &recovered.outcome.findings {
-                say(format!("note: {finding}"));
-            }
+            notes(&recovered.outcome);
             say(format!("recovered in {:.1} s; journal: {}", recovered.seconds, recovered.journal));
             let neighbours = recovered.outcome.neighbours.iter().inspect(|check| super::verify::show(check));
             let touched = neighbours.filter(|check| check.verdict != Verdict::Passed).count();
@@ -169,6 +167,7 @@ async fn recover(what: &What) -> Result<Exit, CliError> {
                     steps: done,
                     verdict: Verdict::Failed,
                     findings: vec![error.to_string()],
+                    not_looked_at: Vec::new(),
                     neighbours: None,
                 })?;
             }
@@ -190,13 +189,17 @@ async fn verified(config: &Config, request: &Request) -> Result<Verdict, CliErro
     Ok(verdict)
 }
 
+fn notes(outcome: &Outcome) {
+    for finding in outcome.findings.iter().chain(&outcome.not_looked_at) {
+        say(format!("note: {finding}"));
+    }
+}
+
 fn show(plan: &Outcome, json: bool) -> Result<(), CliError> {
     if json {
         return print_json(plan);
     }
-    for finding in &plan.findings {
-        say(format!("note: {finding}"));
-    }
+    notes(plan);
     for step in &plan.steps {
         say(line(step));
         for name in &step.destroys {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use camino::Utf8PathBuf;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     CliError,
@@ -87,6 +88,7 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
         (Backend::Docker, _) => BackendChoice::Docker,
         _ => BackendChoice::Local,
     };
+    let interrupt = CancellationToken::new();
     let session = Session::new(args.report_dir.clone())
         .seed(args.seed)
         .options(|options| {
@@ -95,6 +97,7 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
             options.backend = backend;
             options.jobs = args.jobs;
             options.replay = replay;
+            options.interrupt = interrupt.clone();
         })
         .scenarios(&args.scenarios)?
         .retain(|drill| {
@@ -118,6 +121,12 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
             terminal.add(event);
         }
     };
+    tokio::spawn(async move {
+        // Without a handler the signal's default ends this program, and the servers' supervisors notice.
+        if tokio::signal::ctrl_c().await.is_ok() {
+            interrupt.cancel();
+        }
+    });
     let finished = session.run_watched(watch, &CommandLine::new()).await?;
     if let Ok(mut terminal) = terminal.lock() {
         terminal.finish(&finished.report);

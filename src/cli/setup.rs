@@ -23,7 +23,7 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
         return Ok(Exit::Passed);
     }
     let progress = Terminal::new();
-    let programs = tokio::task::block_in_place(|| Programs::ensure(&progress))?;
+    let programs = Programs::ensure(&progress).await?;
     programs.ensure_aot_caches(&progress).await?;
     if args.json {
         let view = serde_json::json!({

@@ -151,7 +151,7 @@ impl Up {
             let dir = camino::absolute_utf8(&self.dir.dir).unwrap_or_else(|_| self.dir.dir.clone());
             return Ok(BackendChoice::Docker.open(&network_name(&dir), progress).await?);
         }
-        let programs = tokio::task::block_in_place(|| Programs::ensure(progress))?;
+        let programs = Programs::ensure(progress).await?;
         programs.ensure_aot_caches(progress).await?;
         Ok(Arc::new(Native::new(programs)))
     }

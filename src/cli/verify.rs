@@ -103,7 +103,7 @@ fn line(finding: &Finding) -> String {
     let kind = serde_json::to_value(finding.kind).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
     let mut parts = vec![kind];
     parts.extend(finding.table.as_ref().map(ToString::to_string));
-    parts.extend(finding.key.clone());
+    parts.extend(finding.key.as_ref().map(ToString::to_string));
     parts.extend(finding.subject.as_ref().map(ToString::to_string));
     parts.extend(finding.schema_id.map(|id| format!("schema id {id}")));
     if let Some(topic) = &finding.topic {

@@ -179,8 +179,6 @@ pub mod faults {
     pub const SILENCE: Limit = Limit::new(3, "a healthy server opens a session within a tenth of a second");
     /// The kernel's last resort.
     pub const STARVED: Limit = Limit::new(60, "it needs a moment to run out of what it may take back");
-    /// The hook by which a fault stops or starts a server.
-    pub const HOOK_ENDS: Limit = Limit::new(90, "a server's clean stop takes seconds");
     /// A connector that was restarted on purpose.
     pub const RESTARTED: Limit = Limit::new(60, "it runs again within seconds");
 }

@@ -17,5 +17,6 @@ mod rest;
 mod server_address;
 mod tls;
 mod topic_ids;
+mod walsender;
 
 pub use error::ClientError;

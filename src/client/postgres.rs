@@ -3,9 +3,10 @@
 use std::ops::Deref;
 
 use camino::Utf8Path;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::{Config, SimpleQueryMessage, config::Host, error::SqlState};
 
-use super::{ClientError, limits::asking, tls::Wanted};
+use super::{ClientError, limits::asking, tls::Wanted, walsender};
 use crate::units::{Lsn, Secret, SlotName, redact_url, without_tls};
 
 /// What a session prints its values by: row images are canonical in these settings and no others.
@@ -221,6 +222,25 @@ impl Postgres {
         Self::open(config, &wanted, format!("socket {folder}/.s.PGSQL.{port}"), Statements::Own).await
     }
 
+    /// Opens a session with a walsender of the database, which understands replication commands too, by [`Postgres::texts`].
+    /// The role must have REPLICATION.
+    pub async fn connect_walsender(url: &Secret, application: &str) -> Result<Postgres, ClientError> {
+        let (mut config, wanted) = parsed(url)?;
+        config.application_name(application).options(options(&[CONDUCT])).ssl_mode(wanted.mode);
+        let address = format!("{} (walsender)", redact_url(url.expose()));
+        let unreachable = |detail: String| ClientError::unreachable("postgres", &address, detail);
+        let tls = wanted.connector().map_err(unreachable)?;
+        let opened = tokio::time::timeout(asking::POSTGRES_SESSION.now(), walsender::open(&config, tls))
+            .await
+            .map_err(|_| unreachable(format!("no session within {} s", asking::POSTGRES_SESSION.now().as_secs())))?;
+        let (client, connection) = opened.map_err(|failed| match failed {
+            walsender::Failed::Wire(error) => unreachable(error.to_string()),
+            walsender::Failed::Tls(error) => unreachable(error),
+            walsender::Failed::Session(error) => unopened(&address, &error),
+        })?;
+        Ok(Postgres::of(client, connection, address))
+    }
+
     async fn open(
         config: Config,
         wanted: &Wanted,
@@ -265,23 +285,29 @@ impl Postgres {
         let opened = tokio::time::timeout(asking::POSTGRES_SESSION.now(), config.connect(tls)).await.map_err(|_| {
             unreachable(format!("connected, and no session within {} s", asking::POSTGRES_SESSION.now().as_secs()))
         })?;
-        let (client, connection) = opened.map_err(|e| {
-            let refused = || ClientError::answer("postgres", address, "open a session", "a session", cause(&e));
-            match is_refusal(&e) {
-                _ if e.code() == Some(&SqlState::UNDEFINED_OBJECT) => Refusal::UnknownSetting(cause(&e)),
-                // A session too many may find room later.
-                true if e.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) => Refusal::Error(refused()),
-                true => Refusal::Error(refused().for_good()),
-                false => unreachable(cause(&e)),
-            }
+        let (client, connection) = opened.map_err(|e| match e.code() {
+            Some(&SqlState::UNDEFINED_OBJECT) => Refusal::UnknownSetting(cause(&e)),
+            _ => Refusal::Error(unopened(address, &e)),
         })?;
+        Ok(Postgres::of(client, connection, address.to_owned()))
+    }
+
+    fn of<S, T>(
+        client: tokio_postgres::Client,
+        connection: tokio_postgres::Connection<S, T>,
+        address: String,
+    ) -> Postgres
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         // The task ends with the session; its error reaches the caller through the next query.
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "postgres connection ended");
             }
         });
-        Ok(Postgres { client, address: address.to_owned() })
+        Postgres { client, address }
     }
 
     /// The address, without secrets.
@@ -344,6 +370,18 @@ impl Postgres {
         Ok(rows.into_iter().map(slot_of_row).collect())
     }
 
+    /// Whether the role may drop replication slots. Asked of the server with a slot that is not there, because how the right is
+    /// given differs between products.
+    pub async fn may_drop_slots(&self) -> Result<bool, ClientError> {
+        let sql = format!("select pg_drop_replication_slot('cdc_drill_no_such_slot_{}')", std::process::id());
+        match self.client.simple_query(&sql).await {
+            Ok(_) => Ok(true),
+            Err(e) if e.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => Ok(false),
+            Err(e) if e.as_db_error().is_some() => Ok(true),
+            Err(e) => Err(self.error("whether slots may be dropped", &e)),
+        }
+    }
+
     /// The cluster's system identifier.
     pub async fn system_id(&self) -> Result<String, ClientError> {
         self.value("select system_identifier::text from pg_control_system()").await
@@ -373,6 +411,17 @@ fn slot_of_row(row: Vec<Option<String>>) -> Slot {
         confirmed_flush_lsn: next().and_then(|l| l.parse().ok()),
         wal_status: next(),
         invalidation_reason: next(),
+    }
+}
+
+/// Why no session was opened: a refusal is an answer.
+fn unopened(address: &str, error: &tokio_postgres::Error) -> ClientError {
+    let refused = || ClientError::answer("postgres", address, "open a session", "a session", cause(error));
+    match is_refusal(error) {
+        // A session too many may find room later.
+        true if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) => refused(),
+        true => refused().for_good(),
+        false => ClientError::unreachable("postgres", address, cause(error)),
     }
 }
 

@@ -230,6 +230,16 @@ impl Hook {
         self.call_in(server, verb, &[]).await
     }
 
+    /// Whether the server runs: exit status 0 says yes, 1 says no, and any other says neither.
+    pub async fn runs(&self, server: &str) -> Result<bool, HookError> {
+        let call = self.call(server, Verb::Running).await?;
+        match call.status {
+            Some(0) => Ok(true),
+            Some(1) => Ok(false),
+            _ => Err(wrong(&call)),
+        }
+    }
+
     /// Does something to the server, and requires exit status 0.
     pub async fn disturb(&self, server: &str, means: Means) -> Result<HookCall, HookError> {
         succeeded(self.call_in(server, Verb::Disturb, &[(MEANS_VARIABLE, means.to_string())]).await?)
@@ -287,7 +297,7 @@ fn succeeded(call: HookCall) -> Result<HookCall, HookError> {
 }
 
 /// A call as an error: how it ended and what it said last.
-pub(crate) fn wrong(call: &HookCall) -> HookError {
+fn wrong(call: &HookCall) -> HookError {
     let status = call.status.map_or("ended by a signal".into(), |code| format!("exit status {code}"));
     let said = if call.said.is_empty() { ": it said nothing".to_owned() } else { quoted(call) };
     HookError { hook: call.hook.clone(), detail: format!("{status}{said}") }
@@ -322,6 +332,19 @@ mod tests {
         assert_eq!((call.status, call.said.len(), call.said[4].as_str()), (Some(3), 5, "bad"));
         let error = succeeded(call).unwrap_err().to_string();
         assert_eq!(error, "[control.postgres] start: exit status 3: line 4 | line 5 | line 6 | line 7 | bad");
+    }
+
+    #[tokio::test]
+    async fn a_server_runs_or_not_or_nobody_knows() {
+        let runs = |running: &str| {
+            let hook = Hook { running: running.into(), ..hook("") };
+            async move { hook.runs("postgres").await }
+        };
+        assert!(runs("true").await.unwrap());
+        assert!(!runs("exit 1").await.unwrap());
+        let unknown = runs("echo no such unit; exit 4").await.unwrap_err().to_string();
+        assert_eq!(unknown, "[control.postgres] running: exit status 4: no such unit");
+        assert!(runs("sleep 30").await.unwrap_err().to_string().contains("did not return within 300ms"));
     }
 
     #[tokio::test]

@@ -5,7 +5,6 @@ mod model;
 mod secrets;
 mod tools;
 
-pub(crate) use hook::wrong;
 pub use hook::{Hook, HookError, MEANS_VARIABLE, Means, Timeouts, Verb, recorded};
 pub use model::{
     AttachConfig, Config, ConfigError, ConnectConfig, KafkaConfig, Permission, PostgresConfig, RegistryConfig,

@@ -111,7 +111,7 @@ pub async fn schema_refused(target: &Target, table: &TableName) -> Result<FaultR
         })
     })
     .await;
-    let report = |landed, evidence| FaultReport { fault: FAULT.to_owned(), landed, evidence };
+    let report = |landed, evidence| FaultReport { fault: FAULT.to_owned(), landed, evidence, hooks: Vec::new() };
     let trace = match seen {
         Ok(trace) => trace,
         Err(ClientError::TimedOut { last, .. }) => return Ok(report(Landed::Mismatch, format!("not refused: {last}"))),

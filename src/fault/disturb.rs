@@ -51,8 +51,10 @@ impl Disturbed {
         if let Some(broken) = &self.broken {
             return Ok((Landed::Confirmed, format!("with {}: {broken}", self.means)));
         }
-        let running = hook(self.fault, target)?.call(SERVER, Verb::Running).await;
-        let runs = running.is_ok_and(|call| call.status == Some(0));
+        let runs = hook(self.fault, target)?.runs(SERVER).await.map_err(|e| {
+            let hint = "whether the server's process runs is part of the proof";
+            FaultError::unfit(self.fault, format!("server {SERVER}"), "an answer of its hook", e.to_string(), hint)
+        })?;
         let answer = match tokio::time::timeout(limits::faults::SILENCE.now(), target.sql()).await {
             Err(_) => format!("no session within {} s", limits::faults::SILENCE.now().as_secs()),
             Ok(Err(error)) => error.to_string(),

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     attach,
-    config::{Means, Permission},
-    event::{FaultReport, Landed},
+    config::{Means, Permission, recorded},
+    event::{FaultReport, HookCall, Landed},
     units::{Subject, TableName},
 };
 
@@ -95,6 +95,8 @@ pub struct FaultGuard {
     fault: &'static str,
     target: Target,
     trace: Trace,
+    /// What was called to inject it.
+    hooks: Vec<HookCall>,
 }
 
 impl Fault {
@@ -147,7 +149,12 @@ impl Fault {
     pub async fn inject(&self, target: &Target) -> Result<FaultGuard, FaultError> {
         attach::permit(&target.config, Permission::Inject).await?;
         attach::within(&target.config, "topic prefix", [target.prefix.as_str()])?;
-        let trace = match self {
+        let (trace, hooks) = recorded(self.injected(target)).await;
+        Ok(FaultGuard { fault: self.word(), target: target.clone(), trace: trace?, hooks })
+    }
+
+    async fn injected(&self, target: &Target) -> Result<Trace, FaultError> {
+        Ok(match self {
             Fault::DeleteAll { table } => Trace::Emptied(Emptied::inject(target, table).await?),
             Fault::FlipHeapBytes { table, pages, seed } => {
                 Trace::Flipped(Flipped::inject(target, table, *pages, *seed).await?)
@@ -164,15 +171,21 @@ impl Fault {
                 Trace::LevelSet(LevelSet::inject(target, subject.as_ref(), level).await?)
             }
             Fault::RegistryLoseStorage { refill } => Trace::Lost(Lost::inject(target, *refill).await?),
-        };
-        Ok(FaultGuard { fault: self.word(), target: target.clone(), trace })
+        })
     }
 }
 
 impl FaultGuard {
     /// Looks for the effect. What cannot be looked at is inconclusive, never an error.
     pub async fn landed(&self) -> FaultReport {
-        let seen = match &self.trace {
+        let (seen, looked) = recorded(self.look()).await;
+        let (landed, evidence) = seen.unwrap_or_else(|e| (Landed::Inconclusive, e.to_string()));
+        let hooks = self.hooks.iter().cloned().chain(looked).collect();
+        FaultReport { fault: self.fault.to_owned(), landed, evidence, hooks }
+    }
+
+    async fn look(&self) -> Result<(Landed, String), FaultError> {
+        match &self.trace {
             Trace::Emptied(trace) => trace.look(&self.target).await,
             Trace::Flipped(trace) => trace.look(&self.target).await,
             Trace::Killed(trace) => trace.look(&self.target).await,
@@ -183,9 +196,7 @@ impl FaultGuard {
             Trace::SubjectGone(trace) => trace.look(&self.target).await,
             Trace::LevelSet(trace) => trace.look(&self.target).await,
             Trace::Lost(trace) => trace.look(&self.target).await,
-        };
-        let (landed, evidence) = seen.unwrap_or_else(|e| (Landed::Inconclusive, e.to_string()));
-        FaultReport { fault: self.fault.to_owned(), landed, evidence }
+        }
     }
 
     /// What the registry held before it was lost; for [`super::records_under_other_ids`].

@@ -1,51 +1,53 @@
-//! Runs the configuration's control commands.
-
-use std::process::Stdio;
+//! Calls the configuration's control commands.
 
 use super::{FaultError, Target};
-use crate::client::limits;
+use crate::config::Verb;
 
-/// What a server is told.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Order {
-    Start,
-    Stop,
-}
-
-pub(super) async fn tell(
+/// Stops or starts a server by its control command, within the time that the configuration gives it.
+pub(super) async fn order(
     fault: &'static str,
     target: &Target,
     server: &'static str,
-    order: Order,
+    verb: Verb,
 ) -> Result<(), FaultError> {
     let unfit = |expected: &str, found: String| {
-        FaultError::unfit(
-            fault,
-            format!("server {server}"),
-            expected,
-            found,
-            "see [control.<server>] in the configuration",
-        )
+        let hint = "see [control.<server>] in the configuration";
+        FaultError::unfit(fault, format!("server {server}"), expected, found, hint)
     };
     let hook = target.config.control.get(server).ok_or_else(|| unfit("a control command", "none".into()))?;
-    let text = match order {
-        Order::Start => &hook.start,
-        Order::Stop => &hook.stop,
-    };
-    // What a command starts may keep its output open for good, so its words go to a file and not to a pipe.
-    let words = tempfile::NamedTempFile::new().map_err(FaultError::file(fault, "create", "temporary file"))?;
-    let file = words.reopen().map_err(FaultError::file(fault, "open", "temporary file"))?;
-    let mut command = tokio::process::Command::new("sh");
-    command.args(["-c", text]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
-    let mut child = command.spawn().map_err(FaultError::file(fault, "run", "sh"))?;
-    let ended = tokio::time::timeout(limits::faults::HOOK_ENDS.now(), child.wait()).await;
-    let said = std::fs::read_to_string(words.path()).unwrap_or_default();
-    match ended {
-        Ok(Ok(status)) if status.success() => Ok(()),
-        Ok(Ok(status)) => Err(unfit("success of its command", format!("{status}: {}", said.trim()))),
-        Ok(Err(error)) => Err(FaultError::file(fault, "run", "sh")(error)),
-        Err(_) => {
-            Err(unfit("an end of its command", format!("none within {} s", limits::faults::HOOK_ENDS.now().as_secs())))
+    let called = hook.expect(server, verb).await;
+    called.map(drop).map_err(|error| unfit("success of its command", error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, recorded};
+
+    fn target(control: &str) -> Target {
+        let text = format!(
+            "[postgres]\nurl='postgres://u@h/d'\n[kafka]\nbootstrap='h:1'\n[connect]\nurl='http://h'\n\
+             [registry]\nurl='http://h'\nflavour='apicurio'\n[repository]\npath='/r'\n{control}"
+        );
+        let config: Config = toml::from_str(&text).unwrap();
+        Target {
+            config,
+            connector: "c".into(),
+            prefix: "c".into(),
+            slot: crate::units::SlotName::new("c"),
+            tables: Vec::new(),
         }
+    }
+
+    #[tokio::test]
+    async fn a_command_has_the_time_that_the_configuration_gives_it_and_is_recorded() {
+        let slow = target("[control.registry]\nstart='true'\nstop='sleep 30'\nrunning='true'\ntimeout={stop='200ms'}");
+        let (outcome, calls) = recorded(order("lose", &slow, "registry", Verb::Stop)).await;
+        let error = outcome.unwrap_err().to_string();
+        assert!(error.contains("[control.registry] stop: did not return within 200ms"), "{error}");
+        assert_eq!(calls.iter().map(|call| call.hook.as_str()).collect::<Vec<_>>(), ["[control.registry] stop"]);
+        order("lose", &slow, "registry", Verb::Start).await.unwrap();
+        let none = order("lose", &target(""), "registry", Verb::Stop).await.unwrap_err().to_string();
+        assert!(none.contains("expected a control command, found none"), "{none}");
     }
 }

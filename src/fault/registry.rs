@@ -4,17 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{
-    FaultError, Target,
-    hook::{self, Order},
-};
+use super::{FaultError, Target, hook};
 use crate::{
     client::{
         ClientError, limits,
         registry::Registry,
         wait::{self, Poll},
     },
-    config::RegistryStorage,
+    config::{RegistryStorage, Verb},
     event::{FaultReport, Landed},
     units::{Offset, SchemaId, Subject, TopicPartition},
 };
@@ -152,7 +149,7 @@ impl Lost {
             FaultError::unfit(LOSE, "registry", "a known storage", "none", hint)
         })?;
         let before = remember(target).await.map_err(FaultError::client(LOSE))?;
-        hook::tell(LOSE, target, "registry", Order::Stop).await?;
+        hook::order(LOSE, target, "registry", Verb::Stop).await?;
         let aside = match &storage {
             RegistryStorage::H2 { path } => set_aside(path)?,
             RegistryStorage::Kafkasql { topics } => {
@@ -161,7 +158,7 @@ impl Lost {
                 topics.iter().map(|topic| format!("topic {topic} deleted")).collect()
             }
         };
-        hook::tell(LOSE, target, "registry", Order::Start).await?;
+        hook::order(LOSE, target, "registry", Verb::Start).await?;
         let registry = target.registry();
         wait::until("registry answering after its loss", limits::registries::START, || async {
             registry.subjects(true).await.map(Poll::Ready)
@@ -302,7 +299,7 @@ pub async fn records_under_other_ids(
     let evidence =
         format!("{total} records under other ids ({}), {right} under ids that kept their schema", list(&ids));
     let landed = if total >= at_least { Landed::Confirmed } else { Landed::Mismatch };
-    Ok(FaultReport { fault: LOSE.to_owned(), landed, evidence })
+    Ok(FaultReport { fault: LOSE.to_owned(), landed, evidence, hooks: Vec::new() })
 }
 
 /// How many records name each schema id in their value, from the ends remembered to the ends now.

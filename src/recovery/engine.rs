@@ -15,6 +15,7 @@ use super::{
 use crate::{
     attach,
     backup::Repository,
+    client::postgres::Postgres,
     config::{Config, Permission},
     units::Verdict,
 };
@@ -123,12 +124,20 @@ async fn carry_out(
     }
 }
 
-/// The configuration with the data folder known, where the playbook looks into it.
+/// The configuration with the data folder known, where the playbook needs it. One that is not the server's is refused.
 async fn known(config: &Config, request: &Request) -> Result<Config, RecoveryError> {
-    Ok(match request.playbook {
-        Playbook::Schema => config.clone(),
-        Playbook::Coordinated | Playbook::Slot => config.settled().await?,
-    })
+    match request.playbook {
+        Playbook::Schema => {}
+        Playbook::Coordinated => return Ok(config.settled().await?),
+        Playbook::Slot => {
+            // A server that does not answer is refused where the pipeline is looked at.
+            if let Ok(server) = Postgres::connect(&config.postgres.url, "cdc-drill-recovery").await {
+                // Before what an earlier recovery left is put back.
+                let _ = slot::data_folder(config, &server).await?;
+            }
+        }
+    }
+    Ok(config.clone())
 }
 
 /// A playbook's state and its steps.
@@ -171,7 +180,8 @@ async fn chosen(config: &Config, request: &Request, options: &Options) -> Result
         Playbook::Coordinated => Ok(Chosen::Coordinated(Box::new(Coordinated::plan(config, request, options).await?))),
         Playbook::Slot => {
             let mut state = Repair::look(config, request, options).await?;
-            slot::diagnose(&mut state).await?;
+            let diagnosed = slot::diagnose(&mut state).await?;
+            slot::refuse_unprivileged(&state, &diagnosed, request.topics == TopicsRepair::Compensate).await?;
             let table: &[Step<Repair>] = match request.topics {
                 TopicsRepair::Compensate => {
                     slot::refuse_unkeyed(&state).await?;
@@ -213,6 +223,7 @@ fn of_coordinated(state: &Coordinated, verdict: Verdict) -> Outcome {
         steps: Vec::new(),
         verdict,
         findings: state.findings(),
+        not_looked_at: Vec::new(),
         neighbours: None,
     }
 }
@@ -225,6 +236,7 @@ fn of_repair(state: &Repair, verdict: Verdict) -> Outcome {
         steps: Vec::new(),
         verdict,
         findings: state.findings.clone(),
+        not_looked_at: state.not_looked_at.clone(),
         neighbours: None,
     }
 }

@@ -23,6 +23,8 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// What was diagnosed, and what a person should know.
     pub findings: Vec<String>,
+    /// What the diagnosis could not look at, and why; nothing is known of it.
+    pub not_looked_at: Vec<String>,
     /// That the connectors of others were left alone: their topics by id, offsets and slots before and after. Null in a
     /// plan, and where there are no others.
     pub neighbours: Option<CheckReport>,

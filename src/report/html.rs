@@ -136,7 +136,7 @@ impl Page<'_> {
 
     fn what(&self, finding: &Finding) -> String {
         let table = finding.table.as_ref().map(ToString::to_string);
-        let all: Vec<String> = [table, finding.key.clone()].into_iter().flatten().collect();
+        let all: Vec<String> = [table, finding.key.as_ref().map(ToString::to_string)].into_iter().flatten().collect();
         all.join(" ")
     }
 

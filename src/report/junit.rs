@@ -130,7 +130,7 @@ pub(super) fn one_line(finding: &Finding) -> String {
     let mut parts = vec![finding.kind.word().to_owned()];
     let mut add = |name: &str, value: Option<String>| parts.extend(value.map(|v| format!("{name}={v}")));
     add("table", finding.table.as_ref().map(ToString::to_string));
-    add("key", finding.key.clone());
+    add("key", finding.key.as_ref().map(ToString::to_string));
     add("token", finding.token.clone());
     add("topic", finding.topic.clone());
     add("partition", finding.partition.map(|p| p.to_string()));

@@ -7,7 +7,7 @@ use tokio::sync::OnceCell;
 
 use super::{
     RunError,
-    confirm::{self, Evidence},
+    confirm::{self, Inquiry},
     drill::{Drill, EpochEnd},
     pipeline::Source,
     steps,
@@ -107,12 +107,12 @@ pub(super) async fn assess(drill: &mut Drill<'_>) -> Result<Assessed, RunError> 
     let seen = look(drill, &systems).await?;
     let ledger = ledger(drill).await?;
     let point = point(drill)?;
-    let expected = expectation(drill, ledger.as_ref(), point.as_ref());
+    let expected = expectation(drill, point.as_ref());
+    let case = Case { checks: drill.plan.checks.clone(), seen, ledger, expected };
     // Pure computation, which must not keep the other drills' tasks from running.
-    let (checks, rpo) = tokio::task::block_in_place(|| {
-        let checks = drill.plan.checks.iter().map(|id| timed(*id, &seen, &expected)).collect();
-        (checks, ledger.as_ref().map(|_| checks::rpo(&seen, &expected)))
-    });
+    let judged = tokio::task::spawn_blocking(|| case.judged()).await;
+    let Judged { checks, rpo, seen, point } =
+        judged.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
     let said = |connector: &ConnectorView| match &connector.status {
         Ok(status) => (status.summary(), status.all_running()),
         Err(why) => (why.clone(), false),
@@ -120,7 +120,35 @@ pub(super) async fn assess(drill: &mut Drill<'_>) -> Result<Assessed, RunError> 
     let (said, running): (Vec<String>, Vec<bool>) = seen.connectors.iter().map(said).unzip();
     let status = if said.is_empty() { "no connector".into() } else { said.join("; ") };
     let running = !running.is_empty() && running.iter().all(|running| *running);
-    Ok(Assessed { checks, rpo, status, running, point: expected.registry })
+    Ok(Assessed { checks, rpo, status, running, point })
+}
+
+/// Everything that the checks are given.
+struct Case {
+    checks: Vec<CheckId>,
+    seen: Observation,
+    ledger: Option<Ledger>,
+    /// Without the ledger.
+    expected: Expectation<'static>,
+}
+
+/// What the checks say of a case.
+struct Judged {
+    checks: Vec<CheckReport>,
+    rpo: Option<Rpo>,
+    seen: Observation,
+    /// The registry at the recovery point.
+    point: Option<RegistryView>,
+}
+
+impl Case {
+    fn judged(self) -> Judged {
+        let Case { checks, seen, ledger, expected } = self;
+        let expected = Expectation { ledger: ledger.as_ref(), ..expected };
+        let checks = checks.into_iter().map(|id| timed(id, &seen, &expected)).collect();
+        let rpo = ledger.as_ref().map(|_| checks::rpo(&seen, &expected));
+        Judged { checks, rpo, point: expected.registry, seen }
+    }
 }
 
 fn timed(id: CheckId, seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
@@ -338,7 +366,8 @@ fn point(drill: &Drill<'_>) -> Result<Option<PointView>, RunError> {
     Ok(Some(PointView::load(&repository.point(&PointSelector::Id(id))?)?))
 }
 
-fn expectation<'l>(drill: &Drill<'_>, ledger: Option<&'l Ledger>, point: Option<&PointView>) -> Expectation<'l> {
+/// What is to be seen, as far as the drill and its recovery point say; the ledger is the caller's to add.
+fn expectation(drill: &Drill<'_>, point: Option<&PointView>) -> Expectation<'static> {
     let mut registry = point.and_then(|p| p.registry.clone());
     if let Some(view) = &mut registry {
         let prefix = drill.pipeline.subject_prefix();
@@ -358,7 +387,6 @@ fn expectation<'l>(drill: &Drill<'_>, ledger: Option<&'l Ledger>, point: Option<
         spec.settings.extend(drill.plan.pipeline.topic_settings.clone());
     }
     Expectation {
-        ledger,
         cuts: cuts(drill),
         captured: last_captured(drill),
         token_column: TOKEN_COLUMN.to_owned(),
@@ -466,9 +494,11 @@ pub(super) async fn confirmed(
     }
     let topics = drill.pipeline.topics();
     let connectors = drill.pipeline.connectors();
-    let evidence = Evidence {
+    let configs = drill.pipeline.sources.iter().map(|s| (s.name.clone(), s.config.clone())).collect();
+    let inquiry = Inquiry {
         config: &drill.pipeline.config,
         connectors: &connectors,
+        configs: &configs,
         topics: &topics,
         tables: &drill.pipeline.tables,
         schemas: &schemas,
@@ -481,7 +511,7 @@ pub(super) async fn confirmed(
     let mut asked = BTreeSet::new();
     let mut answer = None;
     for finding in findings.iter().filter(|f| f.token.is_none() || asked.insert(f.token.clone())) {
-        answer = Some(confirm::confirm(&evidence, &plan.check, finding).await);
+        answer = Some(confirm::confirm(&inquiry, &plan.check, finding).await);
         if matches!(answer, Some(Ok(_))) {
             break;
         }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Emitter, RunError, drill,
@@ -44,6 +45,9 @@ pub struct Options {
     pub jobs: Option<usize>,
     /// The command line that replays the run.
     pub replay: String,
+    /// Ends the run when it is cancelled: no drill goes on, the reports are written, and the run's result is
+    /// [`RunError::Interrupted`]. Signals are the caller's: `cdc-drill run` cancels it at Ctrl-C.
+    pub interrupt: CancellationToken,
 }
 
 /// The weight of the drills that run at the same time: all servers and the harness stay below 2 GiB.

@@ -110,7 +110,7 @@ pub enum RunError {
         /// What that means for the drill.
         exit: Exit,
     },
-    /// Ctrl-C.
+    /// The caller ended the run.
     #[error("interrupted")]
     Interrupted,
 }

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     client::{ClientError, limits, postgres::Postgres, wait},
-    config::Config,
+    config::{Config, recorded},
     event::{StepReport, StepResult, What},
     recovery::RecoveryError,
     scenario::{self, DrillPlan, HumanDuration, Recover, Step, Target},
@@ -109,11 +109,15 @@ pub(super) async fn recover(
     let wal = Kept::new(drill)?;
     let began = Instant::now();
     let ended = command.run(|| wal.gather()).await?;
-    let answers = match ended.well() {
-        true => answers(&drill.pipeline.config).await,
-        false => Ok(()),
-    };
-    end_stranger(&drill.pipeline.config).await;
+    let (answers, hooks) = recorded(async {
+        let answers = match ended.well() {
+            true => answers(&drill.pipeline.config).await,
+            false => Ok(()),
+        };
+        end_stranger(&drill.pipeline.config).await;
+        answers
+    })
+    .await;
     let failed = match (&answers, ended.well()) {
         (_, false) => Some(RecoveryError::Runbook {
             expected: "exit status 0".into(),
@@ -135,7 +139,7 @@ pub(super) async fn recover(
         seconds: began.elapsed().as_secs_f64(),
         result: if failed.is_none() { StepResult::Done } else { StepResult::Failed },
         detail: evidence(text, &ended),
-        hooks: Vec::new(),
+        hooks,
     }));
     let replaced = wal.replaced();
     Ok(failed.map_or(Ok(Left { wal: wal.home, replaced }), Err))
@@ -164,8 +168,7 @@ async fn answers(config: &Config) -> Result<(), String> {
 /// Whether the server's hook says that it runs.
 async fn hook_knows(config: &Config) -> Result<bool, String> {
     let Some(hook) = config.control.get("postgres") else { return Ok(true) };
-    let asked = tokio::process::Command::new("sh").args(["-c", &hook.running]).output().await;
-    asked.map(|output| output.status.success()).map_err(|error| format!("{}: {error}", hook.running))
+    hook.runs("postgres").await.map_err(|error| error.to_string())
 }
 
 /// Ends a server on the drill's data folder that was started otherwise than by the hook: nobody else would.

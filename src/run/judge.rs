@@ -1,7 +1,7 @@
 //! Judges a control: red, for the named reason, on something that an independent query confirms.
 
 use crate::{
-    event::{CheckReport, ControlPlan, ControlReport, Finding},
+    event::{CheckReport, ControlPlan, ControlReport, Finding, FindingKey},
     units::Verdict,
 };
 
@@ -27,7 +27,7 @@ pub struct Shown<'a> {
 pub fn named_findings<'a>(plan: &ControlPlan, checks: &'a [CheckReport]) -> Vec<&'a Finding> {
     let named = checks.iter().filter(|c| c.id == plan.check);
     let mut named: Vec<&Finding> = named.flat_map(|c| &c.findings).filter(|f| f.kind == plan.kind).collect();
-    named.sort_by_key(|f| f.key.is_none() && f.token.is_none());
+    named.sort_by_key(|f| !matches!(f.key, Some(FindingKey::Columns(_))) && f.token.is_none());
     named
 }
 

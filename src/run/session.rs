@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use camino::Utf8PathBuf;
+use tokio_util::sync::CancellationToken;
 
 use super::{Emitter, Options, RunError, engine};
 use crate::{
@@ -70,6 +71,7 @@ impl Session {
             backend: BackendChoice::Local,
             jobs: None,
             replay: String::from("cdc-drill run"),
+            interrupt: CancellationToken::new(),
             run,
         };
         Session { plan: Plan::default(), reports, options, library: Library::here(), seed: None }
@@ -131,7 +133,8 @@ impl Session {
         self.run_watched(|_| {}, &Silent).await
     }
 
-    /// Runs, and shows every event to `watch` as it happens. Ctrl-C ends the run; its reports are written all the same.
+    /// Runs, and shows every event to `watch` as it happens. [`Options::interrupt`] ends the run; its reports are written all
+    /// the same.
     pub async fn run_watched(
         self,
         mut watch: impl FnMut(&Event) + Send + 'static,
@@ -150,8 +153,9 @@ impl Session {
             watch(event);
         });
         let outcome = tokio::select! {
+            biased;
+            () = self.options.interrupt.cancelled() => Err(RunError::Interrupted),
             outcome = engine::run(&self.plan, &self.options, &emit, progress) => outcome,
-            _ = tokio::signal::ctrl_c() => Err(RunError::Interrupted),
         };
         if let Err(error) = &outcome {
             let exit = error.exit();
@@ -171,4 +175,22 @@ fn new_run_id() -> RunId {
     let now = jiff::Timestamp::now();
     let mark: u16 = rand::random();
     RunId::new(format!("{}-{mark:04x}", now.strftime("%Y%m%dT%H%M%SZ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_run_that_is_interrupted_ends_as_such_and_writes_its_reports() {
+        let reports = tempfile::tempdir().unwrap();
+        let reports = Utf8PathBuf::from_path_buf(reports.path().to_owned()).unwrap();
+        let session = Session::new(reports.clone()).options(|options| options.interrupt.cancel());
+        let folder = session.options.report.clone();
+        let error = session.run().await.unwrap_err();
+        assert!(matches!(error, RunError::Interrupted), "{error}");
+        let report: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(folder.join("report.json")).unwrap()).unwrap();
+        assert_eq!(report["exit_code"], 130);
+    }
 }

@@ -88,7 +88,7 @@ impl BackendChoice {
             BackendChoice::Local => None,
             BackendChoice::Attach(config) => Some((**config).clone()),
         };
-        let programs = tokio::task::block_in_place(|| Programs::ensure(progress))?;
+        let programs = Programs::ensure(progress).await?;
         Ok(Arc::new(Native::new(programs).beside(existing)))
     }
 }

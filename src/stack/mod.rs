@@ -4,6 +4,7 @@
 
 mod account;
 mod backend;
+mod blocking;
 mod connector;
 pub mod docker;
 mod doctor;

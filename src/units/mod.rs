@@ -5,6 +5,7 @@ mod exit;
 mod ids;
 mod lsn;
 mod piece;
+mod row_key;
 mod secret;
 mod speed;
 mod verdict;
@@ -17,6 +18,8 @@ pub use ids::{
 };
 pub use lsn::{Lsn, LsnError, WAL_PAGE};
 pub use piece::Piece;
+pub(crate) use row_key::readable;
+pub use row_key::{KeyColumns, RowKey};
 pub use secret::{Secret, is_secret_setting, redact_url};
 pub use speed::{REFERENCE_MACHINE, Speed};
 pub use verdict::Verdict;

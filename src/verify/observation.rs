@@ -22,10 +22,10 @@ use crate::{
         kafka::TopicSpec,
         postgres::Slot,
     },
-    units::{Epoch, Lsn, Offset, SchemaId, TableName, TopicPartition},
+    units::{Epoch, KeyColumns, Lsn, Offset, SchemaId, TableName, TopicPartition},
     workload::{
         RowShape,
-        ledger::{Key, Ledger, TableState, Tables},
+        ledger::{Ledger, TableState, Tables},
     },
 };
 
@@ -230,7 +230,8 @@ impl TableView {
     /// The table as the ledger keeps tables, by its primary key.
     pub fn state(&self) -> Option<TableState> {
         let rows = self.rows.as_ref().ok()?;
-        let key = self.names(&self.primary_key);
+        let names = self.names(&self.primary_key);
+        let key = KeyColumns::new(names.iter().map(String::as_str));
         let mut state = TableState::default();
         let shape = RowShape::new(self.columns.list.iter().map(|c| c.name.as_str()));
         for packed in rows.packed() {
@@ -239,7 +240,7 @@ impl TableView {
             if key.is_empty() {
                 *state.unkeyed.entry(row).or_default() += 1;
             } else {
-                state.keyed.insert(Key::of(&key, &row), row);
+                state.keyed.insert(key.key(|name| row.text(name)), row);
             }
         }
         Some(state)

@@ -10,18 +10,18 @@ use tokio_postgres::SimpleQueryMessage;
 
 use super::{
     Row, RowShape, WorkloadError,
-    ledger::{CommitOrder, Entry, Key, Ledger, Outcome, TableState, Tables},
+    ledger::{CommitOrder, Entry, Ledger, Outcome, TableState, Tables},
 };
 use crate::{
     client::postgres::Postgres,
-    units::{Secret, TableName},
+    units::{KeyColumns, RowKey, Secret, TableName},
 };
 
 /// The keys of tables, in key order; a table without a primary key has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalogue {
     /// Key columns by table.
-    pub keys: BTreeMap<TableName, Vec<String>>,
+    pub keys: BTreeMap<TableName, KeyColumns>,
 }
 
 impl Catalogue {
@@ -52,14 +52,14 @@ impl Catalogue {
                 address: pg.address().to_owned(),
                 found: "no such table".into(),
             })?;
-            keys.insert(table.clone(), columns);
+            keys.insert(table.clone(), KeyColumns::new(columns.iter().map(String::as_str)));
         }
         Ok(Catalogue { keys })
     }
 
     /// The key of a row; `None` for a table without one.
-    pub fn key(&self, table: &TableName, row: &Row) -> Option<Key> {
-        self.keys.get(table).filter(|columns| !columns.is_empty()).map(|columns| Key::of(columns, row))
+    pub fn key(&self, table: &TableName, row: &Row) -> Option<RowKey> {
+        self.keys.get(table).filter(|columns| !columns.is_empty()).map(|columns| columns.key(|name| row.text(name)))
     }
 }
 
@@ -158,7 +158,7 @@ pub fn retain_columns(tables: &mut Tables, columns: &BTreeMap<TableName, BTreeSe
 
 /// Commits a row in a table for markers and returns its key: a reader of the topics that sees it has seen everything
 /// committed before.
-pub async fn place_marker(pg: &Postgres, table: &TableName, note: &str, token: &str) -> Result<Key, WorkloadError> {
+pub async fn place_marker(pg: &Postgres, table: &TableName, note: &str, token: &str) -> Result<RowKey, WorkloadError> {
     let quote = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let sql = format!(
         "insert into {} (note, drill_token) values ({}, {}) returning id",
@@ -167,7 +167,7 @@ pub async fn place_marker(pg: &Postgres, table: &TableName, note: &str, token: &
         quote(token)
     );
     let id: i64 = pg.value(&sql).await?;
-    Ok(Key(format!("id={id}")))
+    Ok(RowKey::new([("id", Some(id.to_string().as_str()))]))
 }
 
 #[cfg(test)]

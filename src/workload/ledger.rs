@@ -9,26 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Row;
-use crate::units::{Epoch, Lsn, TableName};
-
-/// A row's key, printed as `id=42` or `order_id=7,line=2`, columns in the key's order.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Key(pub String);
-
-impl Key {
-    /// Prints the key of a row.
-    pub fn of(columns: &[String], row: &Row) -> Key {
-        let part = |c: &String| format!("{c}={}", row.text(c).unwrap_or("NULL"));
-        Key(columns.iter().map(part).collect::<Vec<_>>().join(","))
-    }
-}
-
-impl std::fmt::Display for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+use crate::units::{Epoch, Lsn, RowKey, TableName};
 
 /// What became of a transaction, as far as its client knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,9 +54,9 @@ pub struct Change {
     /// What was done.
     pub op: Op,
     /// The key after the change (before it, for a delete); `None` for a table without a key.
-    pub key: Option<Key>,
+    pub key: Option<RowKey>,
     /// The key before, where the change changed it.
-    pub key_before: Option<Key>,
+    pub key_before: Option<RowKey>,
     /// The row before; always there for a table without a key, where it is the only way to name the row.
     pub before: Option<Row>,
     /// The row after, as RETURNING gave it; `None` for a delete.
@@ -112,10 +93,10 @@ pub struct Commit {
 pub type CommitOrder = BTreeMap<Epoch, BTreeMap<u32, Commit>>;
 
 /// The rows of one table, by key; a table without a key is a multiset of images.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TableState {
     /// Rows of a keyed table.
-    pub keyed: BTreeMap<Key, Row>,
+    pub keyed: BTreeMap<RowKey, Row>,
     /// Rows of a table without a key, with how often each stands there.
     pub unkeyed: BTreeMap<Row, u64>,
 }
@@ -216,8 +197,8 @@ mod tests {
         Row::default().with("id", Some(&id.to_string())).with("v", Some(&value.to_string()))
     }
 
-    fn key(id: u8) -> Key {
-        Key(format!("id={id}"))
+    fn key(id: u8) -> RowKey {
+        RowKey::new([("id", Some(id.to_string().as_str()))])
     }
 
     /// Does to a plain map what a server would do, and writes down the change; nothing where a server would refuse.
@@ -276,7 +257,7 @@ mod tests {
             ledger.entries.sort_by_key(|e| shuffle[e.token.parse::<usize>().unwrap_or_default()]);
             let mut tables = Tables::new();
             ledger.replay(&mut tables, |_, _| true);
-            let expected: BTreeMap<Key, Row> = rows.iter().map(|(id, v)| (key(*id), row(*id, *v))).collect();
+            let expected: BTreeMap<RowKey, Row> = rows.iter().map(|(id, v)| (key(*id), row(*id, *v))).collect();
             let replayed = tables.remove(&TableName::new("public", "t")).unwrap_or_default();
             prop_assert_eq!(replayed.keyed, expected);
         }

@@ -1,7 +1,7 @@
 //! The commands' contract: help, exit codes, what goes to which stream, and the shapes of the JSON. The built program is
 //! run with no server alive, and what it says is compared with the files in `snapshots/`.
 
-use std::{fmt::Write, fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+use std::{collections::BTreeSet, fmt::Write, fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use indoc::indoc;
 use rstest::rstest;
@@ -148,44 +148,27 @@ fn transcript(folder: &Path, line: &str) -> String {
     text
 }
 
-#[rstest]
-#[case("")]
-#[case("run")]
-#[case("scenario")]
-#[case("scenario list")]
-#[case("scenario check")]
-#[case("scenario schema")]
-#[case("setup")]
-#[case("doctor")]
-#[case("stack")]
-#[case("stack up")]
-#[case("stack status")]
-#[case("stack logs")]
-#[case("stack connector")]
-#[case("stack start")]
-#[case("stack stop")]
-#[case("stack running")]
-#[case("stack down")]
-#[case("backup")]
-#[case("backup init")]
-#[case("backup create")]
-#[case("backup list")]
-#[case("backup show")]
-#[case("backup verify")]
-#[case("wal")]
-#[case("wal push")]
-#[case("wal fetch")]
-#[case("recover")]
-#[case("recover plan")]
-#[case("recover run")]
-#[case("topic")]
-#[case("topic rebuild")]
-#[case("verify")]
-#[case("report")]
-fn help(#[case] command: &str) {
-    let line = format!("{command} --help");
-    let name = format!("help {command}").trim_end().replace(' ', "-");
-    insta::assert_snapshot!(name, transcript(Path::new(ROOT), line.trim_start()));
+/// The words of every command that people see, the program itself first.
+fn commands(command: &clap::Command, words: &str) -> Vec<String> {
+    let mut all = vec![words.to_owned()];
+    for below in command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help") {
+        all.extend(commands(below, format!("{words} {}", below.get_name()).trim_start()));
+    }
+    all
+}
+
+#[test]
+fn help_of_every_command() {
+    let mut names = BTreeSet::new();
+    for words in commands(&cdc_drill::cli::command(), "") {
+        let name = format!("help {words}").trim_end().replace(' ', "-");
+        insta::assert_snapshot!(name.as_str(), transcript(Path::new(ROOT), format!("{words} --help").trim_start()));
+        names.insert(format!("fast__contract__{name}.snap"));
+    }
+    let kept = fs::read_dir(Path::new(ROOT).join("tests/fast/snapshots")).unwrap();
+    let kept = kept.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let stale: Vec<String> = kept.filter(|n| n.starts_with("fast__contract__help") && !names.contains(n)).collect();
+    assert!(stale.is_empty(), "of commands that are no more: {stale:?}");
 }
 
 #[rstest]

@@ -15,12 +15,12 @@ fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("scenario", vec![]),
         ("client", vec!["config"]),
         ("attach", vec!["client", "config"]),
-        ("stack", vec!["client", "config", "scenario"]),
-        ("workload", vec!["client", "config", "stack"]),
-        ("fault", vec!["attach", "client", "config", "stack"]),
+        ("stack", vec!["client", "config"]),
+        ("workload", vec!["client", "config"]),
+        ("fault", vec!["attach", "client", "config"]),
         ("backup", vec!["attach", "client", "config"]),
-        ("recovery", vec!["attach", "backup", "client", "config", "stack"]),
-        ("verify", vec!["client", "config", "stack", "workload", "backup"]),
+        ("recovery", vec!["attach", "backup", "client", "config"]),
+        ("verify", vec!["client", "config", "workload", "backup"]),
         (
             "run",
             vec![
@@ -93,6 +93,7 @@ fn named(text: &str) -> BTreeSet<String> {
 fn imports_follow_the_arrows() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut wrong = Vec::new();
+    let mut used: BTreeSet<(String, String)> = BTreeSet::new();
     let mut seen = 0;
     for file in sources(&src) {
         let relative = file.strip_prefix(&src).unwrap();
@@ -107,10 +108,25 @@ fn imports_follow_the_arrows() {
             if arrows().contains_key(name.as_str()) && !may.contains(&name) {
                 wrong.push(format!("{} imports {name}", relative.display()));
             }
+            used.insert((module.clone(), name));
         }
     }
     assert!(seen > 20, "only {seen} files were looked at");
     assert!(wrong.is_empty(), "imports against the arrows:\n{}", wrong.join("\n"));
+    let pairs =
+        arrows().into_iter().flat_map(|(from, all)| all.into_iter().map(move |to| (from.to_owned(), to.to_owned())));
+    let unused: Vec<String> =
+        pairs.filter(|pair| !used.contains(pair)).map(|(from, to)| format!("{from} -> {to}")).collect();
+    assert!(unused.is_empty(), "arrows that nobody needs, here and in ARCHITECTURE.md:\n{}", unused.join("\n"));
+}
+
+/// A runtime of one thread, where a plain `#[tokio::test]` runs, cannot do it and panics.
+#[test]
+fn nothing_blocks_in_place() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let calls = |file: &PathBuf| fs::read_to_string(file).unwrap().contains("block_in_place(");
+    let wrong: Vec<PathBuf> = sources(&src).into_iter().filter(calls).collect();
+    assert!(wrong.is_empty(), "spawn_blocking works on every runtime: {wrong:?}");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod contract;
 mod deploy;
+mod interrupt;
 mod layout;
 mod sample;
 mod steps;

@@ -65,6 +65,10 @@ impl Stack {
         self.dir.join("cdc-drill.toml")
     }
 
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
     pub(super) async fn sql(&self, database: &str) -> Postgres {
         Postgres::connect_database(&self.config.postgres.url, database, "test").await.unwrap()
     }

@@ -61,7 +61,7 @@ impl Pipeline {
         // The servers' account has to get through.
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let path = Utf8PathBuf::from_path_buf(folder.path().join("stack")).unwrap();
-        let backend = Native::new(Programs::ensure(&Silent).unwrap());
+        let backend = Native::new(Programs::ensure(&Silent).await.unwrap());
         let mut stack = LocalStack::create(&path, StackSpec::whole(RegistryStorageKind::H2), &backend).unwrap();
         let owner = stack.own().unwrap();
         // Before the first segment is archived.

@@ -40,7 +40,8 @@ impl Cluster {
             registry: Part::External(registry),
             ..StackSpec::default()
         };
-        let mut stack = LocalStack::create(&path, spec, &Native::new(Programs::ensure(&Silent).unwrap())).unwrap();
+        let mut stack =
+            LocalStack::create(&path, spec, &Native::new(Programs::ensure(&Silent).await.unwrap())).unwrap();
         let owner = stack.own().unwrap();
         stack.start_all(&Silent).await.unwrap();
         Cluster { stack, owner, _folder: folder }

@@ -11,6 +11,7 @@ mod backward;
 mod cluster;
 mod containers;
 mod essence;
+mod limited;
 mod refusals;
 mod secure;
 

@@ -85,7 +85,7 @@ async fn a_broker_lets_in_who_has_credentials_and_trusts_its_authority() {
         ..StackSpec::default()
     };
     let mut stack =
-        LocalStack::create(&path.join("stack"), spec, &Native::new(Programs::ensure(&Silent).unwrap())).unwrap();
+        LocalStack::create(&path.join("stack"), spec, &Native::new(Programs::ensure(&Silent).await.unwrap())).unwrap();
     let _owner = stack.own().unwrap();
     stack.start_all(&Silent).await.unwrap();
 

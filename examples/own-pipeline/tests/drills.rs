@@ -47,7 +47,7 @@ fn control<'d>(drill: &'d DrillReport, id: &str) -> &'d ControlResult {
 #[rstest]
 #[case::delete_without_where("delete-without-where")]
 #[case::slot_dropped("slot-dropped")]
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn the_pipeline_is_whole_again(#[case] variant: &str) {
     let drill = drill(variant).await;
     let text = finished().await.text();
@@ -64,7 +64,7 @@ async fn the_pipeline_is_whole_again(#[case] variant: &str) {
 #[case::no_recovery("delete-without-where", "without-recovery", "restored-to-target", FindingKind::Lost)]
 #[case::old_topics_stay("delete-without-where", "without-delete-topics", "ghosts", FindingKind::Ghost)]
 #[case::no_new_slot("slot-dropped", "without-recovery", "loss", FindingKind::Lost)]
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_control_is_red_for_the_reason_it_names(
     #[case] variant: &str,
     #[case] id: &str,
@@ -79,7 +79,7 @@ async fn a_control_is_red_for_the_reason_it_names(
 }
 
 /// What is counted in transactions comes from the scenario's seed alone, and so is the same in every run.
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn the_transactions_are_those_of_the_seed() {
     let drill = drill("delete-without-where").await;
     let text = finished().await.text();

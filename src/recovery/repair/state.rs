@@ -21,6 +21,8 @@ pub(crate) struct Repair {
     pub(crate) point: Option<Point>,
     /// What was diagnosed, for a person.
     pub(crate) findings: Vec<String>,
+    /// What the diagnosis could not answer, and why.
+    pub(crate) not_looked_at: Vec<String>,
     pub(crate) journal: Option<Journal>,
     /// Where the topics ended when the connectors were resumed.
     pub(crate) cut: Vec<(TopicPartition, Offset)>,
@@ -59,6 +61,7 @@ impl Repair {
             request: request.clone(),
             point,
             findings: Vec::new(),
+            not_looked_at: Vec::new(),
             journal: None,
             cut: Vec::new(),
             registry_note: String::new(),

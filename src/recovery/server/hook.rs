@@ -2,7 +2,7 @@
 
 use crate::{
     client::{wait, wait::Poll},
-    config::{Config, Hook, Verb, wrong},
+    config::{Config, Hook, Verb},
     recovery::RecoveryError,
 };
 
@@ -29,12 +29,7 @@ impl Control {
 
     /// Whether the server runs.
     pub(crate) async fn running(&self) -> Result<bool, RecoveryError> {
-        let call = self.hook.call(&self.server, Verb::Running).await?;
-        match call.status {
-            Some(0) => Ok(true),
-            Some(1) => Ok(false),
-            _ => Err(wrong(&call).into()),
-        }
+        Ok(self.hook.runs(&self.server).await?)
     }
 
     /// Stops the server and waits until it does not run.

@@ -2,8 +2,10 @@
 
 use std::{fmt, time::SystemTime};
 
+use camino::Utf8PathBuf;
+
+use super::{folder::data_folder, timeline::Timelines};
 use crate::{
-    backup::wal::WalFile,
     client::{
         connect::stored_position,
         kafka::Kafka,
@@ -13,7 +15,6 @@ use crate::{
         RecoveryError,
         pipeline::{Source, literal},
         repair::Repair,
-        wal::history_in,
     },
     units::{Lsn, Offset, TopicPartition},
 };
@@ -61,6 +62,27 @@ pub(crate) enum Diagnosis {
     TaskFailed {
         trace: String,
     },
+    /// Whether something is wrong is not known.
+    NotLookedAt {
+        question: Question,
+        why: String,
+    },
+}
+
+/// What can be left unanswered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    Timeline,
+    Remade,
+}
+
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Question::Timeline => "whether its stored offset is of an abandoned timeline",
+            Question::Remade => "whether its slot was made again",
+        })
+    }
 }
 
 impl fmt::Display for Diagnosis {
@@ -91,6 +113,7 @@ impl fmt::Display for Diagnosis {
                 f.write_str("its slot was made again without a snapshot: the changes in between are a hole in the topics")
             }
             Diagnosis::TaskFailed { trace } => f.write_str(&shortened(trace)),
+            Diagnosis::NotLookedAt { question, why } => write!(f, "not looked at: {question} ({why})"),
         }
     }
 }
@@ -109,21 +132,37 @@ fn shortened(trace: &str) -> String {
 /// Looks at every source. The findings are also written into the repair, for the plan.
 pub(crate) async fn diagnose(repair: &mut Repair) -> Result<Vec<(String, Vec<Diagnosis>)>, RecoveryError> {
     let mut all = Vec::new();
+    let url = &repair.pipeline.config.postgres.url;
+    let server = Postgres::connect(url, "cdc-drill-recovery").await?;
+    let cluster = Cluster {
+        folder: data_folder(&repair.pipeline.config, &server).await?,
+        timelines: Timelines::of(&server, url).await,
+    };
     for source in &repair.pipeline.sources {
-        all.push((source.name.clone(), of_source(repair, source).await?));
+        all.push((source.name.clone(), of_source(repair, &cluster, source).await?));
     }
     for (name, found) in &all {
-        repair.findings.extend(found.iter().map(|d| format!("connector {name}: {d}")));
-        if found.is_empty() {
+        let (unlooked, wrong): (Vec<&Diagnosis>, Vec<&Diagnosis>) =
+            found.iter().partition(|d| matches!(d, Diagnosis::NotLookedAt { .. }));
+        repair.findings.extend(wrong.iter().map(|d| format!("connector {name}: {d}")));
+        if wrong.is_empty() {
+            let seen = if unlooked.is_empty() { "visible" } else { "visible in what was looked at" };
             repair.findings.push(format!(
-                "connector {name}: nothing wrong is visible; its topics are rebuilt because it was asked for"
+                "connector {name}: nothing wrong is {seen}; its topics are rebuilt because it was asked for"
             ));
         }
+        repair.not_looked_at.extend(unlooked.iter().map(|d| format!("connector {name}: {d}")));
     }
     Ok(all)
 }
 
-async fn of_source(repair: &Repair, source: &Source) -> Result<Vec<Diagnosis>, RecoveryError> {
+/// What is asked once for all sources, or why it could not be.
+struct Cluster {
+    folder: Result<Utf8PathBuf, String>,
+    timelines: Result<Timelines, String>,
+}
+
+async fn of_source(repair: &Repair, cluster: &Cluster, source: &Source) -> Result<Vec<Diagnosis>, RecoveryError> {
     let server = repair.pipeline.session(source).await?;
     let slots = server.slots().await?;
     let slot = slots.iter().find(|s| s.name == source.slot);
@@ -134,7 +173,7 @@ async fn of_source(repair: &Repair, source: &Source) -> Result<Vec<Diagnosis>, R
         Some(slot) => {
             found.extend(slot.invalidated().map(|reason| Diagnosis::Invalidated { reason: reason.to_owned() }));
             found.extend(stolen(&server, source, slot).await?);
-            found.extend(remade(repair, source).await?);
+            found.extend(remade(repair, &cluster.folder, source).await?);
         }
     }
     let stored = repair.pipeline.connect.offsets(&source.name).await?;
@@ -142,7 +181,7 @@ async fn of_source(repair: &Repair, source: &Source) -> Result<Vec<Diagnosis>, R
         let Some(at) = stored_position(offset) else { continue };
         let written = offset.get("ts_usec").and_then(serde_json::Value::as_i64);
         found.extend(misplaced(&server, slot, at).await?);
-        found.extend(abandoned(repair, at, written)?);
+        found.extend(abandoned(&cluster.timelines, at, written));
     }
     found.extend(publication(&server, source).await?);
     Ok(found)
@@ -170,21 +209,12 @@ async fn misplaced(server: &Postgres, slot: Option<&Slot>, stored: Lsn) -> Resul
 
 /// After a restore the offset's LSN is a position on another timeline when it lies beyond the switch and was stored before
 /// the switch happened.
-fn abandoned(repair: &Repair, stored: Lsn, written_us: Option<i64>) -> Result<Option<Diagnosis>, RecoveryError> {
-    let folder = repair.pipeline.config.postgres.pgdata.join("pg_wal");
-    let entries = folder.read_dir_utf8().into_iter().flatten().flatten();
-    let newest = entries
-        .filter_map(|e| match e.file_name().parse::<WalFile>() {
-            Ok(WalFile::History(timeline)) => Some((timeline, e.path().to_owned())),
-            _ => None,
-        })
-        .max();
-    let Some((timeline, path)) = newest else { return Ok(None) };
-    let Some(switch) = history_in(&path, timeline)?.ancestors.last().map(|a| a.end) else { return Ok(None) };
-    let switched =
-        std::fs::metadata(&path).and_then(|m| m.modified()).map_err(|e| RecoveryError::io("look at", &path, e))?;
-    let before = written_us.is_some_and(|us| us / 1000 < millis(switched));
-    Ok((stored > switch && before).then_some(Diagnosis::AbandonedTimeline { stored, switch, timeline }))
+fn abandoned(timelines: &Result<Timelines, String>, stored: Lsn, written_us: Option<i64>) -> Option<Diagnosis> {
+    let left = timelines.as_ref().map_err(String::clone).and_then(|all| all.left_behind(stored, written_us));
+    match left {
+        Ok(switch) => switch.map(|s| Diagnosis::AbandonedTimeline { stored, switch: s.at, timeline: s.timeline }),
+        Err(why) => Some(Diagnosis::NotLookedAt { question: Question::Timeline, why }),
+    }
 }
 
 async fn publication(server: &Postgres, source: &Source) -> Result<Option<Diagnosis>, RecoveryError> {
@@ -203,9 +233,19 @@ async fn publication(server: &Postgres, source: &Source) -> Result<Option<Diagno
 }
 
 /// A slot does not say when it was made; its folder does, where the file system keeps times of birth.
-async fn remade(repair: &Repair, source: &Source) -> Result<Option<Diagnosis>, RecoveryError> {
-    let folder = repair.pipeline.config.postgres.pgdata.join("pg_replslot").join(source.slot.as_str());
-    let Some(born) = std::fs::metadata(&folder).and_then(|m| m.created()).ok() else { return Ok(None) };
+async fn remade(
+    repair: &Repair,
+    folder: &Result<Utf8PathBuf, String>,
+    source: &Source,
+) -> Result<Option<Diagnosis>, RecoveryError> {
+    let born = folder.clone().and_then(|folder| {
+        let folder = folder.join("pg_replslot").join(source.slot.as_str());
+        std::fs::metadata(&folder).and_then(|m| m.created()).map_err(|e| format!("{folder}: {e}"))
+    });
+    let born = match born {
+        Ok(born) => born,
+        Err(why) => return Ok(Some(Diagnosis::NotLookedAt { question: Question::Remade, why })),
+    };
     let mut first: Option<i64> = None;
     for topic in &source.topics {
         let written = first_written(&repair.pipeline.kafka, topic).await?;

@@ -3,10 +3,15 @@
 
 mod compensate;
 mod diagnosis;
+mod folder;
+mod privileges;
 mod record;
 mod steps;
+mod timeline;
 
 pub(super) use compensate::refuse_unkeyed;
 pub(super) use diagnosis::diagnose;
+pub(super) use folder::data_folder;
+pub(super) use privileges::refuse_unprivileged;
 pub(super) use record::Shape;
 pub(super) use steps::{COMPENSATE, PURGE, ZERO_DAMAGED_PAGES};

@@ -5,7 +5,7 @@ use std::{fs::File, io::Write, os::unix::fs::PermissionsExt};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{clients, sums, unpack};
-use crate::stack::{Progress, StackError, fixture};
+use crate::stack::{Progress, StackError, blocking::blocking, fixture};
 
 /// Names the cache folder.
 const CACHE_VARIABLE: &str = "CDC_DRILL_CACHE";
@@ -44,8 +44,12 @@ impl Programs {
         Ok(Programs { root })
     }
 
-    /// The programs, fetched if they are not there. Blocks; a second harness waits for the first.
-    pub fn ensure(progress: &dyn Progress) -> Result<Programs, StackError> {
+    /// The programs, fetched if they are not there. A second harness waits for the first.
+    pub async fn ensure(progress: &dyn Progress) -> Result<Programs, StackError> {
+        blocking(progress, Programs::fetched).await
+    }
+
+    fn fetched(progress: &dyn Progress) -> Result<Programs, StackError> {
         check_platform()?;
         if let Ok(programs) = Programs::present() {
             return Ok(programs);

@@ -24,7 +24,7 @@ use crate::{
         Config, ConnectConfig, Hook, KafkaConfig, PostgresConfig, RegistryConfig, RegistryFlavour, RegistryStorage,
         RepositoryConfig,
     },
-    stack::{Account, Backend, Place, PortLease, Progress, StackError},
+    stack::{Account, Backend, Place, PortLease, Progress, StackError, blocking::blocking},
     units::Secret,
 };
 
@@ -121,14 +121,14 @@ impl LocalStack {
     /// Starts everything at once, and returns the seconds that each server needed until it answered.
     pub async fn start_all(&mut self, progress: &dyn Progress) -> Result<Vec<(String, f64)>, StackError> {
         let names: Vec<String> = self.folder.servers().iter().map(|s| s.name.clone()).collect();
-        let cluster = self.cluster.take();
+        let mut cluster = self.cluster.take();
         let this = &*self;
         let began = Instant::now();
         let started = names.iter().map(|name| {
-            let cluster = if name == "postgres" { &cluster } else { &None };
+            let cluster = if name == "postgres" { cluster.take() } else { None };
             async move {
                 if let Some(cluster) = cluster {
-                    tokio::task::block_in_place(|| cluster.create())?;
+                    blocking(progress, move |_| cluster.create()).await?;
                 }
                 this.start(name).await?;
                 let seconds = began.elapsed().as_secs_f64();

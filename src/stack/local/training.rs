@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     client::limits,
-    stack::{Programs, Progress, StackError, cache_folder, fetch, progress::Silent},
+    stack::{Programs, Progress, StackError, blocking::blocking, cache_folder, fetch, progress::Silent},
 };
 
 impl Programs {
@@ -25,7 +25,8 @@ impl Programs {
             return Ok(());
         }
         let cache = cache_folder()?;
-        let _lock = match tokio::task::block_in_place(|| fetch::lock(&cache, progress)) {
+        let folder = cache.clone();
+        let _lock = match blocking(progress, move |progress| fetch::lock(&folder, progress)).await {
             Ok(lock) => lock,
             Err(error) => {
                 progress.line(&format!("starts stay slower, no Java AOT caches: {error}"));

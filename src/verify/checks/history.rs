@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::rows::Keys;
 use crate::{
-    event::{Finding, FindingKind},
-    units::{Epoch, Offset, TableName, TopicPartition},
+    event::{Finding, FindingKey, FindingKind},
+    units::{Epoch, Offset, RowKey, TableName, TopicPartition},
     verify::{
-        decode::{record::Op as EventOp, row::cells},
+        decode::record::Op as EventOp,
         fold::{Logged, TopicFold},
         observation::{Expectation, Fate, Observation, TableView},
     },
@@ -30,8 +31,8 @@ pub struct History<'o> {
     pub undecided: Vec<&'o Entry>,
     /// The first epoch after the last cut.
     pub current: Epoch,
-    /// For each table and key as findings show it: places in `kept` that changed it, in order, with the change.
-    pub by_key: HashMap<(&'o TableName, &'o str), Vec<(usize, &'o Change)>>,
+    /// For each table and key: places in `kept` that changed it, in order, with the change.
+    pub by_key: HashMap<(&'o TableName, &'o RowKey), Vec<(usize, &'o Change)>>,
 }
 
 impl<'o> History<'o> {
@@ -66,7 +67,7 @@ impl<'o> History<'o> {
         self.order.insert(&entry.token, place);
         for change in &entry.changes {
             for key in change.key.iter().chain(&change.key_before) {
-                self.by_key.entry((&change.table, &key.0)).or_default().push((place, change));
+                self.by_key.entry((&change.table, key)).or_default().push((place, change));
             }
         }
     }
@@ -84,8 +85,8 @@ impl<'o> History<'o> {
 
 /// The events of a drill, by key and by token.
 pub struct Events<'o> {
-    /// Of each table: its events in the current epoch, by the key as findings show it, in offset order.
-    pub by_key: HashMap<(&'o TableName, String), Vec<&'o Logged>>,
+    /// Of each table: its events in the current epoch, by their key, in offset order.
+    pub by_key: HashMap<&'o TableName, HashMap<RowKey, Vec<&'o Logged>>>,
     /// Of each table without a key: its events by token of the row after.
     pub by_token: HashMap<(&'o TableName, &'o str), Vec<&'o Logged>>,
     /// Of each table: deletes without a key by transaction (low half of its id).
@@ -97,11 +98,9 @@ pub struct Events<'o> {
     pub total: u64,
 }
 
-/// The key of an event as findings and the ledger show it.
-pub fn shown_key(table: &TableView, fold: &TopicFold, packed: &[u8]) -> String {
-    let columns = fold.key_columns.clone().unwrap_or_default();
-    let parts = table.names(&columns).into_iter().zip(cells(packed)).map(|(n, c)| format!("{n}={}", c.shown()));
-    parts.collect::<Vec<_>>().join(",")
+/// The keys of a topic's records.
+pub fn keys_of(table: &TableView, fold: &TopicFold) -> Keys {
+    Keys::new(table, fold.key_columns.as_deref().unwrap_or_default())
 }
 
 /// Whether an event is of the current epoch.
@@ -132,6 +131,7 @@ impl<'o> Events<'o> {
         };
         for table in &seen.tables {
             let Some(fold) = seen.topics.get(&table.topic) else { continue };
+            let keys = keys_of(table, fold);
             for event in logged(expected, &table.topic, fold) {
                 events.total += 1;
                 if let (true, Some(lsn)) = (event.snapshot, event.lsn) {
@@ -140,8 +140,10 @@ impl<'o> Events<'o> {
                 }
                 match &event.key {
                     Some(key) => {
-                        let key = shown_key(table, fold, key);
-                        events.by_key.entry((&table.name, key)).or_default().push(event);
+                        // A key that cannot be read is no key of the ledger.
+                        if let Some(key) = keys.of_cells(key) {
+                            events.by_key.entry(&table.name).or_default().entry(key).or_default().push(event);
+                        }
                     }
                     None => {
                         if let Some(token) = &event.token_after {
@@ -207,12 +209,13 @@ impl<'o> Represented<'o> {
         }
         let entry = self.history.kept[place];
         Some(match (&change.key, change.op) {
-            (Some(key), Op::Delete) => self.gone(place, entry, &change.table, &key.0),
+            (Some(key), Op::Delete) => self.gone(place, entry, &change.table, key),
             (Some(key), Op::KeyChange) => {
-                let before = change.key_before.as_ref().map_or("", |k| k.0.as_str());
-                self.there(place, entry, &change.table, &key.0) && self.gone(place, entry, &change.table, before)
+                let before = change.key_before.as_ref();
+                self.there(place, entry, &change.table, key)
+                    && before.is_none_or(|before| self.gone(place, entry, &change.table, before))
             }
-            (Some(key), Op::Insert | Op::Update) => self.there(place, entry, &change.table, &key.0),
+            (Some(key), Op::Insert | Op::Update) => self.there(place, entry, &change.table, key),
             (None, Op::Delete) => {
                 let by_event = entry.xid.and_then(|xid| self.events.deletes.get(&(&change.table, xid as u32)));
                 by_event.is_some_and(|n| *n > 0) || self.before_snapshot(entry, change) || self.unkeyed_gone(change)
@@ -240,11 +243,11 @@ impl<'o> Represented<'o> {
         })
     }
 
-    fn of_key(&self, table: &'o TableName, key: &str) -> &[&'o Logged] {
-        self.events.by_key.get(&(table, key.to_owned())).map_or(&[], Vec::as_slice)
+    fn of_key(&self, table: &'o TableName, key: &RowKey) -> &[&'o Logged] {
+        self.events.by_key.get(table).and_then(|keys| keys.get(key)).map_or(&[], Vec::as_slice)
     }
 
-    fn there(&self, place: usize, entry: &Entry, table: &'o TableName, key: &str) -> bool {
+    fn there(&self, place: usize, entry: &Entry, table: &'o TableName, key: &'o RowKey) -> bool {
         let events = self.of_key(table, key);
         let shows = |event: &&&Logged| match event.token_after.as_deref() {
             Some(token) if token == entry.token => true,
@@ -255,21 +258,21 @@ impl<'o> Represented<'o> {
     }
 
     /// A later kept transaction took the row away, and the key has no row in the topic's end.
-    fn later_delete_shows(&self, place: usize, table: &'o TableName, key: &str) -> bool {
+    fn later_delete_shows(&self, place: usize, table: &'o TableName, key: &'o RowKey) -> bool {
         let takes = |c: &Change| {
-            (c.op == Op::Delete && c.key.as_ref().is_some_and(|k| k.0 == key))
-                || (c.op == Op::KeyChange && c.key_before.as_ref().is_some_and(|k| k.0 == key))
+            (c.op == Op::Delete && c.key.as_ref() == Some(key))
+                || (c.op == Op::KeyChange && c.key_before.as_ref() == Some(key))
         };
         let changes = self.history.by_key.get(&(table, key)).map_or(&[][..], Vec::as_slice);
         let same_or_later = changes.iter().any(|(p, c)| *p >= place && takes(c));
         same_or_later && self.absent_at_end(table, key)
     }
 
-    fn absent_at_end(&self, table: &'o TableName, key: &str) -> bool {
+    fn absent_at_end(&self, table: &'o TableName, key: &'o RowKey) -> bool {
         self.of_key(table, key).last().is_none_or(|last| last.op == EventOp::Delete)
     }
 
-    fn gone(&self, place: usize, entry: &Entry, table: &'o TableName, key: &str) -> bool {
+    fn gone(&self, place: usize, entry: &Entry, table: &'o TableName, key: &'o RowKey) -> bool {
         let events = self.of_key(table, key);
         let own = entry.xid.map(|x| x as u32);
         let by_event = events.iter().any(|e| {
@@ -294,7 +297,7 @@ pub fn token_of<'r>(row: &'r Row, column: &str) -> Option<&'r str> {
 pub fn about_change(kind: FindingKind, history: &History<'_>, entry: &Entry, change: &Change) -> Finding {
     Finding {
         table: Some(change.table.clone()),
-        key: change.key.as_ref().map(ToString::to_string),
+        key: change.key.clone().map(FindingKey::Columns),
         token: Some(entry.token.clone()),
         lsn: history.ledger.commit(entry).map(|c| c.lsn),
         ..Finding::new(kind)
@@ -306,7 +309,7 @@ pub fn about_event(kind: FindingKind, table: &TableView, fold: &TopicFold, event
     Finding {
         table: Some(table.name.clone()),
         topic: Some(table.topic.clone()),
-        key: event.key.as_deref().map(|k| shown_key(table, fold, k)),
+        key: event.key.as_deref().map(|key| keys_of(table, fold).of_record(key)),
         token: event.token_after.as_deref().or(event.token_before.as_deref()).map(str::to_owned),
         partition: Some(event.partition),
         offset: Some(Offset(event.offset)),

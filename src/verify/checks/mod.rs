@@ -5,6 +5,7 @@ mod history;
 mod life;
 pub mod positions;
 mod restored;
+mod rows;
 pub mod schema_ids;
 pub mod state;
 mod transactions;

@@ -2,7 +2,7 @@
 
 use crate::{
     client::{kafka::TopicSpec, postgres::Slot},
-    event::{About, CheckReport, Finding, FindingKind},
+    event::{About, CheckReport, Evidence, Finding, FindingKind},
     units::{Offset, TopicPartition},
     verify::{
         fold::{PartitionFold, TopicFold},
@@ -12,9 +12,6 @@ use crate::{
 
 /// The check's id.
 pub const ID: &str = "positions";
-
-/// Settings of a topic that its broker keeps to itself.
-const NOT_COMPARED: [&str; 0] = [];
 
 /// Looks at every connector's status, stored offset and slot, and at topics and groups.
 pub fn positions(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
@@ -51,6 +48,7 @@ pub fn positions(seen: &Observation, expected: &Expectation<'_>) -> CheckReport 
                     subject: Some(About::Group(group.clone())),
                     expected: Some(format!("committed offset {offset}")),
                     found: Some(found.map_or("none".into(), Offset::to_string)),
+                    evidence: Some(Evidence::Committed { expected: *offset, found: found.copied() }),
                     ..Finding::new(FindingKind::Position)
                 });
             }
@@ -59,14 +57,15 @@ pub fn positions(seen: &Observation, expected: &Expectation<'_>) -> CheckReport 
     for (topic, before) in &expected.cleared_histories {
         compared += 1;
         let now = seen.histories.get(topic);
-        let stale = now.map_or(0, |records| records.iter().filter(|r| before.contains(r)).count());
-        if now.is_none() || stale > 0 {
+        let left = now.map(|records| records.iter().filter(|r| before.contains(r)).count() as u64);
+        if left != Some(0) {
             findings.push(Finding {
                 topic: Some(topic.clone()),
                 expected: Some("a schema history without the abandoned timeline's records".into()),
                 found: Some(
-                    now.map_or("no such topic".into(), |_| format!("{stale} records from before the recovery")),
+                    left.map_or("no such topic".into(), |left| format!("{left} records from before the recovery")),
                 ),
+                evidence: Some(Evidence::History { left }),
                 ..Finding::new(FindingKind::Position)
             });
         }
@@ -242,31 +241,29 @@ fn missed(seen: &Observation, group: &str, topic: &str, fold: &TopicFold) -> Opt
 }
 
 fn settings(expected: &TopicSpec, found: Option<&TopicSpec>) -> Vec<Finding> {
-    let about = |subject: &str, expected: String, found: String, topic: &str| Finding {
-        topic: Some(topic.to_owned()),
+    let topic = &expected.name;
+    let about = |subject: &str, expected: Option<String>, found: Option<String>, absent: [&str; 2]| Finding {
+        topic: Some(topic.clone()),
         subject: Some(About::TopicSetting(subject.to_owned())),
-        expected: Some(expected),
-        found: Some(found),
+        expected: Some(expected.clone().unwrap_or_else(|| absent[0].to_owned())),
+        found: Some(found.clone().unwrap_or_else(|| absent[1].to_owned())),
+        evidence: Some(Evidence::Setting { expected, found }),
         ..Finding::new(FindingKind::Setting)
     };
-    let topic = &expected.name;
     let Some(found) = found else {
-        return vec![about("topic", "a topic".into(), "no such topic".into(), topic)];
+        return vec![about("topic", Some("a topic".into()), None, ["", "no such topic"])];
     };
     let mut findings = Vec::new();
-    if found.partitions != expected.partitions {
-        findings.push(about("partitions", expected.partitions.to_string(), found.partitions.to_string(), topic));
-    }
-    if found.replication != expected.replication {
-        findings.push(about("replication", expected.replication.to_string(), found.replication.to_string(), topic));
-    }
-    let names: std::collections::BTreeSet<&String> = expected.settings.keys().chain(found.settings.keys()).collect();
-    for name in names.into_iter().filter(|n| !NOT_COMPARED.contains(&n.as_str())) {
-        let (was, is) = (expected.settings.get(name), found.settings.get(name));
+    let mut compare = |name: &str, was: Option<String>, is: Option<String>| {
         if was != is {
-            let shown = |v: Option<&String>| v.map_or("unset".to_owned(), Clone::clone);
-            findings.push(about(name, shown(was), shown(is), topic));
+            findings.push(about(name, was, is, ["unset"; 2]));
         }
+    };
+    compare("partitions", Some(expected.partitions.to_string()), Some(found.partitions.to_string()));
+    compare("replication", Some(expected.replication.to_string()), Some(found.replication.to_string()));
+    let names: std::collections::BTreeSet<&String> = expected.settings.keys().chain(found.settings.keys()).collect();
+    for name in names {
+        compare(name, expected.settings.get(name).cloned(), found.settings.get(name).cloned());
     }
     findings
 }

@@ -3,14 +3,17 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::history::{History, token_of};
+use super::{
+    history::{History, token_of},
+    rows::{Carried, columns_of},
+};
 use crate::{
-    event::{Amount, CheckReport, Finding, FindingKind, Rpo},
-    units::TableName,
+    event::{Amount, CheckReport, Evidence, Finding, FindingKey, FindingKind, Rpo},
+    units::{RowKey, TableName},
     verify::observation::{Captured, Expectation, Observation, TableView},
     workload::{
         Row,
-        ledger::{Entry, Key, Op, Outcome, TableState, Tables},
+        ledger::{Entry, Op, Outcome, TableState, Tables},
     },
 };
 
@@ -27,7 +30,13 @@ pub fn restored_to_target(seen: &Observation, expected: &Expectation<'_>) -> Che
     if let Some(note) = history.as_ref().and_then(History::undecided_note) {
         return CheckReport::inconclusive(ID, note);
     }
-    let mut outcome = Comparison { history: history.as_ref(), expected, compared: 0, findings: Vec::new() };
+    let mut outcome = Comparison {
+        history: history.as_ref(),
+        expected,
+        compared: 0,
+        findings: Vec::new(),
+        carried: Carried::default(),
+    };
     let mut known: BTreeSet<TableName> = BTreeSet::new();
     if let Some(captured) = &expected.captured {
         outcome.captured(captured);
@@ -65,6 +74,7 @@ struct Comparison<'o> {
     expected: &'o Expectation<'o>,
     compared: u64,
     findings: Vec<Finding>,
+    carried: Carried,
 }
 
 impl Comparison<'_> {
@@ -138,12 +148,12 @@ impl Comparison<'_> {
     }
 
     /// Another state of a row: one of a transaction that must be nowhere, an earlier one, or neither.
-    fn different(&mut self, table: &TableName, key: &Key, wanted: &Row, found: &Row) {
+    fn different(&mut self, table: &TableName, key: &RowKey, wanted: &Row, found: &Row) {
         let token = token_of(found, &self.expected.token_column);
         let gone = self.history.is_some_and(|h| token.is_some_and(|t| h.gone.contains_key(t)));
         let earlier =
             self.history.is_some_and(|h| {
-                let changes = h.by_key.get(&(table, key.0.as_str())).map_or(&[][..], Vec::as_slice);
+                let changes = h.by_key.get(&(table, key)).map_or(&[][..], Vec::as_slice);
                 changes.iter().any(|(_, c)| c.after.as_ref().is_some_and(|after| same_row(after, found)))
             }) || self.expected.base.get(table).and_then(|t| t.keyed.get(key)).is_some_and(|row| same_row(row, found));
         let kind = match (gone, earlier) {
@@ -158,22 +168,26 @@ impl Comparison<'_> {
         &mut self,
         table: &TableName,
         kind: FindingKind,
-        key: Option<&Key>,
+        key: Option<&RowKey>,
         wanted: Option<&Row>,
         found: Option<&Row>,
     ) {
         let token = wanted.or(found).and_then(|row| token_of(row, &self.expected.token_column));
-        let (expected, shown) = match (wanted, found) {
-            (Some(a), Some(b)) => (differing(a, b), differing(b, a)),
-            (Some(a), None) => (shown(a), "no such row".to_owned()),
-            (None, b) => ("no such row".to_owned(), b.map(shown).unwrap_or_default()),
+        // Of two states of a row the columns that the other has otherwise.
+        let side = |row: Option<&Row>, other: Option<&Row>| {
+            let differs = |name: &str, value: Option<&str>| other.is_none_or(|other| other.get(name) != Some(value));
+            let (words, cells) = row.map(|row| columns_of(row, differs)).unzip();
+            (words.unwrap_or_else(|| "no such row".to_owned()), cells)
         };
+        let ((expected, expected_cells), (shown, found_cells)) = (side(wanted, found), side(found, wanted));
+        let carried = self.carried.next(kind, table);
         self.findings.push(Finding {
             table: Some(table.clone()),
-            key: key.map(ToString::to_string),
+            key: key.cloned().map(FindingKey::Columns),
             token: token.map(str::to_owned),
             expected: Some(expected),
             found: Some(shown),
+            evidence: carried.then_some(Evidence::Row { expected: expected_cells, found: found_cells }),
             ..Finding::new(kind)
         });
     }
@@ -183,17 +197,6 @@ impl Comparison<'_> {
 fn same_row(a: &Row, b: &Row) -> bool {
     let mut common = a.iter().filter_map(|(name, value)| b.get(name).map(|other| value == other)).peekable();
     common.peek().is_some() && common.all(|same| same)
-}
-
-fn shown(row: &Row) -> String {
-    let cells = row.iter().map(|(n, v)| format!("{n}={}", v.unwrap_or("NULL")));
-    cells.collect::<Vec<_>>().join(", ")
-}
-
-/// The cells of `row` that `other` has differently.
-fn differing(row: &Row, other: &Row) -> String {
-    let cells = row.iter().filter(|(n, v)| other.get(n) != Some(*v));
-    cells.map(|(n, v)| format!("{n}={}", v.unwrap_or("NULL"))).collect::<Vec<_>>().join(", ")
 }
 
 /// What a recovery lost, and what its target gave up, judged by the tables.
@@ -253,7 +256,7 @@ fn missing_rows(
             });
             return change.op != Op::Delete && !superseded && !state.unkeyed.keys().any(shows);
         };
-        let last = history.by_key.get(&(&change.table, key.0.as_str())).and_then(|c| c.last());
+        let last = history.by_key.get(&(&change.table, key)).and_then(|c| c.last());
         match state.keyed.get(key) {
             Some(row) => {
                 let shown = token_of(row, &expected.token_column).and_then(|t| history.order.get(t)).copied();

@@ -5,9 +5,10 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
 };
 
+use super::rows::{Carried, Keys, in_words};
 use crate::{
-    event::{About, CheckReport, Finding, FindingKind},
-    units::{Lsn, Offset, TableName, Verdict},
+    event::{About, Cells, CheckReport, Evidence, Finding, FindingKey, FindingKind},
+    units::{Lsn, Offset, RowKey, TableName, Verdict},
     verify::{
         decode::{
             compare::{Match, compare},
@@ -204,8 +205,9 @@ struct Gap {
     column: usize,
     partition: i32,
     offset: i64,
+    /// The cells of the row's key, packed.
     key: Box<[u8]>,
-    text: String,
+    value: Option<Box<str>>,
 }
 
 struct Comparison<'o> {
@@ -227,8 +229,9 @@ struct Comparison<'o> {
     unread_signals: u64,
     findings: Vec<Finding>,
     undecided: Vec<Finding>,
+    carried: Carried,
     notes: Vec<String>,
-    history: Option<HashMap<String, Vec<&'o Row>>>,
+    history: Option<HashMap<&'o RowKey, Vec<&'o Row>>>,
 }
 
 impl<'o> Comparison<'o> {
@@ -253,6 +256,7 @@ impl<'o> Comparison<'o> {
             unread_signals: 0,
             findings: Vec::new(),
             undecided: Vec::new(),
+            carried: Carried::default(),
             notes: Vec::new(),
             history: None,
         }
@@ -281,10 +285,32 @@ impl<'o> Comparison<'o> {
         }
     }
 
-    fn shown_key(&self, key_columns: &[usize], packed: &[u8]) -> String {
-        let names = self.table.names(key_columns);
-        let parts = names.iter().zip(cells(packed)).map(|(n, c)| format!("{n}={}", c.shown()));
-        parts.collect::<Vec<_>>().join(",")
+    /// The packed key of a table's row, as the table prints it.
+    fn own_key(&self, key_columns: &[usize], row: &[Cell<'_>]) -> Vec<u8> {
+        let mut key = Vec::new();
+        for column in key_columns {
+            push(&mut key, row.get(*column).copied().unwrap_or(Cell::Absent));
+        }
+        key
+    }
+
+    /// The key of a table's row in a finding.
+    fn row_key(&self, key_columns: &[usize], row: &[Cell<'_>]) -> FindingKey {
+        Keys::new(self.table, key_columns).of_row(&self.own_key(key_columns, row))
+    }
+
+    /// What a finding carries of a row on both sides; nothing where a report has enough of its kind.
+    fn evidence(&mut self, kind: FindingKind, expected: Option<Cells>, found: Option<Cells>) -> Option<Evidence> {
+        self.carried.next(kind, &self.table.name).then_some(Evidence::Row { expected, found })
+    }
+
+    /// The values of these columns. A column for which the row has no value is left out.
+    fn cells_of(&self, row: &[Cell<'_>], columns: impl Iterator<Item = usize>) -> Cells {
+        let value = |index: usize| match row.get(index)? {
+            Cell::Null => Some(None),
+            cell => cell.text().map(|text| Some(text.to_owned())),
+        };
+        columns.filter_map(|i| Some((self.table.columns.list.get(i)?.name.clone(), value(i)?))).collect()
     }
 
     fn keyed(&mut self) {
@@ -303,7 +329,7 @@ impl<'o> Comparison<'o> {
                 && !seen.insert(key.clone())
             {
                 self.findings.push(Finding {
-                    key: Some(self.shown_key(&key_columns, &key)),
+                    key: Some(self.row_key(&key_columns, &row)),
                     expected: Some("one row a key".into()),
                     found: Some("several rows of the table have this record key; the topic keeps one".into()),
                     ..self.about(FindingKind::NotComparable)
@@ -312,7 +338,7 @@ impl<'o> Comparison<'o> {
             match self.fold.standing(&key) {
                 Standing::Live(partition, entry) => {
                     matched += 1;
-                    self.row(&key_columns, &key, &row, packed, partition, entry);
+                    self.row(&key_columns, &row, packed, partition, entry);
                 }
                 Standing::Gone => self.missing(&key_columns, &key, &row),
                 Standing::Unordered => matched += 1,
@@ -380,8 +406,11 @@ impl<'o> Comparison<'o> {
             self.unread_signals += 1;
             return;
         }
+        let cells = self.cells_of(row, 0..row.len());
+        let evidence = self.evidence(FindingKind::Lost, Some(cells), None);
         let finding = Finding {
-            key: Some(self.shown_key(key_columns, key)),
+            key: Some(self.row_key(key_columns, row)),
+            evidence,
             token: self.token_of(row),
             partition: last.map(|(p, _)| p),
             offset: last.map(|(_, e)| Offset(e.offset)),
@@ -401,20 +430,11 @@ impl<'o> Comparison<'o> {
     }
 
     fn shown_row(&self, row: &[Cell<'_>]) -> String {
-        let cells =
-            self.table.columns.list.iter().zip(row).map(|(c, cell)| format!("{}={}", c.name, clip(&cell.shown())));
+        let cells = self.table.columns.list.iter().zip(row).map(|(c, cell)| format!("{}={}", c.name, in_words(*cell)));
         cells.collect::<Vec<_>>().join(", ")
     }
 
-    fn row(
-        &mut self,
-        key_columns: &[usize],
-        key: &[u8],
-        row: &[Cell<'_>],
-        packed: &[u8],
-        partition: i32,
-        entry: &Entry,
-    ) {
+    fn row(&mut self, key_columns: &[usize], row: &[Cell<'_>], packed: &[u8], partition: i32, entry: &Entry) {
         if packed == &*entry.row {
             self.values += row.len() as u64;
             return;
@@ -427,7 +447,7 @@ impl<'o> Comparison<'o> {
                 Match::Equal => self.values += 1,
                 Match::Absent => {
                     *self.absent.entry(index).or_default() += 1;
-                    self.gap(index, *cell, key, partition, entry.offset);
+                    self.gap(index, *cell, key_columns, row, partition, entry.offset);
                 }
                 Match::Within(loss) => {
                     self.values += 1;
@@ -439,34 +459,33 @@ impl<'o> Comparison<'o> {
             }
         }
         for (index, why) in open {
-            self.open(
-                index,
-                why,
-                key_columns,
-                key,
-                *row.get(index).unwrap_or(&Cell::Absent),
-                (partition, entry.offset),
-            );
+            self.open(index, why, key_columns, row, (partition, entry.offset));
         }
         if different.is_empty() {
             return;
         }
-        let kind = self.kind_of(key_columns, key, &event, &different);
+        let key = self.row_key(key_columns, row);
+        let kind = self.kind_of(&key, &event, &different);
         let shown = |cells: &[Cell<'_>]| {
             let parts = different.iter().filter_map(|i| {
                 let column = self.table.columns.list.get(*i)?;
-                Some(format!("{}={}", column.name, clip(&cells.get(*i).copied().unwrap_or(Cell::Absent).shown())))
+                Some(format!("{}={}", column.name, in_words(cells.get(*i).copied().unwrap_or(Cell::Absent))))
             });
             parts.collect::<Vec<_>>().join(", ")
         };
+        let (expected, found) = (shown(row), shown(&event));
+        let differing = |side: &[Cell<'_>]| Some(self.cells_of(side, different.iter().copied()));
+        let (expected_cells, found_cells) = (differing(row), differing(&event));
+        let evidence = self.evidence(kind, expected_cells, found_cells);
         let finding = Finding {
-            key: Some(self.shown_key(key_columns, key)),
+            key: Some(key),
+            evidence,
             token: self.token_of(row),
             partition: Some(partition),
             offset: Some(Offset(entry.offset)),
             lsn: (entry.lsn > 0).then_some(Lsn(entry.lsn)),
-            expected: Some(shown(row)),
-            found: Some(shown(&event)),
+            expected: Some(expected),
+            found: Some(found),
             ..self.about(kind)
         };
         self.findings.push(finding);
@@ -478,8 +497,7 @@ impl<'o> Comparison<'o> {
         column: usize,
         why: &'static str,
         key_columns: &[usize],
-        key: &[u8],
-        cell: Cell<'_>,
+        row: &[Cell<'_>],
         (partition, offset): (i32, i64),
     ) {
         if let Some((count, _)) = self.open.get_mut(&(column, why)) {
@@ -487,29 +505,40 @@ impl<'o> Comparison<'o> {
             return;
         }
         let name = self.table.columns.list.get(column).map(|c| c.name.clone()).unwrap_or_default();
+        let cell = row.get(column).copied().unwrap_or(Cell::Absent);
         let finding = Finding {
-            key: Some(self.shown_key(key_columns, key)),
+            key: Some(self.row_key(key_columns, row)),
             partition: Some(partition),
             offset: Some(Offset(offset)),
-            expected: Some(format!("{name}={}", clip(&cell.shown()))),
+            expected: Some(format!("{name}={}", in_words(cell))),
             ..self.about(FindingKind::NotComparable)
         };
         self.open.insert((column, why), (1, finding));
     }
 
-    fn gap(&mut self, column: usize, cell: Cell<'_>, key: &[u8], partition: i32, offset: i64) {
+    fn gap(
+        &mut self,
+        column: usize,
+        cell: Cell<'_>,
+        key_columns: &[usize],
+        row: &[Cell<'_>],
+        partition: i32,
+        offset: i64,
+    ) {
         let streamed = self.table.columns.list.get(column).is_some_and(|c| !c.generated && !c.unpublished);
         let connector = self.seen.connectors.iter().find(|c| c.settings.name == self.table.connector);
         // A list of columns may have been another when earlier records were written.
         let whole = connector.is_none_or(|c| c.settings.column_filter.is_none());
         if streamed && whole && !self.reprs(column).is_empty() {
-            self.gaps.push(Gap { column, partition, offset, key: key.into(), text: clip(&cell.shown()) });
+            let key = self.own_key(key_columns, row).into();
+            self.gaps.push(Gap { column, partition, offset, key, value: cell.text().map(Box::from) });
         }
     }
 
     /// Records written before a column was added do not have it. One that stands behind a record that has it was made without.
     fn gaps(&mut self, key_columns: &[usize]) {
         let gaps = std::mem::take(&mut self.gaps);
+        let keys = Keys::new(self.table, key_columns);
         for gap in gaps {
             let partition = self.fold.partitions.iter().find(|p| p.partition == gap.partition);
             let first = partition.and_then(|p| p.first_with.get(gap.column).copied().flatten());
@@ -518,11 +547,16 @@ impl<'o> Comparison<'o> {
             if let Some(count) = self.absent.get_mut(&gap.column) {
                 *count -= 1;
             }
+            let value = gap.value.as_deref();
+            let shown = in_words(value.map_or(Cell::Null, |text| Cell::Text(text.as_bytes())));
+            let wanted = Cells::from([(name.clone(), value.map(str::to_owned))]);
+            let evidence = self.evidence(FindingKind::Different, Some(wanted), Some(Cells::new()));
             let finding = Finding {
-                key: Some(self.shown_key(key_columns, &gap.key)),
+                key: Some(keys.of_row(&gap.key)),
+                evidence,
                 partition: Some(gap.partition),
                 offset: Some(Offset(gap.offset)),
-                expected: Some(format!("{name}={}", gap.text)),
+                expected: Some(format!("{name}={shown}")),
                 found: Some(format!("no {name}, which records have from offset {first} on")),
                 ..self.about(FindingKind::Different)
             };
@@ -532,14 +566,14 @@ impl<'o> Comparison<'o> {
     }
 
     /// A value that only a placeholder stands for is lost; a row that the ledger knows as an earlier state is stale.
-    fn kind_of(&mut self, key_columns: &[usize], key: &[u8], event: &[Cell<'_>], different: &[usize]) -> FindingKind {
+    fn kind_of(&mut self, key: &FindingKey, event: &[Cell<'_>], different: &[usize]) -> FindingKind {
         if different.iter().all(|i| matches!(event.get(*i), Some(Cell::Unavailable(_)))) {
             return FindingKind::Lost;
         }
-        let shown = self.shown_key(key_columns, key);
+        let FindingKey::Columns(key) = key else { return FindingKind::Different };
         let table = self.table;
         let history = self.history.take().unwrap_or_else(|| history_of(self.expected, table));
-        let images = history.get(&shown).map_or(&[][..], Vec::as_slice);
+        let images = history.get(key).map_or(&[][..], Vec::as_slice);
         let earlier = images.iter().any(|image| {
             table.columns.list.iter().enumerate().all(|(index, column)| {
                 let Some(text) = image.get(&column.name) else { return true };
@@ -588,8 +622,9 @@ impl<'o> Comparison<'o> {
             self.key_of(key_columns, &row, &mut key);
             there.insert(key.clone());
         }
-        let ghosts: Vec<Finding> = self
-            .fold
+        let keys = Keys::new(self.table, key_columns);
+        let fold = self.fold;
+        let ghosts: Vec<Finding> = fold
             .standings()
             .filter(|(key, _)| !there.contains(*key))
             .filter_map(|(key, standing)| match standing {
@@ -598,8 +633,10 @@ impl<'o> Comparison<'o> {
             })
             .map(|(partition, key, entry)| {
                 let row: Vec<Cell<'_>> = cells(&entry.row).collect();
+                let found = self.cells_of(&row, 0..row.len());
                 Finding {
-                    key: Some(self.shown_key(key_columns, key)),
+                    key: Some(keys.of_record(key)),
+                    evidence: self.evidence(FindingKind::Ghost, None, Some(found)),
                     token: self.token_of(&row),
                     partition: Some(partition),
                     offset: Some(Offset(entry.offset)),
@@ -874,18 +911,18 @@ impl<'o> Comparison<'o> {
     }
 }
 
-/// The images of each key that the ledger knows, by the key as findings show it.
-fn history_of<'o>(expected: &'o Expectation<'_>, table: &TableView) -> HashMap<String, Vec<&'o Row>> {
-    let mut history: HashMap<String, Vec<&Row>> = HashMap::new();
+/// The images of each key that the ledger knows.
+fn history_of<'o>(expected: &'o Expectation<'_>, table: &TableView) -> HashMap<&'o RowKey, Vec<&'o Row>> {
+    let mut history: HashMap<&RowKey, Vec<&Row>> = HashMap::new();
     let entries = expected.ledger.map_or(&[][..], |l| l.entries.as_slice());
     for change in entries.iter().flat_map(|e| &e.changes).filter(|c| c.table == table.name) {
         if let (Some(key), Some(after)) = (&change.key, &change.after) {
-            history.entry(key.0.clone()).or_default().push(after);
+            history.entry(key).or_default().push(after);
         }
     }
     if let Some(base) = expected.base.get(&table.name) {
         for (key, row) in &base.keyed {
-            history.entry(key.0.clone()).or_default().push(row);
+            history.entry(key).or_default().push(row);
         }
     }
     history
@@ -898,15 +935,5 @@ fn table_form<'t>(text: &'t str, reprs: &[Repr], ty: &PgType) -> (Option<Loss>, 
     match reprs.last().and_then(|repr| Loss::of(repr, ty)) {
         Some(loss) => (Some(loss), Cow::Owned(cut(&full, loss, ty).into_owned())),
         None => (None, full),
-    }
-}
-
-/// Values as long as this are cut in findings.
-const SHOWN_MAX: usize = 120;
-
-fn clip(text: &str) -> String {
-    match text.char_indices().nth(SHOWN_MAX) {
-        Some((at, _)) => format!("{}... ({} bytes)", &text[..at], text.len()),
-        None => text.to_owned(),
     }
 }

@@ -17,8 +17,8 @@ use crate::{
         kafka::TopicSpec,
         postgres::Slot,
     },
-    event::{CheckReport, FindingKind},
-    units::{Epoch, Lsn, Offset, SchemaId, SlotName, TableName, TopicPartition, Verdict},
+    event::{CheckReport, Evidence, FindingKey, FindingKind},
+    units::{Epoch, Lsn, Offset, RowKey, SchemaId, SlotName, TableName, TopicPartition, Verdict},
     verify::{
         decode::{
             names::field_adjustment,
@@ -33,7 +33,7 @@ use crate::{
     },
     workload::{
         Row,
-        ledger::{Change, Commit, Entry, Key, Ledger, Op, Outcome, TableState, Tables},
+        ledger::{Change, Commit, Entry, Ledger, Op, Outcome, TableState, Tables},
     },
 };
 
@@ -179,7 +179,7 @@ fn change(name: &str, op: Op, key: Option<&str>, before: Option<&Cells>, after: 
     Change {
         table: table(name),
         op,
-        key: key.map(|k| Key(format!("id={k}"))),
+        key: key.map(|id| RowKey::new([("id", Some(id))])),
         key_before: None,
         before: before.map(|c| row(c)),
         after: after.map(|c| row(c)),
@@ -206,7 +206,7 @@ fn entry(token: &str, epoch: u32, xid: u64, outcome: Outcome, changes: Vec<Chang
 fn ledger() -> Ledger {
     let o1 = order("1", "ada", "1.10", "b1");
     let moved = Change {
-        key_before: Some(Key("id=1".into())),
+        key_before: Some(RowKey::new([("id", Some("1"))])),
         ..change(ORDERS, Op::KeyChange, Some("5"), Some(&o1), Some(&order("5", "ada", "1.10", "t5")))
     };
     let acknowledged = Outcome::Acknowledged;
@@ -377,7 +377,7 @@ fn healthy() -> World {
     let base: Tables = [(
         table(ORDERS),
         TableState {
-            keyed: [(Key("id=1".into()), row(&order("1", "ada", "1.10", "b1")))].into(),
+            keyed: [(RowKey::new([("id", Some("1"))]), row(&order("1", "ada", "1.10", "b1")))].into(),
             ..TableState::default()
         },
     )]
@@ -1079,6 +1079,38 @@ fn what_is_right_is_not_found_wrong(#[case] id: &str, #[case] change: impl FnOnc
     change(&mut world);
     let report = check(id)(&world.observe(), &world.expect());
     assert_eq!(report.verdict, Verdict::Passed, "{id}: {:#?}", report.findings);
+}
+
+#[test]
+fn a_finding_carries_key_and_values_as_data_and_unshortened() {
+    let mut world = healthy();
+    let value = format!("a,b=c{}", "x".repeat(500));
+    world.set_row(ORDERS, 0, "name", &value);
+    let report = state(&world.observe(), &world.expect());
+    // The topic has a state that the row had before.
+    let finding = report.findings.iter().find(|f| f.kind == FindingKind::Stale).unwrap();
+    assert_eq!(finding.key, Some(FindingKey::Columns(RowKey::new([("id", Some("2"))]))));
+    let Some(Evidence::Row { expected: Some(table), found: Some(topic) }) = &finding.evidence else {
+        panic!("{finding:?}");
+    };
+    assert_eq!(table.get("name"), Some(&Some(value)));
+    assert_eq!((table.len(), topic.get("name")), (1, Some(&Some("bob".to_owned()))));
+    let words = finding.expected.as_deref().unwrap();
+    assert!(words.starts_with("name='a,b=c") && words.contains("505 bytes"), "{words}");
+}
+
+#[test]
+fn a_key_that_records_may_express_otherwise_is_words_unless_the_table_printed_it() {
+    let world = healthy();
+    let seen = world.observe();
+    let orders = seen.tables.iter().find(|t| t.name == table(ORDERS)).unwrap();
+    let amount = orders.columns.of_name("amount").unwrap();
+    assert!(orders.columns.list[amount].ty.needs_form());
+    let mut packed = Vec::new();
+    crate::verify::decode::row::push(&mut packed, Cell::Text(b"1.50"));
+    let keys = super::rows::Keys::new(orders, &[amount]);
+    assert_eq!(keys.of_record(&packed), FindingKey::Words("amount=1.50".into()));
+    assert_eq!(keys.of_row(&packed), FindingKey::Columns(RowKey::new([("amount", Some("1.50"))])));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::history::{Events, History, Represented, about_change, about_event, logged, shown_key, tokenless_notes};
+use super::history::{Events, History, Represented, about_change, about_event, keys_of, logged, tokenless_notes};
 use crate::{
     event::{CheckReport, Finding, FindingKind},
     units::Lsn,
@@ -152,7 +152,7 @@ pub fn order(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
                 found: Some(format!(
                     "{} of key {} behind the event at offset {}",
                     Lsn(lsn),
-                    shown_key(table, fold, key),
+                    keys_of(table, fold).of_record(key),
                     before.offset
                 )),
                 ..about_event(FindingKind::OutOfOrder, table, fold, event)

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use super::tables;
 use crate::{
     client::postgres::Postgres,
-    units::Epoch,
+    units::{Epoch, RowKey},
     workload::{
         Row, WorkloadError,
         capture::Images,
         common::now_ms,
-        ledger::{Change, Entry, Key, Op, Outcome},
+        ledger::{Change, Entry, Op, Outcome},
     },
 };
 
@@ -54,7 +54,7 @@ fn entries(
         }
         let changes = rows.iter().map(|row| {
             let row = row.only(|column| column != XID);
-            let key: Option<Key> = Some(tables::key(&row));
+            let key: Option<RowKey> = Some(tables::key(&row));
             Change {
                 table: tables::transactions(),
                 op: Op::Insert,

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::{
     client::postgres::Postgres,
-    units::TableName,
-    workload::{WorkloadError, ledger::Key},
+    units::{RowKey, TableName},
+    workload::WorkloadError,
 };
 
 /// The table with two rows of each transaction, by name in schema `public`.
@@ -43,8 +43,8 @@ pub fn tables() -> Vec<TableName> {
 }
 
 /// The key of a transaction's row.
-pub(super) fn key(row: &crate::workload::Row) -> Key {
-    Key::of(&KEY.map(str::to_owned), row)
+pub(super) fn key(row: &crate::workload::Row) -> RowKey {
+    RowKey::new(KEY.map(|name| (name, row.text(name))))
 }
 
 /// Makes the tables, before the publication. A schema may bring its own `public.markers`, with at least the columns of
