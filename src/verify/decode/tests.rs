@@ -9,7 +9,7 @@ use super::{
     record::{Decoder, Op, Schemas, Unreadable},
     repr::{Binary, Raw, Renderer, Repr, Side, Tag, form},
     row::{Cell, cells},
-    settings::{Adjust, ConnectorSettings, field_name, split_patterns, topic_name},
+    settings::{Adjust, ConnectorSettings, field_name},
     table::{Column, Columns},
 };
 use crate::{client::connect::ConnectorConfig, units::SchemaId, verify::VerifyError};
@@ -159,13 +159,6 @@ fn names_are_adjusted_as_debezium_does(#[case] mode: Adjust, #[case] column: &st
     assert_eq!(field_name(mode, column), field);
 }
 
-#[test]
-fn patterns_are_split_at_their_commas_alone() {
-    assert_eq!(split_patterns("public.a, public.b"), ["public.a", "public.b"]);
-    assert_eq!(split_patterns(r"public.x{1,2},s\,2.(a,b)"), ["public.x{1,2}", "s,2.(a,b)"]);
-    assert_eq!(split_patterns(r"public\.orders"), [r"public\.orders"]);
-}
-
 fn config(extra: &[(&str, &str)]) -> ConnectorConfig {
     let mut config: ConnectorConfig = [
         ("connector.class", "io.debezium.connector.postgresql.PostgresConnector"),
@@ -219,12 +212,6 @@ fn an_option_of_the_transform_that_changes_records_is_refused() {
     assert_eq!((added.op.as_deref(), added.tx.as_deref()), (Some("__op"), Some("__tx")));
     assert!(with(&[("transforms.u.route.by.field", "name")]).is_err());
     assert!(with(&[("transforms.u.predicate", "p")]).is_err());
-}
-
-#[test]
-fn a_topic_is_named_as_debezium_names_it() {
-    let settings = ConnectorSettings::parse("shop", &config(&[])).unwrap();
-    assert_eq!(topic_name(&settings, "My Schema", "Weird Table-1"), "shop.My_Schema.Weird_Table-1");
 }
 
 const KEY: &str = r#"{"type":"record","name":"Key","namespace":"shop.public.t","fields":[{"name":"id","type":"int"}]}"#;
