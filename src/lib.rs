@@ -11,6 +11,7 @@ pub mod backup;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod debezium;
 pub mod event;
 pub mod fault;
 pub mod recovery;

@@ -17,6 +17,7 @@ use crate::{
         connect::Connect,
     },
     config::{Config, Permission},
+    debezium::Connector,
     units::{Lsn, PointId},
 };
 
@@ -254,10 +255,10 @@ fn offsets_before(connectors: &[&SavedConnector], stop: Lsn) -> (bool, String) {
 fn publications_exist(connectors: &[&SavedConnector], there: &[DatabasePublications]) -> (bool, String) {
     let mut missing = Vec::new();
     for connector in connectors {
-        let name = connector.config.get("publication.name").map_or("dbz_publication", String::as_str);
-        let database = connector.config.get("database.dbname").map_or("", String::as_str);
+        let capture = Connector::of(&connector.config);
+        let (name, database) = (&capture.publication, capture.database.as_deref().unwrap_or_default());
         let found = there.iter().filter(|d| d.database == database).flat_map(|d| &d.publications);
-        if !found.into_iter().any(|p| p.name == name) {
+        if !found.into_iter().any(|p| p.name == *name) {
             missing.push(format!("{name} of {}", connector.name));
         }
     }

@@ -9,12 +9,10 @@ use super::{
     postgres::{Postgres, Slot},
     server_address::ServerAddress,
 };
-use crate::units::{Secret, SlotName};
-
-/// Debezium's defaults for what a configuration leaves out.
-pub const DEFAULT_SLOT: &str = "debezium";
-const DEFAULT_PORT: &str = "5432";
-const DEFAULT_DATABASE: &str = "postgres";
+use crate::{
+    debezium::{DEFAULT_DATABASE, DEFAULT_PORT, DEFAULT_SLOT},
+    units::{Secret, SlotName},
+};
 
 /// A cluster as far as it is known; a dead one has no slots but those of a recovery point.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! Thin typed clients for the four systems. No policy: they ask, and say exactly what was answered.
 
+pub mod catalogue;
 pub mod cluster;
 pub mod connect;
 pub mod group;

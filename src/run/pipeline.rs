@@ -18,6 +18,7 @@ use crate::{
         wait::{self, Poll},
     },
     config::{Config, Tools},
+    debezium::{Choice, Lists},
     scenario::{ConnectorPlan, DrillPlan, Fault, Recover, RegistryStorageKind, Step, WorkloadPlan},
     stack::{
         Silent,
@@ -522,15 +523,17 @@ fn connector_config(plan: &DrillPlan, own: &ConnectorPlan, name: &str, config: &
     connector
 }
 
-/// Lets the connector capture the drill's own tables too, where its lists of tables and schemas would leave them out.
+/// Lets the connector capture the drill's own tables too, where its lists of tables and schemas would leave them out. What a list
+/// that excludes leaves out stays out.
 fn include(connector: &mut ConnectorConfig, own: &[TableName]) {
-    let schemas: Vec<String> = own.iter().map(|t| t.schema.clone()).collect();
-    let tables: Vec<String> = own.iter().map(TableName::to_string).collect();
-    for (setting, wanted) in [("schema.include.list", schemas), ("table.include.list", tables)] {
-        let Some(list) = connector.get_mut(setting) else { continue };
-        for name in wanted {
-            let there = list.split(',').any(|item| item.trim().replace("\\.", ".") == name);
-            if !there {
+    for table in own {
+        for (setting, name) in
+            [("schema.include.list", table.schema.clone()), ("table.include.list", table.to_string())]
+        {
+            let alone: ConnectorConfig =
+                connector.get_key_value(setting).into_iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+            let taken = Lists::of(&alone).table(table) == Choice::Taken;
+            if let (false, Some(list)) = (taken, connector.get_mut(setting)) {
                 list.push_str(&format!(",{name}"));
             }
         }

@@ -14,6 +14,7 @@ use super::{
     words::{HumanDuration, Level, TableRef},
 };
 use crate::{
+    debezium::Lists,
     event::{ControlPlan, FindingKind},
     units::{DrillId, TableName},
 };
@@ -583,8 +584,5 @@ pub(super) fn captured(tables: Option<&[TableRef]>, connector: &BTreeMap<String,
     if let Some(tables) = tables {
         return tables.iter().map(|TableRef(t)| t.clone()).collect();
     }
-    let list = connector.get("table.include.list").map(String::as_str).unwrap_or_default();
-    let plain = |name: &str| name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.');
-    let names = list.split(',').map(|n| n.trim().replace("\\.", ".")).filter(|n| plain(n));
-    names.filter_map(|n| n.parse().ok()).collect()
+    Lists::of(connector).named()
 }

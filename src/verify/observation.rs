@@ -22,6 +22,7 @@ use crate::{
         kafka::TopicSpec,
         postgres::Slot,
     },
+    debezium::Coverage,
     units::{Epoch, KeyColumns, Lsn, Offset, SchemaId, TableName, TopicPartition},
     workload::{
         RowShape,
@@ -106,6 +107,8 @@ pub struct ConnectorView {
     pub offsets: Vec<StoredOffset>,
     /// Whether its publication exists.
     pub publication: bool,
+    /// What it captures, by its lists, the catalogue and its publication.
+    pub coverage: Coverage,
     /// Tables that its lists choose and its publication lacks, where it has a list of tables or their topics have records: their
     /// changes should arrive, and never do.
     pub unpublished: Vec<TableName>,
@@ -136,12 +139,25 @@ pub struct Orphan {
     pub table: TableName,
     /// The topic.
     pub topic: String,
-    /// Whether there is one of the name: a partitioned table or a partition, whose changes go to another topic.
-    pub exists: bool,
+    /// Why.
+    pub kind: OrphanKind,
     /// How many records.
     pub records: u64,
-    /// Whether the connector's list of tables has it by its name, and not by a pattern that a table of long ago may match too.
-    pub named: bool,
+}
+
+/// Why a topic with records is compared with no table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrphanKind {
+    /// Its table's changes go to other topics: a partitioned table, or a partition.
+    Elsewhere,
+    /// The connector's lists leave its table out.
+    LeftOut,
+    /// There is no such table.
+    Gone {
+        /// Whether the connector's list of tables has it by its name, and not by a pattern that a table of long ago may match
+        /// too.
+        named: bool,
+    },
 }
 
 /// A captured table.
@@ -163,6 +179,9 @@ pub struct TableView {
     pub replica_identity: char,
     /// Its rows; why not, where they could not be read.
     pub rows: Result<Rows, String>,
+    /// Rows that a snapshot writes to the topic and whose changes never go there: those of tables that inherit from this one, and
+    /// those outside of the publication's row filter.
+    pub unstreamed: Rows,
     /// How many rows a second connection counts in the same snapshot.
     pub count: Result<u64, String>,
 }

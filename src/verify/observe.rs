@@ -12,7 +12,7 @@ use rdkafka::Message;
 use super::{
     VerifyError,
     decode::{
-        names::{field_adjustment, topic_name, topic_start},
+        names::field_adjustment,
         pg_type::PgType,
         record::Schemas,
         row::Cell,
@@ -21,8 +21,8 @@ use super::{
     },
     fold::TopicFold,
     observation::{
-        Canary, ConnectorView, GroupVersion, Interrupted, Observation, Orphan, Quiet, RegistryView, Rows, ServerView,
-        TableView,
+        Canary, ConnectorView, GroupVersion, Interrupted, Observation, Orphan, OrphanKind, Quiet, RegistryView, Rows,
+        ServerView, TableView,
     },
     read::{self, Stretch, TopicPlan, Visibility},
     text::array,
@@ -30,7 +30,7 @@ use super::{
 use crate::{
     backup::{BackupError, parts::registry::capture_where},
     client::{
-        ClientError,
+        ClientError, catalogue,
         cluster::Cluster,
         connect::{Connect, ConnectorConfig},
         kafka::Kafka,
@@ -40,6 +40,7 @@ use crate::{
         wait::{self, Poll},
     },
     config::Config,
+    debezium::{Captured, Choice, Coverage, Inheritance, Member, Relation, RelationKind, Stream},
     units::{Lsn, Offset, SchemaId, TableName, TopicPartition},
 };
 
@@ -109,6 +110,7 @@ pub async fn connectors(systems: &Systems, wanted: &[String]) -> Result<Vec<Conn
             status: Err("not asked".into()),
             offsets: Vec::new(),
             publication: false,
+            coverage: Coverage::default(),
             unpublished: Vec::new(),
             uncaptured: Vec::new(),
             orphans: Vec::new(),
@@ -178,11 +180,24 @@ pub struct Look {
     /// The captured tables and their rows.
     pub tables: Vec<TableView>,
     /// Whether the publication exists.
-    pub publication: bool,
-    /// Tables that the connector's lists choose, its publication lacks, and somebody waits for: see [`ConnectorView`].
-    pub unpublished: Vec<TableName>,
-    /// The other tables that the lists choose and the publication lacks.
-    pub uncaptured: Vec<TableName>,
+    publication: bool,
+    /// What the connector captures.
+    coverage: Coverage,
+    /// Tables whose changes should arrive and never do, and somebody waits for: see [`ConnectorView`].
+    unpublished: Vec<TableName>,
+    /// The other tables whose changes never arrive.
+    uncaptured: Vec<TableName>,
+}
+
+impl Look {
+    /// Puts what was seen of the connector into its view; hands back the snapshot and the tables.
+    pub fn describe(self, view: &mut ConnectorView) -> (Option<Visibility>, Vec<TableView>) {
+        view.publication = self.publication;
+        view.coverage = self.coverage;
+        view.unpublished = self.unpublished;
+        view.uncaptured = self.uncaptured;
+        (self.visible, self.tables)
+    }
 }
 
 /// Reads the captured tables of a connector, all in one snapshot.
@@ -191,144 +206,149 @@ pub async fn tables(systems: &Systems, settings: &ConnectorSettings) -> Result<L
     session.run("begin transaction isolation level repeatable read read only").await?;
     let visible = session.text("select pg_current_snapshot()::text").await?;
     let exported = session.text("select pg_export_snapshot()").await?.unwrap_or_default();
-    let publication = session
-        .text(&format!("select 1 from pg_publication where pubname = {}", literal(&settings.publication)))
-        .await?
-        .is_some();
-    let mut captured = captured(&session, settings, publication).await?;
-    let partitions = partitions(&session, settings, &captured).await?;
-    let lacking = lacking(&session, settings, publication).await?;
-    let beside = partitions.iter().map(|c| &c.name).chain(&lacking);
-    let filled = filled(systems, beside.map(|t| topic_name(settings, &t.schema, &t.name)).collect()).await?;
+    let publication = catalogue::publication(&session, &settings.publication).await?;
+    let relations = catalogue::relations(&session).await?;
+    let coverage = Coverage::of(&settings.capture, &relations, publication.as_ref());
+    let facts = facts(&session).await?;
+    let names = &settings.capture.topics;
+    let beside = coverage.tables.iter().filter(|t| !matches!(t.stream, Stream::Own(_)));
+    let filled = filled(systems, beside.map(|t| names.topic(&t.relation.name)).collect()).await?;
     // Records of a captured table are not those of another one whose topic has the same name.
-    let taken: BTreeSet<String> = captured.iter().map(|c| topic_name(settings, &c.name.schema, &c.name.name)).collect();
+    let own = coverage.tables.iter().filter(|t| matches!(t.stream, Stream::Own(_)));
+    let taken: BTreeSet<String> = own.map(|t| names.topic(&t.relation.name)).collect();
     let has_records = |t: &TableName| {
-        let topic = topic_name(settings, &t.schema, &t.name);
+        let topic = names.topic(t);
         filled.contains_key(&topic) && !taken.contains(&topic)
     };
-    captured.extend(partitions.into_iter().filter(|c| has_records(&c.name)));
-    let awaited = |t: &TableName| !settings.tables.table_include.is_empty() || has_records(t);
-    let (unpublished, uncaptured) = lacking.into_iter().partition(awaited);
+    let lists = &settings.capture.lists;
+    let awaited = |t: &&Captured| {
+        let listed = match t.relation.kind {
+            // A pattern need not mean a table that cannot be published.
+            RelationKind::Unlogged => lists.names(&t.relation.name),
+            _ => lists.names_tables(),
+        };
+        listed || has_records(&t.relation.name)
+    };
+    let (unpublished, uncaptured): (Vec<_>, Vec<_>) = coverage.unstreamed().partition(awaited);
+    let named =
+        |found: Vec<&Captured>| -> Vec<TableName> { found.into_iter().map(|t| t.relation.name.clone()).collect() };
+    let (unpublished, uncaptured) = (named(unpublished), named(uncaptured));
     let counter = systems.session(&settings.database).await?;
     counter.run("begin transaction isolation level repeatable read read only").await?;
     counter.run(&format!("set transaction snapshot {}", literal(&exported))).await?;
     let mut tables = Vec::new();
-    for table in captured {
+    for captured in &coverage.tables {
+        let name = &captured.relation.name;
+        let member = match &captured.stream {
+            Stream::Own(member) => member.clone(),
+            // A snapshot writes to its topic all the same.
+            Stream::Elsewhere(_) if lists.names(name) && has_records(name) => Member::default(),
+            _ => continue,
+        };
+        let Some(facts) = facts.get(name) else { continue };
+        let table = Readable { relation: &captured.relation, facts, member };
         let columns = columns(&session, &table, settings).await?;
-        let select = select(&table, &columns);
         // A table that cannot be read must not end the transaction that reads the others.
         session.run("savepoint before").await?;
-        let rows = rows(&session, &select, columns.list.len()).await;
+        let rows = table.rows(&session, &columns).await;
         session.run("rollback to savepoint before").await?;
         counter.run("savepoint before").await?;
-        let count = counter.value::<u64>(&count(&table)).await.map_err(|e| e.to_string());
+        let count = counter.value::<u64>(&table.count()).await.map_err(|e| e.to_string());
         counter.run("rollback to savepoint before").await?;
-        let primary = table.primary_key.iter().filter_map(|name| columns.of_name(name)).collect();
+        let primary_key = facts.primary_key.iter().filter_map(|name| columns.of_name(name)).collect();
+        let (rows, unstreamed) = match rows {
+            Ok((rows, unstreamed)) => (Ok(rows), unstreamed),
+            Err(error) => (Err(error.to_string()), Rows::default()),
+        };
         tables.push(TableView {
-            topic: topic_name(settings, &table.name.schema, &table.name.name),
-            name: table.name,
+            topic: names.topic(name),
+            name: name.clone(),
             database: settings.database.clone(),
             connector: settings.name.clone(),
-            primary_key: primary,
-            replica_identity: table.replica_identity,
+            primary_key,
+            replica_identity: facts.replica_identity,
             columns: Arc::new(columns),
-            rows: rows.map_err(|e| e.to_string()),
+            rows,
+            unstreamed,
             count,
         });
     }
-    Ok(Look { visible: visible.as_deref().and_then(Visibility::parse), tables, publication, unpublished, uncaptured })
+    let visible = visible.as_deref().and_then(Visibility::parse);
+    Ok(Look { visible, tables, publication: publication.is_some(), coverage, unpublished, uncaptured })
 }
 
-/// A table as the catalogue has it.
-struct Captured {
+/// What reading a table needs to know of it.
+struct Facts {
     oid: String,
-    name: TableName,
     replica_identity: char,
-    row_filter: Option<String>,
-    published_columns: Option<Vec<String>>,
     primary_key: Vec<String>,
 }
 
-/// Tables of the publication that pass the connector's lists; without a publication, all that pass them.
-async fn captured(
-    session: &Postgres,
-    settings: &ConnectorSettings,
-    publication: bool,
-) -> Result<Vec<Captured>, ClientError> {
-    let (from, published) = if publication {
-        let from = format!(
-            "from pg_publication_tables p join pg_namespace n on n.nspname = p.schemaname \
-             join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename where p.pubname = {}",
-            literal(&settings.publication)
-        );
-        (from, ["p.rowfilter", "p.attnames::text"])
-    } else {
-        let from = "from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.relkind = 'r' \
-                    and n.nspname not in ('pg_catalog', 'information_schema') and c.relpersistence = 'p'";
-        (from.to_owned(), ["null", "null"])
+/// The facts of every table of the database.
+async fn facts(session: &Postgres) -> Result<BTreeMap<TableName, Facts>, ClientError> {
+    let sql = "select n.nspname, c.relname, c.oid::text, c.relreplident, \
+        (select array_agg(a.attname order by k.n)::text from pg_index i, unnest(i.indkey) with ordinality k(num, n), pg_attribute a \
+         where i.indrelid = c.oid and i.indisprimary and a.attrelid = c.oid and a.attnum = k.num) \
+        from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.relkind in ('r', 'p')";
+    let rows = session.texts(sql).await?;
+    let fact = |row: Vec<Option<String>>| {
+        let mut cells = row.into_iter();
+        let mut next = || cells.next().flatten();
+        let name = TableName::new(next().unwrap_or_default(), next().unwrap_or_default());
+        let facts = Facts {
+            oid: next().unwrap_or_default(),
+            replica_identity: next().and_then(|t| t.chars().next()).unwrap_or('d'),
+            primary_key: next().and_then(|t| array::elements(&t)).into_iter().flatten().flatten().collect(),
+        };
+        (name, facts)
     };
-    relations(session, &from, published, settings).await
+    Ok(rows.into_iter().map(fact).collect())
 }
 
-/// The relations `c` in namespaces `n` of a FROM clause that pass the connector's lists; `published` are expressions of what the
-/// publication filters and which columns it has.
-async fn relations(
-    session: &Postgres,
-    from: &str,
-    published: [&str; 2],
-    settings: &ConnectorSettings,
-) -> Result<Vec<Captured>, ClientError> {
-    let [filter, columns] = published;
-    let key = "(select array_agg(a.attname order by k.n)::text from pg_index i, unnest(i.indkey) with ordinality k(num, n), pg_attribute a \
-               where i.indrelid = c.oid and i.indisprimary and a.attrelid = c.oid and a.attnum = k.num)";
-    let sql = format!(
-        "select c.oid::text, n.nspname, c.relname, c.relreplident, {filter}, {columns}, {key} {from} and {} order by 2, 3",
-        chosen(settings)
-    );
-    let rows = session.texts(&sql).await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| {
-            let mut cells = row.into_iter();
-            let mut next = || cells.next().flatten();
-            let names = |text: Option<String>| {
-                text.and_then(|t| array::elements(&t)).map(|e| e.into_iter().flatten().collect::<Vec<_>>())
-            };
-            Captured {
-                oid: next().unwrap_or_default(),
-                name: TableName::new(next().unwrap_or_default(), next().unwrap_or_default()),
-                replica_identity: next().and_then(|t| t.chars().next()).unwrap_or('d'),
-                row_filter: next(),
-                published_columns: names(next()),
-                primary_key: names(next()).unwrap_or_default(),
-            }
-        })
-        .collect())
+/// A captured table that is read.
+struct Readable<'t> {
+    relation: &'t Relation,
+    facts: &'t Facts,
+    member: Member,
 }
 
-/// Partitioned tables and partitions that the connector's list has by name and whose changes go to other topics than their own,
-/// according to `publish_via_partition_root`. A snapshot writes to their topics all the same.
-async fn partitions(
-    session: &Postgres,
-    settings: &ConnectorSettings,
-    captured: &[Captured],
-) -> Result<Vec<Captured>, ClientError> {
-    let named: Vec<String> = named(settings).map(|name| literal(&name)).collect();
-    if named.is_empty() {
-        return Ok(Vec::new());
+impl Readable<'_> {
+    /// The rows whose changes are streamed to its topic, and those whose changes are not and which a snapshot writes there.
+    async fn rows(&self, session: &Postgres, columns: &Columns) -> Result<(Rows, Rows), ClientError> {
+        let streamed = rows(session, &self.select(columns, &self.streamed()), columns.list.len()).await?;
+        let unstreamed = match self.unstreamed() {
+            Some(from) => rows(session, &self.select(columns, &from), columns.list.len()).await?,
+            None => Rows::default(),
+        };
+        Ok((streamed, unstreamed))
     }
-    let condition = format!(
-        "from pg_class c join pg_namespace n on n.oid = c.relnamespace where (c.relkind = 'p' or c.relispartition) \
-         and lower(n.nspname || '.' || c.relname) in ({})",
-        named.join(", ")
-    );
-    let found = self::relations(session, &condition, ["null", "null"], settings).await?;
-    Ok(found.into_iter().filter(|c| captured.iter().all(|other| other.name != c.name)).collect())
-}
 
-/// The connector's list of tables as far as it has them by their names, in lower case: it matches whatever the case.
-fn named(settings: &ConnectorSettings) -> impl Iterator<Item = String> {
-    settings.tables.table_include.iter().map(|pattern| pattern.replace("\\.", ".").to_lowercase())
+    fn select(&self, columns: &Columns, from: &str) -> String {
+        let names: Vec<String> = columns.list.iter().map(|c| identifier(&c.name)).collect();
+        format!("select {} {from}", names.join(", "))
+    }
+
+    fn count(&self) -> String {
+        format!("select count(*) {}", self.streamed())
+    }
+
+    /// A row of a table that inherits from this one is that one's. Those of a partitioned table are its own.
+    fn streamed(&self) -> String {
+        let only = if self.relation.kind == RelationKind::Partitioned { "" } else { "only " };
+        let filter = self.member.filter.as_ref().map(|f| format!(" where {f}")).unwrap_or_default();
+        format!("from {only}{}{filter}", self.relation.name.quoted())
+    }
+
+    /// A snapshot reads without ONLY and without the publication's row filter.
+    fn unstreamed(&self) -> Option<String> {
+        let parent = self.relation.inheritance == Inheritance::Parent;
+        let own = parent.then(|| format!("tableoid = {}::oid", self.facts.oid));
+        let filter = self.member.filter.as_ref().map(|f| format!("coalesce({f}, false)"));
+        let streamed: Vec<String> = own.into_iter().chain(filter).collect();
+        let only = if parent || self.relation.kind == RelationKind::Partitioned { "" } else { "only " };
+        (!streamed.is_empty())
+            .then(|| format!("from {only}{} where not ({})", self.relation.name.quoted(), streamed.join(" and ")))
+    }
 }
 
 /// The topics of these that have records, and how many.
@@ -344,36 +364,6 @@ async fn filled(systems: &Systems, topics: BTreeSet<String>) -> Result<BTreeMap<
     Ok(records)
 }
 
-/// Tables that the connector's lists choose and the publication lacks: their changes never arrive.
-async fn lacking(
-    session: &Postgres,
-    settings: &ConnectorSettings,
-    publication: bool,
-) -> Result<Vec<TableName>, ClientError> {
-    if !publication {
-        return Ok(Vec::new());
-    }
-    let name = literal(&settings.publication);
-    let sql = format!(
-        "with recursive published as (\
-           select p.schemaname, p.tablename, c.oid from pg_publication_tables p join pg_namespace n on n.nspname = p.schemaname \
-           join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename where p.pubname = {name} \
-           union select null, null, i.inhrelid from published p join pg_inherits i on i.inhparent = p.oid) \
-         select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace \
-         where c.relkind = 'r' and c.relpersistence = 'p' and n.nspname not in ('pg_catalog', 'information_schema') \
-         and not exists (select from published where oid = c.oid) and {} order by 1, 2",
-        chosen(settings)
-    );
-    let rows = session.texts(&sql).await?;
-    Ok(rows
-        .into_iter()
-        .map(|mut row| {
-            let table = row.pop().flatten().unwrap_or_default();
-            TableName::new(row.pop().flatten().unwrap_or_default(), table)
-        })
-        .collect())
-}
-
 /// Looks for each connector's topics that have records and are compared with no table. A table that was dropped is in no
 /// publication and in no catalogue; its rows are still in its topic.
 pub async fn orphans(
@@ -384,81 +374,41 @@ pub async fn orphans(
     let there = systems.kafka.topics().await?;
     let taken: BTreeSet<&str> = tables.iter().map(|t| t.topic.as_str()).collect();
     for connector in connectors {
-        let settings = &connector.settings;
-        let start = topic_start(settings);
         let history = connector.config.get("schema.history.internal.kafka.topic");
-        let mut without: BTreeMap<String, TableName> = there
-            .keys()
-            .filter(|topic| !taken.contains(topic.as_str()) && Some(*topic) != history)
-            .filter_map(|topic| {
-                let (schema, table) = topic.strip_prefix(start.as_str())?.split_once(settings.delimiter.as_str())?;
-                let whole = !schema.is_empty() && !table.contains(settings.delimiter.as_str());
-                whole.then(|| (topic.clone(), TableName::new(schema, table)))
-            })
-            .collect();
-        if without.is_empty() {
-            continue;
-        }
-        let there = relations_there(&systems.session(&settings.database).await?, settings, without.values()).await?;
-        without.retain(|_, table| there.contains_key(table) && !connector.unpublished.contains(table));
-        let filled = filled(systems, without.keys().cloned().collect()).await?;
-        let listed: BTreeSet<String> = named(settings).collect();
-        let found = without.into_iter().filter_map(|(topic, table)| {
-            let named = listed.contains(&format!("{}.{}", table.schema, table.name).to_lowercase());
-            let exists = there.get(&table).copied().unwrap_or_default();
-            Some(Orphan { named, exists, records: *filled.get(&topic)?, table, topic })
-        });
-        connector.orphans = found.collect();
+        let topics = there.keys().filter(|topic| !taken.contains(topic.as_str()) && Some(*topic) != history);
+        let without = orphaned(connector, topics);
+        let filled = filled(systems, without.iter().map(|o| o.topic.clone()).collect()).await?;
+        let counted = without.into_iter().filter_map(|o| Some(Orphan { records: *filled.get(&o.topic)?, ..o }));
+        connector.orphans = counted.collect();
     }
     Ok(())
 }
 
-/// Those of the names that the connector's lists choose, and whether a relation of the database has them.
-async fn relations_there(
-    session: &Postgres,
-    settings: &ConnectorSettings,
-    names: impl Iterator<Item = &TableName>,
-) -> Result<BTreeMap<TableName, bool>, ClientError> {
-    let names: Vec<String> = names.map(|t| format!("({}, {})", literal(&t.schema), literal(&t.name))).collect();
-    let sql = format!(
-        "select n.nspname, c.relname, \
-         exists (select from pg_class r join pg_namespace m on m.oid = r.relnamespace where m.nspname = s and r.relname = t)::text \
-         from (values {}) as given(s, t), lateral (select s as nspname) n, lateral (select t as relname) c where {}",
-        names.join(", "),
-        chosen(settings)
-    );
-    let rows = session.texts(&sql).await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| {
-            let mut cells = row.into_iter().map(Option::unwrap_or_default);
-            let mut next = || cells.next().unwrap_or_default();
-            (TableName::new(next(), next()), next() == "true")
-        })
-        .collect())
-}
-
-/// The connector's lists as a condition: its regular expressions match whole names, whatever the case.
-fn chosen(settings: &ConnectorSettings) -> String {
-    let matches = |subject: &str, patterns: &[String]| {
-        let all: Vec<String> =
-            patterns.iter().map(|p| format!("{subject} ~* {}", literal(&format!("^(?:{p})$")))).collect();
-        format!("({})", all.join(" or "))
-    };
-    let (schema, table) = ("n.nspname", "(n.nspname || '.' || c.relname)");
-    let mut conditions = vec!["true".to_owned()];
-    let lists = &settings.tables;
-    for (subject, patterns, take) in [
-        (schema, &lists.schema_include, true),
-        (schema, &lists.schema_exclude, false),
-        (table, &lists.table_include, true),
-        (table, &lists.table_exclude, false),
-    ] {
-        if !patterns.is_empty() {
-            conditions.push(format!("{}{}", if take { "" } else { "not " }, matches(subject, patterns)));
-        }
+/// Those of these topics that are of a connector's tables, by their names, and why they are compared with none.
+fn orphaned<'t>(connector: &ConnectorView, topics: impl Iterator<Item = &'t String>) -> Vec<Orphan> {
+    let (names, lists) = (&connector.settings.capture.topics, &connector.settings.capture.lists);
+    let coverage = &connector.coverage;
+    let mut existing: BTreeMap<String, (&TableName, OrphanKind)> = BTreeMap::new();
+    let left = coverage.left.iter().map(|name| (name, OrphanKind::LeftOut));
+    let elsewhere = coverage.tables.iter().map(|t| (&t.relation.name, OrphanKind::Elsewhere));
+    for (name, kind) in left.chain(elsewhere) {
+        existing.insert(names.topic(name), (name, kind));
     }
-    conditions.join(" and ")
+    // Others say of these what is wrong, or that it is not known.
+    let told = connector.unpublished.iter().chain(coverage.unknown.iter().map(|(name, _)| name));
+    let told: BTreeSet<String> = told.map(|name| names.topic(name)).collect();
+    let orphan = |topic: &String| {
+        let (table, kind) = match existing.get(topic) {
+            Some((name, kind)) => ((*name).clone(), *kind),
+            None => {
+                let table = names.table(topic)?;
+                let named = lists.names(&table);
+                (table, OrphanKind::Gone { named })
+            }
+        };
+        Some(Orphan { table, topic: topic.clone(), kind, records: 0 })
+    };
+    topics.filter(|topic| !told.contains(*topic)).filter_map(orphan).collect()
 }
 
 fn literal(text: &str) -> String {
@@ -471,7 +421,11 @@ fn identifier(name: &str) -> String {
 }
 
 /// The columns of a table, domains resolved to their base types.
-async fn columns(session: &Postgres, table: &Captured, settings: &ConnectorSettings) -> Result<Columns, ClientError> {
+async fn columns(
+    session: &Postgres,
+    table: &Readable<'_>,
+    settings: &ConnectorSettings,
+) -> Result<Columns, ClientError> {
     let sql = format!(
         "select a.attname, format_type(a.atttypid, a.atttypmod), a.attgenerated, base.typname, base.typtype, base.typmod, \
          element.typname, element.typtype, format_type(element.oid, base.typmod), a.xmin::text, \
@@ -486,7 +440,7 @@ async fn columns(session: &Postgres, table: &Captured, settings: &ConnectorSetti
            from b join pg_type t on t.oid = b.oid order by b.depth desc limit 1) base \
          left join pg_type element on element.oid = base.elem and base.elem <> 0 \
          where a.attrelid = {} and a.attnum > 0 and not a.attisdropped order by a.attnum",
-        table.oid
+        table.facts.oid
     );
     let rows = session.texts(&sql).await?;
     // The columns that every table has from its beginning tell which transaction made it; a table's first file is named after it.
@@ -508,24 +462,18 @@ async fn columns(session: &Postgres, table: &Captured, settings: &ConnectorSetti
             let element = element.then(|| PgType::new(&text(8), &text(6), &text(7), typmod, None));
             let name = text(0);
             let generated = !text(2).is_empty();
-            let unpublished = !generated && table.published_columns.as_ref().is_some_and(|p| !p.contains(&name));
-            Column { ty: PgType::new(&text(1), &text(3), &text(4), typmod, element), name, generated, unpublished }
+            let published = &table.member.columns;
+            let unpublished = !generated && !published.is_empty() && !published.contains(&name);
+            let left = settings.capture.lists.column(&table.relation.name, &name) == Choice::Left;
+            Column {
+                ty: PgType::new(&text(1), &text(3), &text(4), typmod, element),
+                name,
+                generated,
+                unpublished: unpublished || left,
+            }
         })
         .collect();
     Ok(Columns::new(list, field_adjustment(settings)).defined(definitions))
-}
-
-fn filter(table: &Captured) -> String {
-    table.row_filter.as_ref().map(|f| format!(" where {f}")).unwrap_or_default()
-}
-
-fn select(table: &Captured, columns: &Columns) -> String {
-    let names: Vec<String> = columns.list.iter().map(|c| identifier(&c.name)).collect();
-    format!("select {} from {}{}", names.join(", "), table.name.quoted(), filter(table))
-}
-
-fn count(table: &Captured) -> String {
-    format!("select count(*) from {}{}", table.name.quoted(), filter(table))
 }
 
 /// Reads a query's rows by COPY, whose text is each type's own output.
@@ -661,12 +609,7 @@ pub async fn pipeline(systems: &Systems, options: &LookOptions) -> Result<Observ
     for index in 0..seen.connectors.len() {
         let settings = seen.connectors[index].settings.clone();
         match tables(systems, &settings).await {
-            Ok(look) => {
-                seen.connectors[index].publication = look.publication;
-                seen.connectors[index].unpublished = look.unpublished;
-                seen.connectors[index].uncaptured = look.uncaptured;
-                seen.tables.extend(look.tables);
-            }
+            Ok(look) => seen.tables.extend(look.describe(&mut seen.connectors[index]).1),
             Err(error) => seen.server = Some(Err(error.to_string())),
         }
         status(systems, &mut seen.connectors[index]).await;

@@ -192,7 +192,8 @@ impl<'s> Looking<'s> {
         self.read().await?;
         let state = checks::state(&self.seen, &Expectation::default());
         let positions = checks::positions(&self.seen, &Expectation::default());
-        let red = [&state, &positions].iter().any(|r| r.verdict != Verdict::Passed);
+        // What is not known now will not be known later.
+        let red = [&state, &positions].iter().any(|r| r.verdict == Verdict::Failed);
         self.dead = checks::positions::dead(&self.seen);
         let read: i64 = self.seen.topics.values().flat_map(|t| &t.partitions).map(|p| p.next).sum();
         let stalled = read == self.read_before;
@@ -302,7 +303,7 @@ impl<'s> Looking<'s> {
         let mut tables: Vec<TableView> = Vec::new();
         for index in 0..self.seen.connectors.len() {
             let settings = self.seen.connectors[index].settings.clone();
-            let start = format!("{}{}", settings.prefix, settings.delimiter);
+            let start = settings.capture.topics.start();
             let topics = self.systems.kafka.topics().await?;
             let own: BTreeSet<String> = topics.into_keys().filter(|t| t.starts_with(&start)).collect();
             // Before the snapshot: what stands in a topic now is of transactions that the snapshot sees.
@@ -314,11 +315,9 @@ impl<'s> Looking<'s> {
                     continue;
                 }
             };
-            self.snapshots.insert(settings.name.clone(), (look.visible, before));
-            self.seen.connectors[index].publication = look.publication;
-            self.seen.connectors[index].unpublished = look.unpublished;
-            self.seen.connectors[index].uncaptured = look.uncaptured;
-            tables.extend(look.tables);
+            let (visible, read) = look.describe(&mut self.seen.connectors[index]);
+            self.snapshots.insert(settings.name.clone(), (visible, before));
+            tables.extend(read);
         }
         self.seen.tables = tables;
         if !matches!(self.seen.server, Some(Err(_))) {

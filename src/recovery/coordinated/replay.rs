@@ -199,7 +199,7 @@ impl Coordinated {
         let by_hand = self.pipeline.options.naive == Some(Naive::SlotByHand);
         for source in self.pipeline.sources.iter().filter(|_| !by_hand) {
             let session = server.connect(&self.pipeline.config.postgres.url, Some(&source.database)).await?;
-            for table in captured_tables(&session, &source.selection).await? {
+            for table in captured_tables(&session, &source.capture).await? {
                 rows += session.value::<u64>(&format!("select count(*) from {}", table.quoted())).await?;
             }
         }

@@ -104,6 +104,9 @@ impl Coordinated {
         let (aim, point) = aim::resolve(request, &repository, system_id, &view, old_timeline).await?;
         let pipeline = Pipeline::discover(config, request, options, server.as_ref(), Some(&point)).await?;
         pipeline.refuse_active()?;
+        if server.is_some() {
+            pipeline.refuse_renamed_changes().await?;
+        }
         refuse_tablespaces(&pgdata)?;
         let archiver = program()?;
         let state = Coordinated {
@@ -211,7 +214,7 @@ impl Coordinated {
         let subscriptions = self.pipeline.subscriptions.iter();
         let subscriptions = subscriptions.map(|s| format!("subscription {s} goes back to the target with its cluster"));
         let lost = self.lost.iter().map(|l| format!("accepted as lost: {l}"));
-        slots.chain(subscriptions).chain(lost).collect()
+        slots.chain(subscriptions).chain(lost).chain(self.pipeline.topic_findings()).collect()
     }
 
     /// Notes something in the journal, when this is not a plan.

@@ -122,7 +122,12 @@ pub(crate) static TABLE: [Step<Coordinated>; 15] = [
         6,
         |s| s.pipeline.topics.iter().map(|t| format!("topic {} ({} partitions)", t.name, t.partitions)).collect(),
         |s| Box::pin(s.pipeline.unread("delete-topics")),
-        |s| Box::pin(async { acted(s.pipeline.delete_topics().await) }),
+        |s| {
+            Box::pin(async {
+                s.pipeline.settle_topics().await?;
+                acted(s.pipeline.delete_topics().await)
+            })
+        },
         |s| Box::pin(s.pipeline.topics_gone("delete-topics")),
     ),
     step(

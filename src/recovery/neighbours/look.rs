@@ -6,12 +6,13 @@ use serde::Serialize;
 
 use crate::{
     client::{
-        cluster::{DEFAULT_SLOT, connector_session, is_postgres},
+        cluster::{connector_session, is_postgres},
         connect::{Connect, ConnectorConfig, ConnectorStatus, StoredOffset},
         kafka::Kafka,
         postgres::Slot,
     },
     config::Config,
+    debezium::Connector,
     recovery::RecoveryError,
     units::Offset,
 };
@@ -84,8 +85,8 @@ async fn slot(config: &ConnectorConfig) -> Result<Slot, String> {
     if !is_postgres(config) || get("database.hostname").is_empty() {
         return Err("it reads from no PostgreSQL".to_owned());
     }
-    let wanted = config.get("slot.name").map_or(DEFAULT_SLOT, String::as_str);
+    let wanted = Connector::of(config).slot;
     let session = connector_session(config).await?;
     let slots = session.slots().await.map_err(|e| e.to_string())?;
-    slots.into_iter().find(|s| s.name.as_str() == wanted).ok_or_else(|| format!("its server has no slot {wanted}"))
+    slots.into_iter().find(|s| s.name == wanted).ok_or_else(|| format!("its server has no slot {wanted}"))
 }

@@ -4,23 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::selection::{Selection, whole};
 use crate::{
     backup::Point,
     client::{
-        cluster::{Cluster, DEFAULT_SLOT, Readers, is_postgres},
+        catalogue,
+        cluster::{Cluster, Readers, is_postgres},
         connect::{Connect, ConnectorConfig, ConnectorStatus},
         kafka::{Group, Kafka, TopicSpec, Untold},
         postgres::{Postgres, Slot},
         registry::Registry,
     },
     config::{Config, RegistryStorage},
-    recovery::{Options, RecoveryError, Request},
+    debezium::{Choice, Connector, DEFAULT_DATABASE, Expression, Relation, Unknown},
+    recovery::{Options, Playbook, RecoveryError, Request},
     units::{SlotName, TableName, TopicPartition},
 };
-
-/// Debezium's default for what a configuration leaves out.
-const DEFAULT_PUBLICATION: &str = "dbz_publication";
 
 /// A source connector on the cluster.
 #[derive(Clone, Debug)]
@@ -39,10 +37,12 @@ pub(crate) struct Source {
     pub(crate) publication: String,
     /// `topic.prefix`.
     pub(crate) prefix: String,
-    /// Which tables it captures.
-    pub(crate) selection: Selection,
-    /// The data topics it writes.
+    /// What it captures.
+    pub(crate) capture: Connector,
+    /// The topics of the tables that it captures: those that its snapshot fills again.
     pub(crate) topics: Vec<String>,
+    /// Topics that it has written to, or whose names say so, and that nothing would fill again.
+    pub(crate) left: Vec<String>,
     /// The schema history topic it names.
     pub(crate) schema_history: Option<String>,
 }
@@ -215,7 +215,9 @@ impl Pipeline {
         }
         for source in &mut sources {
             let written = connect.topics(&source.name).await?;
-            source.topics = data_topics(config, source, &worker, written, &there, point)?;
+            let tables = Tables::look(config, source, request, server, point).await?;
+            let candidates = candidates(config, source, &worker, written, &there, point)?;
+            source.divide(candidates, &tables);
         }
         let names: BTreeSet<String> = sources.iter().flat_map(|s| s.topics.iter().cloned()).collect();
         let names: Vec<String> = names.into_iter().collect();
@@ -239,6 +241,47 @@ impl Pipeline {
             subscriptions,
             active,
         })
+    }
+
+    /// Leaves out of the recovery what nothing fills again: of a database that has gone back, only now it is known which tables
+    /// it has.
+    pub(crate) async fn settle_topics(&mut self) -> Result<(), RecoveryError> {
+        for index in 0..self.sources.len() {
+            let source = &self.sources[index];
+            let relations = catalogue::relations(&self.session(source).await?).await?;
+            let tables = Tables { known: names_of(&relations), all: true };
+            let source = &mut self.sources[index];
+            let topics = std::mem::take(&mut source.topics);
+            source.divide(topics.into_iter().collect(), &tables);
+        }
+        let kept: BTreeSet<&String> = self.sources.iter().flat_map(|s| &s.topics).collect();
+        self.topics.retain(|t| kept.contains(&t.name));
+        for group in &mut self.groups {
+            group.partitions.retain(|p| kept.contains(&p.topic));
+        }
+        self.groups.retain(|g| !g.partitions.is_empty());
+        Ok(())
+    }
+
+    /// What a person should know of topics: those that stay as they are, and why those of some connectors cannot be told.
+    pub(crate) fn topic_findings(&self) -> Vec<String> {
+        let mut findings = Vec::new();
+        for source in &self.sources {
+            let name = &source.name;
+            if !source.capture.renames_topics.is_empty() {
+                findings.push(format!(
+                    "connector {name}: its records may go to other topics than its tables' ({}): every topic that it has written is rebuilt",
+                    source.capture.renames_topics.join(", ")
+                ));
+            }
+            if !source.left.is_empty() {
+                findings.push(format!(
+                    "connector {name}: not of a table that it captures, filled by nobody, and left as they are: {}",
+                    source.left.join(", ")
+                ));
+            }
+        }
+        findings
     }
 
     /// The names of the data topics.
@@ -357,9 +400,14 @@ impl Worker {
         for (connector, status) in self.connectors.iter().filter(|(_, s)| s.kind == "sink") {
             let listed = connector.get("topics").map(String::as_str).unwrap_or_default();
             let mut reads = listed.split(',').any(|t| topics.iter().any(|d| d == t.trim()));
-            if let Some(expression) = connector.get("topics.regex") {
-                let regex = whole(expression).map_err(|e| not_understood(&status.name, "topics.regex", &e))?;
-                reads |= topics.iter().any(|t| regex.is_match(t));
+            if let Some(text) = connector.get("topics.regex").filter(|text| !text.is_empty()) {
+                let expression = Expression::with_case(text);
+                for topic in topics {
+                    reads |= expression.matches(topic).map_err(|why| {
+                        let (setting, expression) = ("topics.regex".to_owned(), text.clone());
+                        not_understood(&status.name, &Unknown { setting, expression, why })
+                    })?;
+                }
             }
             if reads {
                 let own = format!("connect-{}", status.name);
@@ -377,28 +425,31 @@ impl Worker {
 }
 
 fn source_of(connector: &ConnectorConfig, status: &ConnectorStatus) -> Result<Source, RecoveryError> {
-    let setting = |key: &str, default: &str| connector.get(key).map_or_else(|| default.to_owned(), Clone::clone);
-    let selection = Selection::of(connector).map_err(|e| not_understood(&status.name, "table or schema list", &e))?;
+    let capture = Connector::of(connector);
+    if let Some(unknown) = capture.lists.not_understood() {
+        return Err(not_understood(&status.name, &unknown));
+    }
     Ok(Source {
         name: status.name.clone(),
         config: connector.clone(),
         status: status.clone(),
-        database: setting("database.dbname", "postgres"),
-        slot: SlotName::new(setting("slot.name", DEFAULT_SLOT)),
-        publication: setting("publication.name", DEFAULT_PUBLICATION),
-        prefix: setting("topic.prefix", ""),
-        selection,
+        database: capture.database.clone().unwrap_or_else(|| DEFAULT_DATABASE.to_owned()),
+        slot: capture.slot.clone(),
+        publication: capture.publication.clone(),
+        prefix: capture.topics.prefix.clone(),
+        capture,
         topics: Vec::new(),
+        left: Vec::new(),
         schema_history: connector.get("schema.history.internal.kafka.topic").cloned(),
     })
 }
 
-fn not_understood(connector: &str, what: &str, error: &regex::Error) -> RecoveryError {
+fn not_understood(connector: &str, unknown: &Unknown) -> RecoveryError {
     RecoveryError::impossible(
-        format!("{what} of connector {connector}"),
-        "a list of regular expressions",
-        error.to_string(),
-        "look-around and back-references are not supported; name the tables",
+        format!("{} of connector {connector}", unknown.setting),
+        "expressions whose meaning is known: what is emptied is exactly what is filled again",
+        format!("`{}`: {}", unknown.expression, unknown.why),
+        "name the tables, or write the expression with groups, sets of characters and look-around alone",
     )
 }
 
@@ -467,36 +518,105 @@ fn is_protected(config: &Config, topic: &str, sources_prefix: &str) -> bool {
     registry || internal
 }
 
-fn data_topics(
+/// The tables of a source's database, as far as they are known before anything is touched.
+struct Tables {
+    known: Vec<TableName>,
+    /// Whether there are no others: the database stays as it is.
+    all: bool,
+}
+
+impl Tables {
+    /// Those that the live server has, and, where it goes back or does not answer, those that the recovery point's publications
+    /// had.
+    async fn look(
+        config: &Config,
+        source: &Source,
+        request: &Request,
+        server: Option<&Postgres>,
+        point: Option<&Point>,
+    ) -> Result<Tables, RecoveryError> {
+        let goes_back = request.playbook == Playbook::Coordinated;
+        let live = match server {
+            Some(_) => relations(config, source).await.map(Some),
+            None => Ok(None),
+        };
+        let live = match live {
+            Ok(live) => live,
+            // A damaged catalogue is what such a recovery is for.
+            Err(_) if goes_back => None,
+            Err(error) => return Err(error),
+        };
+        let mut known = names_of(live.as_deref().unwrap_or_default());
+        if let (true, Some(point)) = (goes_back, point) {
+            let databases = point.publications()?.into_iter().filter(|d| d.database == source.database);
+            known.extend(databases.flat_map(|d| d.publications).flat_map(|p| p.tables));
+        }
+        Ok(Tables { known, all: !goes_back })
+    }
+}
+
+async fn relations(config: &Config, source: &Source) -> Result<Vec<Relation>, RecoveryError> {
+    let url = &config.postgres.url;
+    let session = Postgres::connect_database(url, &source.database, "cdc-drill-recovery").await?;
+    Ok(catalogue::relations(&session).await?)
+}
+
+fn names_of(relations: &[Relation]) -> Vec<TableName> {
+    relations.iter().map(|r| r.name.clone()).collect()
+}
+
+impl Source {
+    /// Divides topics into those of tables that the connector captures, and the others, which nothing would fill again.
+    fn divide(&mut self, candidates: BTreeSet<String>, tables: &Tables) {
+        let (topics, left): (Vec<_>, Vec<_>) =
+            candidates.into_iter().partition(|topic| is_filled(&self.capture, topic, tables));
+        self.topics = topics;
+        self.left.extend(left);
+    }
+}
+
+/// Whether the connector's snapshot fills a topic, or its table is gone and its list of tables still has it by name.
+fn is_filled(connector: &Connector, topic: &str, tables: &Tables) -> bool {
+    if !connector.renames_topics.is_empty() {
+        return true;
+    }
+    let (names, lists) = (&connector.topics, &connector.lists);
+    let taken = |table: &TableName| lists.table(table) == Choice::Taken;
+    let named = lists.named();
+    tables.known.iter().chain(&named).any(|table| taken(table) && names.topic(table) == topic)
+        || (!tables.all && names.table(topic).is_some_and(|table| taken(&table)))
+}
+
+/// The topics that a source may have written: those that the worker remembers, and those that have a table's name.
+fn candidates(
     config: &Config,
     source: &Source,
     worker: &Worker,
     written: Vec<String>,
     there: &BTreeMap<String, i32>,
     point: Option<&Point>,
-) -> Result<Vec<String>, RecoveryError> {
-    let own = format!("{}.", source.prefix);
+) -> Result<BTreeSet<String>, RecoveryError> {
     let foreign = |topic: &str| {
         worker.prefixes().any(|(name, prefix)| {
             name != source.name && prefix.len() > source.prefix.len() && topic.starts_with(&format!("{prefix}."))
         })
     };
-    // A topic of a captured table counts even when the worker forgot that it was written to.
-    let configured = |topic: &str| {
-        let table = topic.strip_prefix(&own).and_then(|t| t.parse::<TableName>().ok());
-        table.is_some_and(|t| !t.name.contains('.') && source.selection.takes(&t)) && !foreign(topic)
+    let start = source.capture.topics.start();
+    // The transaction topic has one part more than the prefix; a table's has two.
+    let of_table = |topic: &str| {
+        let rest = topic.strip_prefix(&start).unwrap_or_default();
+        rest.contains(source.capture.topics.delimiter.as_str()) && !foreign(topic)
     };
     let saved = match point {
         Some(point) => point.topics()?.into_iter().map(|t| t.spec.name).collect(),
         None => Vec::new(),
     };
-    let named = written.into_iter().chain(there.keys().chain(saved.iter()).filter(|t| configured(t)).cloned());
+    let named = written.into_iter().chain(there.keys().chain(saved.iter()).filter(|t| of_table(t)).cloned());
     let history = source.schema_history.as_deref();
-    let wanted: BTreeSet<String> = named
+    Ok(named
         .filter(|t| !is_protected(config, t, &source.prefix) && history != Some(t.as_str()))
         .filter(|t| there.contains_key(t) || saved.contains(t))
-        .collect();
-    Ok(wanted.into_iter().collect())
+        .collect())
 }
 
 /// The topics' settings as they are now; the recovery point's for those that are gone.
@@ -550,6 +670,36 @@ async fn subscriptions_of(server: &Postgres) -> Result<Vec<String>, RecoveryErro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::captured("shop.public.a", true, true)]
+    #[case::name_that_topics_cannot_have("shop.public.O_rder", true, true)]
+    #[case::taken_out_of_the_list("shop.public.b", true, false)]
+    #[case::another_prefix("old.public.a", true, false)]
+    #[case::transactions("shop.transaction", true, false)]
+    #[case::named_and_gone("shop.public.gone", true, true)]
+    #[case::dropped_long_ago("shop.public.ev_2019", true, false)]
+    #[case::dropped_and_perhaps_there_again("shop.public.ev_2019", false, true)]
+    #[case::never_of_this_connector("shop.public.b", false, false)]
+    fn what_is_emptied_is_what_is_filled_again(#[case] topic: &str, #[case] all: bool, #[case] filled: bool) {
+        let list = r"public.a,public\.gone,public\.ev_.*,public.O rder";
+        let config = ConnectorConfig::from([
+            ("topic.prefix".to_owned(), "shop".to_owned()),
+            ("table.include.list".to_owned(), list.to_owned()),
+        ]);
+        let known = ["a", "b", "ev_2020", "O rder"].map(|name| TableName::new("public", name)).to_vec();
+        assert_eq!(is_filled(&Connector::of(&config), topic, &Tables { known, all }), filled);
+    }
+
+    #[test]
+    fn where_records_go_elsewhere_nobody_knows_which_topic_is_a_table_s() {
+        let config = ConnectorConfig::from([
+            ("transforms".to_owned(), "r".to_owned()),
+            ("transforms.r.type".to_owned(), "org.apache.kafka.connect.transforms.RegexRouter".to_owned()),
+        ]);
+        assert!(is_filled(&Connector::of(&config), "anything", &Tables { known: vec![], all: true }));
+    }
 
     #[test]
     fn a_group_that_nobody_can_tell_of_is_named_and_one_that_reads_is_refused() {

@@ -5,10 +5,8 @@ mod connectors;
 mod discover;
 mod publication;
 mod resume;
-mod selection;
 mod topics;
 
 pub(super) use discover::{Pipeline, Source};
-pub(super) use publication::{captured_tables, literal};
+pub(super) use publication::{captured_tables, coverage, literal, must_stream, unstreamed};
 pub(super) use resume::drop_slot;
-pub(super) use selection::Selection;

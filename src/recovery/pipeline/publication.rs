@@ -2,20 +2,27 @@
 
 use std::collections::BTreeSet;
 
-use super::{Pipeline, Selection, discover::Source};
+use super::{Pipeline, discover::Source};
 use crate::{
-    backup::{Point, parts::postgres::Publication},
-    client::postgres::Postgres,
+    backup::{
+        Point,
+        parts::postgres::{Publication as Saved, PublishedTable},
+    },
+    client::{catalogue, postgres::Postgres},
+    debezium::{Captured, Connector, Coverage, Operation, Operations, Publication, Relation, RelationKind, Stream},
     recovery::RecoveryError,
     units::TableName,
 };
 
 /// What a publication must be.
+#[derive(Debug, PartialEq, Eq)]
 struct Wanted {
     name: String,
     all_tables: bool,
-    tables: BTreeSet<TableName>,
-    options: Vec<String>,
+    tables: Vec<PublishedTable>,
+    schemas: Vec<String>,
+    /// What it publishes and whether by the roots of partitions, where that is known.
+    options: Option<(Operations, bool)>,
 }
 
 impl Pipeline {
@@ -25,32 +32,57 @@ impl Pipeline {
         let mut changed = 0;
         for source in &self.sources {
             let server = self.session(source).await?;
-            let wanted = wanted(&server, source, point).await?;
-            changed += usize::from(correct(&server, &wanted).await?);
+            let relations = catalogue::relations(&server).await?;
+            let wanted = wanted(source, point, &relations)?;
+            let statements = match catalogue::publication(&server, &wanted.name).await? {
+                None => vec![wanted.create()],
+                Some(there) => wanted.correct(&there, &relations, &schemas(&server, &wanted.name).await?),
+            };
+            for statement in &statements {
+                server.run(statement).await?;
+            }
+            changed += usize::from(!statements.is_empty());
         }
         Ok(changed)
     }
 
-    /// Requires that each publication holds the captured tables.
+    /// Requires that each publication sends what its connector's list of tables names.
     pub(crate) async fn published(&self, step: &str) -> Result<String, RecoveryError> {
         let mut tables = 0;
         for source in &self.sources {
-            let server = self.session(source).await?;
-            let listed = published_tables(&server, &source.publication).await?;
-            let captured = captured_tables(&server, &source.selection).await?;
-            let published: BTreeSet<&TableName> = captured.iter().filter(|t| listed.contains(*t)).collect();
-            if let Some(missing) = captured.iter().find(|t| !listed.contains(*t))
-                && !source.selection.takes_all()
-            {
+            let coverage = coverage(&self.session(source).await?, &source.capture).await?;
+            if let Some(missing) = coverage.unstreamed().find(|t| must_stream(&source.capture, t)) {
                 return Err(RecoveryError::unmet(
                     step,
-                    format!("table {missing} in publication {} of {}", source.publication, source.database),
-                    format!("{} tables in it", listed.len()),
+                    format!(
+                        "changes of table {} from publication {} of {}",
+                        missing.relation.name, source.publication, source.database
+                    ),
+                    unstreamed(missing),
                 ));
             }
-            tables += published.len();
+            tables += coverage.tables.iter().filter(|t| matches!(t.stream, Stream::Own(_))).count();
         }
         Ok(format!("{} publications, {tables} captured tables in them", self.sources.len()))
+    }
+
+    /// Requires that no publication sends the changes of a captured table under names that the connector's lists leave out: adding
+    /// the table to it would not help. Asked before anything is touched.
+    pub(crate) async fn refuse_renamed_changes(&self) -> Result<(), RecoveryError> {
+        for source in &self.sources {
+            let coverage = coverage(&self.session(source).await?, &source.capture).await?;
+            let renamed = |t: &&Captured| matches!(&t.stream, Stream::Nowhere(names) if !names.is_empty());
+            let must = |t: &&Captured| must_stream(&source.capture, t);
+            if let Some(table) = coverage.unstreamed().filter(renamed).find(must) {
+                return Err(RecoveryError::impossible(
+                    format!("table {} of connector {}", table.relation.name, source.name),
+                    format!("a table whose changes publication {} sends under its name", source.publication),
+                    unstreamed(table),
+                    "let the connector's lists take these tables too, or change publish_via_partition_root",
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// A session in the source's database.
@@ -60,102 +92,166 @@ impl Pipeline {
     }
 }
 
-/// The tables of a database that a connector captures. Partitions are published through their root.
+/// What a connector captures of the session's database now.
+pub(crate) async fn coverage(server: &Postgres, capture: &Connector) -> Result<Coverage, RecoveryError> {
+    let relations = catalogue::relations(server).await?;
+    let publication = catalogue::publication(server, &capture.publication).await?;
+    Ok(Coverage::of(capture, &relations, publication.as_ref()))
+}
+
+/// The tables of a database that a connector captures, without the partitions of others of them.
 pub(crate) async fn captured_tables(
     server: &Postgres,
-    selection: &Selection,
+    capture: &Connector,
 ) -> Result<BTreeSet<TableName>, RecoveryError> {
-    let sql = "select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace \
-               where c.relkind in ('r', 'p') and not c.relispartition and c.relpersistence = 'p' \
-               and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname not like 'pg\\_toast%'";
-    let rows = server.texts(sql).await?;
-    let tables = rows.into_iter().filter_map(table_of_row);
-    Ok(tables.filter(|t| selection.takes(t)).collect())
+    Ok(coverage(server, capture).await?.disjoint().cloned().collect())
 }
 
-async fn published_tables(server: &Postgres, publication: &str) -> Result<BTreeSet<TableName>, RecoveryError> {
-    let sql =
-        format!("select schemaname, tablename from pg_publication_tables where pubname = {}", literal(publication));
-    Ok(server.texts(&sql).await?.into_iter().filter_map(table_of_row).collect())
+/// Whether somebody waits for a table's changes: where no list of tables says which are taken, one may be left out of the
+/// publication on purpose; and a pattern need not mean a table that cannot be published.
+pub(crate) fn must_stream(capture: &Connector, table: &Captured) -> bool {
+    match table.relation.kind {
+        RelationKind::Unlogged => capture.lists.names(&table.relation.name),
+        _ => capture.lists.names_tables(),
+    }
 }
 
-fn table_of_row(row: Vec<Option<String>>) -> Option<TableName> {
-    let mut cells = row.into_iter();
-    Some(TableName::new(cells.next()??, cells.next()??))
+/// Why a table's changes never arrive.
+pub(crate) fn unstreamed(table: &Captured) -> String {
+    match &table.stream {
+        Stream::Nowhere(names) if !names.is_empty() => {
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            format!("its changes come as those of {}, which the connector's lists leave out", names.join(", "))
+        }
+        _ if table.relation.kind == RelationKind::Unlogged => "it is unlogged, and no publication can have it".into(),
+        _ => "it is not in the publication".into(),
+    }
 }
 
-async fn wanted(server: &Postgres, source: &Source, point: Option<&Point>) -> Result<Wanted, RecoveryError> {
-    let existing = captured_tables(server, &Selection::default()).await?;
+async fn schemas(server: &Postgres, publication: &str) -> Result<BTreeSet<String>, RecoveryError> {
+    let sql = format!(
+        "select n.nspname from pg_publication p join pg_publication_namespace s on s.pnpubid = p.oid \
+         join pg_namespace n on n.oid = s.pnnspid where p.pubname = {}",
+        literal(publication)
+    );
+    let rows = server.texts(&sql).await?;
+    Ok(rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect())
+}
+
+fn wanted(source: &Source, point: Option<&Point>, relations: &[Relation]) -> Result<Wanted, RecoveryError> {
     let saved = match point {
         Some(point) => point.publications()?,
         None => Vec::new(),
     };
-    let saved: Option<Publication> = saved
+    let saved = saved
         .into_iter()
         .filter(|d| d.database == source.database)
         .flat_map(|d| d.publications)
         .find(|p| p.name == source.publication);
-    let captured = existing.iter().filter(|t| source.selection.takes(t)).cloned();
     Ok(match saved {
-        Some(saved) => {
-            let kinds = [
-                ("insert", saved.insert),
-                ("update", saved.update),
-                ("delete", saved.delete),
-                ("truncate", saved.truncate),
-            ];
-            let kinds: Vec<&str> = kinds.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
-            let via_root = format!("publish_via_partition_root = {}", saved.via_root);
-            Wanted {
-                name: saved.name,
-                all_tables: saved.all_tables,
-                tables: saved.tables.into_iter().filter(|t| existing.contains(t)).collect(),
-                options: vec![format!("publish = '{}'", kinds.join(", ")), via_root],
-            }
-        }
-        None => Wanted {
-            name: source.publication.clone(),
-            all_tables: source.selection.takes_all(),
-            tables: captured.collect(),
-            options: Vec::new(),
-        },
+        Some(saved) => Wanted::as_saved(saved, relations),
+        None => Wanted::by_lists(&source.capture, relations),
     })
 }
 
-/// Creates the publication, or adds what it lacks; tables it has beyond that are left to it.
-async fn correct(server: &Postgres, wanted: &Wanted) -> Result<bool, RecoveryError> {
-    let name = identifier(&wanted.name);
-    let exists = format!("select puballtables from pg_publication where pubname = {}", literal(&wanted.name));
-    let list = |tables: Vec<&TableName>| tables.into_iter().map(TableName::quoted).collect::<Vec<_>>().join(", ");
-    match server.text(&exists).await?.as_deref() {
-        None => {
-            let options = if wanted.options.is_empty() {
-                String::new()
-            } else {
-                format!(" with ({})", wanted.options.join(", "))
-            };
-            let subject = if wanted.all_tables {
-                " for all tables".to_owned()
-            } else if wanted.tables.is_empty() {
-                String::new()
-            } else {
-                format!(" for table {}", list(wanted.tables.iter().collect()))
-            };
-            server.run(&format!("create publication {name}{subject}{options}")).await?;
-            Ok(true)
-        }
-        // It has every table there is and will be.
-        Some("t") => Ok(false),
-        Some(_) => {
-            let listed = published_tables(server, &wanted.name).await?;
-            let lacking: Vec<&TableName> = wanted.tables.iter().filter(|t| !listed.contains(*t)).collect();
-            if lacking.is_empty() {
-                return Ok(false);
+impl Wanted {
+    /// What a recovery point recorded, of what still exists.
+    fn as_saved(saved: Saved, relations: &[Relation]) -> Wanted {
+        let exists = |name: &TableName| relations.iter().any(|r| r.name == *name);
+        let operations = Operations::all_where(|operation| match operation {
+            Operation::Insert => saved.insert,
+            Operation::Update => saved.update,
+            Operation::Delete => saved.delete,
+            Operation::Truncate => saved.truncate,
+        });
+        // An older point has the tables alone, as the server resolved them.
+        let (tables, schemas) = match saved.named {
+            Some(named) => (named.tables, named.schemas),
+            None => {
+                let tables = saved.tables.into_iter().filter(|_| !saved.all_tables);
+                (tables.map(|name| PublishedTable { name, filter: None, columns: None }).collect(), Vec::new())
             }
-            server.run(&format!("alter publication {name} add table {}", list(lacking))).await?;
-            Ok(true)
+        };
+        Wanted {
+            name: saved.name,
+            all_tables: saved.all_tables,
+            tables: tables.into_iter().filter(|t| exists(&t.name)).collect(),
+            schemas,
+            options: Some((operations, saved.via_root)),
         }
     }
+
+    /// What a connector's lists take. A partitioned table that they take without its partitions must be sent under its own name.
+    fn by_lists(capture: &Connector, relations: &[Relation]) -> Wanted {
+        let coverage = Coverage::of(capture, relations, None);
+        let published =
+            |name: &&TableName| coverage.table(name).is_some_and(|t| t.relation.kind != RelationKind::Unlogged);
+        let tables = coverage.disjoint().filter(published).cloned();
+        let tables = tables.map(|name| PublishedTable { name, filter: None, columns: None }).collect();
+        let by_partitions = |t: &Captured| match &t.stream {
+            Stream::Elsewhere(names) => names.iter().all(|name| coverage.table(name).is_some()),
+            _ => true,
+        };
+        let via_root = capture.by_root || !coverage.tables.iter().all(by_partitions);
+        Wanted {
+            name: capture.publication.clone(),
+            all_tables: capture.lists.take_all(),
+            tables,
+            schemas: Vec::new(),
+            options: via_root.then(|| (Operations::all_where(|_| true), true)),
+        }
+    }
+
+    fn create(&self) -> String {
+        let mut members: Vec<String> = self.tables.iter().map(member).collect();
+        members.extend(self.schemas.iter().map(|schema| format!("tables in schema {}", identifier(schema))));
+        let subject = match (self.all_tables, members.is_empty()) {
+            (true, _) => " for all tables".to_owned(),
+            (false, true) => String::new(),
+            (false, false) => format!(" for {}", members.join(", ")),
+        };
+        let options = self.options.as_ref().map(|(operations, via_root)| {
+            format!(" with (publish = '{operations}', publish_via_partition_root = {via_root})")
+        });
+        format!("create publication {}{subject}{}", identifier(&self.name), options.unwrap_or_default())
+    }
+
+    /// The statements that add what a publication lacks; what it has beyond that is left to it.
+    fn correct(&self, there: &Publication, relations: &[Relation], schemas: &BTreeSet<String>) -> Vec<String> {
+        let name = identifier(&self.name);
+        let mut statements = Vec::new();
+        // It may have every table there is and will be.
+        if !there.all_tables {
+            let all = Coverage::of(&Connector::of(&Default::default()), relations, Some(there));
+            let sent = |table: &TableName| !all.unstreamed().any(|t| t.relation.name == *table);
+            let lacking = self.tables.iter().filter(|t| !sent(&t.name)).map(member);
+            let in_schemas = self.schemas.iter().filter(|s| !schemas.contains(*s));
+            let lacking = lacking.chain(in_schemas.map(|s| format!("tables in schema {}", identifier(s))));
+            let lacking: Vec<String> = lacking.collect();
+            if !lacking.is_empty() {
+                statements.push(format!("alter publication {name} add {}", lacking.join(", ")));
+            }
+        }
+        let Some((operations, via_root)) = &self.options else { return statements };
+        if !operations.without(&there.operations).is_empty() {
+            let both = Operations::all_where(|o| operations.has(o) || there.operations.has(o));
+            statements.push(format!("alter publication {name} set (publish = '{both}')"));
+        }
+        if *via_root != there.via_root {
+            statements.push(format!("alter publication {name} set (publish_via_partition_root = {via_root})"));
+        }
+        statements
+    }
+}
+
+/// A member as a statement names it. Tables that inherit from one are members of their own.
+fn member(table: &PublishedTable) -> String {
+    let columns = table.columns.as_ref().map(|columns| {
+        let columns: Vec<String> = columns.iter().map(|column| identifier(column)).collect();
+        format!(" ({})", columns.join(", "))
+    });
+    let filter = table.filter.as_ref().map(|filter| format!(" where ({filter})"));
+    format!("table only {}{}{}", table.name.quoted(), columns.unwrap_or_default(), filter.unwrap_or_default())
 }
 
 fn identifier(name: &str) -> String {
@@ -165,4 +261,120 @@ fn identifier(name: &str) -> String {
 /// A text as an SQL literal.
 pub(crate) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        backup::parts::postgres::NamedMembers,
+        debezium::{Inheritance, Member},
+    };
+
+    fn name(text: &str) -> TableName {
+        TableName::new("public", text)
+    }
+
+    /// `a`, `o`, and `ev` with the partitions `ev_1` and `ev_2`.
+    fn relations() -> Vec<Relation> {
+        let relation = |table: &str, kind, partition_of: Option<&str>| Relation {
+            name: name(table),
+            kind,
+            partition_of: partition_of.map(name),
+            inheritance: Inheritance::None,
+        };
+        use RelationKind::{Partitioned, Table};
+        vec![
+            relation("a", Table, None),
+            relation("ev", Partitioned, None),
+            relation("ev_1", Table, Some("ev")),
+            relation("ev_2", Table, Some("ev")),
+            relation("o", Table, None),
+        ]
+    }
+
+    fn saved(named: Option<NamedMembers>, tables: &[&str]) -> Saved {
+        Saved {
+            name: "pub".into(),
+            all_tables: false,
+            insert: true,
+            update: true,
+            delete: true,
+            truncate: true,
+            via_root: false,
+            tables: tables.iter().map(|t| name(t)).collect(),
+            named,
+        }
+    }
+
+    fn published(table: &str, filter: Option<&str>, columns: Option<&[&str]>) -> PublishedTable {
+        let columns = columns.map(|c| c.iter().map(|c| (*c).to_owned()).collect());
+        PublishedTable { name: name(table), filter: filter.map(str::to_owned), columns }
+    }
+
+    fn there(tables: &[&str]) -> Publication {
+        Publication {
+            operations: Operations::all_where(|_| true),
+            members: tables.iter().map(|t| (name(t), Member::default())).collect(),
+            ..Publication::default()
+        }
+    }
+
+    #[test]
+    fn a_publication_is_made_as_it_was() {
+        let filtered = published("o", Some("(id < 1000)"), Some(&["id", "re\"gion"]));
+        let named = NamedMembers { tables: vec![filtered, published("gone", None, None)], schemas: vec!["s".into()] };
+        let wanted = Wanted::as_saved(saved(Some(named), &["o", "gone"]), &relations());
+        assert_eq!(
+            wanted.create(),
+            r#"create publication "pub" for table only "public"."o" ("id", "re""gion") where ((id < 1000)), tables in schema "s" with (publish = 'insert, update, delete, truncate', publish_via_partition_root = false)"#
+        );
+    }
+
+    #[test]
+    fn a_point_that_recorded_no_members_gives_the_tables_that_it_has() {
+        let wanted = Wanted::as_saved(saved(None, &["ev_1", "ev_2"]), &relations());
+        assert!(wanted.correct(&there(&["ev_1", "ev_2"]), &relations(), &BTreeSet::new()).is_empty());
+        assert!(wanted.create().contains(r#"for table only "public"."ev_1", table only "public"."ev_2" with"#));
+    }
+
+    #[test]
+    fn what_a_publication_lacks_is_added() {
+        let named = NamedMembers {
+            tables: vec![published("ev", None, None), published("a", None, None)],
+            schemas: vec!["s".into()],
+        };
+        let mut was = saved(Some(named), &[]);
+        was.truncate = false;
+        let wanted = Wanted::as_saved(was, &relations());
+        let inserts = Publication {
+            operations: Operations::all_where(|o| matches!(o, Operation::Insert | Operation::Truncate)),
+            via_root: true,
+            ..there(&["ev"])
+        };
+        assert_eq!(
+            wanted.correct(&inserts, &relations(), &BTreeSet::new()),
+            [
+                r#"alter publication "pub" add table only "public"."a", tables in schema "s""#,
+                r#"alter publication "pub" set (publish = 'insert, update, delete, truncate')"#,
+                r#"alter publication "pub" set (publish_via_partition_root = false)"#,
+            ]
+        );
+        let complete = there(&["a", "ev_1", "ev_2"]);
+        assert!(wanted.correct(&complete, &relations(), &["s".to_owned()].into()).is_empty());
+    }
+
+    #[test]
+    fn where_nothing_was_recorded_the_lists_say_what_is_published() {
+        let by_lists = |list: &str| {
+            let config = [("table.include.list".to_owned(), list.to_owned())].into();
+            Wanted::by_lists(&Connector::of(&config), &relations()).create()
+        };
+        let default = "dbz_publication";
+        assert_eq!(by_lists("public.a"), format!(r#"create publication "{default}" for table only "public"."a""#));
+        assert_eq!(by_lists("public.ev.*"), format!(r#"create publication "{default}" for table only "public"."ev""#));
+        assert!(by_lists("public.ev").ends_with("publish_via_partition_root = true)"), "{}", by_lists("public.ev"));
+        let all = Wanted::by_lists(&Connector::of(&Default::default()), &relations()).create();
+        assert_eq!(all, format!(r#"create publication "{default}" for all tables"#));
+    }
 }

@@ -190,7 +190,7 @@ impl Pipeline {
     }
 
     async fn any_row(&self, source: &Source, server: &Postgres) -> Result<bool, RecoveryError> {
-        for table in super::captured_tables(server, &source.selection).await? {
+        for table in super::captured_tables(server, &source.capture).await? {
             let sql = format!("select exists (select 1 from {})", table.quoted());
             if server.text(&sql).await?.as_deref() == Some("t") {
                 return Ok(true);

@@ -9,6 +9,7 @@ use super::plan::{SchemaPlan, traces};
 use crate::{
     backup::parts::registry::{Dump, VersionLine, VersionState},
     client::{connect::ConnectorConfig, postgres::Postgres},
+    debezium::TopicNames,
     recovery::{
         RecoveryError,
         pipeline::{captured_tables, literal},
@@ -82,10 +83,11 @@ pub(super) async fn derive(repair: &Repair, registry: &Dump) -> Result<Vec<Undo>
     for source in &repair.pipeline.sources {
         let server = repair.pipeline.session(source).await?;
         let rewriting = Rewriting::of(&source.config);
-        let captured = captured_tables(&server, &source.selection).await?;
+        let captured = captured_tables(&server, &source.capture).await?;
         let traces: Vec<&str> = traces(source).collect();
-        for table in refused_tables(&source.prefix, captured, &traces) {
-            let subject = Subject::new(format!("{}.{table}-value", source.prefix));
+        let names = &source.capture.topics;
+        for table in refused_tables(names, captured, &traces) {
+            let subject = Subject::new(format!("{}-value", names.topic(&table)));
             let versions = registry.versions_of(&subject);
             let Some(latest) = versions.iter().rfind(|v| v.state != VersionState::SoftDeleted) else { continue };
             let Some(fields) = fields_of(latest) else { continue };
@@ -101,9 +103,9 @@ pub(super) async fn derive(repair: &Repair, registry: &Dump) -> Result<Vec<Undo>
 }
 
 /// The tables whose subjects these failures name; all where they name none.
-fn refused_tables(prefix: &str, captured: BTreeSet<TableName>, traces: &[&str]) -> BTreeSet<TableName> {
+fn refused_tables(topics: &TopicNames, captured: BTreeSet<TableName>, traces: &[&str]) -> BTreeSet<TableName> {
     let refused = |table: &TableName| {
-        let subjects = ["key", "value"].map(|side| format!("{prefix}.{table}-{side}"));
+        let subjects = ["key", "value"].map(|side| format!("{}-{side}", topics.topic(table)));
         traces.iter().any(|trace| subjects.iter().any(|subject| names(trace, subject)))
     };
     let (named, others): (BTreeSet<_>, BTreeSet<_>) = captured.into_iter().partition(refused);
@@ -397,9 +399,10 @@ mod tests {
 
     #[test]
     fn only_tables_that_a_failure_names_are_compared() {
+        let names = TopicNames { prefix: "shop".into(), delimiter: ".".into() };
         let all = || ["customers", "orders", "line-orders"].map(|name| TableName::new("public", name)).into();
         let refused = |trace: &str| {
-            let tables = refused_tables("shop", all(), &[trace]);
+            let tables = refused_tables(&names, all(), &[trace]);
             tables.into_iter().map(|table| table.name).collect::<Vec<_>>()
         };
         assert_eq!(refused("Incompatible artifact: shop.public.orders-value [AVRO], num of"), ["orders"]);

@@ -178,7 +178,7 @@ async fn present(
 
 async fn keyed_tables(server: &Postgres, source: &Source) -> Result<Vec<Keyed>, RecoveryError> {
     let mut keyed = Vec::new();
-    for table in captured_tables(server, &source.selection).await? {
+    for table in captured_tables(server, &source.capture).await? {
         let sql = format!(
             "select a.attname, format_type(a.atttypid, null) from pg_index i, unnest(i.indkey) with ordinality k(n, o), pg_attribute a \
              where i.indrelid = {}::regclass and i.indisprimary and a.attrelid = i.indrelid and a.attnum = k.n order by k.o",
@@ -204,7 +204,7 @@ async fn keyed_tables(server: &Postgres, source: &Source) -> Result<Vec<Keyed>, 
         if let Some((name, kind)) = columns.iter().find(|(_, t)| !COMPARABLE.contains(&t.as_str())) {
             return Err(refuse(format!("key column {name} of type {kind}")));
         }
-        let topic = format!("{}.{}", source.prefix, table);
+        let topic = source.capture.topics.topic(&table);
         if source.topics.contains(&topic) {
             keyed.push(Keyed { table, topic, columns });
         }

@@ -11,12 +11,13 @@ use crate::{
         kafka::Kafka,
         postgres::{Postgres, Slot},
     },
+    debezium::Operations,
     recovery::{
         RecoveryError,
-        pipeline::{Source, literal},
+        pipeline::{Source, coverage, literal, must_stream, unstreamed},
         repair::Repair,
     },
-    units::{Lsn, Offset, TopicPartition},
+    units::{Lsn, Offset, TableName, TopicPartition},
 };
 
 /// A slot that is younger than the first record by more than this was made again: the connector makes its slot before its
@@ -49,6 +50,21 @@ pub(crate) enum Diagnosis {
     },
     PublicationYounger {
         name: String,
+    },
+    /// Changes that the connector would write and its publication does not send.
+    OperationsUnpublished {
+        publication: String,
+        operations: Operations,
+    },
+    /// A table whose changes never arrive.
+    Unstreamed {
+        table: TableName,
+        why: String,
+    },
+    /// The connector's list of tables names one that is not there, and its topic has records.
+    TableGone {
+        table: TableName,
+        topic: String,
     },
     AbandonedTimeline {
         stored: Lsn,
@@ -103,6 +119,13 @@ impl fmt::Display for Diagnosis {
             Diagnosis::PublicationYounger { name } => {
                 write!(f, "publication {name} is younger than the slot's position: earlier changes are skipped")
             }
+            Diagnosis::OperationsUnpublished { publication, operations } => {
+                write!(f, "publication {publication} does not publish {operations}: such changes never arrive")
+            }
+            Diagnosis::Unstreamed { table, why } => write!(f, "changes of table {table} never arrive: {why}"),
+            Diagnosis::TableGone { table, topic } => {
+                write!(f, "there is no table {table} (dropped, or renamed), and topic {topic} has records")
+            }
             Diagnosis::AbandonedTimeline { stored, switch, timeline } => {
                 write!(f, "its stored offset {stored} is of an abandoned timeline: timeline {timeline} began at {switch}")
             }
@@ -131,6 +154,7 @@ fn shortened(trace: &str) -> String {
 
 /// Looks at every source. The findings are also written into the repair, for the plan.
 pub(crate) async fn diagnose(repair: &mut Repair) -> Result<Vec<(String, Vec<Diagnosis>)>, RecoveryError> {
+    repair.pipeline.refuse_renamed_changes().await?;
     let mut all = Vec::new();
     let url = &repair.pipeline.config.postgres.url;
     let server = Postgres::connect(url, "cdc-drill-recovery").await?;
@@ -148,11 +172,13 @@ pub(crate) async fn diagnose(repair: &mut Repair) -> Result<Vec<(String, Vec<Dia
         if wrong.is_empty() {
             let seen = if unlooked.is_empty() { "visible" } else { "visible in what was looked at" };
             repair.findings.push(format!(
-                "connector {name}: nothing wrong is {seen}; its topics are rebuilt because it was asked for"
+                "connector {name}: nothing wrong is {seen} in its slot, positions and publication (rows are not compared here: `verify` does that); its topics are rebuilt because it was asked for"
             ));
         }
         repair.not_looked_at.extend(unlooked.iter().map(|d| format!("connector {name}: {d}")));
     }
+    let topics = repair.pipeline.topic_findings();
+    repair.findings.extend(topics);
     Ok(all)
 }
 
@@ -184,6 +210,7 @@ async fn of_source(repair: &Repair, cluster: &Cluster, source: &Source) -> Resul
         found.extend(abandoned(&cluster.timelines, at, written));
     }
     found.extend(publication(&server, source).await?);
+    found.extend(uncovered(repair, &server, source).await?);
     Ok(found)
 }
 
@@ -230,6 +257,41 @@ async fn publication(server: &Postgres, source: &Source) -> Result<Option<Diagno
         literal(source.slot.as_str())
     );
     Ok((server.text(&sql).await?.as_deref() == Some("t")).then_some(Diagnosis::PublicationYounger { name }))
+}
+
+/// What the connector's lists take and its publication does not send.
+async fn uncovered(repair: &Repair, server: &Postgres, source: &Source) -> Result<Vec<Diagnosis>, RecoveryError> {
+    let capture = &source.capture;
+    let coverage = coverage(server, capture).await?;
+    let mut found = Vec::new();
+    if !coverage.unpublished_operations.is_empty() {
+        let operations = coverage.unpublished_operations.clone();
+        found.push(Diagnosis::OperationsUnpublished { publication: source.publication.clone(), operations });
+    }
+    for captured in coverage.unstreamed() {
+        let table = captured.relation.name.clone();
+        if must_stream(capture, captured) || has_records(repair, &capture.topics.topic(&table)).await? {
+            found.push(Diagnosis::Unstreamed { table, why: unstreamed(captured) });
+        }
+    }
+    for table in capture.lists.named() {
+        let topic = capture.topics.topic(&table);
+        // Names match in either case.
+        let there =
+            coverage.tables.iter().any(|t| t.relation.name.to_string().eq_ignore_ascii_case(&table.to_string()));
+        if !there && has_records(repair, &topic).await? {
+            found.push(Diagnosis::TableGone { table, topic });
+        }
+    }
+    Ok(found)
+}
+
+async fn has_records(repair: &Repair, topic: &str) -> Result<bool, RecoveryError> {
+    let kafka = &repair.pipeline.kafka;
+    if !kafka.topics().await?.contains_key(topic) {
+        return Ok(false);
+    }
+    Ok(kafka.watermarks(topic).await?.iter().any(|(low, high)| low < high))
 }
 
 /// A slot does not say when it was made; its folder does, where the file system keeps times of birth.

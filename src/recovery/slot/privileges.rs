@@ -97,7 +97,7 @@ async fn rights(server: &Postgres, source: &Source, diagnosed: &[Diagnosis]) -> 
     });
     Ok(Rights {
         publication,
-        all_tables: source.selection.takes_all(),
+        all_tables: source.capture.lists.take_all(),
         superuser: is(server.text("select rolsuper from pg_roles where rolname = current_user").await?),
         creates: is(server.text("select has_database_privilege(current_database(), 'create')").await?),
         drops_slots: server.may_drop_slots().await?,
@@ -133,7 +133,7 @@ async fn tables(server: &Postgres, source: &Source) -> Result<Vec<Table>, Recove
          from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.relkind in ('r', 'p') order by 1, 2",
         literal(&source.publication)
     );
-    let captured = captured_tables(server, &source.selection).await?;
+    let captured = captured_tables(server, &source.capture).await?;
     let of_row = |row: Vec<Option<String>>| {
         let mut cells = row.into_iter().flatten();
         let name = TableName::new(cells.next()?, cells.next()?);

@@ -128,7 +128,7 @@ async fn rewrite(s: &mut Repair) -> Result<Done, RecoveryError> {
     for source in &s.pipeline.sources {
         let server = s.pipeline.session(source).await?;
         server.run("set zero_damaged_pages = on").await?;
-        for table in captured_tables(&server, &source.selection).await? {
+        for table in captured_tables(&server, &source.capture).await? {
             server.run(&format!("vacuum full {}", table.quoted())).await?;
         }
     }
@@ -139,7 +139,7 @@ async fn readable(s: &mut Repair) -> Result<String, RecoveryError> {
     let mut rows = 0;
     for source in &s.pipeline.sources {
         let server = s.pipeline.session(source).await?;
-        for table in captured_tables(&server, &source.selection).await? {
+        for table in captured_tables(&server, &source.capture).await? {
             rows += server.value::<u64>(&format!("select count(*) from {}", table.quoted())).await?;
         }
     }

@@ -7,6 +7,7 @@ use std::{
 
 use super::rows::{Carried, Keys, in_words};
 use crate::{
+    debezium::{Inheritance, Operation, Stream},
     event::{About, Cells, CheckReport, Evidence, Finding, FindingKey, FindingKind},
     units::{Lsn, Offset, RowKey, TableName, Verdict},
     verify::{
@@ -18,7 +19,7 @@ use crate::{
             row::{Cell, Reservations, cells, push},
         },
         fold::{Entry, Images, Standing, TopicFold},
-        observation::{ConnectorView, Expectation, Observation, Orphan, TableView},
+        observation::{ConnectorView, Expectation, Observation, Orphan, OrphanKind, TableView},
     },
     workload::Row,
 };
@@ -39,7 +40,8 @@ pub fn state(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
     for connector in &seen.connectors {
         connector_notes(connector, &mut outcome.notes);
         outcome.findings.extend(connector.orphans.iter().filter(|orphan| is_ghost(orphan)).map(ghosts));
-        if seen.tables.iter().all(|t| t.connector != connector.settings.name) {
+        let none = seen.tables.iter().all(|t| t.connector != connector.settings.name);
+        if none && connector.coverage.unknown.is_empty() {
             outcome.findings.push(Finding {
                 subject: Some(About::Connector(connector.settings.name.clone())),
                 expected: Some("at least one captured table".into()),
@@ -52,11 +54,29 @@ pub fn state(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
         }
     }
     outcome.notes.insert(0, format!("{} rows and {} values compared", outcome.rows, outcome.values));
-    let undecided = !outcome.undecided.is_empty() && outcome.findings.is_empty();
+    // What was compared is equal; whether it is all there is to compare is not known.
+    let unknown: Vec<String> = seen.connectors.iter().filter_map(unknown).collect();
+    outcome.notes.splice(0..0, unknown.iter().cloned());
+    let undecided = outcome.findings.is_empty() && !(outcome.undecided.is_empty() && unknown.is_empty());
+    if undecided && outcome.undecided.is_empty() {
+        let report = CheckReport::inconclusive(ID, String::new());
+        return CheckReport { compared: outcome.rows, notes: outcome.notes, ..report };
+    }
     outcome.findings.append(&mut outcome.undecided);
     let report = CheckReport::new(ID, outcome.rows, outcome.notes, outcome.findings);
     // Nothing is known to be wrong, and not all is known to be right.
     if undecided { CheckReport { verdict: Verdict::Inconclusive, ..report } } else { report }
+}
+
+/// The tables of which nobody can say whether the connector takes them, by the expressions that nobody understands.
+fn unknown(connector: &ConnectorView) -> Option<String> {
+    let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (table, unknown) in &connector.coverage.unknown {
+        tables.entry(unknown.to_string()).or_default().push(table.to_string());
+    }
+    let shown = tables.iter().map(|(why, tables)| format!("{why}: not known whether it takes {}", tables.join(", ")));
+    let shown: Vec<String> = shown.collect();
+    (!shown.is_empty()).then(|| format!("connector {}: {}", connector.settings.name, shown.join("; ")))
 }
 
 #[derive(Default)]
@@ -80,6 +100,7 @@ fn connector_notes(connector: &ConnectorView, notes: &mut Vec<String>) {
     if connector.settings.unwrap.as_ref().is_some_and(|u| u.drops_deletes) {
         notes.push(format!("connector {name} drops deletes: a deleted row stays in its topic for ever"));
     }
+    coverage_notes(connector, notes);
     if !connector.uncaptured.is_empty() {
         let tables: Vec<String> = connector.uncaptured.iter().map(ToString::to_string).collect();
         let publication = &connector.settings.publication;
@@ -90,17 +111,48 @@ fn connector_notes(connector: &ConnectorView, notes: &mut Vec<String>) {
     }
     for orphan in connector.orphans.iter().filter(|orphan| !is_ghost(orphan)) {
         let Orphan { table, topic, records, .. } = orphan;
-        let why = match orphan.exists {
-            true => format!("changes of {table} go to other topics"),
-            false => format!("there is no table {table}"),
+        let why = match orphan.kind {
+            OrphanKind::Elsewhere => format!("changes of {table} go to other topics"),
+            OrphanKind::LeftOut => format!("the connector's lists leave {table} out: its changes do not arrive"),
+            OrphanKind::Gone { .. } => format!("there is no table {table}"),
         };
         notes.push(format!("topic {topic} has {records} records and {why}: not compared"));
     }
     notes.extend(connector.notes.iter().cloned());
 }
 
+/// What the publication does not send, of that what the connector would write.
+fn coverage_notes(connector: &ConnectorView, notes: &mut Vec<String>) {
+    let publication = &connector.settings.publication;
+    let coverage = &connector.coverage;
+    if !coverage.unpublished_operations.is_empty() {
+        notes.push(format!(
+            "publication {publication} does not publish {}: such changes never arrive, and are found when they have been made",
+            coverage.unpublished_operations
+        ));
+    }
+    for table in &coverage.tables {
+        let name = &table.relation.name;
+        if let Stream::Own(member) = &table.stream
+            && let Some(filter) = &member.filter
+        {
+            notes.push(format!(
+                "{name} is published where {filter}: other rows come with snapshots alone, and none of their changes arrives"
+            ));
+        }
+        if table.relation.inheritance == Inheritance::Parent {
+            notes.push(format!(
+                "other tables inherit from {name}: snapshots write their rows to its topic too, and none of their changes arrives there"
+            ));
+        }
+        if !table.snapshot {
+            notes.push(format!("{name} is not in snapshot.include.collection.list: snapshots leave it out"));
+        }
+    }
+}
+
 fn is_ghost(orphan: &Orphan) -> bool {
-    orphan.named && !orphan.exists
+    orphan.kind == OrphanKind::Gone { named: true }
 }
 
 /// A table that the connector's list names is gone, and its rows are in the topic.
@@ -622,11 +674,12 @@ impl<'o> Comparison<'o> {
             self.key_of(key_columns, &row, &mut key);
             there.insert(key.clone());
         }
+        let copies = self.copies(key_columns, &there);
         let keys = Keys::new(self.table, key_columns);
         let fold = self.fold;
         let ghosts: Vec<Finding> = fold
             .standings()
-            .filter(|(key, _)| !there.contains(*key))
+            .filter(|(key, _)| !there.contains(*key) && !copies.contains(*key))
             .filter_map(|(key, standing)| match standing {
                 Standing::Live(partition, entry) => Some((partition, key, entry)),
                 Standing::Gone | Standing::Unordered => None,
@@ -649,16 +702,44 @@ impl<'o> Comparison<'o> {
             .collect();
         if !ghosts.is_empty() && !self.truncate_captured() {
             self.notes.push(format!(
-                "{}: not comparable if it was truncated: TRUNCATE is not captured (skipped.operations, or ExtractNewRecordState, which drops it), and leaves its rows in the topic",
+                "{}: not comparable if it was truncated: TRUNCATE is not captured (skipped.operations, the publication, or ExtractNewRecordState, which drops it), and leaves its rows in the topic",
                 self.table.name
             ));
         }
         self.findings.extend(ghosts);
     }
 
+    /// The keys of rows that snapshots alone write, compared where the topic has them.
+    fn copies(&mut self, key_columns: &[usize], there: &HashSet<Vec<u8>>) -> HashSet<Vec<u8>> {
+        let mut copies = HashSet::new();
+        let (mut key, table, fold) = (Vec::new(), self.table, self.fold);
+        for packed in table.unstreamed.packed() {
+            let row: Vec<Cell<'_>> = cells(packed).collect();
+            self.key_of(key_columns, &row, &mut key);
+            if there.contains(&key) {
+                continue;
+            }
+            if let Standing::Live(partition, entry) = fold.standing(&key) {
+                self.row(key_columns, &row, packed, partition, entry);
+                copies.insert(key.clone());
+            }
+        }
+        self.copied(copies.len() as u64);
+        copies
+    }
+
+    fn copied(&mut self, count: u64) {
+        if count > 0 {
+            self.notes.push(format!(
+                "{}: {count} rows are there by a snapshot, and no change of theirs arrives",
+                self.table.name
+            ));
+        }
+    }
+
     fn truncate_captured(&self) -> bool {
         let of = self.seen.connectors.iter().find(|c| c.settings.name == self.table.connector);
-        of.is_none_or(|c| c.settings.truncate_captured)
+        of.is_none_or(|c| c.settings.writes_truncates() && !c.coverage.unpublished_operations.has(Operation::Truncate))
     }
 
     /// A table without a key: images and how often each is there.
@@ -687,6 +768,15 @@ impl<'o> Comparison<'o> {
                 _ => missing.push(image),
             }
         }
+        let mut copied = 0;
+        for packed in self.table.unstreamed.packed() {
+            let image = self.image(packed, &keep);
+            if let Some(count) = left.get_mut(image.as_slice()).filter(|count| **count > 0) {
+                *count -= 1;
+                copied += 1;
+            }
+        }
+        self.copied(copied);
         for (index, kept) in keep.iter().enumerate() {
             if !kept {
                 self.absent.insert(index, rows.len());

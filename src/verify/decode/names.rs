@@ -1,4 +1,4 @@
-//! Names as the connector makes them: of topics from tables, of schemas from topics, of fields from columns.
+//! Names as the connector makes them: of schemas from topics, of fields from columns.
 //!
 //! The connector works on UTF-16 code units, so a character beyond the basic plane is two invalid ones to it.
 
@@ -7,9 +7,6 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::settings::{Adjust, ConnectorSettings, Converter};
-
-/// The longest name that the connector gives a topic; the rest is cut off.
-const TOPIC_MAX: usize = 249;
 
 /// What `Character.isDigit` takes for one; half of a surrogate pair never is.
 #[expect(clippy::expect_used, reason = "the pattern is a constant")]
@@ -21,28 +18,6 @@ enum Of {
     /// A schema, whose name has a namespace: dots are fine.
     Schema,
     Field,
-}
-
-/// The name of a table's topic.
-pub fn topic_name(settings: &ConnectorSettings, schema: &str, table: &str) -> String {
-    // Java's `trim` takes away what is not above the space. A part that is blank is left out with its delimiter.
-    let is_blank = |part: &&&str| part.chars().all(|c| c <= ' ');
-    let parts = [settings.prefix.as_str(), schema, table];
-    let parts: Vec<&str> = parts.iter().filter(|p| !is_blank(p)).copied().collect();
-    let mut name = sanitized(&parts.join(&settings.delimiter));
-    // All of it is ASCII now.
-    name.truncate(TOPIC_MAX);
-    if name == "." || name == ".." { "_".repeat(name.len()) } else { name }
-}
-
-/// How the names of all topics of a connector's tables begin.
-pub fn topic_start(settings: &ConnectorSettings) -> String {
-    sanitized(&format!("{}{}", settings.prefix, settings.delimiter))
-}
-
-fn sanitized(name: &str) -> String {
-    let fine = |unit: u8| unit.is_ascii_alphanumeric() || matches!(unit, b'.' | b'_' | b'-');
-    name.encode_utf16().map(|unit| u8::try_from(unit).ok().filter(|u| fine(*u)).map_or('_', char::from)).collect()
 }
 
 /// The name of a schema, which the connector proposes as `<topic>.Key`, `<topic>.Value` or `<topic>.Envelope`
@@ -149,30 +124,6 @@ mod tests {
     }
 
     #[rstest]
-    #[case(&[], "public", "orders", "shop.public.orders")]
-    #[case(&[], "My Schema", "Weird Table-1", "shop.My_Schema.Weird_Table-1")]
-    #[case(&[], "public", "x😀", "shop.public.x__")]
-    #[case(&[], "public", " ", "shop.public")]
-    #[case(&[("topic.delimiter", "_")], "public", "orders", "shop_public_orders")]
-    #[case(&[("topic.prefix", "b-1")], "public", "t", "b-1.public.t")]
-    fn topics_are_named_as_the_connector_does(
-        #[case] more: &[(&str, &str)],
-        #[case] schema: &str,
-        #[case] table: &str,
-        #[case] topic: &str,
-    ) {
-        let settings = settings(more);
-        assert_eq!(topic_name(&settings, schema, table), topic);
-        assert!(topic.starts_with(&topic_start(&settings)));
-    }
-
-    #[test]
-    fn a_long_topic_name_is_cut() {
-        let name = topic_name(&settings(&[]), &"s".repeat(126), &"é".repeat(126));
-        assert_eq!((name.len(), name.ends_with('_')), (249, true));
-    }
-
-    #[rstest]
     #[case("none", "io.apicurio.registry.utils.converter.AvroConverter", Adjust::Avro)]
     #[case("none", "org.apache.kafka.connect.json.JsonConverter", Adjust::None)]
     #[case("avro_unicode", "io.apicurio.registry.utils.converter.AvroConverter", Adjust::AvroUnicode)]
@@ -228,12 +179,6 @@ mod tests {
         #[test]
         fn escapes_keep_names_apart(a in "[a-zA-Z0-9_äöß -]{1,8}", b in "[a-zA-Z0-9_äöß -]{1,8}") {
             prop_assert_eq!(field_name(Adjust::AvroUnicode, &a) == field_name(Adjust::AvroUnicode, &b), a == b);
-        }
-
-        #[test]
-        fn a_topic_is_named_as_kafka_allows(schema in ".{0,20}", table in ".{0,200}") {
-            let name = topic_name(&settings(&[]), &schema, &table);
-            prop_assert!(name.len() <= TOPIC_MAX && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)));
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{
     avro::Reader,
-    names::{field_adjustment, field_name, schema_name, topic_name},
+    names::{field_adjustment, field_name, schema_name},
     pg_type::PgType,
     repr::{Loss, Raw, Renderer, Repr, Side, Tag, canonical, cut},
     row::{Cell, Reservations, Scratch, cells, literal, push},
@@ -17,7 +17,7 @@ use super::{
     settings::{Adjust, ConnectorSettings, Converter, Unwrap},
     table::{Columns, bare_repr, expected_repr},
 };
-use crate::units::SchemaId;
+use crate::units::{SchemaId, TableName};
 
 /// What an event did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -227,7 +227,7 @@ impl Decoder {
         let renderer = Renderer::new(settings.binary, settings.placeholder.clone());
         let expected: Vec<Repr> = columns.list.iter().map(|c| expected_repr(&c.ty, &settings)).collect();
         // Schemas are named after the topic. How names are adjusted may have been another when a record was written.
-        let proposed = format!("{}.", topic_name(&settings, schema, table));
+        let proposed = format!("{}.", settings.capture.topics.topic(&TableName::new(schema, table)));
         let name_starts = [Adjust::None, Adjust::Avro, Adjust::AvroUnicode].map(|a| flat(&schema_name(a, &proposed)));
         Decoder {
             reprs: vec![Vec::new(); columns.list.len()],

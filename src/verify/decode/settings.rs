@@ -1,7 +1,12 @@
 //! What a connector's configuration says about the form of its records, and refusal by name of what is not understood.
 
 use super::repr::Binary;
-use crate::{client::connect::ConnectorConfig, units::SlotName, verify::error::VerifyError};
+use crate::{
+    client::connect::ConnectorConfig,
+    debezium::{Connector, Operation},
+    units::SlotName,
+    verify::error::VerifyError,
+};
 
 /// How keys or values are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,14 +121,8 @@ pub struct ConnectorSettings {
     pub placeholder: Vec<u8>,
     /// `field.name.adjustment.mode`.
     pub adjust: Adjust,
-    /// `topic.delimiter`.
-    pub delimiter: String,
-    /// Whether a TRUNCATE arrives in topics.
-    pub truncate_captured: bool,
-    /// Whether snapshot reads, creates, updates and deletes are captured; the letters that are not.
-    pub skipped: Vec<char>,
-    /// `schema.include.list`, `schema.exclude.list`, `table.include.list`, `table.exclude.list`.
-    pub tables: Filters,
+    /// What it captures, and its topics' names.
+    pub capture: Connector,
     /// Settings that change values, by name: their columns cannot be compared.
     pub masks: Vec<String>,
     /// `column.include.list` or `column.exclude.list`.
@@ -132,19 +131,6 @@ pub struct ConnectorSettings {
     pub row_filter: Option<String>,
     /// `snapshot.mode`.
     pub snapshot_mode: String,
-}
-
-/// Regular expressions that choose tables; each must match the whole `schema.table` or schema.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filters {
-    /// Schemas to take.
-    pub schema_include: Vec<String>,
-    /// Schemas to leave.
-    pub schema_exclude: Vec<String>,
-    /// Tables to take.
-    pub table_include: Vec<String>,
-    /// Tables to leave.
-    pub table_exclude: Vec<String>,
 }
 
 const CLASS: &str = "io.debezium.connector.postgresql.PostgresConnector";
@@ -156,6 +142,11 @@ const READABLE: &str =
     "verify reads Avro in Confluent's wire format and Connect JSON, with the envelope or ExtractNewRecordState";
 
 impl ConnectorSettings {
+    /// Whether a TRUNCATE arrives in topics. The transform drops what has neither a row before nor one after.
+    pub fn writes_truncates(&self) -> bool {
+        self.capture.operations.has(Operation::Truncate) && self.unwrap.is_none()
+    }
+
     /// Whether this is a connector of the kind that verify reads.
     pub fn is_debezium_postgres(config: &ConnectorConfig) -> bool {
         config.get("connector.class").is_some_and(|c| c == CLASS || c == "PostgresConnector" || c == "Postgres")
@@ -175,17 +166,15 @@ impl ConnectorSettings {
             return Err(source.refuse("topic.naming.strategy", "io.debezium.schema.SchemaTopicNamingStrategy"));
         }
         source.one_of("plugin.name", "decoderbufs", &["pgoutput"])?;
-        let skipped: Vec<char> =
-            source.text("skipped.operations", "t").split(',').filter_map(|o| o.trim().chars().next()).collect();
+        let capture = Connector::of(config);
         let placeholder =
             config.get("unavailable.value.placeholder").map_or("__debezium_unavailable_value", String::as_str);
-        let unwrap = source.transforms()?;
         Ok(ConnectorSettings {
             name: name.to_owned(),
-            database: source.text("database.dbname", ""),
-            prefix: source.text("topic.prefix", ""),
-            slot: SlotName::new(source.text("slot.name", "debezium")),
-            publication: source.text("publication.name", "dbz_publication"),
+            database: capture.database.clone().unwrap_or_default(),
+            prefix: capture.topics.prefix.clone(),
+            slot: capture.slot.clone(),
+            publication: capture.publication.clone(),
             key: source.converter("key")?,
             value: source.converter("value")?,
             decimal: source.decimal()?,
@@ -196,12 +185,8 @@ impl ConnectorSettings {
             money_digits: source.text("money.fraction.digits", "2").parse().unwrap_or(2),
             placeholder: placeholder_bytes(placeholder),
             adjust: source.adjust()?,
-            delimiter: source.text("topic.delimiter", "."),
-            // The transform drops what has neither a row before nor one after.
-            truncate_captured: !skipped.contains(&'t') && unwrap.is_none(),
-            unwrap,
-            skipped,
-            tables: source.filters(),
+            unwrap: source.transforms()?,
+            capture,
             masks: source.starting_with(&["column.mask.", "column.truncate."]),
             column_filter: source.first_set(&["column.include.list", "column.exclude.list"]),
             row_filter: source.first_set(&["snapshot.select.statement.overrides"]),
@@ -256,19 +241,6 @@ impl Source<'_> {
     fn starting_with(&self, prefixes: &[&str]) -> Vec<String> {
         let of = |k: &&String| prefixes.iter().any(|p| k.starts_with(p));
         self.config.keys().filter(of).map(|k| format!("{k}={}", self.text(k, ""))).collect()
-    }
-
-    fn list(&self, setting: &str) -> Vec<String> {
-        split_patterns(&self.text(setting, ""))
-    }
-
-    fn filters(&self) -> Filters {
-        Filters {
-            schema_include: self.list("schema.include.list"),
-            schema_exclude: self.list("schema.exclude.list"),
-            table_include: self.list("table.include.list"),
-            table_exclude: self.list("table.exclude.list"),
-        }
     }
 
     fn converter(&self, side: &str) -> Result<Converter, VerifyError> {
@@ -397,37 +369,5 @@ impl Source<'_> {
             "avro_unicode" => Adjust::AvroUnicode,
             _ => Adjust::None,
         })
-    }
-}
-
-/// Splits a list of regular expressions at commas, but not at those within brackets or after a backslash.
-pub fn split_patterns(list: &str) -> Vec<String> {
-    let mut patterns = vec![String::new()];
-    let (mut depth, mut escaped) = (0i32, false);
-    for c in list.chars() {
-        if escaped {
-            escaped = false;
-            // `\,` is Debezium's way to write a comma; other escapes belong to the expression.
-            if c != ',' {
-                push(&mut patterns, '\\');
-            }
-            push(&mut patterns, c);
-            continue;
-        }
-        match c {
-            '\\' => escaped = true,
-            ',' if depth <= 0 => patterns.push(String::new()),
-            _ => {
-                depth += i32::from(matches!(c, '(' | '[' | '{')) - i32::from(matches!(c, ')' | ']' | '}'));
-                push(&mut patterns, c);
-            }
-        }
-    }
-    patterns.into_iter().map(|p| p.trim().to_owned()).filter(|p| !p.is_empty()).collect()
-}
-
-fn push(patterns: &mut [String], c: char) {
-    if let Some(last) = patterns.last_mut() {
-        last.push(c);
     }
 }

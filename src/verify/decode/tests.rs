@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use super::{
     compare::{Match, compare as compared},
-    names::{field_adjustment, topic_name},
+    names::field_adjustment,
     pg_type::PgType,
     record::{Decoder, Event, Op, Schemas, Unreadable},
     repr::{Binary, Loss, Raw, Renderer, Repr, Side, Tag, canonical, cut},
     row::{Cell, Reservations, cells},
-    settings::{ConnectorSettings, split_patterns},
+    settings::ConnectorSettings,
     table::{Column, Columns, Definition},
 };
 use crate::{
@@ -166,13 +166,6 @@ fn a_struct_of_another_name_is_not_comparable() {
     assert_eq!(renderer.render(&mut Vec::new(), &raw, &repr, &geometry), Tag::Opaque);
 }
 
-#[test]
-fn patterns_are_split_at_their_commas_alone() {
-    assert_eq!(split_patterns("public.a, public.b"), ["public.a", "public.b"]);
-    assert_eq!(split_patterns(r"public.x{1,2},s\,2.(a,b)"), ["public.x{1,2}", "s,2.(a,b)"]);
-    assert_eq!(split_patterns(r"public\.orders"), [r"public\.orders"]);
-}
-
 fn config(extra: &[(&str, &str)]) -> ConnectorConfig {
     let mut config: ConnectorConfig = [
         ("connector.class", "io.debezium.connector.postgresql.PostgresConnector"),
@@ -226,12 +219,6 @@ fn an_option_of_the_transform_that_changes_records_is_refused() {
     assert_eq!((added.op.as_deref(), added.tx.as_deref()), (Some("__op"), Some("__tx")));
     assert!(with(&[("transforms.u.route.by.field", "name")]).is_err());
     assert!(with(&[("transforms.u.predicate", "p")]).is_err());
-}
-
-#[test]
-fn a_topic_is_named_as_debezium_names_it() {
-    let settings = ConnectorSettings::parse("shop", &config(&[])).unwrap();
-    assert_eq!(topic_name(&settings, "My Schema", "Weird Table-1"), "shop.My_Schema.Weird_Table-1");
 }
 
 fn json_settings(extra: &[(&str, &str)]) -> Arc<ConnectorSettings> {
@@ -309,8 +296,8 @@ fn what_a_record_did_is_read_from_the_transforms_fields_alone(
 fn a_truncate_does_not_pass_the_unwrapping_transform() {
     let unwrap = [("transforms", "u"), ("transforms.u.type", "io.debezium.transforms.ExtractNewRecordState")];
     let both = [unwrap[0], unwrap[1], ("skipped.operations", "none")];
-    assert!(json_settings(&[("skipped.operations", "none")]).truncate_captured);
-    assert!(!json_settings(&both).truncate_captured);
+    assert!(json_settings(&[("skipped.operations", "none")]).writes_truncates());
+    assert!(!json_settings(&both).writes_truncates());
 }
 
 /// Folds records of one key, as JSON values of the column `v` with their operations, and compares the row with the table's.

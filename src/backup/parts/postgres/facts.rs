@@ -35,8 +35,31 @@ pub struct Publication {
     pub truncate: bool,
     /// Publishes partitions as their root.
     pub via_root: bool,
-    /// The tables it publishes, listed or not.
+    /// The tables it publishes, listed or not, as the server resolves them.
     pub tables: Vec<TableName>,
+    /// What it was made of; absent in points of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named: Option<NamedMembers>,
+}
+
+/// The members that a publication was given by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedMembers {
+    /// Tables.
+    pub tables: Vec<PublishedTable>,
+    /// Schemas, each with all of its tables.
+    pub schemas: Vec<String>,
+}
+
+/// A table that a publication was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedTable {
+    /// The table.
+    pub name: TableName,
+    /// The row filter, as an SQL expression.
+    pub filter: Option<String>,
+    /// The list of columns.
+    pub columns: Option<Vec<String>>,
 }
 
 /// The sequences of one database.
@@ -78,7 +101,16 @@ const PUBLICATIONS: &str = "select coalesce(json_agg(json_build_object(
     'name', p.pubname, 'all_tables', p.puballtables, 'insert', p.pubinsert, 'update', p.pubupdate,
     'delete', p.pubdelete, 'truncate', p.pubtruncate, 'via_root', p.pubviaroot,
     'tables', coalesce((select json_agg(t.schemaname || '.' || t.tablename order by 1)
-        from (select schemaname, tablename from pg_publication_tables where pubname = p.pubname order by 1, 2) t), '[]'::json))
+        from (select schemaname, tablename from pg_publication_tables where pubname = p.pubname order by 1, 2) t), '[]'::json),
+    'named', json_build_object(
+        'tables', coalesce((select json_agg(json_build_object('name', n.nspname || '.' || c.relname,
+            'filter', pg_get_expr(m.prqual, m.prrelid), 'columns', (select json_agg(a.attname order by a.attnum)
+                from pg_attribute a where a.attrelid = m.prrelid and a.attnum = any(m.prattrs::int2[])))
+            order by n.nspname, c.relname)
+            from pg_publication_rel m join pg_class c on c.oid = m.prrelid join pg_namespace n on n.oid = c.relnamespace
+            where m.prpubid = p.oid), '[]'::json),
+        'schemas', coalesce((select json_agg(n.nspname order by n.nspname)
+            from pg_publication_namespace m join pg_namespace n on n.oid = m.pnnspid where m.pnpubid = p.oid), '[]'::json)))
     order by p.pubname), '[]'::json)::text from pg_publication p";
 
 const SEQUENCES: &str = "select coalesce(json_agg(json_build_object(

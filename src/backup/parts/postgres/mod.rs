@@ -9,4 +9,6 @@ pub(crate) use base::BASE;
 pub(crate) use capture::capture;
 pub(crate) use extract::check as check_base;
 pub use extract::{Extracted, Owner, extract};
-pub use facts::{DatabasePublications, DatabaseSequences, Publication, SequenceState, Setting};
+pub use facts::{
+    DatabasePublications, DatabaseSequences, NamedMembers, Publication, PublishedTable, SequenceState, Setting,
+};

@@ -1,0 +1,365 @@
+//! What a connector captures of a database: its lists, the catalogue and the publication put together.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use super::{Choice, Connector, Unknown};
+use crate::units::TableName;
+
+/// A kind of change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operation {
+    /// INSERT.
+    Insert,
+    /// UPDATE.
+    Update,
+    /// DELETE.
+    Delete,
+    /// TRUNCATE.
+    Truncate,
+}
+
+impl Operation {
+    const ALL: [Operation; 4] = [Operation::Insert, Operation::Update, Operation::Delete, Operation::Truncate];
+
+    /// Its letter in `skipped.operations` and in events.
+    pub fn letter(self) -> char {
+        match self {
+            Operation::Insert => 'c',
+            Operation::Update => 'u',
+            Operation::Delete => 'd',
+            Operation::Truncate => 't',
+        }
+    }
+
+    /// Its word in a publication's `publish`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Operation::Insert => "insert",
+            Operation::Update => "update",
+            Operation::Delete => "delete",
+            Operation::Truncate => "truncate",
+        }
+    }
+}
+
+/// A set of them; shown as `insert, update`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Operations(BTreeSet<Operation>);
+
+impl Operations {
+    /// Those for which this holds.
+    pub fn all_where(holds: impl Fn(Operation) -> bool) -> Operations {
+        Operations(Operation::ALL.into_iter().filter(|o| holds(*o)).collect())
+    }
+
+    /// Whether it is one of them.
+    pub fn has(&self, operation: Operation) -> bool {
+        self.0.contains(&operation)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those that are not in the other set.
+    #[must_use]
+    pub fn without(&self, other: &Operations) -> Operations {
+        Operations(&self.0 - &other.0)
+    }
+}
+
+impl fmt::Display for Operations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<&str> = self.0.iter().map(|o| o.word()).collect();
+        f.write_str(&words.join(", "))
+    }
+}
+
+/// A table of the catalogue, as far as capture goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relation {
+    /// Its name.
+    pub name: TableName,
+    /// What it is.
+    pub kind: RelationKind,
+    /// The table that it is a partition of.
+    pub partition_of: Option<TableName>,
+    /// Whether other tables inherit from it.
+    pub inheritance: Inheritance,
+}
+
+/// What a relation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelationKind {
+    /// A table with rows of its own, a partition among them.
+    Table,
+    /// A partitioned table, whose rows are its partitions'.
+    Partitioned,
+    /// An unlogged table: its changes are in no WAL, and no publication can have it.
+    Unlogged,
+}
+
+/// Whether a table has children by `INHERITS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inheritance {
+    /// It has none; partitions do not count.
+    None,
+    /// It has. A query without ONLY, as a snapshot makes it, reads their rows too; their changes are streamed as theirs.
+    Parent,
+}
+
+/// A publication, as the server resolves it: partitions or their roots, members of schemas and of all tables.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Publication {
+    /// `FOR ALL TABLES`.
+    pub all_tables: bool,
+    /// What it publishes.
+    pub operations: Operations,
+    /// `publish_via_partition_root`.
+    pub via_root: bool,
+    /// Its tables.
+    pub members: BTreeMap<TableName, Member>,
+}
+
+/// A table of a publication.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Member {
+    /// The row filter, as an SQL expression.
+    pub filter: Option<String>,
+    /// The columns that are published.
+    pub columns: Vec<String>,
+}
+
+/// A table that a connector's lists take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Captured {
+    /// The table.
+    pub relation: Relation,
+    /// The tables that it is a partition of, from the nearest on.
+    pub partition_of: Vec<TableName>,
+    /// Where its changes go.
+    pub stream: Stream,
+    /// Whether a snapshot reads it.
+    pub snapshot: bool,
+}
+
+/// Where the changes of a table go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// To the topic of its name.
+    Own(Member),
+    /// To the topics of these, all of which the lists take: its partitions', or its root's.
+    Elsewhere(Vec<TableName>),
+    /// Nowhere: it is in no publication, or its changes come under the names of these tables, which the lists leave out.
+    Nowhere(Vec<TableName>),
+}
+
+/// What a connector captures.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// The tables that its lists take, by name.
+    pub tables: Vec<Captured>,
+    /// Tables that its lists leave out.
+    pub left: Vec<TableName>,
+    /// Tables of which nobody can say, and why.
+    pub unknown: Vec<(TableName, Unknown)>,
+    /// What the connector would write and the publication does not send.
+    pub unpublished_operations: Operations,
+}
+
+impl Coverage {
+    /// Puts a connector's lists, the tables of its database and its publication together. Where there is no publication, every
+    /// table that the lists take counts as published: that it is missing is another finding.
+    pub fn of(connector: &Connector, relations: &[Relation], publication: Option<&Publication>) -> Coverage {
+        let mut coverage = Coverage::default();
+        let choices = relations.iter().map(|r| (&r.name, (r, connector.lists.table(&r.name))));
+        let catalogue = Catalogue { relations: choices.collect() };
+        for relation in relations {
+            match catalogue.choice(&relation.name) {
+                None | Some(Choice::Left) => coverage.left.push(relation.name.clone()),
+                Some(Choice::Unknown(unknown)) => coverage.unknown.push((relation.name.clone(), unknown.clone())),
+                Some(Choice::Taken) => coverage.tables.push(Captured {
+                    partition_of: catalogue.ancestors(relation).cloned().collect(),
+                    stream: catalogue.stream(relation, publication),
+                    snapshot: connector.lists.snapshot(&relation.name) == Choice::Taken,
+                    relation: relation.clone(),
+                }),
+            }
+        }
+        if let Some(publication) = publication {
+            coverage.unpublished_operations = connector.operations.without(&publication.operations);
+        }
+        coverage
+    }
+
+    /// The tables whose changes should arrive, and never do.
+    pub fn unstreamed(&self) -> impl Iterator<Item = &Captured> {
+        self.tables.iter().filter(|t| matches!(t.stream, Stream::Nowhere(_)))
+    }
+
+    /// The tables that are no partitions of others that are taken as well: each row is in one of them.
+    pub fn disjoint(&self) -> impl Iterator<Item = &TableName> {
+        let taken: BTreeSet<&TableName> = self.tables.iter().map(|t| &t.relation.name).collect();
+        let below = move |t: &&Captured| t.partition_of.iter().any(|name| taken.contains(name));
+        self.tables.iter().filter(move |t| !below(t)).map(|t| &t.relation.name)
+    }
+
+    /// A table that the lists take.
+    pub fn table(&self, name: &TableName) -> Option<&Captured> {
+        self.tables.iter().find(|t| t.relation.name == *name)
+    }
+}
+
+/// The tables of a database, by name, and what the lists say of each.
+struct Catalogue<'r> {
+    relations: BTreeMap<&'r TableName, (&'r Relation, Choice)>,
+}
+
+impl<'r> Catalogue<'r> {
+    fn choice(&self, name: &TableName) -> Option<&Choice> {
+        self.relations.get(name).map(|(_, choice)| choice)
+    }
+
+    /// The tables that a partition is of, from the nearest on.
+    fn ancestors(&self, relation: &'r Relation) -> impl Iterator<Item = &'r TableName> {
+        let parent = move |name: &TableName| self.relations.get(name).and_then(|(r, _)| r.partition_of.as_ref());
+        std::iter::successors(relation.partition_of.as_ref(), move |name| parent(name))
+    }
+
+    /// The partitions below a partitioned table that have rows.
+    fn leaves(&self, root: &TableName) -> Vec<&'r TableName> {
+        let all = self.relations.values().map(|(relation, _)| *relation);
+        let below = all.filter(|r| r.kind != RelationKind::Partitioned && self.ancestors(r).any(|a| a == root));
+        below.map(|r| &r.name).collect()
+    }
+
+    fn stream(&self, relation: &'r Relation, publication: Option<&Publication>) -> Stream {
+        let owned = |names: Vec<&TableName>| names.into_iter().cloned().collect();
+        let Some(publication) = publication else {
+            return match relation.kind {
+                RelationKind::Partitioned => Stream::Elsewhere(owned(self.leaves(&relation.name))),
+                _ => Stream::Own(Member::default()),
+            };
+        };
+        if let Some(member) = publication.members.get(&relation.name) {
+            return Stream::Own(member.clone());
+        }
+        let published = |name: &TableName| publication.members.contains_key(name);
+        // Its changes come under these names.
+        let names: Vec<&TableName> = match relation.kind {
+            RelationKind::Partitioned => self.leaves(&relation.name),
+            _ => self.ancestors(relation).find(|name| published(name)).into_iter().collect(),
+        };
+        let taken = |name: &TableName| self.choice(name) == Some(&Choice::Taken);
+        match !names.is_empty() && names.iter().all(|name| published(name) && taken(name)) {
+            true => Stream::Elsewhere(owned(names)),
+            false => Stream::Nowhere(owned(names.into_iter().filter(|name| published(name) && !taken(name)).collect())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    fn name(text: &str) -> TableName {
+        TableName::new("public", text)
+    }
+
+    /// `a` and `b`; `city` with a child `capital`; `ev` partitioned into `ev_1` and `ev_2`, the latter into `ev_2a`.
+    fn relations() -> Vec<Relation> {
+        let relation = |table, kind, partition_of: Option<&str>, inheritance| Relation {
+            name: name(table),
+            kind,
+            partition_of: partition_of.map(name),
+            inheritance,
+        };
+        use Inheritance::{None as Childless, Parent};
+        use RelationKind::{Partitioned, Table, Unlogged};
+        vec![
+            relation("a", Table, None, Childless),
+            relation("b", Table, None, Childless),
+            relation("capital", Table, None, Childless),
+            relation("city", Table, None, Parent),
+            relation("ev", Partitioned, None, Childless),
+            relation("ev_1", Table, Some("ev"), Childless),
+            relation("ev_2", Partitioned, Some("ev"), Childless),
+            relation("ev_2a", Table, Some("ev_2"), Childless),
+            relation("u", Unlogged, None, Childless),
+        ]
+    }
+
+    fn publication(members: &[&str]) -> Publication {
+        Publication {
+            operations: Operations::all_where(|_| true),
+            members: members.iter().map(|m| (name(m), Member::default())).collect(),
+            ..Publication::default()
+        }
+    }
+
+    fn coverage(list: &str, publication: Option<&Publication>) -> Coverage {
+        let list = BTreeMap::from([("table.include.list".to_owned(), list.to_owned())]);
+        Coverage::of(&Connector::of(&list), &relations(), publication)
+    }
+
+    /// `a=own`, `ev=elsewhere(ev_1 ev_2a)`, `ev=nowhere(ev_1)` for each table taken.
+    fn shown(coverage: &Coverage) -> Vec<String> {
+        let list = |names: &[TableName]| names.iter().map(|n| n.name.as_str()).collect::<Vec<_>>().join(" ");
+        let of = |c: &Captured| {
+            let stream = match &c.stream {
+                Stream::Own(_) => "own".to_owned(),
+                Stream::Elsewhere(names) => format!("elsewhere({})", list(names)),
+                Stream::Nowhere(names) => format!("nowhere({})", list(names)),
+            };
+            format!("{}={stream}", c.relation.name.name)
+        };
+        coverage.tables.iter().map(of).collect()
+    }
+
+    #[rstest]
+    #[case::published("public.a", &["a", "b"], &["a=own"])]
+    #[case::not_published("public.a,public.b", &["b"], &["a=nowhere()", "b=own"])]
+    #[case::unlogged("public.u", &["a"], &["u=nowhere()"])]
+    #[case::partitions_and_root_listed("public.ev.*", &["ev_1", "ev_2a"], &["ev=elsewhere(ev_1 ev_2a)", "ev_1=own", "ev_2=elsewhere(ev_2a)", "ev_2a=own"])]
+    #[case::root_listed_alone_and_published_by_partitions("public.ev", &["ev_1", "ev_2a"], &["ev=nowhere(ev_1 ev_2a)"])]
+    #[case::root_listed_and_published_by_root("public.ev", &["ev"], &["ev=own"])]
+    #[case::partition_listed_and_published_by_root("public.ev_1", &["ev"], &["ev_1=nowhere(ev)"])]
+    #[case::partition_of_a_partition_by_root("public.ev,public.ev_2a", &["ev"], &["ev=own", "ev_2a=elsewhere(ev)"])]
+    #[case::one_partition_not_published("public.ev.*", &["ev_1"], &["ev=nowhere()", "ev_1=own", "ev_2=nowhere()", "ev_2a=nowhere()"])]
+    #[case::one_partition_not_listed("public.ev,public.ev_1", &["ev_1", "ev_2a"], &["ev=nowhere(ev_2a)", "ev_1=own"])]
+    fn changes_go_where_publication_and_lists_let_them(
+        #[case] list: &str,
+        #[case] members: &[&str],
+        #[case] expected: &[&str],
+    ) {
+        assert_eq!(shown(&coverage(list, Some(&publication(members)))), expected);
+    }
+
+    #[test]
+    fn without_a_publication_what_the_lists_take_counts_as_published() {
+        assert_eq!(shown(&coverage("public.(a|ev)", None)), ["a=own", "ev=elsewhere(ev_1 ev_2a)"]);
+    }
+
+    #[test]
+    fn what_is_left_out_and_what_nobody_can_say_are_apart() {
+        let coverage = coverage(r"public\.a,public\.[b-c]\p{IsLatin}*", Some(&publication(&["a", "b"])));
+        assert_eq!(shown(&coverage), ["a=own"]);
+        assert!(coverage.left.is_empty(), "{:?}", coverage.left);
+        let unknown: BTreeSet<&str> = coverage.unknown.iter().map(|(t, _)| t.name.as_str()).collect();
+        assert!(unknown.contains("b") && unknown.contains("city"), "{unknown:?}");
+    }
+
+    #[test]
+    fn operations_that_the_connector_would_write_and_nobody_sends() {
+        let inserts =
+            Publication { operations: Operations::all_where(|o| o == Operation::Insert), ..publication(&["a"]) };
+        assert_eq!(coverage("public.a", Some(&inserts)).unpublished_operations.to_string(), "update, delete");
+        assert!(coverage("public.a", Some(&publication(&["a"]))).unpublished_operations.is_empty());
+        assert!(coverage("public.a", None).unpublished_operations.is_empty());
+    }
+}

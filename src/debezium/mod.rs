@@ -1,0 +1,16 @@
+//! What a Debezium PostgreSQL connector captures: its lists, its topics' names, and what its publication sends it. Pure: it
+//! knows a connector's settings, the catalogue and the publication as values, and asks no system.
+
+mod capture;
+mod connector;
+mod java;
+mod lists;
+mod topics;
+
+pub use capture::{
+    Captured, Coverage, Inheritance, Member, Operation, Operations, Publication, Relation, RelationKind, Stream,
+};
+pub use connector::{Connector, DEFAULT_DATABASE, DEFAULT_PORT, DEFAULT_PUBLICATION, DEFAULT_SLOT};
+pub use java::Expression;
+pub use lists::{Choice, Lists, Unknown};
+pub use topics::TopicNames;
