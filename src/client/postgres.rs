@@ -13,7 +13,7 @@ use crate::units::{Lsn, Secret, SlotName, redact_url, without_tls};
 const FORMS: &[(&str, &str)] = &[
     ("client_encoding", "UTF8"),
     ("TimeZone", "UTC"),
-    ("DateStyle", "ISO"),
+    ("DateStyle", "ISO,MDY"),
     ("IntervalStyle", "postgres"),
     ("bytea_output", "hex"),
     ("extra_float_digits", "1"),

@@ -128,7 +128,7 @@ async fn a_session_inherits_no_settings_of_database_and_role() {
         ("quote_all_identifiers", "on", "off"),
         ("client_encoding", "latin1", "UTF8"),
         ("TimeZone", "'Asia/Kathmandu'", "UTC"),
-        ("DateStyle", "german", "ISO, DMY"),
+        ("DateStyle", "german", "ISO, MDY"),
         ("IntervalStyle", "iso_8601", "postgres"),
         ("bytea_output", "escape", "hex"),
         ("extra_float_digits", "-15", "1"),
