@@ -2,6 +2,7 @@
 
 pub mod avro;
 pub mod compare;
+pub mod limits;
 pub mod pg_type;
 pub mod record;
 pub mod repr;
@@ -10,6 +11,8 @@ pub mod schema;
 pub mod settings;
 pub mod table;
 
+#[cfg(test)]
+mod neighbours;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

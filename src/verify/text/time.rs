@@ -281,6 +281,17 @@ pub fn fits_nanos(text: &str) -> bool {
     parse(text).is_some_and(|m| i64::try_from(m.utc_micros() * 1000).is_ok())
 }
 
+/// Whether a date or timestamp lies before the first day of the Gregorian calendar, from which on all calendars in use agree.
+pub fn is_before_gregorian(text: &str) -> bool {
+    parse(text).is_some_and(|moment| moment.day < days(1582, 10, 15))
+}
+
+/// How many days lie between two dates that are read without their eras.
+pub fn days_apart(one: &str, other: &str) -> Option<u64> {
+    let day = |text: &str| parse(text.trim_end_matches(" BC")).map(|moment| moment.day);
+    Some(day(one)?.abs_diff(day(other)?))
+}
+
 /// Whether a microsecond count can name this timestamp at all.
 pub fn fits_micros(text: &str) -> bool {
     text.ends_with("infinity") || parse(text).is_some_and(|m| i64::try_from(m.utc_micros()).is_ok())
@@ -357,5 +368,7 @@ mod tests {
         assert_eq!(cut_timestamp("1969-12-31 23:59:59.999999", 3).as_deref(), Some("1969-12-31 23:59:59.999"));
         assert_eq!(cut_time("12:34:56.123456", 3, false).as_deref(), Some("12:34:56.123"));
         assert!(!fits_nanos("1582-10-10 00:00:00") && fits_nanos("2024-02-29 12:34:56"));
+        assert!(is_before_gregorian("1582-10-14") && !is_before_gregorian("1582-10-15"));
+        assert!(is_before_gregorian("2024-01-01 BC") && !is_before_gregorian("infinity"));
     }
 }
