@@ -10,7 +10,7 @@ use crate::{
     units::{Lsn, Offset, Verdict},
     verify::{
         decode::{
-            compare::{Match, compare},
+            compare::{Match, NOT_UNDERSTOOD, compare},
             limits::{inexpressible, null_instead},
             pg_type::PgType,
             record::Op,
@@ -675,6 +675,11 @@ impl<'o> Comparison<'o> {
                 if let Some(why) = why {
                     reasons.entry(index).or_insert(why);
                 }
+            }
+        }
+        for (index, _) in keep.iter().enumerate().filter(|(_, kept)| **kept) {
+            if self.reprs(index).iter().any(|repr| matches!(repr, Repr::Opaque(_))) {
+                reasons.insert(index, NOT_UNDERSTOOD);
             }
         }
         for (index, why) in reasons {

@@ -25,6 +25,9 @@ pub enum Match {
     Different,
 }
 
+/// Why a value cannot be compared whose expression this tool does not know.
+pub const NOT_UNDERSTOOD: &str = "its expression in the records is not understood";
+
 /// Why a record without a schema may be read in two ways.
 const REDEFINED: &str = "records without a schema, written before the column was last redefined (or naming no transaction), \
                          are the table's values only if read with one of several scales or units";
@@ -41,7 +44,7 @@ pub fn compare(table: Cell<'_>, event: Cell<'_>, reprs: &[Repr], ty: &PgType, pl
     }
     match event {
         Cell::Absent => return Match::Absent,
-        Cell::Opaque => return Match::NotComparable("its expression in the records is not understood"),
+        Cell::Opaque => return Match::NotComparable(NOT_UNDERSTOOD),
         _ => {}
     }
     let Cell::Text(bytes) = table else { return Match::Different };

@@ -67,7 +67,12 @@ pub fn null_instead(text: &str, ty: &PgType) -> Option<&'static str> {
         _ if ty.base == "name" => Some("the connector may leave values of type name empty"),
         Kind::Bit if text.is_empty() => Some("no bits at all are NULL in records"),
         Kind::Array(element) => match element.kind {
-            Kind::Unknown | Kind::Bit | Kind::Vector => Some("the connector reads arrays of this type as NULL"),
+            Kind::Unknown | Kind::Bit | Kind::Vector | Kind::Geometric => {
+                Some("the connector reads arrays of this type as NULL")
+            }
+            Kind::Numeric if text.contains("NaN") || text.contains("Infinity") => {
+                Some("the connector reads arrays with NaN or infinity as NULL")
+            }
             Kind::Text if text.contains('"') => {
                 Some("the connector may read arrays as NULL whose elements have to be quoted")
             }

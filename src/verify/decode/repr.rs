@@ -497,11 +497,13 @@ pub enum Loss {
     Length,
     /// What a snapshot leaves out of times in arrays, and a stream does not: everything below a millisecond, and 24:00:00.
     Elements,
+    /// Everything below a second, and the zone: elements of arrays of `timetz` have neither.
+    ZonedElements,
 }
 
 impl Loss {
     /// All of them.
-    pub const ALL: [Loss; 7] = [
+    pub const ALL: [Loss; 8] = [
         Loss::Millis,
         Loss::Double,
         Loss::Duration,
@@ -509,12 +511,14 @@ impl Loss {
         Loss::Zone,
         Loss::Length,
         Loss::Elements,
+        Loss::ZonedElements,
     ];
 
     /// What expressing a column so leaves out of its values.
     pub fn of(repr: &Repr, ty: &PgType) -> Option<Loss> {
         match (&ty.kind, repr) {
             (Kind::Array(element), Repr::Array(_)) if element.kind == Kind::Time => Some(Loss::Elements),
+            (Kind::Array(element), Repr::Array(_)) if element.kind == Kind::TimeTz => Some(Loss::ZonedElements),
             (Kind::Array(element), Repr::Array(inner)) => Loss::of(inner, element),
             (Kind::Numeric | Kind::Money, Repr::Double) => Some(Loss::Double),
             (Kind::Time, Repr::ConnectTime) | (Kind::Timestamp, Repr::ConnectTimestamp) if ty.time_digits() > 3 => {
@@ -538,6 +542,7 @@ impl Loss {
             Loss::Zone => "as times in UTC: records have no zone",
             Loss::Length => "without leading zeros, which records do not have",
             Loss::Elements => "to the millisecond and with 24:00:00 as 00:00:00: a snapshot reads times in arrays so",
+            Loss::ZonedElements => "to the second and as times in UTC: elements of arrays have no more",
         }
     }
 }
@@ -569,6 +574,7 @@ pub fn cut<'a>(text: &'a str, loss: Loss, ty: &PgType) -> Cow<'a, str> {
         (Kind::Time, Loss::Millis) => time::cut_time(text, 3, false),
         (Kind::Time, Loss::Midnight) => time::cut_time(text, 6, true),
         (Kind::Time, Loss::Elements) => time::cut_time(text, 3, true),
+        (Kind::TimeTz, Loss::ZonedElements) => time::utc_time(text).and_then(|utc| time::cut_time(&utc, 0, true)),
         (Kind::Timestamp, Loss::Millis) => time::cut_timestamp(text, 3),
         (Kind::TimeTz, Loss::Zone) => time::utc_time(text),
         (Kind::Interval, Loss::Duration) => Interval::from_postgres(text).map(|i| i.total_micros().to_string()),

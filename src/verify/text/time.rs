@@ -196,6 +196,12 @@ pub fn zoned_timestamp(text: &str) -> Option<String> {
     if text == "infinity" || text == "-infinity" {
         return Some(text.to_owned());
     }
+    // In arrays infinity is the driver's sentinel.
+    for (sentinel, infinity) in [("+292278994-08-16T", "infinity"), ("+292269055-12-02T", "-infinity")] {
+        if text.starts_with(sentinel) {
+            return Some(infinity.to_owned());
+        }
+    }
     let mut out = Vec::new();
     instant(&mut out, parse(text)?.utc_micros(), "+00");
     String::from_utf8(out).ok()
@@ -357,6 +363,8 @@ mod tests {
 
     #[test]
     fn iso_forms() {
+        assert_eq!(zoned_timestamp("+292278994-08-16T23:00:00Z").as_deref(), Some("infinity"));
+        assert_eq!(zoned_timestamp("+292269055-12-02T23:00:00Z").as_deref(), Some("-infinity"));
         assert_eq!(iso_date("2024-02-29Z").as_deref(), Some("2024-02-29"));
         assert_eq!(iso_date("-4712-01-01Z").as_deref(), Some("4713-01-01 BC"));
         assert_eq!(iso_time("12:34:56.789Z").as_deref(), Some("12:34:56.789"));
