@@ -67,3 +67,7 @@ starved MODE="quota" *ARGS="":
 # So many runs with as many seeds, in turns quiet and starved; what is not green goes into tests/machine/ledger.md.
 flakes N *SEED="":
     tests/machine/flakes.sh {{N}} {{SEED}}
+
+# A seeded sample of mutants of what decides a verdict, under the unit tests; a survivor has to stand in tests/mutants/ledger.md.
+mutants N="300" SEED="1":
+    python3 tests/mutants/run.py {{N}} {{SEED}}

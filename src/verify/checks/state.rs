@@ -12,7 +12,8 @@ use crate::{
     units::{Lsn, Offset, RowKey, TableName, Verdict},
     verify::{
         decode::{
-            compare::{Match, compare},
+            compare::{Match, NOT_UNDERSTOOD, compare},
+            limits::{inexpressible, null_instead},
             pg_type::PgType,
             record::Op,
             repr::{Loss, Repr, Side, canonical, cut},
@@ -745,7 +746,8 @@ impl<'o> Comparison<'o> {
     /// A table without a key: images and how often each is there.
     fn loose(&mut self) {
         let Ok(rows) = &self.table.rows else { return };
-        let keep = self.kept_columns();
+        let mut keep = self.kept_columns();
+        self.leave_out_inexpressible(&mut keep);
         let folded = self.fold.loose(&keep);
         if folded.blind > 0 || (folded.unnamed > 0 && folded.images.values().any(|c| *c != 0)) {
             self.notes.push(format!("{}: its events do not tell rows before or operations", self.table.name));
@@ -778,7 +780,7 @@ impl<'o> Comparison<'o> {
         }
         self.copied(copied);
         for (index, kept) in keep.iter().enumerate() {
-            if !kept {
+            if !kept && !self.not_comparable.keys().any(|(column, _)| *column == index) {
                 self.absent.insert(index, rows.len());
             }
             if let Some(loss) = self.losses(index).into_iter().flatten().next().filter(|_| *kept && !rows.is_empty()) {
@@ -874,6 +876,30 @@ impl<'o> Comparison<'o> {
         left.iter().any(|(image, count)| *count != 0 && redefined(image)).then(|| {
             "records without a schema, written before a column was last redefined (or naming no transaction)".to_owned()
         })
+    }
+
+    /// Rows without a key are compared as wholes: a column in which one value has no expression cannot be part of them.
+    fn leave_out_inexpressible(&mut self, keep: &mut [bool]) {
+        let Ok(rows) = &self.table.rows else { return };
+        let mut reasons: BTreeMap<usize, &'static str> = BTreeMap::new();
+        for packed in rows.packed() {
+            for (index, cell) in cells(packed).enumerate().filter(|(index, _)| keep.get(*index) == Some(&true)) {
+                let (Some(text), Some(info)) = (cell.text(), self.table.columns.list.get(index)) else { continue };
+                let why = inexpressible(text, self.reprs(index), &info.ty).or_else(|| null_instead(text, &info.ty));
+                if let Some(why) = why {
+                    reasons.entry(index).or_insert(why);
+                }
+            }
+        }
+        for (index, _) in keep.iter().enumerate().filter(|(_, kept)| **kept) {
+            if self.reprs(index).iter().any(|repr| matches!(repr, Repr::Opaque(_))) {
+                reasons.insert(index, NOT_UNDERSTOOD);
+            }
+        }
+        for (index, why) in reasons {
+            keep[index] = false;
+            self.not_comparable.insert((index, why), rows.len());
+        }
     }
 
     /// A table's row as an image of the topic.

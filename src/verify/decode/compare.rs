@@ -1,6 +1,7 @@
 //! Whether a value of a table and the one that a record has for it are the same.
 
 use super::{
+    limits::{instead, null_instead},
     pg_type::{Kind, PgType},
     repr::{Loss, Repr, Side, canonical, cut},
     row::{Cell, Reservations},
@@ -24,6 +25,9 @@ pub enum Match {
     Different,
 }
 
+/// Why a value cannot be compared whose expression this tool does not know.
+pub const NOT_UNDERSTOOD: &str = "its expression in the records is not understood";
+
 /// Why a record without a schema may be read in two ways.
 const REDEFINED: &str = "records without a schema, written before the column was last redefined (or naming no transaction), \
                          are the table's values only if read with one of several scales or units";
@@ -40,22 +44,26 @@ pub fn compare(table: Cell<'_>, event: Cell<'_>, reprs: &[Repr], ty: &PgType, pl
     }
     match event {
         Cell::Absent => return Match::Absent,
-        Cell::Opaque => return Match::NotComparable("its expression in the records is not understood"),
+        Cell::Opaque => return Match::NotComparable(NOT_UNDERSTOOD),
         _ => {}
     }
     let Cell::Text(bytes) = table else { return Match::Different };
     let Ok(text) = std::str::from_utf8(bytes) else { return Match::Different };
     let full = canonical(text, Side::Table, ty);
     match event {
-        Cell::Null => inexpressible(text, reprs, ty),
+        Cell::Null => unlike(text, None, reprs, ty),
         Cell::Text(other) if full.as_bytes() == other => Match::Equal,
         // Without an earlier value, it can only be a value that looks like the placeholder.
         Cell::Unavailable(held) if full.as_bytes() == held.literal => Match::Equal,
         Cell::Reserved(reservations, other) => match std::str::from_utf8(other) {
-            Ok(other) => with_reservations(text, &full, reservations, other, ty, placeholder),
+            Ok(other) => match with_reservations(text, &full, reservations, other, ty, placeholder) {
+                Match::Different => unlike(text, Some(other), reprs, ty),
+                other => other,
+            },
             Err(_) => Match::Different,
         },
-        _ => lossy(text, ty),
+        Cell::Text(other) => unlike(text, std::str::from_utf8(other).ok(), reprs, ty),
+        _ => Match::Different,
     }
 }
 
@@ -80,7 +88,7 @@ fn with_reservations(
         Some(loss) if equal => Match::Within(loss),
         None if equal => Match::Equal,
         _ if reservations.restored && looks_like(text, placeholder) => Match::Undecided(LITERAL),
-        _ => lossy(text, ty),
+        _ => Match::Different,
     }
 }
 
@@ -127,34 +135,8 @@ fn looks_like(text: &str, placeholder: &[u8]) -> bool {
     text.as_bytes() == placeholder || text.strip_prefix("\\x").is_some_and(|rest| rest == hex()) || only() == Some(true)
 }
 
-/// A value of the table that the records show as NULL because the expression has no room for it.
-fn inexpressible(text: &str, reprs: &[Repr], ty: &PgType) -> Match {
-    let by = |wanted: &[Repr]| {
-        reprs.iter().any(|r| wanted.contains(r) || matches!(r, Repr::Decimal(_)) && wanted.contains(&Repr::Decimal(0)))
-    };
-    match &ty.kind {
-        Kind::Numeric
-            if text.trim_start_matches('-').starts_with(['N', 'I'])
-                && by(&[Repr::VariableDecimal, Repr::Decimal(0)]) =>
-        {
-            Match::NotComparable("NaN and infinity have no precise decimal; records have NULL")
-        }
-        Kind::Timestamp if by(&[Repr::TimestampNanos]) && !time::fits_nanos(text) => {
-            Match::NotComparable("outside of what nanoseconds can count; records have NULL")
-        }
-        _ => Match::Different,
-    }
-}
-
-/// A difference that lies in the connector's expression and not in the data.
-fn lossy(text: &str, ty: &PgType) -> Match {
-    match &ty.kind {
-        Kind::Timestamp if !time::fits_micros(text) => {
-            Match::NotComparable("outside of what 64 bits of microseconds can count")
-        }
-        Kind::Array(_) if array::elements(text).is_none() => {
-            Match::NotComparable("arrays of several dimensions are not expressed in records")
-        }
-        _ => Match::Different,
-    }
+/// Whether a difference lies in the connector's expression and not in the data. What may not be NULL is empty instead.
+fn unlike(text: &str, event: Option<&str>, reprs: &[Repr], ty: &PgType) -> Match {
+    let null = || null_instead(text, ty).filter(|_| event.is_none_or(str::is_empty));
+    instead(text, event, reprs, ty).or_else(null).map_or(Match::Different, Match::NotComparable)
 }

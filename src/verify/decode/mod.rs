@@ -2,6 +2,7 @@
 
 pub mod avro;
 pub mod compare;
+pub mod limits;
 pub mod names;
 pub mod pg_type;
 pub mod record;
@@ -11,6 +12,8 @@ pub mod schema;
 pub mod settings;
 pub mod table;
 
+#[cfg(test)]
+mod neighbours;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

@@ -5,6 +5,8 @@
 pub struct PgType {
     /// `format_type` of the declared type: `numeric(10,2)`.
     pub name: String,
+    /// `typname` of the type, of a domain's base type.
+    pub base: String,
     /// What its text is.
     pub kind: Kind,
     /// The type modifier, of a domain's base type where the column has none; -1 for none.
@@ -91,7 +93,12 @@ impl PgType {
             _ if typtype == "e" => Kind::Text,
             _ => Kind::Unknown,
         };
-        PgType { name: display.to_owned(), kind, typmod }
+        PgType { name: display.to_owned(), base: base.to_owned(), kind, typmod }
+    }
+
+    /// Whether bit strings of several lengths may stand in the column.
+    pub fn is_varying(&self) -> bool {
+        self.kind == Kind::Bit && (self.base == "varbit" || self.typmod < 0)
     }
 
     /// Fractional digits of a time type: its modifier, or six.

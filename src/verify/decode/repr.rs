@@ -409,8 +409,7 @@ fn structure(out: &mut Vec<u8>, repr: &Repr, fields: &[(&str, Raw<'_>)]) -> Tag 
 }
 
 fn bits(out: &mut Vec<u8>, bytes: &[u8], ty: &PgType) {
-    let declared = if ty.typmod > 0 { ty.typmod as usize } else { 0 };
-    let length = if ty.name.starts_with("bit varying") { 0 } else { declared };
+    let length = if ty.is_varying() { 0 } else { ty.typmod.max(0) as usize };
     let used = (0..bytes.len() * 8).rev().find(|i| bytes[i / 8] >> (i % 8) & 1 == 1).map_or(0, |i| i + 1);
     for i in (0..length.max(used)).rev() {
         let set = bytes.get(i / 8).is_some_and(|b| b >> (i % 8) & 1 == 1);
@@ -496,15 +495,30 @@ pub enum Loss {
     Zone,
     /// Leading zeros of a `bit varying`.
     Length,
+    /// What a snapshot leaves out of times in arrays, and a stream does not: everything below a millisecond, and 24:00:00.
+    Elements,
+    /// Everything below a second, and the zone: elements of arrays of `timetz` have neither.
+    ZonedElements,
 }
 
 impl Loss {
     /// All of them.
-    pub const ALL: [Loss; 6] = [Loss::Millis, Loss::Double, Loss::Duration, Loss::Midnight, Loss::Zone, Loss::Length];
+    pub const ALL: [Loss; 8] = [
+        Loss::Millis,
+        Loss::Double,
+        Loss::Duration,
+        Loss::Midnight,
+        Loss::Zone,
+        Loss::Length,
+        Loss::Elements,
+        Loss::ZonedElements,
+    ];
 
     /// What expressing a column so leaves out of its values.
     pub fn of(repr: &Repr, ty: &PgType) -> Option<Loss> {
         match (&ty.kind, repr) {
+            (Kind::Array(element), Repr::Array(_)) if element.kind == Kind::Time => Some(Loss::Elements),
+            (Kind::Array(element), Repr::Array(_)) if element.kind == Kind::TimeTz => Some(Loss::ZonedElements),
             (Kind::Array(element), Repr::Array(inner)) => Loss::of(inner, element),
             (Kind::Numeric | Kind::Money, Repr::Double) => Some(Loss::Double),
             (Kind::Time, Repr::ConnectTime) | (Kind::Timestamp, Repr::ConnectTimestamp) if ty.time_digits() > 3 => {
@@ -512,7 +526,7 @@ impl Loss {
             }
             (Kind::Time, Repr::IsoTime) => Some(Loss::Midnight),
             (Kind::TimeTz, _) => Some(Loss::Zone),
-            (Kind::Bit, _) if ty.name.starts_with("bit varying") => Some(Loss::Length),
+            (Kind::Bit, _) if ty.is_varying() => Some(Loss::Length),
             (Kind::Interval, Repr::MicroDuration | Repr::NanoDuration) => Some(Loss::Duration),
             _ => None,
         }
@@ -527,6 +541,8 @@ impl Loss {
             Loss::Midnight => "as times that have no 24:00:00",
             Loss::Zone => "as times in UTC: records have no zone",
             Loss::Length => "without leading zeros, which records do not have",
+            Loss::Elements => "to the millisecond and with 24:00:00 as 00:00:00: a snapshot reads times in arrays so",
+            Loss::ZonedElements => "to the second and as times in UTC: elements of arrays have no more",
         }
     }
 }
@@ -557,6 +573,8 @@ pub fn cut<'a>(text: &'a str, loss: Loss, ty: &PgType) -> Cow<'a, str> {
         (Kind::Array(element), _) => return each(text, |value| cut(value, loss, element).into_owned()),
         (Kind::Time, Loss::Millis) => time::cut_time(text, 3, false),
         (Kind::Time, Loss::Midnight) => time::cut_time(text, 6, true),
+        (Kind::Time, Loss::Elements) => time::cut_time(text, 3, true),
+        (Kind::TimeTz, Loss::ZonedElements) => time::utc_time(text).and_then(|utc| time::cut_time(&utc, 0, true)),
         (Kind::Timestamp, Loss::Millis) => time::cut_timestamp(text, 3),
         (Kind::TimeTz, Loss::Zone) => time::utc_time(text),
         (Kind::Interval, Loss::Duration) => Interval::from_postgres(text).map(|i| i.total_micros().to_string()),

@@ -196,6 +196,12 @@ pub fn zoned_timestamp(text: &str) -> Option<String> {
     if text == "infinity" || text == "-infinity" {
         return Some(text.to_owned());
     }
+    // In arrays infinity is the driver's sentinel.
+    for (sentinel, infinity) in [("+292278994-08-16T", "infinity"), ("+292269055-12-02T", "-infinity")] {
+        if text.starts_with(sentinel) {
+            return Some(infinity.to_owned());
+        }
+    }
     let mut out = Vec::new();
     instant(&mut out, parse(text)?.utc_micros(), "+00");
     String::from_utf8(out).ok()
@@ -281,6 +287,17 @@ pub fn fits_nanos(text: &str) -> bool {
     parse(text).is_some_and(|m| i64::try_from(m.utc_micros() * 1000).is_ok())
 }
 
+/// Whether a date or timestamp lies before the first day of the Gregorian calendar, from which on all calendars in use agree.
+pub fn is_before_gregorian(text: &str) -> bool {
+    parse(text).is_some_and(|moment| moment.day < days(1582, 10, 15))
+}
+
+/// How many days lie between two dates that are read without their eras.
+pub fn days_apart(one: &str, other: &str) -> Option<u64> {
+    let day = |text: &str| parse(text.trim_end_matches(" BC")).map(|moment| moment.day);
+    Some(day(one)?.abs_diff(day(other)?))
+}
+
 /// Whether a microsecond count can name this timestamp at all.
 pub fn fits_micros(text: &str) -> bool {
     text.ends_with("infinity") || parse(text).is_some_and(|m| i64::try_from(m.utc_micros()).is_ok())
@@ -346,6 +363,8 @@ mod tests {
 
     #[test]
     fn iso_forms() {
+        assert_eq!(zoned_timestamp("+292278994-08-16T23:00:00Z").as_deref(), Some("infinity"));
+        assert_eq!(zoned_timestamp("+292269055-12-02T23:00:00Z").as_deref(), Some("-infinity"));
         assert_eq!(iso_date("2024-02-29Z").as_deref(), Some("2024-02-29"));
         assert_eq!(iso_date("-4712-01-01Z").as_deref(), Some("4713-01-01 BC"));
         assert_eq!(iso_time("12:34:56.789Z").as_deref(), Some("12:34:56.789"));
@@ -357,5 +376,7 @@ mod tests {
         assert_eq!(cut_timestamp("1969-12-31 23:59:59.999999", 3).as_deref(), Some("1969-12-31 23:59:59.999"));
         assert_eq!(cut_time("12:34:56.123456", 3, false).as_deref(), Some("12:34:56.123"));
         assert!(!fits_nanos("1582-10-10 00:00:00") && fits_nanos("2024-02-29 12:34:56"));
+        assert!(is_before_gregorian("1582-10-14") && !is_before_gregorian("1582-10-15"));
+        assert!(is_before_gregorian("2024-01-01 BC") && !is_before_gregorian("infinity"));
     }
 }

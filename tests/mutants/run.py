@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""A seeded sample of mutants of what decides a verdict, held against the ledger of known survivors.
+
+`just mutants [N] [SEED]` calls it. It copies the sources to `target/mutants/tree`, where cargo-mutants changes them in place, so that
+a working tree is never touched and all mutants share one build folder. The same seed and sources give the same sample.
+Exit status: 0 when every survivor stands in the ledger as equivalent, 1 when one does not, 2 when the tools are missing.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LEDGER = ROOT / "tests/mutants/ledger.md"
+TREE = ROOT / "target/mutants/tree"
+OUT = ROOT / "target/mutants"
+FILES = [
+    "src/verify/fold.rs",
+    "src/verify/decode/**/*.rs",
+    "src/verify/checks/**/*.rs",
+    "src/verify/text/**/*.rs",
+    "src/run/judge.rs",
+]
+# What has to be copied for the library and its unit tests.
+PARTS = ["Cargo.toml", "Cargo.lock", "askama.toml", "src", "benches", "examples", "fixtures", "scenarios", "tests", "deploy", "reports"]
+# The tests of what is mutated; all others would only cost time.
+TESTS = ["verify::", "run::judge"]
+
+TEST_FILE = re.compile(r"/(tests|properties|neighbours)\.rs$")
+
+
+def command(*arguments):
+    return ["cargo", "mutants", *arguments]
+
+
+def identity(mutant):
+    """A name that stays when lines move: file, function, and what is put in the place of what."""
+    name = re.sub(r"^[^ ]*?:\d+:\d+: ", "", mutant["name"])
+    return f"{mutant['file']}: {name}"
+
+
+def ranked(mutants, seed):
+    """All mutants in the seed's order; of several with one name each has its number."""
+    seen, keyed = {}, []
+    for mutant in mutants:
+        name = identity(mutant)
+        number = seen[name] = seen.get(name, 0) + 1
+        digest = hashlib.sha256(f"{seed}\0{name}\0{number}".encode()).hexdigest()
+        keyed.append((digest, mutant))
+    return [mutant for _, mutant in sorted(keyed, key=lambda pair: pair[0])]
+
+
+def synchronise():
+    """Makes the tree what the sources are; files that are equal keep their times, or all would be built anew."""
+    wanted = set()
+    for part in PARTS:
+        source = ROOT / part
+        files = [source] if source.is_file() else [f for f in source.rglob("*") if f.is_file()]
+        for file in (f for f in files if "target" not in f.relative_to(ROOT).parts):
+            copy = TREE / file.relative_to(ROOT)
+            wanted.add(copy)
+            if not copy.exists() or copy.read_bytes() != file.read_bytes():
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, copy)
+    for copy in (f for f in TREE.rglob("*") if f.is_file() and f not in wanted):
+        copy.unlink()
+
+
+def equivalents():
+    """The mutants that the ledger calls equivalent."""
+    rows = re.findall(r"^\| `(.+?)` \| equivalent", LEDGER.read_text(), re.M) if LEDGER.exists() else []
+    return {row.replace("\\|", "|") for row in rows}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("number", nargs="?", type=int, default=300)
+    parser.add_argument("seed", nargs="?", default="1")
+    parser.add_argument("--list", action="store_true", help="print the sample and run nothing")
+    options = parser.parse_args()
+    if shutil.which("cargo-mutants") is None:
+        print("cargo-mutants is not installed: cargo install cargo-mutants --locked", file=sys.stderr)
+        return 2
+    synchronise()
+    selection = [part for file in FILES for part in ("--file", file)]
+    listed = subprocess.run(command("--list", "--json", "--dir", str(TREE), *selection), check=True, capture_output=True)
+    # `--re` does not hold for mutants that leave a field out of a struct expression: they would all be run.
+    usable = lambda m: m["genre"] != "StructField" and not TEST_FILE.search(m["file"])
+    mutants = [m for m in json.loads(listed.stdout) if usable(m)]
+    sample = ranked(mutants, options.seed)[: options.number]
+    if options.list:
+        print("\n".join(m["name"] for m in sample))
+        return 0
+    wanted = "|".join(re.escape(m["name"]) for m in sample)
+    environment = {
+        **os.environ,
+        "CARGO_TARGET_DIR": str(OUT / "build"),
+        "CARGO_PROFILE_DEV_DEBUG": "0",
+        "CARGO_INCREMENTAL": "1",
+        # Of the unit tests the properties take longest; their seeds are drawn anew, and a score must not be.
+        "PROPTEST_RNG_SEED": "1",
+    }
+    run = command(
+        "--dir", str(TREE), "--in-place", "--output", str(OUT), "--re", f"^(?:{wanted})$", "--exclude-re", " delete field ", *selection,
+        "--no-shuffle", "--colors", "never", "--timeout", "120", "--build-timeout", "600",
+        "--", "--lib", "--", *TESTS,
+    )
+    # Linking is a good part of each mutant; without mold it is only slower.
+    faster = ["mold", "-run"] if shutil.which("mold") else []
+    subprocess.run([*faster, *run], env=environment, check=False)
+    return report(sample)
+
+
+def report(sample):
+    results = json.loads((OUT / "mutants.out/outcomes.json").read_text())
+    counts, survivors = {}, []
+    for outcome in results["outcomes"]:
+        mutant = outcome["scenario"]["Mutant"] if isinstance(outcome["scenario"], dict) else None
+        if mutant is None:
+            continue
+        summary = outcome["summary"]
+        counts[summary] = counts.get(summary, 0) + 1
+        if summary == "MissedMutant":
+            survivors.append(mutant)
+    known = equivalents()
+    unknown = [m for m in survivors if identity(m) not in known]
+    print(f"{len(sample)} mutants sampled:", ", ".join(f"{k} {v}" for k, v in sorted(counts.items())))
+    print(f"survivors: {len(survivors)}, of which equivalent by the ledger {len(survivors) - len(unknown)}")
+    for mutant in unknown:
+        print("  " + mutant["name"])
+    return 1 if unknown or sum(counts.values()) < len(sample) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
