@@ -343,3 +343,16 @@ pub mod facts {
     /// What a repository's writer leaves behind when it dies; no writer needs so long for one file.
     pub const TEMPORARY_OLD: Duration = Duration::from_secs(3_600);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{asking, pace};
+
+    /// librdkafka refuses a longer one, and with it the request.
+    #[test]
+    fn a_brokers_limit_stays_within_what_its_client_takes() {
+        assert!(asking::BROKER.nominal().mul_f64(pace::SCALE_MAX) < Duration::from_secs(3_600));
+    }
+}

@@ -22,6 +22,9 @@ const MEASURED_FOR: Duration = Duration::from_millis(150);
 const GLANCE_FOR: Duration = Duration::from_millis(20);
 /// How often such a look is taken: half a hundredth of a core.
 const GLANCE_EVERY: Duration = Duration::from_secs(4);
+/// However slow a look was: one that happened to be held up for seconds says little about the next, and clients have limits
+/// of their own for what they are told to wait.
+pub const SCALE_MAX: f64 = 30.0;
 /// The looks that count: those of the last minute.
 const GLANCES: usize = 15;
 
@@ -50,7 +53,7 @@ pub fn speed() -> Speed {
 /// process that has not been measured, as the small ones beside each server.
 pub fn scale() -> f64 {
     let glances = PACE.glances.lock().unwrap_or_else(PoisonError::into_inner);
-    glances.last.iter().copied().fold(PACE.start.get().map_or(1.0, Speed::scale), f64::max)
+    glances.last.iter().copied().fold(PACE.start.get().map_or(1.0, Speed::scale), f64::max).min(SCALE_MAX)
 }
 
 /// The slowest look since [`watch`], as a multiple of the reference machine's time; `None` before the first.

@@ -73,8 +73,9 @@ pub fn null_instead(text: &str, ty: &PgType) -> Option<&'static str> {
             Kind::Numeric if text.contains("NaN") || text.contains("Infinity") => {
                 Some("the connector reads arrays with NaN or infinity as NULL")
             }
-            Kind::Text if text.contains('"') => {
-                Some("the connector may read arrays as NULL whose elements have to be quoted")
+            // Of built-in text types it reads them.
+            Kind::Text if text.contains('"') && !element.is_builtin_text() => {
+                Some("the connector may read arrays of this type as NULL whose elements have to be quoted")
             }
             _ => None,
         },
@@ -157,7 +158,10 @@ mod tests {
         assert!(null_instead("", &ty("varbit", 1)).is_some() && null_instead("0", &ty("varbit", 1)).is_none());
         assert!(null_instead("{1}", &array_of("bit")).is_some() && null_instead("{1}", &array_of("int4")).is_none());
         assert!(
-            null_instead("{\"a b\"}", &array_of("ltree")).is_some() && null_instead("{a}", &array_of("text")).is_none()
+            null_instead("{\"a b\"}", &array_of("ltree")).is_some()
+                && null_instead("{a}", &array_of("ltree")).is_none()
+                && null_instead("{\"a b\"}", &array_of("text")).is_none()
+                && null_instead("{\"a b\"}", &array_of("varchar")).is_none()
         );
     }
 

@@ -96,6 +96,26 @@ impl PgType {
         PgType { name: display.to_owned(), base: base.to_owned(), kind, typmod }
     }
 
+    /// Whether it is one of PostgreSQL's own types whose text is read as it is, also as an array's element.
+    pub fn is_builtin_text(&self) -> bool {
+        let base = self.base.as_str();
+        matches!(
+            base,
+            "text"
+                | "varchar"
+                | "bpchar"
+                | "char"
+                | "uuid"
+                | "json"
+                | "jsonb"
+                | "xml"
+                | "inet"
+                | "cidr"
+                | "macaddr"
+                | "macaddr8"
+        )
+    }
+
     /// Whether bit strings of several lengths may stand in the column.
     pub fn is_varying(&self) -> bool {
         self.kind == Kind::Bit && (self.base == "varbit" || self.typmod < 0)
