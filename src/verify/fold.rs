@@ -700,7 +700,7 @@ fn cut(clock: Clock, event: Position, truncates: impl Iterator<Item = Position>)
 /// What snapshots have read so far of a table without a key.
 struct Reads {
     /// How often each snapshot, by its position, has read each image; `None` where one snapshot alone made the beginning.
-    counts: Option<HashMap<u64, HashMap<Box<[u8]>, i64>>>,
+    counts: Option<HashMap<u64, Images>>,
     /// The last position of a snapshot.
     latest: u64,
 }

@@ -6,7 +6,13 @@ use std::{
     process::{Command, Stdio},
 };
 
-use cdc_drill::run::Session;
+use cdc_drill::{
+    client::{
+        limits,
+        wait::{self, Poll},
+    },
+    run::Session,
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -22,7 +28,10 @@ async fn run_sessions(folder: &str) {
         let run = Session::new(folder).options(|options| options.isolated = true).run().await;
         assert!(run.is_err(), "a folder below /dev/null is no cache");
     }
-    println!("{READY}");
+    #[allow(clippy::print_stdout, reason = "told to the test that started this program")]
+    {
+        println!("{READY}");
+    }
     std::future::pending::<()>().await;
 }
 
@@ -47,14 +56,16 @@ async fn a_program_that_ran_sessions_ends_at_ctrl_c() {
     let pid = Pid::from_raw(child.id() as i32);
     kill(pid, Signal::SIGINT).unwrap();
     // Were the signal taken, it would not end by itself.
-    for _ in 0..500 {
-        if let Some(status) = child.try_wait().unwrap() {
-            assert_eq!(status.signal(), Some(Signal::SIGINT as i32));
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(20));
+    let child = std::cell::RefCell::new(child);
+    let ended = wait::until("the program to end at Ctrl-C", limits::servers::KILLED, || async {
+        Ok::<_, String>(match child.borrow_mut().try_wait().unwrap() {
+            Some(status) => Poll::Ready(status),
+            None => Poll::NotYet("it runs".into()),
+        })
+    })
+    .await;
+    if ended.is_err() {
+        child.borrow_mut().kill().unwrap();
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    panic!("Ctrl-C did not end the program");
+    assert_eq!(ended.expect("Ctrl-C ends the program").signal(), Some(Signal::SIGINT as i32));
 }
