@@ -270,6 +270,9 @@ pub struct ConnectConfig {
     /// The workers' `offset.storage.topic`.
     #[serde(default = "default_offsets_topic")]
     pub offsets_topic: String,
+    /// A schema resolver, by class, that the workers have beside Apicurio's Avro converter: connectors made for them name it.
+    #[serde(default)]
+    pub schema_resolver: Option<String>,
     /// Who this program is to the workers.
     #[serde(default)]
     pub auth: RestAuth,

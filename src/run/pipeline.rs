@@ -26,6 +26,7 @@ use crate::{
             LocalStack, OwnerLock, Part, PostgresSpec, RegistrySpec, RegistryStorageKind as StorageKind, StackSpec,
             WorkerSpec,
         },
+        use_schema_resolver,
     },
     units::{Subject, TableName},
     workload,
@@ -520,6 +521,7 @@ fn connector_config(plan: &DrillPlan, own: &ConnectorPlan, name: &str, config: &
     ] {
         connector.insert(key.to_owned(), values[value].clone());
     }
+    use_schema_resolver(&mut connector, &config.connect);
     connector
 }
 

@@ -30,6 +30,11 @@ pub trait Backend: std::fmt::Debug + Send + Sync {
         None
     }
 
+    /// The schema resolver that its workers have beside Apicurio's Avro converter, by class; Apicurio's own otherwise.
+    fn schema_resolver(&self) -> Option<&'static str> {
+        None
+    }
+
     /// A broker of a cluster; the first one is the controller too.
     fn broker(
         &self,

@@ -1,7 +1,11 @@
 //! A Debezium PostgreSQL connector's configuration, with the converter settings that give Confluent's wire format.
 
 use super::StackError;
-use crate::{client::connect::ConnectorConfig, config::Config, units::TableName};
+use crate::{
+    client::connect::ConnectorConfig,
+    config::{Config, ConnectConfig},
+    units::TableName,
+};
 
 /// What a person says of a connector.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +18,8 @@ pub struct ConnectorRequest {
     pub tables: Vec<TableName>,
 }
 
+/// Apicurio's Avro converter.
+const AVRO_CONVERTER: &str = "io.apicurio.registry.utils.converter.AvroConverter";
 /// Topics the worker makes for a new table: several partitions, so that order is only kept per key, as in real life.
 const PARTITIONS: &str = "3";
 /// A re-snapshot is most of the time that a recovery takes, and the records in the connector's queue are most of the worker's
@@ -75,13 +81,25 @@ pub fn debezium_config(config: &Config, request: &ConnectorRequest) -> Result<Co
     for (key, value) in TUNING {
         set(key, value);
     }
+    use_schema_resolver(&mut map, &config.connect);
     Ok(map)
+}
+
+/// Lets Apicurio's Avro converter use the schema resolver that the workers have, where the configuration names none.
+pub fn use_schema_resolver(connector: &mut ConnectorConfig, workers: &ConnectConfig) {
+    let Some(class) = &workers.schema_resolver else { return };
+    for side in ["key", "value"] {
+        if connector.get(&format!("{side}.converter")).is_some_and(|converter| converter == AVRO_CONVERTER) {
+            let setting = format!("{side}.converter.apicurio.registry.schema-resolver");
+            connector.entry(setting).or_insert_with(|| class.clone());
+        }
+    }
 }
 
 /// The payload is Confluent's: a zero byte, the schema id in four bytes, Avro.
 fn converter(side: &str, registry: &str, set: &mut impl FnMut(&str, &str) -> Option<String>) {
     let settings = [
-        ("", "io.apicurio.registry.utils.converter.AvroConverter"),
+        ("", AVRO_CONVERTER),
         (".apicurio.registry.auto-register", "true"),
         (".apicurio.registry.find-latest", "true"),
         (".apicurio.registry.as-confluent", "true"),
@@ -143,6 +161,27 @@ mod tests {
         assert_eq!((get("database.port"), get("database.password")), ("5433", "p"));
         assert_eq!(get("value.converter.apicurio.registry.url"), "http://h:4/apis/registry/v2");
         assert_eq!(get("key.converter.apicurio.registry.headers.enabled"), "false");
+    }
+
+    #[test]
+    fn only_apicurios_converter_on_workers_that_have_the_resolver_gets_it_and_never_instead_of_another() {
+        let setting = |side: &str| format!("{side}.converter.apicurio.registry.schema-resolver");
+        let request =
+            ConnectorRequest { name: "a".into(), database: "d".into(), tables: vec![TableName::new("public", "a")] };
+        let mut config = config();
+        let without = debezium_config(&config, &request).unwrap();
+        assert!(!without.keys().any(|key| key.ends_with("schema-resolver")), "{without:?}");
+        config.connect.schema_resolver = Some("x.Own".to_owned());
+        let with = debezium_config(&config, &request).unwrap();
+        assert_eq!((with[&setting("key")].as_str(), with[&setting("value")].as_str()), ("x.Own", "x.Own"));
+        let mut given = ConnectorConfig::from_iter([
+            ("key.converter".to_owned(), "org.apache.kafka.connect.json.JsonConverter".to_owned()),
+            ("value.converter".to_owned(), AVRO_CONVERTER.to_owned()),
+            (setting("value"), "y.Theirs".to_owned()),
+        ]);
+        let before = given.clone();
+        use_schema_resolver(&mut given, &config.connect);
+        assert_eq!(given, before);
     }
 
     #[test]

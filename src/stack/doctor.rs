@@ -37,6 +37,7 @@ pub fn diagnose() -> Vec<Diagnosis> {
         told("account", Account::choose().map_err(|e| e.to_string()).map(|a| account_text(&a))),
         told("cdc-drill", find_binary(None).map(|p| p.into_string()).map_err(|e| e.to_string())),
         client("maven", &["mvn"], &["-v"], programs.is_ok()),
+        client("javac", &["javac"], &["-version"], programs.is_ok()),
         client("pip", &["pip", "pip3"], &["--version"], programs.is_ok()),
         programs_found(&programs),
         version(

@@ -15,6 +15,13 @@ pub(super) const MAVEN: [(&str, &str); 4] = [
 pub(super) const REQUIREMENTS: &str = include_str!("../../fixtures/stack/requirements.txt");
 /// The sum of every file that is fetched.
 pub(super) const SHA256SUMS: &str = include_str!("../../fixtures/stack/SHA256SUMS");
+/// The schema resolver: path below its source folder, and text.
+pub(super) const RESOLVER: (&str, &str) = (
+    "cdc/drill/CachingSchemaResolver.java",
+    include_str!("../../fixtures/stack/java/cdc/drill/CachingSchemaResolver.java"),
+);
+/// The class that is compiled from it.
+pub(super) const RESOLVER_CLASS: &str = "cdc.drill.CachingSchemaResolver";
 /// PostgreSQL's settings, appended to those of `initdb`.
 pub(super) const POSTGRES: &str = include_str!("../../fixtures/stack/config/postgresql.conf");
 /// The broker's settings.
@@ -26,6 +33,11 @@ pub(super) const LOG4J: &str = include_str!("../../fixtures/stack/config/log4j2.
 
 /// Short name of this set of pins: a different set never shares a cache folder with it.
 pub(super) fn digest() -> String {
+    digest_with(&[])
+}
+
+/// The same with what is made of the fetched files.
+pub(super) fn digest_with(more: &[&str]) -> String {
     let mut sha = Sha256::new();
     for (path, text) in MAVEN {
         sha.update(path);
@@ -33,6 +45,10 @@ pub(super) fn digest() -> String {
     }
     sha.update(REQUIREMENTS);
     sha.update(SHA256SUMS);
+    for word in more {
+        sha.update(word);
+        sha.update([0]);
+    }
     hex(&sha.finalize())[..12].to_owned()
 }
 

@@ -18,7 +18,7 @@ mod progress;
 
 pub use account::Account;
 pub use backend::{Backend, BackendChoice, Place};
-pub use connector::{ConnectorRequest, debezium_config};
+pub use connector::{ConnectorRequest, debezium_config, use_schema_resolver};
 pub use doctor::{Diagnosis, diagnose};
 pub use error::StackError;
 pub use fetch::{Programs, cache_folder};

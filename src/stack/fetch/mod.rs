@@ -1,10 +1,11 @@
 //! Gets the programs once, pinned by version and sha256, into a cache folder; later uses work offline.
 //!
-//! Files: `CACHE/lock`, `CACHE/stack-<pins>/` (put in place by one rename, so it is whole or not there), `CACHE/fetching-*`
-//! while a download runs.
+//! Files: `CACHE/lock`, `CACHE/stack-<pins>/` and `CACHE/plugins-<pins and sources>/` (each put in place by one rename, so it
+//! is whole or not there), `CACHE/fetching-*` while they are made.
 
 mod aot;
 mod clients;
+mod plugins;
 mod programs;
 mod sums;
 mod unpack;

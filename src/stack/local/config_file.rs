@@ -41,6 +41,9 @@ pub(super) fn render(config: &Config) -> Result<String, StackError> {
         expected: "values that TOML can hold".to_owned(),
         found: e.to_string(),
     };
+    if let (Some(Value::Table(connect)), Some(class)) = (root.get_mut("connect"), &config.connect.schema_resolver) {
+        connect.insert("schema_resolver".to_owned(), Value::from(class.as_str()));
+    }
     if let Some(Value::Table(registry)) = root.get_mut("registry") {
         registry.insert("flavour".to_owned(), Value::try_from(config.registry.flavour).map_err(failed)?);
         if let Some(storage) = &config.registry.storage {
@@ -81,7 +84,10 @@ mod tests {
         let config = Config {
             postgres: PostgresConfig::new(Secret::new("postgres://u:p@h:1/d"), "/d".into(), "/b".into()),
             kafka: KafkaConfig::plain("h:2"),
-            connect: ConnectConfig::plain("http://h:3", "o"),
+            connect: ConnectConfig {
+                schema_resolver: Some("a.Resolver".to_owned()),
+                ..ConnectConfig::plain("http://h:3", "o")
+            },
             registry: RegistryConfig::plain(
                 "http://h:4",
                 RegistryFlavour::Apicurio,
@@ -95,6 +101,7 @@ mod tests {
         write(&config, &path).unwrap();
         let read = Config::load(&path).unwrap();
         assert_eq!(read.postgres.url.expose(), config.postgres.url.expose());
+        assert_eq!(read.connect.schema_resolver.as_deref(), Some("a.Resolver"));
         assert_eq!(read.registry.storage, Some(RegistryStorage::Kafkasql { topics }));
         assert_eq!(read.control["postgres"].stop, r"/b/cdc-drill stack stop postgres --dir '/it'\''s'");
         let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     config::{Config, RegistryStorage},
-    stack::{Backend, Place, Programs, StackError},
+    stack::{Backend, Place, Programs, StackError, fixture},
     units::Secret,
 };
 
@@ -50,6 +50,10 @@ impl Native {
 impl Backend for Native {
     fn existing(&self) -> Option<&Config> {
         self.existing.as_ref()
+    }
+
+    fn schema_resolver(&self) -> Option<&'static str> {
+        Some(fixture::RESOLVER_CLASS)
     }
 
     fn broker(

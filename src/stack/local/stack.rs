@@ -40,6 +40,7 @@ pub struct LocalStack {
     /// Made when it is first started, beside the slower Java servers.
     cluster: Option<Cluster>,
     postgres_config: Option<PostgresConfig>,
+    schema_resolver: Option<&'static str>,
     external: StackSpec,
     control: BTreeMap<String, Hook>,
     _leases: Vec<PortLease>,
@@ -96,6 +97,7 @@ impl LocalStack {
             registry_storage,
             cluster,
             postgres_config,
+            schema_resolver: backend.schema_resolver(),
             external: spec,
             control,
             _leases: leases,
@@ -207,7 +209,8 @@ impl LocalStack {
             (Part::External(config), _) => Ok(config.clone()),
             (_, Some(url)) => {
                 let [_, offsets_topic, _] = self.external.worker.topics();
-                Ok(ConnectConfig::plain(url, &offsets_topic))
+                let schema_resolver = self.schema_resolver.map(str::to_owned);
+                Ok(ConnectConfig { schema_resolver, ..ConnectConfig::plain(url, &offsets_topic) })
             }
             _ => Err(absent("connect")),
         }

@@ -177,6 +177,8 @@ fn config(extra: &[(&str, &str)]) -> ConnectorConfig {
         ("value.converter", "io.apicurio.registry.utils.converter.AvroConverter"),
         ("value.converter.apicurio.registry.as-confluent", "true"),
         ("value.converter.apicurio.registry.headers.enabled", "false"),
+        // It changes what the worker's CPU does for a record and not the record.
+        ("value.converter.apicurio.registry.schema-resolver", "cdc.drill.CachingSchemaResolver"),
     ]
     .map(|(k, v)| (k.to_owned(), v.to_owned()))
     .into();
