@@ -12,6 +12,7 @@ mod cluster;
 mod containers;
 mod essence;
 mod refusals;
+mod resolver;
 mod secure;
 
 use std::{
