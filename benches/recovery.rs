@@ -1,6 +1,8 @@
 //! How soon the first change arrives after a cold start, and how long a coordinated recovery of a million rows takes beside
 //! what no recovery can do without: the copy of the data folder and the snapshot of the connector. Runs the program as a
 //! person does, on a stack of its own; everything is measured in the same run. Arguments: the scale of pgbench (10).
+//! Of the first snapshots it also measures what a row costs the Connect worker's and the broker's processors, which other
+//! work on the machine changes far less than seconds.
 #![allow(clippy::print_stdout, reason = "what it measures is its output")]
 
 use std::{
@@ -32,6 +34,8 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_cdc-drill");
 const STARTS: usize = 3;
 const ROWS_OF_SCALE: u64 = 100_000;
 const DEADLINE: Duration = Duration::from_secs(600);
+/// The unit of `/proc/PID/stat`, on every Linux for x86-64.
+const TICKS_A_SECOND: f64 = 100.0;
 const ACCOUNTS: &str = "public.pgbench_accounts";
 
 fn main() -> Outcome<()> {
@@ -46,6 +50,7 @@ fn main() -> Outcome<()> {
         seconds.sort_by(f64::total_cmp);
         println!("first captured event on {registry}: {:.1} s, median of {seconds:.1?}", seconds[STARTS / 2]);
     }
+    runtime.block_on(cost_of_a_row(scale))?;
     runtime.block_on(recovery(scale))
 }
 
@@ -80,6 +85,22 @@ impl Stack {
             serde_json::from_value(printed.get("config").cloned().unwrap_or(printed))?;
         Connect::of(&self.config.connect).put_config(name, &config).await?;
         Ok(())
+    }
+
+    /// Seconds of processor time that worker and broker have used, all threads together.
+    fn processor_times(&self) -> Outcome<[(&'static str, f64); 2]> {
+        let used = |server: &str| -> Outcome<f64> {
+            let path = self.dir.join("pids").join(format!("{server}.json"));
+            let pids: Value = serde_json::from_str(&fs_err::read_to_string(&path)?)?;
+            let pid = pids["server"]["pid"].as_u64().ok_or_else(|| format!("{path} names no process"))?;
+            let stat = fs_err::read_to_string(format!("/proc/{pid}/stat"))?;
+            // The command's name, in parentheses, may hold spaces; user and system time are the 12th and 13th behind it.
+            let fields =
+                stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace()).ok_or("a process without a name")?;
+            let ticks: u64 = fields.skip(11).take(2).map(str::parse::<u64>).sum::<Result<_, _>>()?;
+            Ok(ticks as f64 / TICKS_A_SECOND)
+        };
+        Ok([("connect", used("connect")?), ("kafka", used("kafka")?)])
     }
 
     /// Waits until a topic holds so many records.
@@ -124,6 +145,25 @@ async fn first_event(registry: &str) -> Outcome<f64> {
     stack.connector("bench", "public.first").await?;
     stack.records("bench.public.first", 1).await?;
     Ok(began.elapsed().as_secs_f64())
+}
+
+/// What a snapshot costs in a worker that has just started, as a drill's has, and in the same one again.
+async fn cost_of_a_row(scale: u32) -> Outcome<()> {
+    let stack = Stack::up("h2")?;
+    let rows = u64::from(scale) * ROWS_OF_SCALE;
+    pgbench::init(&Tools::here(&stack.config.postgres.bin), &stack.config.postgres.url, scale).await?;
+    let connect = Connect::of(&stack.config.connect);
+    for name in ["cold", "warm"] {
+        let before = stack.processor_times()?;
+        stack.connector(name, ACCOUNTS).await?;
+        stack.records(&format!("{name}.{ACCOUNTS}"), rows).await?;
+        for ((server, before), (_, after)) in before.iter().zip(stack.processor_times()?) {
+            println!("{name} snapshot: {:.1} us of {server}'s CPU a row", (after - before) * 1e6 / rows as f64);
+        }
+        connect.stopped(name, DEADLINE).await?;
+        connect.delete(name).await?;
+    }
+    Ok(())
 }
 
 async fn recovery(scale: u32) -> Outcome<()> {

@@ -13,6 +13,7 @@ mod containers;
 mod essence;
 mod limited;
 mod refusals;
+mod resolver;
 mod secure;
 
 use std::{
