@@ -346,6 +346,18 @@ impl CheckReport {
         CheckReport { findings_total: self.findings_total + uncounted, ..self }
     }
 
+    /// Why an inconclusive check has no verdict, to stand behind its id: it could not look, what it compared is not all there is,
+    /// or what it found may be no fault.
+    pub fn why_inconclusive(&self) -> String {
+        let notes = self.notes.join("; ");
+        match (self.compared, self.findings_total) {
+            (0, 0) => format!("could not look: {notes}"),
+            (compared, 0) => format!("is undecided, with {compared} compared: {notes}"),
+            (compared, 1) => format!("leaves 1 finding among {compared} compared undecided: {notes}"),
+            (compared, total) => format!("leaves {total} findings among {compared} compared undecided: {notes}"),
+        }
+    }
+
     /// A check that could not look: a failure of the harness, not of the pipeline.
     pub fn inconclusive(id: &str, why: String) -> Self {
         CheckReport {

@@ -145,7 +145,8 @@ async fn recover(what: &What) -> Result<Exit, CliError> {
     .await;
     match outcome {
         Ok(mut recovered) => {
-            notes(&recovered.outcome);
+            // What was diagnosed before the first step may be repaired now.
+            notes("before the recovery", &recovered.outcome);
             say(format!("recovered in {:.1} s; journal: {}", recovered.seconds, recovered.journal));
             let neighbours = recovered.outcome.neighbours.iter().inspect(|check| super::verify::show(check));
             let touched = neighbours.filter(|check| check.verdict != Verdict::Passed).count();
@@ -189,9 +190,9 @@ async fn verified(config: &Config, request: &Request) -> Result<Verdict, CliErro
     Ok(verdict)
 }
 
-fn notes(outcome: &Outcome) {
+fn notes(label: &str, outcome: &Outcome) {
     for finding in outcome.findings.iter().chain(&outcome.not_looked_at) {
-        say(format!("note: {finding}"));
+        say(format!("{label}: {finding}"));
     }
 }
 
@@ -199,7 +200,7 @@ fn show(plan: &Outcome, json: bool) -> Result<(), CliError> {
     if json {
         return print_json(plan);
     }
-    notes(plan);
+    notes("note", plan);
     for step in &plan.steps {
         say(line(step));
         for name in &step.destroys {

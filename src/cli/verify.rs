@@ -94,7 +94,7 @@ pub(super) fn tell(verdict: Verdict, checks: &[CheckReport]) {
     say(match verdict {
         Verdict::Passed => "passed: the topics hold what the tables hold",
         Verdict::Failed => "failed: see the findings above",
-        Verdict::Inconclusive => "inconclusive: it could not be looked at",
+        Verdict::Inconclusive => "inconclusive: see the notes above",
     });
 }
 

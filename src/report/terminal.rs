@@ -181,7 +181,7 @@ fn line(what: &What) -> Option<String> {
 fn told_check(check: &CheckReport) -> String {
     let CheckReport { id, verdict, compared, findings_total, .. } = check;
     match verdict {
-        Verdict::Inconclusive => format!("check {id} could not look: {}", check.notes.join("; ")),
+        Verdict::Inconclusive => format!("check {id} {}", check.why_inconclusive()),
         _ => format!("check {id} {verdict}: {} among {compared} compared", counted(*findings_total, "finding")),
     }
 }

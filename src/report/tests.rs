@@ -118,6 +118,26 @@ fn a_drill_that_says_passed_does_not_hide_what_its_events_say() {
 }
 
 #[test]
+fn a_check_that_found_something_undecided_did_look() {
+    use crate::event::{CheckReport, Finding, FindingKind};
+    let said = |check: CheckReport| {
+        let start =
+            What::DrillStarted { scenario: "s".into(), variant: "v".into(), title: String::new(), control: None };
+        let event = |what: What| Event { at_ms: 0, drill: Some(DrillId::new("s/v")), what };
+        let text = verdict_text(&fold(&[event(start), event(What::Check(check))]));
+        let line = text.lines().find(|line| line.contains("check state")).map(|line| line.trim().to_owned());
+        line.unwrap_or_else(|| panic!("{text}"))
+    };
+    let blind = CheckReport::inconclusive("state", "disk full".into());
+    assert_eq!(said(blind.clone()), "check state could not look: disk full");
+    let partial = CheckReport { compared: 7, ..blind.clone() };
+    assert_eq!(said(partial), "check state is undecided, with 7 compared: disk full");
+    let found = CheckReport::new("state", 7, vec!["older scale".into()], vec![Finding::new(FindingKind::Different)]);
+    let unsure = CheckReport { verdict: Verdict::Inconclusive, ..found };
+    assert_eq!(said(unsure), "check state leaves 1 finding among 7 compared undecided: older scale");
+}
+
+#[test]
 fn a_folder_keeps_events_and_makes_reports_again() {
     let dir = tempfile::tempdir().unwrap();
     let dir = Utf8Path::from_path(dir.path()).unwrap().join("run");

@@ -314,7 +314,7 @@ impl Drill<'_> {
                 }
                 Verdict::Inconclusive => {
                     exit = exit.worst(Exit::Inconclusive);
-                    reasons.push(format!("{} could not look: {}", check.id, check.notes.join("; ")));
+                    reasons.push(format!("{} {}", check.id, check.why_inconclusive()));
                 }
             }
         }

@@ -60,11 +60,7 @@ pub fn red(plan: &ControlPlan, shown: &Shown<'_>) -> ControlReport {
         return report(Verdict::Inconclusive, false, format!("the check {} did not run", plan.check));
     };
     if check.verdict == Verdict::Inconclusive {
-        return report(
-            Verdict::Inconclusive,
-            false,
-            format!("{} could not look: {}", plan.check, check.notes.join("; ")),
-        );
+        return report(Verdict::Inconclusive, false, format!("{} {}", plan.check, check.why_inconclusive()));
     }
     if findings.is_empty() {
         return without_the_kind(plan, shown, check, &report);

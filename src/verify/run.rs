@@ -92,16 +92,15 @@ fn identity(finding: &Finding) -> String {
 
 /// Differences that nobody knows to stay: no connector was seen past the snapshot that they are of, and something still moves.
 fn on_its_way(state: CheckReport, lag: &str) -> CheckReport {
-    if state.findings.is_empty() {
+    // What is undecided stays so when the connectors have come further.
+    if state.verdict != Verdict::Failed {
         return state;
     }
     let total = state.findings_total;
-    CheckReport::inconclusive(
-        checks::state::ID,
-        format!(
-            "{total} differences so far, and the connectors are still on their way: {lag}; verify with a longer --deadline"
-        ),
-    )
+    let why = format!(
+        "{total} differences so far, and the connectors are still on their way: {lag}; verify with a longer --deadline"
+    );
+    CheckReport { compared: state.compared, ..CheckReport::inconclusive(checks::state::ID, why) }
 }
 
 /// First and next offsets of partitions.
@@ -271,17 +270,15 @@ impl<'s> Looking<'s> {
         };
         let passing =
             |finding: &Finding| unplaced(finding) && !self.differences.iter().all(|d| d.contains(&identity(finding)));
-        if !self.growing || state.findings.is_empty() || !state.findings.iter().all(passing) {
+        if !self.growing || state.verdict != Verdict::Failed || !state.findings.iter().all(passing) {
             return state;
         }
         let total = state.findings_total;
-        CheckReport::inconclusive(
-            checks::state::ID,
-            format!(
-                "{total} differences, none of which stood: somebody writes, and records of ExtractNewRecordState or of an incremental \
-                 snapshot do not all say which transaction they are of; verify with the writers at rest"
-            ),
-        )
+        let why = format!(
+            "{total} differences, none of which stood: somebody writes, and records of ExtractNewRecordState or of an incremental \
+             snapshot do not all say which transaction they are of; verify with the writers at rest"
+        );
+        CheckReport { compared: state.compared, ..CheckReport::inconclusive(checks::state::ID, why) }
     }
 
     /// Whether every connector is past the end of WAL that the snapshot was followed by.
@@ -449,5 +446,10 @@ mod tests {
         assert!(late.notes[0].contains("confirmed 0/10"), "{:?}", late.notes);
         let equal = CheckReport::new(checks::state::ID, 7, Vec::new(), Vec::new());
         assert_eq!(on_its_way(equal, "").verdict, Verdict::Passed);
+        let undecided = CheckReport {
+            verdict: Verdict::Inconclusive,
+            ..CheckReport::new(checks::state::ID, 7, Vec::new(), vec![Finding::new(FindingKind::Different)])
+        };
+        assert_eq!(on_its_way(undecided.clone(), ""), undecided, "its findings are undecided whoever is on the way");
     }
 }

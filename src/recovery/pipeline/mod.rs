@@ -8,5 +8,8 @@ mod resume;
 mod topics;
 
 pub(super) use discover::{Pipeline, Source};
-pub(super) use publication::{captured_tables, coverage, literal, must_stream, unstreamed};
+pub(super) use publication::{
+    PublicationChange, PublicationRepair, captured_tables, coverage, literal, must_stream, publication_repair,
+    unstreamed,
+};
 pub(super) use resume::drop_slot;

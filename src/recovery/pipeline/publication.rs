@@ -14,6 +14,68 @@ use crate::{
     units::TableName,
 };
 
+/// The changes that make a publication what it must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PublicationRepair {
+    /// The publication.
+    pub(crate) name: String,
+    /// In their order; none where it is as it must be.
+    pub(crate) changes: Vec<PublicationChange>,
+}
+
+/// One change to a publication, one statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PublicationChange {
+    Create {
+        all_tables: bool,
+        tables: Vec<PublishedTable>,
+        schemas: Vec<String>,
+        /// What it publishes and whether by the roots of partitions; the server's defaults if `None`.
+        options: Option<(Operations, bool)>,
+    },
+    Add {
+        tables: Vec<PublishedTable>,
+        schemas: Vec<String>,
+    },
+    Publish(Operations),
+    ViaRoot(bool),
+}
+
+impl PublicationRepair {
+    fn statements(&self) -> Vec<String> {
+        let name = identifier(&self.name);
+        self.changes.iter().map(|change| change.statement(&name)).collect()
+    }
+}
+
+impl PublicationChange {
+    fn statement(&self, name: &str) -> String {
+        match self {
+            PublicationChange::Create { all_tables, tables, schemas, options } => {
+                let members = members(tables, schemas);
+                let subject = match (all_tables, members.is_empty()) {
+                    (true, _) => " for all tables".to_owned(),
+                    (false, true) => String::new(),
+                    (false, false) => format!(" for {members}"),
+                };
+                let options = options.as_ref().map(|(operations, via_root)| {
+                    format!(" with (publish = '{operations}', publish_via_partition_root = {via_root})")
+                });
+                format!("create publication {name}{subject}{}", options.unwrap_or_default())
+            }
+            PublicationChange::Add { tables, schemas } => {
+                format!("alter publication {name} add {}", members(tables, schemas))
+            }
+            PublicationChange::Publish(operations) => {
+                format!("alter publication {name} set (publish = '{operations}')")
+            }
+            PublicationChange::ViaRoot(via_root) => {
+                format!("alter publication {name} set (publish_via_partition_root = {via_root})")
+            }
+        }
+    }
+}
+
 /// What a publication must be.
 #[derive(Debug, PartialEq, Eq)]
 struct Wanted {
@@ -32,16 +94,11 @@ impl Pipeline {
         let mut changed = 0;
         for source in &self.sources {
             let server = self.session(source).await?;
-            let relations = catalogue::relations(&server).await?;
-            let wanted = wanted(source, point, &relations)?;
-            let statements = match catalogue::publication(&server, &wanted.name).await? {
-                None => vec![wanted.create()],
-                Some(there) => wanted.correct(&there, &relations, &schemas(&server, &wanted.name).await?),
-            };
-            for statement in &statements {
+            let repair = publication_repair(&server, source, point).await?;
+            for statement in &repair.statements() {
                 server.run(statement).await?;
             }
-            changed += usize::from(!statements.is_empty());
+            changed += usize::from(!repair.changes.is_empty());
         }
         Ok(changed)
     }
@@ -90,6 +147,23 @@ impl Pipeline {
         let url = &self.config.postgres.url;
         Ok(Postgres::connect_database(url, &source.database, "cdc-drill-recovery").await?)
     }
+}
+
+/// What [`Pipeline::publish`] would change of a source's publication as it is now.
+pub(crate) async fn publication_repair(
+    server: &Postgres,
+    source: &Source,
+    point: Option<&Point>,
+) -> Result<PublicationRepair, RecoveryError> {
+    let relations = catalogue::relations(server).await?;
+    let wanted = wanted(source, point, &relations)?;
+    Ok(match catalogue::publication(server, &wanted.name).await? {
+        None => wanted.create(),
+        Some(there) => {
+            let schemas = schemas(server, &wanted.name).await?;
+            wanted.correct(&there, &relations, &schemas)
+        }
+    })
 }
 
 /// What a connector captures of the session's database now.
@@ -202,46 +276,40 @@ impl Wanted {
         }
     }
 
-    fn create(&self) -> String {
-        let mut members: Vec<String> = self.tables.iter().map(member).collect();
-        members.extend(self.schemas.iter().map(|schema| format!("tables in schema {}", identifier(schema))));
-        let subject = match (self.all_tables, members.is_empty()) {
-            (true, _) => " for all tables".to_owned(),
-            (false, true) => String::new(),
-            (false, false) => format!(" for {}", members.join(", ")),
-        };
-        let options = self.options.as_ref().map(|(operations, via_root)| {
-            format!(" with (publish = '{operations}', publish_via_partition_root = {via_root})")
-        });
-        format!("create publication {}{subject}{}", identifier(&self.name), options.unwrap_or_default())
+    fn create(self) -> PublicationRepair {
+        let Wanted { name, all_tables, tables, schemas, options } = self;
+        PublicationRepair { name, changes: vec![PublicationChange::Create { all_tables, tables, schemas, options }] }
     }
 
-    /// The statements that add what a publication lacks; what it has beyond that is left to it.
-    fn correct(&self, there: &Publication, relations: &[Relation], schemas: &BTreeSet<String>) -> Vec<String> {
-        let name = identifier(&self.name);
-        let mut statements = Vec::new();
+    /// The changes that add what a publication lacks; what it has beyond that is left to it.
+    fn correct(self, there: &Publication, relations: &[Relation], schemas: &BTreeSet<String>) -> PublicationRepair {
+        let mut changes = Vec::new();
         // It may have every table there is and will be.
         if !there.all_tables {
             let all = Coverage::of(&Connector::of(&Default::default()), relations, Some(there));
             let sent = |table: &TableName| !all.unstreamed().any(|t| t.relation.name == *table);
-            let lacking = self.tables.iter().filter(|t| !sent(&t.name)).map(member);
-            let in_schemas = self.schemas.iter().filter(|s| !schemas.contains(*s));
-            let lacking = lacking.chain(in_schemas.map(|s| format!("tables in schema {}", identifier(s))));
-            let lacking: Vec<String> = lacking.collect();
-            if !lacking.is_empty() {
-                statements.push(format!("alter publication {name} add {}", lacking.join(", ")));
+            let tables: Vec<_> = self.tables.into_iter().filter(|t| !sent(&t.name)).collect();
+            let schemas: Vec<_> = self.schemas.into_iter().filter(|s| !schemas.contains(s)).collect();
+            if !(tables.is_empty() && schemas.is_empty()) {
+                changes.push(PublicationChange::Add { tables, schemas });
             }
         }
-        let Some((operations, via_root)) = &self.options else { return statements };
-        if !operations.without(&there.operations).is_empty() {
-            let both = Operations::all_where(|o| operations.has(o) || there.operations.has(o));
-            statements.push(format!("alter publication {name} set (publish = '{both}')"));
+        if let Some((operations, via_root)) = self.options {
+            if !operations.without(&there.operations).is_empty() {
+                let both = Operations::all_where(|o| operations.has(o) || there.operations.has(o));
+                changes.push(PublicationChange::Publish(both));
+            }
+            if via_root != there.via_root {
+                changes.push(PublicationChange::ViaRoot(via_root));
+            }
         }
-        if *via_root != there.via_root {
-            statements.push(format!("alter publication {name} set (publish_via_partition_root = {via_root})"));
-        }
-        statements
+        PublicationRepair { name: self.name, changes }
     }
+}
+
+fn members(tables: &[PublishedTable], schemas: &[String]) -> String {
+    let schemas = schemas.iter().map(|schema| format!("tables in schema {}", identifier(schema)));
+    tables.iter().map(member).chain(schemas).collect::<Vec<_>>().join(", ")
 }
 
 /// A member as a statement names it. Tables that inherit from one are members of their own.
@@ -326,16 +394,21 @@ mod tests {
         let named = NamedMembers { tables: vec![filtered, published("gone", None, None)], schemas: vec!["s".into()] };
         let wanted = Wanted::as_saved(saved(Some(named), &["o", "gone"]), &relations());
         assert_eq!(
-            wanted.create(),
-            r#"create publication "pub" for table only "public"."o" ("id", "re""gion") where ((id < 1000)), tables in schema "s" with (publish = 'insert, update, delete, truncate', publish_via_partition_root = false)"#
+            wanted.create().statements(),
+            [
+                r#"create publication "pub" for table only "public"."o" ("id", "re""gion") where ((id < 1000)), tables in schema "s" with (publish = 'insert, update, delete, truncate', publish_via_partition_root = false)"#
+            ]
         );
     }
 
     #[test]
     fn a_point_that_recorded_no_members_gives_the_tables_that_it_has() {
-        let wanted = Wanted::as_saved(saved(None, &["ev_1", "ev_2"]), &relations());
-        assert!(wanted.correct(&there(&["ev_1", "ev_2"]), &relations(), &BTreeSet::new()).is_empty());
-        assert!(wanted.create().contains(r#"for table only "public"."ev_1", table only "public"."ev_2" with"#));
+        let wanted = || Wanted::as_saved(saved(None, &["ev_1", "ev_2"]), &relations());
+        assert!(wanted().correct(&there(&["ev_1", "ev_2"]), &relations(), &BTreeSet::new()).changes.is_empty());
+        assert!(
+            wanted().create().statements()[0]
+                .contains(r#"for table only "public"."ev_1", table only "public"."ev_2" with"#)
+        );
     }
 
     #[test]
@@ -346,14 +419,14 @@ mod tests {
         };
         let mut was = saved(Some(named), &[]);
         was.truncate = false;
-        let wanted = Wanted::as_saved(was, &relations());
+        let wanted = || Wanted::as_saved(was.clone(), &relations());
         let inserts = Publication {
             operations: Operations::all_where(|o| matches!(o, Operation::Insert | Operation::Truncate)),
             via_root: true,
             ..there(&["ev"])
         };
         assert_eq!(
-            wanted.correct(&inserts, &relations(), &BTreeSet::new()),
+            wanted().correct(&inserts, &relations(), &BTreeSet::new()).statements(),
             [
                 r#"alter publication "pub" add table only "public"."a", tables in schema "s""#,
                 r#"alter publication "pub" set (publish = 'insert, update, delete, truncate')"#,
@@ -361,20 +434,20 @@ mod tests {
             ]
         );
         let complete = there(&["a", "ev_1", "ev_2"]);
-        assert!(wanted.correct(&complete, &relations(), &["s".to_owned()].into()).is_empty());
+        assert!(wanted().correct(&complete, &relations(), &["s".to_owned()].into()).changes.is_empty());
     }
 
     #[test]
     fn where_nothing_was_recorded_the_lists_say_what_is_published() {
         let by_lists = |list: &str| {
             let config = [("table.include.list".to_owned(), list.to_owned())].into();
-            Wanted::by_lists(&Connector::of(&config), &relations()).create()
+            Wanted::by_lists(&Connector::of(&config), &relations()).create().statements().remove(0)
         };
         let default = "dbz_publication";
         assert_eq!(by_lists("public.a"), format!(r#"create publication "{default}" for table only "public"."a""#));
         assert_eq!(by_lists("public.ev.*"), format!(r#"create publication "{default}" for table only "public"."ev""#));
         assert!(by_lists("public.ev").ends_with("publish_via_partition_root = true)"), "{}", by_lists("public.ev"));
-        let all = Wanted::by_lists(&Connector::of(&Default::default()), &relations()).create();
+        let all = Wanted::by_lists(&Connector::of(&Default::default()), &relations()).create().statements().remove(0);
         assert_eq!(all, format!(r#"create publication "{default}" for all tables"#));
     }
 }

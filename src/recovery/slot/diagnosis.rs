@@ -117,7 +117,10 @@ impl fmt::Display for Diagnosis {
             }
             Diagnosis::PublicationMissing { name } => write!(f, "publication {name} is missing"),
             Diagnosis::PublicationYounger { name } => {
-                write!(f, "publication {name} is younger than the slot's position: earlier changes are skipped")
+                write!(
+                    f,
+                    "publication {name} was created or altered after the slot's position: changes from before may have been skipped"
+                )
             }
             Diagnosis::OperationsUnpublished { publication, operations } => {
                 write!(f, "publication {publication} does not publish {operations}: such changes never arrive")

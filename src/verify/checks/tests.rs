@@ -1220,6 +1220,18 @@ fn an_expression_that_nobody_understands_lets_nothing_pass() {
         (Verdict::Inconclusive, 0),
         "nothing else is chosen: {report:?}"
     );
+    let world = World { coverage: coverage("public.orders"), ..healthy() };
+    let mut captures_nothing = world.observe();
+    for seen in [&mut seen, &mut captures_nothing] {
+        seen.tables.clear();
+        seen.topics.clear();
+    }
+    let report = schema_ids(&seen, &world.expect());
+    assert_eq!(report.verdict, Verdict::Inconclusive, "{report:?}");
+    assert!(report.notes[0].contains("it is not known which tables"), "{:?}", report.notes);
+    assert_eq!(schema_ids(&captures_nothing, &world.expect()).verdict, Verdict::Failed, "nothing is left to decide");
+    seen.registry = Some(Err("refused".into()));
+    assert_eq!(schema_ids(&seen, &world.expect()).verdict, Verdict::Failed, "a finding stays a finding");
 }
 
 /// Moves a row of `orders` to where snapshots alone write: a table that inherits from it, or outside of the row filter.
