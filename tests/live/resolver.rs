@@ -11,9 +11,9 @@ fn run(command: &mut Command) {
 }
 
 /// It answers as Apicurio's resolver does, asks the registry as often, and asks less of the schema's text.
-#[test]
-fn the_resolver_answers_as_apicurios_and_keeps_no_answer_longer() {
-    let programs = Programs::ensure(&Silent).unwrap();
+#[tokio::test]
+async fn the_resolver_answers_as_apicurios_and_keeps_no_answer_longer() {
+    let programs = Programs::ensure(&Silent).await.unwrap();
     let plugin = programs.plugins().join("debezium-connector-postgres");
     let class_path = format!("{plugin}/*:{}/*", programs.kafka_jars());
     let classes = tempfile::tempdir().unwrap();
