@@ -81,8 +81,12 @@ where
     Wait::new(what, steady, bound.into(), Ends::Late).run(still).await
 }
 
-/// Like [`until`], for something that takes as long as it takes: `standstill` is how long nothing may move. A look gives
-/// what is seen and a measure that changes while things move: records, positions, sizes.
+/// Looks that have to agree that nothing moves. Usually there are dozens within a standstill; where each takes seconds, the
+/// systems that are asked are slower than this program, and few looks prove nothing.
+const LOOKS_OF_A_STANDSTILL: u32 = 5;
+
+/// Like [`until`], for something that takes as long as it takes: `standstill` is how long nothing may move, in several looks
+/// that were answered. A look gives what is seen and a measure that changes while things move: records, positions, sizes.
 pub async fn while_moving<T, E, M, F, Fut>(what: &str, standstill: impl Into<Bound>, look: F) -> Result<T, ClientError>
 where
     E: Look,
@@ -111,6 +115,8 @@ struct Wait<'a> {
     outage: Bound,
     began: Instant,
     moved: Instant,
+    /// Looks that were answered since, and showed the same.
+    still: u32,
     last: String,
 }
 
@@ -118,13 +124,25 @@ impl<'a> Wait<'a> {
     fn new(what: &'a str, steady: Duration, bound: Bound, ends: Ends) -> Wait<'a> {
         let now = Instant::now();
         let outage = asking::OUTAGE.into();
-        Wait { what, steady, bound, ends, outage, began: now, moved: now, last: "nothing yet".to_owned() }
+        Wait { what, steady, bound, ends, outage, began: now, moved: now, still: 0, last: "nothing yet".to_owned() }
     }
 
     /// How much of the bound is left.
     fn left(&self) -> Duration {
         let since = if self.ends == Ends::Late { self.began } else { self.moved };
         self.bound.now().saturating_sub(since.elapsed())
+    }
+
+    /// How long a look may take. One at something that takes its time is not cut short: that it is slow is no standstill.
+    fn patience(&self) -> Duration {
+        match self.ends {
+            Ends::Late => self.left().max(PAUSE_MIN),
+            Ends::Still => self.left().max(asking::ANSWER.now()),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.left().is_zero() && (self.ends == Ends::Late || self.still >= LOOKS_OF_A_STANDSTILL)
     }
 
     async fn run<T, E, M, F, Fut>(mut self, mut look: F) -> Result<T, ClientError>
@@ -139,7 +157,7 @@ impl<'a> Wait<'a> {
         let mut failing_since = None;
         let mut measure = None;
         loop {
-            let seen = tokio::time::timeout(self.left().max(PAUSE_MIN), look()).await;
+            let seen = tokio::time::timeout(self.patience(), look()).await;
             if !matches!(seen, Ok(Ok((Poll::Ready(_), _)))) {
                 holds_since = None;
             }
@@ -157,8 +175,9 @@ impl<'a> Wait<'a> {
                 Ok(Ok((Poll::Hopeless(why), _))) => return Err(self.hopeless(why)),
                 Ok(Ok((Poll::NotYet(seen), now))) => {
                     self.last = seen;
-                    if measure.as_ref() != Some(&now) {
-                        (measure, self.moved) = (Some(now), Instant::now());
+                    match measure.as_ref() == Some(&now) {
+                        true => self.still += 1,
+                        false => (measure, self.moved, self.still) = (Some(now), Instant::now(), 0),
                     }
                 }
                 Ok(Err(error)) if error.is_lasting() => return Err(self.hopeless(error.to_string())),
@@ -170,9 +189,15 @@ impl<'a> Wait<'a> {
                         return Err(self.hopeless(why));
                     }
                 }
-                Err(_) => self.last = format!("{} (the last look did not return)", self.last),
+                Err(_) => {
+                    self.last = format!("{} (the last look did not return)", self.last);
+                    let failing = failing_since.get_or_insert_with(Instant::now).elapsed();
+                    if self.ends == Ends::Still && failing >= self.outage.now() {
+                        return Err(self.hopeless(format!("{} (for {:.0} s)", self.last, failing.as_secs_f64())));
+                    }
+                }
             }
-            if self.left().is_zero() {
+            if self.is_over() {
                 return Err(self.timed_out());
             }
             pause_for(pause).await;
@@ -289,6 +314,21 @@ mod tests {
         assert!(looks.get() > 16 && began.elapsed() > 2 * still, "{} looks, {:?}", looks.get(), began.elapsed());
         let text = error.to_string();
         assert!(text.contains("nothing moved for") && text.contains("rows come"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_slow_answer_is_no_standstill() {
+        let still = Duration::from_millis(100);
+        let looks = std::cell::Cell::new(0_u32);
+        // Each look takes longer than anything may stand still, and the fourth one shows that it holds.
+        while_moving::<(), String, _, _, _>("the marker", still, || async {
+            pause_for(2 * still).await;
+            looks.set(looks.get() + 1);
+            Ok((if looks.get() < 4 { Poll::NotYet("not read".into()) } else { Poll::Ready(()) }, 7))
+        })
+        .await
+        .unwrap();
+        assert_eq!(looks.get(), 4);
     }
 
     #[tokio::test]
