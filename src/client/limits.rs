@@ -206,9 +206,9 @@ pub mod connectors {
     pub const UNANSWERED: Limit = Limit::new(30, "the longest pause seen in a drill's snapshot was 12 s");
     /// A marker under way while nothing moves: no record in its topic, no position of the slot, no stored offset.
     pub const MARKER_STALLED: Limit =
-        Limit::new(8, "a marker arrives within 2 s at rest, and offsets are flushed every second");
+        Limit::new(15, "a marker arrives within 2 s at rest, and offsets are flushed every second");
     /// A row that is to arrive at rest, while nothing moves.
-    pub const CANARY_STALLED: Limit = Limit::new(10, "a row arrives within a second at rest");
+    pub const CANARY_STALLED: Limit = Limit::new(15, "a row arrives within a second at rest");
     /// A connector that is to stream or to fail.
     pub const SETTLED: Limit =
         Limit::new(15, "Debezium tries a slot that it cannot use again for ten seconds before its task fails");
