@@ -68,6 +68,10 @@ starved MODE="quota" *ARGS="":
 flakes N *SEED="":
     tests/machine/flakes.sh {{N}} {{SEED}}
 
+# Every type under every converter and mode; the table of what verify says of each is written to target/types.md.
+zoo:
+    CDC_DRILL_ZOO=all cargo test --test zoo visit:: -- --nocapture
+
 # A seeded sample of mutants of what decides a verdict, under the unit tests; a survivor has to stand in tests/mutants/ledger.md.
 mutants N="300" SEED="1":
     python3 tests/mutants/run.py {{N}} {{SEED}}

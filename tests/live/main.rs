@@ -14,6 +14,7 @@ mod essence;
 mod limited;
 mod refusals;
 mod resolver;
+mod sandbox;
 mod secure;
 
 use std::{

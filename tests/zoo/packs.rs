@@ -1,0 +1,92 @@
+//! The connectors of the zoo: each converter with each pack of handling modes. The modes of a pack concern different types, so a
+//! few packs hold every mode of each.
+
+use std::collections::BTreeMap;
+
+/// How values are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Converter {
+    /// Avro, as `stack connector` prints it.
+    Avro,
+    /// JSON with schemas.
+    Json,
+    /// JSON alone.
+    Bare,
+}
+
+/// All of them.
+pub const CONVERTERS: [Converter; 3] = [Converter::Avro, Converter::Json, Converter::Bare];
+
+impl Converter {
+    /// As connectors and columns are named.
+    pub fn name(self) -> &'static str {
+        match self {
+            Converter::Avro => "avro",
+            Converter::Json => "json",
+            Converter::Bare => "bare",
+        }
+    }
+}
+
+/// Handling modes: decimal, time precision, binary, hstore, interval, unknown types.
+pub struct Pack(pub [&'static str; 6]);
+
+/// All packs; a connector's name ends with a pack's number, from 1.
+pub const PACKS: [Pack; 6] = [
+    Pack(["precise", "adaptive", "bytes", "json", "numeric", "false"]),
+    Pack(["double", "adaptive_time_microseconds", "base64", "map", "string", "true"]),
+    Pack(["string", "connect", "base64-url-safe", "json", "numeric", "true"]),
+    Pack(["precise", "isostring", "hex", "map", "string", "true"]),
+    Pack(["string", "microseconds", "bytes", "json", "string", "true"]),
+    Pack(["precise", "nanoseconds", "bytes", "map", "numeric", "true"]),
+];
+
+/// The settings that the modes of a pack stand for, in their order.
+pub const SETTINGS: [&str; 6] = [
+    "decimal.handling.mode",
+    "time.precision.mode",
+    "binary.handling.mode",
+    "hstore.handling.mode",
+    "interval.handling.mode",
+    "include.unknown.datatypes",
+];
+
+/// A connector of the zoo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Keeper {
+    /// Its converter.
+    pub converter: Converter,
+    /// The index of its pack.
+    pub pack: usize,
+}
+
+impl Keeper {
+    /// Every one, or a sample in which each converter and three packs are.
+    pub fn all(sample: bool) -> Vec<Keeper> {
+        let all = (0..PACKS.len()).flat_map(|pack| CONVERTERS.map(|converter| Keeper { converter, pack }));
+        all.filter(|k| !sample || k.pack == [0, 2, 1][k.converter as usize]).collect()
+    }
+
+    /// Its name, which is also its topic prefix, slot and publication.
+    pub fn name(self) -> String {
+        format!("{}_{}", self.converter.name(), self.pack + 1)
+    }
+
+    /// What is laid over the configuration that `stack connector` prints.
+    pub fn settings(self) -> BTreeMap<String, String> {
+        let modes =
+            SETTINGS.iter().zip(PACKS[self.pack].0).map(|(setting, mode)| ((*setting).to_owned(), mode.to_owned()));
+        let mut settings: BTreeMap<String, String> = modes.collect();
+        settings.insert("topic.creation.default.partitions".into(), "1".into());
+        // A value that the connector cannot read is fatal at once and not after an hour.
+        settings.insert("errors.max.retries".into(), "0".into());
+        if self.converter != Converter::Avro {
+            for side in ["key", "value"] {
+                settings.insert(format!("{side}.converter"), "org.apache.kafka.connect.json.JsonConverter".into());
+                let with = (self.converter == Converter::Json).to_string();
+                settings.insert(format!("{side}.converter.schemas.enable"), with);
+            }
+        }
+        settings
+    }
+}

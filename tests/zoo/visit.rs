@@ -1,0 +1,60 @@
+//! The tests: a sample of connectors, or all of them.
+
+use std::os::unix::fs::PermissionsExt;
+
+use camino::Utf8PathBuf;
+
+use crate::sandbox::Stack;
+use crate::{
+    outcome::Outcomes,
+    packs::Keeper,
+    pipeline::Pipeline,
+    tables::{CREATED, READ, Table},
+};
+
+/// A database has ten slots.
+const AT_ONCE: usize = 6;
+
+async fn visit(stack: &Stack, database: &str, keepers: &[Keeper], outcomes: &mut Outcomes) {
+    let pipeline = Pipeline::start(stack, database, keepers.to_vec()).await;
+    for keeper in keepers {
+        outcomes.healthy(*keeper, &pipeline.verify(*keeper, "60s"));
+    }
+    let mut planted: Vec<Vec<(usize, crate::pipeline::Said)>> = keepers.iter().map(|_| Vec::new()).collect();
+    for group in [READ, CREATED] {
+        pipeline.publish("insert, delete").await;
+        pipeline.run(|t| t.plant(group)).await;
+        for (keeper, said) in keepers.iter().zip(&mut planted) {
+            said.push((group, pipeline.verify(*keeper, "2s")));
+        }
+        pipeline.publish("insert, update, delete").await;
+        pipeline.run(|t| t.restore(group)).await;
+    }
+    for (keeper, said) in keepers.iter().zip(&planted) {
+        outcomes.planted(*keeper, &pipeline.tables, said);
+        outcomes.healthy(*keeper, &pipeline.verify(*keeper, "60s"));
+    }
+    pipeline.publish("insert, delete").await;
+    pipeline.run(Table::plant_singles).await;
+    for keeper in keepers {
+        outcomes.singles(*keeper, &pipeline.tables, &pipeline.verify(*keeper, "2s"));
+    }
+    pipeline.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_type_is_compared_or_said_not_to_be() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let root = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
+    let sample = std::env::var_os("CDC_DRILL_ZOO").is_none();
+    let stack = Stack::up(root.join("zoo"), "");
+    let mut outcomes = Outcomes::default();
+    for (n, keepers) in Keeper::all(sample).chunks(AT_ONCE).enumerate() {
+        visit(&stack, &format!("zoo_{n}"), keepers, &mut outcomes).await;
+    }
+    if !sample {
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/target/types.md"), outcomes.document()).unwrap();
+    }
+    assert!(outcomes.wrong.is_empty(), "{}", outcomes.wrong.join("\n"));
+}
