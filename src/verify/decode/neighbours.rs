@@ -4,28 +4,19 @@ use jiff::civil::{Date, date};
 use proptest::prelude::*;
 
 use super::{
-    compare::{Match, compare},
+    compare::Match,
     pg_type::PgType,
-    repr::{Binary, Loss, Raw, Renderer, Repr, Side, Tag, canonical, cut},
-    row::{Cell, Reservations},
+    repr::{Binary, Raw, Repr},
+    tests::compare,
 };
 use crate::verify::text::array;
-
-const HOLD: &[u8] = b"__debezium_unavailable_value";
 
 fn ty(base: &str, typmod: i32) -> PgType {
     PgType::new(base, base, "b", typmod, None)
 }
 
 fn compared(raw: &Raw<'_>, repr: &Repr, ty: &PgType, binary: Binary, table: &str) -> Match {
-    let mut out = Vec::new();
-    assert_eq!(Renderer::new(binary, HOLD.into()).render(&mut out, raw, repr, ty), Tag::Text, "{raw:?}");
-    let text = String::from_utf8(out).unwrap();
-    let full = canonical(&text, Side::Event, ty);
-    let loss = Loss::of(repr, ty);
-    let event = loss.map_or(full.clone(), |loss| cut(&full, loss, ty)).into_owned();
-    let cell = Cell::Reserved(Reservations { loss, ..Reservations::default() }, event.as_bytes());
-    compare(Cell::Text(table.as_bytes()), cell, std::slice::from_ref(repr), ty, HOLD)
+    compare(raw, repr, ty, binary, table).0
 }
 
 /// By another way than the decoder's: jiff knows the calendar of four-digit years.

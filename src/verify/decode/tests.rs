@@ -31,7 +31,7 @@ fn array_of(display: &str, base: &str, typmod: i32) -> PgType {
 }
 
 /// How the two go together, and the event's text.
-fn compare(raw: &Raw<'_>, repr: &Repr, ty: &PgType, binary: Binary, table: &str) -> (Match, String) {
+pub(super) fn compare(raw: &Raw<'_>, repr: &Repr, ty: &PgType, binary: Binary, table: &str) -> (Match, String) {
     let mut out = Vec::new();
     assert_eq!(Renderer::new(binary, HOLD.into()).render(&mut out, raw, repr, ty), Tag::Text, "{raw:?}");
     let text = String::from_utf8(out).unwrap();
@@ -385,6 +385,16 @@ fn bare(ty: &PgType, definition: Definition, tx: Option<u64>, value: &str, table
     compared(Cell::Text(table.as_bytes()), cells(&after).next().unwrap(), &decoder.reprs()[0], ty, HOLD.as_bytes())
 }
 
+/// What is known: 0 that they differ, 1 that they are equal, 2 neither.
+fn known_of(found: &Match) -> u8 {
+    match found {
+        Match::Different => 0,
+        Match::Equal => 1,
+        Match::Undecided(_) => 2,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// `numeric(12,4)`; the record has the unscaled number 150.
 #[rstest]
 #[case::before_the_change_as_today(ALTERED, Some(150), "0.0150", 2)]
@@ -408,13 +418,7 @@ fn a_decimal_without_a_schema(
 ) {
     let column = ty("numeric(12,4)", "numeric", ((12 << 16) | 4) + 4);
     let found = bare(&column, definition, tx, "\"AJY=\"", table);
-    let kind = match found {
-        Match::Different => 0,
-        Match::Equal => 1,
-        Match::Undecided(_) => 2,
-        other => panic!("{other:?}"),
-    };
-    assert_eq!(kind, known, "{found:?}");
+    assert_eq!(known_of(&found), known, "{found:?}");
 }
 
 #[test]
@@ -441,13 +445,7 @@ fn a_time_without_a_schema(#[case] tx: u64, #[case] table: &str, #[case] known: 
     let widened = Definition { rewritten: false, ..ALTERED };
     let column = ty("timestamp(6) without time zone", "timestamp", 6);
     let found = bare(&column, widened, Some(tx), "1709210096123", table);
-    let kind = match found {
-        Match::Different => 0,
-        Match::Equal => 1,
-        Match::Undecided(_) => 2,
-        other => panic!("{other:?}"),
-    };
-    assert_eq!(kind, known, "{found:?}");
+    assert_eq!(known_of(&found), known, "{found:?}");
 }
 
 #[test]
