@@ -450,6 +450,10 @@ pub struct TopicFold {
     pub key_changed: bool,
     /// Whether there are keys that may have been written under another definition of their columns.
     pub key_redefined: bool,
+    /// Columns of which a row had a value whose expression is not understood.
+    pub not_understood: BTreeSet<usize>,
+    /// Whether a key had such a value.
+    pub key_not_understood: bool,
     /// Fields that are no columns.
     pub extra_fields: BTreeSet<String>,
     /// Why the topic could not be read.
@@ -495,6 +499,8 @@ impl TopicFold {
             self.key_columns = Some(columns.to_vec());
         }
         self.key_redefined |= decoder.key_redefined();
+        self.not_understood.extend(decoder.not_understood());
+        self.key_not_understood |= decoder.key_not_understood();
         self.extra_fields.extend(decoder.extra_fields().iter().cloned());
     }
 

@@ -371,7 +371,10 @@ impl<'o> Comparison<'o> {
         let Ok(rows) = &self.table.rows else { return };
         let (mut key, mut row) = (Vec::new(), Vec::new());
         let mut matched = 0u64;
-        self.readable_keys(&key_columns);
+        if !self.readable_keys(&key_columns) {
+            self.rows += rows.len();
+            return;
+        }
         let mut duplicate_keys = self.must_look_for_duplicates(&key_columns).then(HashSet::<Vec<u8>>::new);
         for packed in rows.packed() {
             row.clear();
@@ -410,10 +413,14 @@ impl<'o> Comparison<'o> {
         setting.is_some_and(|tables| tables.split(',').any(|t| t.trim() == name))
     }
 
-    /// Keys that were expressed in ways that do not go together, or that may mean other rows, find the wrong rows or none.
-    fn readable_keys(&mut self, key_columns: &[usize]) {
+    /// Keys that were expressed in ways that do not go together, or that may mean other rows, find the wrong rows or none. `false`
+    /// where they find none: different keys have become one.
+    fn readable_keys(&mut self, key_columns: &[usize]) -> bool {
         let mixed: Vec<usize> = key_columns.iter().copied().filter(|column| self.losses(*column).len() > 1).collect();
-        let found = if !mixed.is_empty() {
+        let found = if self.fold.key_not_understood {
+            let names = self.table.names(key_columns).join(", ");
+            format!("keys whose {names} is expressed in a way that is not understood")
+        } else if !mixed.is_empty() {
             format!(
                 "keys whose {} is expressed sometimes with less than at other times",
                 self.table.names(&mixed).join(", ")
@@ -424,7 +431,7 @@ impl<'o> Comparison<'o> {
                 self.table.names(key_columns).join(", ")
             )
         } else {
-            return;
+            return true;
         };
         let finding = Finding {
             expected: Some("keys of one form".into()),
@@ -432,6 +439,7 @@ impl<'o> Comparison<'o> {
             ..self.about(FindingKind::NotComparable)
         };
         self.undecided.push(finding);
+        !self.fold.key_not_understood
     }
 
     /// What the ways in which a column has been expressed leave out of its values.
@@ -892,7 +900,8 @@ impl<'o> Comparison<'o> {
             }
         }
         for (index, _) in keep.iter().enumerate().filter(|(_, kept)| **kept) {
-            if self.reprs(index).iter().any(|repr| matches!(repr, Repr::Opaque(_))) {
+            let opaque = self.reprs(index).iter().any(|repr| matches!(repr, Repr::Opaque(_)));
+            if opaque || self.fold.not_understood.contains(&index) {
                 reasons.insert(index, NOT_UNDERSTOOD);
             }
         }

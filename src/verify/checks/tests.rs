@@ -1278,6 +1278,32 @@ fn rpo_tells_lost_from_given_up() {
 }
 
 #[test]
+fn a_value_that_is_not_understood_is_no_part_of_a_row_without_a_key() {
+    let mut world = healthy();
+    for record in world.records.iter_mut().filter(|r| r.table == LINES) {
+        let a = &mut record.value.as_mut().unwrap()["after"]["a"];
+        *a = json!({ "tens": 0, "ones": a.clone() });
+    }
+    let report = state(&world.observe(), &world.expect());
+    assert_eq!((report.verdict, &report.findings[..]), (Verdict::Passed, &[][..]), "{report:#?}");
+    let said = "public.lines.a (int4): 3 values not comparable: its expression in the records is not understood";
+    assert!(report.notes.iter().any(|n| n == said), "{:#?}", report.notes);
+}
+
+#[test]
+fn keys_that_are_not_understood_find_no_row() {
+    let mut world = healthy();
+    for record in world.records.iter_mut().filter(|r| r.table == ORDERS) {
+        let id = &mut record.key.as_mut().unwrap()["id"];
+        *id = json!({ "tens": 0, "ones": id.clone() });
+    }
+    let report = state(&world.observe(), &world.expect());
+    assert_eq!(report.verdict, Verdict::Inconclusive, "{report:#?}");
+    let found: Vec<&str> = report.findings.iter().filter_map(|f| f.found.as_deref()).collect();
+    assert_eq!(found, ["keys whose id is expressed in a way that is not understood"]);
+}
+
+#[test]
 fn without_a_ledger_transactions_are_not_judged() {
     let world = World { ledger: None, ..healthy() };
     let (seen, expected) = (world.observe(), world.expect());

@@ -29,7 +29,7 @@ pub enum Kind {
     /// `money`.
     Money,
     /// Everything that Debezium carries as PostgreSQL's own text: characters, uuid, json, network addresses, ranges,
-    /// enums, `citext`, `ltree`, `tsvector`, `xml`.
+    /// enums, `citext`, `ltree`, `isbn`, `tsvector`, `xml`.
     Text,
     /// `bytea`.
     Bytea,
@@ -87,8 +87,8 @@ impl PgType {
             (
                 None,
                 "bpchar" | "varchar" | "text" | "char" | "name" | "uuid" | "json" | "jsonb" | "xml" | "inet" | "cidr"
-                | "macaddr" | "macaddr8" | "tsvector" | "citext" | "ltree" | "int4range" | "int8range" | "numrange"
-                | "daterange" | "tsrange" | "tstzrange",
+                | "macaddr" | "macaddr8" | "tsvector" | "citext" | "ltree" | "isbn" | "int4range" | "int8range"
+                | "numrange" | "daterange" | "tsrange" | "tstzrange",
             ) => Kind::Text,
             _ if typtype == "e" => Kind::Text,
             _ => Kind::Unknown,
@@ -126,13 +126,10 @@ impl PgType {
         if (0..=6).contains(&self.typmod) { self.typmod as u32 } else { 6 }
     }
 
-    /// The declared scale of a numeric.
+    /// The scale with which the connector expresses a numeric. The modifier is ((precision << 16) | scale) + 4, the scale in eleven
+    /// bits with sign; the connector's driver reads it without one (`TypeInfoCache.getScale`), so that -2 is 2046.
     pub fn numeric_scale(&self) -> Option<i32> {
-        // The modifier is ((precision << 16) | scale) + 4, the scale in eleven bits with sign.
-        (self.typmod >= 4).then(|| {
-            let scale = (self.typmod - 4) & 0x7ff;
-            (scale ^ 1024) - 1024
-        })
+        (self.typmod >= 4).then(|| (self.typmod - 4) & 0xffff)
     }
 
     /// Whether equal values may have different texts, so that they are brought to one form first.
@@ -197,7 +194,7 @@ mod tests {
     fn a_numeric_modifier_has_precision_and_scale() {
         let of = |typmod| PgType::new("numeric", "numeric", "b", typmod, None).numeric_scale();
         assert_eq!(of(((10 << 16) | 2) + 4), Some(2));
-        assert_eq!(of(((5 << 16) | 0x7fd) + 4), Some(-3));
+        assert_eq!(of(((5 << 16) | 0x7fe) + 4), Some(2046), "declared with scale -2");
         assert_eq!(of(-1), None);
     }
 }

@@ -204,9 +204,11 @@ pub struct Decoder {
     reprs: Vec<Vec<Repr>>,
     key_columns: Option<Vec<usize>>,
     key_changed: bool,
-    /// Columns of keys without a schema.
-    bare_key: Vec<usize>,
+    /// Columns and values of a key without a schema.
+    bare_key: Vec<(usize, Value)>,
     key_redefined: bool,
+    not_understood: BTreeSet<usize>,
+    key_not_understood: bool,
     extra_fields: BTreeSet<String>,
     scratch: Scratch,
     before: Vec<u8>,
@@ -243,6 +245,8 @@ impl Decoder {
             key_changed: false,
             bare_key: Vec::new(),
             key_redefined: false,
+            not_understood: BTreeSet::new(),
+            key_not_understood: false,
             extra_fields: BTreeSet::new(),
             scratch: Scratch::default(),
             before: Vec::new(),
@@ -272,6 +276,16 @@ impl Decoder {
         self.key_redefined
     }
 
+    /// The columns of which a row had a value whose expression is not understood.
+    pub fn not_understood(&self) -> &BTreeSet<usize> {
+        &self.not_understood
+    }
+
+    /// Whether a key had such a value.
+    pub fn key_not_understood(&self) -> bool {
+        self.key_not_understood
+    }
+
     /// Fields that are no columns of the table (any more).
     pub fn extra_fields(&self) -> &BTreeSet<String> {
         &self.extra_fields
@@ -294,12 +308,23 @@ impl Decoder {
             Some(bytes) => {
                 (has_before, has_after) = self.decode_value(bytes, &mut meta)?;
                 self.note_key_definitions(meta.tx);
-                let held = |packed: &[u8]| cells(packed).any(|cell| matches!(cell, Cell::Unavailable(_)));
+                let mut held = |packed: &[u8]| {
+                    let mut held = false;
+                    for (column, cell) in cells(packed).enumerate() {
+                        match cell {
+                            Cell::Unavailable(_) => held = true,
+                            Cell::Opaque => drop(self.not_understood.insert(column)),
+                            _ => {}
+                        }
+                    }
+                    held
+                };
+                let (before_held, after_held) = (has_before && held(&self.before), has_after && held(&self.after));
                 // The row before and a new row are whole: what looks like a placeholder there is a value.
-                if has_before && held(&self.before) {
+                if before_held {
                     literal(&mut self.before);
                 }
-                if has_after && held(&self.after) {
+                if after_held {
                     unavailable = !matches!(meta.op, Op::Create | Op::Read);
                     if !unavailable {
                         literal(&mut self.after);
@@ -340,20 +365,16 @@ impl Decoder {
         let columns = self.json_row(object, record, None);
         self.take_key(&columns, object.keys().map(String::as_str))?;
         if record.is_none() {
-            self.bare_key = columns.into_iter().flatten().collect();
+            let values = columns.iter().zip(object.values());
+            self.bare_key = values.filter_map(|(column, value)| Some(((*column)?, value.clone()))).collect();
         }
         Ok(true)
     }
 
     /// Whether the key may have been written under another definition of its columns, now that the transaction is known.
     fn note_key_definitions(&mut self, tx: Option<u64>) {
-        for column in std::mem::take(&mut self.bare_key) {
-            let (Some(info), Some(expected)) = (self.columns.list.get(column), self.expected.get(column)) else {
-                continue;
-            };
-            // Any text of the kind will do: the key's own was read before its transaction was known.
-            let definition = self.columns.definition(column);
-            self.key_redefined |= bare_repr(expected, &Raw::Str(""), &info.ty, definition, tx).1;
+        for (column, value) in std::mem::take(&mut self.bare_key) {
+            self.key_redefined |= self.bare(column, &raw_of(&value), tx).1;
         }
     }
 
@@ -374,7 +395,9 @@ impl Decoder {
                     found: format!("key field {name}, which is no column of the table"),
                 });
             };
-            push(&mut self.key, self.scratch.key_cell(*column));
+            let cell = self.scratch.key_cell(*column);
+            self.key_not_understood |= cell == Cell::Opaque;
+            push(&mut self.key, cell);
             known.push(*column);
         }
         match &self.key_columns {

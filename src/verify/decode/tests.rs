@@ -461,6 +461,26 @@ fn a_key_without_a_schema_may_be_of_another_definition() {
     }
 }
 
+/// Without a scale of the column's the value says its own; one that says none is of a column that had one.
+#[rstest]
+#[case::says_it(r#"{"scale":2,"value":"AJY="}"#, false)]
+#[case::says_none("\"AJY=\"", true)]
+fn a_key_of_a_numeric_without_a_scale(#[case] value: &str, #[case] doubtful: bool) {
+    let settings = json_settings(&[]);
+    let definition = Definition { rewritten: false, ..ALTERED };
+    let mut decoder = json_decoder(&settings, &[("v", ty("numeric", "numeric", -1))], Some(definition));
+    let record = format!(r#"{{"before":null,"after":{{"v":{value}}},"source":{{"txId":250}},"op":"c","ts_ms":1}}"#);
+    decoder.decode(Some(format!(r#"{{"v":{value}}}"#).as_bytes()), Some(record.as_bytes())).unwrap();
+    assert_eq!(decoder.key_redefined(), doubtful);
+}
+
+#[test]
+fn an_isbn_is_text_whatever_becomes_of_types_that_are_not_known() {
+    let isbn = ty("isbn", "isbn", -1);
+    assert_eq!(bare(&isbn, ALTERED, Some(250), "\"0-393-04002-X\"", "0-393-04002-X"), Match::Equal);
+    assert_eq!(bare(&isbn, ALTERED, Some(250), "\"0-393-04002-X\"", "3-16-148410-X"), Match::Different);
+}
+
 /// Two expressions in one topic, as after a change of `time.precision.mode`: each record is compared as it was expressed.
 #[test]
 fn each_record_is_compared_as_it_was_expressed() {
