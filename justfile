@@ -68,7 +68,7 @@ starved MODE="quota" *ARGS="":
 flakes N *SEED="":
     tests/machine/flakes.sh {{N}} {{SEED}}
 
-# Every type under every converter and mode; the table of what verify says of each is written to target/types.md.
+# Every type under every converter and mode; the table of what verify says of each is written to tests/zoo/types.md.
 zoo:
     CDC_DRILL_ZOO=all cargo test --test zoo visit:: -- --nocapture
 

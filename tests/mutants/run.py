@@ -2,7 +2,8 @@
 """A seeded sample of mutants of what decides a verdict, held against the ledger of known survivors.
 
 `just mutants [N] [SEED]` calls it. It copies the sources to `target/mutants/tree`, where cargo-mutants changes them in place, so that
-a working tree is never touched and all mutants share one build folder. The same seed and sources give the same sample.
+a working tree is never touched and all mutants share one build folder. The copy has only the modules that a verdict is made of:
+each mutant is compiled anew, and the rest of the library is most of that. The same seed and sources give the same sample.
 Exit status: 0 when every survivor stands in the ledger as equivalent, 1 when one does not, 2 when the tools are missing.
 """
 
@@ -29,6 +30,13 @@ FILES = [
 ]
 # What has to be copied for the library and its unit tests.
 PARTS = ["Cargo.toml", "Cargo.lock", "askama.toml", "src", "benches", "examples", "fixtures", "scenarios", "tests", "deploy", "reports"]
+# What is left of each of these: the modules that the mutated ones need.
+MODULES = {
+    "src/lib.rs": {"client", "config", "debezium", "event", "run", "units", "verify", "workload"},
+    "src/run/mod.rs": {"judge"},
+    "src/verify/mod.rs": {"checks", "decode", "error", "fold", "observation", "text"},
+    "src/workload/mod.rs": {"ledger", "row"},
+}
 # The tests of what is mutated; all others would only cost time.
 TESTS = ["verify::", "run::judge"]
 
@@ -56,6 +64,19 @@ def ranked(mutants, seed):
     return [mutant for _, mutant in sorted(keyed, key=lambda pair: pair[0])]
 
 
+def trimmed(text, modules):
+    """A file that declares and re-exports modules, with only these of them."""
+    kept = lambda m: m[0] if m[1] in modules else ""
+    text = re.sub(r"^(?:pub )?mod (\w+);\n", kept, text, flags=re.M)
+    return re.sub(r"^(?:pub )?use (\w+)::[^;]*;\n", kept, text, flags=re.M)
+
+
+def content(file):
+    """What stands in the copy of a file."""
+    modules = MODULES.get(str(file.relative_to(ROOT)))
+    return file.read_bytes() if modules is None else trimmed(file.read_text(), modules).encode()
+
+
 def synchronise():
     """Makes the tree what the sources are; files that are equal keep their times, or all would be built anew."""
     wanted = set()
@@ -65,9 +86,10 @@ def synchronise():
         for file in (f for f in files if "target" not in f.relative_to(ROOT).parts):
             copy = TREE / file.relative_to(ROOT)
             wanted.add(copy)
-            if not copy.exists() or copy.read_bytes() != file.read_bytes():
+            wanted_content = content(file)
+            if not copy.exists() or copy.read_bytes() != wanted_content:
                 copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, copy)
+                copy.write_bytes(wanted_content)
     for copy in (f for f in TREE.rglob("*") if f.is_file() and f not in wanted):
         copy.unlink()
 
@@ -90,14 +112,12 @@ def main():
     synchronise()
     selection = [part for file in FILES for part in ("--file", file)]
     listed = subprocess.run(command("--list", "--json", "--dir", str(TREE), *selection), check=True, capture_output=True)
-    # `--re` does not hold for mutants that leave a field out of a struct expression: they would all be run.
-    usable = lambda m: m["genre"] != "StructField" and not TEST_FILE.search(m["file"])
-    mutants = [m for m in json.loads(listed.stdout) if usable(m)]
+    mutants = [m for m in json.loads(listed.stdout) if not TEST_FILE.search(m["file"])]
     sample = ranked(mutants, options.seed)[: options.number]
     if options.list:
         print("\n".join(m["name"] for m in sample))
         return 0
-    wanted = "|".join(re.escape(m["name"]) for m in sample)
+    select(mutants, sample)
     environment = {
         **os.environ,
         "CARGO_TARGET_DIR": str(OUT / "build"),
@@ -105,16 +125,27 @@ def main():
         "CARGO_INCREMENTAL": "1",
         # Of the unit tests the properties take longest; their seeds are drawn anew, and a score must not be.
         "PROPTEST_RNG_SEED": "1",
+        "PROPTEST_CASES": "64",
     }
     run = command(
-        "--dir", str(TREE), "--in-place", "--output", str(OUT), "--re", f"^(?:{wanted})$", "--exclude-re", " delete field ", *selection,
+        "--dir", str(TREE), "--in-place", "--output", str(OUT), "--iterate", *selection,
         "--no-shuffle", "--colors", "never", "--timeout", "120", "--build-timeout", "600",
-        "--", "--lib", "--", *TESTS,
+        "--cargo-arg", "--lib", "--", "--", *TESTS,
     )
     # Linking is a good part of each mutant; without mold it is only slower.
     faster = ["mold", "-run"] if shutil.which("mold") else []
     subprocess.run([*faster, *run], env=environment, check=False)
     return report(sample)
+
+
+def select(mutants, sample):
+    """Has the next run take these mutants and no others. By `--re` not all kinds of mutants can be chosen, but `--iterate` leaves
+    out every one that stands in the lists of the run before."""
+    sampled = {m["name"] for m in sample}
+    folder = OUT / "mutants.out"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / "caught.txt").write_text("".join(f"{m['name']}\n" for m in mutants if m["name"] not in sampled))
 
 
 def report(sample):

@@ -1,5 +1,5 @@
 //! The type zoo: every type that can stand in a column, under every converter and every mode that concerns it, with what `verify`
-//! says of each. A campaign and not a part of `cargo test`: `just zoo`. It writes its table to target/types.md, and fails where a
+//! says of each. A campaign and not a part of `cargo test`: `just zoo`. It writes its table to tests/zoo/types.md, and fails where a
 //! healthy value is called different or a planted difference is neither found nor named.
 
 // Also in helpers, which are no `#[test]` to the lint.

@@ -49,7 +49,7 @@ create domain d_comp as comp;
 create table source (a int default 1, b text default 'x');
 create table stats as select g % 10 as a, g % 10 as b from generate_series(1, 1000) g;
 create statistics stats_one on a, b from stats;
-create table stats2 as select g % 20 as a, g % 20 as b from generate_series(1, 1000) g;
+create table stats2 as select g % 20 as a, g % 10 as b from generate_series(1, 1000) g;
 create statistics stats_two on a, b from stats2;
 analyze stats, stats2;
 -- The server may have been built without XML, whose values are then only stored and printed.
@@ -167,7 +167,8 @@ pub const SPECIMENS: &[Specimen] = &[
         "=(select adbin from pg_attrdef where adrelid = 'source'::regclass and adnum = 2)"]),
     of("pg_ndistinct", "pg_ndistinct", &["=(select stxdndistinct from pg_statistic_ext_data where stxoid = (select oid from pg_statistic_ext where stxname = 'stats_one'))",
         "=(select stxdndistinct from pg_statistic_ext_data where stxoid = (select oid from pg_statistic_ext where stxname = 'stats_two'))"]),
-    of("pg_dependencies", "pg_dependencies", &["=(select stxddependencies from pg_statistic_ext_data where stxoid = (select oid from pg_statistic_ext where stxname = 'stats_one'))"]),
+    of("pg_dependencies", "pg_dependencies", &["=(select stxddependencies from pg_statistic_ext_data where stxoid = (select oid from pg_statistic_ext where stxname = 'stats_one'))",
+        "=(select stxddependencies from pg_statistic_ext_data where stxoid = (select oid from pg_statistic_ext where stxname = 'stats_two'))"]),
     of("pg_mcv_list", "pg_mcv_list", &["=(select stxdmcv from pg_statistic_ext_data where stxoid = (select oid from pg_statistic_ext where stxname = 'stats_one'))",
         "=(select stxdmcv from pg_statistic_ext_data where stxoid = (select oid from pg_statistic_ext where stxname = 'stats_two'))"]),
     of("mood", "mood", &["sad", "with space", "quo\"te", "a,b", "ünï😀"]),

@@ -12,7 +12,7 @@ pub const READ: usize = 0;
 /// Rows that are created while the connector streams.
 pub const CREATED: usize = 100;
 /// Rows that are updated while it streams.
-const UPDATED: usize = 200;
+pub const UPDATED: usize = 200;
 /// Rows that are deleted while it streams.
 const DELETED: usize = 300;
 /// Rows of which each has one column changed.
