@@ -67,6 +67,11 @@ impl Keeper {
         all.filter(|k| !sample || k.pack == [0, 2, 1][k.converter as usize]).collect()
     }
 
+    /// Whether it counts times in nanoseconds.
+    pub fn counts_nanoseconds(self) -> bool {
+        PACKS[self.pack].0.contains(&"nanoseconds")
+    }
+
     /// Its name, which is also its topic prefix, slot and publication.
     pub fn name(self) -> String {
         format!("{}_{}", self.converter.name(), self.pack + 1)

@@ -99,7 +99,8 @@ impl<'s> Pipeline<'s> {
                 arrays.push(name.to_owned());
             }
         }
-        let tables = Table::all(&keyable, &arrays);
+        let nanoseconds = keepers.iter().any(|k| k.counts_nanoseconds());
+        let tables = Table::all(&keyable, &arrays, nanoseconds);
         let mut pipeline =
             Pipeline { stack, config, database: database.to_owned(), sql, tables, keepers, writer: None };
         for table in &pipeline.tables {

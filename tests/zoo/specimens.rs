@@ -230,6 +230,23 @@ pub const FATAL_WHEN_REQUIRED: &[(&str, &[&str])] = &[
     ("oidvector", &[]),
 ];
 
+/// The same where times are counted in nanoseconds, of which 64 bits reach from 1677 to 2262.
+pub const FATAL_IN_NANOSECONDS: &[(&str, &[&str])] = &[
+    (
+        "timestamp",
+        &[
+            "294276-12-31 23:59:59.999999",
+            "4713-11-24 00:00:00 BC",
+            "0044-03-15 12:00:00 BC",
+            "0001-01-01 00:00:00",
+            "1582-10-10 00:00:00",
+            "10000-01-01 00:00:00",
+        ],
+    ),
+    ("timestamp_3", &["294276-12-31 23:59:59.999", "0044-03-15 12:00:00 BC"]),
+    ("timestamp_0", &["10000-01-01 00:00:00"]),
+];
+
 /// Values, or whole types, that are something else in a record: in a key the row is then not found by whoever looks for it, which
 /// `verify` calls lost and ghost.
 pub const ANOTHER_IN_KEYS: &[(&str, &[&str])] = &[

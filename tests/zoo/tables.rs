@@ -1,7 +1,9 @@
 //! The tables of the zoo and what is done to their rows. Every row has another value of each type; a planted change turns each
 //! value into its neighbour.
 
-use crate::specimens::{ANOTHER_IN_KEYS, FATAL_WHEN_REQUIRED, SPECIMENS, Specimen, WITHOUT_VALUES};
+use crate::specimens::{
+    ANOTHER_IN_KEYS, FATAL_IN_NANOSECONDS, FATAL_WHEN_REQUIRED, SPECIMENS, Specimen, WITHOUT_VALUES,
+};
 
 /// Rows of a group: the values of a column and NULL. Three tables of them are as many findings of a kind as `verify` shows.
 const ROWS: usize = 6;
@@ -45,10 +47,12 @@ pub struct Column {
     last: Option<&'static str>,
 }
 
-/// The values of a type that may stand in a place.
-fn values(specimen: &Specimen, place: Place) -> Vec<&'static str> {
+/// The values of a type that may stand in a place; fewer where a connector counts in nanoseconds.
+fn values(specimen: &Specimen, place: Place, nanoseconds: bool) -> Vec<&'static str> {
     let lists: &[&[(&str, &[&str])]] = match place {
+        Place::Required if nanoseconds => &[FATAL_WHEN_REQUIRED, FATAL_IN_NANOSECONDS],
         Place::Required => &[FATAL_WHEN_REQUIRED],
+        Place::Key if nanoseconds => &[FATAL_WHEN_REQUIRED, FATAL_IN_NANOSECONDS, ANOTHER_IN_KEYS],
         Place::Key => &[FATAL_WHEN_REQUIRED, ANOTHER_IN_KEYS],
         _ => &[],
     };
@@ -60,9 +64,9 @@ fn values(specimen: &Specimen, place: Place) -> Vec<&'static str> {
 }
 
 /// The values of a type, each beside its neighbours.
-fn columns(specimen: &'static Specimen, place: Place) -> Vec<Column> {
+fn columns(specimen: &'static Specimen, place: Place, nanoseconds: bool) -> Vec<Column> {
     let mut columns = Vec::new();
-    let values = values(specimen, place);
+    let values = values(specimen, place, nanoseconds);
     let last = values.last().copied().filter(|_| values.len() > 1);
     let mut rest = values.as_slice();
     if rest.is_empty() {
@@ -133,12 +137,13 @@ impl Column {
 }
 
 impl Table {
-    /// All tables. `keyable` are the specimens that can stand in a primary key, `arrays` those that have an array type.
-    pub fn all(keyable: &[String], arrays: &[String]) -> Vec<Table> {
+    /// All tables. `keyable` are the specimens that can stand in a primary key, `arrays` those that have an array type;
+    /// `nanoseconds` is whether a connector counts in them.
+    pub fn all(keyable: &[String], arrays: &[String], nanoseconds: bool) -> Vec<Table> {
         let of = |name: &str, place, columns| Table { name: name.into(), place, columns };
         let all = |place: Place, among: Option<&[String]>| -> Vec<Column> {
             let chosen = |s: &&Specimen| among.is_none_or(|among| among.iter().any(|a| a == s.column));
-            SPECIMENS.iter().filter(chosen).flat_map(|s| columns(s, place)).collect()
+            SPECIMENS.iter().filter(chosen).flat_map(|s| columns(s, place, nanoseconds)).collect()
         };
         let mut tables = vec![
             of("scalars", Place::Nullable, all(Place::Nullable, None)),
