@@ -71,7 +71,7 @@ impl Systems {
     /// Schemas by id, as the registry has them now. Called from threads that may block.
     pub fn schemas(&self) -> Arc<Schemas> {
         let (registry, runtime) = (self.registry.clone(), tokio::runtime::Handle::current());
-        Arc::new(Schemas::new(move |id| runtime.block_on(registry.schema(id)).map_err(|e| e.to_string())))
+        Arc::new(Schemas::new(move |id| runtime.block_on(registry.schema(id))))
     }
 
     async fn session(&self, database: &str) -> Result<Postgres, ClientError> {
@@ -560,8 +560,7 @@ pub async fn ends(
 /// Whether records depend on the registry: a connector writes Avro, or leaves it to its worker and has written ids.
 pub fn uses_registry(seen: &Observation) -> bool {
     let converters = || seen.connectors.iter().flat_map(|c| [c.settings.key, c.settings.value]);
-    converters().any(|c| c == Converter::Avro)
-        || (converters().any(|c| c == Converter::Worker) && seen.has_schema_ids())
+    converters().any(Converter::is_avro) || (converters().any(|c| c == Converter::Worker) && seen.has_schema_ids())
 }
 
 /// The registry's subjects that begin with `prefix`, soft-deleted versions included; all when it is empty.

@@ -92,7 +92,7 @@ impl TopicPlan {
     }
 }
 
-/// Reads stretches into the folds of their topics; folds that are there are continued.
+/// Reads stretches into the folds of their topics; folds that are there are continued. After an error they are worth nothing.
 pub fn read(
     kafka: &Kafka,
     schemas: &Arc<Schemas>,
@@ -132,7 +132,8 @@ pub fn read(
     for (topic, decoder) in learned.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
         folds.entry(topic).or_default().learn(&decoder);
     }
-    outcome
+    outcome?;
+    schemas.take_unanswered().map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// A topic's decoder and the folds of those of its partitions that a thread reads.

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::settings::{Adjust, ConnectorSettings, Converter};
+use super::settings::{Adjust, ConnectorSettings};
 
 /// What `Character.isDigit` takes for one; half of a surrogate pair never is.
 #[expect(clippy::expect_used, reason = "the pattern is a constant")]
@@ -34,7 +34,7 @@ pub fn field_name(adjust: Adjust, column: &str) -> String {
 /// How the connector adjusts the names of fields: where it is told not to, and writes Avro, it does all the same.
 pub fn field_adjustment(settings: &ConnectorSettings) -> Adjust {
     match settings.adjust {
-        Adjust::None if [settings.key, settings.value].contains(&Converter::Avro) => Adjust::Avro,
+        Adjust::None if (settings.key.is_avro() || settings.value.is_avro()) => Adjust::Avro,
         adjust => adjust,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use serde_json::Value;
@@ -17,7 +17,10 @@ use super::{
     settings::{Adjust, ConnectorSettings, Converter, Unwrap},
     table::{Columns, bare_repr, expected_repr},
 };
-use crate::units::{SchemaId, TableName};
+use crate::{
+    client::ClientError,
+    units::{SchemaId, TableName},
+};
 
 /// What an event did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -108,9 +111,12 @@ pub struct Unreadable {
 
 /// Schema texts by id, fetched once and compiled once, shared by all decoders.
 pub struct Schemas {
-    resolve: Box<dyn Fn(SchemaId) -> Result<Option<String>, String> + Send + Sync>,
+    resolve: Box<Resolve>,
     known: Mutex<HashMap<SchemaId, Result<Arc<Typed>, Unreadable>>>,
+    unanswered: Mutex<Option<ClientError>>,
 }
+
+type Resolve = dyn Fn(SchemaId) -> Result<Option<String>, ClientError> + Send + Sync;
 
 impl std::fmt::Debug for Schemas {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -119,9 +125,15 @@ impl std::fmt::Debug for Schemas {
 }
 
 impl Schemas {
-    /// `resolve` gives the text of an id, `None` when it does not exist, or why it could not be asked for.
-    pub fn new(resolve: impl Fn(SchemaId) -> Result<Option<String>, String> + Send + Sync + 'static) -> Schemas {
-        Schemas { resolve: Box::new(resolve), known: Mutex::new(HashMap::new()) }
+    /// `resolve` gives the text of an id, `None` when it does not exist, or why the registry could not be asked.
+    pub fn new(resolve: impl Fn(SchemaId) -> Result<Option<String>, ClientError> + Send + Sync + 'static) -> Schemas {
+        Schemas { resolve: Box::new(resolve), known: Mutex::new(HashMap::new()), unanswered: Mutex::new(None) }
+    }
+
+    /// Why the registry could not be asked for an id since the last call. What was decoded meanwhile has records of which
+    /// nothing is known, and is worth nothing; the same ids are asked for again.
+    pub fn take_unanswered(&self) -> Option<ClientError> {
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn get(&self, id: SchemaId) -> Result<Arc<Typed>, Unreadable> {
@@ -131,13 +143,26 @@ impl Schemas {
             expected: expected.to_owned(),
             found,
         };
-        let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let made = known.entry(id).or_insert_with(|| match (self.resolve)(id) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = known.get(&id) {
+            return made.clone();
+        }
+        let mut unanswered = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+        if unanswered.is_some() {
+            return Err(wrong("a registry that answers", "it did not answer for an id before".into()));
+        }
+        let made = match (self.resolve)(id) {
             Ok(Some(text)) => compile_avro(&text).map(Arc::new).map_err(|e| wrong("a schema that can be read", e)),
             Ok(None) => Err(wrong("a schema id that resolves", format!("the registry does not know id {id}"))),
-            Err(why) => Err(wrong("a schema id that resolves", why)),
-        });
-        made.clone()
+            // No answer is not kept: the registry may be back at the next look.
+            Err(why) => {
+                let found = why.to_string();
+                *unanswered = Some(why);
+                return Err(wrong("a registry that answers", found));
+            }
+        };
+        known.insert(id, made.clone());
+        made
     }
 }
 
@@ -145,6 +170,8 @@ impl Schemas {
 #[derive(Debug)]
 struct RowPlan {
     columns: Vec<Option<usize>>,
+    /// Whether the schema says how values are expressed. Where it does not, the connector's settings and the columns' types do.
+    named: bool,
 }
 
 /// What the fields of an envelope are.
@@ -466,8 +493,8 @@ impl Decoder {
             });
         }
         let plan = match (side, &self.settings.unwrap) {
-            (Half::Key, _) => Plan::Key(self.row_plan(&record)),
-            (Half::Value, Some(_)) => Plan::Unwrapped(self.row_plan(&record)),
+            (Half::Key, _) => Plan::Key(self.row_plan(&record, self.settings.key)),
+            (Half::Value, Some(_)) => Plan::Unwrapped(self.row_plan(&record, self.settings.value)),
             (Half::Value, None) => self.envelope_plan(&record, id)?,
         };
         let plan = Arc::new(plan);
@@ -475,18 +502,20 @@ impl Decoder {
         Ok((typed, plan))
     }
 
-    fn row_plan(&mut self, record: &Record) -> RowPlan {
+    fn row_plan(&mut self, record: &Record, converter: Converter) -> RowPlan {
+        let named = converter != Converter::Avro { named: false };
         let mut columns = Vec::new();
         for (name, typed) in &record.fields {
             let column = self.column_of(name);
             match column {
-                Some(column) => self.note_repr(column, &typed.repr),
+                Some(column) if named => self.note_repr(column, &typed.repr),
+                Some(_) => {}
                 None if self.adds(name) => {}
                 None => drop(self.extra_fields.insert(name.clone())),
             }
             columns.push(column);
         }
-        RowPlan { columns }
+        RowPlan { columns, named }
     }
 
     /// The column of a field. One that the connector itself names like a field of the transform is meant by it, since Connect
@@ -541,7 +570,7 @@ impl Decoder {
             _ => SourcePart::Skip,
         });
         let source = source.collect();
-        Ok(Plan::Envelope(EnvelopePlan { parts, source, row: self.row_plan(&row) }))
+        Ok(Plan::Envelope(EnvelopePlan { parts, source, row: self.row_plan(&row, self.settings.value) }))
     }
 
     fn avro_envelope<'a>(
@@ -604,7 +633,7 @@ impl Decoder {
         self.scratch.begin(self.columns.list.len());
         for ((name, typed), column) in record.fields.iter().zip(&plan.columns) {
             match (column, unwrap) {
-                (Some(column), _) => self.avro_cell(reader, typed, *column)?,
+                (Some(column), _) => self.avro_cell(reader, typed, *column, plan.named)?,
                 (None, Some(unwrap)) => set_added(unwrap, name, &reader.read(typed)?, meta),
                 (None, None) => reader.skip(typed)?,
             }
@@ -634,7 +663,7 @@ impl Decoder {
         self.scratch.begin(self.columns.list.len());
         for ((_, typed), column) in record.fields.iter().zip(&plan.columns) {
             match column {
-                Some(column) => self.avro_cell(reader, typed, *column)?,
+                Some(column) => self.avro_cell(reader, typed, *column, plan.named)?,
                 None => reader.skip(typed)?,
             }
         }
@@ -646,10 +675,18 @@ impl Decoder {
         reader: &mut Reader<'a>,
         typed: &'a Typed,
         column: usize,
+        named: bool,
     ) -> Result<(), super::avro::AvroError> {
         let branch = reader.branch(typed)?;
         let raw = reader.read(branch)?;
-        self.cell(column, &raw, &branch.repr, false);
+        if named || branch.repr.is_logical() {
+            self.cell(column, &raw, &branch.repr, false);
+            return Ok(());
+        }
+        // Which transaction made the record stands behind its rows.
+        let (repr, redefined) = self.bare(column, &raw, None);
+        self.note_repr(column, &repr);
+        self.cell(column, &raw, &repr, redefined);
         Ok(())
     }
 
@@ -865,8 +902,8 @@ enum Wire {
 
 fn wire(converter: Converter, bytes: &[u8]) -> Result<Wire, Unreadable> {
     match (converter, bytes.first()) {
-        (Converter::Avro | Converter::Worker, Some(0)) => Ok(Wire::Avro),
-        (Converter::Avro, first) => Err(Unreadable {
+        (Converter::Avro { .. } | Converter::Worker, Some(0)) => Ok(Wire::Avro),
+        (Converter::Avro { .. }, first) => Err(Unreadable {
             schema: None,
             wrong_schema: true,
             expected: "magic byte 0 and four bytes of schema id".into(),

@@ -70,6 +70,11 @@ pub enum Repr {
 }
 
 impl Repr {
+    /// Whether it is more than the shape of a value: Connect's or Avro's name of a type was there.
+    pub fn is_logical(&self) -> bool {
+        !matches!(self, Repr::Plain | Repr::Double | Repr::Bytes | Repr::Array(_) | Repr::Opaque(_))
+    }
+
     /// By the schema's name; `scale` is the parameter of a decimal.
     pub fn named(name: &str, scale: Option<i32>, is_struct: bool) -> Repr {
         match name {
@@ -337,7 +342,7 @@ impl Renderer {
         match raw {
             Raw::Bytes(bytes) => *bytes == wanted,
             Raw::Str(text) if text.as_bytes() == wanted => true,
-            Raw::Str(text) if *kind == Kind::Bytea => {
+            Raw::Str(text) if matches!(kind, Kind::Bytea | Kind::Unknown | Kind::Geometric) => {
                 [Binary::Base64, self.binary].iter().any(|way| way.decode(text).is_some_and(|b| b == wanted))
             }
             _ => false,

@@ -12,13 +12,23 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Converter {
     /// Confluent's wire format: 0, four bytes of schema id, an Avro datum.
-    Avro,
+    Avro {
+        /// Whether schemas carry Connect's names, which say how a value is expressed (`connect.meta.data`).
+        named: bool,
+    },
     /// JSON with `schema` and `payload`.
     JsonWithSchema,
     /// JSON alone.
     JsonBare,
     /// The worker's default, which its interface does not tell: each record shows what it is.
     Worker,
+}
+
+impl Converter {
+    /// Whether it writes Avro.
+    pub fn is_avro(self) -> bool {
+        matches!(self, Converter::Avro { .. })
+    }
 }
 
 /// `decimal.handling.mode`.
@@ -255,7 +265,7 @@ impl Source<'_> {
                 let with = self.truth(&of("schemas.enable"), true);
                 Ok(if with { Converter::JsonWithSchema } else { Converter::JsonBare })
             }
-            AVRO_CONFLUENT => Ok(Converter::Avro),
+            AVRO_CONFLUENT => Ok(Converter::Avro { named: self.truth(&of("connect.meta.data"), true) }),
             AVRO_APICURIO => {
                 if !self.truth(&of("apicurio.registry.as-confluent"), false) {
                     return Err(self.refuse(&of("apicurio.registry.as-confluent"), "true"));
@@ -266,7 +276,7 @@ impl Source<'_> {
                 if self.text(&of("apicurio.registry.use-id"), "contentId") != "contentId" {
                     return Err(self.refuse(&of("apicurio.registry.use-id"), "contentId"));
                 }
-                Ok(Converter::Avro)
+                Ok(Converter::Avro { named: self.truth(&of("connect.meta.data"), true) })
             }
             _ => Err(self.refuse(&setting, &format!("{AVRO_APICURIO}, {AVRO_CONFLUENT} or {JSON}"))),
         }

@@ -16,7 +16,7 @@ use super::{
     table::{Column, Columns, Definition},
 };
 use crate::{
-    client::connect::ConnectorConfig,
+    client::{ClientError, connect::ConnectorConfig},
     units::SchemaId,
     verify::{VerifyError, fold::PartitionFold},
 };
@@ -142,6 +142,8 @@ fn bytea_as_text(#[case] mode: Binary, #[case] text: &'static str) {
 #[case::text(Raw::Str(HOLD), ty("text", "text", -1))]
 #[case::bytes(Raw::Bytes(HOLD.as_bytes()), ty("bytea", "bytea", -1))]
 #[case::base64(Raw::Str("X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="), ty("bytea", "bytea", -1))]
+#[case::unknown_in_json(Raw::Str("X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="), ty("comp", "comp", -1))]
+#[case::geometric_in_json(Raw::Str("X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="), ty("polygon", "polygon", -1))]
 #[case::texts(Raw::Array(vec![Raw::Str(HOLD)]), array_of("text[]", "text", -1))]
 #[case::ints(Raw::Array(HOLD.bytes().map(|b| Raw::Int(b.into())).collect()), array_of("integer[]", "int4", -1))]
 #[case::byteas(Raw::Array(vec![Raw::Bytes(HOLD.as_bytes())]), array_of("bytea[]", "bytea", -1))]
@@ -563,8 +565,9 @@ fn value_record(id: u32) -> Vec<u8> {
     out
 }
 
-fn decoder() -> Decoder {
-    let settings = Arc::new(ConnectorSettings::parse("shop", &config(&[])).unwrap());
+/// Of a table with `id`, `n` and `d`.
+fn decoder_with(settings: &[(&str, &str)], schemas: Arc<Schemas>) -> Decoder {
+    let settings = Arc::new(ConnectorSettings::parse("shop", &config(settings)).unwrap());
     let column = |name: &str, base: &str| Column {
         name: name.into(),
         ty: ty(base, base, -1),
@@ -573,6 +576,10 @@ fn decoder() -> Decoder {
     };
     let list = vec![column("id", "int4"), column("n", "text"), column("d", "date")];
     let columns = Arc::new(Columns::new(list, field_adjustment(&settings)));
+    Decoder::new(settings, columns, schemas, "public", "t")
+}
+
+fn decoder() -> Decoder {
     let other = KEY.replace("shop.public.t", "shop.public.other");
     let wider = KEY.replace("\"int\"}]", "\"int\"},{\"name\":\"b\",\"type\":[\"null\",\"int\"]}]");
     let texts: BTreeMap<u32, String> = [
@@ -584,8 +591,37 @@ fn decoder() -> Decoder {
         (6, "[\"null\",\"string\"]".to_owned()),
     ]
     .into();
-    let schemas = Schemas::new(move |id: SchemaId| Ok(texts.get(&id.0).cloned()));
-    Decoder::new(settings, columns, Arc::new(schemas), "public", "t")
+    decoder_with(&[], Arc::new(Schemas::new(move |id: SchemaId| Ok(texts.get(&id.0).cloned()))))
+}
+
+/// `connect.meta.data=false`: the schema of a date is that of any other number.
+#[test]
+fn schemas_without_names_leave_the_column_to_say_what_its_values_are() {
+    let nameless = VALUE.replace(r#","connect.version":1,"connect.name":"io.debezium.time.Date""#, "");
+    let schemas =
+        Arc::new(Schemas::new(move |id: SchemaId| Ok(Some(if id.0 == 1 { KEY.to_owned() } else { nameless.clone() }))));
+    let mut decoder = decoder_with(&[("value.converter.connect.meta.data", "false")], schemas);
+    let (key, value) = (key_record(1), value_record(2));
+    let event = decoder.decode(Some(&key), Some(&value)).unwrap();
+    let row: Vec<Cell<'_>> = cells(event.after.unwrap()).collect();
+    assert_eq!(row, [Cell::Text(b"42"), Cell::Null, Cell::Text(b"2024-02-29")]);
+    assert_eq!(decoder.reprs()[2], [Repr::Date]);
+}
+
+#[test]
+fn a_registry_that_did_not_answer_is_asked_again() {
+    let asked = std::sync::atomic::AtomicU32::new(0);
+    let schemas = Arc::new(Schemas::new(move |_| match asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+        0 => Err(ClientError::Unreachable { system: "registry", address: "r".into(), detail: "refused".into() }),
+        _ => Ok(Some(KEY.to_owned())),
+    }));
+    let mut decoder = decoder_with(&[], schemas.clone());
+    for _ in 0..2 {
+        assert!(decoder.decode(Some(&key_record(1)), None).is_err());
+    }
+    assert!(schemas.take_unanswered().is_some());
+    assert!(decoder.decode(Some(&key_record(1)), None).is_ok());
+    assert!(schemas.take_unanswered().is_none());
 }
 
 #[test]
