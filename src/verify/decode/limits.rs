@@ -70,6 +70,7 @@ pub fn null_instead(text: &str, ty: &PgType) -> Option<&'static str> {
             Kind::Unknown | Kind::Bit | Kind::Vector | Kind::Geometric => {
                 Some("the connector reads arrays of this type as NULL")
             }
+            Kind::Text if element.base == "isbn" => Some("the connector reads arrays of this type as NULL"),
             Kind::Numeric if text.contains("NaN") || text.contains("Infinity") => {
                 Some("the connector reads arrays with NaN or infinity as NULL")
             }
@@ -157,6 +158,7 @@ mod tests {
         assert!(null_instead("a", &ty("name", ANY)).is_some() && null_instead("a", &ty("text", ANY)).is_none());
         assert!(null_instead("", &ty("varbit", 1)).is_some() && null_instead("0", &ty("varbit", 1)).is_none());
         assert!(null_instead("{1}", &array_of("bit")).is_some() && null_instead("{1}", &array_of("int4")).is_none());
+        assert!(null_instead("{0-393-04002-X}", &array_of("isbn")).is_some());
         assert!(
             null_instead("{\"a b\"}", &array_of("ltree")).is_some()
                 && null_instead("{a}", &array_of("ltree")).is_none()
