@@ -236,6 +236,8 @@ pub const FATAL_IN_NANOSECONDS: &[(&str, &[&str])] = &[
         "timestamp",
         &[
             "294276-12-31 23:59:59.999999",
+            // It is in the range, and its whole seconds are not.
+            "1677-09-21 00:12:43.145225",
             "4713-11-24 00:00:00 BC",
             "0044-03-15 12:00:00 BC",
             "0001-01-01 00:00:00",
