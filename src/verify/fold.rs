@@ -813,3 +813,62 @@ fn masked(row: &[u8], before: Option<&[u8]>, keep: &[bool]) -> Box<[u8]> {
     }
     out.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::verify::decode::record::Meta;
+
+    fn at(partition: i32, offset: i64, lsn: u64, made_ns: i64) -> Position {
+        Position { partition, offset, lsn, made_ns }
+    }
+
+    /// Times are known apart from the precision of the coarser one on, and beyond what the clock stepped back.
+    #[rstest]
+    #[case::a_nanosecond_apart(0, 5_001_002, 5_001_001, Some(true))]
+    #[case::a_millisecond_apart(0, 6_000_000, 5_000_000, Some(true))]
+    #[case::less_than_a_millisecond(0, 5_999_999, 5_000_000, None)]
+    #[case::a_microsecond_apart(0, 5_002_000, 5_001_000, Some(true))]
+    #[case::less_than_a_microsecond(0, 5_001_999, 5_001_000, None)]
+    #[case::as_far_as_it_stepped_back(1000, 5_002_000, 5_001_000, None)]
+    #[case::further(999, 5_002_000, 5_001_000, Some(true))]
+    #[case::one_unknown(0, 5_002_000, 0, None)]
+    fn times_order_events(#[case] back_ns: i64, #[case] a: i64, #[case] b: i64, #[case] after: Option<bool>) {
+        let clock = Clock { back_ns };
+        assert_eq!(clock.by_time(a, b), after);
+        assert_eq!(clock.by_time(b, a), after.map(|after| !after));
+    }
+
+    #[rstest]
+    #[case::the_offset_in_a_partition(at(0, 2, 10, 1), at(0, 1, 20, 2_000_001), Some(true))]
+    #[case::the_position_without_times(at(0, 1, 20, 0), at(1, 2, 10, 0), Some(true))]
+    #[case::the_time_without_positions(at(0, 1, 0, 3_000_000), at(1, 2, 10, 1_000_000), Some(true))]
+    #[case::neither(at(0, 1, 10, 0), at(1, 2, 10, 0), None)]
+    #[case::against_one_another(at(0, 1, 10, 3_000_000), at(1, 2, 20, 1_000_000), None)]
+    fn events_are_ordered_by(#[case] a: Position, #[case] b: Position, #[case] after: Option<bool>) {
+        assert_eq!(Clock::default().after(a, b), after);
+        assert_eq!(Clock::default().after(b, a), after.map(|after| !after));
+    }
+
+    fn event(op: Op, made_ns: i64) -> Event<'static> {
+        let meta = Meta { op, made_ns, key_schema: Some(SchemaId(7)), ..Meta::NONE };
+        Event { meta, key: None, before: None, after: None, unavailable: false }
+    }
+
+    #[test]
+    fn a_partition_counts_operations_ids_and_how_far_times_stepped_back() {
+        let mut fold = PartitionFold::new(3, false, None);
+        for (offset, op, made_ns) in
+            [(10, Op::Other, 50), (11, Op::Other, 20), (12, Op::Create, 40), (9, Op::Other, 90)]
+        {
+            fold.apply(&event(op, made_ns), offset);
+        }
+        assert_eq!(fold.ops, [(Op::Other, 3), (Op::Create, 1)].into());
+        assert_eq!((fold.records, fold.back_ns), (4, 30), "an earlier record says nothing of the clock");
+        assert_eq!(fold.ids[&(Place::Key, SchemaId(7))], Use { records: 4, first: (3, 10) });
+        fold.problem(13, Unreadable { schema: None, wrong_schema: false, expected: "a".into(), found: "b".into() });
+        assert_eq!((fold.records, fold.problems_total), (5, 1));
+    }
+}

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use rstest::rstest;
+use rstest::{Context, rstest};
 use serde_json::{Value, json};
 
 use super::*;
@@ -613,6 +613,18 @@ const ALL: [(&str, Check); 12] = [
     ("leaks", leaks),
 ];
 
+/// Holds a report to the kept one: a verdict is worth what its findings, counts and notes tell a person. `folder` is one of
+/// `snapshots/`.
+fn as_kept(folder: &str, case: &Context, report: &CheckReport) {
+    let mut report = report.clone();
+    // Rows without a key have no order.
+    report.findings.sort_by_cached_key(|finding| serde_json::to_string(finding).unwrap());
+    let name = case.description.unwrap();
+    insta::with_settings!({ snapshot_path => format!("snapshots/{folder}"), prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_json_snapshot!(name, report);
+    });
+}
+
 fn check(id: &str) -> Check {
     ALL.iter().find(|(name, _)| *name == id).unwrap().1
 }
@@ -928,6 +940,7 @@ fn what_an_expression_leaves_out_is_noted() {
 #[case::registry_mode_left("leaks", FindingKind::Leak, |w: &mut World| w.registry.as_mut().unwrap().global_mode = Some("IMPORT".into()))]
 #[case::process_left("leaks", FindingKind::Leak, |w: &mut World| w.leftovers.push("process 4711".into()))]
 fn a_mutant_is_caught_by_the_check_that_names_it(
+    #[context] case: Context,
     #[case] id: &str,
     #[case] kind: FindingKind,
     #[case] plant: impl FnOnce(&mut World),
@@ -936,6 +949,7 @@ fn a_mutant_is_caught_by_the_check_that_names_it(
     plant(&mut world);
     let report = check(id)(&world.observe(), &world.expect());
     assert_eq!(report.verdict, Verdict::Failed, "{id} did not notice");
+    as_kept("planted", &case, &report);
     assert!(
         report.findings.iter().any(|f| f.kind == kind),
         "{id} found {:?} instead of {kind:?}: {:#?}",
@@ -1083,11 +1097,16 @@ fn subject<'w>(world: &'w mut World, name: &str) -> &'w mut SubjectView {
     subject(w, "orders").versions.insert(4, VersionView { id: SchemaId(20), schema: "\"int\"".into(), deleted: false });
     w.newer = NewerVersions::Any;
 })]
-fn what_is_right_is_not_found_wrong(#[case] id: &str, #[case] change: impl FnOnce(&mut World)) {
+fn what_is_right_is_not_found_wrong(
+    #[context] case: Context,
+    #[case] id: &str,
+    #[case] change: impl FnOnce(&mut World),
+) {
     let mut world = healthy();
     change(&mut world);
     let report = check(id)(&world.observe(), &world.expect());
     assert_eq!(report.verdict, Verdict::Passed, "{id}: {:#?}", report.findings);
+    as_kept("right", &case, &report);
 }
 
 #[test]

@@ -68,7 +68,8 @@ pub struct Meta {
 }
 
 impl Meta {
-    const NONE: Meta = Meta {
+    /// Of an event of which nothing is known.
+    pub(crate) const NONE: Meta = Meta {
         op: Op::Other,
         lsn: None,
         tx: None,
