@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A seeded sample of mutants of what decides a verdict, held against the ledger of known survivors.
 
-`just mutants [N] [SEED]` calls it. It copies the sources to `target/mutants/tree`, where cargo-mutants changes them in place, so that
-a working tree is never touched and all mutants share one build folder. The copy has only the modules that a verdict is made of:
+`just mutants [N] [SEED]` calls it. It copies the sources to `target/mutants/<n>/tree`, one copy for each processor, where cargo-mutants
+changes them in place: a working tree is never touched, and all mutants of a copy share its build folder. A copy has only the modules that a verdict is made of:
 each mutant is compiled anew, and the rest of the library is most of that. The same seed and sources give the same sample.
 Exit status: 0 when every survivor stands in the ledger as equivalent, 1 when one does not, 2 when the tools are missing.
 """
@@ -19,7 +19,6 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LEDGER = ROOT / "tests/mutants/ledger.md"
-TREE = ROOT / "target/mutants/tree"
 OUT = ROOT / "target/mutants"
 FILES = [
     "src/verify/fold.rs",
@@ -77,20 +76,20 @@ def content(file):
     return file.read_bytes() if modules is None else trimmed(file.read_text(), modules).encode()
 
 
-def synchronise():
-    """Makes the tree what the sources are; files that are equal keep their times, or all would be built anew."""
+def synchronise(tree):
+    """Makes a tree what the sources are; files that are equal keep their times, or all would be built anew."""
     wanted = set()
     for part in PARTS:
         source = ROOT / part
         files = [source] if source.is_file() else [f for f in source.rglob("*") if f.is_file()]
         for file in (f for f in files if "target" not in f.relative_to(ROOT).parts):
-            copy = TREE / file.relative_to(ROOT)
+            copy = tree / file.relative_to(ROOT)
             wanted.add(copy)
             wanted_content = content(file)
             if not copy.exists() or copy.read_bytes() != wanted_content:
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 copy.write_bytes(wanted_content)
-    for copy in (f for f in TREE.rglob("*") if f.is_file() and f not in wanted):
+    for copy in (f for f in tree.rglob("*") if f.is_file() and f not in wanted):
         copy.unlink()
 
 
@@ -109,18 +108,31 @@ def main():
     if shutil.which("cargo-mutants") is None:
         print("cargo-mutants is not installed: cargo install cargo-mutants --locked", file=sys.stderr)
         return 2
-    synchronise()
+    workers = [OUT / str(n) for n in range(os.cpu_count() or 1)]
+    for worker in workers:
+        synchronise(worker / "tree")
     selection = [part for file in FILES for part in ("--file", file)]
-    listed = subprocess.run(command("--list", "--json", "--dir", str(TREE), *selection), check=True, capture_output=True)
+    tree = str(workers[0] / "tree")
+    listed = subprocess.run(command("--list", "--json", "--dir", tree, *selection), check=True, capture_output=True)
     mutants = [m for m in json.loads(listed.stdout) if not TEST_FILE.search(m["file"])]
     sample = ranked(mutants, options.seed)[: options.number]
     if options.list:
         print("\n".join(m["name"] for m in sample))
         return 0
-    select(mutants, sample)
+    # Neighbours in a file are much alike, and are built in turn.
+    shares = [(worker, sample[n :: len(workers)]) for n, worker in enumerate(workers)]
+    running = [start(worker, mutants, share, selection) for worker, share in shares]
+    for process in running:
+        process.wait()
+    return report(sample, workers)
+
+
+def start(worker, mutants, share, selection):
+    """Begins to test a share of the sample."""
+    select(worker, mutants, share)
     environment = {
         **os.environ,
-        "CARGO_TARGET_DIR": str(OUT / "build"),
+        "CARGO_TARGET_DIR": str(worker / "build"),
         "CARGO_PROFILE_DEV_DEBUG": "0",
         "CARGO_INCREMENTAL": "1",
         # Of the unit tests the properties take longest; their seeds are drawn anew, and a score must not be.
@@ -128,30 +140,32 @@ def main():
         "PROPTEST_CASES": "64",
     }
     run = command(
-        "--dir", str(TREE), "--in-place", "--output", str(OUT), "--iterate", *selection,
+        "--dir", str(worker / "tree"), "--in-place", "--output", str(worker), "--iterate", *selection,
         "--no-shuffle", "--colors", "never", "--timeout", "120", "--build-timeout", "600",
         "--cargo-arg", "--lib", "--", "--", *TESTS,
     )
     # Linking is a good part of each mutant; without mold it is only slower.
     faster = ["mold", "-run"] if shutil.which("mold") else []
-    subprocess.run([*faster, *run], env=environment, check=False)
-    return report(sample)
+    return subprocess.Popen([*faster, *run], env=environment)
 
 
-def select(mutants, sample):
-    """Has the next run take these mutants and no others. By `--re` not all kinds of mutants can be chosen, but `--iterate` leaves
+def select(worker, mutants, sample):
+    """Has a worker's next run take these mutants and no others. By `--re` not all kinds of mutants can be chosen, but `--iterate` leaves
     out every one that stands in the lists of the run before."""
     sampled = {m["name"] for m in sample}
-    folder = OUT / "mutants.out"
+    folder = worker / "mutants.out"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "caught.txt").write_text("".join(f"{m['name']}\n" for m in mutants if m["name"] not in sampled))
 
 
-def report(sample):
-    results = json.loads((OUT / "mutants.out/outcomes.json").read_text())
+def report(sample, workers):
+    outcomes = []
+    for worker in workers:
+        file = worker / "mutants.out/outcomes.json"
+        outcomes += json.loads(file.read_text())["outcomes"] if file.exists() else []
     counts, survivors = {}, []
-    for outcome in results["outcomes"]:
+    for outcome in outcomes:
         mutant = outcome["scenario"]["Mutant"] if isinstance(outcome["scenario"], dict) else None
         if mutant is None:
             continue
