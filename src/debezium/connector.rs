@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Lists, Operation, Operations, TopicNames};
+use super::{Lists, NAMING_STRATEGY, Operation, Operations, TopicNames};
 use crate::units::SlotName;
 
 /// Debezium's defaults for what a configuration leaves out.
@@ -39,20 +39,30 @@ pub struct Connector {
     pub renames_topics: Vec<String>,
 }
 
-/// Transforms that leave records in their topics.
-const LEAVE_TOPICS_ALONE: [&str; 11] = [
-    "ExtractNewRecordState",
-    "ExtractChangedRecordState",
+/// Debezium's transforms that leave records in their topics.
+const DEBEZIUM_TRANSFORMS: [&str; 3] = ["ExtractNewRecordState", "ExtractChangedRecordState", "HeaderToValue"];
+
+/// Kafka's.
+const KAFKA_TRANSFORMS: [&str; 8] = [
     "InsertField$Key",
     "InsertField$Value",
     "ReplaceField$Key",
     "ReplaceField$Value",
     "MaskField$Value",
     "Cast$Value",
-    "HeaderToValue",
     "InsertHeader",
     "DropHeaders",
 ];
+
+/// Whether a transform's class is known to leave records in their topics. Classes of other packages are unknown, whatever their
+/// names.
+fn leaves_topics_alone(class: &str) -> bool {
+    match class.rsplit_once('.') {
+        Some(("io.debezium.transforms", name)) => DEBEZIUM_TRANSFORMS.contains(&name),
+        Some(("org.apache.kafka.connect.transforms", name)) => KAFKA_TRANSFORMS.contains(&name),
+        _ => false,
+    }
+}
 
 impl Connector {
     /// Reads a connector's configuration.
@@ -78,16 +88,14 @@ impl Connector {
 fn renames_topics(config: &BTreeMap<String, String>) -> Vec<String> {
     let text = |key: &str| config.get(key).map_or("", |value| value.trim());
     let strategy = text("topic.naming.strategy");
-    let known = ["", "io.debezium.schema.SchemaTopicNamingStrategy", "io.debezium.schema.DefaultTopicNamingStrategy"];
-    let strategy = (!known.contains(&strategy)).then(|| format!("topic.naming.strategy={strategy}"));
+    let strategy = (!["", NAMING_STRATEGY].contains(&strategy)).then(|| format!("topic.naming.strategy={strategy}"));
     let transforms = text("transforms").split(',').map(str::trim).filter(|alias| !alias.is_empty());
     let routing = transforms.filter_map(|alias| {
         let key = format!("transforms.{alias}.type");
         let class = text(&key);
-        let name = class.rsplit('.').next().unwrap_or(class);
         // It routes by a field of the row where one is named.
         let routes = !text(&format!("transforms.{alias}.route.by.field")).is_empty();
-        (routes || !LEAVE_TOPICS_ALONE.contains(&name)).then(|| format!("{key}={class}"))
+        (routes || !leaves_topics_alone(class)).then(|| format!("{key}={class}"))
     });
     strategy.into_iter().chain(routing).collect()
 }
@@ -125,6 +133,11 @@ mod tests {
             of(&[("transforms", "u, r"), unwrap, router]),
             ["transforms.r.type=org.apache.kafka.connect.transforms.RegexRouter"]
         );
-        assert_eq!(of(&[("topic.naming.strategy", "a.B")]), ["topic.naming.strategy=a.B"]);
+        let namesake = ("transforms.u.type", "com.example.ExtractNewRecordState");
+        assert_eq!(of(&[("transforms", "u"), namesake]).len(), 1);
+        assert!(of(&[("topic.naming.strategy", "io.debezium.schema.SchemaTopicNamingStrategy")]).is_empty());
+        for strategy in ["a.B", "a.SchemaTopicNamingStrategy", "io.debezium.schema.DefaultTopicNamingStrategy"] {
+            assert_eq!(of(&[("topic.naming.strategy", strategy)]), [format!("topic.naming.strategy={strategy}")]);
+        }
     }
 }

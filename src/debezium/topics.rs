@@ -5,6 +5,10 @@ use crate::units::TableName;
 /// Kafka's longest name of a topic; a longer one is cut.
 const LONGEST: usize = 249;
 
+/// The only `topic.naming.strategy` whose topics [`TopicNames`] knows, and Debezium's default. `DefaultTopicNamingStrategy` joins
+/// the prefix, the catalogue and the table, and PostgreSQL's tables have no catalogue: its topics lack the schema.
+pub const NAMING_STRATEGY: &str = "io.debezium.schema.SchemaTopicNamingStrategy";
+
 /// How a connector names its topics: `<prefix><delimiter><schema><delimiter><table>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicNames {
