@@ -141,6 +141,9 @@ fn coverage_notes(connector: &ConnectorView, notes: &mut Vec<String>) {
                 "{name} is published where {filter}: other rows come with snapshots alone, and none of their changes arrives"
             ));
         }
+        if table.stream == Stream::Elsewhere(Vec::new()) {
+            notes.push(format!("{name} is partitioned and has no partitions, and so no rows to compare"));
+        }
         if table.relation.inheritance == Inheritance::Parent {
             notes.push(format!(
                 "other tables inherit from {name}: snapshots write their rows to its topic too, and none of their changes arrives there"

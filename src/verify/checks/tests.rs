@@ -1186,8 +1186,8 @@ fn a_topic_that_is_compared_with_no_table_is_named_and_no_ghost(#[case] kind: Or
     assert_eq!(report.verdict, Verdict::Passed);
 }
 
-/// What the connector captures with this list, where the database has `orders`, its child `rush` and `beside`, and the publication
-/// has `orders` where a condition holds, and inserts alone.
+/// What the connector captures with this list, where the database has `orders`, its child `rush`, `beside` and `log`, which is
+/// partitioned and has no partitions, and the publication has `orders` where a condition holds, `log`, and inserts alone.
 fn coverage(list: &str) -> Coverage {
     let relation =
         |name, inheritance| Relation { name: table(name), kind: RelationKind::Table, partition_of: None, inheritance };
@@ -1195,11 +1195,13 @@ fn coverage(list: &str) -> Coverage {
         relation(ORDERS, Inheritance::Parent),
         relation("rush", Inheritance::None),
         relation("beside", Inheritance::None),
+        Relation { kind: RelationKind::Partitioned, ..relation("log", Inheritance::None) },
     ];
     let member = Member { filter: Some("(id > 1)".into()), columns: vec![] };
     let publication = Publication {
         operations: Operations::all_where(|o| o == Operation::Insert),
         members: [(table(ORDERS), member)].into(),
+        partitioned: [table("log")].into(),
         ..Publication::default()
     };
     let config = [("table.include.list".to_owned(), list.to_owned())].into();
@@ -1208,11 +1210,14 @@ fn coverage(list: &str) -> Coverage {
 
 #[test]
 fn what_the_publication_does_not_send_is_named() {
-    let world = World { coverage: coverage("public.orders"), ..healthy() };
+    let world = World { coverage: coverage("public.orders,public.log"), ..healthy() };
     let report = state(&world.observe(), &world.expect());
-    for note in
-        ["does not publish update, delete", "published where (id > 1)", "other tables inherit from public.orders"]
-    {
+    for note in [
+        "does not publish update, delete",
+        "published where (id > 1)",
+        "other tables inherit from public.orders",
+        "public.log is partitioned and has no partitions",
+    ] {
         assert!(report.notes.iter().any(|n| n.contains(note)), "{note}: {:?}", report.notes);
     }
     assert_eq!(report.verdict, Verdict::Passed);
