@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use super::{Choice, Connector, Unknown};
+use super::{Choice, Connector, Unknown, Unmatched};
 use crate::units::TableName;
 
 /// A kind of change.
@@ -171,6 +171,8 @@ pub struct Coverage {
     pub left: Vec<TableName>,
     /// Tables of which nobody can say, and why.
     pub unknown: Vec<(TableName, Unknown)>,
+    /// Entries of the lists that no table matches, in the lists' order.
+    pub unmatched: Vec<Unmatched>,
     /// What the connector would write and the publication does not send.
     pub unpublished_operations: Operations,
 }
@@ -194,6 +196,7 @@ impl Coverage {
                 }),
             }
         }
+        coverage.unmatched = connector.lists.unmatched(relations.iter().map(|r| &r.name));
         if let Some(publication) = publication {
             coverage.unpublished_operations = connector.operations.without(&publication.operations);
         }
@@ -391,6 +394,30 @@ mod tests {
         assert!(coverage.left.is_empty(), "{:?}", coverage.left);
         let unknown: BTreeSet<&str> = coverage.unknown.iter().map(|(t, _)| t.name.as_str()).collect();
         assert!(unknown.contains("b") && unknown.contains("city"), "{unknown:?}");
+    }
+
+    #[rstest]
+    #[case::no_schema_and_misspelt("table.include.list", "public.a,b,public.custmers", &["b", "public.custmers"])]
+    #[case::patterns("table.include.list", r"public\.ev_.*,public\.x.*", &[r"public\.x.*"])]
+    #[case::not_understood("table.include.list", r"public.a,public\.\p{IsGreek}+", &[])]
+    #[case::misspelt_exclusion("table.exclude.list", "public.a,public.scret", &["public.scret"])]
+    #[case::schemas("schema.include.list", "public,sales", &["sales"])]
+    #[case::snapshots("snapshot.include.collection.list", "public.a,public.aa", &["public.aa"])]
+    fn expressions_that_match_nothing_are_named(#[case] setting: &str, #[case] list: &str, #[case] expected: &[&str]) {
+        let config = BTreeMap::from([(setting.to_owned(), list.to_owned())]);
+        let unmatched = Coverage::of(&Connector::of(&config), &relations(), None).unmatched;
+        assert!(unmatched.iter().all(|entry| entry.setting == setting));
+        assert_eq!(unmatched.iter().map(|entry| entry.expression.as_str()).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn an_inclusion_that_another_list_undoes_matches_nothing() {
+        let lists = [("schema.include.list", "sales|public"), ("table.include.list", "public.a,other.b")];
+        let config = lists.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let relations =
+            [Relation { name: TableName::new("other", "b"), ..relations()[1].clone() }, relations()[0].clone()];
+        let unmatched = Coverage::of(&Connector::of(&config), &relations, None).unmatched;
+        assert_eq!(unmatched.iter().map(|entry| entry.expression.as_str()).collect::<Vec<_>>(), ["other.b"]);
     }
 
     #[test]

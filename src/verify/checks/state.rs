@@ -132,6 +132,9 @@ fn coverage_notes(connector: &ConnectorView, notes: &mut Vec<String>) {
             coverage.unpublished_operations
         ));
     }
+    for entry in &coverage.unmatched {
+        notes.push(format!("{entry} matches no table, or none that the connector's other lists take"));
+    }
     for table in &coverage.tables {
         let name = &table.relation.name;
         if let Stream::Own(member) = &table.stream

@@ -1210,13 +1210,14 @@ fn coverage(list: &str) -> Coverage {
 
 #[test]
 fn what_the_publication_does_not_send_is_named() {
-    let world = World { coverage: coverage("public.orders,public.log"), ..healthy() };
+    let world = World { coverage: coverage("public.orders,public.log,public.custmers"), ..healthy() };
     let report = state(&world.observe(), &world.expect());
     for note in [
         "does not publish update, delete",
         "published where (id > 1)",
         "other tables inherit from public.orders",
         "public.log is partitioned and has no partitions",
+        "table.include.list: `public.custmers` matches no table",
     ] {
         assert!(report.notes.iter().any(|n| n.contains(note)), "{note}: {:?}", report.notes);
     }
