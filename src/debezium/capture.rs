@@ -215,6 +215,28 @@ impl Coverage {
         self.tables.iter().filter(move |t| !below(t)).map(|t| &t.relation.name)
     }
 
+    /// The table of a topic that the connector's list of tables has by its name, and the database has no more. What a topic's name
+    /// does not tell, the list does: several tables may share one, and a name need not divide into schema and table.
+    pub fn gone(&self, connector: &Connector, topic: &str) -> Option<TableName> {
+        let (topics, lists) = (&connector.topics, &connector.lists);
+        if !topic.starts_with(&topics.start()) {
+            return None;
+        }
+        let left = self.left.iter().chain(self.unknown.iter().map(|(name, _)| name));
+        let there: Vec<&TableName> = self.tables.iter().map(|t| &t.relation.name).chain(left).collect();
+        let writes = |t: &Captured| matches!(t.stream, Stream::Own(_)) && topics.topic(&t.relation.name) == topic;
+        if self.tables.iter().any(writes) {
+            return None;
+        }
+        // Names match in either case; the topic has the table's own.
+        let is_there = |name: &TableName| there.iter().any(|t| t.to_string().eq_ignore_ascii_case(&name.to_string()));
+        let read =
+            topics.table(topic).filter(|name| lists.names(name) && !there.iter().any(|t| topics.topic(t) == topic));
+        let listed = lists.named().into_iter().filter(|name| topics.topic(name).eq_ignore_ascii_case(topic));
+        let mut candidates = read.into_iter().chain(listed.filter(|name| !is_there(name)));
+        candidates.find(|name| lists.table(name) != Choice::Left)
+    }
+
     /// A table that the lists take.
     pub fn table(&self, name: &TableName) -> Option<&Captured> {
         self.tables.iter().find(|t| t.relation.name == *name)

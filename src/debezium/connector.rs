@@ -1,6 +1,6 @@
 //! A connector's settings, as far as they say what it captures, from where, and under which names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Lists, NAMING_STRATEGY, Operation, Operations, TopicNames};
 use crate::units::SlotName;
@@ -30,6 +30,9 @@ pub struct Connector {
     pub by_root: bool,
     /// `topic.prefix` and `topic.delimiter`.
     pub topics: TopicNames,
+    /// The topics that it may use beside those of tables: of transactions, heartbeats, messages, signals, notifications and its
+    /// schema history.
+    pub other_topics: BTreeSet<String>,
     /// Its lists.
     pub lists: Lists,
     /// The kinds of changes that it writes: all but `skipped.operations`.
@@ -71,18 +74,36 @@ impl Connector {
         let or = |key: &str, default: &str| text(key).unwrap_or(default).to_owned();
         let skipped: Vec<&str> = text("skipped.operations").unwrap_or("t").split(',').map(str::trim).collect();
         let writes = |operation: Operation| !skipped.iter().any(|s| s.starts_with(operation.letter()));
+        let topics = TopicNames { prefix: or("topic.prefix", ""), delimiter: or("topic.delimiter", ".") };
         Connector {
             database: text("database.dbname").map(str::to_owned),
             slot: SlotName::new(or("slot.name", DEFAULT_SLOT)),
             publication: or("publication.name", DEFAULT_PUBLICATION),
             owns_publication: text("publication.autocreate.mode").is_some_and(|m| m.eq_ignore_ascii_case("filtered")),
             by_root: text("publish.via.partition.root").is_some_and(|v| v.eq_ignore_ascii_case("true")),
-            topics: TopicNames { prefix: or("topic.prefix", ""), delimiter: or("topic.delimiter", ".") },
+            other_topics: other_topics(config, &topics),
+            topics,
             lists: Lists::of(config),
             operations: Operations::all_where(writes),
             renames_topics: renames_topics(config),
         }
     }
+}
+
+fn other_topics(config: &BTreeMap<String, String>, topics: &TopicNames) -> BTreeSet<String> {
+    let text = |key: &str| config.get(key).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+    let TopicNames { prefix, delimiter } = topics;
+    let transaction = text("topic.transaction").unwrap_or_else(|| "transaction".to_owned());
+    let beat = text("topic.heartbeat.prefix").unwrap_or_else(|| "__debezium-heartbeat".to_owned());
+    let always = [
+        format!("{prefix}{delimiter}{transaction}"),
+        text("topic.heartbeat.name").unwrap_or_else(|| format!("{beat}{delimiter}{prefix}")),
+        // Whatever the delimiter is.
+        format!("{prefix}.message"),
+        text("signal.kafka.topic").unwrap_or_else(|| format!("{prefix}-signal")),
+    ];
+    let named = ["notification.sink.topic.name", "schema.history.internal.kafka.topic"].into_iter().filter_map(text);
+    always.into_iter().chain(named).collect()
 }
 
 fn renames_topics(config: &BTreeMap<String, String>) -> Vec<String> {

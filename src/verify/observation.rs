@@ -135,8 +135,6 @@ impl ConnectorView {
 /// A topic with records that is compared with no table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Orphan {
-    /// The table, by the topic's name.
-    pub table: TableName,
     /// The topic.
     pub topic: String,
     /// Why.
@@ -146,18 +144,22 @@ pub struct Orphan {
 }
 
 /// Why a topic with records is compared with no table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OrphanKind {
-    /// Its table's changes go to other topics: a partitioned table, or a partition.
-    Elsewhere,
+    /// The changes of its table, a partitioned table or a partition, go to other topics.
+    Elsewhere(TableName),
     /// The connector's lists leave its table out.
-    LeftOut,
+    LeftOut(TableName),
     /// There is no such table.
     Gone {
+        /// The table, by the topic's name.
+        table: TableName,
         /// Whether the connector's list of tables has it by its name, and not by a pattern that a table of long ago may match
         /// too.
         named: bool,
     },
+    /// It begins as the topics of the connector's tables do, and which table it is of does not follow from its name.
+    Unexplained,
 }
 
 /// A captured table.

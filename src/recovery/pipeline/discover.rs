@@ -582,8 +582,10 @@ fn is_filled(connector: &Connector, topic: &str, tables: &Tables) -> bool {
     }
     let (names, lists) = (&connector.topics, &connector.lists);
     let taken = |table: &TableName| lists.table(table) == Choice::Taken;
-    let named = lists.named();
-    tables.known.iter().chain(&named).any(|table| taken(table) && names.topic(table) == topic)
+    // The list names tables in either case, and a topic has its table's own.
+    let is_named = |table: &TableName| taken(table) && names.topic(table).eq_ignore_ascii_case(topic);
+    tables.known.iter().any(|table| taken(table) && names.topic(table) == topic)
+        || (topic.starts_with(&names.start()) && lists.named().iter().any(is_named))
         || (!tables.all && names.table(topic).is_some_and(|table| taken(&table)))
 }
 
@@ -679,6 +681,8 @@ mod tests {
     #[case::another_prefix("old.public.a", true, false)]
     #[case::transactions("shop.transaction", true, false)]
     #[case::named_and_gone("shop.public.gone", true, true)]
+    #[case::named_in_another_case_and_gone("shop.public.GONE", true, true)]
+    #[case::another_prefix_in_another_case("SHOP.public.gone", true, false)]
     #[case::dropped_long_ago("shop.public.ev_2019", true, false)]
     #[case::dropped_and_perhaps_there_again("shop.public.ev_2019", false, true)]
     #[case::never_of_this_connector("shop.public.b", false, false)]

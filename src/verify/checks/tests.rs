@@ -99,7 +99,7 @@ fn table(name: &str) -> TableName {
 }
 
 fn orphan(kind: OrphanKind) -> Orphan {
-    Orphan { table: table("gone"), topic: topic("gone"), records: 3, kind }
+    Orphan { topic: topic("gone"), records: 3, kind }
 }
 
 fn topic(name: &str) -> String {
@@ -731,7 +731,7 @@ fn what_an_expression_leaves_out_is_noted() {
     again.value.as_mut().unwrap()["after"].as_object_mut().unwrap().remove("name");
     w.records.insert(late, again);
 })]
-#[case::table_dropped("state", FindingKind::Ghost, |w: &mut World| w.orphans.push(orphan(OrphanKind::Gone { named: true })))]
+#[case::table_dropped("state", FindingKind::Ghost, |w: &mut World| w.orphans.push(orphan(OrphanKind::Gone { table: table("gone"), named: true })))]
 #[case::record_unreadable("state", FindingKind::Unreadable, |w: &mut World| { w.records[4].value = Some(json!("torn")); })]
 #[case::truncated_and_not_captured("state", FindingKind::Ghost, |w: &mut World| { w.rows_mut(ORDERS).clear(); w.counts.insert(ORDERS, 0); })]
 #[case::generated_value_wrong_where_present("state", FindingKind::Different, |w: &mut World| w.value(8)["after"]["g"] = json!(8))]
@@ -1175,9 +1175,10 @@ fn no_column_is_left_out_without_a_line() {
 }
 
 #[rstest]
-#[case::chosen_by_a_pattern(OrphanKind::Gone { named: false }, "there is no table public.gone")]
-#[case::partitioned(OrphanKind::Elsewhere, "changes of public.gone go to other topics")]
-#[case::taken_out_of_the_lists(OrphanKind::LeftOut, "the connector's lists leave public.gone out")]
+#[case::chosen_by_a_pattern(OrphanKind::Gone { table: table("gone"), named: false }, "there is no table public.gone")]
+#[case::partitioned(OrphanKind::Elsewhere(table("gone")), "changes of public.gone go to other topics")]
+#[case::taken_out_of_the_lists(OrphanKind::LeftOut(table("gone")), "the connector's lists leave public.gone out")]
+#[case::of_no_known_table(OrphanKind::Unexplained, "its name does not tell of which table")]
 fn a_topic_that_is_compared_with_no_table_is_named_and_no_ghost(#[case] kind: OrphanKind, #[case] why: &str) {
     let world = World { orphans: vec![orphan(kind)], ..healthy() };
     let report = state(&world.observe(), &world.expect());
