@@ -37,6 +37,8 @@ pub struct Observation {
     pub server: Option<Result<ServerView, String>>,
     /// The connectors that were looked at.
     pub connectors: Vec<ConnectorView>,
+    /// Other connectors of the worker that may read from the same server.
+    pub unidentified: Vec<Unidentified>,
     /// Every captured table.
     pub tables: Vec<TableView>,
     /// What each data topic folds to.
@@ -130,6 +132,17 @@ impl ConnectorView {
     pub fn stored_lsn(&self) -> Option<Lsn> {
         self.offset_number("lsn").or_else(|| self.offset_number("lsn_proc")).map(Lsn)
     }
+}
+
+/// A connector that was not looked at, as it is not known from which server it reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unidentified {
+    /// Its name.
+    pub connector: String,
+    /// Why its server is not known, and what excludes it.
+    pub why: String,
+    /// Whether something does: it names what the server does not have, or what another connector has.
+    pub excluded: bool,
 }
 
 /// A topic with records that is compared with no table.

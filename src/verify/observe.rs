@@ -22,7 +22,7 @@ use super::{
     fold::TopicFold,
     observation::{
         Canary, ConnectorView, GroupVersion, Interrupted, Observation, Orphan, OrphanKind, Quiet, RegistryView, Rows,
-        ServerView, TableView,
+        ServerView, TableView, Unidentified,
     },
     read::{self, Stretch, TopicPlan, Visibility},
     text::array,
@@ -31,7 +31,7 @@ use crate::{
     backup::{BackupError, parts::registry::capture_where},
     client::{
         ClientError, catalogue,
-        cluster::Cluster,
+        cluster::{Cluster, Readers},
         connect::{Connect, ConnectorConfig},
         kafka::Kafka,
         limits::Bound,
@@ -83,8 +83,12 @@ impl Systems {
     }
 }
 
-/// The connectors to look at: those named, or every Debezium PostgreSQL connector of the worker on the configured server.
-pub async fn connectors(systems: &Systems, wanted: &[String]) -> Result<Vec<ConnectorView>, VerifyError> {
+/// The connectors to look at: those named, or every Debezium PostgreSQL connector of the worker on the configured server; and
+/// those of which it is not known whether they read from that server.
+pub async fn connectors(
+    systems: &Systems,
+    wanted: &[String],
+) -> Result<(Vec<ConnectorView>, Vec<Unidentified>), VerifyError> {
     let there = systems.connect.connectors().await?;
     if let Some(missing) = wanted.iter().find(|w| !there.contains(w)) {
         let found = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
@@ -96,10 +100,12 @@ pub async fn connectors(systems: &Systems, wanted: &[String]) -> Result<Vec<Conn
         let Some((config, _)) = systems.connect.described(name).await? else { continue };
         found.push((name, config));
     }
+    let mut unidentified = Vec::new();
     if wanted.is_empty() {
         found.retain(|(_, config)| ConnectorSettings::is_debezium_postgres(config));
-        let own = readers(systems, &found).await?;
+        let (own, others) = readers(systems, &found).await?;
         found.retain(|(name, _)| own.contains(*name));
+        unidentified = others;
     }
     let mut views = Vec::new();
     for (name, config) in found {
@@ -123,27 +129,44 @@ pub async fn connectors(systems: &Systems, wanted: &[String]) -> Result<Vec<Conn
             found: if there.is_empty() { "none".to_owned() } else { there.join(", ") },
         });
     }
-    Ok(views)
+    Ok((views, unidentified))
 }
 
-/// Those that read from the configured server. Where it does not answer, those whose server may be this one.
+/// Those that read from the configured server, and those that may. Where it does not answer and no connector names its address,
+/// all that may do.
 async fn readers(
     systems: &Systems,
     connectors: &[(&String, ConnectorConfig)],
-) -> Result<BTreeSet<String>, VerifyError> {
+) -> Result<(BTreeSet<String>, Vec<Unidentified>), VerifyError> {
     let url = &systems.config.postgres.url;
     let by_address = Cluster::new(url, None, Vec::new())?;
     if connectors.iter().all(|(_, config)| by_address.is_named_by(config)) {
-        return Ok(connectors.iter().map(|(name, _)| (*name).clone()).collect());
+        return Ok((connectors.iter().map(|(name, _)| (*name).clone()).collect(), Vec::new()));
     }
     let connectors = connectors.iter().map(|(name, config)| (name.as_str(), config));
     let Ok(session) = systems.session("").await else {
         let found = by_address.readers(connectors, &[]).await;
-        return Ok(found.names.into_iter().chain(found.unknown.into_keys()).collect());
+        return Ok(match found.names.is_empty() {
+            true => (found.unknown.into_keys().collect(), Vec::new()),
+            false => divided(found),
+        });
     };
-    let cluster = Cluster::new(url, session.system_id().await.ok(), session.slots().await?)?;
-    let found = cluster.readers(connectors, &[]).await;
-    Ok(found.names.into_iter().chain(found.contested.into_iter().flat_map(|(_, names)| names)).collect())
+    let names = async |sql| {
+        let rows = session.texts(sql).await?;
+        Ok::<_, ClientError>(rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect())
+    };
+    let cluster = Cluster::new(url, session.system_id().await.ok(), session.slots().await?)?.with_directory(
+        names("select datname::text from pg_database").await?,
+        names("select rolname::text from pg_roles").await?,
+    );
+    Ok(divided(cluster.readers(connectors, &[]).await))
+}
+
+fn divided(found: Readers) -> (BTreeSet<String>, Vec<Unidentified>) {
+    let Readers { names, contested, unknown, excluded } = found;
+    let unidentified = |excluded| move |(connector, why)| Unidentified { connector, why, excluded };
+    let others = unknown.into_iter().map(unidentified(false)).chain(excluded.into_iter().map(unidentified(true)));
+    (names.into_iter().chain(contested.into_values().flatten()).collect(), others.collect())
 }
 
 /// Fills in what the worker says of a connector now.
@@ -633,8 +656,8 @@ pub struct LookOptions {
 /// Looks at everything once: tables, topics to their ends, positions, settings, the registry. Writers must be at rest;
 /// what cannot be read is part of what is seen.
 pub async fn pipeline(systems: &Systems, options: &LookOptions) -> Result<Observation, VerifyError> {
-    let mut seen =
-        Observation { connectors: connectors(systems, &options.connectors).await?, ..Observation::default() };
+    let (connectors, unidentified) = connectors(systems, &options.connectors).await?;
+    let mut seen = Observation { connectors, unidentified, ..Observation::default() };
     for index in 0..seen.connectors.len() {
         let settings = seen.connectors[index].settings.clone();
         match tables(systems, &settings).await {

@@ -164,6 +164,8 @@ pub(crate) struct Pipeline {
     pub(crate) other_slots: Vec<Slot>,
     /// Subscriptions of the cluster.
     pub(crate) subscriptions: Vec<String>,
+    /// Connectors that may read from the cluster and are no part of the recovery, and why their servers are not known.
+    unidentified: BTreeMap<String, String>,
     active: Vec<ActiveGroup>,
     whole: Whole,
 }
@@ -207,7 +209,7 @@ impl Pipeline {
                 "postgres://user@host:port/database",
             )
         })?;
-        let mut sources = worker.sources_on(&cluster, request).await?;
+        let (mut sources, unidentified) = worker.sources_on(&cluster, request).await?;
         refuse_left_out(&sources, request)?;
         if sources.iter().any(Source::needs_registry) {
             // Without it the topics that are emptied cannot be filled again.
@@ -239,6 +241,7 @@ impl Pipeline {
             groups,
             other_slots,
             subscriptions,
+            unidentified,
             active,
         })
     }
@@ -263,9 +266,15 @@ impl Pipeline {
         Ok(())
     }
 
-    /// What a person should know of topics: those that stay as they are, and why those of some connectors cannot be told.
+    /// What a person should know of topics: those that stay as they are, why those of some connectors cannot be told, and the
+    /// connectors whose topics may be missing here.
     pub(crate) fn topic_findings(&self) -> Vec<String> {
-        let mut findings = Vec::new();
+        let unidentified = self.unidentified.iter().map(|(name, why)| {
+            format!(
+                "connector {name} may read from this cluster, and is no part of this recovery: {why} (name it with --connector if it does)"
+            )
+        });
+        let mut findings: Vec<String> = unidentified.collect();
         for source in &self.sources {
             let name = &source.name;
             if !source.capture.renames_topics.is_empty() {
@@ -381,7 +390,12 @@ impl Worker {
         Ok(Worker { connectors: found.into_iter().flatten().collect() })
     }
 
-    async fn sources_on(&self, cluster: &Cluster, request: &Request) -> Result<Vec<Source>, RecoveryError> {
+    /// The sources that read from the cluster; and those that may, and why their servers are not known.
+    async fn sources_on(
+        &self,
+        cluster: &Cluster,
+        request: &Request,
+    ) -> Result<(Vec<Source>, BTreeMap<String, String>), RecoveryError> {
         let postgres: Vec<(&ConnectorConfig, &ConnectorStatus)> = self
             .connectors
             .iter()
@@ -392,7 +406,8 @@ impl Worker {
         let readers = cluster.readers(named, &request.connectors).await;
         refuse_untold(&readers)?;
         let of_cluster = postgres.iter().filter(|(_, status)| readers.names.contains(&status.name));
-        of_cluster.map(|(connector, status)| source_of(connector, status)).collect()
+        let sources = of_cluster.map(|(connector, status)| source_of(connector, status)).collect::<Result<_, _>>()?;
+        Ok((sources, readers.unknown))
     }
 
     fn sinks_on(&self, topics: &[String]) -> Result<Vec<Sink>, RecoveryError> {
@@ -455,7 +470,7 @@ fn not_understood(connector: &str, unknown: &Unknown) -> RecoveryError {
 
 /// A database that goes back under a connector nobody knew of loses and invents rows in its topics.
 fn refuse_untold(readers: &Readers) -> Result<(), RecoveryError> {
-    if let Some((slot, connectors)) = &readers.contested {
+    if let Some((slot, connectors)) = readers.contested.first_key_value() {
         return Err(RecoveryError::impossible(
             format!("slot {slot}"),
             "a slot that one connector names",

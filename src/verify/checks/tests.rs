@@ -1413,3 +1413,19 @@ fn a_registry_that_nobody_asked_is_not_dead() {
     let seen = Observation { registry: None, ..world.observe() };
     assert_eq!(compatibility(&seen, &world.expect()).verdict, Verdict::Inconclusive);
 }
+
+#[test]
+fn a_connector_whose_server_is_not_known_leaves_positions_open() {
+    let one = |excluded| Unidentified { connector: "far".into(), why: "no route to 10.9.8.7".into(), excluded };
+    let judged = |world: &World, excluded| {
+        let mut seen = world.observe();
+        seen.unidentified.push(one(excluded));
+        let report = positions(&seen, &world.expect());
+        assert!(report.notes.iter().any(|n| n.contains("connector far") && n.contains("10.9.8.7")), "{report:?}");
+        report.verdict
+    };
+    assert_eq!(judged(&healthy(), false), Verdict::Inconclusive);
+    assert_eq!(judged(&healthy(), true), Verdict::Passed);
+    let world = World { slots: vec![], ..healthy() };
+    assert_eq!(judged(&world, false), Verdict::Failed, "what is known to be wrong stays so");
+}
