@@ -433,10 +433,11 @@ fn orphaned<'t>(
 ) -> Vec<Orphan> {
     let (capture, coverage) = (&connector.settings.capture, &connector.coverage);
     let names = &capture.topics;
-    let precedes = |other: &Connector, topic: &str| {
-        let (own, start) = (names.start(), other.topics.start());
-        let longer = start.len() > own.len() && start.starts_with(&own);
-        other.other_topics.contains(topic) || (longer && (topic.starts_with(&start) || topic == other.topics.prefix))
+    let is_of = |other: &Connector, topic: &String| {
+        // A prefix alone is the topic of schema changes.
+        other.other_topics.contains(topic)
+            || names.are_preceded_by(&other.topics, topic)
+            || *topic == other.topics.prefix
     };
     let mut existing: BTreeMap<String, OrphanKind> = BTreeMap::new();
     let left = coverage.left.iter().map(|name| (name, OrphanKind::LeftOut(name.clone())));
@@ -452,7 +453,7 @@ fn orphaned<'t>(
         let gone = |table| OrphanKind::Gone { table, named: true };
         let kind = coverage.gone(capture, topic).map(gone).or_else(|| existing.get(topic).cloned());
         let kind = kind.or_else(|| {
-            let of_another_use = capture.other_topics.contains(topic) || others.iter().any(|c| precedes(c, topic));
+            let of_another_use = capture.other_topics.contains(topic) || others.iter().any(|c| is_of(c, topic));
             if of_another_use || !topic.starts_with(&names.start()) {
                 return None;
             }

@@ -15,7 +15,7 @@ use crate::{
         registry::Registry,
     },
     config::{Config, RegistryStorage},
-    debezium::{Choice, Connector, DEFAULT_DATABASE, Expression, Relation, Unknown},
+    debezium::{Choice, Connector, DEFAULT_DATABASE, Expression, Relation, TopicNames, Unknown},
     recovery::{Options, Playbook, RecoveryError, Request},
     units::{SlotName, TableName, TopicPartition},
 };
@@ -433,9 +433,10 @@ impl Worker {
         Ok(sinks)
     }
 
-    /// The `topic.prefix` of every source connector, on whatever cluster.
-    fn prefixes(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.connectors.iter().filter_map(|(c, s)| Some((s.name.as_str(), c.get("topic.prefix")?.as_str())))
+    /// How every source connector names its topics, on whatever cluster.
+    fn topic_names(&self) -> impl Iterator<Item = (&str, TopicNames)> {
+        let named = self.connectors.iter().filter(|(connector, _)| connector.contains_key("topic.prefix"));
+        named.map(|(connector, status)| (status.name.as_str(), Connector::of(connector).topics))
     }
 }
 
@@ -520,17 +521,20 @@ fn refuse_left_out(sources: &[Source], request: &Request) -> Result<(), Recovery
 }
 
 /// Topics that are never data, whatever a connector says it wrote.
-fn is_protected(config: &Config, topic: &str, sources_prefix: &str) -> bool {
+fn is_protected(config: &Config, topic: &str, names: &TopicNames) -> bool {
     let registry = match &config.registry.storage {
         Some(RegistryStorage::Kafkasql { topics }) => topics.iter().any(|t| t == topic),
         _ => false,
     };
-    let internal = topic.starts_with("__")
+    registry || topic == config.connect.offsets_topic || is_internal(topic, names)
+}
+
+/// Topics that brokers, workers and registries keep for themselves, by how they are usually named.
+fn is_internal(topic: &str, names: &TopicNames) -> bool {
+    topic.starts_with("__")
         || topic.starts_with("kafkasql-")
         || topic == "_schemas"
-        || topic == config.connect.offsets_topic
-        || (topic.starts_with("connect-") && !topic.starts_with(&format!("{sources_prefix}.")));
-    registry || internal
+        || (topic.starts_with("connect-") && !topic.starts_with(&names.start()))
 }
 
 /// The tables of a source's database, as far as they are known before anything is touched.
@@ -613,16 +617,15 @@ fn candidates(
     there: &BTreeMap<String, i32>,
     point: Option<&Point>,
 ) -> Result<BTreeSet<String>, RecoveryError> {
+    let own = &source.capture.topics;
     let foreign = |topic: &str| {
-        worker.prefixes().any(|(name, prefix)| {
-            name != source.name && prefix.len() > source.prefix.len() && topic.starts_with(&format!("{prefix}."))
-        })
+        worker.topic_names().any(|(name, other)| name != source.name && own.are_preceded_by(&other, topic))
     };
-    let start = source.capture.topics.start();
+    let start = own.start();
     // The transaction topic has one part more than the prefix; a table's has two.
     let of_table = |topic: &str| {
         let rest = topic.strip_prefix(&start).unwrap_or_default();
-        rest.contains(source.capture.topics.delimiter.as_str()) && !foreign(topic)
+        rest.contains(own.delimiter.as_str()) && !foreign(topic)
     };
     let saved = match point {
         Some(point) => point.topics()?.into_iter().map(|t| t.spec.name).collect(),
@@ -631,7 +634,7 @@ fn candidates(
     let named = written.into_iter().chain(there.keys().chain(saved.iter()).filter(|t| of_table(t)).cloned());
     let history = source.schema_history.as_deref();
     Ok(named
-        .filter(|t| !is_protected(config, t, &source.prefix) && history != Some(t.as_str()))
+        .filter(|t| !is_protected(config, t, own) && history != Some(t.as_str()))
         .filter(|t| there.contains_key(t) || saved.contains(t))
         .collect())
 }
@@ -709,6 +712,21 @@ mod tests {
         ]);
         let known = ["a", "b", "ev_2020", "O rder"].map(|name| TableName::new("public", name)).to_vec();
         assert_eq!(is_filled(&Connector::of(&config), topic, &Tables { known, all }), filled);
+    }
+
+    #[rstest]
+    #[case("connect-offsets", "shop", ".", true)]
+    #[case("connect-shop.public.a", "connect-shop", ".", false)]
+    #[case("connect-shop_public_a", "connect-shop", "_", false)]
+    #[case("__consumer_offsets", "shop", ".", true)]
+    fn topics_of_a_prefix_like_the_worker_s_are_data(
+        #[case] topic: &str,
+        #[case] prefix: &str,
+        #[case] delimiter: &str,
+        #[case] internal: bool,
+    ) {
+        let names = TopicNames { prefix: prefix.into(), delimiter: delimiter.into() };
+        assert_eq!(is_internal(topic, &names), internal);
     }
 
     #[test]
