@@ -132,7 +132,9 @@ impl Cluster {
         let mut holders: BTreeMap<&SlotName, &str> = BTreeMap::new();
         for (name, config) in sure {
             // Several are a mistake of their configuration, and all of them readers.
-            self.slot(config).map(|slot| holders.entry(slot).or_insert(name));
+            if let Some(slot) = self.slot(config) {
+                holders.entry(slot).or_insert(name);
+            }
         }
         let unsure: Vec<(&Far<'_>, &String)> = far.iter().filter_map(|f| Some((f, f.identity.unknown()?))).collect();
         let mut claims: BTreeMap<&SlotName, Vec<&Far<'_>>> = BTreeMap::new();

@@ -37,7 +37,7 @@ pub struct Observation {
     pub server: Option<Result<ServerView, String>>,
     /// The connectors that were looked at.
     pub connectors: Vec<ConnectorView>,
-    /// Other connectors of the worker that may read from the same server.
+    /// Other connectors of the worker to PostgreSQL, of which not all is known.
     pub unidentified: Vec<Unidentified>,
     /// Every captured table.
     pub tables: Vec<TableView>,
@@ -134,14 +134,15 @@ impl ConnectorView {
     }
 }
 
-/// A connector that was not looked at, as it is not known from which server it reads.
+/// A connector to PostgreSQL that was not looked at: it is not known from which server it reads, or how its records are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unidentified {
     /// Its name.
     pub connector: String,
-    /// Why its server is not known, and what excludes it.
+    /// Why that is not known, and what excludes it.
     pub why: String,
-    /// Whether something does: it names what the server does not have, or what another connector has.
+    /// Whether something does: it names what the server does not have, or what another connector has, or is of a class that is not
+    /// read.
     pub excluded: bool,
 }
 

@@ -31,7 +31,7 @@ use crate::{
     backup::{BackupError, parts::registry::capture_where},
     client::{
         ClientError, catalogue,
-        cluster::{Cluster, Readers},
+        cluster::{Cluster, Readers, is_postgres},
         connect::{Connect, ConnectorConfig},
         kafka::Kafka,
         limits::Bound,
@@ -95,17 +95,18 @@ pub async fn connectors(
         return Err(VerifyError::NoConnector { connector: missing.clone(), found });
     }
     let mut found: Vec<(&String, ConnectorConfig)> = Vec::new();
+    let mut unidentified = Vec::new();
     for name in there.iter().filter(|name| wanted.is_empty() || wanted.contains(name)) {
         // Deleted since it was listed: somebody else's, or the one asked for, which is then missing.
-        let Some((config, _)) = systems.connect.described(name).await? else { continue };
+        let Some((config, status)) = systems.connect.described(name).await? else { continue };
+        unidentified.extend(not_read(name, &config, &status.kind).filter(|_| wanted.is_empty()));
         found.push((name, config));
     }
-    let mut unidentified = Vec::new();
     if wanted.is_empty() {
         found.retain(|(_, config)| ConnectorSettings::is_debezium_postgres(config));
         let (own, others) = readers(systems, &found).await?;
         found.retain(|(name, _)| own.contains(*name));
-        unidentified = others;
+        unidentified.extend(others);
     }
     let mut views = Vec::new();
     for (name, config) in found {
@@ -126,7 +127,14 @@ pub async fn connectors(
     if views.is_empty() {
         return Err(VerifyError::NoConnector {
             connector: "of class io.debezium.connector.postgresql.PostgresConnector".into(),
-            found: if there.is_empty() { "none".to_owned() } else { there.join(", ") },
+            found: match (there.is_empty(), unidentified.is_empty()) {
+                (true, _) => "none".to_owned(),
+                (false, true) => there.join(", "),
+                (false, false) => {
+                    let why = unidentified.iter().map(|one| format!("{} ({})", one.connector, one.why));
+                    format!("{}; not looked at: {}", there.join(", "), why.collect::<Vec<_>>().join(", "))
+                }
+            },
         });
     }
     Ok((views, unidentified))
@@ -160,6 +168,17 @@ async fn readers(
         names("select rolname::text from pg_roles").await?,
     );
     Ok(divided(cluster.readers(connectors, &[]).await))
+}
+
+/// A source connector to PostgreSQL of a class that verify cannot read, on whatever server.
+fn not_read(name: &str, config: &ConnectorConfig, kind: &str) -> Option<Unidentified> {
+    let other = kind != "sink" && is_postgres(config) && !ConnectorSettings::is_debezium_postgres(config);
+    let class = config.get("connector.class").map(String::as_str).unwrap_or_default();
+    other.then(|| Unidentified {
+        connector: name.to_owned(),
+        why: format!("its class is {class}, which verify does not read"),
+        excluded: true,
+    })
 }
 
 fn divided(found: Readers) -> (BTreeSet<String>, Vec<Unidentified>) {
@@ -932,6 +951,22 @@ mod tests {
             OrphanKind::LeftOut(table) | OrphanKind::Elsewhere(table) => format!("={table}"),
             OrphanKind::Unexplained => "?".to_owned(),
         })
+    }
+
+    #[rstest]
+    #[case::read("Postgres", "source", None)]
+    #[case::of_another_vendor("io.confluent.connect.postgres.PostgresCdcSource", "source", Some("PostgresCdcSource"))]
+    #[case::sink("org.apache.camel.kafkaconnector.PostgresqlsinkSinkConnector", "sink", None)]
+    #[case::of_another_system("io.debezium.connector.mysql.MySqlConnector", "source", None)]
+    fn a_connector_of_a_class_that_is_not_read_is_named(
+        #[case] class: &str,
+        #[case] kind: &str,
+        #[case] named: Option<&str>,
+    ) {
+        let config = config(&[("connector.class", class)]);
+        let found = not_read("cdc", &config, kind);
+        assert_eq!(found.is_some(), named.is_some(), "{found:?}");
+        assert!(found.is_none_or(|one| one.excluded && one.why.contains(named.unwrap_or_default())));
     }
 
     #[rstest]

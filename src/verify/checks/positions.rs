@@ -89,7 +89,7 @@ pub fn positions(seen: &Observation, expected: &Expectation<'_>) -> CheckReport 
 fn unidentified(one: &Unidentified) -> String {
     let Unidentified { connector, why, excluded } = one;
     if *excluded {
-        return format!("connector {connector} is of another server, and not looked at: {why}");
+        return format!("connector {connector} was not looked at: {why}");
     }
     format!(
         "connector {connector} may read from this server, and was not looked at: {why} (name the connectors of this pipeline with --connector, or let [postgres] url have the host that this one names)"
