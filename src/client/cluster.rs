@@ -78,12 +78,13 @@ impl<'c> Far<'c> {
     }
 }
 
-/// What a server answers to one connector holds for all that name it.
-fn share_answers(far: &mut [Far<'_>]) {
+/// What a server answers to one connector holds for all that name it, and not for one that somebody asked for by name.
+fn share_answers(far: &mut [Far<'_>], asked: &[String]) {
     let answered = far.iter().filter(|f| !matches!(f.identity, Identity::Unknown(_)));
     let answers: BTreeMap<(&str, &str), Identity> =
         answered.filter_map(|f| Some((f.server?, f.identity.clone()))).collect();
-    for one in far.iter_mut().filter(|f| matches!(f.identity, Identity::Unknown(_))) {
+    let asks = |f: &Far<'_>| f.identity.unknown().is_some() && !asked.iter().any(|name| name == f.name);
+    for one in far.iter_mut().filter(|f| asks(f)) {
         if let Some(answer) = one.server.and_then(|server| answers.get(&server)) {
             one.identity = answer.clone();
         }
@@ -120,7 +121,7 @@ impl Cluster {
         let (near, far): (Vec<_>, Vec<_>) = connectors.into_iter().partition(|(_, config)| self.is_named_by(config));
         let far = far.into_iter().map(async |(name, config)| Far::new(name, config, self.identity(config).await));
         let mut far = futures::future::join_all(far).await;
-        share_answers(&mut far);
+        share_answers(&mut far, asked);
         self.divide(&near, &far, asked)
     }
 
@@ -307,6 +308,14 @@ mod tests {
         assert!(found.names.is_empty() && found.unknown.contains_key("x"));
         let found = readers(&[], &[far("x", "b")], &["x"]).await;
         assert_eq!((names(&found), found.unknown.len()), (vec!["x"], 0), "the person says so");
+        let config = connector("10.9.8.8", "5432", "b");
+        let mut far = vec![Far::new("x", &config, Identity::Other), Far::new("y", &config, silent())];
+        share_answers(&mut far, &["y".to_owned()]);
+        assert_eq!(
+            names(&cluster(&[]).divide(&[], &far, &["y".to_owned()])),
+            ["y"],
+            "what others answer does not outdo it"
+        );
     }
 
     #[tokio::test]
@@ -340,7 +349,7 @@ mod tests {
         }
         let mut far: Vec<Far<'_>> =
             far.iter().map(|(name, config, identity)| Far::new(name, config, identity.clone())).collect();
-        share_answers(&mut far);
+        share_answers(&mut far, &[]);
         cluster.divide(&[("near", &near)], &far, &[])
     }
 
