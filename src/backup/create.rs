@@ -13,7 +13,7 @@ use super::{
 use crate::{
     attach,
     client::{
-        cluster::{Cluster, is_postgres},
+        cluster::{Cluster, Readers, is_postgres},
         connect::Connect,
     },
     config::{Config, Permission},
@@ -217,12 +217,13 @@ async fn consistency(
         let publications: Vec<DatabasePublications> = serde_json::from_value(read("pg/publications.json")?)
             .map_err(|e| BackupError::malformed("pg/publications.json".into(), e))?;
         // Connectors that read from other clusters have positions that mean nothing here.
-        let own = readers(config, pg, &connectors).await?;
-        let ours: Vec<&SavedConnector> = connectors.iter().filter(|c| own.contains(&c.name)).collect();
+        let found = readers(config, pg, &connectors).await?;
+        let ours: Vec<&SavedConnector> = connectors.iter().filter(|c| found.names.contains(&c.name)).collect();
+        let others = not_looked_at(&found);
         let (ok, detail) = offsets_before(&ours, pg.stop_lsn);
-        note("offset_lsn<=stop_lsn", ok, detail);
+        note("offset_lsn<=stop_lsn", ok, format!("{detail}{others}"));
         let (ok, detail) = publications_exist(&ours, &publications);
-        note("publications_exist", ok, detail);
+        note("publications_exist", ok, format!("{detail}{others}"));
         let worker = Connect::of(&config.connect).connectors().await?.len() as u64;
         note(
             "connectors_unchanged",
@@ -234,14 +235,23 @@ async fn consistency(
 }
 
 /// The connectors that read from the captured cluster.
-async fn readers(
-    config: &Config,
-    pg: &PostgresFacts,
-    connectors: &[SavedConnector],
-) -> Result<BTreeSet<String>, BackupError> {
+async fn readers(config: &Config, pg: &PostgresFacts, connectors: &[SavedConnector]) -> Result<Readers, BackupError> {
     let cluster = Cluster::new(&config.postgres.url, Some(pg.system_id.clone()), pg.slots.clone())?;
     let postgres = connectors.iter().filter(|c| c.kind == "source" && is_postgres(&c.config));
-    Ok(cluster.readers(postgres.map(|c| (c.name.as_str(), &c.config)), &[]).await.names)
+    Ok(cluster.readers(postgres.map(|c| (c.name.as_str(), &c.config)), &[]).await)
+}
+
+/// The connectors that may read from the captured cluster, to stand behind what was looked at.
+fn not_looked_at(found: &Readers) -> String {
+    let names: BTreeSet<&str> =
+        found.contested.values().flatten().chain(found.unknown.keys()).map(String::as_str).collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => {
+            let names: Vec<&str> = names.into_iter().collect();
+            format!("; not looked at, as their servers are not known: {}", names.join(", "))
+        }
+    }
 }
 
 fn offsets_before(connectors: &[&SavedConnector], stop: Lsn) -> (bool, String) {
@@ -269,7 +279,7 @@ fn publications_exist(connectors: &[&SavedConnector], there: &[DatabasePublicati
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::connect::StoredOffset;
+    use crate::{client::connect::StoredOffset, units::SlotName};
 
     #[test]
     fn point_ids_sort_by_time_and_fit_a_restore_point_name() {
@@ -277,6 +287,15 @@ mod tests {
         let (a, b) = (at("2026-11-22T02:00:00Z"), at("2026-11-22T02:00:01Z"));
         assert!(a < b && a.as_str().starts_with("20261122T020000Z-"), "{a} {b}");
         assert!(format!("cdc_{a}").len() <= 63);
+    }
+
+    #[test]
+    fn connectors_of_unknown_servers_are_named() {
+        let mut found = Readers { names: ["shop".to_owned()].into(), ..Readers::default() };
+        assert_eq!(not_looked_at(&found), "");
+        found.unknown.insert("far".into(), "no route".into());
+        found.contested.insert(SlotName::new("s"), vec!["y".into(), "x".into()]);
+        assert_eq!(not_looked_at(&found), "; not looked at, as their servers are not known: far, x, y");
     }
 
     #[test]

@@ -64,11 +64,24 @@ pub async fn publication(session: &Postgres, name: &str) -> Result<Option<Public
         let columns = next().and_then(|names| serde_json::from_str(&names).ok()).unwrap_or_default();
         members.insert(table, Member { filter, columns });
     }
+    // A partition is published with every table above it.
+    let sql = format!(
+        "select n.nspname, c.relname from pg_publication p, pg_class c join pg_namespace n on n.oid = c.relnamespace \
+         where p.pubname = {name} and c.relkind = 'p' and (p.puballtables or exists (\
+           select from pg_partition_ancestors(c.oid) above join pg_class a on a.oid = above.relid \
+           where exists (select from pg_publication_rel r where r.prpubid = p.oid and r.prrelid = a.oid) \
+           or exists (select from pg_publication_namespace s where s.pnpubid = p.oid and s.pnnspid = a.relnamespace)))"
+    );
+    let table = |row: Vec<Option<String>>| {
+        let mut cells = row.into_iter().map(Option::unwrap_or_default);
+        Some(TableName::new(cells.next()?, cells.next()?))
+    };
+    let partitioned = session.texts(&sql).await?.into_iter().filter_map(table).collect();
     let operations = Operations::all_where(|operation| match operation {
         Operation::Insert => on(1),
         Operation::Update => on(2),
         Operation::Delete => on(3),
         Operation::Truncate => on(4),
     });
-    Ok(Some(Publication { all_tables: on(0), operations, via_root: on(5), members }))
+    Ok(Some(Publication { all_tables: on(0), operations, via_root: on(5), members, partitioned }))
 }

@@ -20,30 +20,88 @@ pub struct Cluster {
     address: ServerAddress,
     system_id: Option<String>,
     slots: Vec<Slot>,
+    directory: Option<Directory>,
 }
 
-/// What became of the search.
+/// What a connector must find on its server.
+#[derive(Debug)]
+struct Directory {
+    databases: BTreeSet<String>,
+    roles: BTreeSet<String>,
+}
+
+/// Which connectors read from the cluster, as far as that is known.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Readers {
     /// The connectors that read from the cluster.
     pub names: BTreeSet<String>,
-    /// A slot of the cluster that several connectors name, none of whose servers can be told.
-    pub contested: Option<(SlotName, Vec<String>)>,
-    /// Connectors whose servers could not be told, and why. They are looked for only where no connector reads from the cluster.
+    /// Slots of the cluster that several connectors name, where the server of none is known, and those connectors.
+    pub contested: BTreeMap<SlotName, Vec<String>>,
+    /// Connectors that may read from the cluster, whose slot may be what is lost, and why their server is not known.
     pub unknown: BTreeMap<String, String>,
+    /// Connectors whose server is not known either, and by what they cannot read from the cluster.
+    pub excluded: BTreeMap<String, String>,
 }
 
 /// Whether a connector's server is the cluster, by its own answer.
+#[derive(Clone, Debug)]
 enum Identity {
     Same,
     Other,
-    Untold(String),
+    Unknown(String),
+}
+
+impl Identity {
+    /// Why it is not known.
+    fn unknown(&self) -> Option<&String> {
+        match self {
+            Identity::Unknown(why) => Some(why),
+            Identity::Same | Identity::Other => None,
+        }
+    }
+}
+
+/// A connector that does not name the cluster's address.
+struct Far<'c> {
+    name: &'c str,
+    config: &'c ConnectorConfig,
+    /// Host and port as the configuration has them, which may be references to secrets.
+    server: Option<(&'c str, &'c str)>,
+    identity: Identity,
+}
+
+impl<'c> Far<'c> {
+    fn new(name: &'c str, config: &'c ConnectorConfig, identity: Identity) -> Far<'c> {
+        let host = config.get("database.hostname").map(|host| host.trim()).filter(|host| !host.is_empty());
+        let port = config.get("database.port").map_or(DEFAULT_PORT, |port| port.trim());
+        Far { name, config, server: host.map(|host| (host, port)), identity }
+    }
+}
+
+/// What a server answers to one connector holds for all that name it, and not for one that somebody asked for by name.
+fn share_answers(far: &mut [Far<'_>], asked: &[String]) {
+    let answered = far.iter().filter(|f| !matches!(f.identity, Identity::Unknown(_)));
+    let answers: BTreeMap<(&str, &str), Identity> =
+        answered.filter_map(|f| Some((f.server?, f.identity.clone()))).collect();
+    let asks = |f: &Far<'_>| f.identity.unknown().is_some() && !asked.iter().any(|name| name == f.name);
+    for one in far.iter_mut().filter(|f| asks(f)) {
+        if let Some(answer) = one.server.and_then(|server| answers.get(&server)) {
+            one.identity = answer.clone();
+        }
+    }
 }
 
 impl Cluster {
     /// The cluster at an address. `slots` are those it has, or had.
     pub fn new(url: &Secret, system_id: Option<String>, slots: Vec<Slot>) -> Result<Cluster, ClientError> {
-        Ok(Cluster { address: ServerAddress::of(url)?, system_id, slots })
+        Ok(Cluster { address: ServerAddress::of(url)?, system_id, slots, directory: None })
+    }
+
+    /// Excludes connectors whose database or user the cluster does not have, where nothing else tells. Not for one that lost
+    /// databases or roles.
+    #[must_use]
+    pub fn with_directory(self, databases: BTreeSet<String>, roles: BTreeSet<String>) -> Cluster {
+        Cluster { directory: Some(Directory { databases, roles }), ..self }
     }
 
     /// Whether a PostgreSQL connector names the cluster's address.
@@ -52,50 +110,82 @@ impl Cluster {
         self.address.is(host, connector.get("database.port").map_or(DEFAULT_PORT, String::as_str))
     }
 
-    /// Searches these PostgreSQL connectors. One reads from the cluster if it names its address; or if its slot is one of the
-    /// cluster's that no such connector names, and its own server, where it answers, is no other. One that somebody `asked` for
-    /// by name needs no slot, which may be what is lost.
+    /// Searches these PostgreSQL connectors. One reads from the cluster if it names its address; if its server answers as the
+    /// cluster; if its slot is one of the cluster's that no such connector names, and its server does not answer as another; or if
+    /// it names the same server as one of these. One that somebody `asked` for by name needs no slot, which may be what is lost.
     pub async fn readers<'c>(
         &self,
         connectors: impl IntoIterator<Item = (&'c str, &'c ConnectorConfig)>,
         asked: &[String],
     ) -> Readers {
         let (near, far): (Vec<_>, Vec<_>) = connectors.into_iter().partition(|(_, config)| self.is_named_by(config));
-        let taken: BTreeSet<&SlotName> = near.iter().filter_map(|(_, config)| self.slot(config)).collect();
+        let far = far.into_iter().map(async |(name, config)| Far::new(name, config, self.identity(config).await));
+        let mut far = futures::future::join_all(far).await;
+        share_answers(&mut far, asked);
+        self.divide(&near, &far, asked)
+    }
+
+    fn divide(&self, near: &[(&str, &ConnectorConfig)], far: &[Far<'_>], asked: &[String]) -> Readers {
+        let same = far.iter().filter(|f| matches!(f.identity, Identity::Same)).map(|f| (f.name, f.config));
+        let sure: Vec<(&str, &ConnectorConfig)> = near.iter().copied().chain(same).collect();
         let mut found =
-            Readers { names: near.iter().map(|(name, _)| (*name).to_owned()).collect(), ..Readers::default() };
-        let mut of_slot: BTreeMap<&SlotName, Vec<(&str, Identity)>> = BTreeMap::new();
-        for (name, config) in &far {
-            let slot = self.slot(config).filter(|slot| !taken.contains(slot));
-            if slot.is_none() && !asked.iter().any(|a| a == name) {
+            Readers { names: sure.iter().map(|(name, _)| (*name).to_owned()).collect(), ..Readers::default() };
+        let mut holders: BTreeMap<&SlotName, &str> = BTreeMap::new();
+        for (name, config) in sure {
+            // Several are a mistake of their configuration, and all of them readers.
+            if let Some(slot) = self.slot(config) {
+                holders.entry(slot).or_insert(name);
+            }
+        }
+        let unsure: Vec<(&Far<'_>, &String)> = far.iter().filter_map(|f| Some((f, f.identity.unknown()?))).collect();
+        let mut claims: BTreeMap<&SlotName, Vec<&Far<'_>>> = BTreeMap::new();
+        for (one, _) in &unsure {
+            if let Some(slot) = self.slot(one.config).filter(|slot| !holders.contains_key(slot)) {
+                claims.entry(slot).or_default().push(one);
+            }
+        }
+        let mut servers: BTreeSet<(&str, &str)> = BTreeSet::new();
+        for (slot, rivals) in claims {
+            if let [only] = rivals.as_slice() {
+                found.names.insert(only.name.to_owned());
+                holders.insert(slot, only.name);
+                servers.extend(only.server);
+            } else {
+                found.contested.insert(slot.clone(), rivals.iter().map(|f| f.name.to_owned()).collect());
+            }
+        }
+        let contested: BTreeSet<String> = found.contested.values().flatten().cloned().collect();
+        for (one, why) in unsure {
+            if found.names.contains(one.name) || contested.contains(one.name) {
                 continue;
             }
-            match (self.identity(config).await, slot) {
-                (Identity::Other, _) => {}
-                (identity, Some(slot)) => of_slot.entry(slot).or_default().push((name, identity)),
-                (_, None) => drop(found.names.insert((*name).to_owned())),
-            }
-        }
-        for (slot, rivals) in of_slot {
-            let sure = rivals.iter().filter(|(_, identity)| matches!(identity, Identity::Same)).count();
-            let owners = rivals.iter().filter(|(_, identity)| sure == 0 || matches!(identity, Identity::Same));
-            let owners: Vec<String> = owners.map(|(name, _)| (*name).to_owned()).collect();
-            // Several that read from the cluster for certain are a mistake of their configuration, and all of them its readers.
-            match owners.len() > 1 && sure == 0 {
-                true => found.contested = Some((slot.clone(), owners)),
-                false => found.names.extend(owners),
-            }
-        }
-        if found.names.is_empty() && found.contested.is_none() {
-            for (name, config) in &far {
-                match self.identity(config).await {
-                    Identity::Same => drop(found.names.insert((*name).to_owned())),
-                    Identity::Other => {}
-                    Identity::Untold(why) => drop(found.unknown.insert((*name).to_owned(), why)),
-                }
+            let name = one.name.to_owned();
+            if one.server.is_some_and(|server| servers.contains(&server)) || asked.contains(&name) {
+                found.names.insert(name);
+            } else if let Some(reason) = self.exclusion(one.config, &holders) {
+                found.excluded.insert(name, format!("{why}, and {reason}"));
+            } else {
+                found.unknown.insert(name, why.clone());
             }
         }
         found
+    }
+
+    /// Why a connector cannot read from the cluster, whatever its server is.
+    fn exclusion(&self, connector: &ConnectorConfig, holders: &BTreeMap<&SlotName, &str>) -> Option<String> {
+        if let Some((slot, holder)) = self.slot(connector).and_then(|slot| holders.get_key_value(slot)) {
+            return Some(format!("slot {slot} of this cluster is connector {holder}'s"));
+        }
+        let Directory { databases, roles } = self.directory.as_ref()?;
+        let missing = |key: &str, default: Option<&str>, there: &BTreeSet<String>| {
+            let name = connector.get(key).map(|name| name.trim()).or(default)?;
+            (!name.contains("${") && !there.contains(name)).then(|| name.to_owned())
+        };
+        let database = missing("database.dbname", Some(DEFAULT_DATABASE), databases);
+        let role = || missing("database.user", None, roles);
+        database
+            .map(|name| format!("this cluster has no database {name}"))
+            .or_else(|| role().map(|name| format!("this cluster has no user {name}")))
     }
 
     /// The cluster's slot that a connector names.
@@ -108,7 +198,7 @@ impl Cluster {
 
     async fn identity(&self, connector: &ConnectorConfig) -> Identity {
         let Some(own) = &self.system_id else {
-            return Identity::Untold("this cluster's identifier is not known".into());
+            return Identity::Unknown("this cluster's identifier is not known".into());
         };
         let theirs = match connector_session(connector).await {
             Ok(session) => session.system_id().await.map_err(|e| e.to_string()),
@@ -117,7 +207,7 @@ impl Cluster {
         match theirs {
             Ok(theirs) if theirs == *own => Identity::Same,
             Ok(_) => Identity::Other,
-            Err(why) => Identity::Untold(why),
+            Err(why) => Identity::Unknown(why),
         }
     }
 }
@@ -210,10 +300,110 @@ mod tests {
     async fn who_cannot_be_told_is_said() {
         let far = |name, slot| (name, connector("127.0.0.1", CLOSED, slot));
         let found = readers(&[("b", "shop")], &[far("x", "b"), far("y", "b")], &[]).await;
-        assert_eq!(found.contested, Some((SlotName::new("b"), vec!["x".to_owned(), "y".to_owned()])));
+        assert_eq!(found.contested, [(SlotName::new("b"), vec!["x".to_owned(), "y".to_owned()])].into());
+        assert!(found.unknown.is_empty() && found.excluded.is_empty(), "{found:?}");
+        let two = [far("v", "a"), far("w", "a"), far("x", "b"), far("y", "b")];
+        assert_eq!(readers(&[("a", "shop"), ("b", "shop")], &two, &[]).await.contested.len(), 2);
         let found = readers(&[], &[far("x", "b")], &[]).await;
         assert!(found.names.is_empty() && found.unknown.contains_key("x"));
         let found = readers(&[], &[far("x", "b")], &["x"]).await;
         assert_eq!((names(&found), found.unknown.len()), (vec!["x"], 0), "the person says so");
+        let config = connector("10.9.8.8", "5432", "b");
+        let mut far = vec![Far::new("x", &config, Identity::Other), Far::new("y", &config, silent())];
+        share_answers(&mut far, &["y".to_owned()]);
+        assert_eq!(
+            names(&cluster(&[]).divide(&[], &far, &["y".to_owned()])),
+            ["y"],
+            "what others answer does not outdo it"
+        );
+    }
+
+    #[tokio::test]
+    async fn one_whose_slot_is_lost_is_not_passed_over() {
+        let near = || ("near", connector("localhost", "7", "a"));
+        let found = readers(&[("a", "shop")], &[near(), ("far", connector("127.0.0.1", CLOSED, "gone"))], &[]).await;
+        assert_eq!(names(&found), ["near"]);
+        assert!(found.unknown.contains_key("far"), "{found:?}");
+    }
+
+    #[tokio::test]
+    async fn connectors_with_one_address_read_from_one_server() {
+        let connectors = [
+            ("near", connector("localhost", "7", "a")),
+            ("by_slot", connector("127.0.0.1", CLOSED, "b")),
+            ("lost", connector("127.0.0.1", CLOSED, "gone")),
+            ("second", connector("127.0.0.1", CLOSED, "a")),
+            ("elsewhere", connector("127.0.0.1", "2", "gone")),
+        ];
+        let found = readers(&[("a", "shop"), ("b", "shop")], &connectors, &[]).await;
+        assert_eq!(names(&found), ["by_slot", "lost", "near", "second"]);
+        assert_eq!(found.unknown.keys().collect::<Vec<_>>(), ["elsewhere"]);
+    }
+
+    /// What is decided of connectors that answered like this, with a near one on slot `a`.
+    fn divided(far: &[(&str, ConnectorConfig, Identity)], directory: Option<(&str, &str)>) -> Readers {
+        let near = connector("localhost", "7", "a");
+        let mut cluster = cluster(&[("a", "shop"), ("b", "shop")]);
+        if let Some((database, role)) = directory {
+            cluster = cluster.with_directory([database.to_owned()].into(), [role.to_owned()].into());
+        }
+        let mut far: Vec<Far<'_>> =
+            far.iter().map(|(name, config, identity)| Far::new(name, config, identity.clone())).collect();
+        share_answers(&mut far, &[]);
+        cluster.divide(&[("near", &near)], &far, &[])
+    }
+
+    fn silent() -> Identity {
+        Identity::Unknown("no answer".into())
+    }
+
+    #[test]
+    fn what_a_server_answers_to_one_connector_holds_for_all_that_name_it() {
+        let found = divided(
+            &[
+                ("ours", connector("10.9.8.7", "5432", "lost"), Identity::Same),
+                ("ours_too", connector("10.9.8.7", "5432", "lost"), silent()),
+                ("other", connector("10.9.8.8", "5432", "lost"), Identity::Other),
+                ("other_too", connector("10.9.8.8", "5432", "b"), silent()),
+                ("other_port", connector("10.9.8.7", "5433", "lost"), silent()),
+                ("no_host", connector("", "5432", "lost"), silent()),
+            ],
+            None,
+        );
+        assert_eq!(names(&found), ["near", "ours", "ours_too"]);
+        assert_eq!(found.unknown.keys().collect::<Vec<_>>(), ["no_host", "other_port"]);
+        assert!(found.excluded.is_empty() && found.contested.is_empty(), "{found:?}");
+    }
+
+    #[test]
+    fn a_slot_has_one_reader_and_one_that_answers_goes_before_one_that_does_not() {
+        let on = |host, slot| connector(host, "5432", slot);
+        let found = divided(
+            &[
+                ("rival", on("10.0.0.1", "a"), silent()),
+                ("sure", on("10.0.0.2", "b"), Identity::Same),
+                ("unsure", on("10.0.0.3", "b"), silent()),
+            ],
+            None,
+        );
+        assert_eq!(names(&found), ["near", "sure"]);
+        assert_eq!(found.excluded.keys().collect::<Vec<_>>(), ["rival", "unsure"]);
+        assert!(found.excluded["rival"].contains("no answer") && found.excluded["rival"].contains("near"));
+        let twice = divided(&[("rival", on("10.0.0.1", "a"), Identity::Same)], None);
+        assert_eq!(names(&twice), ["near", "rival"], "two connectors on one slot are both its readers");
+    }
+
+    #[test]
+    fn what_the_cluster_does_not_have_is_elsewhere() {
+        let lost = || connector("10.0.0.1", "5432", "lost");
+        let of = |config: ConnectorConfig, directory| {
+            let found = divided(&[("far", config, silent())], Some(directory));
+            (found.unknown.contains_key("far"), found.excluded.get("far").cloned().unwrap_or_default())
+        };
+        assert_eq!(of(lost(), ("shop", "u")), (true, String::new()));
+        assert!(of(lost(), ("billing", "u")).1.contains("no database shop"));
+        assert!(of(lost(), ("shop", "v")).1.contains("no user u"));
+        let secret = ConnectorConfig::from([("database.user".to_owned(), "${file:/x:user}".to_owned())]);
+        assert!(of(lost().into_iter().chain(secret).collect(), ("shop", "v")).0, "a secret excludes nothing");
     }
 }

@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use super::{Choice, Connector, Unknown};
+use super::{Choice, Connector, Unknown, Unmatched};
 use crate::units::TableName;
 
 /// A kind of change.
@@ -123,6 +123,9 @@ pub struct Publication {
     pub via_root: bool,
     /// Its tables.
     pub members: BTreeMap<TableName, Member>,
+    /// The partitioned tables in it: added as such, as partitions of others, with their schema, or with all tables. The server
+    /// lists partitions in their place, and nothing where there are none.
+    pub partitioned: BTreeSet<TableName>,
 }
 
 /// A table of a publication.
@@ -152,7 +155,8 @@ pub struct Captured {
 pub enum Stream {
     /// To the topic of its name.
     Own(Member),
-    /// To the topics of these, all of which the lists take: its partitions', or its root's.
+    /// To the topics of these, all of which the lists take: its partitions', or its root's. None where it is partitioned and has
+    /// no partitions.
     Elsewhere(Vec<TableName>),
     /// Nowhere: it is in no publication, or its changes come under the names of these tables, which the lists leave out.
     Nowhere(Vec<TableName>),
@@ -167,6 +171,8 @@ pub struct Coverage {
     pub left: Vec<TableName>,
     /// Tables of which nobody can say, and why.
     pub unknown: Vec<(TableName, Unknown)>,
+    /// Entries of the lists that no table matches, in the lists' order.
+    pub unmatched: Vec<Unmatched>,
     /// What the connector would write and the publication does not send.
     pub unpublished_operations: Operations,
 }
@@ -190,6 +196,7 @@ impl Coverage {
                 }),
             }
         }
+        coverage.unmatched = connector.lists.unmatched(relations.iter().map(|r| &r.name));
         if let Some(publication) = publication {
             coverage.unpublished_operations = connector.operations.without(&publication.operations);
         }
@@ -206,6 +213,28 @@ impl Coverage {
         let taken: BTreeSet<&TableName> = self.tables.iter().map(|t| &t.relation.name).collect();
         let below = move |t: &&Captured| t.partition_of.iter().any(|name| taken.contains(name));
         self.tables.iter().filter(move |t| !below(t)).map(|t| &t.relation.name)
+    }
+
+    /// The table of a topic that the connector's list of tables has by its name, and the database has no more. What a topic's name
+    /// does not tell, the list does: several tables may share one, and a name need not divide into schema and table.
+    pub fn gone(&self, connector: &Connector, topic: &str) -> Option<TableName> {
+        let (topics, lists) = (&connector.topics, &connector.lists);
+        if !topic.starts_with(&topics.start()) {
+            return None;
+        }
+        let left = self.left.iter().chain(self.unknown.iter().map(|(name, _)| name));
+        let there: Vec<&TableName> = self.tables.iter().map(|t| &t.relation.name).chain(left).collect();
+        let writes = |t: &Captured| matches!(t.stream, Stream::Own(_)) && topics.topic(&t.relation.name) == topic;
+        if self.tables.iter().any(writes) {
+            return None;
+        }
+        // Names match in either case; the topic has the table's own.
+        let is_there = |name: &TableName| there.iter().any(|t| t.to_string().eq_ignore_ascii_case(&name.to_string()));
+        let read =
+            topics.table(topic).filter(|name| lists.names(name) && !there.iter().any(|t| topics.topic(t) == topic));
+        let listed = lists.named().into_iter().filter(|name| topics.topic(name).eq_ignore_ascii_case(topic));
+        let mut candidates = read.into_iter().chain(listed.filter(|name| !is_there(name)));
+        candidates.find(|name| lists.table(name) != Choice::Left)
     }
 
     /// A table that the lists take.
@@ -249,16 +278,32 @@ impl<'r> Catalogue<'r> {
             return Stream::Own(member.clone());
         }
         let published = |name: &TableName| publication.members.contains_key(name);
-        // Its changes come under these names.
-        let names: Vec<&TableName> = match relation.kind {
-            RelationKind::Partitioned => self.leaves(&relation.name),
-            _ => self.ancestors(relation).find(|name| published(name)).into_iter().collect(),
-        };
         let taken = |name: &TableName| self.choice(name) == Some(&Choice::Taken);
-        match !names.is_empty() && names.iter().all(|name| published(name) && taken(name)) {
-            true => Stream::Elsewhere(owned(names)),
-            false => Stream::Nowhere(owned(names.into_iter().filter(|name| published(name) && !taken(name)).collect())),
+        let partitions = match relation.kind {
+            RelationKind::Partitioned => self.leaves(&relation.name),
+            _ => Vec::new(),
+        };
+        let childless = partitions.is_empty();
+        let sources = if childless { vec![&relation.name] } else { partitions };
+        // The names that their changes come under; none for one that is not published.
+        let names: Vec<Option<&TableName>> =
+            sources.into_iter().map(|name| self.published_as(name, published)).collect();
+        // Of a partitioned table without partitions the server lists nothing, unless a table above it is published as a whole.
+        if childless && names == [None] && publication.partitioned.contains(&relation.name) {
+            return Stream::Elsewhere(Vec::new());
         }
+        let published: BTreeSet<&TableName> = names.iter().copied().flatten().collect();
+        match names.iter().all(|name| name.is_some_and(taken)) {
+            true => Stream::Elsewhere(owned(published.into_iter().collect())),
+            false => Stream::Nowhere(owned(published.into_iter().filter(|name| !taken(name)).collect())),
+        }
+    }
+
+    /// The name under which the changes of a table arrive: its own, or that of the nearest published table above it.
+    fn published_as(&self, name: &'r TableName, published: impl Fn(&TableName) -> bool) -> Option<&'r TableName> {
+        let relation = self.relations.get(name).map(|(relation, _)| *relation);
+        let above = relation.into_iter().flat_map(|relation| self.ancestors(relation));
+        std::iter::once(name).chain(above).find(|name| published(name))
     }
 }
 
@@ -271,7 +316,8 @@ mod tests {
         TableName::new("public", text)
     }
 
-    /// `a` and `b`; `city` with a child `capital`; `ev` partitioned into `ev_1` and `ev_2`, the latter into `ev_2a`.
+    /// `a` and `b`; `city` with a child `capital`; `ev` partitioned into `ev_1` and `ev_2`, the latter into `ev_2a`; `log` with
+    /// the partition `log_1`, which is partitioned and has none.
     fn relations() -> Vec<Relation> {
         let relation = |table, kind, partition_of: Option<&str>, inheritance| Relation {
             name: name(table),
@@ -290,6 +336,8 @@ mod tests {
             relation("ev_1", Table, Some("ev"), Childless),
             relation("ev_2", Partitioned, Some("ev"), Childless),
             relation("ev_2a", Table, Some("ev_2"), Childless),
+            relation("log", Partitioned, None, Childless),
+            relation("log_1", Partitioned, Some("log"), Childless),
             relation("u", Unlogged, None, Childless),
         ]
     }
@@ -330,6 +378,8 @@ mod tests {
     #[case::root_listed_and_published_by_root("public.ev", &["ev"], &["ev=own"])]
     #[case::partition_listed_and_published_by_root("public.ev_1", &["ev"], &["ev_1=nowhere(ev)"])]
     #[case::partition_of_a_partition_by_root("public.ev,public.ev_2a", &["ev"], &["ev=own", "ev_2a=elsewhere(ev)"])]
+    #[case::partitioned_partition_by_root("public.ev.*", &["ev"], &["ev=own", "ev_1=elsewhere(ev)", "ev_2=elsewhere(ev)", "ev_2a=elsewhere(ev)"])]
+    #[case::partitions_by_the_nearest_root("public.ev.*", &["ev_1", "ev_2"], &["ev=elsewhere(ev_1 ev_2)", "ev_1=own", "ev_2=own", "ev_2a=elsewhere(ev_2)"])]
     #[case::one_partition_not_published("public.ev.*", &["ev_1"], &["ev=nowhere()", "ev_1=own", "ev_2=nowhere()", "ev_2a=nowhere()"])]
     #[case::one_partition_not_listed("public.ev,public.ev_1", &["ev_1", "ev_2a"], &["ev=nowhere(ev_2a)", "ev_1=own"])]
     fn changes_go_where_publication_and_lists_let_them(
@@ -338,6 +388,20 @@ mod tests {
         #[case] expected: &[&str],
     ) {
         assert_eq!(shown(&coverage(list, Some(&publication(members)))), expected);
+    }
+
+    #[rstest]
+    #[case::in_it(&[], &["log", "log_1"], &["log=elsewhere()", "log_1=elsewhere()"])]
+    #[case::in_it_by_root(&["log"], &["log", "log_1"], &["log=own", "log_1=elsewhere(log)"])]
+    #[case::not_in_it(&["a"], &[], &["log=nowhere()", "log_1=nowhere()"])]
+    fn a_table_without_partitions_has_no_changes_to_publish(
+        #[case] members: &[&str],
+        #[case] partitioned: &[&str],
+        #[case] expected: &[&str],
+    ) {
+        let partitioned = partitioned.iter().map(|p| name(p)).collect();
+        let publication = Publication { partitioned, ..publication(members) };
+        assert_eq!(shown(&coverage("public.log.*", Some(&publication))), expected);
     }
 
     #[test]
@@ -352,6 +416,30 @@ mod tests {
         assert!(coverage.left.is_empty(), "{:?}", coverage.left);
         let unknown: BTreeSet<&str> = coverage.unknown.iter().map(|(t, _)| t.name.as_str()).collect();
         assert!(unknown.contains("b") && unknown.contains("city"), "{unknown:?}");
+    }
+
+    #[rstest]
+    #[case::no_schema_and_misspelt("table.include.list", "public.a,b,public.custmers", &["b", "public.custmers"])]
+    #[case::patterns("table.include.list", r"public\.ev_.*,public\.x.*", &[r"public\.x.*"])]
+    #[case::not_understood("table.include.list", r"public.a,public\.\p{IsGreek}+", &[])]
+    #[case::misspelt_exclusion("table.exclude.list", "public.a,public.scret", &["public.scret"])]
+    #[case::schemas("schema.include.list", "public,sales", &["sales"])]
+    #[case::snapshots("snapshot.include.collection.list", "public.a,public.aa", &["public.aa"])]
+    fn expressions_that_match_nothing_are_named(#[case] setting: &str, #[case] list: &str, #[case] expected: &[&str]) {
+        let config = BTreeMap::from([(setting.to_owned(), list.to_owned())]);
+        let unmatched = Coverage::of(&Connector::of(&config), &relations(), None).unmatched;
+        assert!(unmatched.iter().all(|entry| entry.setting == setting));
+        assert_eq!(unmatched.iter().map(|entry| entry.expression.as_str()).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn an_inclusion_that_another_list_undoes_matches_nothing() {
+        let lists = [("schema.include.list", "sales|public"), ("table.include.list", "public.a,other.b")];
+        let config = lists.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let relations =
+            [Relation { name: TableName::new("other", "b"), ..relations()[1].clone() }, relations()[0].clone()];
+        let unmatched = Coverage::of(&Connector::of(&config), &relations, None).unmatched;
+        assert_eq!(unmatched.iter().map(|entry| entry.expression.as_str()).collect::<Vec<_>>(), ["other.b"]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! A connector's settings, as far as they say what it captures, from where, and under which names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Lists, Operation, Operations, TopicNames};
+use super::{Lists, NAMING_STRATEGY, Operation, Operations, TopicNames};
 use crate::units::SlotName;
 
 /// Debezium's defaults for what a configuration leaves out.
@@ -30,6 +30,9 @@ pub struct Connector {
     pub by_root: bool,
     /// `topic.prefix` and `topic.delimiter`.
     pub topics: TopicNames,
+    /// The topics that it may use beside those of tables: of transactions, heartbeats, messages, signals, notifications and its
+    /// schema history.
+    pub other_topics: BTreeSet<String>,
     /// Its lists.
     pub lists: Lists,
     /// The kinds of changes that it writes: all but `skipped.operations`.
@@ -39,20 +42,30 @@ pub struct Connector {
     pub renames_topics: Vec<String>,
 }
 
-/// Transforms that leave records in their topics.
-const LEAVE_TOPICS_ALONE: [&str; 11] = [
-    "ExtractNewRecordState",
-    "ExtractChangedRecordState",
+/// Debezium's transforms that leave records in their topics.
+const DEBEZIUM_TRANSFORMS: [&str; 3] = ["ExtractNewRecordState", "ExtractChangedRecordState", "HeaderToValue"];
+
+/// Kafka's.
+const KAFKA_TRANSFORMS: [&str; 8] = [
     "InsertField$Key",
     "InsertField$Value",
     "ReplaceField$Key",
     "ReplaceField$Value",
     "MaskField$Value",
     "Cast$Value",
-    "HeaderToValue",
     "InsertHeader",
     "DropHeaders",
 ];
+
+/// Whether a transform's class is known to leave records in their topics. Classes of other packages are unknown, whatever their
+/// names.
+fn leaves_topics_alone(class: &str) -> bool {
+    match class.rsplit_once('.') {
+        Some(("io.debezium.transforms", name)) => DEBEZIUM_TRANSFORMS.contains(&name),
+        Some(("org.apache.kafka.connect.transforms", name)) => KAFKA_TRANSFORMS.contains(&name),
+        _ => false,
+    }
+}
 
 impl Connector {
     /// Reads a connector's configuration.
@@ -61,13 +74,15 @@ impl Connector {
         let or = |key: &str, default: &str| text(key).unwrap_or(default).to_owned();
         let skipped: Vec<&str> = text("skipped.operations").unwrap_or("t").split(',').map(str::trim).collect();
         let writes = |operation: Operation| !skipped.iter().any(|s| s.starts_with(operation.letter()));
+        let topics = TopicNames { prefix: or("topic.prefix", ""), delimiter: or("topic.delimiter", ".") };
         Connector {
             database: text("database.dbname").map(str::to_owned),
             slot: SlotName::new(or("slot.name", DEFAULT_SLOT)),
             publication: or("publication.name", DEFAULT_PUBLICATION),
             owns_publication: text("publication.autocreate.mode").is_some_and(|m| m.eq_ignore_ascii_case("filtered")),
             by_root: text("publish.via.partition.root").is_some_and(|v| v.eq_ignore_ascii_case("true")),
-            topics: TopicNames { prefix: or("topic.prefix", ""), delimiter: or("topic.delimiter", ".") },
+            other_topics: other_topics(config, &topics),
+            topics,
             lists: Lists::of(config),
             operations: Operations::all_where(writes),
             renames_topics: renames_topics(config),
@@ -75,19 +90,33 @@ impl Connector {
     }
 }
 
+fn other_topics(config: &BTreeMap<String, String>, topics: &TopicNames) -> BTreeSet<String> {
+    let text = |key: &str| config.get(key).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+    let TopicNames { prefix, delimiter } = topics;
+    let transaction = text("topic.transaction").unwrap_or_else(|| "transaction".to_owned());
+    let beat = text("topic.heartbeat.prefix").unwrap_or_else(|| "__debezium-heartbeat".to_owned());
+    let always = [
+        format!("{prefix}{delimiter}{transaction}"),
+        text("topic.heartbeat.name").unwrap_or_else(|| format!("{beat}{delimiter}{prefix}")),
+        // Whatever the delimiter is.
+        format!("{prefix}.message"),
+        text("signal.kafka.topic").unwrap_or_else(|| format!("{prefix}-signal")),
+    ];
+    let named = ["notification.sink.topic.name", "schema.history.internal.kafka.topic"].into_iter().filter_map(text);
+    always.into_iter().chain(named).collect()
+}
+
 fn renames_topics(config: &BTreeMap<String, String>) -> Vec<String> {
     let text = |key: &str| config.get(key).map_or("", |value| value.trim());
     let strategy = text("topic.naming.strategy");
-    let known = ["", "io.debezium.schema.SchemaTopicNamingStrategy", "io.debezium.schema.DefaultTopicNamingStrategy"];
-    let strategy = (!known.contains(&strategy)).then(|| format!("topic.naming.strategy={strategy}"));
+    let strategy = (!["", NAMING_STRATEGY].contains(&strategy)).then(|| format!("topic.naming.strategy={strategy}"));
     let transforms = text("transforms").split(',').map(str::trim).filter(|alias| !alias.is_empty());
     let routing = transforms.filter_map(|alias| {
         let key = format!("transforms.{alias}.type");
         let class = text(&key);
-        let name = class.rsplit('.').next().unwrap_or(class);
         // It routes by a field of the row where one is named.
         let routes = !text(&format!("transforms.{alias}.route.by.field")).is_empty();
-        (routes || !LEAVE_TOPICS_ALONE.contains(&name)).then(|| format!("{key}={class}"))
+        (routes || !leaves_topics_alone(class)).then(|| format!("{key}={class}"))
     });
     strategy.into_iter().chain(routing).collect()
 }
@@ -125,6 +154,11 @@ mod tests {
             of(&[("transforms", "u, r"), unwrap, router]),
             ["transforms.r.type=org.apache.kafka.connect.transforms.RegexRouter"]
         );
-        assert_eq!(of(&[("topic.naming.strategy", "a.B")]), ["topic.naming.strategy=a.B"]);
+        let namesake = ("transforms.u.type", "com.example.ExtractNewRecordState");
+        assert_eq!(of(&[("transforms", "u"), namesake]).len(), 1);
+        assert!(of(&[("topic.naming.strategy", "io.debezium.schema.SchemaTopicNamingStrategy")]).is_empty());
+        for strategy in ["a.B", "a.SchemaTopicNamingStrategy", "io.debezium.schema.DefaultTopicNamingStrategy"] {
+            assert_eq!(of(&[("topic.naming.strategy", strategy)]), [format!("topic.naming.strategy={strategy}")]);
+        }
     }
 }

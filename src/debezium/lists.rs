@@ -33,6 +33,21 @@ impl fmt::Display for Unknown {
     }
 }
 
+/// An entry of a list that decides nothing: no table of the database matches it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmatched {
+    /// The setting.
+    pub setting: &'static str,
+    /// The entry.
+    pub expression: String,
+}
+
+impl fmt::Display for Unmatched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: `{}`", self.setting, self.expression)
+    }
+}
+
 /// `schema.include.list`, `table.include.list`, `column.include.list`, their counterparts that exclude, and the tables of
 /// `signal.data.collection`, which a connector reads in any case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -127,6 +142,21 @@ impl Lists {
         self.refused.clone().or_else(|| lists.into_iter().find_map(List::not_understood))
     }
 
+    /// The entries of the lists of schemas, of tables and of tables for snapshots that match none of these tables. An entry of a
+    /// list that includes counts as matching only with a table that the other lists do not leave out.
+    pub fn unmatched<'t>(&self, tables: impl Iterator<Item = &'t TableName> + Clone) -> Vec<Unmatched> {
+        let taken = || tables.clone().filter(|table| self.table(table) != Choice::Left);
+        let schemas = |list: &List| match list {
+            List::Exclude(..) => list.unmatched(tables.clone().map(|table| table.schema.clone())),
+            _ => list.unmatched(taken().map(|table| table.schema.clone())),
+        };
+        let names = |list: &List| match list {
+            List::Exclude(..) => list.unmatched(tables.clone().map(TableName::to_string)),
+            _ => list.unmatched(taken().map(TableName::to_string)),
+        };
+        [schemas(&self.schemas), names(&self.tables), names(&self.snapshot)].concat()
+    }
+
     /// Whether no list leaves any table out.
     pub fn take_all(&self) -> bool {
         self.schemas == List::Unset && self.tables == List::Unset && self.refused.is_none()
@@ -181,6 +211,15 @@ impl List {
 }
 
 impl List {
+    /// The expressions that are understood and match none of these names.
+    fn unmatched(&self, names: impl Iterator<Item = String>) -> Vec<Unmatched> {
+        let (List::Include(setting, Ok(items)) | List::Exclude(setting, Ok(items))) = self else { return Vec::new() };
+        let names: Vec<String> = names.collect();
+        let matches = |item: &&Expression| names.iter().any(|name| item.matches(name) != Ok(false));
+        let unmatched = items.iter().filter(|item| item.matches("").is_ok() && !matches(item));
+        unmatched.map(|item| Unmatched { setting, expression: item.text().to_owned() }).collect()
+    }
+
     fn not_understood(&self) -> Option<Unknown> {
         let (setting, items) = match self {
             List::Unset => return None,

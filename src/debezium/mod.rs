@@ -12,5 +12,5 @@ pub use capture::{
 };
 pub use connector::{Connector, DEFAULT_DATABASE, DEFAULT_PORT, DEFAULT_PUBLICATION, DEFAULT_SLOT};
 pub use java::Expression;
-pub use lists::{Choice, Lists, Unknown};
-pub use topics::TopicNames;
+pub use lists::{Choice, Lists, Unknown, Unmatched};
+pub use topics::{NAMING_STRATEGY, TopicNames};

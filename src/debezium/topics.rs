@@ -5,6 +5,10 @@ use crate::units::TableName;
 /// Kafka's longest name of a topic; a longer one is cut.
 const LONGEST: usize = 249;
 
+/// The only `topic.naming.strategy` whose topics [`TopicNames`] knows, and Debezium's default. `DefaultTopicNamingStrategy` joins
+/// the prefix, the catalogue and the table, and PostgreSQL's tables have no catalogue: its topics lack the schema.
+pub const NAMING_STRATEGY: &str = "io.debezium.schema.SchemaTopicNamingStrategy";
+
 /// How a connector names its topics: `<prefix><delimiter><schema><delimiter><table>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicNames {
@@ -30,6 +34,12 @@ impl TopicNames {
     /// What the names of all topics of tables begin with.
     pub fn start(&self) -> String {
         sanitized(&format!("{}{}", self.prefix, self.delimiter))
+    }
+
+    /// Whether a topic that begins as these do is another connector's, whose names begin so too and go on.
+    pub fn are_preceded_by(&self, other: &TopicNames, topic: &str) -> bool {
+        let (own, start) = (self.start(), other.start());
+        start.len() > own.len() && start.starts_with(&own) && topic.starts_with(&start)
     }
 
     /// The table that a topic is of, by its name; none where it can be divided in more than one way.
@@ -75,6 +85,24 @@ mod tests {
             let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
             proptest::prop_assert!(topic.len() <= LONGEST && topic.bytes().all(allowed));
         }
+    }
+
+    #[rstest]
+    #[case::longer("_", "shop_eu", "_", "shop_eu_public_a", true)]
+    #[case::longer_with_another_delimiter("_", "shop_eu", ".", "shop_eu.public.a", true)]
+    #[case::own("_", "shop_eu", "_", "shop_public_a", false)]
+    #[case::shorter("_", "sho", "_", "shop_public_a", false)]
+    #[case::same("_", "shop", "_", "shop_public_a", false)]
+    #[case::no_delimiter_between(".", "shop-eu", ".", "shop-eu.public.a", false)]
+    fn a_longer_prefix_goes_before(
+        #[case] delimiter: &str,
+        #[case] prefix: &str,
+        #[case] of_other: &str,
+        #[case] topic: &str,
+        #[case] expected: bool,
+    ) {
+        let other = TopicNames { prefix: prefix.into(), delimiter: of_other.into() };
+        assert_eq!(names(delimiter).are_preceded_by(&other, topic), expected);
     }
 
     #[rstest]

@@ -58,7 +58,7 @@ pub(super) struct Assessed {
 /// Waits until everything committed so far is in its topic.
 pub(super) async fn quiesce(drill: &Drill<'_>) -> Result<String, RunError> {
     let systems = Systems::new(&drill.pipeline.config)?;
-    let views = observe::connectors(&systems, &drill.pipeline.connectors()).await?;
+    let (views, _) = observe::connectors(&systems, &drill.pipeline.connectors()).await?;
     let mut passed = Vec::new();
     for quiet in quieted(drill, &systems, &views, "quiesce").await? {
         match quiet.reached {
@@ -178,7 +178,7 @@ fn judge(id: CheckId, seen: &Observation, expected: &Expectation<'_>) -> CheckRe
 /// Marker, wait, everything once; then a canary and the registry's probes.
 async fn look(drill: &Drill<'_>, systems: &Systems) -> Result<Observation, RunError> {
     let own = drill.pipeline.connectors();
-    let views = observe::connectors(systems, &own).await?;
+    let (views, _) = observe::connectors(systems, &own).await?;
     let quiet = quieted(drill, systems, &views, "end").await?;
     let options = LookOptions {
         connectors: own,

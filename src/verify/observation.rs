@@ -37,6 +37,8 @@ pub struct Observation {
     pub server: Option<Result<ServerView, String>>,
     /// The connectors that were looked at.
     pub connectors: Vec<ConnectorView>,
+    /// Other connectors of the worker to PostgreSQL, of which not all is known.
+    pub unidentified: Vec<Unidentified>,
     /// Every captured table.
     pub tables: Vec<TableView>,
     /// What each data topic folds to.
@@ -132,11 +134,21 @@ impl ConnectorView {
     }
 }
 
+/// A connector to PostgreSQL that was not looked at: it is not known from which server it reads, or how its records are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unidentified {
+    /// Its name.
+    pub connector: String,
+    /// Why that is not known, and what excludes it.
+    pub why: String,
+    /// Whether something does: it names what the server does not have, or what another connector has, or is of a class that is not
+    /// read.
+    pub excluded: bool,
+}
+
 /// A topic with records that is compared with no table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Orphan {
-    /// The table, by the topic's name.
-    pub table: TableName,
     /// The topic.
     pub topic: String,
     /// Why.
@@ -146,18 +158,22 @@ pub struct Orphan {
 }
 
 /// Why a topic with records is compared with no table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OrphanKind {
-    /// Its table's changes go to other topics: a partitioned table, or a partition.
-    Elsewhere,
+    /// The changes of its table, a partitioned table or a partition, go to other topics.
+    Elsewhere(TableName),
     /// The connector's lists leave its table out.
-    LeftOut,
+    LeftOut(TableName),
     /// There is no such table.
     Gone {
+        /// The table, by the topic's name.
+        table: TableName,
         /// Whether the connector's list of tables has it by its name, and not by a pattern that a table of long ago may match
         /// too.
         named: bool,
     },
+    /// It begins as the topics of the connector's tables do, and which table it is of does not follow from its name.
+    Unexplained,
 }
 
 /// A captured table.

@@ -22,7 +22,7 @@ use super::{
     fold::TopicFold,
     observation::{
         Canary, ConnectorView, GroupVersion, Interrupted, Observation, Orphan, OrphanKind, Quiet, RegistryView, Rows,
-        ServerView, TableView,
+        ServerView, TableView, Unidentified,
     },
     read::{self, Stretch, TopicPlan, Visibility},
     text::array,
@@ -31,7 +31,7 @@ use crate::{
     backup::{BackupError, parts::registry::capture_where},
     client::{
         ClientError, catalogue,
-        cluster::Cluster,
+        cluster::{Cluster, Readers, is_postgres},
         connect::{Connect, ConnectorConfig},
         kafka::Kafka,
         limits::Bound,
@@ -40,7 +40,7 @@ use crate::{
         wait::{self, Poll},
     },
     config::Config,
-    debezium::{Captured, Choice, Coverage, Inheritance, Member, Relation, RelationKind, Stream},
+    debezium::{Captured, Choice, Connector, Coverage, Inheritance, Member, Relation, RelationKind, Stream},
     units::{Lsn, Offset, SchemaId, TableName, TopicPartition},
 };
 
@@ -83,23 +83,30 @@ impl Systems {
     }
 }
 
-/// The connectors to look at: those named, or every Debezium PostgreSQL connector of the worker on the configured server.
-pub async fn connectors(systems: &Systems, wanted: &[String]) -> Result<Vec<ConnectorView>, VerifyError> {
+/// The connectors to look at: those named, or every Debezium PostgreSQL connector of the worker on the configured server; and
+/// those of which it is not known whether they read from that server.
+pub async fn connectors(
+    systems: &Systems,
+    wanted: &[String],
+) -> Result<(Vec<ConnectorView>, Vec<Unidentified>), VerifyError> {
     let there = systems.connect.connectors().await?;
     if let Some(missing) = wanted.iter().find(|w| !there.contains(w)) {
         let found = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
         return Err(VerifyError::NoConnector { connector: missing.clone(), found });
     }
     let mut found: Vec<(&String, ConnectorConfig)> = Vec::new();
+    let mut unidentified = Vec::new();
     for name in there.iter().filter(|name| wanted.is_empty() || wanted.contains(name)) {
         // Deleted since it was listed: somebody else's, or the one asked for, which is then missing.
-        let Some((config, _)) = systems.connect.described(name).await? else { continue };
+        let Some((config, status)) = systems.connect.described(name).await? else { continue };
+        unidentified.extend(not_read(name, &config, &status.kind).filter(|_| wanted.is_empty()));
         found.push((name, config));
     }
     if wanted.is_empty() {
         found.retain(|(_, config)| ConnectorSettings::is_debezium_postgres(config));
-        let own = readers(systems, &found).await?;
+        let (own, others) = readers(systems, &found).await?;
         found.retain(|(name, _)| own.contains(*name));
+        unidentified.extend(others);
     }
     let mut views = Vec::new();
     for (name, config) in found {
@@ -120,30 +127,65 @@ pub async fn connectors(systems: &Systems, wanted: &[String]) -> Result<Vec<Conn
     if views.is_empty() {
         return Err(VerifyError::NoConnector {
             connector: "of class io.debezium.connector.postgresql.PostgresConnector".into(),
-            found: if there.is_empty() { "none".to_owned() } else { there.join(", ") },
+            found: match (there.is_empty(), unidentified.is_empty()) {
+                (true, _) => "none".to_owned(),
+                (false, true) => there.join(", "),
+                (false, false) => {
+                    let why = unidentified.iter().map(|one| format!("{} ({})", one.connector, one.why));
+                    format!("{}; not looked at: {}", there.join(", "), why.collect::<Vec<_>>().join(", "))
+                }
+            },
         });
     }
-    Ok(views)
+    Ok((views, unidentified))
 }
 
-/// Those that read from the configured server. Where it does not answer, those whose server may be this one.
+/// Those that read from the configured server, and those that may. Where it does not answer and no connector names its address,
+/// all that may do.
 async fn readers(
     systems: &Systems,
     connectors: &[(&String, ConnectorConfig)],
-) -> Result<BTreeSet<String>, VerifyError> {
+) -> Result<(BTreeSet<String>, Vec<Unidentified>), VerifyError> {
     let url = &systems.config.postgres.url;
     let by_address = Cluster::new(url, None, Vec::new())?;
     if connectors.iter().all(|(_, config)| by_address.is_named_by(config)) {
-        return Ok(connectors.iter().map(|(name, _)| (*name).clone()).collect());
+        return Ok((connectors.iter().map(|(name, _)| (*name).clone()).collect(), Vec::new()));
     }
     let connectors = connectors.iter().map(|(name, config)| (name.as_str(), config));
     let Ok(session) = systems.session("").await else {
         let found = by_address.readers(connectors, &[]).await;
-        return Ok(found.names.into_iter().chain(found.unknown.into_keys()).collect());
+        return Ok(match found.names.is_empty() {
+            true => (found.unknown.into_keys().collect(), Vec::new()),
+            false => divided(found),
+        });
     };
-    let cluster = Cluster::new(url, session.system_id().await.ok(), session.slots().await?)?;
-    let found = cluster.readers(connectors, &[]).await;
-    Ok(found.names.into_iter().chain(found.contested.into_iter().flat_map(|(_, names)| names)).collect())
+    let names = async |sql| {
+        let rows = session.texts(sql).await?;
+        Ok::<_, ClientError>(rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect())
+    };
+    let cluster = Cluster::new(url, session.system_id().await.ok(), session.slots().await?)?.with_directory(
+        names("select datname::text from pg_database").await?,
+        names("select rolname::text from pg_roles").await?,
+    );
+    Ok(divided(cluster.readers(connectors, &[]).await))
+}
+
+/// A source connector to PostgreSQL of a class that verify cannot read, on whatever server.
+fn not_read(name: &str, config: &ConnectorConfig, kind: &str) -> Option<Unidentified> {
+    let other = kind != "sink" && is_postgres(config) && !ConnectorSettings::is_debezium_postgres(config);
+    let class = config.get("connector.class").map(String::as_str).unwrap_or_default();
+    other.then(|| Unidentified {
+        connector: name.to_owned(),
+        why: format!("its class is {class}, which verify does not read"),
+        excluded: true,
+    })
+}
+
+fn divided(found: Readers) -> (BTreeSet<String>, Vec<Unidentified>) {
+    let Readers { names, contested, unknown, excluded } = found;
+    let unidentified = |excluded| move |(connector, why)| Unidentified { connector, why, excluded };
+    let others = unknown.into_iter().map(unidentified(false)).chain(excluded.into_iter().map(unidentified(true)));
+    (names.into_iter().chain(contested.into_values().flatten()).collect(), others.collect())
 }
 
 /// Fills in what the worker says of a connector now.
@@ -373,10 +415,13 @@ pub async fn orphans(
 ) -> Result<(), ClientError> {
     let there = systems.kafka.topics().await?;
     let taken: BTreeSet<&str> = tables.iter().map(|t| t.topic.as_str()).collect();
+    // A worker that does not answer is another finding; without it more topics are unexplained.
+    let worker = worker(systems).await.unwrap_or_default();
     for connector in connectors {
-        let history = connector.config.get("schema.history.internal.kafka.topic");
-        let topics = there.keys().filter(|topic| !taken.contains(topic.as_str()) && Some(*topic) != history);
-        let without = orphaned(connector, topics);
+        let topics = there.keys().filter(|topic| !taken.contains(topic.as_str()));
+        let others: Vec<&Connector> =
+            worker.iter().filter(|(name, _)| *name != connector.settings.name).map(|(_, c)| c).collect();
+        let without = orphaned(connector, &others, topics);
         let filled = filled(systems, without.iter().map(|o| o.topic.clone()).collect()).await?;
         let counted = without.into_iter().filter_map(|o| Some(Orphan { records: *filled.get(&o.topic)?, ..o }));
         connector.orphans = counted.collect();
@@ -384,29 +429,57 @@ pub async fn orphans(
     Ok(())
 }
 
-/// Those of these topics that are of a connector's tables, by their names, and why they are compared with none.
-fn orphaned<'t>(connector: &ConnectorView, topics: impl Iterator<Item = &'t String>) -> Vec<Orphan> {
-    let (names, lists) = (&connector.settings.capture.topics, &connector.settings.capture.lists);
-    let coverage = &connector.coverage;
-    let mut existing: BTreeMap<String, (&TableName, OrphanKind)> = BTreeMap::new();
-    let left = coverage.left.iter().map(|name| (name, OrphanKind::LeftOut));
-    let elsewhere = coverage.tables.iter().map(|t| (&t.relation.name, OrphanKind::Elsewhere));
+/// Every connector of the worker, on whatever server.
+async fn worker(systems: &Systems) -> Result<Vec<(String, Connector)>, ClientError> {
+    let mut all = Vec::new();
+    for name in systems.connect.connectors().await? {
+        // One that was deleted since it was listed writes nothing.
+        let Some((config, _)) = systems.connect.described(&name).await? else { continue };
+        // A sink has no topics of its own.
+        if config.get("topic.prefix").is_some_and(|prefix| !prefix.trim().is_empty()) {
+            all.push((name, Connector::of(&config)));
+        }
+    }
+    Ok(all)
+}
+
+/// Those of these topics that are of a connector's tables, by their names, and why they are compared with none. The topics of
+/// other connectors may begin like this one's.
+fn orphaned<'t>(
+    connector: &ConnectorView,
+    others: &[&Connector],
+    topics: impl Iterator<Item = &'t String>,
+) -> Vec<Orphan> {
+    let (capture, coverage) = (&connector.settings.capture, &connector.coverage);
+    let names = &capture.topics;
+    let is_of = |other: &Connector, topic: &String| {
+        // A prefix alone is the topic of schema changes.
+        other.other_topics.contains(topic)
+            || names.are_preceded_by(&other.topics, topic)
+            || *topic == other.topics.prefix
+    };
+    let mut existing: BTreeMap<String, OrphanKind> = BTreeMap::new();
+    let left = coverage.left.iter().map(|name| (name, OrphanKind::LeftOut(name.clone())));
+    let elsewhere = coverage.tables.iter().map(|t| &t.relation.name);
+    let elsewhere = elsewhere.map(|name| (name, OrphanKind::Elsewhere(name.clone())));
     for (name, kind) in left.chain(elsewhere) {
-        existing.insert(names.topic(name), (name, kind));
+        existing.insert(names.topic(name), kind);
     }
     // Others say of these what is wrong, or that it is not known.
     let told = connector.unpublished.iter().chain(coverage.unknown.iter().map(|(name, _)| name));
     let told: BTreeSet<String> = told.map(|name| names.topic(name)).collect();
     let orphan = |topic: &String| {
-        let (table, kind) = match existing.get(topic) {
-            Some((name, kind)) => ((*name).clone(), *kind),
-            None => {
-                let table = names.table(topic)?;
-                let named = lists.names(&table);
-                (table, OrphanKind::Gone { named })
+        let gone = |table| OrphanKind::Gone { table, named: true };
+        let kind = coverage.gone(capture, topic).map(gone).or_else(|| existing.get(topic).cloned());
+        let kind = kind.or_else(|| {
+            let of_another_use = capture.other_topics.contains(topic) || others.iter().any(|c| is_of(c, topic));
+            if of_another_use || !topic.starts_with(&names.start()) {
+                return None;
             }
-        };
-        Some(Orphan { table, topic: topic.clone(), kind, records: 0 })
+            let table = |table| OrphanKind::Gone { table, named: false };
+            Some(names.table(topic).map_or(OrphanKind::Unexplained, table))
+        });
+        Some(Orphan { topic: topic.clone(), kind: kind?, records: 0 })
     };
     topics.filter(|topic| !told.contains(*topic)).filter_map(orphan).collect()
 }
@@ -603,8 +676,8 @@ pub struct LookOptions {
 /// Looks at everything once: tables, topics to their ends, positions, settings, the registry. Writers must be at rest;
 /// what cannot be read is part of what is seen.
 pub async fn pipeline(systems: &Systems, options: &LookOptions) -> Result<Observation, VerifyError> {
-    let mut seen =
-        Observation { connectors: connectors(systems, &options.connectors).await?, ..Observation::default() };
+    let (connectors, unidentified) = connectors(systems, &options.connectors).await?;
+    let mut seen = Observation { connectors, unidentified, ..Observation::default() };
     for index in 0..seen.connectors.len() {
         let settings = seen.connectors[index].settings.clone();
         match tables(systems, &settings).await {
@@ -829,5 +902,153 @@ async fn contains(systems: &Systems, marker: &Marker) -> Result<bool, ClientErro
     match work.await {
         Ok(result) => result,
         Err(error) => Err(ClientError::Hopeless { what: "a blocking task".into(), why: error.to_string() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::debezium::Publication;
+    use rstest::rstest;
+
+    fn config(settings: &[(&str, &str)]) -> ConnectorConfig {
+        let fixed = [("connector.class", "Postgres"), ("plugin.name", "pgoutput"), ("topic.prefix", "shop")];
+        fixed.iter().chain(settings).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    /// What a topic is taken for, where the database has `orders` and `order_lines`: `+` a ghost, `-` a table that is gone, `=` a
+    /// table that the lists leave out or whose changes go elsewhere, each with its table; `?` unexplained.
+    fn orphan(settings: &[(&str, &str)], others: &[&[(&str, &str)]], topic: &str) -> Option<String> {
+        let config = config(settings);
+        let settings = Arc::new(ConnectorSettings::parse("shop", &config).unwrap());
+        let relations = ["orders", "order_lines"].map(|name| Relation {
+            name: TableName::new("public", name),
+            kind: RelationKind::Table,
+            partition_of: None,
+            inheritance: Inheritance::None,
+        });
+        let publication = Publication {
+            members: relations.iter().map(|r| (r.name.clone(), Member::default())).collect(),
+            ..Publication::default()
+        };
+        let view = ConnectorView {
+            coverage: Coverage::of(&settings.capture, &relations, Some(&publication)),
+            settings,
+            config,
+            status: Err("not asked".into()),
+            offsets: Vec::new(),
+            publication: true,
+            unpublished: Vec::new(),
+            uncaptured: Vec::new(),
+            orphans: Vec::new(),
+            notes: Vec::new(),
+        };
+        let map = |pairs: &&[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let others: Vec<Connector> = others.iter().map(|pairs| Connector::of(&map(pairs))).collect();
+        let found = orphaned(&view, &others.iter().collect::<Vec<_>>(), [topic.to_owned()].iter()).pop()?;
+        Some(match found.kind {
+            OrphanKind::Gone { table, named } => format!("{}{table}", if named { '+' } else { '-' }),
+            OrphanKind::LeftOut(table) | OrphanKind::Elsewhere(table) => format!("={table}"),
+            OrphanKind::Unexplained => "?".to_owned(),
+        })
+    }
+
+    #[rstest]
+    #[case::read("Postgres", "source", None)]
+    #[case::of_another_vendor("io.confluent.connect.postgres.PostgresCdcSource", "source", Some("PostgresCdcSource"))]
+    #[case::sink("org.apache.camel.kafkaconnector.PostgresqlsinkSinkConnector", "sink", None)]
+    #[case::of_another_system("io.debezium.connector.mysql.MySqlConnector", "source", None)]
+    fn a_connector_of_a_class_that_is_not_read_is_named(
+        #[case] class: &str,
+        #[case] kind: &str,
+        #[case] named: Option<&str>,
+    ) {
+        let config = config(&[("connector.class", class)]);
+        let found = not_read("cdc", &config, kind);
+        assert_eq!(found.is_some(), named.is_some(), "{found:?}");
+        assert!(found.is_none_or(|one| one.excluded && one.why.contains(named.unwrap_or_default())));
+    }
+
+    #[rstest]
+    #[case::plain(".", "public.orders,public.items", "shop.public.items", "+public.items")]
+    #[case::delimiter_in_the_name(
+        "_",
+        "public.orders,public.order_items",
+        "shop_public_order_items",
+        "+public.order_items"
+    )]
+    #[case::replaced_characters(
+        ".",
+        "public.orders,public.order items",
+        "shop.public.order_items",
+        "+public.order items"
+    )]
+    #[case::topic_of_a_table_left_out(
+        ".",
+        "public.orders,public.order lines",
+        "shop.public.order_lines",
+        "+public.order lines"
+    )]
+    #[case::cut(".", &format!("public.{}", "t".repeat(249)), &format!("shop.public.{}", "t".repeat(237)), &format!("+public.{}", "t".repeat(249)))]
+    #[case::another_case(".", "PUBLIC.Items", "shop.public.items", "+public.items")]
+    #[case::another_case_and_delimiter("_", "public.Order_Items", "shop_public_order_items", "+public.Order_Items")]
+    #[case::left_out_by_another_list(".", "public.orders,other.items", "shop.other.items", "-other.items")]
+    #[case::matched_by_a_pattern(".", "public.orders,public.i.*", "shop.public.items", "-public.items")]
+    #[case::left_out(".", "public.orders", "shop.public.order_lines", "=public.order_lines")]
+    #[case::not_to_be_divided("_", "public.orders", "shop_public_old_items", "?")]
+    #[case::too_many_parts(".", "public.orders", "shop.a.b.c", "?")]
+    fn a_topic_of_a_table_that_the_list_names_and_that_is_gone_is_a_ghost(
+        #[case] delimiter: &str,
+        #[case] list: &str,
+        #[case] topic: &str,
+        #[case] expected: &str,
+    ) {
+        let settings =
+            [("topic.delimiter", delimiter), ("schema.include.list", "public"), ("table.include.list", list)];
+        assert_eq!(orphan(&settings, &[], topic).as_deref(), Some(expected));
+    }
+
+    #[rstest]
+    #[case::transactions("shop.transaction")]
+    #[case::messages("shop.message")]
+    #[case::heartbeats("shop.beat.shop")]
+    #[case::schema_history("shop.history")]
+    #[case::signals("shop.signals")]
+    #[case::notifications("shop.notes")]
+    #[case::another_prefix("web.public.items")]
+    #[case::a_longer_prefix("shop.eu.public.items")]
+    #[case::transactions_of_a_longer_prefix("shop.eu.transaction")]
+    #[case::schema_changes_of_a_longer_prefix("shop.eu")]
+    fn a_topic_of_another_use_is_none(#[case] topic: &str) {
+        let settings = [
+            ("table.include.list", "public.orders"),
+            ("topic.heartbeat.prefix", "shop.beat"),
+            ("signal.kafka.topic", "shop.signals"),
+            ("notification.sink.topic.name", "shop.notes"),
+            ("schema.history.internal.kafka.topic", "shop.history"),
+        ];
+        let others: [&[_]; 2] = [&[("topic.prefix", "shop.eu")], &[("topic.prefix", "sho")]];
+        assert_eq!(orphan(&settings, &others, topic), None);
+        assert_eq!(orphan(&settings, &others, "shop.public.items").as_deref(), Some("-public.items"));
+    }
+
+    #[test]
+    fn signals_and_messages_are_told_by_their_defaults() {
+        let settings = [("topic.delimiter", "-"), ("table.include.list", "public.orders")];
+        assert_eq!(orphan(&settings, &[], "shop-signal"), None);
+        assert_eq!(orphan(&settings, &[], "shop-transaction"), None);
+        assert_eq!(orphan(&settings, &[], "shop.message"), None);
+    }
+
+    #[test]
+    fn a_prefix_is_taken_as_it_is_written() {
+        assert_eq!(orphan(&[("table.include.list", "public.items")], &[], "SHOP.public.items"), None);
+    }
+
+    #[test]
+    fn a_listed_table_is_no_other_connector_s() {
+        let settings = [("table.include.list", "public.items")];
+        let others: [&[_]; 1] = [&[("topic.prefix", "shop.public")]];
+        assert_eq!(orphan(&settings, &others, "shop.public.items").as_deref(), Some("+public.items"));
     }
 }

@@ -142,10 +142,10 @@ struct Motion {
 
 impl<'s> Looking<'s> {
     async fn new(systems: &'s Systems, options: &VerifyOptions) -> Result<Looking<'s>, VerifyError> {
-        let connectors = observe::connectors(systems, &options.connectors).await?;
+        let (connectors, unidentified) = observe::connectors(systems, &options.connectors).await?;
         Ok(Looking {
             systems,
-            seen: Observation { connectors, ..Observation::default() },
+            seen: Observation { connectors, unidentified, ..Observation::default() },
             schemas: systems.schemas(),
             folds: BTreeMap::new(),
             columns: BTreeMap::new(),

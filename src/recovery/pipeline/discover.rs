@@ -15,7 +15,7 @@ use crate::{
         registry::Registry,
     },
     config::{Config, RegistryStorage},
-    debezium::{Choice, Connector, DEFAULT_DATABASE, Expression, Relation, Unknown},
+    debezium::{Choice, Connector, DEFAULT_DATABASE, Expression, Relation, TopicNames, Unknown},
     recovery::{Options, Playbook, RecoveryError, Request},
     units::{SlotName, TableName, TopicPartition},
 };
@@ -164,6 +164,8 @@ pub(crate) struct Pipeline {
     pub(crate) other_slots: Vec<Slot>,
     /// Subscriptions of the cluster.
     pub(crate) subscriptions: Vec<String>,
+    /// Connectors that may read from the cluster and are no part of the recovery, and why their servers are not known.
+    unidentified: BTreeMap<String, String>,
     active: Vec<ActiveGroup>,
     whole: Whole,
 }
@@ -207,7 +209,7 @@ impl Pipeline {
                 "postgres://user@host:port/database",
             )
         })?;
-        let mut sources = worker.sources_on(&cluster, request).await?;
+        let (mut sources, unidentified) = worker.sources_on(&cluster, request).await?;
         refuse_left_out(&sources, request)?;
         if sources.iter().any(Source::needs_registry) {
             // Without it the topics that are emptied cannot be filled again.
@@ -239,6 +241,7 @@ impl Pipeline {
             groups,
             other_slots,
             subscriptions,
+            unidentified,
             active,
         })
     }
@@ -263,9 +266,15 @@ impl Pipeline {
         Ok(())
     }
 
-    /// What a person should know of topics: those that stay as they are, and why those of some connectors cannot be told.
+    /// What a person should know of topics: those that stay as they are, why those of some connectors cannot be told, and the
+    /// connectors whose topics may be missing here.
     pub(crate) fn topic_findings(&self) -> Vec<String> {
-        let mut findings = Vec::new();
+        let unidentified = self.unidentified.iter().map(|(name, why)| {
+            format!(
+                "connector {name} may read from this cluster, and is no part of this recovery: {why} (name it with --connector if it does)"
+            )
+        });
+        let mut findings: Vec<String> = unidentified.collect();
         for source in &self.sources {
             let name = &source.name;
             if !source.capture.renames_topics.is_empty() {
@@ -381,7 +390,12 @@ impl Worker {
         Ok(Worker { connectors: found.into_iter().flatten().collect() })
     }
 
-    async fn sources_on(&self, cluster: &Cluster, request: &Request) -> Result<Vec<Source>, RecoveryError> {
+    /// The sources that read from the cluster; and those that may, and why their servers are not known.
+    async fn sources_on(
+        &self,
+        cluster: &Cluster,
+        request: &Request,
+    ) -> Result<(Vec<Source>, BTreeMap<String, String>), RecoveryError> {
         let postgres: Vec<(&ConnectorConfig, &ConnectorStatus)> = self
             .connectors
             .iter()
@@ -392,7 +406,8 @@ impl Worker {
         let readers = cluster.readers(named, &request.connectors).await;
         refuse_untold(&readers)?;
         let of_cluster = postgres.iter().filter(|(_, status)| readers.names.contains(&status.name));
-        of_cluster.map(|(connector, status)| source_of(connector, status)).collect()
+        let sources = of_cluster.map(|(connector, status)| source_of(connector, status)).collect::<Result<_, _>>()?;
+        Ok((sources, readers.unknown))
     }
 
     fn sinks_on(&self, topics: &[String]) -> Result<Vec<Sink>, RecoveryError> {
@@ -418,9 +433,10 @@ impl Worker {
         Ok(sinks)
     }
 
-    /// The `topic.prefix` of every source connector, on whatever cluster.
-    fn prefixes(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.connectors.iter().filter_map(|(c, s)| Some((s.name.as_str(), c.get("topic.prefix")?.as_str())))
+    /// How every source connector names its topics, on whatever cluster.
+    fn topic_names(&self) -> impl Iterator<Item = (&str, TopicNames)> {
+        let named = self.connectors.iter().filter(|(connector, _)| connector.contains_key("topic.prefix"));
+        named.map(|(connector, status)| (status.name.as_str(), Connector::of(connector).topics))
     }
 }
 
@@ -455,7 +471,7 @@ fn not_understood(connector: &str, unknown: &Unknown) -> RecoveryError {
 
 /// A database that goes back under a connector nobody knew of loses and invents rows in its topics.
 fn refuse_untold(readers: &Readers) -> Result<(), RecoveryError> {
-    if let Some((slot, connectors)) = &readers.contested {
+    if let Some((slot, connectors)) = readers.contested.first_key_value() {
         return Err(RecoveryError::impossible(
             format!("slot {slot}"),
             "a slot that one connector names",
@@ -505,17 +521,20 @@ fn refuse_left_out(sources: &[Source], request: &Request) -> Result<(), Recovery
 }
 
 /// Topics that are never data, whatever a connector says it wrote.
-fn is_protected(config: &Config, topic: &str, sources_prefix: &str) -> bool {
+fn is_protected(config: &Config, topic: &str, names: &TopicNames) -> bool {
     let registry = match &config.registry.storage {
         Some(RegistryStorage::Kafkasql { topics }) => topics.iter().any(|t| t == topic),
         _ => false,
     };
-    let internal = topic.starts_with("__")
+    registry || topic == config.connect.offsets_topic || is_internal(topic, names)
+}
+
+/// Topics that brokers, workers and registries keep for themselves, by how they are usually named.
+fn is_internal(topic: &str, names: &TopicNames) -> bool {
+    topic.starts_with("__")
         || topic.starts_with("kafkasql-")
         || topic == "_schemas"
-        || topic == config.connect.offsets_topic
-        || (topic.starts_with("connect-") && !topic.starts_with(&format!("{sources_prefix}.")));
-    registry || internal
+        || (topic.starts_with("connect-") && !topic.starts_with(&names.start()))
 }
 
 /// The tables of a source's database, as far as they are known before anything is touched.
@@ -582,8 +601,10 @@ fn is_filled(connector: &Connector, topic: &str, tables: &Tables) -> bool {
     }
     let (names, lists) = (&connector.topics, &connector.lists);
     let taken = |table: &TableName| lists.table(table) == Choice::Taken;
-    let named = lists.named();
-    tables.known.iter().chain(&named).any(|table| taken(table) && names.topic(table) == topic)
+    // The list names tables in either case, and a topic has its table's own.
+    let is_named = |table: &TableName| taken(table) && names.topic(table).eq_ignore_ascii_case(topic);
+    tables.known.iter().any(|table| taken(table) && names.topic(table) == topic)
+        || (topic.starts_with(&names.start()) && lists.named().iter().any(is_named))
         || (!tables.all && names.table(topic).is_some_and(|table| taken(&table)))
 }
 
@@ -596,16 +617,15 @@ fn candidates(
     there: &BTreeMap<String, i32>,
     point: Option<&Point>,
 ) -> Result<BTreeSet<String>, RecoveryError> {
+    let own = &source.capture.topics;
     let foreign = |topic: &str| {
-        worker.prefixes().any(|(name, prefix)| {
-            name != source.name && prefix.len() > source.prefix.len() && topic.starts_with(&format!("{prefix}."))
-        })
+        worker.topic_names().any(|(name, other)| name != source.name && own.are_preceded_by(&other, topic))
     };
-    let start = source.capture.topics.start();
+    let start = own.start();
     // The transaction topic has one part more than the prefix; a table's has two.
     let of_table = |topic: &str| {
         let rest = topic.strip_prefix(&start).unwrap_or_default();
-        rest.contains(source.capture.topics.delimiter.as_str()) && !foreign(topic)
+        rest.contains(own.delimiter.as_str()) && !foreign(topic)
     };
     let saved = match point {
         Some(point) => point.topics()?.into_iter().map(|t| t.spec.name).collect(),
@@ -614,7 +634,7 @@ fn candidates(
     let named = written.into_iter().chain(there.keys().chain(saved.iter()).filter(|t| of_table(t)).cloned());
     let history = source.schema_history.as_deref();
     Ok(named
-        .filter(|t| !is_protected(config, t, &source.prefix) && history != Some(t.as_str()))
+        .filter(|t| !is_protected(config, t, own) && history != Some(t.as_str()))
         .filter(|t| there.contains_key(t) || saved.contains(t))
         .collect())
 }
@@ -679,6 +699,8 @@ mod tests {
     #[case::another_prefix("old.public.a", true, false)]
     #[case::transactions("shop.transaction", true, false)]
     #[case::named_and_gone("shop.public.gone", true, true)]
+    #[case::named_in_another_case_and_gone("shop.public.GONE", true, true)]
+    #[case::another_prefix_in_another_case("SHOP.public.gone", true, false)]
     #[case::dropped_long_ago("shop.public.ev_2019", true, false)]
     #[case::dropped_and_perhaps_there_again("shop.public.ev_2019", false, true)]
     #[case::never_of_this_connector("shop.public.b", false, false)]
@@ -690,6 +712,21 @@ mod tests {
         ]);
         let known = ["a", "b", "ev_2020", "O rder"].map(|name| TableName::new("public", name)).to_vec();
         assert_eq!(is_filled(&Connector::of(&config), topic, &Tables { known, all }), filled);
+    }
+
+    #[rstest]
+    #[case("connect-offsets", "shop", ".", true)]
+    #[case("connect-shop.public.a", "connect-shop", ".", false)]
+    #[case("connect-shop_public_a", "connect-shop", "_", false)]
+    #[case("__consumer_offsets", "shop", ".", true)]
+    fn topics_of_a_prefix_like_the_worker_s_are_data(
+        #[case] topic: &str,
+        #[case] prefix: &str,
+        #[case] delimiter: &str,
+        #[case] internal: bool,
+    ) {
+        let names = TopicNames { prefix: prefix.into(), delimiter: delimiter.into() };
+        assert_eq!(is_internal(topic, &names), internal);
     }
 
     #[test]

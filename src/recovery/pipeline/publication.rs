@@ -438,6 +438,25 @@ mod tests {
     }
 
     #[test]
+    fn a_table_without_partitions_is_added_once() {
+        let log = Relation {
+            name: name("log"),
+            kind: RelationKind::Partitioned,
+            partition_of: None,
+            inheritance: Inheritance::None,
+        };
+        let relations: Vec<Relation> = relations().into_iter().chain([log]).collect();
+        let added = |there: Publication| {
+            let named = NamedMembers { tables: vec![published("log", None, None)], schemas: vec![] };
+            let wanted = Wanted::as_saved(saved(Some(named), &[]), &relations);
+            wanted.correct(&there, &relations, &BTreeSet::new()).statements()
+        };
+        assert_eq!(added(there(&["a"])), [r#"alter publication "pub" add table only "public"."log""#]);
+        let partitioned = [name("log")].into();
+        assert!(added(Publication { partitioned, ..there(&["a"]) }).is_empty());
+    }
+
+    #[test]
     fn where_nothing_was_recorded_the_lists_say_what_is_published() {
         let by_lists = |list: &str| {
             let config = [("table.include.list".to_owned(), list.to_owned())].into();

@@ -277,12 +277,9 @@ async fn uncovered(repair: &Repair, server: &Postgres, source: &Source) -> Resul
             found.push(Diagnosis::Unstreamed { table, why: unstreamed(captured) });
         }
     }
-    for table in capture.lists.named() {
-        let topic = capture.topics.topic(&table);
-        // Names match in either case.
-        let there =
-            coverage.tables.iter().any(|t| t.relation.name.to_string().eq_ignore_ascii_case(&table.to_string()));
-        if !there && has_records(repair, &topic).await? {
+    for topic in repair.pipeline.kafka.topics().await?.into_keys() {
+        let Some(table) = coverage.gone(capture, &topic) else { continue };
+        if has_records(repair, &topic).await? {
             found.push(Diagnosis::TableGone { table, topic });
         }
     }

@@ -3,10 +3,10 @@
 use crate::{
     client::{kafka::TopicSpec, postgres::Slot},
     event::{About, CheckReport, Evidence, Finding, FindingKind},
-    units::{Offset, TopicPartition},
+    units::{Offset, TopicPartition, Verdict},
     verify::{
         fold::{PartitionFold, TopicFold},
-        observation::{ConnectorView, Expectation, Observation},
+        observation::{ConnectorView, Expectation, Observation, Unidentified},
     },
 };
 
@@ -79,7 +79,21 @@ pub fn positions(seen: &Observation, expected: &Expectation<'_>) -> CheckReport 
         });
     }
     notes.insert(0, format!("{compared} connectors, topics and group offsets compared"));
-    CheckReport::new(ID, compared, notes, findings)
+    notes.splice(0..0, seen.unidentified.iter().map(unidentified));
+    let report = CheckReport::new(ID, compared, notes, findings);
+    // The slot of a connector that was not looked at may be what is lost.
+    let undecided = report.verdict == Verdict::Passed && seen.unidentified.iter().any(|one| !one.excluded);
+    if undecided { CheckReport { verdict: Verdict::Inconclusive, ..report } } else { report }
+}
+
+fn unidentified(one: &Unidentified) -> String {
+    let Unidentified { connector, why, excluded } = one;
+    if *excluded {
+        return format!("connector {connector} was not looked at: {why}");
+    }
+    format!(
+        "connector {connector} may read from this server, and was not looked at: {why} (name the connectors of this pipeline with --connector, or let [postgres] url have the host that this one names)"
+    )
 }
 
 /// Whether something is dead, so that waiting is of no use.

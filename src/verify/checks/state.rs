@@ -40,7 +40,7 @@ pub fn state(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
     }
     for connector in &seen.connectors {
         connector_notes(connector, &mut outcome.notes);
-        outcome.findings.extend(connector.orphans.iter().filter(|orphan| is_ghost(orphan)).map(ghosts));
+        outcome.findings.extend(connector.orphans.iter().filter_map(ghosts));
         let none = seen.tables.iter().all(|t| t.connector != connector.settings.name);
         if none && connector.coverage.unknown.is_empty() {
             outcome.findings.push(Finding {
@@ -110,12 +110,15 @@ fn connector_notes(connector: &ConnectorView, notes: &mut Vec<String>) {
             tables.join(", ")
         ));
     }
-    for orphan in connector.orphans.iter().filter(|orphan| !is_ghost(orphan)) {
-        let Orphan { table, topic, records, .. } = orphan;
-        let why = match orphan.kind {
-            OrphanKind::Elsewhere => format!("changes of {table} go to other topics"),
-            OrphanKind::LeftOut => format!("the connector's lists leave {table} out: its changes do not arrive"),
-            OrphanKind::Gone { .. } => format!("there is no table {table}"),
+    for orphan in connector.orphans.iter().filter(|orphan| ghosts(orphan).is_none()) {
+        let Orphan { topic, records, kind } = orphan;
+        let why = match kind {
+            OrphanKind::Elsewhere(table) => format!("changes of {table} go to other topics"),
+            OrphanKind::LeftOut(table) => {
+                format!("the connector's lists leave {table} out: its changes do not arrive")
+            }
+            OrphanKind::Gone { table, .. } => format!("there is no table {table}"),
+            OrphanKind::Unexplained => "its name does not tell of which table they are".to_owned(),
         };
         notes.push(format!("topic {topic} has {records} records and {why}: not compared"));
     }
@@ -132,6 +135,9 @@ fn coverage_notes(connector: &ConnectorView, notes: &mut Vec<String>) {
             coverage.unpublished_operations
         ));
     }
+    for entry in &coverage.unmatched {
+        notes.push(format!("{entry} matches no table, or none that the connector's other lists take"));
+    }
     for table in &coverage.tables {
         let name = &table.relation.name;
         if let Stream::Own(member) = &table.stream
@@ -140,6 +146,9 @@ fn coverage_notes(connector: &ConnectorView, notes: &mut Vec<String>) {
             notes.push(format!(
                 "{name} is published where {filter}: other rows come with snapshots alone, and none of their changes arrives"
             ));
+        }
+        if table.stream == Stream::Elsewhere(Vec::new()) {
+            notes.push(format!("{name} is partitioned and has no partitions, and so no rows to compare"));
         }
         if table.relation.inheritance == Inheritance::Parent {
             notes.push(format!(
@@ -152,19 +161,16 @@ fn coverage_notes(connector: &ConnectorView, notes: &mut Vec<String>) {
     }
 }
 
-fn is_ghost(orphan: &Orphan) -> bool {
-    orphan.kind == OrphanKind::Gone { named: true }
-}
-
 /// A table that the connector's list names is gone, and its rows are in the topic.
-fn ghosts(orphan: &Orphan) -> Finding {
-    Finding {
-        table: Some(orphan.table.clone()),
+fn ghosts(orphan: &Orphan) -> Option<Finding> {
+    let OrphanKind::Gone { table, named: true } = &orphan.kind else { return None };
+    Some(Finding {
+        table: Some(table.clone()),
         topic: Some(orphan.topic.clone()),
         expected: Some("a table that the connector's list names, or no records".into()),
         found: Some(format!("no such table, and {} records", orphan.records)),
         ..Finding::new(FindingKind::Ghost)
-    }
+    })
 }
 
 /// The names of several tables are adjusted to that of one topic: there, their records cannot be told apart.

@@ -99,7 +99,7 @@ fn table(name: &str) -> TableName {
 }
 
 fn orphan(kind: OrphanKind) -> Orphan {
-    Orphan { table: table("gone"), topic: topic("gone"), records: 3, kind }
+    Orphan { topic: topic("gone"), records: 3, kind }
 }
 
 fn topic(name: &str) -> String {
@@ -731,7 +731,7 @@ fn what_an_expression_leaves_out_is_noted() {
     again.value.as_mut().unwrap()["after"].as_object_mut().unwrap().remove("name");
     w.records.insert(late, again);
 })]
-#[case::table_dropped("state", FindingKind::Ghost, |w: &mut World| w.orphans.push(orphan(OrphanKind::Gone { named: true })))]
+#[case::table_dropped("state", FindingKind::Ghost, |w: &mut World| w.orphans.push(orphan(OrphanKind::Gone { table: table("gone"), named: true })))]
 #[case::record_unreadable("state", FindingKind::Unreadable, |w: &mut World| { w.records[4].value = Some(json!("torn")); })]
 #[case::truncated_and_not_captured("state", FindingKind::Ghost, |w: &mut World| { w.rows_mut(ORDERS).clear(); w.counts.insert(ORDERS, 0); })]
 #[case::generated_value_wrong_where_present("state", FindingKind::Different, |w: &mut World| w.value(8)["after"]["g"] = json!(8))]
@@ -1175,9 +1175,10 @@ fn no_column_is_left_out_without_a_line() {
 }
 
 #[rstest]
-#[case::chosen_by_a_pattern(OrphanKind::Gone { named: false }, "there is no table public.gone")]
-#[case::partitioned(OrphanKind::Elsewhere, "changes of public.gone go to other topics")]
-#[case::taken_out_of_the_lists(OrphanKind::LeftOut, "the connector's lists leave public.gone out")]
+#[case::chosen_by_a_pattern(OrphanKind::Gone { table: table("gone"), named: false }, "there is no table public.gone")]
+#[case::partitioned(OrphanKind::Elsewhere(table("gone")), "changes of public.gone go to other topics")]
+#[case::taken_out_of_the_lists(OrphanKind::LeftOut(table("gone")), "the connector's lists leave public.gone out")]
+#[case::of_no_known_table(OrphanKind::Unexplained, "its name does not tell of which table")]
 fn a_topic_that_is_compared_with_no_table_is_named_and_no_ghost(#[case] kind: OrphanKind, #[case] why: &str) {
     let world = World { orphans: vec![orphan(kind)], ..healthy() };
     let report = state(&world.observe(), &world.expect());
@@ -1186,8 +1187,8 @@ fn a_topic_that_is_compared_with_no_table_is_named_and_no_ghost(#[case] kind: Or
     assert_eq!(report.verdict, Verdict::Passed);
 }
 
-/// What the connector captures with this list, where the database has `orders`, its child `rush` and `beside`, and the publication
-/// has `orders` where a condition holds, and inserts alone.
+/// What the connector captures with this list, where the database has `orders`, its child `rush`, `beside` and `log`, which is
+/// partitioned and has no partitions, and the publication has `orders` where a condition holds, `log`, and inserts alone.
 fn coverage(list: &str) -> Coverage {
     let relation =
         |name, inheritance| Relation { name: table(name), kind: RelationKind::Table, partition_of: None, inheritance };
@@ -1195,11 +1196,13 @@ fn coverage(list: &str) -> Coverage {
         relation(ORDERS, Inheritance::Parent),
         relation("rush", Inheritance::None),
         relation("beside", Inheritance::None),
+        Relation { kind: RelationKind::Partitioned, ..relation("log", Inheritance::None) },
     ];
     let member = Member { filter: Some("(id > 1)".into()), columns: vec![] };
     let publication = Publication {
         operations: Operations::all_where(|o| o == Operation::Insert),
         members: [(table(ORDERS), member)].into(),
+        partitioned: [table("log")].into(),
         ..Publication::default()
     };
     let config = [("table.include.list".to_owned(), list.to_owned())].into();
@@ -1208,11 +1211,15 @@ fn coverage(list: &str) -> Coverage {
 
 #[test]
 fn what_the_publication_does_not_send_is_named() {
-    let world = World { coverage: coverage("public.orders"), ..healthy() };
+    let world = World { coverage: coverage("public.orders,public.log,public.custmers"), ..healthy() };
     let report = state(&world.observe(), &world.expect());
-    for note in
-        ["does not publish update, delete", "published where (id > 1)", "other tables inherit from public.orders"]
-    {
+    for note in [
+        "does not publish update, delete",
+        "published where (id > 1)",
+        "other tables inherit from public.orders",
+        "public.log is partitioned and has no partitions",
+        "table.include.list: `public.custmers` matches no table",
+    ] {
         assert!(report.notes.iter().any(|n| n.contains(note)), "{note}: {:?}", report.notes);
     }
     assert_eq!(report.verdict, Verdict::Passed);
@@ -1405,4 +1412,20 @@ fn a_registry_that_nobody_asked_is_not_dead() {
     let world = healthy();
     let seen = Observation { registry: None, ..world.observe() };
     assert_eq!(compatibility(&seen, &world.expect()).verdict, Verdict::Inconclusive);
+}
+
+#[test]
+fn a_connector_whose_server_is_not_known_leaves_positions_open() {
+    let one = |excluded| Unidentified { connector: "far".into(), why: "no route to 10.9.8.7".into(), excluded };
+    let judged = |world: &World, excluded| {
+        let mut seen = world.observe();
+        seen.unidentified.push(one(excluded));
+        let report = positions(&seen, &world.expect());
+        assert!(report.notes.iter().any(|n| n.contains("connector far") && n.contains("10.9.8.7")), "{report:?}");
+        report.verdict
+    };
+    assert_eq!(judged(&healthy(), false), Verdict::Inconclusive);
+    assert_eq!(judged(&healthy(), true), Verdict::Passed);
+    let world = World { slots: vec![], ..healthy() };
+    assert_eq!(judged(&world, false), Verdict::Failed, "what is known to be wrong stays so");
 }

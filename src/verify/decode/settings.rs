@@ -3,7 +3,7 @@
 use super::repr::Binary;
 use crate::{
     client::connect::ConnectorConfig,
-    debezium::{Connector, Operation},
+    debezium::{Connector, NAMING_STRATEGY, Operation},
     units::SlotName,
     verify::error::VerifyError,
 };
@@ -171,9 +171,8 @@ impl ConnectorSettings {
         if !source.text("converters", "").is_empty() {
             return Err(source.refuse("converters", "unset"));
         }
-        let naming = source.text("topic.naming.strategy", "io.debezium.schema.SchemaTopicNamingStrategy");
-        if !naming.ends_with(".SchemaTopicNamingStrategy") && !naming.ends_with(".DefaultTopicNamingStrategy") {
-            return Err(source.refuse("topic.naming.strategy", "io.debezium.schema.SchemaTopicNamingStrategy"));
+        if source.text("topic.naming.strategy", NAMING_STRATEGY) != NAMING_STRATEGY {
+            return Err(source.refuse("topic.naming.strategy", NAMING_STRATEGY));
         }
         source.one_of("plugin.name", "decoderbufs", &["pgoutput"])?;
         let capture = Connector::of(config);

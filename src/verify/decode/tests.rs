@@ -196,6 +196,8 @@ fn config(extra: &[(&str, &str)]) -> ConnectorConfig {
 #[case("predicates", "p")]
 #[case("plugin.name", "decoderbufs")]
 #[case("topic.naming.strategy", "com.example.Mine")]
+#[case("topic.naming.strategy", "com.example.SchemaTopicNamingStrategy")]
+#[case("topic.naming.strategy", "io.debezium.schema.DefaultTopicNamingStrategy")]
 #[case("decimal.handling.mode", "new")]
 #[case("converters", "mine")]
 #[case("connector.class", "io.debezium.connector.mysql.MySqlConnector")]
