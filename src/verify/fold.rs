@@ -11,6 +11,7 @@
 //! fewer than that snapshot has read.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     hash::{BuildHasherDefault, Hasher},
 };
@@ -117,13 +118,14 @@ fn resolution(time_ns: i64) -> u64 {
 }
 
 /// What became of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing<'f> {
-    /// Its last event, with a row, and the partition in which it stands.
-    Live(i32, &'f Entry),
+    /// Its last event, with a row, and the partition in which it stands. Placeholders there have taken earlier values.
+    Live(i32, Cow<'f, Entry>),
     /// There is no event of it, or the last one took the row away.
     Gone,
-    /// Its last events, or its last event and a TRUNCATE, stand in different partitions, and nothing decides which came later.
+    /// Its last events, or its last event and a TRUNCATE, stand in different partitions, and nothing decides which came later;
+    /// or the last one has a placeholder, and nothing decides which of the events of other partitions came before it.
     Unordered,
 }
 
@@ -381,7 +383,9 @@ impl PartitionFold {
             (Op::Delete | Op::Tombstone, _) | (_, None) => Box::default(),
             (_, Some(after)) if event.unavailable => {
                 let earlier = self.keyed.get(key).filter(|e| e.live()).map(|e| e.row.clone());
-                self.completed(after, earlier.as_deref())
+                let (row, restored) = completed(after, earlier.as_deref());
+                self.restored_values += restored;
+                row
             }
             (_, Some(after)) => after.into(),
         };
@@ -393,27 +397,6 @@ impl PartitionFold {
             Some(entry) => *entry = made,
             None => drop(self.keyed.insert(key.into(), made)),
         }
-    }
-
-    /// Puts the key's earlier values in the place of placeholders.
-    fn completed(&mut self, after: &[u8], earlier: Option<&[u8]>) -> Box<[u8]> {
-        let mut row = Vec::with_capacity(after.len());
-        let mut earlier = earlier.map(cells);
-        for cell in cells(after) {
-            let before = earlier.as_mut().and_then(Iterator::next);
-            let Cell::Unavailable(placeholder) = cell else {
-                push(&mut row, cell);
-                continue;
-            };
-            match (resolved(placeholder, before), before) {
-                (meant, Some(before)) if meant == before => {
-                    self.restored_values += 1;
-                    push(&mut row, restored(before));
-                }
-                (meant, _) => push(&mut row, meant),
-            }
-        }
-        row.into()
     }
 
     fn logged(&self, event: &Event<'_>, offset: i64) -> Logged {
@@ -546,7 +529,35 @@ impl TopicFold {
                 None => return Standing::Unordered,
             }
         }
-        self.beside_truncates(last.0, last.1)
+        match self.beside_truncates(last.0, last.1) {
+            Standing::Live(partition, entry) if unavailable(&entry.row) => {
+                let earlier = found().filter(|(p, _)| *p != partition).collect();
+                self.completed(partition, entry, earlier)
+            }
+            standing => standing,
+        }
+    }
+
+    /// Completes a key's last event, of which its own partition has no earlier value, from the events of other partitions.
+    fn completed<'f>(&self, partition: i32, entry: Cow<'f, Entry>, mut earlier: Vec<(i32, &'f Entry)>) -> Standing<'f> {
+        let clock = self.clock();
+        let mut row = entry.row.clone();
+        while unavailable(&row) && !earlier.is_empty() {
+            let is_last = |(partition, entry): &(i32, &Entry)| {
+                let before = |(p, e): &(i32, &Entry)| clock.after(entry.at(*partition), e.at(*p)) == Some(true);
+                earlier.iter().all(|other| other.0 == *partition || before(other))
+            };
+            let Some(newest) = earlier.iter().position(is_last) else { return Standing::Unordered };
+            let (from, found) = earlier.swap_remove(newest);
+            match cut(clock, found.at(from), self.truncates()) {
+                // The row began anew behind it.
+                _ if !found.live() => break,
+                Some(true) => break,
+                Some(false) => row = completed(&row, Some(&found.row)).0,
+                None => return Standing::Unordered,
+            }
+        }
+        Standing::Live(partition, Cow::Owned(Entry { row, ..entry.into_owned() }))
     }
 
     /// What a key's last event leaves, with what a TRUNCATE in any partition takes away.
@@ -556,7 +567,7 @@ impl TopicFold {
         }
         match cut(self.clock(), entry.at(partition), self.truncates()) {
             Some(true) => Standing::Gone,
-            Some(false) => Standing::Live(partition, entry),
+            Some(false) => Standing::Live(partition, Cow::Borrowed(entry)),
             None => Standing::Unordered,
         }
     }
@@ -572,7 +583,7 @@ impl TopicFold {
                     true if self.partitions[..index].iter().any(before) => return None,
                     true => self.standing(key),
                     false if truncated => self.beside_truncates(p.partition, entry),
-                    false if entry.live() => Standing::Live(p.partition, entry),
+                    false if entry.live() => Standing::Live(p.partition, Cow::Borrowed(entry)),
                     false => Standing::Gone,
                 };
                 (standing != Standing::Gone).then_some((&**key, standing))
@@ -776,6 +787,32 @@ fn first_deliveries(events: &[&Loose]) -> Vec<bool> {
         }
     }
     first
+}
+
+fn unavailable(row: &[u8]) -> bool {
+    cells(row).any(|cell| matches!(cell, Cell::Unavailable(_)))
+}
+
+/// Puts the key's earlier values in the place of placeholders; the row, and how many took one.
+fn completed(after: &[u8], earlier: Option<&[u8]>) -> (Box<[u8]>, u64) {
+    let mut row = Vec::with_capacity(after.len());
+    let mut taken = 0;
+    let mut earlier = earlier.map(cells);
+    for cell in cells(after) {
+        let before = earlier.as_mut().and_then(Iterator::next);
+        let Cell::Unavailable(placeholder) = cell else {
+            push(&mut row, cell);
+            continue;
+        };
+        match (resolved(placeholder, before), before) {
+            (meant, Some(before)) if meant == before => {
+                taken += 1;
+                push(&mut row, restored(before));
+            }
+            (meant, _) => push(&mut row, meant),
+        }
+    }
+    (row.into(), taken)
 }
 
 /// What a placeholder means behind this value: the same value again, unless that cannot have been stored out of line.

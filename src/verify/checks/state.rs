@@ -400,7 +400,7 @@ impl<'o> Comparison<'o> {
             match self.fold.standing(&key) {
                 Standing::Live(partition, entry) => {
                     matched += 1;
-                    self.row(&key_columns, &row, packed, partition, entry);
+                    self.row(&key_columns, &row, packed, partition, &entry);
                 }
                 Standing::Gone => self.missing(&key_columns, &key, &row),
                 Standing::Unordered => matched += 1,
@@ -735,7 +735,7 @@ impl<'o> Comparison<'o> {
                 continue;
             }
             if let Standing::Live(partition, entry) = fold.standing(&key) {
-                self.row(key_columns, &row, packed, partition, entry);
+                self.row(key_columns, &row, packed, partition, &entry);
                 copies.insert(key.clone());
             }
         }

@@ -39,6 +39,8 @@ use crate::{
 };
 
 const PARTITIONS: i32 = 2;
+/// With one more, in which a record stands only where a test puts it there.
+const READ: i32 = PARTITIONS + 1;
 const ORDERS: &str = "orders";
 const LINES: &str = "lines";
 const PLACEHOLDER: &str = "__debezium_unavailable_value";
@@ -539,8 +541,8 @@ impl World {
         let schemas = Arc::new(Schemas::new(|_| Ok(None)));
         let mut decoder = Decoder::new(settings.clone(), columns.clone(), schemas, "public", name);
         let token = columns.of_name("drill_token");
-        let mut partitions: Vec<PartitionFold> = (0..PARTITIONS).map(|p| PartitionFold::new(p, true, token)).collect();
-        let mut offsets = [0i64; PARTITIONS as usize];
+        let mut partitions: Vec<PartitionFold> = (0..READ).map(|p| PartitionFold::new(p, true, token)).collect();
+        let mut offsets = [0i64; READ as usize];
         for record in self.records.iter().filter(|r| r.table == name) {
             let bytes = |v: &Option<Value>| v.as_ref().map(|v| serde_json::to_vec(v).unwrap());
             let (key, value) = (bytes(&record.key), bytes(&record.value));
@@ -768,6 +770,27 @@ fn what_an_expression_leaves_out_is_noted() {
     let read = unplaced_read(ORDERS, &order("2", "bob", "2.50", "t4"), 1790);
     w.records.push(Planted { partition: 1, ..read });
 })]
+#[case::another_value_than_the_earlier_one_in_another_partition("state", FindingKind::Different, |w: &mut World| {
+    w.value(1)["after"]["name"] = json!("as long as what is stored out of line");
+    w.value(4)["after"]["name"] = json!(PLACEHOLDER);
+    w.records[4].partition = 1;
+    w.set_row(ORDERS, 0, "name", "another as long as what is stored out of line");
+})]
+#[case::earlier_value_in_another_partition_that_a_delete_took_away("state", FindingKind::Lost, |w: &mut World| {
+    w.value(1)["after"]["name"] = json!("as long as what is stored out of line");
+    w.records.insert(2, event(ORDERS, "d", Some(&order("2", "bob", "2.00", "t1")), None, 1650, 99));
+    w.value(5)["after"]["name"] = json!(PLACEHOLDER);
+    w.records[5].partition = 1;
+    w.set_row(ORDERS, 0, "name", "as long as what is stored out of line");
+})]
+#[case::earlier_values_in_two_partitions_that_nothing_orders("state", FindingKind::NotComparable, |w: &mut World| {
+    w.value(1)["after"]["name"] = json!("as long as what is stored out of line");
+    w.value(4)["after"]["name"] = json!(PLACEHOLDER);
+    w.records[4].partition = 1;
+    let again = order("2", "just as long as what is stored out of line", "2.00", "t1");
+    w.records.insert(2, Planted { partition: 2, ..event(ORDERS, "r", None, Some(&again), 1600, 90) });
+    w.set_row(ORDERS, 0, "name", "as long as what is stored out of line");
+})]
 #[case::unkeyed_row_of_a_second_snapshot_that_is_gone("state", FindingKind::Ghost, |w: &mut World| {
     for row in [line("1", "t3"), line("2", "t4"), line("3", "t7")] {
         w.records.push(event(LINES, "r", None, Some(&row), 2300, 111));
@@ -988,6 +1011,12 @@ fn subject<'w>(world: &'w mut World, name: &str) -> &'w mut SubjectView {
 #[case::placeholder_takes_the_earlier_value("state", |w: &mut World| {
     w.value(1)["after"]["name"] = json!("as long as what is stored out of line");
     w.value(4)["after"]["name"] = json!(PLACEHOLDER);
+    w.set_row(ORDERS, 0, "name", "as long as what is stored out of line");
+})]
+#[case::placeholder_takes_the_earlier_value_from_another_partition("state", |w: &mut World| {
+    w.value(1)["after"]["name"] = json!("as long as what is stored out of line");
+    w.value(4)["after"]["name"] = json!(PLACEHOLDER);
+    w.records[4].partition = 1;
     w.set_row(ORDERS, 0, "name", "as long as what is stored out of line");
 })]
 #[case::generated_right_where_present("state", |w: &mut World| w.value(8)["after"]["g"] = json!(7))]
