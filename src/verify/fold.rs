@@ -449,8 +449,12 @@ pub type Images = HashMap<Box<[u8]>, i64>;
 /// What the events without a key leave.
 #[derive(Clone, Debug, Default)]
 pub struct LooseFold {
-    /// How often each image is there; a negative count is a delete of what was never there.
+    /// How often each image is there; a negative count is a delete of what was never there. Images do not show whether a
+    /// column may have had another definition when they were written.
     pub images: Images,
+    /// The images that were written, at least once, when a column may have had another definition; with them, whether even
+    /// an equal row of the table may be another one.
+    pub redefined: HashMap<Box<[u8]>, bool>,
     /// Events that were delivered again and left out.
     pub redelivered: u64,
     /// Updates and deletes that do not tell the row before.
@@ -655,9 +659,8 @@ impl TopicFold {
         positions
     }
 
-    /// Folds the events without a key. `keep` chooses the columns that every image has: a generated column comes with
-    /// snapshots and not with streamed changes, so it is no part of an image.
-    pub fn loose(&self, keep: &[bool]) -> LooseFold {
+    /// Folds the events without a key.
+    pub fn loose(&self, columns: &ImageColumns<'_>) -> LooseFold {
         let events = self.as_made();
         let first_delivery = first_deliveries(&events);
         let (clock, truncates) = (self.clock(), self.first_truncates());
@@ -684,12 +687,14 @@ impl TopicFold {
             };
             if takes {
                 match &event.before {
-                    Some(before) => *fold.images.entry(masked(before, None, keep)).or_default() -= 1,
+                    Some(before) => {
+                        *fold.images.entry(columns.image(before, None, &mut fold.redefined)).or_default() -= 1
+                    }
                     None => fold.blind += 1,
                 }
             }
             if gives && let Some(after) = &event.after {
-                let image = masked(after, event.before.as_deref(), keep);
+                let image = columns.image(after, event.before.as_deref(), &mut fold.redefined);
                 let read = (event.op == Op::Read).then(|| reads.again(event.reached, &image)).flatten();
                 let count = fold.images.entry(image).or_default();
                 *count = read.map_or(*count + 1, |read| read.max(*count));
@@ -698,6 +703,47 @@ impl TopicFold {
         }
         fold.images.retain(|_, count| *count != 0);
         fold
+    }
+}
+
+/// What of the rows without a key is compared.
+#[derive(Clone, Copy)]
+pub struct ImageColumns<'c> {
+    /// The columns that images have: a generated column comes with snapshots and not with streamed changes, so it is no
+    /// part of an image.
+    pub keep: &'c [bool],
+    /// Whether a column's text that equals the table's value is that value, whatever definition the column had.
+    pub certain: &'c dyn Fn(usize, &[u8]) -> bool,
+}
+
+impl ImageColumns<'_> {
+    /// The image of a row. A placeholder takes the value of the row before.
+    fn image(&self, row: &[u8], before: Option<&[u8]>, redefined: &mut HashMap<Box<[u8]>, bool>) -> Box<[u8]> {
+        let mut out = Vec::with_capacity(row.len());
+        let mut before = before.map(cells);
+        let mut open = None;
+        for (index, cell) in cells(row).enumerate() {
+            let earlier = before.as_mut().and_then(Iterator::next);
+            let cell = match cell {
+                _ if !self.keep.get(index).copied().unwrap_or(true) => Cell::Absent,
+                Cell::Unavailable(placeholder) => resolved(placeholder, earlier),
+                cell => cell,
+            };
+            let Cell::Reserved(reservations, text) = cell else {
+                push(&mut out, cell);
+                continue;
+            };
+            if reservations.redefined {
+                open = Some(open.unwrap_or(false) || !(self.certain)(index, text));
+            }
+            let reservations = Reservations { redefined: false, ..reservations };
+            push(&mut out, if reservations.is_empty() { Cell::Text(text) } else { Cell::Reserved(reservations, text) });
+        }
+        let image = Box::<[u8]>::from(out);
+        if let Some(open) = open {
+            *redefined.entry(image.clone()).or_default() |= open;
+        }
+        image
     }
 }
 
@@ -834,21 +880,6 @@ fn restored(before: Cell<'_>) -> Cell<'_> {
         Cell::Reserved(reservations, text) => Cell::Reserved(Reservations { restored: true, ..reservations }, text),
         other => other,
     }
-}
-
-/// An image without the columns that are not kept; a placeholder takes the value of the row before.
-fn masked(row: &[u8], before: Option<&[u8]>, keep: &[bool]) -> Box<[u8]> {
-    let mut out = Vec::with_capacity(row.len());
-    let mut before = before.map(cells);
-    for (index, cell) in cells(row).enumerate() {
-        let earlier = before.as_mut().and_then(Iterator::next);
-        match (cell, earlier) {
-            _ if !keep.get(index).copied().unwrap_or(true) => push(&mut out, Cell::Absent),
-            (Cell::Unavailable(placeholder), earlier) => push(&mut out, resolved(placeholder, earlier)),
-            (cell, _) => push(&mut out, cell),
-        }
-    }
-    out.into()
 }
 
 #[cfg(test)]

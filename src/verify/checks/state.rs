@@ -12,14 +12,14 @@ use crate::{
     units::{Lsn, Offset, RowKey, TableName, Verdict},
     verify::{
         decode::{
-            compare::{Match, NOT_UNDERSTOOD, compare},
+            compare::{Match, NOT_UNDERSTOOD, certain, compare},
             limits::{inexpressible, null_instead},
             pg_type::PgType,
             record::Op,
             repr::{Loss, Repr, Side, canonical, cut},
             row::{Cell, Reservations, cells, push},
         },
-        fold::{Entry, Images, Standing, TopicFold},
+        fold::{Entry, ImageColumns, LooseFold, Standing, TopicFold},
         observation::{ConnectorView, Expectation, Observation, Orphan, OrphanKind, TableView},
     },
     workload::Row,
@@ -27,6 +27,10 @@ use crate::{
 
 /// The check's id.
 pub const ID: &str = "state";
+
+/// Which records may mean one of several values.
+const REDEFINED: &str =
+    "records without a schema, written before a column was last redefined (or naming no transaction)";
 
 /// Compares every captured table with its topic.
 pub fn state(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
@@ -762,14 +766,21 @@ impl<'o> Comparison<'o> {
         let Ok(rows) = &self.table.rows else { return };
         let mut keep = self.kept_columns();
         self.leave_out_inexpressible(&mut keep);
-        let folded = self.fold.loose(&keep);
+        let mut folded = self.fold.loose(&ImageColumns {
+            keep: &keep,
+            certain: &|index, text| {
+                let info = self.table.columns.list.get(index);
+                info.zip(std::str::from_utf8(text).ok()).is_some_and(|(info, text)| certain(text, &info.ty))
+            },
+        });
         if folded.blind > 0 || (folded.unnamed > 0 && folded.images.values().any(|c| *c != 0)) {
             self.notes.push(format!("{}: its events do not tell rows before or operations", self.table.name));
         }
         // A record that tells no operation counts as a new row; so does one of an update that tells no row before.
         let untold = folded.blind + folded.unnamed;
         let blind = untold > 0;
-        let mut left = folded.images;
+        let mut left = std::mem::take(&mut folded.images);
+        let mut open = 0u64;
         let mut missing: Vec<Vec<u8>> = Vec::new();
         let mut there: HashSet<Vec<u8>> = HashSet::new();
         for packed in rows.packed() {
@@ -780,7 +791,10 @@ impl<'o> Comparison<'o> {
                 there.insert(image.clone());
             }
             match left.get_mut(image.as_slice()) {
-                Some(count) if *count > 0 => *count -= 1,
+                Some(count) if *count > 0 => {
+                    *count -= 1;
+                    open += u64::from(folded.redefined.get(image.as_slice()) == Some(&true));
+                }
                 _ => missing.push(image),
             }
         }
@@ -801,8 +815,18 @@ impl<'o> Comparison<'o> {
                 self.within.insert((index, loss), rows.len());
             }
         }
-        if (!missing.is_empty() || left.values().any(|c| *c != 0))
-            && let Some(found) = self.unreadable_images(&keep, &left)
+        if open > 0 {
+            self.undecided.push(Finding {
+                expected: Some("records that tell the scale or unit of their values".into()),
+                found: Some(format!(
+                    "{open} rows are in {REDEFINED}, and equal only if read with one of several scales"
+                )),
+                ..self.about(FindingKind::NotComparable)
+            });
+        }
+        folded.images = left;
+        if (!missing.is_empty() || folded.images.values().any(|c| *c != 0))
+            && let Some(found) = self.unreadable_images(&keep, &folded)
         {
             self.undecided.push(Finding {
                 expected: Some("rows of one form".into()),
@@ -811,6 +835,7 @@ impl<'o> Comparison<'o> {
             });
             return;
         }
+        let mut left = folded.images;
         if blind && (!missing.is_empty() || left.values().any(|c| *c != 0)) {
             self.findings.push(Finding {
                 expected: Some("rows before updates and deletes (REPLICA IDENTITY FULL and the envelope)".into()),
@@ -879,17 +904,15 @@ impl<'o> Comparison<'o> {
     }
 
     /// Why images that do not go together may be the same rows all the same.
-    fn unreadable_images(&self, keep: &[bool], left: &Images) -> Option<String> {
+    fn unreadable_images(&self, keep: &[bool], folded: &LooseFold) -> Option<String> {
         let kept = |column: &usize| keep.get(*column).copied().unwrap_or(false);
         let mixed: Vec<usize> = (0..keep.len()).filter(kept).filter(|column| self.losses(*column).len() > 1).collect();
         if !mixed.is_empty() {
             let names = self.table.names(&mixed).join(", ");
             return Some(format!("records whose {names} is expressed sometimes with less than at other times"));
         }
-        let redefined = |image: &[u8]| cells(image).any(|c| matches!(c, Cell::Reserved(r, _) if r.redefined));
-        left.iter().any(|(image, count)| *count != 0 && redefined(image)).then(|| {
-            "records without a schema, written before a column was last redefined (or naming no transaction)".to_owned()
-        })
+        let redefined = |(image, count): (&Box<[u8]>, &i64)| *count != 0 && folded.redefined.contains_key(image);
+        folded.images.iter().any(redefined).then(|| REDEFINED.to_owned())
     }
 
     /// Rows without a key are compared as wholes: a column in which one value has no expression cannot be part of them.

@@ -27,7 +27,7 @@ use crate::{
             record::{Decoder, Schemas},
             row::{Cell, Reservations, cells, push},
             settings::{Adjust, ConnectorSettings},
-            table::{Column, Columns},
+            table::{Column, Columns, Definition},
         },
         fold::{PartitionFold, Place, TopicFold, Use},
         observation::*,
@@ -89,6 +89,8 @@ struct World {
     newer: NewerVersions,
     captured: Option<Captured>,
     cut_lsn: Option<Lsn>,
+    /// The type of `lines.a`, and what the catalogue knows of its definition.
+    lines_a: (PgType, Definition),
 }
 
 /// Tables as captured at the target, and found just so by the recovery.
@@ -437,10 +439,11 @@ fn healthy() -> World {
         newer: NewerVersions::None,
         captured: None,
         cut_lsn: Some(Lsn(1500)),
+        lines_a: (PgType::new("int4", "int4", "b", -1, None), Definition { xid: 80, original: true, rewritten: false }),
     }
 }
 
-fn columns(name: &str, settings: &ConnectorSettings) -> Columns {
+fn columns(name: &str, settings: &ConnectorSettings, (lines_a, definition): &(PgType, Definition)) -> Columns {
     let column = |name: &str, ty: &str, typmod: i32, generated: bool| Column {
         name: name.into(),
         ty: PgType::new(ty, ty, "b", typmod, None),
@@ -456,9 +459,11 @@ fn columns(name: &str, settings: &ConnectorSettings) -> Columns {
             column("drill_token", "text", -1, false),
         ]
     } else {
-        vec![column("a", "int4", -1, false), column("drill_token", "text", -1, false)]
+        let a = Column { ty: lines_a.clone(), ..column("a", "int4", -1, false) };
+        vec![a, column("drill_token", "text", -1, false)]
     };
-    Columns::new(list, field_adjustment(settings))
+    let columns = Columns::new(list, field_adjustment(settings));
+    if name == LINES { columns.defined(vec![*definition; 2]) } else { columns }
 }
 
 impl World {
@@ -478,7 +483,7 @@ impl World {
             ..Observation::default()
         };
         for name in [ORDERS, LINES] {
-            let columns = Arc::new(columns(name, &settings));
+            let columns = Arc::new(columns(name, &settings, &self.lines_a));
             seen.topics.insert(topic(name), self.fold(name, &settings, &columns));
             seen.tables.push(self.table(name, &columns));
         }
@@ -1343,6 +1348,66 @@ fn a_value_that_is_not_understood_is_no_part_of_a_row_without_a_key() {
     assert_eq!((report.verdict, &report.findings[..]), (Verdict::Passed, &[][..]), "{report:#?}");
     let said = "public.lines.a (int4): 3 values not comparable: its expression in the records is not understood";
     assert!(report.notes.iter().any(|n| n == said), "{:#?}", report.notes);
+}
+
+/// Makes `lines.a` a column of this type that was redefined behind the first two lines, with these values in records and the
+/// table.
+fn redefined_lines(ty: PgType, rewritten: bool, values: [(Value, &str); 3]) -> World {
+    let mut world = healthy();
+    world.lines_a = (ty, Definition { xid: 103, original: false, rewritten });
+    for (index, ((record, value), place)) in values.into_iter().zip([3, 5, 10]).enumerate() {
+        world.value(place)["after"]["a"] = record;
+        world.set_row(LINES, index, "a", value);
+    }
+    world
+}
+
+#[test]
+fn equal_times_without_a_key_are_equal_whenever_their_column_was_redefined() {
+    let timestamp = || PgType::new("timestamp", "timestamp", "b", -1, None);
+    let times = |first: &'static str| {
+        [
+            (json!(1_000_000), first),
+            (json!(2_500_000), "1970-01-01 00:00:02.5"),
+            (json!(3_000_000), "1970-01-01 00:00:03"),
+        ]
+    };
+    let verdict = |world: &World| state(&world.observe(), &world.expect());
+    let equal = redefined_lines(timestamp(), false, times("1970-01-01 00:00:01"));
+    let report = verdict(&equal);
+    assert_eq!((report.verdict, &report.findings[..]), (Verdict::Passed, &[][..]), "{report:#?}");
+
+    let mut deleted = equal.clone();
+    let before = deleted.value(3)["after"].clone();
+    let mut delete = event(LINES, "d", Some(&line("1", "t3")), None, 2095, 106);
+    delete.value.as_mut().unwrap()["before"] = before;
+    deleted.records.push(delete);
+    deleted.rows_mut(LINES).remove(0);
+    deleted.counts.insert(LINES, 2);
+    let report = verdict(&deleted);
+    assert_eq!(report.verdict, Verdict::Passed, "a row of before and its delete of now: {report:#?}");
+
+    let other = redefined_lines(timestamp(), false, times("1970-01-01 00:16:40"));
+    assert_eq!(verdict(&other).verdict, Verdict::Inconclusive, "in milliseconds it is the table's");
+
+    let mut lost = equal;
+    lost.records.pop();
+    assert_eq!(verdict(&lost).verdict, Verdict::Failed);
+}
+
+#[test]
+fn equal_decimals_without_a_key_are_open_where_their_scale_may_have_been_another() {
+    let numeric = PgType::new("numeric(10,2)", "numeric", "b", ((10 << 16) | 2) + 4, None);
+    let values = [(json!("ZA=="), "1.00"), (json!("AA=="), "0.00"), (json!("AMg="), "2.00")];
+    let mut world = redefined_lines(numeric, true, values);
+    world.config.insert("decimal.handling.mode".into(), "precise".into());
+    world.records.retain(|r| r.table == LINES);
+    world.rows_mut(ORDERS).clear();
+    world.counts.insert(ORDERS, 0);
+    let report = state(&world.observe(), &world.expect());
+    assert_eq!(report.verdict, Verdict::Inconclusive, "{report:#?}");
+    let found = report.findings[0].found.as_deref().unwrap();
+    assert!(found.starts_with("1 rows"), "zero is zero under any scale: {found}");
 }
 
 #[test]

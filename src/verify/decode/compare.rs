@@ -94,16 +94,11 @@ fn with_reservations(
 
 /// What the same bytes mean under any definition of the column: if all say the same, that is known.
 fn redefined(table: &str, event: &str, equal: bool, ty: &PgType) -> Match {
+    if equal && certain(event, ty) {
+        return Match::Equal;
+    }
     let mixed = match &ty.kind {
-        Kind::Numeric | Kind::Money => {
-            let (sign, digits) = significant(table);
-            if digits.is_empty() && equal {
-                return Match::Equal;
-            }
-            (sign, digits) == significant(event)
-        }
-        // A value and its thousandth hardly ever stand for each other, so equality in the column's unit is taken as such.
-        Kind::Time | Kind::Timestamp if equal => return Match::Equal,
+        Kind::Numeric | Kind::Money => significant(table) == significant(event),
         Kind::Time => thousandfold(time::time_micros(table), time::time_micros(event)),
         Kind::Timestamp => thousandfold(time::timestamp_micros(table), time::timestamp_micros(event)),
         Kind::Array(_) => {
@@ -113,6 +108,17 @@ fn redefined(table: &str, event: &str, equal: bool, ty: &PgType) -> Match {
         _ => equal,
     };
     if mixed { Match::Undecided(REDEFINED) } else { Match::Different }
+}
+
+/// Whether a record's text that equals the table's value is that value, although the column may have had another definition.
+pub fn certain(event: &str, ty: &PgType) -> bool {
+    match &ty.kind {
+        // Zero has no scale.
+        Kind::Numeric | Kind::Money => significant(event).1.is_empty(),
+        // A value and its thousandth hardly ever stand for each other, so equality in the column's unit is taken as such.
+        Kind::Time | Kind::Timestamp => true,
+        _ => false,
+    }
 }
 
 fn thousandfold(table: Option<i128>, event: Option<i128>) -> bool {
