@@ -12,7 +12,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     hash::{BuildHasherDefault, Hasher},
 };
 
@@ -455,6 +455,10 @@ pub struct LooseFold {
     /// The images that were written, at least once, when a column may have had another definition; with them, whether even
     /// an equal row of the table may be another one.
     pub redefined: HashMap<Box<[u8]>, bool>,
+    /// The images of records that lack a column and stand behind one of their partition that has it.
+    pub late: HashSet<Box<[u8]>>,
+    /// Whether a snapshot may have read rows of which there were records before.
+    pub read_again: bool,
     /// Events that were delivered again and left out.
     pub redelivered: u64,
     /// Updates and deletes that do not tell the row before.
@@ -666,6 +670,8 @@ impl TopicFold {
         let (clock, truncates) = (self.clock(), self.first_truncates());
         let mut fold = LooseFold::default();
         let mut reads = Reads::new(&events);
+        let first_with: HashMap<i32, &[Option<i64>]> =
+            self.partitions.iter().map(|p| (p.partition, p.first_with.as_slice())).collect();
         for (event, first) in events.iter().zip(first_delivery) {
             if !first {
                 fold.redelivered += 1;
@@ -695,12 +701,17 @@ impl TopicFold {
             }
             if gives && let Some(after) = &event.after {
                 let image = columns.image(after, event.before.as_deref(), &mut fold.redefined);
+                let first_with = first_with.get(&event.partition).copied().unwrap_or_default();
+                if columns.are_late(&image, event, first_with) {
+                    fold.late.insert(image.clone());
+                }
                 let read = (event.op == Op::Read).then(|| reads.again(event.reached, &image)).flatten();
                 let count = fold.images.entry(image).or_default();
                 *count = read.map_or(*count + 1, |read| read.max(*count));
             }
             fold.restated += u64::from(reads.restates(event));
         }
+        fold.read_again = reads.counts.is_some();
         fold.images.retain(|_, count| *count != 0);
         fold
     }
@@ -717,6 +728,15 @@ pub struct ImageColumns<'c> {
 }
 
 impl ImageColumns<'_> {
+    /// Whether an event's image lacks a column that its partition had before. Where events have no position, a record of
+    /// long ago may have been delivered again.
+    fn are_late(&self, image: &[u8], event: &Loose, first_with: &[Option<i64>]) -> bool {
+        let before = |first: &Option<i64>| first.is_some_and(|first| first < event.offset);
+        let mut columns = cells(image).zip(self.keep).zip(first_with);
+        (event.tx, event.lsn) != (0, 0)
+            && columns.any(|((cell, keep), first)| *keep && cell == Cell::Absent && before(first))
+    }
+
     /// The image of a row. A placeholder takes the value of the row before.
     fn image(&self, row: &[u8], before: Option<&[u8]>, redefined: &mut HashMap<Box<[u8]>, bool>) -> Box<[u8]> {
         let mut out = Vec::with_capacity(row.len());

@@ -1,5 +1,6 @@
 //! The checks: pure functions from what was seen and what was to be seen to findings.
 
+mod added;
 pub mod compatibility;
 mod history;
 mod life;

@@ -5,7 +5,10 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
 };
 
-use super::rows::{Carried, Keys, in_words};
+use super::{
+    added::Added,
+    rows::{Carried, Keys, in_words},
+};
 use crate::{
     debezium::{Inheritance, Operation, Stream},
     event::{About, Cells, CheckReport, Evidence, Finding, FindingKey, FindingKind},
@@ -798,11 +801,26 @@ impl<'o> Comparison<'o> {
                 _ => missing.push(image),
             }
         }
+        folded.images = left;
+        let added = self.added(&folded, &keep);
+        let mut left = std::mem::take(&mut folded.images);
+        missing.retain(|image| {
+            let Some(taken) = added.take(image, &mut left) else { return true };
+            open += u64::from(folded.redefined.get(taken.image.as_slice()) == Some(&true));
+            for column in taken.absent {
+                *self.absent.entry(*column).or_default() += 1;
+                self.values -= 1;
+            }
+            false
+        });
+        added.take_away(&mut left);
         let mut copied = 0;
         for packed in self.table.unstreamed.packed() {
             let image = self.image(packed, &keep);
             if let Some(count) = left.get_mut(image.as_slice()).filter(|count| **count > 0) {
                 *count -= 1;
+                copied += 1;
+            } else if added.take(&image, &mut left).is_some() {
                 copied += 1;
             }
         }
@@ -857,6 +875,26 @@ impl<'o> Comparison<'o> {
             });
             return;
         }
+        if folded.read_again {
+            let again = added.read_again(rows.packed().map(|packed| self.image(packed, &keep)), &mut left);
+            if again > 0 {
+                self.undecided.push(Finding {
+                    expected: Some("records that have all columns".into()),
+                    found: Some(format!(
+                        "{again} images too many without columns that were added later, and rows that a snapshot may have read again with them"
+                    )),
+                    ..self.about(FindingKind::NotComparable)
+                });
+            }
+        }
+        if !added.is_nested() && (!missing.is_empty() || left.values().any(|c| *c != 0)) {
+            self.undecided.push(Finding {
+                expected: Some("records that lack no columns but those that were added later".into()),
+                found: Some("records that lack some columns, and others that have these and lack other ones".into()),
+                ..self.about(FindingKind::NotComparable)
+            });
+            return;
+        }
         // A later snapshot reads existing rows again; without a key, only positions show that two records are of one row.
         let twice =
             left.extract_if(|image, count| *count > 0 && there.contains(&**image)).map(|(_, count)| count).sum::<i64>();
@@ -901,6 +939,15 @@ impl<'o> Comparison<'o> {
         let seen = |index: usize| !self.reprs(index).is_empty();
         let columns = self.table.columns.list.iter().enumerate();
         columns.map(|(index, column)| !column.generated && !column.unpublished && seen(index)).collect()
+    }
+
+    /// The columns that were added behind some of the records that are left.
+    fn added(&self, folded: &LooseFold, keep: &[bool]) -> Added {
+        // A list of columns may have been another when earlier records were written.
+        let connector = self.seen.connectors.iter().find(|c| c.settings.name == self.table.connector);
+        let whole = connector.is_none_or(|c| c.settings.column_filter.is_none());
+        let late = if whole { folded.late.clone() } else { HashSet::new() };
+        Added::behind(&folded.images, late, keep)
     }
 
     /// Why images that do not go together may be the same rows all the same.

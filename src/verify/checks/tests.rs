@@ -1350,6 +1350,81 @@ fn a_value_that_is_not_understood_is_no_part_of_a_row_without_a_key() {
     assert!(report.notes.iter().any(|n| n == said), "{:#?}", report.notes);
 }
 
+/// Makes `lines.drill_token` a column that was added behind the first two lines, whose rows have this value of it.
+fn added_column(default: Option<&str>) -> World {
+    let mut world = healthy();
+    for (place, index) in [(3, 0), (5, 1)] {
+        world.value(place)["after"].as_object_mut().unwrap().remove("drill_token");
+        let row = &mut world.rows_mut(LINES)[index];
+        *row = row.with("drill_token", default);
+    }
+    world
+}
+
+#[rstest]
+#[case::null(None)]
+#[case::default(Some("7"))]
+fn rows_without_a_key_pass_that_were_written_before_a_column_was_added(#[case] default: Option<&str>) {
+    let world = added_column(default);
+    let report = state(&world.observe(), &world.expect());
+    assert_eq!((report.verdict, &report.findings[..]), (Verdict::Passed, &[][..]), "{report:#?}");
+    let note =
+        "public.lines.drill_token (text): 2 values not compared: absent from records written before it was added";
+    assert!(report.notes.iter().any(|n| n == note), "{:#?}", report.notes);
+}
+
+#[rstest]
+#[case::value_where_it_is("t9", |_: &mut World| {}, &[FindingKind::Ghost, FindingKind::Lost])]
+#[case::older_row_missing("t7", |w: &mut World| { w.records.remove(3); }, &[FindingKind::Lost])]
+#[case::older_row_twice("t7", |w: &mut World| {
+    let again = w.records[3].clone();
+    w.records.insert(4, again);
+    w.value(4)["source"]["lsn"] = json!(1696);
+}, &[FindingKind::Ghost])]
+#[case::older_row_with_another_value("t7", |w: &mut World| w.value(3)["after"]["a"] = json!(9), &[
+    FindingKind::Ghost,
+    FindingKind::Lost,
+])]
+#[case::field_missing_from_a_late_record("t7", |w: &mut World| {
+    w.value(3)["after"]["drill_token"] = Value::Null;
+}, &[FindingKind::Ghost, FindingKind::Lost])]
+fn a_column_that_was_added_hides_nothing_of_rows_without_a_key(
+    #[case] last: &str,
+    #[case] plant: impl FnOnce(&mut World),
+    #[case] expected: &[FindingKind],
+) {
+    let mut world = added_column(None);
+    world.set_row(LINES, 2, "drill_token", last);
+    plant(&mut world);
+    let report = state(&world.observe(), &world.expect());
+    assert_eq!(report.verdict, Verdict::Failed, "{report:#?}");
+    let found: BTreeSet<FindingKind> = report.findings.iter().map(|f| f.kind).collect();
+    assert_eq!(found, expected.iter().copied().collect(), "{:#?}", report.findings);
+}
+
+#[test]
+fn a_row_without_a_key_is_deleted_with_a_column_that_was_added_after_it() {
+    let mut world = added_column(None);
+    let before = vec![("a", Some("1")), ("drill_token", None)];
+    world.records.push(event(LINES, "d", Some(&before), None, 2095, 106));
+    world.rows_mut(LINES).remove(0);
+    world.counts.insert(LINES, 2);
+    let report = state(&world.observe(), &world.expect());
+    assert_eq!(report.verdict, Verdict::Passed, "{report:#?}");
+}
+
+#[test]
+fn a_snapshot_may_read_rows_without_a_key_again_with_a_column_that_was_added() {
+    let mut world = added_column(None);
+    for row in [vec![("a", Some("1")), ("drill_token", None)], vec![("a", Some("2")), ("drill_token", None)]] {
+        world.records.push(event(LINES, "r", None, Some(&row), 2300, 111));
+    }
+    let verdict = |world: &World| state(&world.observe(), &world.expect()).verdict;
+    assert_eq!(verdict(&world), Verdict::Inconclusive);
+    world.value(3)["after"]["a"] = json!(9);
+    assert_eq!(verdict(&world), Verdict::Failed, "of no row that was read again");
+}
+
 /// Makes `lines.a` a column of this type that was redefined behind the first two lines, with these values in records and the
 /// table.
 fn redefined_lines(ty: PgType, rewritten: bool, values: [(Value, &str); 3]) -> World {
