@@ -16,10 +16,13 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
 };
 
-use super::decode::{
-    record::{Event, Op, Unreadable},
-    repr::Repr,
-    row::{Cell, Placeholder, Reservations, cells, push},
+use super::{
+    decode::{
+        record::{Event, Op, Unreadable},
+        repr::Repr,
+        row::{Cell, Placeholder, Reservations, cells, push},
+    },
+    deliveries::{Change, Delivery, deliveries},
 };
 use crate::units::SchemaId;
 
@@ -172,6 +175,11 @@ pub struct Loose {
 }
 
 impl Loose {
+    fn change(&self) -> Change<'_> {
+        let Loose { tx, lsn, op, before, after, .. } = self;
+        Change { tx: *tx, lsn: *lsn, op: *op, before: before.as_deref(), after: after.as_deref() }
+    }
+
     fn at(&self) -> Position {
         Position { partition: self.partition, offset: self.offset, lsn: self.reached, made_ns: self.made_ns }
     }
@@ -446,6 +454,15 @@ pub struct TopicFold {
 /// A multiset of packed images.
 pub type Images = HashMap<Box<[u8]>, i64>;
 
+/// How far a count of images may be from the true one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Range {
+    /// So many may be too many.
+    pub fewer: i64,
+    /// So many may be missing.
+    pub more: i64,
+}
+
 /// What the events without a key leave.
 #[derive(Clone, Debug, Default)]
 pub struct LooseFold {
@@ -459,6 +476,8 @@ pub struct LooseFold {
     pub late: HashSet<Box<[u8]>>,
     /// Whether a snapshot may have read rows of which there were records before.
     pub read_again: bool,
+    /// How many fewer or more there may be of an image, by changes that may be other ones delivered again.
+    pub either: HashMap<Box<[u8]>, Range>,
     /// Events that were delivered again and left out.
     pub redelivered: u64,
     /// Updates and deletes that do not tell the row before.
@@ -614,8 +633,8 @@ impl TopicFold {
     /// Partition and offset of events without a key that were delivered again.
     pub fn redelivered(&self) -> Vec<(i32, i64)> {
         let events = self.as_made();
-        let first = first_deliveries(&events);
-        events.iter().zip(first).filter(|(_, first)| !first).map(|(e, _)| (e.partition, e.offset)).collect()
+        let again = deliveries_of(&events).into_iter().map(|delivery| delivery == Delivery::Again);
+        events.iter().zip(again).filter(|(_, again)| *again).map(|(e, _)| (e.partition, e.offset)).collect()
     }
 
     /// The events without a key in the order in which the connector made them: by time across partitions, by offset
@@ -666,14 +685,14 @@ impl TopicFold {
     /// Folds the events without a key.
     pub fn loose(&self, columns: &ImageColumns<'_>) -> LooseFold {
         let events = self.as_made();
-        let first_delivery = first_deliveries(&events);
+        let deliveries = deliveries_of(&events);
         let (clock, truncates) = (self.clock(), self.first_truncates());
         let mut fold = LooseFold::default();
         let mut reads = Reads::new(&events);
         let first_with: HashMap<i32, &[Option<i64>]> =
             self.partitions.iter().map(|p| (p.partition, p.first_with.as_slice())).collect();
-        for (event, first) in events.iter().zip(first_delivery) {
-            if !first {
+        for (event, delivery) in events.iter().zip(deliveries) {
+            if delivery == Delivery::Again {
                 fold.redelivered += 1;
                 continue;
             }
@@ -691,10 +710,16 @@ impl TopicFold {
                     (false, true)
                 }
             };
+            // Where snapshots read rows again, reads are known by their snapshots.
+            let either = delivery == Delivery::Either && (event.op != Op::Read || reads.counts.is_none());
             if takes {
                 match &event.before {
                     Some(before) => {
-                        *fold.images.entry(columns.image(before, None, &mut fold.redefined)).or_default() -= 1
+                        let image = columns.image(before, None, &mut fold.redefined);
+                        if either {
+                            fold.either.entry(image.clone()).or_default().more += 1;
+                        }
+                        *fold.images.entry(image).or_default() -= 1;
                     }
                     None => fold.blind += 1,
                 }
@@ -704,6 +729,9 @@ impl TopicFold {
                 let first_with = first_with.get(&event.partition).copied().unwrap_or_default();
                 if columns.are_late(&image, event, first_with) {
                     fold.late.insert(image.clone());
+                }
+                if either {
+                    fold.either.entry(image.clone()).or_default().fewer += 1;
                 }
                 let read = (event.op == Op::Read).then(|| reads.again(event.reached, &image)).flatten();
                 let count = fold.images.entry(image).or_default();
@@ -820,39 +848,9 @@ impl Reads {
     }
 }
 
-/// Which events are first deliveries. The events of one position (of one change record in the WAL, which may hold
-/// several rows) follow each other as the connector made them; when the position comes again after another one, the
-/// stream was restarted, and the longest of its deliveries is the whole one.
-fn first_deliveries(events: &[&Loose]) -> Vec<bool> {
-    let mut deliveries: HashMap<(u64, u64), Vec<Vec<usize>>> = HashMap::new();
-    let mut previous = None;
-    for (index, event) in events.iter().enumerate() {
-        let position = (event.tx, event.lsn);
-        let all = deliveries.entry(position).or_default();
-        // Without a position nothing can be told apart.
-        if previous != Some(position) || all.is_empty() {
-            all.push(Vec::new());
-        }
-        if let Some(last) = all.last_mut() {
-            last.push(index);
-        }
-        previous = Some(position);
-    }
-    let mut first = vec![false; events.len()];
-    for (position, all) in deliveries {
-        let unpositioned = position == (0, 0);
-        let longest = all.iter().map(Vec::len).max().unwrap_or(0);
-        let snapshot = |indices: &Vec<usize>| indices.first().is_some_and(|i| events[*i].op == Op::Read);
-        let mut taken = false;
-        for indices in &all {
-            // A snapshot reads all tables at one position, and its events come in pieces.
-            if unpositioned || snapshot(indices) || (!taken && indices.len() == longest) {
-                taken |= !snapshot(indices);
-                indices.iter().for_each(|i| first[*i] = true);
-            }
-        }
-    }
-    first
+fn deliveries_of(events: &[&Loose]) -> Vec<Delivery> {
+    let changes: Vec<Change<'_>> = events.iter().map(|event| event.change()).collect();
+    deliveries(&changes)
 }
 
 fn unavailable(row: &[u8]) -> bool {

@@ -5,6 +5,7 @@
 
 pub mod checks;
 pub mod decode;
+mod deliveries;
 mod error;
 pub mod fold;
 pub mod observation;

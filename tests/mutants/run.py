@@ -21,6 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 LEDGER = ROOT / "tests/mutants/ledger.md"
 OUT = ROOT / "target/mutants"
 FILES = [
+    "src/verify/deliveries.rs",
     "src/verify/fold.rs",
     "src/verify/decode/**/*.rs",
     "src/verify/checks/**/*.rs",
@@ -33,7 +34,7 @@ PARTS = ["Cargo.toml", "Cargo.lock", "askama.toml", "src", "benches", "examples"
 MODULES = {
     "src/lib.rs": {"client", "config", "debezium", "event", "run", "units", "verify", "workload"},
     "src/run/mod.rs": {"judge"},
-    "src/verify/mod.rs": {"checks", "decode", "error", "fold", "observation", "text"},
+    "src/verify/mod.rs": {"checks", "decode", "deliveries", "error", "fold", "observation", "text"},
     "src/workload/mod.rs": {"ledger", "row"},
 }
 # The tests of what is mutated; all others would only cost time.

@@ -22,7 +22,7 @@ use crate::{
             repr::{Loss, Repr, Side, canonical, cut},
             row::{Cell, Reservations, cells, push},
         },
-        fold::{Entry, ImageColumns, LooseFold, Standing, TopicFold},
+        fold::{Entry, ImageColumns, Images, LooseFold, Range, Standing, TopicFold},
         observation::{ConnectorView, Expectation, Observation, Orphan, OrphanKind, TableView},
     },
     workload::Row,
@@ -908,6 +908,17 @@ impl<'o> Comparison<'o> {
                 ..self.about(FindingKind::NotComparable)
             });
         }
+        let again = delivered_again(&mut folded.either, &mut missing, &mut left);
+        if again > 0 {
+            self.undecided.push(Finding {
+                expected: Some("one delivery of each change, or deliveries that something tells apart".into()),
+                found: Some(format!(
+                    "{again} images more or fewer than the table has of equal rows; their changes may have been delivered again: \
+                     equal ones stand beside them at their position in the WAL, as rows of one COPY do, or they have no position"
+                )),
+                ..self.about(FindingKind::NotComparable)
+            });
+        }
         for image in missing {
             let row: Vec<Cell<'_>> = cells(&image).collect();
             self.findings.push(Finding {
@@ -1110,6 +1121,27 @@ impl<'o> Comparison<'o> {
         outcome.findings.append(&mut self.findings);
         outcome.undecided.append(&mut self.undecided);
     }
+}
+
+/// Takes out the rows and images that are over by changes which may be other ones delivered again; how many.
+fn delivered_again(either: &mut HashMap<Box<[u8]>, Range>, missing: &mut Vec<Vec<u8>>, left: &mut Images) -> i64 {
+    let mut again = 0;
+    for (image, count) in left.iter_mut() {
+        let Some(range) = either.get_mut(image) else { continue };
+        let open = (*count).clamp(-range.more, range.fewer);
+        range.more += open.min(0);
+        *count -= open;
+        again += open.abs();
+    }
+    missing.retain(|image| match either.get_mut(image.as_slice()) {
+        Some(range) if range.more > 0 => {
+            range.more -= 1;
+            again += 1;
+            false
+        }
+        _ => true,
+    });
+    again
 }
 
 /// The images of each key that the ledger knows.

@@ -1350,6 +1350,153 @@ fn a_value_that_is_not_understood_is_no_part_of_a_row_without_a_key() {
     assert!(report.notes.iter().any(|n| n == said), "{:#?}", report.notes);
 }
 
+/// The record of this index once more, as a worker writes it that was killed before it had stored how far it was.
+fn again(world: &World, index: usize) -> Planted {
+    let mut again = world.records[index].clone();
+    again.value.as_mut().unwrap()["ts_ms"] = json!(5000);
+    again
+}
+
+/// Rows of `lines` that one COPY wrote at this position, without the lines that there were.
+fn copied(rows: &[Cells], position: u64) -> World {
+    let mut world = healthy();
+    world.records.retain(|r| r.table != LINES);
+    world.records.extend(rows.iter().map(|row| event(LINES, "c", None, Some(row), position, 106)));
+    *world.rows_mut(LINES) = vec![];
+    world
+}
+
+/// What `state` finds wrong where the table has these lines.
+fn found_beside(world: &World, lines: &[Cells]) -> (Verdict, BTreeSet<FindingKind>) {
+    let mut world = world.clone();
+    *world.rows_mut(LINES) = lines.iter().map(|l| row(l)).collect();
+    world.counts.insert(LINES, lines.len() as u64);
+    let report = state(&world.observe(), &world.expect());
+    (report.verdict, report.findings.iter().map(|f| f.kind).collect())
+}
+
+#[test]
+fn an_insert_without_a_key_that_directly_follows_itself_is_one_row_or_two() {
+    let mut world = healthy();
+    world.records.push(again(&world, 10));
+    let [one, two, three] = [line("1", "t3"), line("2", "t4"), line("3", "t7")];
+    let beside = |lines: &[&Cells]| found_beside(&world, &lines.iter().map(|l| (*l).clone()).collect::<Vec<_>>());
+    let open = (Verdict::Inconclusive, [FindingKind::NotComparable].into());
+    assert_eq!(beside(&[&one, &two, &three]), open);
+    assert_eq!(beside(&[&one, &two, &three, &three]), (Verdict::Passed, [].into()), "as one COPY writes them");
+    assert_eq!(beside(&[&one, &two]), (Verdict::Failed, [FindingKind::Ghost, FindingKind::NotComparable].into()));
+    assert_eq!(beside(&[&one, &two, &three, &three, &three]), (Verdict::Failed, [FindingKind::Lost].into()));
+    assert_eq!(beside(&[&two, &three]).0, Verdict::Failed);
+}
+
+#[test]
+fn a_copy_without_a_key_that_was_interrupted_directly_precedes_itself() {
+    let [a, b, c] = [line("1", "t3"), line("2", "t4"), line("3", "t7")];
+    let rows = [&a, &b, &a, &b, &c].map(Clone::clone);
+    let mut world = copied(&rows, 2100);
+    // Behind a record of a later position, the last delivery was complete.
+    world.records.push(event(LINES, "c", None, Some(&line("9", "t9")), 2200, 107));
+    let beside = |lines: &[&Cells]| {
+        let lines = lines.iter().map(|l| (*l).clone()).chain([line("9", "t9")]);
+        found_beside(&world, &lines.collect::<Vec<_>>())
+    };
+    let open = (Verdict::Inconclusive, [FindingKind::NotComparable].into());
+    assert_eq!(beside(&[&a, &b, &c]), open);
+    assert_eq!(beside(&[&a, &b, &a, &b, &c]), (Verdict::Passed, [].into()));
+    assert_eq!(beside(&[&a, &b]).0, Verdict::Failed);
+    assert_eq!(beside(&[&a, &c]).0, Verdict::Failed);
+    assert_eq!(beside(&[&a, &a, &a, &b, &c]).0, Verdict::Failed);
+}
+
+#[test]
+fn rows_of_one_copy_that_cannot_be_a_redelivery_are_counted() {
+    let [a, b] = [line("1", "t3"), line("2", "t4")];
+    let rows = [&a, &b, &a].map(Clone::clone);
+    let mut world = copied(&rows, 2100);
+    world.records.push(event(LINES, "c", None, Some(&line("9", "t9")), 2200, 107));
+    let beside = |lines: &[&Cells]| {
+        let lines = lines.iter().map(|l| (*l).clone()).chain([line("9", "t9")]);
+        found_beside(&world, &lines.collect::<Vec<_>>())
+    };
+    assert_eq!(beside(&[&a, &b, &a]), (Verdict::Passed, [].into()));
+    assert_eq!(beside(&[&a, &b]), (Verdict::Failed, [FindingKind::Ghost].into()));
+}
+
+#[test]
+fn a_later_delivery_tells_how_many_rows_there_were() {
+    let a = line("1", "t3");
+    let mut world = copied(&[a.clone(), a.clone()], 2100);
+    for _ in 0..2 {
+        world.records.push(event(LINES, "c", None, Some(&line("9", "t9")), 2200, 107));
+        world.records.push(event(LINES, "c", None, Some(&a), 2100, 106));
+    }
+    world.records.push(event(LINES, "c", None, Some(&line("9", "t9")), 2200, 107));
+    for (record, ms) in world.records.iter_mut().filter(|r| r.table == LINES).zip(5000..) {
+        record.value.as_mut().unwrap()["ts_ms"] = json!(ms);
+    }
+    assert_eq!(found_beside(&world, &[a.clone(), line("9", "t9")]), (Verdict::Passed, [].into()));
+    assert_eq!(found_beside(&world, &[a.clone(), a, line("9", "t9")]).0, Verdict::Failed);
+}
+
+#[test]
+fn rows_of_one_copy_in_two_partitions_are_no_redelivery_of_each_other() {
+    let [a, b] = [line("1", "t3"), line("2", "t4")];
+    let mut world = copied(&[a.clone(), b.clone()], 2100);
+    let [c, d] = [line("3", "t7"), line("4", "t8")];
+    world.records.extend([&c, &d].map(|row| event(LINES, "c", None, Some(row), 2200, 107)));
+    // Each COPY wrote a row to either partition, all in one millisecond.
+    for (record, partition) in world.records.iter_mut().filter(|r| r.table == LINES).zip([0, 1, 0, 1]) {
+        record.partition = partition;
+        record.value.as_mut().unwrap()["ts_ms"] = json!(2300);
+    }
+    let all = [a, b, c, d];
+    assert_eq!(found_beside(&world, &all), (Verdict::Passed, [].into()));
+    assert_eq!(found_beside(&world, &all[1..]).0, Verdict::Inconclusive, "they may be one row, written in two ways");
+    assert_eq!(found_beside(&world, &[&all[..], &[line("5", "t9")]].concat()).0, Verdict::Failed);
+}
+
+#[rstest]
+#[case::update(event(LINES, "u", Some(&line("3", "t7")), Some(&line("4", "t8")), 2100, 106), &[("4", "t8")])]
+#[case::delete(event(LINES, "d", Some(&line("3", "t7")), None, 2100, 106), &[])]
+fn an_update_or_delete_without_a_key_that_directly_follows_itself_is_one(
+    #[case] change: Planted,
+    #[case] last: &[(&'static str, &'static str)],
+) {
+    let mut world = healthy();
+    world.records.push(change);
+    world.records.push(again(&world, 11));
+    let lines: Vec<Cells> = [("1", "t3"), ("2", "t4")].iter().chain(last).map(|(a, token)| line(a, token)).collect();
+    assert_eq!(found_beside(&world, &lines), (Verdict::Passed, [].into()));
+    assert_eq!(found_beside(&world, &lines[1..]).0, Verdict::Failed);
+    let report = duplicates(&world.observe(), &world.expect());
+    assert_eq!(report.findings.iter().map(|f| f.kind).collect::<Vec<_>>(), [FindingKind::Duplicate]);
+}
+
+#[test]
+fn events_without_a_key_and_a_position_may_have_been_delivered_again() {
+    let mut world = healthy();
+    let settings = [
+        ("transforms", "u"),
+        ("transforms.u.type", "io.debezium.transforms.ExtractNewRecordState"),
+        ("transforms.u.add.fields", "op"),
+    ];
+    world.config.extend(settings.map(|(k, v)| (k.to_owned(), v.to_owned())));
+    for record in &mut world.records {
+        record.value = record.value.take().and_then(|envelope| {
+            let mut row = envelope["after"].as_object()?.clone();
+            row.insert("__op".into(), envelope["op"].clone());
+            Some(Value::Object(row))
+        });
+    }
+    let lines = [line("1", "t3"), line("2", "t4"), line("3", "t7")];
+    assert_eq!(found_beside(&world, &lines), (Verdict::Passed, [].into()));
+    assert_eq!(found_beside(&world, &lines[1..]), (Verdict::Failed, [FindingKind::Ghost].into()));
+    let again = world.records[5].clone();
+    world.records.push(again);
+    assert_eq!(found_beside(&world, &lines), (Verdict::Inconclusive, [FindingKind::NotComparable].into()));
+    assert_eq!(found_beside(&world, &lines[1..]).0, Verdict::Failed);
+}
+
 /// Makes `lines.drill_token` a column that was added behind the first two lines, whose rows have this value of it.
 fn added_column(default: Option<&str>) -> World {
     let mut world = healthy();
