@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Lists, NAMING_STRATEGY, Operation, Operations, TopicNames};
+use super::{Lists, Masks, NAMING_STRATEGY, Operation, Operations, TopicNames};
 use crate::units::SlotName;
 
 /// Debezium's defaults for what a configuration leaves out.
@@ -35,6 +35,8 @@ pub struct Connector {
     pub other_topics: BTreeSet<String>,
     /// Its lists.
     pub lists: Lists,
+    /// Its settings that write other values than the table has.
+    pub masks: Masks,
     /// The kinds of changes that it writes: all but `skipped.operations`.
     pub operations: Operations,
     /// Settings by which records may go to other topics than their tables' own: transforms and strategies that are not known to
@@ -84,6 +86,7 @@ impl Connector {
             other_topics: other_topics(config, &topics),
             topics,
             lists: Lists::of(config),
+            masks: Masks::of(config),
             operations: Operations::all_where(writes),
             renames_topics: renames_topics(config),
         }

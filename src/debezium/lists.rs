@@ -70,7 +70,7 @@ enum List {
 }
 
 /// The expressions, or why the list cannot be divided into them.
-type Items = Result<Vec<Expression>, Unknown>;
+pub(super) type Items = Result<Vec<Expression>, Unknown>;
 
 /// Schemas and tables of PostgreSQL's own, and of an extension that keeps a table among the user's, which connectors ignore.
 const SYSTEM_SCHEMAS: [&str; 2] = ["pg_catalog", "information_schema"];
@@ -255,7 +255,7 @@ impl Choice {
 }
 
 /// Divides a list at its commas. A comma behind a backslash belongs to its expression, whatever brackets it stands in.
-fn items(setting: &str, list: &str) -> Items {
+pub(super) fn items(setting: &str, list: &str) -> Items {
     let mut parts = vec![String::new()];
     let mut rest = list.chars();
     while let Some(c) = rest.next() {

@@ -5,6 +5,7 @@ mod capture;
 mod connector;
 mod java;
 mod lists;
+mod masks;
 mod topics;
 
 pub use capture::{
@@ -13,4 +14,5 @@ pub use capture::{
 pub use connector::{Connector, DEFAULT_DATABASE, DEFAULT_PORT, DEFAULT_PUBLICATION, DEFAULT_SLOT};
 pub use java::Expression;
 pub use lists::{Choice, Lists, Unknown, Unmatched};
+pub use masks::{Masking, Masks};
 pub use topics::{NAMING_STRATEGY, TopicNames};

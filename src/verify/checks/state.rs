@@ -10,17 +10,19 @@ use super::{
     rows::{Carried, Keys, in_words},
 };
 use crate::{
-    debezium::{Inheritance, Operation, Stream},
+    debezium::{Inheritance, Masking, Operation, Stream},
     event::{About, Cells, CheckReport, Evidence, Finding, FindingKey, FindingKind},
     units::{Lsn, Offset, RowKey, TableName, Verdict},
     verify::{
         decode::{
             compare::{Match, NOT_UNDERSTOOD, certain, compare},
             limits::{inexpressible, null_instead},
+            masked::{applies, left_out, masked},
             pg_type::PgType,
             record::Op,
             repr::{Loss, Repr, Side, canonical, cut},
             row::{Cell, Reservations, cells, push},
+            table::Column,
         },
         fold::{Entry, ImageColumns, Images, LooseFold, Range, Standing, TopicFold},
         observation::{ConnectorView, Expectation, Observation, Orphan, OrphanKind, TableView},
@@ -298,6 +300,8 @@ struct Comparison<'o> {
     carried: Carried,
     notes: Vec<String>,
     history: Option<HashMap<&'o RowKey, Vec<&'o Row>>>,
+    /// What the connector writes of each column, where that is not its value.
+    maskings: Vec<Option<Masking>>,
 }
 
 impl<'o> Comparison<'o> {
@@ -307,7 +311,13 @@ impl<'o> Comparison<'o> {
         table: &'o TableView,
         fold: &'o TopicFold,
     ) -> Comparison<'o> {
+        let connector = seen.connectors.iter().find(|c| c.settings.name == table.connector);
+        let masking = |column: &Column| {
+            let masking = connector?.settings.capture.masks.column(&table.name, &column.name);
+            masking.filter(|masking| applies(*masking, &column.ty))
+        };
         Comparison {
+            maskings: table.columns.list.iter().map(masking).collect(),
             seen,
             expected,
             table,
@@ -662,9 +672,18 @@ impl<'o> Comparison<'o> {
 
     fn matches(&self, index: usize, table: Cell<'_>, event: Cell<'_>) -> Match {
         let Some(column) = self.table.columns.list.get(index) else { return Match::Absent };
+        let placeholder = self.placeholder();
+        let found = compare(table, event, self.reprs(index), &column.ty, placeholder);
+        match self.maskings.get(index).copied().flatten() {
+            Some(masking) => masked(masking, found, table, event, &column.ty, placeholder),
+            None => found,
+        }
+    }
+
+    /// The connector's for unchanged values.
+    fn placeholder(&self) -> &'o [u8] {
         let connector = self.seen.connectors.iter().find(|c| c.settings.name == self.table.connector);
-        let placeholder = connector.map_or(&[][..], |c| c.settings.placeholder.as_slice());
-        compare(table, event, self.reprs(index), &column.ty, placeholder)
+        connector.map_or(&[][..], |c| c.settings.placeholder.as_slice())
     }
 
     /// Keys whose last event cannot be ordered against another one, or a TRUNCATE, in another partition.
@@ -969,6 +988,14 @@ impl<'o> Comparison<'o> {
             let names = self.table.names(&mixed).join(", ");
             return Some(format!("records whose {names} is expressed sometimes with less than at other times"));
         }
+        let unknown = |column: &usize| kept(column) && self.maskings.get(*column) == Some(&Some(Masking::Unknown));
+        let unknown: Vec<usize> = (0..keep.len()).filter(unknown).collect();
+        if !unknown.is_empty() {
+            let names = self.table.names(&unknown).join(", ");
+            return Some(format!(
+                "records whose {names} the connector may mask or truncate (column.mask, column.truncate)"
+            ));
+        }
         let redefined = |(image, count): (&Box<[u8]>, &i64)| *count != 0 && folded.redefined.contains_key(image);
         folded.images.iter().any(redefined).then(|| REDEFINED.to_owned())
     }
@@ -990,6 +1017,15 @@ impl<'o> Comparison<'o> {
             let opaque = self.reprs(index).iter().any(|repr| matches!(repr, Repr::Opaque(_)));
             if opaque || self.fold.not_understood.contains(&index) {
                 reasons.insert(index, NOT_UNDERSTOOD);
+            }
+        }
+        for (index, info) in
+            self.table.columns.list.iter().enumerate().filter(|(index, _)| keep.get(*index) == Some(&true))
+        {
+            let Some(masking) = self.maskings.get(index).copied().flatten() else { continue };
+            let values = rows.packed().filter_map(|packed| cells(packed).nth(index)?.text());
+            if let Some(why) = left_out(masking, &info.ty, self.placeholder(), values) {
+                reasons.insert(index, why);
             }
         }
         for (index, why) in reasons {

@@ -1350,6 +1350,114 @@ fn a_value_that_is_not_understood_is_no_part_of_a_row_without_a_key() {
     assert!(report.notes.iter().any(|n| n == said), "{:#?}", report.notes);
 }
 
+/// Sets a column of a table in all of its records.
+fn rewrite(world: &mut World, name: &str, column: &str, value: impl Fn(&Value) -> Value) {
+    for record in world.records.iter_mut().filter(|r| r.table == name) {
+        for part in ["before", "after"] {
+            let row = record.value.as_mut().and_then(|v| v[part].as_object_mut());
+            if let Some(cell) = row.and_then(|row| row.get_mut(column)) {
+                *cell = value(cell);
+            }
+        }
+    }
+}
+
+#[rstest]
+#[case::asterisks("column.mask.with.5.chars", "public.orders.name", ORDERS, "name")]
+#[case::hashed("column.mask.hash.SHA-256.with.salt.CzQMA0cB5K", r"other\.x, public\.o.*\.name", ORDERS, "name")]
+#[case::hashed_otherwise("column.mask.hash.v2.SHA-256.with.salt.a.b", "PUBLIC.orders.name", ORDERS, "name")]
+#[case::without_a_key("column.mask.with.5.chars", "public.lines.drill_token", LINES, "drill_token")]
+#[case::cut_to_nothing("column.truncate.to.0.chars", "public.lines.drill_token", LINES, "drill_token")]
+fn a_masked_column_is_left_out_and_nothing_else(
+    #[case] setting: &str,
+    #[case] list: &str,
+    #[case] table: &'static str,
+    #[case] column: &str,
+) {
+    let mut world = healthy();
+    world.config.insert(setting.into(), list.into());
+    let masked = if setting.contains("truncate") { "" } else { "*****" };
+    rewrite(&mut world, table, column, |_| json!(masked));
+    let report = state(&world.observe(), &world.expect());
+    assert_eq!((report.verdict, &report.findings[..]), (Verdict::Passed, &[][..]), "{report:#?}");
+    let note = format!("public.{table}.{column} (text): ");
+    let noted = |n: &String| n.starts_with(&note) && n.contains("values not comparable: the connector");
+    assert!(report.notes.iter().any(noted), "{:#?}", report.notes);
+
+    world.config.remove(setting);
+    assert_eq!(state(&world.observe(), &world.expect()).verdict, Verdict::Failed);
+    world.config.insert(setting.into(), list.into());
+    let (other, value) = if table == ORDERS { ("amount", json!("7.77")) } else { ("a", json!(9)) };
+    rewrite(&mut world, table, other, |_| value.clone());
+    assert_eq!(state(&world.observe(), &world.expect()).verdict, Verdict::Failed, "{other}");
+}
+
+#[test]
+fn a_mask_that_is_not_understood_leaves_open_what_is_not_equal() {
+    let mut world = healthy();
+    world.config.insert("column.mask.with.5.chars".into(), r"public\.\p{L}+\.drill_token".into());
+    assert_eq!(state(&world.observe(), &world.expect()).verdict, Verdict::Passed, "they are equal all the same");
+    rewrite(&mut world, LINES, "drill_token", |_| json!("*****"));
+    let report = state(&world.observe(), &world.expect());
+    assert_eq!(report.verdict, Verdict::Inconclusive, "{report:#?}");
+    assert!(report.findings[0].found.as_deref().unwrap().contains("a, drill_token"), "{report:#?}");
+
+    rewrite(&mut world, ORDERS, "name", |_| json!("*****"));
+    let report = state(&world.observe(), &world.expect());
+    assert_eq!(report.verdict, Verdict::Inconclusive, "{report:#?}");
+    assert!(report.findings.iter().any(|f| f.found.as_deref().unwrap().starts_with("2 values may be others")));
+}
+
+#[rstest]
+#[case::another_column("column.mask.with.5.chars", "public.orders.drill_token", "name")]
+#[case::no_text("column.mask.with.5.chars", "public.orders.amount", "amount")]
+#[case::no_such_setting("column.mask.with.five.chars", "public.orders.name", "name")]
+fn a_mask_that_is_not_put_on_hides_nothing(#[case] setting: &str, #[case] list: &str, #[case] column: &str) {
+    let mut world = healthy();
+    world.config.insert(setting.into(), list.into());
+    assert_eq!(state(&world.observe(), &world.expect()).verdict, Verdict::Passed);
+    rewrite(&mut world, ORDERS, column, |_| json!("7.77"));
+    assert_eq!(state(&world.observe(), &world.expect()).verdict, Verdict::Failed);
+}
+
+#[rstest]
+#[case::beginning("rob\u{10437}ert", "rob\u{10437}", Verdict::Passed)]
+#[case::another_beginning("robert", "rubin", Verdict::Failed)]
+#[case::less_than_the_beginning("robert", "robe", Verdict::Failed)]
+#[case::short("rob", "rob", Verdict::Passed)]
+#[case::short_and_another("rob", "bob", Verdict::Failed)]
+#[case::placeholder("robert", "__deb", Verdict::Passed)]
+#[case::within_a_character("robe\u{10437}t", "robe?", Verdict::Passed)]
+fn of_a_truncated_value_the_beginning_is_compared(
+    #[case] table: &str,
+    #[case] record: &str,
+    #[case] expected: Verdict,
+) {
+    let mut world = healthy();
+    world.config.insert("column.truncate.to.5.chars".into(), "public.orders.name".into());
+    world.set_row(ORDERS, 0, "name", table);
+    world.value(4)["after"]["name"] = json!(record);
+    let report = state(&world.observe(), &world.expect());
+    assert_eq!(report.verdict, expected, "{report:#?}");
+    let noted = report.notes.iter().any(|n| n.contains("public.orders.name (text): 1 values not comparable"));
+    assert_eq!(noted, expected == Verdict::Passed && table != record, "{:#?}", report.notes);
+}
+
+#[test]
+fn short_values_of_a_truncated_column_are_part_of_rows_without_a_key() {
+    let mut world = healthy();
+    world.config.insert("column.truncate.to.40.chars".into(), "public.lines.drill_token".into());
+    assert_eq!(state(&world.observe(), &world.expect()).verdict, Verdict::Passed);
+    world.value(3)["after"]["drill_token"] = json!("other");
+    assert_eq!(state(&world.observe(), &world.expect()).verdict, Verdict::Failed);
+    let long = "x".repeat(41);
+    world.set_row(LINES, 0, "drill_token", &long);
+    world.value(3)["after"]["drill_token"] = json!(long[..40]);
+    let report = state(&world.observe(), &world.expect());
+    assert_eq!(report.verdict, Verdict::Passed, "{report:#?}");
+    assert!(report.notes.iter().any(|n| n.contains("public.lines.drill_token (text): 3 values not comparable")));
+}
+
 /// The record of this index once more, as a worker writes it that was killed before it had stored how far it was.
 fn again(world: &World, index: usize) -> Planted {
     let mut again = world.records[index].clone();

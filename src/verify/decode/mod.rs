@@ -3,6 +3,7 @@
 pub mod avro;
 pub mod compare;
 pub mod limits;
+pub mod masked;
 pub mod names;
 pub mod pg_type;
 pub mod record;

@@ -116,6 +116,27 @@ impl PgType {
         )
     }
 
+    /// Whether the driver calls it a character type (JDBC's CHAR and VARCHAR), as it does enums: the types whose values a
+    /// connector masks.
+    pub fn is_character(&self) -> bool {
+        let other = matches!(
+            self.base.as_str(),
+            "uuid"
+                | "json"
+                | "jsonb"
+                | "xml"
+                | "inet"
+                | "cidr"
+                | "macaddr"
+                | "macaddr8"
+                | "tsvector"
+                | "citext"
+                | "ltree"
+                | "isbn"
+        );
+        self.kind == Kind::Text && !other && !self.base.ends_with("range")
+    }
+
     /// Whether bit strings of several lengths may stand in the column.
     pub fn is_varying(&self) -> bool {
         self.kind == Kind::Bit && (self.base == "varbit" || self.typmod < 0)

@@ -133,7 +133,7 @@ pub struct ConnectorSettings {
     pub adjust: Adjust,
     /// What it captures, and its topics' names.
     pub capture: Connector,
-    /// Settings that change values, by name: their columns cannot be compared.
+    /// Settings that change values, as they are, for notes.
     pub masks: Vec<String>,
     /// `column.include.list` or `column.exclude.list`.
     pub column_filter: Option<String>,
