@@ -257,6 +257,23 @@ pub struct Deferred {
     pub written_ms: Option<i64>,
 }
 
+/// The first row of a partition that has a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstWith {
+    /// Its offset.
+    pub offset: i64,
+    /// `source.lsn`, or where the connector was; zero where unknown.
+    pub lsn: u64,
+}
+
+impl FirstWith {
+    /// Whether a record of this offset and position was made when there was the column. A record of before may have been delivered
+    /// again behind it.
+    pub fn precedes(&self, offset: i64, lsn: u64) -> bool {
+        self.offset < offset && (self.lsn == 0 || lsn == 0 || self.lsn <= lsn)
+    }
+}
+
 /// What one partition folds to.
 #[derive(Clone, Debug, Default)]
 pub struct PartitionFold {
@@ -294,8 +311,8 @@ pub struct PartitionFold {
     /// The offset of the last event that does not say which transaction it is of: a read of an incremental snapshot, or a
     /// record of a transform that leaves the row only. It may be newer than what the table's snapshot sees.
     pub unplaced: Option<i64>,
-    /// For each column the offset of the first row that has it.
-    pub first_with: Vec<Option<i64>>,
+    /// For each column the first row that has it.
+    pub first_with: Vec<Option<FirstWith>>,
 }
 
 impl PartitionFold {
@@ -330,7 +347,7 @@ impl PartitionFold {
         if let Some(after) = event.after
             && (self.first_with.is_empty() || self.first_with.contains(&None))
         {
-            self.note_columns(after, offset);
+            self.note_columns(after, FirstWith { offset, lsn: event.meta.lsn.or(event.meta.reached).unwrap_or(0) });
         }
         if event.meta.op != Op::Tombstone {
             self.note_time(event.meta.made_ns, offset);
@@ -371,13 +388,13 @@ impl PartitionFold {
         }
     }
 
-    fn note_columns(&mut self, row: &[u8], offset: i64) {
+    fn note_columns(&mut self, row: &[u8], first: FirstWith) {
         for (column, cell) in cells(row).enumerate() {
             if self.first_with.len() <= column {
                 self.first_with.push(None);
             }
             if cell != Cell::Absent {
-                self.first_with[column].get_or_insert(offset);
+                self.first_with[column].get_or_insert(first);
             }
         }
     }
@@ -638,7 +655,7 @@ impl TopicFold {
     }
 
     /// The events without a key in the order in which the connector made them: by time across partitions, by offset
-    /// within each.
+    /// within each. Of one time, those of one position stay together.
     fn as_made(&self) -> Vec<&Loose> {
         let mut heads: Vec<_> = self
             .partitions
@@ -650,12 +667,14 @@ impl TopicFold {
             })
             .collect();
         let mut merged = Vec::with_capacity(self.partitions.iter().map(|p| p.loose.len()).sum());
+        let mut last = None;
         loop {
             let head = |(index, events): (usize, &mut std::iter::Peekable<std::vec::IntoIter<&Loose>>)| {
-                events.peek().map(|e| (e.made_ns, index))
+                events.peek().map(|e| (e.made_ns, last != Some((e.tx, e.lsn)), e.reached, index))
             };
-            let Some((_, next)) = heads.iter_mut().enumerate().filter_map(head).min() else { return merged };
+            let Some((.., next)) = heads.iter_mut().enumerate().filter_map(head).min() else { return merged };
             merged.extend(heads[next].next());
+            last = merged.last().map(|e: &&Loose| (e.tx, e.lsn));
         }
     }
 
@@ -689,7 +708,7 @@ impl TopicFold {
         let (clock, truncates) = (self.clock(), self.first_truncates());
         let mut fold = LooseFold::default();
         let mut reads = Reads::new(&events);
-        let first_with: HashMap<i32, &[Option<i64>]> =
+        let first_with: HashMap<i32, &[Option<FirstWith>]> =
             self.partitions.iter().map(|p| (p.partition, p.first_with.as_slice())).collect();
         for (event, delivery) in events.iter().zip(deliveries) {
             if delivery == Delivery::Again {
@@ -758,8 +777,8 @@ pub struct ImageColumns<'c> {
 impl ImageColumns<'_> {
     /// Whether an event's image lacks a column that its partition had before. Where events have no position, a record of
     /// long ago may have been delivered again.
-    fn are_late(&self, image: &[u8], event: &Loose, first_with: &[Option<i64>]) -> bool {
-        let before = |first: &Option<i64>| first.is_some_and(|first| first < event.offset);
+    fn are_late(&self, image: &[u8], event: &Loose, first_with: &[Option<FirstWith>]) -> bool {
+        let before = |first: &Option<FirstWith>| first.is_some_and(|f| f.precedes(event.offset, event.reached));
         let mut columns = cells(image).zip(self.keep).zip(first_with);
         (event.tx, event.lsn) != (0, 0)
             && columns.any(|((cell, keep), first)| *keep && cell == Cell::Absent && before(first))

@@ -273,6 +273,7 @@ struct Gap {
     column: usize,
     partition: i32,
     offset: i64,
+    lsn: u64,
     /// The cells of the row's key, packed.
     key: Box<[u8]>,
     value: Option<Box<str>>,
@@ -531,7 +532,7 @@ impl<'o> Comparison<'o> {
                 Match::Equal => self.values += 1,
                 Match::Absent => {
                     *self.absent.entry(index).or_default() += 1;
-                    self.gap(index, *cell, key_columns, row, partition, entry.offset);
+                    self.gap(index, *cell, key_columns, row, partition, entry);
                 }
                 Match::Within(loss) => {
                     self.values += 1;
@@ -607,7 +608,7 @@ impl<'o> Comparison<'o> {
         key_columns: &[usize],
         row: &[Cell<'_>],
         partition: i32,
-        offset: i64,
+        entry: &Entry,
     ) {
         let streamed = self.table.columns.list.get(column).is_some_and(|c| !c.generated && !c.unpublished);
         let connector = self.seen.connectors.iter().find(|c| c.settings.name == self.table.connector);
@@ -615,7 +616,14 @@ impl<'o> Comparison<'o> {
         let whole = connector.is_none_or(|c| c.settings.column_filter.is_none());
         if streamed && whole && !self.reprs(column).is_empty() {
             let key = self.own_key(key_columns, row).into();
-            self.gaps.push(Gap { column, partition, offset, key, value: cell.text().map(Box::from) });
+            self.gaps.push(Gap {
+                column,
+                partition,
+                offset: entry.offset,
+                lsn: entry.lsn,
+                key,
+                value: cell.text().map(Box::from),
+            });
         }
     }
 
@@ -626,7 +634,7 @@ impl<'o> Comparison<'o> {
         for gap in gaps {
             let partition = self.fold.partitions.iter().find(|p| p.partition == gap.partition);
             let first = partition.and_then(|p| p.first_with.get(gap.column).copied().flatten());
-            let Some(first) = first.filter(|first| *first < gap.offset) else { continue };
+            let Some(first) = first.filter(|first| first.precedes(gap.offset, gap.lsn)) else { continue };
             let name = self.table.columns.list.get(gap.column).map(|c| c.name.clone()).unwrap_or_default();
             if let Some(count) = self.absent.get_mut(&gap.column) {
                 *count -= 1;
@@ -641,7 +649,7 @@ impl<'o> Comparison<'o> {
                 partition: Some(gap.partition),
                 offset: Some(Offset(gap.offset)),
                 expected: Some(format!("{name}={shown}")),
-                found: Some(format!("no {name}, which records have from offset {first} on")),
+                found: Some(format!("no {name}, which records have from offset {} on", first.offset)),
                 ..self.about(FindingKind::Different)
             };
             self.findings.push(finding);
