@@ -45,7 +45,7 @@ struct Run {
 }
 
 /// How much work is spent on the deliveries of one position, in compared events.
-const WORK_MAX: usize = 1 << 18;
+const WORK_MAX: usize = 1 << 16;
 
 /// What each of these events is. They stand in the order in which the connector made them.
 pub fn deliveries(events: &[Change<'_>]) -> Vec<Delivery> {
