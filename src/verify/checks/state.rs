@@ -1004,8 +1004,9 @@ impl<'o> Comparison<'o> {
                 "records whose {names} the connector may mask or truncate (column.mask, column.truncate)"
             ));
         }
-        let redefined = |(image, count): (&Box<[u8]>, &i64)| *count != 0 && folded.redefined.contains_key(image);
-        folded.images.iter().any(redefined).then(|| REDEFINED.to_owned())
+        let left = folded.images.iter().filter(|(_, count)| **count != 0);
+        let redefined = left.map(|(image, _)| image).any(|image| folded.redefined.contains_key(image));
+        redefined.then(|| REDEFINED.to_owned())
     }
 
     /// Rows without a key are compared as wholes: a column in which one value has no expression cannot be part of them.
