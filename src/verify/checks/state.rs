@@ -1040,6 +1040,14 @@ impl<'o> Comparison<'o> {
         for (index, why) in reasons {
             keep[index] = false;
             self.not_comparable.insert((index, why), rows.len());
+            let column = &self.table.columns.list[index];
+            if why == NOT_UNDERSTOOD && column.ty.is_known() {
+                self.undecided.push(Finding {
+                    expected: Some(format!("values of {} in an expression that is understood", column.name)),
+                    found: Some(format!("others, in {} rows that may be other ones", rows.len())),
+                    ..self.about(FindingKind::NotComparable)
+                });
+            }
         }
     }
 

@@ -96,6 +96,15 @@ impl PgType {
         PgType { name: display.to_owned(), base: base.to_owned(), kind, typmod }
     }
 
+    /// Whether the connector knows the type, and so whether each of its expressions is understood here.
+    pub fn is_known(&self) -> bool {
+        match &self.kind {
+            Kind::Unknown => false,
+            Kind::Array(element) => element.is_known(),
+            _ => true,
+        }
+    }
+
     /// Whether it is one of PostgreSQL's own types whose text is read as it is, also as an array's element.
     pub fn is_builtin_text(&self) -> bool {
         let base = self.base.as_str();
