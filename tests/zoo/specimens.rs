@@ -235,6 +235,8 @@ pub const FATAL_IN_NANOSECONDS: &[(&str, &[&str])] = &[
     (
         "timestamp",
         &[
+            "infinity",
+            "-infinity",
             "294276-12-31 23:59:59.999999",
             // It is in the range, and its whole seconds are not.
             "1677-09-21 00:12:43.145225",
@@ -245,8 +247,9 @@ pub const FATAL_IN_NANOSECONDS: &[(&str, &[&str])] = &[
             "10000-01-01 00:00:00",
         ],
     ),
-    ("timestamp_3", &["294276-12-31 23:59:59.999", "0044-03-15 12:00:00 BC"]),
-    ("timestamp_0", &["10000-01-01 00:00:00"]),
+    ("timestamp_3", &["infinity", "-infinity", "294276-12-31 23:59:59.999", "0044-03-15 12:00:00 BC"]),
+    ("d_ts", &["infinity"]),
+    ("timestamp_0", &["infinity", "10000-01-01 00:00:00"]),
 ];
 
 /// Values, or whole types, that are something else in a record: in a key the row is then not found by whoever looks for it, which

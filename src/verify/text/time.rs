@@ -282,9 +282,13 @@ pub fn timestamp_micros(text: &str) -> Option<i128> {
     Some(parse(text)?.utc_micros())
 }
 
-/// Whether a nanosecond count can name this timestamp at all: 1677 to 2262.
+/// Whether the connector can name this timestamp by a count of nanoseconds: 1677 to 2262. It counts whole seconds first, and in
+/// those the range begins later.
 pub fn fits_nanos(text: &str) -> bool {
-    parse(text).is_some_and(|m| i64::try_from(m.utc_micros() * 1000).is_ok())
+    parse(text).is_some_and(|moment| {
+        let micros = moment.utc_micros();
+        [micros.div_euclid(1_000_000) * 1_000_000, micros].iter().all(|m| i64::try_from(m * 1000).is_ok())
+    })
 }
 
 /// Whether a date or timestamp lies before the first day of the Gregorian calendar, from which on all calendars in use agree.
@@ -376,6 +380,8 @@ mod tests {
         assert_eq!(cut_timestamp("1969-12-31 23:59:59.999999", 3).as_deref(), Some("1969-12-31 23:59:59.999"));
         assert_eq!(cut_time("12:34:56.123456", 3, false).as_deref(), Some("12:34:56.123"));
         assert!(!fits_nanos("1582-10-10 00:00:00") && fits_nanos("2024-02-29 12:34:56"));
+        assert!(!fits_nanos("1677-09-21 00:12:43.145225") && fits_nanos("1677-09-21 00:12:44"));
+        assert!(!fits_nanos("2262-04-11 23:47:16.854776") && fits_nanos("2262-04-11 23:47:16.854775"));
         assert!(is_before_gregorian("1582-10-14") && !is_before_gregorian("1582-10-15"));
         assert!(is_before_gregorian("2024-01-01 BC") && !is_before_gregorian("infinity"));
     }
