@@ -61,10 +61,15 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Every one, or a sample in which each converter and three packs are.
-    pub fn all(sample: bool) -> Vec<Keeper> {
+    /// `all`, those of the packs with these numbers (`1,6`), or a sample in which each converter and three packs are.
+    pub fn chosen(choice: Option<&str>) -> Vec<Keeper> {
         let all = (0..PACKS.len()).flat_map(|pack| CONVERTERS.map(|converter| Keeper { converter, pack }));
-        all.filter(|k| !sample || k.pack == [0, 2, 1][k.converter as usize]).collect()
+        let taken = |keeper: &Keeper| match choice {
+            None => keeper.pack == [0, 2, 1][keeper.converter as usize],
+            Some("all") => true,
+            Some(packs) => packs.split(',').any(|pack| pack == (keeper.pack + 1).to_string()),
+        };
+        all.filter(taken).collect()
     }
 
     /// Whether it counts times in nanoseconds.

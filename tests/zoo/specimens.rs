@@ -230,27 +230,10 @@ pub const FATAL_WHEN_REQUIRED: &[(&str, &[&str])] = &[
     ("oidvector", &[]),
 ];
 
-/// The same where times are counted in nanoseconds, of which 64 bits reach from 1677 to 2262.
-pub const FATAL_IN_NANOSECONDS: &[(&str, &[&str])] = &[
-    (
-        "timestamp",
-        &[
-            "infinity",
-            "-infinity",
-            "294276-12-31 23:59:59.999999",
-            // It is in the range, and its whole seconds are not.
-            "1677-09-21 00:12:43.145225",
-            "4713-11-24 00:00:00 BC",
-            "0044-03-15 12:00:00 BC",
-            "0001-01-01 00:00:00",
-            "1582-10-10 00:00:00",
-            "10000-01-01 00:00:00",
-        ],
-    ),
-    ("timestamp_3", &["infinity", "-infinity", "294276-12-31 23:59:59.999", "0044-03-15 12:00:00 BC"]),
-    ("d_ts", &["infinity"]),
-    ("timestamp_0", &["infinity", "10000-01-01 00:00:00"]),
-];
+/// The same where times are counted in nanoseconds. For a value that the WAL does not hold, as of a deleted row, a column that may
+/// not be NULL has a stand-in in every other mode.
+pub const FATAL_IN_NANOSECONDS: &[(&str, &[&str])] =
+    &[("timestamp", &[]), ("timestamp_3", &[]), ("timestamp_0", &[]), ("d_ts", &[])];
 
 /// Values, or whole types, that are something else in a record: in a key the row is then not found by whoever looks for it, which
 /// `verify` calls lost and ghost.
