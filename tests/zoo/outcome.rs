@@ -219,5 +219,6 @@ const HEAD: &str = "\
 
 Made by `just zoo` from what `verify` said of a real pipeline. `=` is compared: every value of the zoo is equal in a healthy
 pipeline, and every change that was not published was found. A number is a remark at the end: what is not compared of the type, which
-`verify` says by the column's name. Where converters differ, `avro` is Avro, `json` is JSON with schemas, and `bare` is JSON alone.
+`verify` says by the column's name. Where converters differ, `avro` is Avro, `json` is JSON with schemas, and `bare` is JSON alone. `?` was not
+tried: a connector that counts in nanoseconds ends at it, and two packs share a database.
 ";
