@@ -280,7 +280,6 @@ struct Gap {
 }
 
 struct Comparison<'o> {
-    seen: &'o Observation,
     expected: &'o Expectation<'o>,
     table: &'o TableView,
     fold: &'o TopicFold,
@@ -301,6 +300,8 @@ struct Comparison<'o> {
     carried: Carried,
     notes: Vec<String>,
     history: Option<HashMap<&'o RowKey, Vec<&'o Row>>>,
+    /// The table's.
+    connector: Option<&'o ConnectorView>,
     /// What the connector writes of each column, where that is not its value.
     maskings: Vec<Option<Masking>>,
 }
@@ -319,7 +320,7 @@ impl<'o> Comparison<'o> {
         };
         Comparison {
             maskings: table.columns.list.iter().map(masking).collect(),
-            seen,
+            connector,
             expected,
             table,
             fold,
@@ -431,8 +432,7 @@ impl<'o> Comparison<'o> {
 
     /// Whether the table is the connector's own, into which signals are written: no snapshot of the connector reads it.
     fn is_signals(&self) -> bool {
-        let connector = self.seen.connectors.iter().find(|c| c.settings.name == self.table.connector);
-        let setting = connector.and_then(|c| c.config.get("signal.data.collection"));
+        let setting = self.connector.and_then(|c| c.config.get("signal.data.collection"));
         let name = format!("{}.{}", self.table.name.schema, self.table.name.name);
         setting.is_some_and(|tables| tables.split(',').any(|t| t.trim() == name))
     }
@@ -611,10 +611,7 @@ impl<'o> Comparison<'o> {
         entry: &Entry,
     ) {
         let streamed = self.table.columns.list.get(column).is_some_and(|c| !c.generated && !c.unpublished);
-        let connector = self.seen.connectors.iter().find(|c| c.settings.name == self.table.connector);
-        // A list of columns may have been another when earlier records were written.
-        let whole = connector.is_none_or(|c| c.settings.column_filter.is_none());
-        if streamed && whole && !self.reprs(column).is_empty() {
+        if streamed && self.has_all_columns() && !self.reprs(column).is_empty() {
             let key = self.own_key(key_columns, row).into();
             self.gaps.push(Gap {
                 column,
@@ -690,8 +687,7 @@ impl<'o> Comparison<'o> {
 
     /// The connector's for unchanged values.
     fn placeholder(&self) -> &'o [u8] {
-        let connector = self.seen.connectors.iter().find(|c| c.settings.name == self.table.connector);
-        connector.map_or(&[][..], |c| c.settings.placeholder.as_slice())
+        self.connector.map_or(&[][..], |c| c.settings.placeholder.as_slice())
     }
 
     /// Keys whose last event cannot be ordered against another one, or a TRUNCATE, in another partition.
@@ -787,8 +783,9 @@ impl<'o> Comparison<'o> {
     }
 
     fn truncate_captured(&self) -> bool {
-        let of = self.seen.connectors.iter().find(|c| c.settings.name == self.table.connector);
-        of.is_none_or(|c| c.settings.writes_truncates() && !c.coverage.unpublished_operations.has(Operation::Truncate))
+        self.connector.is_none_or(|c| {
+            c.settings.writes_truncates() && !c.coverage.unpublished_operations.has(Operation::Truncate)
+        })
     }
 
     /// A table without a key: images and how often each is there.
@@ -809,7 +806,6 @@ impl<'o> Comparison<'o> {
         // A record that tells no operation counts as a new row; so does one of an update that tells no row before.
         let untold = folded.blind + folded.unnamed;
         let blind = untold > 0;
-        let mut left = std::mem::take(&mut folded.images);
         let mut open = 0u64;
         let mut missing: Vec<Vec<u8>> = Vec::new();
         let mut there: HashSet<Vec<u8>> = HashSet::new();
@@ -820,7 +816,7 @@ impl<'o> Comparison<'o> {
             if folded.restated > 0 {
                 there.insert(image.clone());
             }
-            match left.get_mut(image.as_slice()) {
+            match folded.images.get_mut(image.as_slice()) {
                 Some(count) if *count > 0 => {
                     *count -= 1;
                     open += u64::from(folded.redefined.get(image.as_slice()) == Some(&true));
@@ -828,11 +824,9 @@ impl<'o> Comparison<'o> {
                 _ => missing.push(image),
             }
         }
-        folded.images = left;
         let added = self.added(&folded, &keep);
-        let mut left = std::mem::take(&mut folded.images);
         missing.retain(|image| {
-            let Some(taken) = added.take(image, &mut left) else { return true };
+            let Some(taken) = added.take(image, &mut folded.images) else { return true };
             open += u64::from(folded.redefined.get(taken.image.as_slice()) == Some(&true));
             for column in taken.absent {
                 *self.absent.entry(*column).or_default() += 1;
@@ -840,14 +834,14 @@ impl<'o> Comparison<'o> {
             }
             false
         });
-        added.take_away(&mut left);
+        added.take_away(&mut folded.images);
         let mut copied = 0;
         for packed in self.table.unstreamed.packed() {
             let image = self.image(packed, &keep);
-            if let Some(count) = left.get_mut(image.as_slice()).filter(|count| **count > 0) {
+            if let Some(count) = folded.images.get_mut(image.as_slice()).filter(|count| **count > 0) {
                 *count -= 1;
                 copied += 1;
-            } else if added.take(&image, &mut left).is_some() {
+            } else if added.take(&image, &mut folded.images).is_some() {
                 copied += 1;
             }
         }
@@ -869,7 +863,6 @@ impl<'o> Comparison<'o> {
                 ..self.about(FindingKind::NotComparable)
             });
         }
-        folded.images = left;
         if (!missing.is_empty() || folded.images.values().any(|c| *c != 0))
             && let Some(found) = self.unreadable_images(&keep, &folded)
         {
@@ -880,8 +873,7 @@ impl<'o> Comparison<'o> {
             });
             return;
         }
-        let mut left = folded.images;
-        if blind && (!missing.is_empty() || left.values().any(|c| *c != 0)) {
+        if blind && (!missing.is_empty() || folded.images.values().any(|c| *c != 0)) {
             self.findings.push(Finding {
                 expected: Some("rows before updates and deletes (REPLICA IDENTITY FULL and the envelope)".into()),
                 found: Some(format!("{} events of a table without a key do not tell which row they changed", untold)),
@@ -889,7 +881,7 @@ impl<'o> Comparison<'o> {
             });
             return;
         }
-        if folded.unordered > 0 && (!missing.is_empty() || left.values().any(|c| *c != 0)) {
+        if folded.unordered > 0 && (!missing.is_empty() || folded.images.values().any(|c| *c != 0)) {
             self.findings.push(Finding {
                 expected: Some(
                     "events whose times or positions in the WAL tell whether they came before a TRUNCATE".into(),
@@ -903,7 +895,7 @@ impl<'o> Comparison<'o> {
             return;
         }
         if folded.read_again {
-            let again = added.read_again(rows.packed().map(|packed| self.image(packed, &keep)), &mut left);
+            let again = added.read_again(rows.packed().map(|packed| self.image(packed, &keep)), &mut folded.images);
             if again > 0 {
                 self.undecided.push(Finding {
                     expected: Some("records that have all columns".into()),
@@ -914,7 +906,7 @@ impl<'o> Comparison<'o> {
                 });
             }
         }
-        if !added.is_nested() && (!missing.is_empty() || left.values().any(|c| *c != 0)) {
+        if !added.is_nested() && (!missing.is_empty() || folded.images.values().any(|c| *c != 0)) {
             self.undecided.push(Finding {
                 expected: Some("records that lack no columns but those that were added later".into()),
                 found: Some("records that lack some columns, and others that have these and lack other ones".into()),
@@ -923,8 +915,11 @@ impl<'o> Comparison<'o> {
             return;
         }
         // A later snapshot reads existing rows again; without a key, only positions show that two records are of one row.
-        let twice =
-            left.extract_if(|image, count| *count > 0 && there.contains(&**image)).map(|(_, count)| count).sum::<i64>();
+        let twice = folded
+            .images
+            .extract_if(|image, count| *count > 0 && there.contains(&**image))
+            .map(|(_, count)| count)
+            .sum::<i64>();
         if twice > 0 {
             self.findings.push(Finding {
                 expected: Some("records that tell of which row of a table without a key they are".into()),
@@ -935,7 +930,7 @@ impl<'o> Comparison<'o> {
                 ..self.about(FindingKind::NotComparable)
             });
         }
-        let again = delivered_again(&mut folded.either, &mut missing, &mut left);
+        let again = delivered_again(&mut folded.either, &mut missing, &mut folded.images);
         if again > 0 {
             self.undecided.push(Finding {
                 expected: Some("one delivery of each change, or deliveries that something tells apart".into()),
@@ -955,7 +950,7 @@ impl<'o> Comparison<'o> {
                 ..self.about(FindingKind::Lost)
             });
         }
-        for (image, count) in left.iter().filter(|(_, c)| **c != 0) {
+        for (image, count) in folded.images.iter().filter(|(_, c)| **c != 0) {
             let row: Vec<Cell<'_>> = cells(image).collect();
             self.findings.push(Finding {
                 token: self.token_of(&row),
@@ -979,12 +974,14 @@ impl<'o> Comparison<'o> {
         columns.map(|(index, column)| !column.generated && !column.unpublished && seen(index)).collect()
     }
 
+    /// Whether records lack no column by a list of the connector's, which may have been another when they were written.
+    fn has_all_columns(&self) -> bool {
+        self.connector.is_none_or(|c| c.settings.column_filter.is_none())
+    }
+
     /// The columns that were added behind some of the records that are left.
     fn added(&self, folded: &LooseFold, keep: &[bool]) -> Added {
-        // A list of columns may have been another when earlier records were written.
-        let connector = self.seen.connectors.iter().find(|c| c.settings.name == self.table.connector);
-        let whole = connector.is_none_or(|c| c.settings.column_filter.is_none());
-        let late = if whole { folded.late.clone() } else { HashSet::new() };
+        let late = if self.has_all_columns() { folded.late.clone() } else { HashSet::new() };
         Added::behind(&folded.images, late, keep)
     }
 
