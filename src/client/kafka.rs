@@ -487,6 +487,15 @@ impl Kafka {
     pub fn scan(
         &self,
         ranges: &[(TopicPartition, Offset, Offset)],
+        see: impl FnMut(&BorrowedMessage<'_>),
+    ) -> Result<(), ClientError> {
+        self.scan_while(ranges, asking::RECORDS.into(), see)
+    }
+
+    fn scan_while(
+        &self,
+        ranges: &[(TopicPartition, Offset, Offset)],
+        silence: Bound,
         mut see: impl FnMut(&BorrowedMessage<'_>),
     ) -> Result<(), ClientError> {
         let wrong = |e| self.error("read", e);
@@ -497,13 +506,13 @@ impl Kafka {
         let consumer: BaseConsumer = reader(&self.base).create().map_err(wrong)?;
         let mut open: Vec<Range<'_>> =
             wanted.into_iter().map(|(tp, from, to)| Range { tp, next: from.0, end: to.0 }).collect();
-        self.scan_open(&consumer, &mut open, false, &mut see)?;
+        self.scan_open(&consumer, &mut open, false, silence, &mut see)?;
         // What is left ends in holes, or comes slowly. An end of partition names the partition's number and not its topic,
         // so only with one topic at a time does it tell whose end it is.
         while let Some(topic) = open.first().map(|r| r.tp.topic.clone()) {
             let (mut one, rest) = open.into_iter().partition(|r| r.tp.topic == topic);
             open = rest;
-            self.scan_open(&consumer, &mut one, true, &mut see)?;
+            self.scan_open(&consumer, &mut one, true, silence, &mut see)?;
         }
         Ok(())
     }
@@ -515,6 +524,7 @@ impl Kafka {
         consumer: &BaseConsumer,
         open: &mut Vec<Range<'_>>,
         ends: bool,
+        silence: Bound,
         see: &mut impl FnMut(&BorrowedMessage<'_>),
     ) -> Result<(), ClientError> {
         let wrong = |e| self.error("read", e);
@@ -545,18 +555,20 @@ impl Kafka {
                     if (range.next..range.end).contains(&offset) {
                         see(&message);
                     }
+                    // What the caller does with a record, and waits for meanwhile, is no silence of the broker.
+                    moved = Instant::now();
                     range.next = range.next.max(offset + 1);
                     if range.next >= range.end {
                         open.swap_remove(index);
                     }
                 }
             }
-            if moved.elapsed() > asking::RECORDS.now() {
+            if moved.elapsed() > silence.now() {
                 let left: Vec<String> = open.iter().map(|r| format!("{}-{}", r.tp.topic, r.tp.partition)).collect();
                 return Err(ClientError::TimedOut {
                     what: format!("records of {}", left.join(", ")),
                     seconds: moved.elapsed().as_secs_f64(),
-                    bound: format!("nothing moved; limit: {}", Bound::from(asking::RECORDS)),
+                    bound: format!("nothing moved; limit: {silence}"),
                     last: "no record arrived although the end was not reached".into(),
                 });
             }
@@ -737,7 +749,41 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    /// A broker with one record in each of two partitions of the topic `t`.
+    fn two_records() -> (rdkafka::mocking::MockCluster<'static, rdkafka::producer::DefaultProducerContext>, Kafka) {
+        use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+        let cluster = rdkafka::mocking::MockCluster::new(1).unwrap();
+        cluster.create_topic("t", 2, 1).unwrap();
+        let kafka = Kafka::connect(&cluster.bootstrap_servers()).unwrap();
+        let producer: BaseProducer = kafka.base.clone().create().unwrap();
+        for partition in [0, 1] {
+            producer
+                .send(BaseRecord::<str, str>::to("t").partition(partition).payload("row"))
+                .map_err(|(e, _)| e)
+                .unwrap();
+        }
+        producer.flush(Duration::from_secs(20)).unwrap();
+        (cluster, kafka)
+    }
+
+    #[test]
+    fn what_the_reader_does_with_a_record_is_no_silence_of_the_broker() {
+        let (_cluster, kafka) = two_records();
+        let whole = |partition| (TopicPartition { topic: "t".into(), partition }, Offset(0), Offset(1));
+        let silence = Duration::from_millis(400);
+        let mut seen = 0;
+        let slowly = |_: &BorrowedMessage<'_>| {
+            seen += 1;
+            // A registry that lets the reader wait for a schema.
+            std::thread::park_timeout(2 * silence);
+        };
+        kafka.scan_while(&[whole(0), whole(1)], silence.into(), slowly).unwrap();
+        assert_eq!(seen, 2);
+    }
 
     #[test]
     fn a_group_that_the_older_question_does_not_know_is_what_the_newer_one_says() {

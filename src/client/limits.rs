@@ -97,10 +97,11 @@ pub mod asking {
     /// The rest of an answer whose beginning has come, and the beginning itself.
     pub const ANSWER: Limit =
         Limit::new(60, "a worker that rebalances, or the export of a large registry, takes seconds");
-    /// The answer to a question that means the same when it is asked again.
+    /// The answer to a question that means the same when it is asked twice.
     pub const USUAL_ANSWER: Limit = Limit::new(
-        10,
-        "a registry was seen to send the head of an answer and never its body: it is asked again on another connection",
+        3,
+        "a registry was seen to send the head of an answer and never its body: it is asked again on another connection, \
+         and the first answer counts",
     );
     /// TCP to PostgreSQL.
     pub const POSTGRES_CONNECT: Limit = Limit::new(10, "the kernel answers for the server; a dead host does not");
@@ -212,11 +213,6 @@ pub mod connectors {
     /// A connector that is to stream or to fail.
     pub const SETTLED: Limit =
         Limit::new(15, "Debezium tries a slot that it cannot use again for ten seconds before its task fails");
-    /// The same on an invalidated slot.
-    pub const INVALIDATED: Limit = Limit::new(
-        5,
-        "it neither streams nor fails: it asks every two seconds, 900 times, whether there is another slot",
-    );
 }
 
 /// PostgreSQL.

@@ -2,12 +2,13 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use futures::future::{Either, select};
 use reqwest::{
     Certificate, Client, ClientBuilder, Method, RequestBuilder, StatusCode,
     header::{AUTHORIZATION, HeaderMap, HeaderValue},
@@ -17,6 +18,7 @@ use reqwest::{
 use super::{
     ClientError,
     limits::{Bound, asking},
+    wait,
 };
 use crate::config::RestAuth;
 
@@ -113,29 +115,72 @@ impl Rest {
         path: &str,
         request: impl Fn() -> RequestBuilder,
     ) -> Result<Answer, Unanswered> {
-        let again = self.usual.filter(|_| *method != Method::DELETE);
-        match complete(request(), again.unwrap_or(asking::ANSWER.into())).await {
-            Err(Unanswered::Silent(time)) if again.is_some() => {
-                tracing::warn!(system = self.system, "{method} {path}: nothing came for {time:?}; it is sent again");
-                complete(request(), asking::ANSWER.into()).await
+        let heard = Heard::default();
+        let first = std::pin::pin!(complete(request(), &heard));
+        let Some(usual) = self.usual.filter(|_| *method != Method::DELETE) else { return first.await };
+        let first = match select(first, std::pin::pin!(heard.nothing_for(usual))).await {
+            Either::Left((answered, _)) => return answered,
+            Either::Right(((), first)) => first,
+        };
+        tracing::warn!(
+            system = self.system,
+            "{method} {path}: nothing came for a while; it is sent once more beside it"
+        );
+        let again = Heard::default();
+        let second = std::pin::pin!(complete(request(), &again));
+        match select(first, second).await {
+            Either::Left((Ok(answer), _)) | Either::Right((Ok(answer), _)) => Ok(answer),
+            Either::Left((Err(_), second)) => second.await,
+            Either::Right((Err(_), first)) => first.await,
+        }
+    }
+}
+
+/// When a part of an answer came last, or was first waited for.
+struct Heard(Mutex<Instant>);
+
+impl Default for Heard {
+    fn default() -> Heard {
+        Heard(Mutex::new(Instant::now()))
+    }
+}
+
+impl Heard {
+    fn now(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn since(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    /// Ends when nothing has come for so long.
+    async fn nothing_for(&self, silence: impl Into<Bound>) {
+        let silence = silence.into();
+        loop {
+            match silence.now().checked_sub(self.since()) {
+                Some(left) if !left.is_zero() => wait::pause_for(left).await,
+                _ => return,
             }
-            answered => answered,
         }
     }
 }
 
 /// Sends a request and reads its answer to the end. A long answer may take as long as it goes on coming.
-async fn complete(request: RequestBuilder, silence: Bound) -> Result<Answer, Unanswered> {
-    let silent = |_| Unanswered::Silent(silence.now());
-    let sent = tokio::time::timeout(silence.now(), request.send()).await.map_err(silent)?;
-    let mut response = sent.map_err(Unanswered::Transport)?;
-    let (status, mut body) = (response.status(), Vec::new());
-    loop {
-        let part = tokio::time::timeout(silence.now(), response.chunk()).await.map_err(silent)?;
-        match part.map_err(Unanswered::Transport)? {
-            Some(part) => body.extend_from_slice(&part),
-            None => return Ok(Answer { status, body }),
+async fn complete(request: RequestBuilder, heard: &Heard) -> Result<Answer, Unanswered> {
+    let whole = async {
+        let mut response = request.send().await?;
+        let (status, mut body) = (response.status(), Vec::new());
+        heard.now();
+        while let Some(part) = response.chunk().await? {
+            body.extend_from_slice(&part);
+            heard.now();
         }
+        Ok(Answer { status, body })
+    };
+    match select(std::pin::pin!(whole), std::pin::pin!(heard.nothing_for(asking::ANSWER))).await {
+        Either::Left((answered, _)) => answered.map_err(Unanswered::Transport),
+        Either::Right(((), _)) => Err(Unanswered::Silent(heard.since())),
     }
 }
 
@@ -300,6 +345,27 @@ mod tests {
         let rest = asking(&url);
         let deleted = rest.send(&Method::DELETE, "/subjects/s", |r| r);
         assert!(tokio::time::timeout(6 * short, deleted).await.is_err(), "said once, waited for");
+        served.abort();
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_comes_late_counts_although_it_was_asked_for_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let served = tokio::spawn(async move {
+            let mut head = [0; 4096];
+            let (mut first, _) = listener.accept().await.unwrap();
+            let _ = first.read(&mut head).await.unwrap();
+            let (_second, _) = listener.accept().await.unwrap();
+            first.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlate").await.unwrap();
+            let _ = first.read(&mut head).await;
+        });
+        let short = Duration::from_millis(50);
+        let rest = Rest::new("registry", &url, &RestAuth::default(), None).asking_again(short);
+        let asked = rest.send(&Method::GET, "/mode", |r| r);
+        let answer = tokio::time::timeout(Duration::from_secs(20), asked).await.unwrap().unwrap();
+        assert_eq!(answer.text(), "late");
+        drop(rest);
         served.abort();
     }
 

@@ -9,7 +9,7 @@ use super::{
     writers::Writers,
 };
 use crate::{
-    client::{ClientError, limits, wait},
+    client::{ClientError, limits, postgres::Slot, wait},
     event::{FaultReport, Rpo, What},
     fault::{Fault, FaultGuard},
     recovery::{Recovered, RecoveryError},
@@ -388,16 +388,29 @@ impl Drill<'_> {
             Some(db) => Ok(db.slots().await?.into_iter().find(|s| s.name.as_str() == name)),
             None => Ok::<_, ClientError>(None),
         };
-        let lost = slot().await.ok().flatten().is_some_and(|s| s.invalidated().is_some());
-        let limit = if lost { limits::connectors::INVALIDATED } else { limits::connectors::SETTLED };
-        let said = wait::until(&format!("connector {name} to stream or fail"), limit, || async {
+        // On an invalidated slot it neither streams nor fails: it asks 900 times, two seconds apart, whether there is another.
+        let asks_for_a_lost_slot = async |slot: Option<&Slot>| match (&db, slot) {
+            (Some(db), Some(slot)) if slot.invalidated().is_some() => {
+                Ok(db.text(ASKS_FOR_A_SLOT).await?.as_deref() == Some("t"))
+            }
+            _ => Ok(false),
+        };
+        let said = wait::until(&format!("connector {name} to stream or fail"), limits::connectors::SETTLED, || async {
             let status = connect.status(name).await?;
             if let Some(failure) = status.failure() {
                 return Ok(wait::Poll::Ready(failure));
             }
-            let active = slot().await?.is_some_and(|s| s.active);
-            Ok::<_, ClientError>(match status.all_running() && active {
-                true => wait::Poll::Ready(status.summary()),
+            let slot = slot().await?;
+            let streams = status.all_running() && slot.as_ref().is_some_and(|s| s.active);
+            if streams {
+                return Ok(wait::Poll::Ready(status.summary()));
+            }
+            let asks = status.connector.state == "RUNNING" && asks_for_a_lost_slot(slot.as_ref()).await?;
+            Ok::<_, ClientError>(match asks {
+                true => wait::Poll::Ready(format!(
+                    "{}; it asks again and again for its slot, which is lost",
+                    status.summary()
+                )),
                 false => wait::Poll::NotYet(status.summary()),
             })
         })
@@ -406,6 +419,10 @@ impl Drill<'_> {
         said.unwrap_or_else(|error| error.to_string())
     }
 }
+
+/// Whether a connector's session has asked for a slot and waits to ask again.
+const ASKS_FOR_A_SLOT: &str = "select exists (select from pg_stat_activity where application_name like 'Debezium%' \
+                               and state like 'idle%' and query like '%pg_replication_slots%')";
 
 /// What speaks against an objective for lost transactions: more of them, or that nobody counted.
 fn rpo_missed(limit: u64, measured: Option<Rpo>) -> Option<(Exit, String)> {
