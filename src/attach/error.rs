@@ -1,5 +1,9 @@
 //! Why a pipeline is not touched.
 
+use std::io;
+
+use camino::Utf8PathBuf;
+
 use crate::{client::ClientError, units::Exit};
 
 /// A change that is refused, or a pipeline that could not be looked at.
@@ -21,6 +25,14 @@ pub enum AttachError {
     /// A system did not say who it is.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The server does not answer, and its control file, which says who it was, cannot be read.
+    #[error("read {path}: {source}\nhint: the server does not answer, so its control file has to say who it was")]
+    ControlFile {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
 }
 
 impl AttachError {
@@ -29,6 +41,7 @@ impl AttachError {
         match self {
             AttachError::Refused { .. } => Exit::Refused,
             AttachError::Client(error) => error.exit(),
+            AttachError::ControlFile { .. } => Exit::Inconclusive,
         }
     }
 

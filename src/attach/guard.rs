@@ -8,6 +8,7 @@ use super::AttachError;
 use crate::{
     client::{ClientError, connect::Connect, kafka::Kafka, postgres::Postgres},
     config::{AttachConfig, Config, Permission},
+    units::IfThere,
 };
 
 /// The word that the comment on the database must hold.
@@ -25,7 +26,16 @@ pub fn marker_topic(marker: &str) -> String {
 pub async fn permit(config: &Config, what: Permission) -> Result<(), AttachError> {
     let Some(attach) = &config.attach else { return Ok(()) };
     let marker = permitted(attach, what)?;
-    is_source(config, attach, marker, what).await?;
+    is_source(config, attach, Some(marker), &config.postgres.pgdata, what).await?;
+    is_broker(config, attach, marker).await
+}
+
+/// The same for a recovery that began and did not end. Its database may have gone back to before it was marked, so the comment is not asked
+/// for; `data` is where the cluster's data folder stands.
+pub async fn permit_again(config: &Config, what: Permission, data: &Utf8Path) -> Result<(), AttachError> {
+    let Some(attach) = &config.attach else { return Ok(()) };
+    let marker = permitted(attach, what)?;
+    is_source(config, attach, None, data, what).await?;
     is_broker(config, attach, marker).await
 }
 
@@ -53,17 +63,26 @@ fn permitted(attach: &AttachConfig, what: Permission) -> Result<&str, AttachErro
     })
 }
 
-async fn is_source(config: &Config, attach: &AttachConfig, marker: &str, what: Permission) -> Result<(), AttachError> {
+/// Requires that the server, or the data folder of one that does not answer, is one of those listed, and that the database carries
+/// the marker, where one is given.
+async fn is_source(
+    config: &Config,
+    attach: &AttachConfig,
+    marker: Option<&str>,
+    data: &Utf8Path,
+    what: Permission,
+) -> Result<(), AttachError> {
     let session = match Postgres::connect(&config.postgres.url, "cdc-drill guard").await {
         Ok(session) => session,
         // A recovery begins where the server is dead; its folder still says who it was.
         Err(error @ ClientError::Unreachable { .. }) if what == Permission::Recover => {
-            let id = control_file_id(&config.postgres.pgdata).ok_or(error)?;
+            let id = control_file_id(data)?.ok_or(error)?;
             return listed("PostgreSQL system identifier", "system_ids", &attach.system_ids, &id);
         }
         Err(error) => return Err(error.into()),
     };
     listed("PostgreSQL system identifier", "system_ids", &attach.system_ids, &session.system_id().await?)?;
+    let Some(marker) = marker else { return Ok(()) };
     let sql = "select shobj_description(oid, 'pg_database') from pg_database where datname = current_database()";
     let comment = session.text(sql).await?.unwrap_or_default();
     let word = marker_comment(marker);
@@ -78,11 +97,13 @@ async fn is_source(config: &Config, attach: &AttachConfig, marker: &str, what: P
     ))
 }
 
-/// The first eight bytes of the control file are the system identifier.
-fn control_file_id(pgdata: &Utf8Path) -> Option<String> {
+/// The first eight bytes of the control file are the system identifier; `None` where there is no such file.
+fn control_file_id(pgdata: &Utf8Path) -> Result<Option<String>, AttachError> {
+    let path = pgdata.join("global/pg_control");
     let mut bytes = [0u8; 8];
-    std::fs::File::open(pgdata.join("global/pg_control")).and_then(|mut f| f.read_exact(&mut bytes)).ok()?;
-    Some(u64::from_le_bytes(bytes).to_string())
+    let read = std::fs::File::open(&path).and_then(|mut file| file.read_exact(&mut bytes)).if_there();
+    let read = read.map_err(|source| AttachError::ControlFile { path, source })?;
+    Ok(read.map(|()| u64::from_le_bytes(bytes).to_string()))
 }
 
 async fn is_broker(config: &Config, attach: &AttachConfig, marker: &str) -> Result<(), AttachError> {
@@ -177,6 +198,20 @@ mod tests {
         let error = permit(&config, Permission::Recover).await.unwrap_err().to_string();
         assert!(error.contains("PostgreSQL system identifier: expected 78, found 77"), "{error}");
         assert_eq!(permit(&config, Permission::Backup).await.unwrap_err().exit().code(), 13);
+    }
+
+    #[tokio::test]
+    async fn a_control_file_that_cannot_be_read_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = config("[attach]\nallow=['recover']\nmarker='m'\nsystem_ids=['78']");
+        config.postgres.pgdata = folder.path().to_str().unwrap().into();
+        let error = permit(&config, Permission::Recover).await.unwrap_err();
+        assert!(matches!(error, AttachError::Client(_)), "no folder says who the server was: {error}");
+        let looped = folder.path().join("global");
+        std::os::unix::fs::symlink(&looped, &looped).unwrap();
+        let error = permit(&config, Permission::Recover).await.unwrap_err();
+        assert!(error.to_string().contains("global/pg_control"), "{error}");
+        assert_eq!(error.exit().code(), 13);
     }
 
     #[test]

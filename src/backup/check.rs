@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BackupError, Point, Repository,
-    files::{self, is_safe_relative},
+    files::{self, is_safe_relative, is_there},
     parts,
     repository::{MANIFEST, MANIFEST_SUM},
     wal::{IndexLine, WalFile},
@@ -77,6 +77,17 @@ pub struct VerifyReport {
 }
 
 impl VerifyReport {
+    fn empty(point: &PointId, options: &CheckOptions) -> VerifyReport {
+        VerifyReport {
+            point: point.clone(),
+            files: 0,
+            wal_segments: 0,
+            bytes: 0,
+            deep: options.deep,
+            defects: Vec::new(),
+        }
+    }
+
     /// 0, or 33, 30, 31, 32: the first that applies.
     pub fn exit(&self) -> Exit {
         match self.defects.iter().map(|d| d.kind).min() {
@@ -127,15 +138,8 @@ impl VerifyReport {
 /// at.
 pub fn verify(repository: &Repository, id: &PointId, options: &CheckOptions) -> Result<VerifyReport, BackupError> {
     let (folder, partial) = repository.locate(id)?;
-    let mut report = VerifyReport {
-        point: id.clone(),
-        files: 0,
-        wal_segments: 0,
-        bytes: 0,
-        deep: options.deep,
-        defects: Vec::new(),
-    };
     if partial {
+        let mut report = VerifyReport::empty(id, options);
         report.defect(
             DefectKind::Incomplete,
             folder.file_name().unwrap_or_default(),
@@ -144,7 +148,22 @@ pub fn verify(repository: &Repository, id: &PointId, options: &CheckOptions) -> 
         );
         return Ok(report);
     }
-    let point = match Point::load(id, &folder) {
+    look(repository, id, &folder, options)
+}
+
+/// Checks a recovery point whose files are all written and which does not have its name yet.
+pub(super) fn read_back(repository: &Repository, id: &PointId, folder: &Utf8Path) -> Result<VerifyReport, BackupError> {
+    look(repository, id, folder, &CheckOptions::default())
+}
+
+fn look(
+    repository: &Repository,
+    id: &PointId,
+    folder: &Utf8Path,
+    options: &CheckOptions,
+) -> Result<VerifyReport, BackupError> {
+    let mut report = VerifyReport::empty(id, options);
+    let point = match Point::load(id, folder) {
         Ok(point) => point,
         Err(error) => {
             report.absorb(error)?;
@@ -152,7 +171,7 @@ pub fn verify(repository: &Repository, id: &PointId, options: &CheckOptions) -> 
         }
     };
     stored_files(&point, &mut report)?;
-    strangers(&point, &folder, "", &mut report)?;
+    strangers(&point, folder, "", &mut report)?;
     wal(repository, &point, options.deep, &mut report)?;
     if options.deep && report.defects.is_empty() {
         deep(repository, &point, options, &mut report)?;
@@ -216,7 +235,7 @@ fn wal(repository: &Repository, point: &Point, deep: bool, report: &mut VerifyRe
     };
     if let Some(expected) = &pg.history_sha256 {
         let path = archive.path(&WalFile::History(pg.timeline));
-        if !path.exists() {
+        if !is_there(&path)? {
             report.defect(DefectKind::WalGap, &path, "the history of the timeline", "nothing");
         } else if files::sha256_file(&path)?.0 != *expected {
             report.defect(DefectKind::Checksum, &path, format!("sha256 {expected}"), "another");
@@ -233,8 +252,9 @@ fn wal(repository: &Repository, point: &Point, deep: bool, report: &mut VerifyRe
             std::collections::btree_map::Entry::Vacant(entry) => entry.insert(archive.index(file.timeline())?),
         };
         let path = archive.path(&file);
-        let Some(line) = index.get(name).filter(|_| path.exists()) else {
-            let found = if path.exists() { "a file without a line in index.jsonl" } else { "nothing" };
+        let there = is_there(&path)?;
+        let Some(line) = index.get(name).filter(|_| there) else {
+            let found = if there { "a file without a line in index.jsonl" } else { "nothing" };
             report.defect(DefectKind::WalGap, &path, format!("segment {name}"), found);
             continue;
         };
@@ -316,7 +336,6 @@ mod tests {
         PointSelector,
         fixture::{self, BASE_FILES, NEEDED, POINT, SYSTEM},
         parts::postgres::{Extracted, extract},
-        writer::PointWriter,
     };
     use rstest::rstest;
 
@@ -465,11 +484,73 @@ mod tests {
     }
 
     #[test]
+    fn damaged_points_are_named_and_do_not_hide_the_older_one() {
+        let (_folder, repository) = fixture::repository();
+        let damaged = ["20261123T020000Z-0001", "20261124T020000Z-0002", "20261125T020000Z-0003"];
+        let folders = damaged.map(|id| fixture::later(&repository, id, |_| {}));
+        assert_eq!(repository.newest().unwrap().point.id().as_str(), damaged[2]);
+        fixture::flip(&folders[0].join(MANIFEST));
+        std::fs::remove_file(folders[1].join(MANIFEST)).unwrap();
+        // A link to itself: what it leads to cannot be read, by root neither.
+        let looped = folders[2].join(MANIFEST);
+        std::fs::remove_file(&looped).unwrap();
+        std::os::unix::fs::symlink(&looped, &looped).unwrap();
+
+        let newest = repository.newest().unwrap();
+        assert_eq!(newest.point.id().as_str(), POINT);
+        let passed: Vec<&str> = newest.passed_over.iter().map(|p| p.point.as_str()).collect();
+        assert_eq!(passed, [damaged[2], damaged[1], damaged[0]], "the newest first");
+        assert_eq!(repository.point(&PointSelector::Latest).unwrap().id().as_str(), POINT);
+
+        let listed = repository.points().unwrap();
+        assert_eq!(listed.iter().map(|p| p.complete).collect::<Vec<_>>(), [true, false, false, false]);
+        let said: Vec<&str> = listed.iter().map(|p| p.defect.as_deref().unwrap_or("none")).collect();
+        for (said, part) in said.iter().zip(["none", "checksum of", "it has no manifest.json", "read "]) {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+
+        fixture::flip(&folder(&repository).join(MANIFEST));
+        let nothing_whole = repository.newest().unwrap_err();
+        assert!(nothing_whole.to_string().contains(damaged[2]), "that of the newest: {nothing_whole}");
+    }
+
+    #[test]
+    fn the_list_says_which_consistency_checks_failed() {
+        let (_folder, repository) = fixture::repository();
+        assert_eq!(repository.points().unwrap()[0].failed_checks, []);
+        fixture::later(&repository, "20261123T020000Z-0001", fixture::fail_a_check);
+        let listed = repository.points().unwrap();
+        assert!(listed[1].complete && listed[1].defect.is_none());
+        let failed = listed[1].failed_checks[0].to_string();
+        assert!(failed.starts_with("offset_lsn<=stop_lsn does not hold: shop at"), "{failed}");
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_neither_absent_nor_damaged() {
+        let (scratch, repository) = fixture::repository();
+        let root = Utf8PathBuf::from_path_buf(scratch.path().to_owned()).unwrap();
+        let looped = root.join("loop");
+        std::os::unix::fs::symlink(&looped, &looped).unwrap();
+        let said = |error: BackupError| assert!(error.to_string().contains("Too many levels"), "{error}");
+        said(Repository::init(&looped).unwrap_err());
+        said(Repository::open(&looped).unwrap_err());
+        let point = repository.point(&PointSelector::Latest).unwrap();
+        said(extract(&point, &looped, None).unwrap_err());
+        std::fs::remove_file(segment_path(&repository, 4)).unwrap();
+        std::os::unix::fs::symlink(segment_path(&repository, 4), segment_path(&repository, 4)).unwrap();
+        said(verify(&repository, &PointId::new(POINT), &CheckOptions::default()).unwrap_err());
+        std::fs::rename(repository.points_folder(), root.join("points")).unwrap();
+        std::os::unix::fs::symlink(repository.points_folder(), repository.points_folder()).unwrap();
+        let id = PointId::new("20261123T020000Z-0001");
+        said(repository.point(&PointSelector::Id(id)).unwrap_err());
+        said(repository.no_such("x"));
+    }
+
+    #[test]
     fn an_unfinished_point_is_listed_and_is_incomplete() {
         let (_folder, repository) = fixture::repository();
         let unfinished = PointId::new("20261123T020000Z-0001");
-        let mut writer = PointWriter::begin(&repository, unfinished.clone()).unwrap();
-        writer.bytes("pg/x", b"half").unwrap();
+        let writer = fixture::unfinished(&repository, &unfinished);
         let listed = repository.points().unwrap();
         assert_eq!(listed.iter().map(|p| p.complete).collect::<Vec<_>>(), [true, false]);
         let report = verify(&repository, &unfinished, &CheckOptions::default()).unwrap();

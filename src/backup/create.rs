@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::{
-    BackupError, CheckOptions, Consistency, ConsistencyCheck, FORMAT, Kind, Manifest, Part, PostgresFacts, Repository,
-    Tool, Window, check,
+    Activity, BackupError, Consistency, ConsistencyCheck, FORMAT, Kind, Lock, Manifest, Part, PostgresFacts,
+    Repository, Tool, Window, check,
     parts::{self, connect::SavedConnector, postgres::DatabasePublications},
-    writer::PointWriter,
+    writer::{PointWriter, Sealed},
 };
 use crate::{
     attach,
@@ -106,8 +106,9 @@ impl Created {
     }
 }
 
-/// Takes a recovery point of the configured pipeline into its repository. Nothing of it exists unless it is complete: on
-/// an error what was written is removed, and what a killed backup leaves is no point.
+/// Takes a recovery point of the configured pipeline into its repository. Nothing of it exists unless it is complete
+/// and was read back: on an error what was written is removed, and what a killed backup leaves is no point. It is
+/// refused while a recovery runs or is unfinished, and discarded if one begins meanwhile.
 ///
 /// The order makes the parts agree: positions are read before the cluster's backup ends, so that the restored cluster
 /// is not behind them; schemas are read last, so that none that a record of that time uses is missing.
@@ -120,7 +121,8 @@ pub async fn create(
     let config = settled.as_ref().unwrap_or(config);
     attach::permit(config, Permission::Backup).await?;
     let repository = Repository::open(&config.repository.path)?;
-    let _lock = repository.lock("backup", "backup create")?;
+    let mut lock = repository.lock(Activity::Create, "backup create")?;
+    lock.watch_beside(&config.postgres.pgdata)?;
     repository.remove_leftovers()?;
     let begin = jiff::Timestamp::now();
     let mut writer = PointWriter::begin(&repository, point_id(begin))?;
@@ -156,7 +158,7 @@ pub async fn create(
     }
     let consistency = consistency(config, &writer, &pg, &connect, agreement).await?;
     let point = writer.id().clone();
-    let manifest = writer.publish(|files| Manifest {
+    let sealed = writer.seal(|files| Manifest {
         format: FORMAT,
         point: point.clone(),
         kind: kind(&options.only),
@@ -172,12 +174,19 @@ pub async fn create(
         bytes: files.iter().map(|f| f.size).sum(),
         files,
     })?;
-    // Read back what the disk took before anyone relies on it.
-    check::verify(&repository, &point, &CheckOptions::default())?.into_result()?;
+    let manifest = publish(&repository, sealed, &lock)?;
     if manifest.kind == Kind::Full {
         repository.note_latest(&point)?;
     }
     Ok(Created { manifest })
+}
+
+/// Lets the point exist, once its files were read back and if no recovery has begun since `lock` was taken: all of it
+/// was captured by then, so a recovery that begins later has changed nothing of what it holds.
+fn publish(repository: &Repository, sealed: Sealed, lock: &Lock) -> Result<Manifest, BackupError> {
+    let read_back = check::read_back(repository, sealed.id(), sealed.folder())?;
+    lock.undisturbed()?;
+    sealed.publish(read_back)
 }
 
 fn point_id(begin: jiff::Timestamp) -> PointId {
@@ -279,7 +288,11 @@ fn publications_exist(connectors: &[&SavedConnector], there: &[DatabasePublicati
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{client::connect::StoredOffset, units::SlotName};
+    use crate::{
+        backup::{Left, PointSelector, fixture},
+        client::connect::StoredOffset,
+        units::{Exit, SlotName},
+    };
 
     #[test]
     fn point_ids_sort_by_time_and_fit_a_restore_point_name() {
@@ -296,6 +309,71 @@ mod tests {
         found.unknown.insert("far".into(), "no route".into());
         found.contested.insert(SlotName::new("s"), vec!["y".into(), "x".into()]);
         assert_eq!(not_looked_at(&found), "; not looked at, as their servers are not known: far, x, y");
+    }
+
+    fn names(repository: &Repository) -> Vec<String> {
+        fixture::tree(&repository.points_folder()).iter().map(|f| f.split('/').next().unwrap().to_owned()).collect()
+    }
+
+    /// What keeps `publish` from letting a whole point exist; it must leave nothing of it.
+    fn refused(meanwhile: impl FnOnce(&Repository, &Sealed)) -> BackupError {
+        let (_folder, repository) = fixture::repository();
+        let lock = repository.lock(Activity::Create, "backup create").unwrap();
+        let before = names(&repository);
+        let sealed = fixture::sealed(&repository, &PointId::new("20261123T020000Z-0001"));
+        assert_ne!(names(&repository), before);
+        meanwhile(&repository, &sealed);
+        let error = publish(&repository, sealed, &lock).unwrap_err();
+        assert_eq!(names(&repository), before, "nothing of it is left");
+        error
+    }
+
+    #[test]
+    fn a_point_exists_when_it_was_read_back_and_nothing_was_in_its_way() {
+        let (_folder, repository) = fixture::repository();
+        let lock = repository.lock(Activity::Create, "backup create").unwrap();
+        let id = PointId::new("20261123T020000Z-0001");
+        let manifest = publish(&repository, fixture::sealed(&repository, &id), &lock).unwrap();
+        assert_eq!(manifest.point, id);
+        assert_eq!(repository.point(&PointSelector::Latest).unwrap().id(), &id);
+    }
+
+    #[test]
+    fn a_point_that_cannot_be_read_back_never_exists() {
+        let error = refused(|_, sealed| fixture::flip(&sealed.folder().join("kafka/topics.json")));
+        assert_eq!(error.exit(), Exit::ChecksumMismatch);
+    }
+
+    #[test]
+    fn a_point_is_discarded_when_a_recovery_has_begun_meanwhile() {
+        let recover = |repository: &Repository| repository.lock(Activity::Recover, "recover run slot").unwrap();
+        let mut at_work = Vec::new();
+        let disturbed = [
+            refused(|repository, _| at_work.push(recover(repository))),
+            refused(|repository, _| drop(recover(repository))),
+            refused(|repository, _| {
+                let left = Left {
+                    recovery: "20261123T020000Z-1a2b".into(),
+                    folder: "/repository/recoveries/20261123T020000Z-1a2b".into(),
+                    repository: "/repository".into(),
+                    asked: "recover run slot".into(),
+                };
+                recover(repository).leave(left).unwrap();
+            }),
+        ];
+        for error in disturbed {
+            assert!(matches!(error, BackupError::Disturbed { .. }), "{error}");
+            assert_eq!(error.exit(), Exit::LockHeld);
+        }
+    }
+
+    #[test]
+    fn a_point_is_discarded_when_its_backup_has_lost_its_lock() {
+        let error = refused(|repository, _| {
+            std::fs::remove_file(repository.path().join("locks/backup.lock")).unwrap();
+        });
+        assert!(matches!(error, BackupError::LockLost { .. }), "{error}");
+        assert_eq!(error.exit(), Exit::LockHeld);
     }
 
     #[test]

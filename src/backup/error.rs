@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::wal::WalGap;
 use crate::{
-    client::ClientError,
+    client::{ClientError, limits::facts::HEARTBEAT_OLD},
     units::{Exit, PointId},
 };
 
@@ -40,15 +40,54 @@ pub enum BackupError {
         /// The newest known format.
         known: u32,
     },
-    /// Another process holds the lock.
-    #[error("lock `{name}` is held by {holder} ({path})\nhint: wait for it, or remove the file if that host is gone")]
+    /// Another process is at work.
+    #[error(
+        "lock {path} is held by {holder}\nhint: wait until it has ended; a holder that died on this machine loses the lock at once, on another one {} s after its last heartbeat",
+        HEARTBEAT_OLD.as_secs()
+    )]
     LockHeld {
-        /// The lock's name.
-        name: String,
-        /// Its file.
+        /// The lock's file.
         path: Utf8PathBuf,
         /// Who holds it, since when.
         holder: String,
+    },
+    /// A recovery has begun to change the pipeline and has not ended.
+    #[error(
+        "recovery {recovery} is unfinished: `cdc-drill {asked}` did not end, and its record is {folder}\nhint: `cdc-drill recover resume` goes on with it, `recover abort` takes it back, with the configuration that names the repository {repository}"
+    )]
+    RecoveryUnfinished {
+        /// Its id.
+        recovery: String,
+        /// What it was asked for, in the words of the command line.
+        asked: String,
+        /// The folder that holds its record.
+        folder: Utf8PathBuf,
+        /// The repository that it restores from.
+        repository: Utf8PathBuf,
+    },
+    /// A recovery has begun since the capture of a recovery point did.
+    #[error(
+        "recovery point discarded: a recovery has begun since its capture did: {counter} has changed\nhint: take another one when the recovery has ended"
+    )]
+    Disturbed {
+        /// The counter of recoveries that has changed.
+        counter: Utf8PathBuf,
+    },
+    /// The lock is no longer this process's.
+    #[error(
+        "lock {path} is lost: expected this process's file, found {found}\nhint: another process took it over while this one was suspended, or the file was removed"
+    )]
+    LockLost {
+        /// The lock's file.
+        path: Utf8PathBuf,
+        /// What is there instead.
+        found: String,
+    },
+    /// An activity that refuses no other was asked about its lock.
+    #[error("{activity} has no lock: no activity is refused because of it")]
+    NoLock {
+        /// The activity.
+        activity: String,
     },
     /// No such recovery point.
     #[error("repository {repository} has no recovery point {wanted}; it has {there}")]
@@ -176,7 +215,11 @@ impl BackupError {
             BackupError::Attach(error) => error.exit(),
             BackupError::NotARepository { .. } | BackupError::NoSuchPoint { .. } => Exit::Invalid,
             BackupError::FormatTooNew { .. } => Exit::FormatTooNew,
-            BackupError::LockHeld { .. } => Exit::LockHeld,
+            BackupError::LockHeld { .. }
+            | BackupError::RecoveryUnfinished { .. }
+            | BackupError::Disturbed { .. }
+            | BackupError::LockLost { .. } => Exit::LockHeld,
+            BackupError::NoLock { .. } => Exit::Internal,
             BackupError::Incomplete { .. } => Exit::BackupIncomplete,
             BackupError::Checksum { .. }
             | BackupError::PageChecksum { .. }

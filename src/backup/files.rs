@@ -1,4 +1,5 @@
-//! Files of a repository: written atomically, hashed on the way, owned by the repository's owner.
+//! Files that hold rows or secrets, in a repository and beside a data folder: written atomically, hashed on the way, read by
+//! their owner alone.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -10,29 +11,57 @@ use camino::{Utf8Path, Utf8PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::BackupError;
+use crate::units::IfThere;
 
 /// Large enough that hashing and copying are not dominated by system calls.
 pub(crate) const BUFFER: usize = 256 * 1024;
-/// Connector configurations hold passwords, base backups hold everything: only the owner reads a repository.
+/// Connector configurations hold passwords, base backups and WAL hold everything: only the owner reads them.
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
+/// A copy of a program, for the owner to run.
+const PROGRAM_MODE: u32 = 0o700;
 /// The longest file name that all usual file systems take.
 const NAME_MAX: usize = 255;
 
-/// Writes files below a repository's root as the root's owner.
+/// Makes files and folders below a root that only one account can read: files have mode 0600, folders 0700. Everything that can
+/// hold rows or secrets is made here; `tests/fast/layout.rs` holds that.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     root: Utf8PathBuf,
-    /// Present when this process is root and the repository belongs to somebody else, who must be able to read, archive
-    /// and delete what is written here.
+    /// Present when this process is root and the files are to belong to another account, which must be able to read, archive and
+    /// delete what is written here.
     owner: Option<(u32, u32)>,
 }
 
 impl Store {
+    /// Files that belong to the root's owner. The root must be there.
     pub(crate) fn new(root: &Utf8Path) -> Result<Store, BackupError> {
-        let meta = fs::metadata(root).map_err(BackupError::io("look at", root))?;
+        Store::owned_like(root, root)
+    }
+
+    /// A store whose files belong to the owner of `like`.
+    pub(crate) fn owned_like(root: &Utf8Path, like: &Utf8Path) -> Result<Store, BackupError> {
+        let meta = fs::metadata(like).map_err(BackupError::io("look at", like))?;
         let foreign = nix::unistd::geteuid().is_root() && (meta.uid() != 0 || meta.gid() != 0);
         Ok(Store { root: root.to_owned(), owner: foreign.then(|| (meta.uid(), meta.gid())) })
+    }
+
+    /// Files that belong to the given account and group, or to this process.
+    pub(crate) fn owned(root: &Utf8Path, owner: Option<(u32, u32)>) -> Store {
+        Store { root: root.to_owned(), owner }
+    }
+
+    /// Makes the root itself, which belongs to this process, and opens it; the folders above it get the usual modes.
+    pub(crate) fn make(root: &Utf8Path) -> Result<Store, BackupError> {
+        if let Some(above) = root.parent().filter(|above| !above.as_str().is_empty()) {
+            fs::create_dir_all(above).map_err(BackupError::io("make folder", above))?;
+        }
+        match fs::DirBuilder::new().mode(FOLDER_MODE).create(root) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(BackupError::io("make folder", root)(e)),
+        }
+        Store::new(root)
     }
 
     pub(crate) fn root(&self) -> &Utf8Path {
@@ -50,7 +79,7 @@ impl Store {
 
     /// Makes a folder and its missing parents below the root.
     pub(crate) fn folder(&self, path: &Utf8Path) -> Result<(), BackupError> {
-        if path.is_dir() {
+        if is_folder(path)? {
             return Ok(());
         }
         if let Some(parent) = path.parent().filter(|p| p.starts_with(&self.root)) {
@@ -58,7 +87,7 @@ impl Store {
         }
         match fs::DirBuilder::new().mode(FOLDER_MODE).create(path) {
             Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && is_folder(path)? => return Ok(()),
             Err(e) => return Err(BackupError::io("make folder", path)(e)),
         }
         self.own(path)?;
@@ -70,44 +99,75 @@ impl Store {
 
     /// Opens a new file that must not exist.
     pub(crate) fn create(&self, path: &Utf8Path) -> Result<File, BackupError> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(FILE_MODE)
-            .open(path)
-            .map_err(BackupError::io("create", path))?;
+        self.create_with(path, FILE_MODE)
+    }
+
+    fn create_with(&self, path: &Utf8Path, mode: u32) -> Result<File, BackupError> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+        let file = file.map_err(BackupError::io("create", path))?;
         self.own(path)?;
         Ok(file)
     }
 
-    /// Opens a file for appending, making it when it is missing.
+    /// Opens a file for reading and appending, making it when it is missing.
     pub(crate) fn append(&self, path: &Utf8Path) -> Result<File, BackupError> {
-        let new = !path.exists();
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(FILE_MODE)
-            .open(path)
-            .map_err(BackupError::io("open", path))?;
-        if new {
-            self.own(path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).mode(FILE_MODE);
+        match options.clone().create_new(true).open(path) {
+            Ok(file) => {
+                self.own(path)?;
+                Ok(file)
+            }
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                options.open(path).map_err(BackupError::io("open", path))
+            }
+            Err(e) => Err(BackupError::io("open", path)(e)),
         }
-        Ok(file)
     }
 
     /// Writes a whole file so that it is either there completely or not at all, and stays after a power cut.
     pub(crate) fn write(&self, path: &Utf8Path, bytes: &[u8]) -> Result<(), BackupError> {
+        self.fill(path, FILE_MODE, |file| file.write_all(bytes))
+    }
+
+    /// Copies a file's content, as durably as [`Store::write`].
+    pub(crate) fn copy(&self, from: &Utf8Path, to: &Utf8Path) -> Result<(), BackupError> {
+        let mut source = File::open(from).map_err(BackupError::io("open", from))?;
+        self.fill(to, FILE_MODE, |file| io::copy(&mut source, file).map(drop))
+    }
+
+    /// Copies a program for the owner to run.
+    pub(crate) fn copy_program(&self, from: &Utf8Path, to: &Utf8Path) -> Result<(), BackupError> {
+        let mut source = File::open(from).map_err(BackupError::io("open", from))?;
+        self.fill(to, PROGRAM_MODE, |file| io::copy(&mut source, file).map(drop))
+    }
+
+    fn fill(
+        &self,
+        path: &Utf8Path,
+        mode: u32,
+        content: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<(), BackupError> {
         let temporary = temporary_beside(path);
-        let mut file = self.create(&temporary)?;
-        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        let mut file = self.create_with(&temporary, mode)?;
+        let written = content(&mut file).and_then(|()| file.sync_all());
+        drop(file);
         if let Err(e) = written {
             let _ = fs::remove_file(&temporary);
             return Err(BackupError::io("write", &temporary)(e));
         }
-        drop(file);
         publish(&temporary, path)
     }
+}
+
+/// Whether there is a file or folder of this name; what a link points to counts. An error is no absence.
+pub(crate) fn is_there(path: &Utf8Path) -> Result<bool, BackupError> {
+    Ok(fs::metadata(path).if_there().map_err(BackupError::io("look at", path))?.is_some())
+}
+
+fn is_folder(path: &Utf8Path) -> Result<bool, BackupError> {
+    let meta = fs::metadata(path).if_there().map_err(BackupError::io("look at", path))?;
+    Ok(meta.is_some_and(|meta| meta.is_dir()))
 }
 
 /// A name beside `path` that no other process uses.
@@ -133,6 +193,11 @@ pub(crate) fn sync_folder(path: &Utf8Path) -> Result<(), BackupError> {
 /// Reads a whole file.
 pub(crate) fn read(path: &Utf8Path) -> Result<Vec<u8>, BackupError> {
     fs::read(path).map_err(BackupError::io("read", path))
+}
+
+/// Reads a whole file; `None` where there is none.
+pub(crate) fn read_if_there(path: &Utf8Path) -> Result<Option<Vec<u8>>, BackupError> {
+    fs::read(path).if_there().map_err(BackupError::io("read", path))
 }
 
 /// Reads a JSON file.
@@ -218,6 +283,17 @@ impl<T: Write> Write for Hashing<T> {
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
     }
+}
+
+/// Bytes of everything in a folder.
+pub(crate) fn size_of(folder: &Utf8Path) -> Result<u64, BackupError> {
+    let mut bytes = 0;
+    for entry in folder.read_dir_utf8().map_err(BackupError::io("list", folder))? {
+        let entry = entry.map_err(BackupError::io("list", folder))?;
+        let meta = fs::symlink_metadata(entry.path()).map_err(BackupError::io("look at", entry.path()))?;
+        bytes += if meta.is_dir() { size_of(entry.path())? } else { meta.len() };
+    }
+    Ok(bytes)
 }
 
 /// Percent-encodes a name (of a topic, a subject, a connector) into one safe file name. Names that are too long for a
@@ -333,6 +409,44 @@ mod tests {
         store.write(&path, b"two").unwrap();
         assert_eq!(read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(root).unwrap().count(), 1);
-        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(mode(&path), 0o600);
+    }
+
+    fn mode(path: &Utf8Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn only_the_owner_reads_what_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let above = Utf8Path::from_path(folder.path()).unwrap();
+        let root = above.join("new/root");
+        let store = Store::make(&root).unwrap();
+        store.folder(&root.join("a/b")).unwrap();
+        store.append(&root.join("a/b/log")).unwrap().write_all(b"1").unwrap();
+        store.append(&root.join("a/b/log")).unwrap().write_all(b"2").unwrap();
+        store.copy(&root.join("a/b/log"), &root.join("copy")).unwrap();
+        store.copy_program(Utf8Path::new("/bin/sh"), &root.join("program")).unwrap();
+        assert_eq!(read(&root.join("copy")).unwrap(), b"12");
+        for (path, expected) in
+            [("", 0o700), ("a", 0o700), ("a/b", 0o700), ("a/b/log", 0o600), ("copy", 0o600), ("program", 0o700)]
+        {
+            assert_eq!(mode(&root.join(path)), expected, "{path}");
+        }
+        assert!(store.copy(&root.join("nowhere"), &root.join("copy")).is_err());
+        assert_eq!(read(&root.join("copy")).unwrap(), b"12", "what was there stays");
+        assert!(Store::make(&root.join("copy/x")).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_not_absent() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(folder.path()).unwrap();
+        let looped = root.join("loop");
+        std::os::unix::fs::symlink(&looped, &looped).unwrap();
+        assert!(!is_there(&root.join("nowhere")).unwrap() && is_there(root).unwrap());
+        assert!(is_there(&looped).unwrap_err().to_string().contains("look at"));
+        let error = Store::new(root).unwrap().folder(&looped.join("below")).unwrap_err();
+        assert!(error.to_string().starts_with("look at"), "{error}");
     }
 }

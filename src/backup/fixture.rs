@@ -7,11 +7,12 @@ use serde_json::json;
 
 use super::{
     ConnectFacts, Consistency, ConsistencyCheck, FORMAT, FileEntry, KafkaFacts, Kind, Manifest, Part, PostgresFacts,
-    RegistryFacts, Repository, SchemaHistory, Tool, Window,
+    RegistryFacts, Repository, SchemaHistory, Tool, Window, check,
     files::{self, sha256},
     parts::registry::{Dump, SubjectState, VersionLine, VersionState, import_zip},
+    repository::{MANIFEST, MANIFEST_SUM},
     wal::{SegmentName, SegmentSize, SegmentState, segment_bytes},
-    writer::PointWriter,
+    writer::{PointWriter, Sealed},
 };
 use crate::units::{Lsn, PointId, SchemaId, Subject, SubjectVersion};
 
@@ -52,11 +53,49 @@ pub(crate) fn write(root: &Utf8Path, scratch: &Utf8Path) -> Repository {
     for number in NEEDED.start() - 1..=NEEDED.end() + 1 {
         archive(&repository, scratch, 1, number);
     }
-    let mut writer = PointWriter::begin(&repository, PointId::new(POINT)).unwrap();
-    parts(&mut writer);
-    let manifest = writer.publish(manifest).unwrap();
-    repository.note_latest(&manifest.point).unwrap();
+    let id = PointId::new(POINT);
+    let sealed = sealed(&repository, &id);
+    let read_back = check::read_back(&repository, &id, sealed.folder()).unwrap();
+    sealed.publish(read_back).unwrap();
+    repository.note_latest(&id).unwrap();
     repository
+}
+
+/// A whole point that is written and does not have its name yet.
+pub(crate) fn sealed(repository: &Repository, id: &PointId) -> Sealed {
+    let mut writer = PointWriter::begin(repository, id.clone()).unwrap();
+    parts(&mut writer);
+    writer.seal(|files| manifest(id, files)).unwrap()
+}
+
+/// A point of which one file is written.
+pub(crate) fn unfinished(repository: &Repository, id: &PointId) -> PointWriter {
+    let mut writer = PointWriter::begin(repository, id.clone()).unwrap();
+    writer.bytes("pg/x", b"half").unwrap();
+    writer
+}
+
+/// A later recovery point: a copy of the first one with another id and a changed manifest. Its folder.
+pub(crate) fn later(repository: &Repository, id: &str, change: impl FnOnce(&mut Manifest)) -> Utf8PathBuf {
+    let (from, to) = (repository.points_folder().join(POINT), repository.points_folder().join(id));
+    for name in tree(&from) {
+        let place = to.join(&name);
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        std::fs::copy(from.join(&name), place).unwrap();
+    }
+    let path = to.join(MANIFEST);
+    let mut manifest: Manifest = files::read_json(&path).unwrap();
+    manifest.point = PointId::new(id);
+    change(&mut manifest);
+    let bytes = files::canonical_json(&path, &manifest).unwrap();
+    std::fs::write(&path, &bytes).unwrap();
+    std::fs::write(to.join(MANIFEST_SUM), format!("{}  {MANIFEST}\n", sha256(&bytes))).unwrap();
+    to
+}
+
+/// Lets a manifest say that a consistency check failed.
+pub(crate) fn fail_a_check(manifest: &mut Manifest) {
+    manifest.consistency.checks[0].ok = false;
 }
 
 fn parts(writer: &mut PointWriter) {
@@ -161,11 +200,11 @@ fn base(writer: &mut PointWriter) {
     writer.bytes("pg/backup_manifest", manifest.as_bytes()).unwrap();
 }
 
-fn manifest(files: Vec<FileEntry>) -> Manifest {
+fn manifest(point: &PointId, files: Vec<FileEntry>) -> Manifest {
     let schema_history = SchemaHistory { present: false, reason: Some("none named".into()), topics: vec![] };
     Manifest {
         format: FORMAT,
-        point: PointId::new(POINT),
+        point: point.clone(),
         kind: Kind::Full,
         status: "complete".into(),
         tool: Tool { name: "cdc-drill".into(), version: "0.1.0".into() },

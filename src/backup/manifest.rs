@@ -266,6 +266,13 @@ pub struct Consistency {
     pub checks: Vec<ConsistencyCheck>,
 }
 
+impl Consistency {
+    /// The claims that did not hold.
+    pub fn failed(&self) -> impl Iterator<Item = &ConsistencyCheck> {
+        self.checks.iter().filter(|check| !check.ok)
+    }
+}
+
 /// One claim about two parts together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConsistencyCheck {
@@ -275,6 +282,12 @@ pub struct ConsistencyCheck {
     pub ok: bool,
     /// What was seen.
     pub detail: String,
+}
+
+impl std::fmt::Display for ConsistencyCheck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}: {}", self.id, if self.ok { "holds" } else { "does not hold" }, self.detail)
+    }
 }
 
 /// One file of a point.

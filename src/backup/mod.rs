@@ -7,9 +7,9 @@
 mod check;
 mod create;
 mod error;
-mod files;
+pub(crate) mod files;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod lock;
 mod manifest;
 mod repository;
@@ -21,10 +21,11 @@ pub mod wal;
 pub use check::{CheckOptions, Defect, DefectKind, VerifyReport, verify};
 pub use create::{CreateOptions, Created, PartKind, Progress, create};
 pub use error::BackupError;
+pub(crate) use files::{Store, is_there};
 pub use files::{decode_name, encode_name};
-pub use lock::RepositoryLock;
+pub use lock::{Activity, Left, Lock};
 pub use manifest::{
     ConnectFacts, Consistency, ConsistencyCheck, FORMAT, FileEntry, KafkaFacts, Kind, Manifest, Part, PostgresFacts,
     RegistryFacts, SchemaHistory, SchemaHistoryTopic, Tool, Window,
 };
-pub use repository::{Point, PointSelector, PointSummary, Repository};
+pub use repository::{Newest, PassedOver, Point, PointSelector, PointSummary, Repository};

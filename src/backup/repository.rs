@@ -6,8 +6,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BackupError, Manifest, RepositoryLock,
-    files::{self, Store},
+    Activity, BackupError, ConsistencyCheck, Lock, Manifest,
+    files::{self, Store, is_there},
     manifest,
     parts::{
         connect::SavedConnector,
@@ -19,12 +19,14 @@ use super::{
 };
 use crate::{
     client::{limits, postgres::Slot},
-    units::PointId,
+    units::{IfThere, PointId},
 };
 
 /// The version of the repository's layout.
 const FORMAT: u32 = 1;
 const FORMAT_WORD: &str = "cdc-backup-repo";
+const NO_FOLDER: &str = "it is not a folder";
+const UNFINISHED: &str = "its backup did not finish";
 /// What a point is called while it is being written.
 pub(crate) const PARTIAL: &str = ".partial";
 pub(crate) const MANIFEST: &str = "manifest.json";
@@ -54,7 +56,7 @@ pub struct Repository {
 /// Which recovery point is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PointSelector {
-    /// The newest complete one that holds everything.
+    /// The newest complete one that holds everything; damaged ones are passed over.
     Latest,
     /// This one.
     Id(PointId),
@@ -81,7 +83,7 @@ impl std::fmt::Display for PointSelector {
 pub struct PointSummary {
     /// The point.
     pub point: PointId,
-    /// When its capture began, RFC 3339; empty when the manifest is missing.
+    /// When its capture began, RFC 3339; empty when the manifest is missing or damaged.
     pub begin: String,
     /// When its capture ended; empty when it did not.
     pub end: String,
@@ -89,24 +91,72 @@ pub struct PointSummary {
     pub complete: bool,
     /// The bytes it occupies, archived WAL not counted.
     pub bytes: u64,
+    /// Why it cannot be used, or not be looked at as a whole; null when it can.
+    pub defect: Option<String>,
+    /// The consistency checks that failed when it was taken: `recover` does not start from such a point unasked.
+    pub failed_checks: Vec<ConsistencyCheck>,
+}
+
+impl PointSummary {
+    fn of(point: PointId, folder: &Utf8Path, partial: bool) -> PointSummary {
+        let unfinished = || BackupError::Incomplete { point: point.clone(), what: UNFINISHED.to_owned() };
+        let loaded = if partial { Err(unfinished()) } else { Point::load(&point, folder) };
+        let bytes = files::size_of(folder);
+        let defect = loaded.as_ref().err().or(bytes.as_ref().err()).map(ToString::to_string);
+        let manifest = loaded.as_ref().ok().map(|point| &point.manifest);
+        PointSummary {
+            begin: manifest.map(|m| m.window.begin.clone()).unwrap_or_default(),
+            end: manifest.map(|m| m.window.end.clone()).unwrap_or_default(),
+            complete: manifest.is_some(),
+            failed_checks: manifest.map(|m| m.consistency.failed().cloned().collect()).unwrap_or_default(),
+            bytes: bytes.unwrap_or_default(),
+            point,
+            defect,
+        }
+    }
+}
+
+/// A recovery point that is newer than the one that was taken for the latest, and cannot be used.
+#[derive(Debug)]
+pub struct PassedOver {
+    /// The point.
+    pub point: PointId,
+    /// What is wrong with it.
+    pub why: BackupError,
+}
+
+impl std::fmt::Display for PassedOver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "recovery point {} is passed over: {}", self.point, self.why)
+    }
+}
+
+/// What `latest` stands for.
+#[derive(Debug)]
+pub struct Newest {
+    /// The newest complete point that holds all parts.
+    pub point: Point,
+    /// Finished points that are newer and damaged, or could not be read; the newest first.
+    pub passed_over: Vec<PassedOver>,
 }
 
 impl Repository {
     /// Makes a repository in a folder that is missing or empty; opens one that is there.
     pub fn init(root: &Utf8Path) -> Result<Repository, BackupError> {
-        if root.join("FORMAT").exists() {
-            return Repository::open(root);
+        let refuse = |found: String| BackupError::NotARepository { path: root.to_owned(), found };
+        let format = root.join("FORMAT");
+        match fs::metadata(&format).if_there() {
+            Ok(None) => {}
+            Ok(Some(_)) => return Repository::open(root),
+            Err(e) if e.kind() == io::ErrorKind::NotADirectory => return Err(refuse(NO_FOLDER.into())),
+            Err(e) => return Err(BackupError::io("look at", &format)(e)),
         }
-        fs::create_dir_all(root).map_err(BackupError::io("make folder", root))?;
+        let store = Store::make(root)?;
         let strangers = fs::read_dir(root).map_err(BackupError::io("list", root))?.count();
         if strangers > 0 {
-            return Err(BackupError::NotARepository {
-                path: root.to_owned(),
-                found: format!("{strangers} other files and folders"),
-            });
+            return Err(refuse(format!("{strangers} other files and folders")));
         }
-        let store = Store::new(root)?;
-        for folder in ["points", "wal", "locks"] {
+        for folder in ["points", "wal", "locks", "journal"] {
             store.folder(&root.join(folder))?;
         }
         let repo = RepositoryFile {
@@ -117,7 +167,7 @@ impl Repository {
         let path = root.join("repo.json");
         store.write(&path, &files::canonical_json(&path, &repo)?)?;
         // Last: with it the folder is a repository.
-        store.write(&root.join("FORMAT"), format!("{FORMAT_WORD} {FORMAT}\n").as_bytes())?;
+        store.write(&format, format!("{FORMAT_WORD} {FORMAT}\n").as_bytes())?;
         Ok(Repository { store })
     }
 
@@ -128,10 +178,10 @@ impl Repository {
         let text = match fs::read(&path) {
             Ok(text) => String::from_utf8_lossy(&text).into_owned(),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                let found = if root.is_dir() { "it has no file FORMAT" } else { "there is no such folder" };
+                let found = if is_there(root)? { "it has no file FORMAT" } else { "there is no such folder" };
                 return Err(refuse(found.to_owned()));
             }
-            Err(e) if e.kind() == io::ErrorKind::NotADirectory => return Err(refuse("it is not a folder".into())),
+            Err(e) if e.kind() == io::ErrorKind::NotADirectory => return Err(refuse(NO_FOLDER.into())),
             Err(e) => return Err(BackupError::io("read", &path)(e)),
         };
         let number = text.trim().strip_prefix(FORMAT_WORD).and_then(|n| n.trim().parse::<u32>().ok());
@@ -160,34 +210,48 @@ impl Repository {
         Archive::new(&self.store, system_id)
     }
 
-    /// Takes a lock (`backup`, `recovery`) for `owner`, who is named to others that want it.
-    pub fn lock(&self, name: &str, owner: &str) -> Result<RepositoryLock, BackupError> {
-        RepositoryLock::take(&self.store, name, owner)
+    /// Takes the lock for an activity that begins; `owner` names it to others that are refused because of it. Fails
+    /// with [`BackupError::LockHeld`] or [`BackupError::RecoveryUnfinished`] where it is refused itself.
+    pub fn lock(&self, begins: Activity, owner: &str) -> Result<Lock, BackupError> {
+        Lock::take(&self.store, begins, owner)
     }
 
-    /// Every recovery point, oldest first, unfinished ones included.
+    /// Every recovery point, oldest first; unfinished and damaged ones with what is wrong with them.
     pub fn points(&self) -> Result<Vec<PointSummary>, BackupError> {
-        let mut points = Vec::new();
-        for (id, folder, partial) in self.folders()? {
-            let point = Point::load(&id, &folder);
-            let complete = !partial && point.is_ok();
-            let (begin, end) = match &point {
-                Ok(point) => (point.manifest.window.begin.clone(), point.manifest.window.end.clone()),
-                Err(_) => Default::default(),
-            };
-            points.push(PointSummary { point: id, begin, end, complete, bytes: size_of(&folder)? });
+        let summaries = self.folders()?.into_iter().map(|(id, folder, partial)| PointSummary::of(id, &folder, partial));
+        Ok(summaries.collect())
+    }
+
+    /// Every finished recovery point, oldest first: as it is, or why it cannot be used.
+    pub(crate) fn finished(
+        &self,
+    ) -> Result<impl DoubleEndedIterator<Item = Result<Point, PassedOver>> + use<>, BackupError> {
+        let finished = self.folders()?.into_iter().filter(|(.., partial)| !partial);
+        Ok(finished.map(|(point, folder, _)| Point::load(&point, &folder).map_err(|why| PassedOver { point, why })))
+    }
+
+    /// The newest complete recovery point with all parts, and the damaged ones that are newer. Where nothing but damaged ones
+    /// is left, what is wrong with the newest of them.
+    pub fn newest(&self) -> Result<Newest, BackupError> {
+        let mut passed_over = Vec::new();
+        for point in self.finished()?.rev() {
+            match point {
+                Ok(point) if point.manifest.kind == manifest::Kind::Full => return Ok(Newest { point, passed_over }),
+                Ok(_) => {}
+                Err(damaged) => passed_over.push(damaged),
+            }
         }
-        Ok(points)
+        match passed_over.into_iter().next() {
+            Some(newest) => Err(newest.why),
+            None => Err(self.no_such("latest (a complete one with all parts)")),
+        }
     }
 
     /// Id, folder and whether it is unfinished, by id.
     fn folders(&self) -> Result<Vec<(PointId, Utf8PathBuf, bool)>, BackupError> {
         let root = self.points_folder();
-        let entries = match root.read_dir_utf8() {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(BackupError::io("list", &root)(e)),
-        };
+        let entries = root.read_dir_utf8().if_there().map_err(BackupError::io("list", &root))?;
+        let Some(entries) = entries else { return Ok(Vec::new()) };
         let mut folders = Vec::new();
         for entry in entries {
             let entry = entry.map_err(BackupError::io("list", &root))?;
@@ -208,36 +272,36 @@ impl Repository {
         found.ok_or_else(|| self.no_such(id.as_str()))
     }
 
-    /// A complete recovery point, its manifest's checksum verified. `Latest` is the newest one that holds all parts.
+    /// A complete recovery point, its manifest's checksum verified. `Latest` is that of [`Repository::newest`]; what it passes
+    /// over is logged.
     pub fn point(&self, selector: &PointSelector) -> Result<Point, BackupError> {
         match selector {
             PointSelector::Id(id) => {
                 let (folder, partial) = self.locate(id)?;
                 if partial {
-                    let what = "its backup did not finish".to_owned();
-                    return Err(BackupError::Incomplete { point: id.clone(), what });
+                    return Err(BackupError::Incomplete { point: id.clone(), what: UNFINISHED.to_owned() });
                 }
                 Point::load(id, &folder)
             }
             PointSelector::Latest => {
-                for (id, folder, partial) in self.folders()?.into_iter().rev() {
-                    if partial {
-                        continue;
-                    }
-                    let point = Point::load(&id, &folder)?;
-                    if point.manifest.kind == manifest::Kind::Full {
-                        return Ok(point);
-                    }
+                let newest = self.newest()?;
+                for passed in &newest.passed_over {
+                    tracing::warn!("{passed}");
                 }
-                Err(self.no_such("latest (a complete one with all parts)"))
+                Ok(newest.point)
             }
         }
     }
 
-    fn no_such(&self, wanted: &str) -> BackupError {
-        let there: Vec<String> =
-            self.folders().unwrap_or_default().into_iter().rev().take(5).map(|(id, ..)| id.0).collect();
-        let there = if there.is_empty() { "none".to_owned() } else { format!("{} (newest first)", there.join(", ")) };
+    pub(super) fn no_such(&self, wanted: &str) -> BackupError {
+        let there = match self.folders() {
+            Ok(all) if all.is_empty() => "none".to_owned(),
+            Ok(all) => {
+                let newest: Vec<String> = all.into_iter().rev().take(5).map(|(id, ..)| id.0).collect();
+                format!("{} (newest first)", newest.join(", "))
+            }
+            Err(error) => format!("points that cannot be listed ({error})"),
+        };
         BackupError::NoSuchPoint { repository: self.path().to_owned(), wanted: wanted.to_owned(), there }
     }
 
@@ -265,7 +329,8 @@ fn remove_old_temporaries(folder: &Utf8Path) -> Result<(), BackupError> {
         let entry = entry.map_err(BackupError::io("list", folder))?;
         let path = entry.path();
         // The server archives meanwhile: an entry may be gone by now.
-        let Ok(meta) = fs::symlink_metadata(path) else { continue };
+        let meta = fs::symlink_metadata(path).if_there().map_err(BackupError::io("look at", path))?;
+        let Some(meta) = meta else { continue };
         if meta.is_dir() {
             remove_old_temporaries(path)?;
         } else if entry.file_name().starts_with('.') && entry.file_name().ends_with(".tmp") {
@@ -276,16 +341,6 @@ fn remove_old_temporaries(folder: &Utf8Path) -> Result<(), BackupError> {
         }
     }
     Ok(())
-}
-
-fn size_of(folder: &Utf8Path) -> Result<u64, BackupError> {
-    let mut bytes = 0;
-    for entry in folder.read_dir_utf8().map_err(BackupError::io("list", folder))? {
-        let entry = entry.map_err(BackupError::io("list", folder))?;
-        let meta = fs::symlink_metadata(entry.path()).map_err(BackupError::io("look at", entry.path()))?;
-        bytes += if meta.is_dir() { size_of(entry.path())? } else { meta.len() };
-    }
-    Ok(bytes)
 }
 
 /// A complete recovery point.
@@ -302,14 +357,13 @@ impl Point {
     pub(crate) fn load(id: &PointId, folder: &Utf8Path) -> Result<Point, BackupError> {
         let incomplete = |what: &str| BackupError::Incomplete { point: id.clone(), what: what.to_owned() };
         let (path, sum_path) = (folder.join(MANIFEST), folder.join(MANIFEST_SUM));
-        if !path.exists() {
+        let Some(bytes) = files::read_if_there(&path)? else {
             return Err(incomplete("it has no manifest.json: its backup did not finish"));
-        }
-        if !sum_path.exists() {
+        };
+        let Some(sum) = files::read_if_there(&sum_path)? else {
             return Err(incomplete("it has no manifest.sha256"));
-        }
-        let bytes = files::read(&path)?;
-        let sum = String::from_utf8_lossy(&files::read(&sum_path)?).into_owned();
+        };
+        let sum = String::from_utf8_lossy(&sum).into_owned();
         let (expected, found) = (sum.split_whitespace().next().unwrap_or_default(), files::sha256(&bytes));
         if expected != found {
             return Err(BackupError::checksum(&path, if expected.is_empty() { "a checksum" } else { expected }, found));

@@ -1,4 +1,5 @@
-//! Writing a recovery point: files into `points/<id>.partial`, the manifest last, then the point's name.
+//! Writing a recovery point: files into `points/<id>.partial`, the manifest last; then it is read back and given its
+//! name.
 
 use std::fs;
 
@@ -6,13 +7,13 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
 use super::{
-    BackupError, FileEntry, Manifest, Repository,
+    BackupError, FileEntry, Manifest, Repository, VerifyReport,
     files::{self, Store},
     repository::{MANIFEST, MANIFEST_SUM, PARTIAL, SUMS},
 };
 use crate::units::PointId;
 
-/// A recovery point being written. Dropped before [`PointWriter::publish`], it removes what it wrote.
+/// A recovery point being written. Dropped before [`Sealed::publish`], it removes what it wrote.
 #[derive(Debug)]
 pub(crate) struct PointWriter {
     store: Store,
@@ -83,11 +84,8 @@ impl PointWriter {
         self.bytes(path, &bytes)
     }
 
-    /// Writes the checksums and, last, the manifest; then gives the point its name. After this the point exists.
-    pub(crate) fn publish(
-        mut self,
-        manifest: impl FnOnce(Vec<FileEntry>) -> Manifest,
-    ) -> Result<Manifest, BackupError> {
+    /// Writes the checksums and, last, the manifest. Nothing is written to the point after this.
+    pub(crate) fn seal(mut self, manifest: impl FnOnce(Vec<FileEntry>) -> Manifest) -> Result<Sealed, BackupError> {
         self.files.sort_by(|a, b| a.path.cmp(&b.path));
         let sums: String = self.files.iter().map(|f| format!("{}  {}\n", f.sha256, f.path)).collect();
         self.bytes(SUMS, sums.as_bytes())?;
@@ -97,9 +95,34 @@ impl PointWriter {
         let sum = format!("{}  {MANIFEST}\n", files::sha256(&bytes));
         self.store.write(&self.work.join(MANIFEST_SUM), sum.as_bytes())?;
         self.store.write(&path, &bytes)?;
-        files::publish(&self.work, &self.finished)?;
-        self.published = true;
-        Ok(manifest)
+        Ok(Sealed { writer: self, manifest })
+    }
+}
+
+/// A recovery point that is written and does not exist yet. Dropped, it removes what was written.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    writer: PointWriter,
+    manifest: Manifest,
+}
+
+impl Sealed {
+    pub(crate) fn id(&self) -> &PointId {
+        &self.writer.id
+    }
+
+    /// Where it is for now.
+    pub(crate) fn folder(&self) -> &Utf8Path {
+        &self.writer.work
+    }
+
+    /// Gives the point its name, if its files were read back without a defect. After this the point exists: one that
+    /// nobody has read back never does.
+    pub(crate) fn publish(mut self, read_back: VerifyReport) -> Result<Manifest, BackupError> {
+        read_back.into_result()?;
+        files::publish(&self.writer.work, &self.writer.finished)?;
+        self.writer.published = true;
+        Ok(self.manifest)
     }
 }
 

@@ -13,10 +13,13 @@ use crate::{
         VerifyReport,
     },
     config::{Config, Permission, Tools},
-    units::Exit,
+    units::{Exit, PointId},
 };
 
-use super::output::{CliError, DryRun, print_json, say};
+use super::{
+    interrupt::unless_interrupted,
+    output::{CliError, DryRun, print_json, say},
+};
 
 /// Take, list, show and check recovery points.
 #[derive(Debug, clap::Args)]
@@ -48,7 +51,7 @@ enum BackupCommand {
         #[command(flatten)]
         dry: DryRun,
     },
-    /// List the recovery points, oldest first; unfinished ones too.
+    /// List the recovery points, oldest first; unfinished, damaged and inconsistent ones with what is wrong with them.
     List {
         #[command(flatten)]
         place: Place,
@@ -154,13 +157,20 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
             let repository = Repository::open(&folder)?;
             let id = match point {
                 PointSelector::Id(id) => id,
-                PointSelector::Latest => repository.point(&point)?.id().clone(),
+                PointSelector::Latest => latest(&repository)?,
             };
             let options = CheckOptions { deep, tools };
             let report = blocking(move || backup::verify(&repository, &id, &options)).await?;
             told(&report, json)
         }
     }
+}
+
+/// What a check of `latest` is about: the newest finished point, also where it is damaged and a recovery would pass it over.
+fn latest(repository: &Repository) -> Result<PointId, BackupError> {
+    let newest = repository.newest()?;
+    let damaged = newest.passed_over.into_iter().next().map(|passed| passed.point);
+    Ok(damaged.unwrap_or_else(|| newest.point.id().clone()))
 }
 
 /// Hashing a large repository must not hold up the runtime: Ctrl-C has to be heard.
@@ -183,16 +193,19 @@ async fn create(config: &Config, only: Vec<PartKind>, json: bool) -> Result<Exit
         bar.set_message(progress.part.word());
         bar.tick();
     };
-    let created = backup::create(config, &CreateOptions { only }, &told).await;
+    let created = unless_interrupted(backup::create(config, &CreateOptions { only }, &told)).await;
     bar.finish_and_clear();
-    let created = created?;
+    let created = created??;
     if json {
         print_json(&created.to_json())?;
     } else {
         let m = &created.manifest;
         say(format!("recovery point {}: {} bytes in {} files", m.point, m.bytes, m.files.len()));
-        for check in m.consistency.checks.iter().filter(|c| !c.ok) {
-            say(format!("  note: {} does not hold: {}", check.id, check.detail));
+        for check in m.consistency.failed() {
+            say(format!("  note: {check}"));
+        }
+        if m.consistency.failed().next().is_some() {
+            say(format!("  hint: `recover` starts from it only with --point {} --accept-inconsistent-point", m.point));
         }
     }
     Ok(Exit::Passed)
@@ -215,8 +228,18 @@ fn list(points: &[PointSummary]) {
         say("no recovery points");
     }
     for p in points {
-        let state = if p.complete { "complete" } else { "incomplete" };
-        say(format!("{}  {state:<10}  {:>12} bytes  {}", p.point, p.bytes, p.begin));
+        let state = match (p.complete, p.failed_checks.is_empty()) {
+            (false, _) => "unusable",
+            (true, false) => "inconsistent",
+            (true, true) => "complete",
+        };
+        say(format!("{}  {state:<12}  {:>12} bytes  {}", p.point, p.bytes, p.begin));
+        for line in p.defect.iter().flat_map(|defect| defect.lines()) {
+            say(format!("    {line}"));
+        }
+        for check in &p.failed_checks {
+            say(format!("    {check}"));
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod backup;
 mod doctor;
+mod interrupt;
 mod output;
 mod recover;
 mod report;

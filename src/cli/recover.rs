@@ -1,16 +1,22 @@
-//! `recover plan` and `recover run`.
+//! `recover plan`, `run`, and what there is for a recovery that did not end: `status`, `resume`, `abort`.
 
 use camino::Utf8PathBuf;
 use clap::{Subcommand, ValueEnum};
 
-use super::output::{CliError, DryRun, print_json, say};
+use super::{
+    interrupt::unless_interrupted,
+    output::{CliError, DryRun, print_json, say},
+};
 use crate::{
     attach,
     backup::PointSelector,
     client::limits,
     config::{Config, Permission},
     event::{StepReport, StepResult},
-    recovery::{self, OnConflict, Options, Outcome, Playbook, RecoveryError, Request, Target, TopicsRepair},
+    recovery::{
+        self, Leftover, OnConflict, Options, Outcome, Playbook, Recovered, RecoveryError, Request, Status, Target,
+        TopicsRepair,
+    },
     units::{Exit, Verdict},
     verify::{VerifyOptions, verify},
 };
@@ -33,6 +39,54 @@ enum Verb {
         /// Agree to what the plan destroys
         #[arg(long)]
         yes: bool,
+        #[command(flatten)]
+        dry: DryRun,
+    },
+    /// Say how far a recovery is that did not end; change nothing
+    Status {
+        /// The pipeline's configuration file
+        #[arg(long, value_name = "FILE")]
+        config: Utf8PathBuf,
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Go on with the recovery that did not end, and verify the result
+    Resume {
+        /// The pipeline's configuration file
+        #[arg(long, value_name = "FILE")]
+        config: Utf8PathBuf,
+        /// Go on although WAL is unreadable and acknowledged transactions are lost
+        #[arg(long)]
+        accept_loss: bool,
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        dry: DryRun,
+    },
+    /// Take back the recovery that did not end: the old server and the connectors run again as they were
+    Abort {
+        /// The pipeline's configuration file
+        #[arg(long, value_name = "FILE")]
+        config: Utf8PathBuf,
+        /// Give it up instead, and leave everything as it is
+        #[arg(long)]
+        leave: bool,
+        #[command(flatten)]
+        dry: DryRun,
+    },
+    /// Name what recoveries that ended have set aside, with sizes, and remove it
+    Finish {
+        /// The pipeline's configuration file
+        #[arg(long, value_name = "FILE")]
+        config: Utf8PathBuf,
+        /// Agree to the removal of what is named
+        #[arg(long)]
+        yes: bool,
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         dry: DryRun,
     },
@@ -76,6 +130,9 @@ struct What {
     /// Go on although WAL is unreadable and acknowledged transactions are lost
     #[arg(long)]
     accept_loss: bool,
+    /// Start from the recovery point that --point names although consistency checks failed when it was taken
+    #[arg(long)]
+    accept_inconsistent_point: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -88,8 +145,15 @@ impl From<RecoveryError> for CliError {
 }
 
 impl What {
-    fn request(&self) -> Request {
-        Request {
+    fn request(&self) -> Result<Request, CliError> {
+        if self.accept_inconsistent_point && self.point == PointSelector::Latest {
+            return Err(CliError::new(
+                Exit::Usage,
+                "--accept-inconsistent-point: expected the id of the recovery point (--point ID), found `latest`\n\
+                 hint: `backup list` shows the points and which of their checks failed",
+            ));
+        }
+        Ok(Request {
             point: self.point.clone(),
             target: self.target.clone(),
             exclusive: self.exclusive,
@@ -97,12 +161,13 @@ impl What {
             topics: self.topics,
             on_conflict: self.on_conflict,
             accept_loss: self.accept_loss,
+            accept_inconsistent_point: self.accept_inconsistent_point,
             ..Request::new(match self.playbook {
                 PlaybookName::Coordinated => Playbook::Coordinated,
                 PlaybookName::Slot => Playbook::Slot,
                 PlaybookName::Schema => Playbook::Schema,
             })
-        }
+        })
     }
 }
 
@@ -110,15 +175,17 @@ impl What {
 pub async fn run(args: Args) -> Result<Exit, CliError> {
     match args.verb {
         Verb::Plan(what) => {
+            let request = what.request()?;
             let config = Config::load(&what.config)?;
-            let plan = recovery::plan(&config, &what.request(), &Options::default()).await?;
+            let plan = recovery::plan(&config, &request, &Options::default()).await?;
             show(&plan, what.json)?;
             Ok(Exit::Passed)
         }
         Verb::Run { what, yes, dry } if !yes || dry.is_on() => {
+            let request = what.request()?;
             let config = Config::load(&what.config)?;
             attach::permit(&config, Permission::Recover).await?;
-            let plan = recovery::plan(&config, &what.request(), &Options::default()).await?;
+            let plan = recovery::plan(&config, &request, &Options::default()).await?;
             show(&plan, what.json)?;
             if dry.told("do these steps") {
                 return Ok(Exit::Passed);
@@ -130,37 +197,113 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
                 format!("refused: this would destroy the {destroyed} things named above\n{hint}"),
             ))
         }
-        Verb::Run { what, .. } => recover(&what).await,
+        Verb::Run { what, .. } => {
+            let request = what.request()?;
+            recover(&Config::load(&what.config)?, &request, what.json).await
+        }
+        Verb::Status { config, json } => status(&Config::load(&config)?, json),
+        Verb::Resume { config, accept_loss, json, dry } => {
+            let config = Config::load(&config)?;
+            let request = recovery::unfinished_request(&config, accept_loss)?;
+            if !dry.is_on() {
+                return recover(&config, &request, json).await;
+            }
+            attach::permit(&config, Permission::Recover).await?;
+            show(&recovery::plan(&config, &request, &Options::default()).await?, json)?;
+            dry.told("do these steps");
+            Ok(Exit::Passed)
+        }
+        Verb::Abort { config, leave, dry } => {
+            let config = Config::load(&config)?;
+            if dry.is_on() {
+                attach::permit(&config, Permission::Recover).await?;
+                let request = recovery::unfinished_request(&config, false)?;
+                dry.told(format!("{} {}", if leave { "give up" } else { "take back" }, request.playbook));
+                return Ok(Exit::Passed);
+            }
+            let said = match leave {
+                true => vec![recovery::give_up(&config)?],
+                false => recovery::abort(&config).await?,
+            };
+            said.into_iter().for_each(say);
+            Ok(Exit::Passed)
+        }
+        Verb::Finish { config, yes, json, dry } => finish(&Config::load(&config)?, yes, json, dry).await,
     }
 }
 
-async fn recover(what: &What) -> Result<Exit, CliError> {
-    let config = Config::load(&what.config)?;
-    let request = what.request();
+async fn finish(config: &Config, yes: bool, json: bool, dry: DryRun) -> Result<Exit, CliError> {
+    let leftovers = recovery::leftovers(config)?;
+    if json {
+        print_json(&leftovers)?;
+    }
+    for Leftover { recovery, what, path, bytes } in &leftovers {
+        say(format!("{what} of recovery {recovery}: {path} ({} MB)", bytes >> 20));
+    }
+    if leftovers.is_empty() {
+        say("nothing is set aside");
+        return Ok(Exit::Passed);
+    }
+    if dry.told("remove these") {
+        return Ok(Exit::Passed);
+    }
+    if !yes {
+        let hint = "hint: nothing was changed; run again with --yes to go ahead";
+        return Err(CliError::new(Exit::Refused, format!("refused: this would remove what is named above\n{hint}")));
+    }
+    recovery::remove_leftovers(config, &leftovers).await?;
+    Ok(Exit::Passed)
+}
+
+fn status(config: &Config, json: bool) -> Result<Exit, CliError> {
+    let status = recovery::status(config)?;
+    if json {
+        print_json(&status)?;
+    }
+    let Some(status) = status else {
+        say("no recovery of this cluster is unfinished");
+        return Ok(Exit::Passed);
+    };
+    unfinished(&status);
+    Ok(Exit::RecoveryFailed)
+}
+
+async fn recover(config: &Config, request: &Request, json: bool) -> Result<Exit, CliError> {
     let mut done: Vec<StepReport> = Vec::new();
-    let outcome = recovery::run(&config, &request, &Options::default(), &mut |step| {
+    let options = Options::default();
+    let mut told = |step: StepReport| {
         say(line(&step));
         done.push(step);
-    })
-    .await;
+    };
+    let outcome = match unless_interrupted(recovery::run(config, request, &options, &mut told)).await {
+        Ok(outcome) => outcome,
+        Err(interrupted) => {
+            how_far(config);
+            return Err(interrupted);
+        }
+    };
     match outcome {
         Ok(mut recovered) => {
             // What was diagnosed before the first step may be repaired now.
             notes("before the recovery", &recovered.outcome);
-            say(format!("recovered in {:.1} s; journal: {}", recovered.seconds, recovered.journal));
+            say(format!("recovered in {:.1} s; record: {}", recovered.seconds, recovered.record));
             let neighbours = recovered.outcome.neighbours.iter().inspect(|check| super::verify::show(check));
             let touched = neighbours.filter(|check| check.verdict != Verdict::Passed).count();
-            let verified = verified(&config, &request).await;
+            let verified = verified(config, request, &recovered).await;
             let verdict = verified.as_ref().map_or(Verdict::Inconclusive, |verdict| *verdict);
             recovered.outcome.verdict = recovered.outcome.verdict.and(verdict);
-            if what.json {
+            recovery::conclude(&recovered, verdict)?;
+            if verdict != Verdict::Passed {
+                say(format!("recovery {} stays unfinished: the same command looks again", recovered.id));
+            }
+            if json {
                 print_json(&recovered.outcome)?;
             }
             let exit = verified?.exit();
             Ok(if touched > 0 { exit.worst(Exit::CheckFailed) } else { exit })
         }
         Err(error) => {
-            if what.json {
+            if json {
                 print_json(&Outcome {
                     playbook: request.playbook,
                     point: None,
@@ -172,18 +315,47 @@ async fn recover(what: &What) -> Result<Exit, CliError> {
                     neighbours: None,
                 })?;
             }
+            how_far(config);
             Err(error.into())
         }
     }
 }
 
+/// What began is on disk; an error alone does not say how far a recovery came.
+fn how_far(config: &Config) {
+    if let Ok(Some(status)) = recovery::status(config) {
+        unfinished(&status);
+    }
+}
+
+fn unfinished(status: &Status) {
+    say(format!("recovery {} ({}), begun {}, did not end", status.id, status.request(), status.began));
+    for step in &status.steps {
+        say(format!("  {}: {}", step.name, if step.ended { "ended" } else { "begun, and not ended" }));
+    }
+    for path in &status.set_aside {
+        say(format!("set aside: {path}"));
+    }
+    say(format!("record: {}", status.record));
+    say("next: `recover resume` goes on with it, `recover abort` takes it back");
+}
+
 /// What the topics hold decides, not the steps' own words.
-async fn verified(config: &Config, request: &Request) -> Result<Verdict, CliError> {
-    let options = VerifyOptions {
-        connectors: request.connectors.clone(),
-        deadline: limits::verify::AFTER_RECOVERY.into(),
-        point: None,
-    };
+async fn verified(config: &Config, request: &Request, recovered: &Recovered) -> Result<Verdict, CliError> {
+    let mut connectors = request.connectors.clone();
+    if !recovered.resting.is_empty() {
+        for name in &recovered.resting {
+            say(format!(
+                "connector {name} is at rest, as it was found: its snapshot is complete, and it is not verified"
+            ));
+        }
+        connectors = recovered.sources.iter().filter(|name| !recovered.resting.contains(name)).cloned().collect();
+        if connectors.is_empty() {
+            say("no connector runs: resume one, and the same command verifies it");
+            return Ok(Verdict::Inconclusive);
+        }
+    }
+    let options = VerifyOptions { connectors, deadline: limits::verify::AFTER_RECOVERY.into(), point: None };
     let checks = verify(config, &options).await?;
     let verdict = checks.iter().fold(Verdict::Passed, |all, check| all.and(check.verdict));
     super::verify::tell(verdict, &checks);

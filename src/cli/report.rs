@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     report::{ReportError, RunReport, verdict_text, write_reports},
-    units::Exit,
+    units::{Exit, IfThere},
 };
 
 impl From<ReportError> for CliError {
@@ -36,7 +36,7 @@ pub struct Args {
 
 /// Runs the command. It ends as it could do its work, not as the run ended: a red run's report is a good report.
 pub fn run(args: Args) -> Result<Exit, CliError> {
-    let dir = folder(&args.run, &args.report_dir);
+    let dir = folder(&args.run, &args.report_dir)?;
     let report = RunReport::try_from(dir.as_path())?;
     if args.dry.told(format!("write report.json, junit.xml and report.html into {dir}")) {
         return Ok(Exit::Passed);
@@ -49,9 +49,11 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     Ok(Exit::Passed)
 }
 
-fn folder(run: &Utf8Path, report_dir: &Utf8Path) -> Utf8PathBuf {
-    match run.is_dir() {
-        true => run.to_owned(),
-        false => report_dir.join(run),
-    }
+fn folder(run: &Utf8Path, report_dir: &Utf8Path) -> Result<Utf8PathBuf, CliError> {
+    let meta = run.metadata().if_there();
+    let meta = meta.map_err(|e| CliError::new(Exit::Inconclusive, format!("look at {run}: {e}")))?;
+    Ok(match meta {
+        Some(meta) if meta.is_dir() => run.to_owned(),
+        _ => report_dir.join(run),
+    })
 }

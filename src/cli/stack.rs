@@ -24,7 +24,7 @@ use crate::{
             CONFIG_FILE, Folder, LocalStack, Native, OwnerLock, Part, PostgresSpec, RegistryStorageKind, StackSpec,
         },
     },
-    units::{Exit, TableName},
+    units::{Exit, IfThere, TableName},
 };
 
 /// What to do with which stack.
@@ -396,7 +396,9 @@ fn logs(dir: &Utf8Path, name: Option<&str>, lines: usize) -> Result<Exit, CliErr
     };
     let mut out = std::io::stdout().lock();
     for server in servers {
-        let text = std::fs::read(&server.log).unwrap_or_default();
+        let text = std::fs::read(&server.log).if_there();
+        let text = text.map_err(|e| CliError::new(Exit::Inconclusive, format!("read log {}: {e}", server.log)))?;
+        let text = text.unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let all: Vec<&str> = text.lines().collect();
         let _ = writeln!(out, "==> {} <==", server.log);

@@ -6,8 +6,10 @@ use clap::Subcommand;
 use super::output::{CliError, DryRun, say};
 use crate::{
     attach,
-    client::kafka::Kafka,
-    config::{Config, Permission, RegistryStorage},
+    client::{connect::Connect, kafka::Kafka},
+    config::{Config, Permission},
+    debezium::{Connector, TopicNames},
+    recovery::{self, Protection},
     units::Exit,
 };
 
@@ -36,28 +38,44 @@ enum Verb {
     },
 }
 
-/// Topics in which the worker and the registry keep what they know.
-fn kept_by_servers(config: &Config) -> Vec<String> {
-    let mut kept = vec![config.connect.offsets_topic.clone()];
-    if let Some(RegistryStorage::Kafkasql { topics }) = &config.registry.storage {
-        kept.extend(topics.clone());
+fn protected(name: &str, why: &str) -> CliError {
+    CliError::new(
+        Exit::Refused,
+        format!("refused: topic {name} is where a server keeps its state{why}\nhint: name data topics only"),
+    )
+}
+
+/// Refuses topics that are named as workers name theirs, unless a connector of the worker writes to topics so named.
+async fn refuse_like_a_workers(config: &Config, topics: &[String]) -> Result<(), CliError> {
+    let mut doubtful = topics.iter().filter(|name| recovery::protection(config, name).is_some()).peekable();
+    let Some(first) = doubtful.peek().copied() else { return Ok(()) };
+    let connect = Connect::of(&config.connect);
+    let connectors = async {
+        let names = connect.connectors().await?;
+        futures::future::try_join_all(names.iter().map(|name| connect.described(name))).await
+    };
+    let connectors = connectors.await.map_err(|error| {
+        protected(first, &format!(", unless a connector's prefix is like that, and the worker does not say: {error}"))
+    })?;
+    let with_prefix = connectors.iter().flatten().filter(|(connector, _)| connector.contains_key("topic.prefix"));
+    let named: Vec<TopicNames> = with_prefix.map(|(connector, _)| Connector::of(connector).topics).collect();
+    match doubtful.find(|name| recovery::is_protected(config, name, &named)) {
+        None => Ok(()),
+        Some(name) => Err(protected(name, "")),
     }
-    kept
 }
 
 /// Runs the command.
 pub async fn run(args: Args) -> Result<Exit, CliError> {
     let Verb::Rebuild { config, yes, dry, topics } = args.verb;
     let config = Config::load(&config)?;
-    let kept = kept_by_servers(&config);
-    if let Some(name) = topics.iter().find(|name| name.starts_with("__") || kept.contains(name)) {
-        return Err(CliError::new(
-            Exit::Refused,
-            format!("refused: topic {name} is where a server keeps its state\nhint: name data topics only"),
-        ));
+    let known = |name: &&String| recovery::protection(&config, name) == Some(Protection::Known);
+    if let Some(name) = topics.iter().find(known) {
+        return Err(protected(name, ""));
     }
     attach::permit(&config, Permission::Recover).await?;
     attach::within(&config, "topic", topics.iter().map(String::as_str))?;
+    refuse_like_a_workers(&config, &topics).await?;
     let kafka = Kafka::of(&config.kafka)?;
     let specs = kafka.topic_specs(&topics).await?;
     if let Some(absent) = topics.iter().find(|name| specs.iter().all(|s| s.name != **name)) {

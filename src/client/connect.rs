@@ -60,7 +60,31 @@ pub struct TaskState {
     pub trace: Option<String>,
 }
 
+/// How a connector is at rest because somebody wanted it to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtRest {
+    /// Its tasks live, and own their slots.
+    Paused,
+    /// It has no tasks.
+    Stopped,
+}
+
+impl AtRest {
+    /// Connect's word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            AtRest::Paused => "PAUSED",
+            AtRest::Stopped => "STOPPED",
+        }
+    }
+}
+
 impl ConnectorStatus {
+    /// Whether somebody has brought it to rest.
+    pub fn at_rest(&self) -> Option<AtRest> {
+        [AtRest::Paused, AtRest::Stopped].into_iter().find(|rest| self.connector.state == rest.word())
+    }
+
     /// Whether the connector is STOPPED and no task of it runs. With several workers, the one that ran a task may write its
     /// last word, UNASSIGNED, when the task is gone from the list already.
     pub fn stands_still(&self) -> bool {
@@ -269,6 +293,17 @@ impl Connect {
     /// Pauses the connector: tasks stay alive and keep their slot.
     pub async fn pause(&self, name: &str) -> Result<(), ClientError> {
         self.send(reqwest::Method::PUT, &format!("/connectors/{}/pause", encode(name)), None).await.map(drop)
+    }
+
+    /// Pauses a connector and waits until it and its tasks are.
+    pub async fn paused(&self, name: &str, bound: impl Into<Bound>) -> Result<(), ClientError> {
+        self.pause(name).await?;
+        wait::until(&format!("connector {name} PAUSED"), bound, || async {
+            let status = self.status(name).await?;
+            let paused = status.at_rest() == Some(AtRest::Paused) && status.tasks.iter().all(|t| t.state == "PAUSED");
+            Ok::<_, ClientError>(if paused { Poll::Ready(()) } else { Poll::NotYet(status.summary()) })
+        })
+        .await
     }
 
     /// Starts a stopped or paused connector again. Returns at once.

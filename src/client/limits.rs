@@ -338,6 +338,11 @@ pub mod facts {
     pub const CACHE_OLD: Duration = Duration::from_secs(30 * 24 * 3_600);
     /// What a repository's writer leaves behind when it dies; no writer needs so long for one file.
     pub const TEMPORARY_OLD: Duration = Duration::from_secs(3_600);
+    /// How often the holder of a lock touches its file, for machines that cannot see its process.
+    pub const HEARTBEAT: Duration = Duration::from_secs(10);
+    /// The heartbeat of a holder that no longer lives. A machine so slow that eleven in a row are late was not seen; a process
+    /// that was suspended for so long notices that its lock is another's before its next step.
+    pub const HEARTBEAT_OLD: Duration = Duration::from_secs(120);
 }
 
 #[cfg(test)]

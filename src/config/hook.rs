@@ -272,7 +272,7 @@ impl Hook {
             .map_err(|e| failed(e.to_string()))?;
         let limit = self.timeout.of(verb);
         let ended = tokio::time::timeout(limit, child.wait()).await;
-        let text = std::fs::read(said.path()).unwrap_or_default();
+        let text = std::fs::read(said.path()).map_err(|e| failed(format!("read what it wrote: {e}")))?;
         let call = HookCall {
             hook: hook.clone(),
             seconds: began.elapsed().as_secs_f64(),

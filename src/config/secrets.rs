@@ -95,8 +95,8 @@ pub(super) fn refuse_written(table: &toml::Table, file: &Utf8Path) -> Result<(),
             return Err(written(format!("[{section}] url"), format!("[{section}.auth] password_file or password_env")));
         }
     }
-    let own = !table.contains_key("attach")
-        && std::fs::metadata(file).is_ok_and(|meta| meta.permissions().mode() & 0o077 == 0);
+    let meta = std::fs::metadata(file).map_err(|source| ConfigError::Read { path: file.to_owned(), source })?;
+    let own = !table.contains_key("attach") && meta.permissions().mode() & 0o077 == 0;
     if !own && text("postgres").is_some_and(has_password) {
         let instead = "[postgres] password_file, password_env or passfile (and a file that only its owner can read)";
         return Err(written("[postgres] url".into(), instead.into()));

@@ -1,10 +1,15 @@
 //! How PostgreSQL's own programs are called: from a folder of this machine, or beside the server's files.
 
-use std::process::Command;
+use std::{
+    fs::Permissions,
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    process::Command,
+};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::Config;
+use crate::units::IfThere;
 
 /// The PostgreSQL programs of the cluster's major version.
 ///
@@ -14,7 +19,8 @@ use super::Config;
 /// - The words are run by `sh`, which replaces itself by them: one simple command, `$VARIABLES` and quotes allowed.
 /// - The folders in `CDC_DRILL_DATA` (the one that holds the data folder), `CDC_DRILL_REPOSITORY` and `CDC_DRILL_SCRATCH`
 ///   must be seen there under the same names, and `PGPASSWORD` handed on; other settings come as arguments of `env`.
-/// - `CDC_DRILL_OWNER` is `uid:gid` of the data folder's owner: `postgres` must run as that account.
+/// - `CDC_DRILL_OWNER` is `uid:gid` of the data folder's owner: `postgres` must run as that account, the other programs as
+///   that account or as root, because nobody else can read the data folder or a temporary folder.
 /// - Standard input, output and errors and the exit status are the program's own, and SIGQUIT reaches it.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Tools {
@@ -22,6 +28,8 @@ pub struct Tools {
     prefix: Option<String>,
     scratch: Option<Utf8PathBuf>,
     owner: Option<(u32, u32)>,
+    /// Why the data folder's owner is not known, where the folder could not be looked at.
+    owner_untold: Option<String>,
     variables: Vec<(&'static str, String)>,
 }
 
@@ -46,9 +54,10 @@ impl Tools {
 
     /// What was run behind the prefix of [`Tools::noting`], a line each.
     #[cfg(test)]
+    #[allow(clippy::unwrap_used)]
     pub(crate) fn calls(&self) -> Vec<String> {
-        let text = std::fs::read_to_string(self.scratch().join("calls")).unwrap_or_default();
-        text.lines().map(str::to_owned).collect()
+        let text = std::fs::read_to_string(self.scratch().join("calls")).if_there().unwrap();
+        text.unwrap_or_default().lines().map(str::to_owned).collect()
     }
 
     /// The tools that a configuration names.
@@ -63,10 +72,14 @@ impl Tools {
             ("CDC_DRILL_REPOSITORY", config.repository.path.to_string()),
             ("CDC_DRILL_SCRATCH", tools.scratch().to_string()),
         ];
-        if let Ok(meta) = std::fs::metadata(&config.postgres.pgdata) {
-            use std::os::unix::fs::MetadataExt;
-            tools.owner = Some((meta.uid(), meta.gid()));
-            tools.variables.push(("CDC_DRILL_OWNER", format!("{}:{}", meta.uid(), meta.gid())));
+        let pgdata = &config.postgres.pgdata;
+        match std::fs::metadata(pgdata).if_there() {
+            Ok(Some(meta)) => {
+                tools.owner = Some((meta.uid(), meta.gid()));
+                tools.variables.push(("CDC_DRILL_OWNER", format!("{}:{}", meta.uid(), meta.gid())));
+            }
+            Ok(None) => {}
+            Err(error) => tools.owner_untold = Some(format!("owner of {pgdata}: {error}")),
         }
         tools
     }
@@ -81,13 +94,17 @@ impl Tools {
         self.owner.filter(|_| self.elsewhere())
     }
 
-    /// A temporary folder that the programs can read, wherever they run.
+    /// A temporary folder (mode 0700) that the programs can read, wherever they run, and no other account: it may hold rows. Where
+    /// they run somewhere else as another account than this process, it belongs to [`Tools::reader`].
     pub fn temporary(&self, prefix: &str, beneath: Option<&Utf8Path>) -> std::io::Result<tempfile::TempDir> {
+        if let Some(untold) = self.owner_untold.as_ref().filter(|_| self.elsewhere()) {
+            return Err(std::io::Error::other(untold.clone()));
+        }
         let beneath = beneath.map_or_else(|| self.scratch(), Utf8Path::to_owned);
-        let folder = tempfile::Builder::new().prefix(prefix).tempdir_in(beneath)?;
-        if self.elsewhere() {
-            use std::os::unix::fs::PermissionsExt;
-            std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
+        let private = Permissions::from_mode(0o700);
+        let folder = tempfile::Builder::new().prefix(prefix).permissions(private).tempdir_in(beneath)?;
+        if let Some((uid, gid)) = self.reader().filter(|(uid, _)| *uid != nix::unistd::geteuid().as_raw()) {
+            chown(folder.path(), Some(uid), Some(gid))?;
         }
         Ok(folder)
     }
@@ -149,6 +166,41 @@ impl Tools {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_temporary_folder_is_private() {
+        let home = tempfile::tempdir().unwrap();
+        let home = Utf8Path::from_path(home.path()).unwrap();
+        let mode = |tools: &Tools| {
+            let meta = tools.temporary("x-", Some(home)).unwrap().path().metadata().unwrap();
+            (meta.mode() & 0o777, meta.uid())
+        };
+        let own = nix::unistd::geteuid().as_raw();
+        assert_eq!(mode(&Tools::here("/bin".into())), (0o700, own));
+        let elsewhere = Tools { prefix: Some("env".into()), ..Tools::here("/bin".into()) };
+        assert_eq!(mode(&elsewhere), (0o700, own));
+        // Only root can give a folder away.
+        let reader = if nix::unistd::geteuid().is_root() { 65534 } else { own };
+        assert_eq!(mode(&Tools { owner: Some((reader, reader)), ..elsewhere }), (0o700, reader));
+    }
+
+    #[test]
+    fn an_owner_that_cannot_be_told_is_not_taken_for_none() {
+        let home = tempfile::tempdir().unwrap();
+        let looped = home.path().join("loop");
+        std::os::unix::fs::symlink(&looped, &looped).unwrap();
+        let of = |pgdata: &str| {
+            let text = format!(
+                "[postgres]\nurl='postgres://h/d'\npgdata='{pgdata}'\n[kafka]\nbootstrap='h:1'\n[connect]\nurl='http://h'\n\
+                 [registry]\nurl='http://h'\nflavour='apicurio'\n[repository]\npath='/r'\n\
+                 [control.postgres]\nstart=''\nstop=''\nrunning=''\ntool='env'\n"
+            );
+            Tools::of(&toml::from_str::<Config>(&text).unwrap()).temporary("x-", None)
+        };
+        assert!(of("/no/such/folder").is_ok());
+        let error = of(looped.to_str().unwrap()).unwrap_err().to_string();
+        assert!(error.contains("owner of") && error.contains("loop"), "{error}");
+    }
 
     #[test]
     fn a_prefix_stands_before_the_program_and_its_settings() {

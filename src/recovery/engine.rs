@@ -1,13 +1,14 @@
 //! Planning and running a playbook.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use super::{
     EndOfWal, Naive, OnStep, Options, Outcome, Playbook, Recovered, RecoveryError, Request, TopicsRepair,
     coordinated::{self, Coordinated},
-    journal::Journal,
+    locks::Locks,
+    memory::{self, Asked, Beginning, ClusterName, Ending, Memory},
     neighbours,
-    repair::Repair,
+    repair::{Decided, Repair},
     schema, slot,
     step::{self, Step},
     unfinished,
@@ -24,23 +25,30 @@ use crate::{
 pub async fn plan(config: &Config, request: &Request, options: &Options) -> Result<Outcome, RecoveryError> {
     let options = options.effective();
     let config = &known(config, request).await?;
-    let unfinished = unfinished::planned(config, request.playbook).await?;
-    let mut outcome = match chosen(config, request, &options).await? {
+    let repository = Repository::open(&config.repository.path)?;
+    let record = unfinished_of(config, &repository, request, &options)?;
+    let mut findings = unfinished::planned(config, request.playbook).await?;
+    if let Some(memory) = &record {
+        let (id, began) = (memory.id(), memory.began());
+        findings
+            .push(format!("recovery {id}, begun {began}, did not end: a run goes on with it, as it was found then"));
+    }
+    let mut outcome = match chosen(config, request, &options, record.as_ref()).await? {
         Chosen::Coordinated(state) => {
-            let steps = step::planned(&coordinated::TABLE, &state, &options);
+            let steps = step::planned(&coordinated::TABLE, state.as_ref(), &options);
             Outcome { steps, ..of_coordinated(&state, Verdict::Inconclusive) }
         }
         Chosen::Repair(state, table) => {
-            let steps = step::planned(table, &state, &options);
+            let steps = step::planned(table, state.as_ref(), &options);
             Outcome { steps, ..of_repair(&state, Verdict::Inconclusive) }
         }
     };
-    // The steps are planned on what is there now.
-    outcome.findings.splice(..0, unfinished);
+    outcome.findings.splice(..0, findings);
     Ok(outcome)
 }
 
-/// Runs a playbook. Each step is reported as it ends, also the one that fails. The caller verifies afterwards.
+/// Runs a playbook, or goes on with the recovery of this request that did not end. Each step is reported as it ends, also the one
+/// that fails. The caller verifies afterwards, and says so with [`conclude`].
 pub async fn run(
     config: &Config,
     request: &Request,
@@ -50,32 +58,51 @@ pub async fn run(
     let began = Instant::now();
     let options = options.effective();
     let config = &known(config, request).await?;
-    attach::permit(config, Permission::Recover).await?;
     let repository = Repository::open(&config.repository.path)?;
-    let _lock = repository.lock("recovery", &format!("recover run {}", request.playbook))?;
+    match unfinished_of(config, &repository, request, &options)? {
+        Some(memory) => permit_again(config, &memory).await?,
+        None => attach::permit(config, Permission::Recover).await?,
+    }
+    let owner = format!("recover run {}", request.playbook);
+    let locks = Arc::new(Locks::take(&repository, &config.postgres.pgdata, &owner)?);
+    // Again, now that no other may begin.
+    let record = unfinished_of(config, &repository, request, &options)?;
     let unfinished = unfinished::put_back(config, request.playbook).await?;
-    let mut chosen = chosen(config, request, &options).await?;
+    let mut chosen = chosen(config, request, &options, record.as_ref()).await?;
     chosen.refuse_strangers(config)?;
     if let Chosen::Coordinated(state) = &mut chosen {
         state.place_archiver()?;
     }
-    let journal = Journal::create(repository.path())?;
-    journal.note("request", &(request.playbook, request.target.to_string()))?;
     let others = match request.neighbours {
         true => Some(chosen.concerned()),
         false => None,
     };
-    let before = match &others {
-        Some(concerned) => neighbours::look(config, concerned).await?,
-        None => Vec::new(),
+    let (mut memory, before) = match record {
+        Some(memory) => {
+            let before = memory.learned(NEIGHBOURS)?.unwrap_or_default();
+            (memory, before)
+        }
+        None => {
+            let before = match &others {
+                Some(concerned) => neighbours::look(config, concerned).await?,
+                None => Vec::new(),
+            };
+            let asked = Asked::of(request, &options);
+            let memory = chosen.begin(&repository, asked, ClusterName::of(config))?;
+            memory.note(NEIGHBOURS, &before)?;
+            (memory, before)
+        }
     };
-    journal.note("neighbours-before", &before)?;
-    journal.note("put-back-first", &unfinished)?;
-    let mut recovered = carry_out(chosen, &options, journal.clone(), began, on).await?;
+    locks.leave(&memory)?;
+    memory.guard(locks);
+    memory.note("run", &(std::process::id(), env!("CARGO_PKG_VERSION")))?;
+    memory.note("put-back-first", &unfinished)?;
+    chosen.keep_in(&memory)?;
+    let mut recovered = carry_out(chosen, &options, &memory, began, on).await?;
     recovered.outcome.findings.splice(..0, unfinished);
     if let (Some(concerned), false) = (&others, before.is_empty()) {
         let after = neighbours::look(config, concerned).await?;
-        journal.note("neighbours-after", &after)?;
+        memory.note("neighbours-after", &after)?;
         let check = neighbours::compare(&before, &after);
         recovered.outcome.verdict = recovered.outcome.verdict.and(check.verdict);
         recovered.outcome.neighbours = Some(check);
@@ -83,24 +110,73 @@ pub async fn run(
     Ok(recovered)
 }
 
+/// Ends a recovery whose result was verified. One that is red stays unfinished: the same command verifies again, and does no step
+/// twice whose result stands.
+pub fn conclude(recovered: &Recovered, verdict: Verdict) -> Result<(), RecoveryError> {
+    match verdict {
+        Verdict::Passed => {
+            let memory = Memory::open(&recovered.record)?;
+            let locks = Locks::of(&memory, "recover run")?;
+            memory.close(Ending::Verified)?;
+            locks.clear()
+        }
+        Verdict::Failed | Verdict::Inconclusive => Ok(()),
+    }
+}
+
+/// Under which name the record has how the connectors of others were.
+const NEIGHBOURS: &str = "neighbours-before";
+
+/// Requires that this configuration may go on with a recovery.
+pub(super) async fn permit_again(config: &Config, memory: &Memory) -> Result<(), RecoveryError> {
+    let data = match memory.asked().playbook {
+        Playbook::Coordinated => coordinated::standing(memory)?,
+        Playbook::Slot | Playbook::Schema => config.postgres.pgdata.clone(),
+    };
+    Ok(attach::permit_again(config, Permission::Recover, &data).await?)
+}
+
+/// The recovery of this cluster that did not end, if this is the same request.
+fn unfinished_of(
+    config: &Config,
+    repository: &Repository,
+    request: &Request,
+    options: &Options,
+) -> Result<Option<Memory>, RecoveryError> {
+    let Some(memory) = memory::unfinished(repository, &ClusterName::of(config))? else { return Ok(None) };
+    match memory.asked().differs(&Asked::of(request, options)) {
+        None => Ok(Some(memory)),
+        Some(differs) => Err(RecoveryError::Unfinished {
+            id: memory.id().to_owned(),
+            began: memory.began().to_owned(),
+            differs,
+            record: memory.folder().to_owned(),
+        }),
+    }
+}
+
 async fn carry_out(
     chosen: Chosen,
     options: &Options,
-    journal: Journal,
+    memory: &Memory,
     began: Instant,
     on: &mut OnStep<'_>,
 ) -> Result<Recovered, RecoveryError> {
+    let (id, record) = (memory.id().to_owned(), memory.folder().to_owned());
     match chosen {
         Chosen::Coordinated(mut state) => {
-            state.journal = Some(journal.clone());
-            let steps = step::run(&coordinated::TABLE, state.as_mut(), options, &journal, began, on).await?;
-            let restored = state.restored.as_ref();
-            let end = state.end.as_ref();
+            let steps = step::run(&coordinated::TABLE, state.as_mut(), options, memory, began, on).await?;
+            let (sources, resting) = state.pipeline.resting().await?;
+            let restored = state.learned.restored.as_ref();
+            let end = state.learned.end.as_ref();
             Ok(Recovered {
                 outcome: Outcome { steps, ..of_coordinated(&state, Verdict::Passed) },
-                journal: journal.path().to_owned(),
+                id,
+                record,
+                sources,
+                resting,
                 seconds: began.elapsed().as_secs_f64(),
-                epoch_cut: state.cut.clone(),
+                epoch_cut: state.learned.cut.clone(),
                 abandoned: restored.and_then(|r| r.switch.map(|at| (state.abandoned_timeline(), at))),
                 timeline: restored.map(|r| r.timeline),
                 end_of_wal: end.map(|t| EndOfWal { timeline: state.old_timeline(), last_record: t.last }),
@@ -108,11 +184,14 @@ async fn carry_out(
             })
         }
         Chosen::Repair(mut state, table) => {
-            state.journal = Some(journal.clone());
-            let steps = step::run(table, state.as_mut(), options, &journal, began, on).await?;
+            let steps = step::run(table, state.as_mut(), options, memory, began, on).await?;
+            let (sources, resting) = state.pipeline.resting().await?;
             Ok(Recovered {
                 outcome: Outcome { steps, ..of_repair(&state, Verdict::Passed) },
-                journal: journal.path().to_owned(),
+                id,
+                record,
+                sources,
+                resting,
                 seconds: began.elapsed().as_secs_f64(),
                 epoch_cut: state.cut.clone(),
                 abandoned: None,
@@ -125,7 +204,7 @@ async fn carry_out(
 }
 
 /// The configuration with the data folder known, where the playbook needs it. One that is not the server's is refused.
-async fn known(config: &Config, request: &Request) -> Result<Config, RecoveryError> {
+pub(super) async fn known(config: &Config, request: &Request) -> Result<Config, RecoveryError> {
     match request.playbook {
         Playbook::Schema => {}
         Playbook::Coordinated => return Ok(config.settled().await?),
@@ -141,12 +220,60 @@ async fn known(config: &Config, request: &Request) -> Result<Config, RecoveryErr
 }
 
 /// A playbook's state and its steps.
-enum Chosen {
+pub(super) enum Chosen {
     Coordinated(Box<Coordinated>),
     Repair(Box<Repair>, &'static [Step<Repair>]),
 }
 
+const DAMAGE: &str = "damage";
+/// The repairs' steps, by the names under which records have them.
+static TABLES: [(&str, &[Step<Repair>]); 10] = [
+    ("purge", &slot::PURGE),
+    ("compensate", &slot::COMPENSATE),
+    (DAMAGE, &schema::DAMAGE),
+    ("reject", &schema::REJECT),
+    ("accept", &schema::ACCEPT),
+    ("sound", &schema::SOUND),
+    ("zero-damaged-pages", &slot::ZERO_DAMAGED_PAGES),
+    ("re-register", &schema::RE_REGISTER),
+    ("lower-levels", &schema::LOWER_LEVELS),
+    ("restart-only", &schema::RESTART_ONLY),
+];
+
 impl Chosen {
+    /// Writes down what was found and decided, before anything is changed.
+    fn begin(&self, repository: &Repository, asked: Asked, cluster: ClusterName) -> Result<Memory, RecoveryError> {
+        match self {
+            Chosen::Coordinated(state) => {
+                let (found, decided) = (&state.pipeline.found, &state.goal());
+                Memory::begin(repository, &Beginning { asked, cluster, found, decided })
+            }
+            Chosen::Repair(state, table) => {
+                let name = TABLES.iter().find(|(_, steps)| std::ptr::eq(*steps, *table)).map_or("", |(name, _)| *name);
+                let decided = &Decided {
+                    table: name.to_owned(),
+                    point: state.point.as_ref().map(|point| point.id().clone()),
+                    sources: state.pipeline.sources.iter().map(|s| s.name.clone()).collect(),
+                    hold: !state.pipeline.others.is_empty(),
+                    findings: state.findings.clone(),
+                    not_looked_at: state.not_looked_at.clone(),
+                };
+                let found = &state.pipeline.found;
+                Memory::begin(repository, &Beginning { asked, cluster, found, decided })
+            }
+        }
+    }
+
+    fn keep_in(&mut self, memory: &Memory) -> Result<(), RecoveryError> {
+        match self {
+            Chosen::Coordinated(state) => {
+                state.keep_in(memory);
+                Ok(())
+            }
+            Chosen::Repair(state, _) => state.keep_in(memory),
+        }
+    }
+
     /// The connectors that the recovery stops or changes.
     fn concerned(&self) -> BTreeSet<String> {
         let pipeline = match self {
@@ -171,15 +298,53 @@ impl Chosen {
     }
 }
 
-async fn chosen(config: &Config, request: &Request, options: &Options) -> Result<Chosen, RecoveryError> {
+/// A recovery that did not end, as it was chosen then.
+pub(super) async fn again(
+    config: &Config,
+    request: &Request,
+    options: &Options,
+    memory: &Memory,
+) -> Result<Chosen, RecoveryError> {
+    if request.playbook == Playbook::Coordinated && naive_table(options.naive).is_none() {
+        return Ok(Chosen::Coordinated(Box::new(Coordinated::again(config, request, options, memory).await?)));
+    }
+    let decided: Decided = memory.decided()?;
+    let table = TABLES.iter().find(|(name, _)| *name == decided.table).map(|(_, steps)| *steps).ok_or_else(|| {
+        RecoveryError::impossible(
+            memory.folder().as_str(),
+            "a table of steps",
+            format!("`{}`", decided.table),
+            "the record is of another version",
+        )
+    })?;
+    let mut state = Repair::look(config, request, options, Some(memory)).await?;
+    state.pipeline.narrow(&decided.sources, decided.hold);
+    if decided.table == DAMAGE {
+        // What `find-records` learned counts.
+        state.choose_affected();
+    }
+    (state.findings, state.not_looked_at) = (decided.findings, decided.not_looked_at);
+    state.look_how_far(memory).await?;
+    Ok(Chosen::Repair(Box::new(state), table))
+}
+
+async fn chosen(
+    config: &Config,
+    request: &Request,
+    options: &Options,
+    record: Option<&Memory>,
+) -> Result<Chosen, RecoveryError> {
+    if let Some(memory) = record {
+        return again(config, request, options, memory).await;
+    }
     if let Some(table) = naive_table(options.naive) {
-        let state = Repair::look(config, request, options).await?;
+        let state = Repair::look(config, request, options, None).await?;
         return Ok(Chosen::Repair(Box::new(state), table));
     }
     match request.playbook {
         Playbook::Coordinated => Ok(Chosen::Coordinated(Box::new(Coordinated::plan(config, request, options).await?))),
         Playbook::Slot => {
-            let mut state = Repair::look(config, request, options).await?;
+            let mut state = Repair::look(config, request, options, None).await?;
             let diagnosed = slot::diagnose(&mut state).await?;
             slot::refuse_unprivileged(&state, &diagnosed, request.topics == TopicsRepair::Compensate).await?;
             let table: &[Step<Repair>] = match request.topics {
@@ -197,7 +362,7 @@ async fn chosen(config: &Config, request: &Request, options: &Options) -> Result
             Ok(Chosen::Repair(Box::new(state), table))
         }
         Playbook::Schema => {
-            let mut state = Repair::look(config, request, options).await?;
+            let mut state = Repair::look(config, request, options, None).await?;
             let table = schema::plan(&mut state).await?;
             Ok(Chosen::Repair(Box::new(state), table))
         }
@@ -238,5 +403,21 @@ fn of_repair(state: &Repair, verdict: Verdict) -> Outcome {
         findings: state.findings.clone(),
         not_looked_at: state.not_looked_at.clone(),
         neighbours: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_has_a_name_of_its_own_and_one_order() {
+        let names: BTreeSet<&str> = TABLES.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names.len(), TABLES.len());
+        for (name, steps) in TABLES {
+            let ids: BTreeSet<&str> = steps.iter().map(|step| step.info.id).collect();
+            assert_eq!(ids.len(), steps.len(), "{name}: a record tells steps by their ids");
+            assert!(TABLES.iter().any(|(_, other)| std::ptr::eq(*other, steps)));
+        }
     }
 }

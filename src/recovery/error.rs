@@ -34,6 +34,20 @@ pub enum RecoveryError {
         /// How to agree to it.
         hint: String,
     },
+    /// Another recovery of the cluster did not end. Nothing was touched.
+    #[error(
+        "recovery {id}, begun {began}, did not end, and this is another request ({differs}); its record is {record}\nhint: `recover resume` goes on with it, `recover status` says how far it is, `recover abort` takes it back"
+    )]
+    Unfinished {
+        /// The recovery.
+        id: String,
+        /// When it began, RFC 3339.
+        began: String,
+        /// In what the requests differ.
+        differs: String,
+        /// The folder of its record.
+        record: Utf8PathBuf,
+    },
     /// The archive lacks WAL that the target needs. Nothing was touched.
     #[error("wal of timeline {timeline} has a hole: {missing} {} missing\nhint: choose a target before the hole, or a recovery point after it", if *.count == 1 { "segment is" } else { "segments are" })]
     WalGap {
@@ -115,6 +129,7 @@ impl crate::client::wait::Look for RecoveryError {
             | RecoveryError::Attach(_)
             | RecoveryError::Impossible { .. }
             | RecoveryError::Refused { .. }
+            | RecoveryError::Unfinished { .. }
             | RecoveryError::WalGap { .. } => true,
             _ => false,
         }
@@ -128,7 +143,7 @@ impl RecoveryError {
             RecoveryError::Config(error) => error.exit(),
             RecoveryError::Attach(error) => error.exit(),
             RecoveryError::Impossible { .. } => Exit::PlanImpossible,
-            RecoveryError::Refused { .. } => Exit::Refused,
+            RecoveryError::Refused { .. } | RecoveryError::Unfinished { .. } => Exit::Refused,
             RecoveryError::WalGap { .. } => Exit::WalGap,
             RecoveryError::Postcondition { .. } | RecoveryError::Runbook { .. } => Exit::RecoveryFailed,
             RecoveryError::Step { source, .. } => match source.exit() {

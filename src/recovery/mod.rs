@@ -1,12 +1,17 @@
 //! The engine for the bad day: ordered procedures made of steps, each read back from the systems.
 //!
-//! May be called by the commands and by `run`. Writes a journal to `<repository>/journal/`. Success is what the systems'
+//! May be called by the commands and by `run`. What a recovery found, decided and did is in `<repository>/recoveries/<id>/` before
+//! it changes anything; the same request goes on with a recovery that did not end. Success is what the systems'
 //! own state says, never an exit code or a 2xx.
 
+mod abort;
 mod coordinated;
 mod engine;
 mod error;
-mod journal;
+mod leftovers;
+mod locks;
+mod memory;
+mod moment;
 mod neighbours;
 mod outcome;
 mod pipeline;
@@ -14,16 +19,21 @@ mod repair;
 mod request;
 mod schema;
 mod server;
+mod shortlist;
 mod slot;
+mod status;
 mod step;
 mod unfinished;
 mod wal;
 
-pub use engine::{plan, run};
+pub use abort::{abort, give_up};
+pub use engine::{conclude, plan, run};
 pub use error::RecoveryError;
-pub use journal::Journal;
+pub use leftovers::{Leftover, leftovers, remove_leftovers};
 pub use outcome::{EndOfWal, Outcome, Recovered};
+pub use pipeline::{Protection, is_protected, protection};
 pub use request::{Naive, OnConflict, Options, Playbook, Request, Target, TargetError, TopicsRepair};
+pub use status::{Status, StepStatus, status, unfinished_request};
 pub use step::{NoticedBy, OnStep, StepInfo};
 
 /// The playbooks' declarations.

@@ -44,8 +44,14 @@ pub struct EndOfWal {
 pub struct Recovered {
     /// What was done.
     pub outcome: Outcome,
-    /// The journal's file.
-    pub journal: camino::Utf8PathBuf,
+    /// The recovery's id.
+    pub id: String,
+    /// The folder of its record.
+    pub record: camino::Utf8PathBuf,
+    /// The source connectors of the recovery.
+    pub sources: Vec<String>,
+    /// Those of them that are at rest, as they were found: nobody can say of them that they deliver.
+    pub resting: Vec<String>,
     /// Seconds from the start to the last step's end.
     pub seconds: f64,
     /// Where each partition of the data topics began anew.

@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{backup::PointSelector, units::Lsn};
 
 /// An ordered recovery procedure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Playbook {
     /// Stop, restore, wipe, reset, re-snapshot.
@@ -97,7 +97,7 @@ impl Serialize for Target {
 }
 
 /// How topics are made right after a hole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum TopicsRepair {
     /// They are deleted and recreated before the new snapshot.
@@ -108,7 +108,7 @@ pub enum TopicsRepair {
 }
 
 /// The decision about an incompatible change.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnConflict {
     /// It is undone at the source.
@@ -141,6 +141,9 @@ pub struct Request {
     pub undo: Vec<String>,
     /// Go on although WAL is unreadable or missing and acknowledged transactions are lost.
     pub accept_loss: bool,
+    /// Start from a recovery point whose consistency checks failed when it was taken. Otherwise such a point is passed over, and
+    /// refused where it is the one that was named, or where there is no other.
+    pub accept_inconsistent_point: bool,
     /// Look at the connectors of others before and after. Drills that run side by side are one another's others and change
     /// meanwhile.
     pub neighbours: bool,
@@ -160,6 +163,7 @@ impl Request {
             on_conflict: OnConflict::Reject,
             undo: Vec::new(),
             accept_loss: false,
+            accept_inconsistent_point: false,
             neighbours: true,
         }
     }
@@ -194,7 +198,7 @@ impl Options {
 }
 
 /// What people do who have no recovery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Naive {
     /// The slot is created again by hand, under its old name, and the connector resumes with its old offsets.

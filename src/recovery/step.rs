@@ -5,7 +5,7 @@ use std::time::Instant;
 use futures::future::BoxFuture;
 use serde::Serialize;
 
-use super::{Options, RecoveryError, journal::Journal};
+use super::{Options, RecoveryError, memory::Memory, moment};
 use crate::{
     config::recorded,
     event::{StepReport, StepResult},
@@ -59,30 +59,47 @@ pub(super) struct Step<C: 'static> {
     pub(super) after: for<'a> fn(&'a mut C) -> Answer<'a, String>,
 }
 
+/// What a run knows that goes on with a recovery.
+pub(super) trait GoesOn {
+    /// Why a step has nothing to do any more, whatever an earlier run left half done. What is done for ever is told by the state of
+    /// the systems, not by the record alone.
+    fn is_done(&self, step: &str) -> Option<&'static str>;
+}
+
 /// Takes the reports of steps as they end.
 pub type OnStep<'a> = dyn FnMut(StepReport) + Send + 'a;
 
 /// The steps as a plan: nothing is touched.
-pub(super) fn planned<C>(steps: &[Step<C>], state: &C, options: &Options) -> Vec<StepReport> {
-    let report = |step: &Step<C>| StepReport {
-        name: step.info.id.to_owned(),
-        destroys: (step.destroys)(state),
-        precondition: step.info.precondition.to_owned(),
-        started_seconds: 0.0,
-        seconds: 0.0,
-        result: if options.omits(step.info.id) { StepResult::Omitted } else { StepResult::Planned },
-        detail: format!("{}; then: {}", step.info.does, step.info.postcondition),
-        hooks: Vec::new(),
+pub(super) fn planned<C: GoesOn>(steps: &[Step<C>], state: &C, options: &Options) -> Vec<StepReport> {
+    let report = |step: &Step<C>| {
+        let (destroys, result, detail) = match state.is_done(step.info.id) {
+            Some(why) => (Vec::new(), StepResult::Skipped, why.to_owned()),
+            None => {
+                let result = if options.omits(step.info.id) { StepResult::Omitted } else { StepResult::Planned };
+                let detail = format!("{}; then: {}", step.info.does, step.info.postcondition);
+                ((step.destroys)(state), result, detail)
+            }
+        };
+        StepReport {
+            name: step.info.id.to_owned(),
+            destroys,
+            precondition: step.info.precondition.to_owned(),
+            started_seconds: 0.0,
+            seconds: 0.0,
+            result,
+            detail,
+            hooks: Vec::new(),
+        }
     };
     steps.iter().map(report).collect()
 }
 
 /// Runs the steps in order. Each is reported when it ends, also the one that fails; the first failure ends the recovery.
-pub(super) async fn run<C: Send>(
+pub(super) async fn run<C: Send + GoesOn>(
     steps: &[Step<C>],
     state: &mut C,
     options: &Options,
-    journal: &Journal,
+    memory: &Memory,
     began: Instant,
     on: &mut OnStep<'_>,
 ) -> Result<Vec<StepReport>, RecoveryError> {
@@ -98,10 +115,17 @@ pub(super) async fn run<C: Send>(
             detail: "left out on purpose".to_owned(),
             hooks: Vec::new(),
         };
+        if let Some(why) = state.is_done(step.info.id) {
+            (report.result, report.detail) = (StepResult::Skipped, why.to_owned());
+            report.destroys.clear();
+            on(report.clone());
+            reports.push(report);
+            continue;
+        }
         let outcome = if options.omits(step.info.id) {
             Ok(())
         } else {
-            journal.begun(step.info.id, &report.destroys)?;
+            memory.begun(step.info.id, &report.destroys)?;
             let (outcome, hooks) = recorded(perform(step, state, &mut report)).await;
             report.hooks = hooks;
             outcome
@@ -111,7 +135,7 @@ pub(super) async fn run<C: Send>(
             report.result = StepResult::Failed;
             report.detail = error.to_string();
         }
-        journal.ended(&report)?;
+        memory.ended(&report)?;
         tracing::info!(step = report.name, seconds = report.seconds, result = ?report.result, detail = report.detail);
         on(report.clone());
         reports.push(report);
@@ -122,6 +146,7 @@ pub(super) async fn run<C: Send>(
 
 async fn perform<C>(step: &Step<C>, state: &mut C, report: &mut StepReport) -> Result<(), RecoveryError> {
     let id = step.info.id;
+    moment::pass(id, "before").await?;
     report.precondition = (step.before)(state).await.map_err(|e| e.within(id))?;
     let done = (step.act)(state).await.map_err(|e| e.within(id))?;
     let seen = (step.after)(state).await.map_err(|e| e.within(id))?;
@@ -129,5 +154,89 @@ async fn perform<C>(step: &Step<C>, state: &mut C, report: &mut StepReport) -> R
         Done::Acted => (StepResult::Done, seen),
         Done::Nothing(why) => (StepResult::Skipped, format!("{why}; {seen}")),
     };
-    Ok(())
+    moment::pass(id, "after").await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recovery::memory::tests::begun;
+
+    /// A playbook of two steps, of which the first may be done for ever and the second may fail.
+    #[derive(Default)]
+    struct Two {
+        done: bool,
+        fails: bool,
+        acted: Vec<&'static str>,
+    }
+
+    impl GoesOn for Two {
+        fn is_done(&self, step: &str) -> Option<&'static str> {
+            (self.done && step == "first").then_some("it is done")
+        }
+    }
+
+    const fn info(id: &'static str) -> StepInfo {
+        let noticed_by = NoticedBy { variant: "a/b", check: "state" };
+        StepInfo { id, does: "acts", precondition: "none", postcondition: "acted", noticed_by }
+    }
+
+    static TABLE: [Step<Two>; 2] = [
+        Step {
+            info: info("first"),
+            destroys: |_| vec!["everything".into()],
+            before: |_| Box::pin(async { Ok(String::new()) }),
+            act: |two| {
+                two.acted.push("first");
+                Box::pin(async { Ok(Done::Acted) })
+            },
+            after: |_| Box::pin(async { Ok(String::new()) }),
+        },
+        Step {
+            info: info("second"),
+            destroys: |_| Vec::new(),
+            before: |_| Box::pin(async { Ok(String::new()) }),
+            act: |two| {
+                two.acted.push("second");
+                Box::pin(async { Ok(Done::Acted) })
+            },
+            after: |two| {
+                let fails = two.fails;
+                Box::pin(async move {
+                    match fails {
+                        true => Err(RecoveryError::unmet("second", "a", "b")),
+                        false => Ok(String::new()),
+                    }
+                })
+            },
+        },
+    ];
+
+    async fn run_two(two: &mut Two, memory: &Memory) -> Result<Vec<StepReport>, RecoveryError> {
+        run(&TABLE, two, &Options::default(), memory, Instant::now(), &mut |_| {}).await
+    }
+
+    #[tokio::test]
+    async fn a_step_that_is_done_for_ever_is_not_begun_again() {
+        let (_folder, memory) = begun();
+        let mut two = Two { done: true, ..Two::default() };
+        let reports = run_two(&mut two, &memory).await.unwrap();
+        assert_eq!(two.acted, ["second"]);
+        assert_eq!((reports[0].result, reports[0].detail.as_str()), (StepResult::Skipped, "it is done"));
+        assert_eq!((reports[0].destroys.len(), reports[1].result), (0, StepResult::Done));
+        let again = Memory::open(memory.folder()).unwrap();
+        assert!(!again.began_step("first") && again.ended_step("second"));
+        let planned = planned(&TABLE, &two, &Options::default());
+        assert_eq!((planned[0].result, planned[1].result), (StepResult::Skipped, StepResult::Planned));
+        assert!(planned[0].destroys.is_empty(), "what is gone is not destroyed once more");
+    }
+
+    #[tokio::test]
+    async fn a_step_that_fails_has_begun_and_not_ended() {
+        let (_folder, memory) = begun();
+        let mut two = Two { fails: true, ..Two::default() };
+        assert!(run_two(&mut two, &memory).await.is_err());
+        let again = Memory::open(memory.folder()).unwrap();
+        assert!(again.ended_step("first") && again.began_step("second") && !again.ended_step("second"));
+    }
 }

@@ -1,14 +1,14 @@
-//! What a recovery that was killed left lowered: the levels of subjects, which stand in its journal. The next recovery puts
+//! What a recovery that was killed left lowered: the levels of subjects, which stand in its record. The next recovery puts
 //! them back before it looks at anything.
 
-use std::io::BufRead;
+use camino::Utf8PathBuf;
 
-use camino::{Utf8Path, Utf8PathBuf};
-use fs_err::File;
-use serde_json::Value;
-
-use super::{Playbook, RecoveryError, journal::Journal, schema::put_level};
-use crate::{attach, client::registry::Registry, config::Config, units::Subject};
+use super::{
+    Playbook, RecoveryError,
+    memory::{self, Memory},
+    schema::put_level,
+};
+use crate::{attach, backup::Repository, client::registry::Registry, config::Config, units::Subject};
 
 /// The note by which a recovery says what the levels were that it is about to lower.
 pub(super) const LOWERED: &str = "lowered-levels";
@@ -23,8 +23,10 @@ type Levels = Vec<(Subject, Option<String>)>;
 /// Levels that one recovery lowered and did not put back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Lowered {
-    /// Its journal.
-    journal: Utf8PathBuf,
+    /// Its id.
+    recovery: String,
+    /// The folder of its record.
+    record: Utf8PathBuf,
     /// What each subject's own level was; none where it had none.
     levels: Levels,
 }
@@ -33,13 +35,13 @@ pub(super) struct Lowered {
 struct Left {
     subject: Subject,
     level: Option<String>,
-    journal: Utf8PathBuf,
+    recovery: String,
 }
 
 impl Left {
     fn told(&self, what: &str) -> String {
         let level = self.level.as_deref().unwrap_or("unset");
-        let recovery = self.journal.file_stem().unwrap_or_default();
+        let recovery = &self.recovery;
         format!(
             "subject {} was left at level {LOWEST} by recovery {recovery}, which did not end: {what} {level}",
             self.subject
@@ -47,39 +49,18 @@ impl Left {
     }
 }
 
-/// What the journals of a repository say was lowered and not put back, the newest first: where several lowered one subject,
+/// What the records of a repository say was lowered and not put back, the newest first: where several lowered one subject,
 /// the oldest knows what it was.
-fn lowered(repository: &Utf8Path) -> Result<Vec<Lowered>, RecoveryError> {
-    let folder = repository.join("journal");
-    if !folder.is_dir() {
-        return Ok(Vec::new());
-    }
-    let entries = folder.read_dir_utf8().map_err(|e| RecoveryError::io("read folder", &folder, e))?;
-    let mut journals: Vec<Utf8PathBuf> = entries.flatten().map(|e| e.into_path()).collect();
-    journals.retain(|path| path.extension() == Some("jsonl"));
-    journals.sort_by(|a, b| b.cmp(a));
+fn lowered(repository: &Repository) -> Result<Vec<Lowered>, RecoveryError> {
     let mut all = Vec::new();
-    for journal in journals {
-        let levels = levels_in(&journal)?;
-        all.extend(levels.map(|levels| Lowered { journal, levels }));
-    }
-    Ok(all)
-}
-
-fn levels_in(journal: &Utf8Path) -> Result<Option<Levels>, RecoveryError> {
-    let unreadable = |e| RecoveryError::io("read journal", journal, e);
-    let file = File::open(journal).map_err(unreadable)?;
-    let mut levels = None;
-    for line in std::io::BufReader::new(file).split(b'\n') {
-        // The last line of a recovery that was killed may be half a line.
-        let Ok(line) = serde_json::from_slice::<Value>(&line.map_err(unreadable)?) else { continue };
-        match line["note"].as_str() {
-            Some(LOWERED) => levels = serde_json::from_value(line["value"].clone()).ok(),
-            Some(PUT_BACK) => levels = None,
-            _ => {}
+    for folder in memory::all(repository)?.into_iter().rev() {
+        let memory = Memory::open(&folder)?;
+        let (lowered, put_back) = (memory.learned::<Levels>(LOWERED)?, memory.learned::<Levels>(PUT_BACK)?);
+        if let Some(levels) = lowered.filter(|levels| put_back.as_ref() != Some(levels)) {
+            all.push(Lowered { recovery: memory.id().to_owned(), record: folder, levels });
         }
     }
-    Ok(levels)
+    Ok(all)
 }
 
 /// Of what was lowered, what still is: a level that somebody has set since is theirs.
@@ -88,7 +69,8 @@ async fn left(registry: &Registry, lowered: &[Lowered]) -> Result<Vec<Left>, Rec
     for one in lowered {
         for (subject, level) in &one.levels {
             if level.as_deref() != Some(LOWEST) && registry.subject_level(subject).await?.as_deref() == Some(LOWEST) {
-                all.push(Left { subject: subject.clone(), level: level.clone(), journal: one.journal.clone() });
+                let recovery = one.recovery.clone();
+                all.push(Left { subject: subject.clone(), level: level.clone(), recovery });
             }
         }
     }
@@ -97,7 +79,7 @@ async fn left(registry: &Registry, lowered: &[Lowered]) -> Result<Vec<Left>, Rec
 
 /// What a run would put back first.
 pub(super) async fn planned(config: &Config, playbook: Playbook) -> Result<Vec<String>, RecoveryError> {
-    let lowered = lowered(&config.repository.path)?;
+    let lowered = lowered(&Repository::open(&config.repository.path)?)?;
     match left(&Registry::of(&config.registry), &lowered).await {
         Ok(left) => Ok(left.iter().map(|l| l.told("a run first puts it back to")).collect()),
         Err(error) => not_in_the_way(playbook, error),
@@ -106,7 +88,7 @@ pub(super) async fn planned(config: &Config, playbook: Playbook) -> Result<Vec<S
 
 /// Puts back what was left lowered, and says so. No other recovery may be running.
 pub(super) async fn put_back(config: &Config, playbook: Playbook) -> Result<Vec<String>, RecoveryError> {
-    let lowered = lowered(&config.repository.path)?;
+    let lowered = lowered(&Repository::open(&config.repository.path)?)?;
     let outcome = async {
         let registry = Registry::of(&config.registry);
         let left = left(&registry, &lowered).await?;
@@ -115,7 +97,7 @@ pub(super) async fn put_back(config: &Config, playbook: Playbook) -> Result<Vec<
             put_level(&registry, subject, level.as_deref()).await?;
         }
         for one in &lowered {
-            Journal::again(&one.journal)?.note(PUT_BACK, &one.levels)?;
+            Memory::open(&one.record)?.note(PUT_BACK, &one.levels)?;
         }
         Ok(left.iter().map(|l| l.told("put back to")).collect())
     };
@@ -138,6 +120,7 @@ fn not_in_the_way(playbook: Playbook, error: RecoveryError) -> Result<Vec<String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recovery::memory::tests::{begin, repository};
 
     fn levels() -> Levels {
         vec![(Subject::new("s.public.a-value"), Some("FULL".to_owned())), (Subject::new("s.public.b-value"), None)]
@@ -145,36 +128,25 @@ mod tests {
 
     #[test]
     fn only_a_lowering_that_was_not_taken_back_is_unfinished() {
-        let folder = tempfile::tempdir().unwrap();
-        let repository = Utf8Path::from_path(folder.path()).unwrap();
-        assert_eq!(lowered(repository).unwrap(), [], "no recovery has been here");
-        let done = Journal::create(repository).unwrap();
+        let (_folder, repository) = repository();
+        assert_eq!(lowered(&repository).unwrap(), [], "no recovery has been here");
+        let done = begin(&repository);
         done.note(LOWERED, &levels()).unwrap();
         done.note(PUT_BACK, &levels()).unwrap();
-        assert_eq!(lowered(repository).unwrap(), []);
-        let killed = Journal::create(repository).unwrap();
-        killed.note("request", &"schema").unwrap();
+        assert_eq!(lowered(&repository).unwrap(), []);
+        let killed = begin(&repository);
         killed.note(LOWERED, &levels()).unwrap();
-        // Killed while it wrote.
-        let mut text = std::fs::read_to_string(killed.path()).unwrap();
+        let found = lowered(&repository).unwrap();
+        let (recovery, record) = (killed.id().to_owned(), killed.folder().to_owned());
+        assert_eq!(found, [Lowered { recovery, record: record.clone(), levels: levels() }]);
+        // Killed while it wrote, and put back by another recovery.
+        let steps = record.join("steps.jsonl");
+        let mut text = std::fs::read_to_string(&steps).unwrap();
         text.push_str("{\"step\": \"accept-ch");
-        std::fs::write(killed.path(), text).unwrap();
-        let found = lowered(repository).unwrap();
-        assert_eq!(found, [Lowered { journal: killed.path().to_owned(), levels: levels() }]);
-    }
-
-    #[test]
-    fn what_was_put_back_later_is_finished_also_behind_half_a_line() {
-        let folder = tempfile::tempdir().unwrap();
-        let repository = Utf8Path::from_path(folder.path()).unwrap();
-        let killed = Journal::create(repository).unwrap();
-        killed.note(LOWERED, &levels()).unwrap();
-        let mut text = std::fs::read_to_string(killed.path()).unwrap();
-        text.push_str("{\"step\": \"accept-ch");
-        std::fs::write(killed.path(), text).unwrap();
-        assert_eq!(lowered(repository).unwrap().len(), 1);
-        Journal::again(killed.path()).unwrap().note(PUT_BACK, &levels()).unwrap();
-        assert_eq!(lowered(repository).unwrap(), []);
+        std::fs::write(&steps, text).unwrap();
+        assert_eq!(lowered(&repository).unwrap().len(), 1);
+        Memory::open(&record).unwrap().note(PUT_BACK, &levels()).unwrap();
+        assert_eq!(lowered(&repository).unwrap(), []);
     }
 
     #[test]

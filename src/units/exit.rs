@@ -33,7 +33,7 @@ pub enum Exit {
     WalGap = 32,
     /// The repository was written by a newer format.
     FormatTooNew = 33,
-    /// Another process holds the lock.
+    /// Another process is at work, or a recovery is unfinished.
     LockHeld = 34,
     /// The backup would exceed its space budget.
     BudgetExceeded = 35,

@@ -5,6 +5,7 @@ mod exit;
 mod ids;
 mod lsn;
 mod piece;
+mod presence;
 mod row_key;
 mod secret;
 mod speed;
@@ -18,6 +19,7 @@ pub use ids::{
 };
 pub use lsn::{Lsn, LsnError, WAL_PAGE};
 pub use piece::Piece;
+pub use presence::IfThere;
 pub(crate) use row_key::readable;
 pub use row_key::{KeyColumns, RowKey};
 pub use secret::{Secret, is_secret_setting, redact_url};

@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, fmt::Write, fs, os::unix::fs::PermissionsExt, p
 use indoc::indoc;
 use rstest::rstest;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use cdc_drill::report::redact;
 
@@ -95,9 +96,30 @@ fn folder() -> tempfile::TempDir {
     write("runbook.yaml", &SCENARIO.replace(coordinated, "exec: { command: '', target: yesterday }"));
     write("newer.yaml", &SCENARIO.replace("version: 1", "version: 99"));
     copy(&Path::new(ROOT).join("fixtures/backups/format-1"), &folder.path().join("repository"));
+    several(&folder.path().join("several"));
     copy(&Path::new(ROOT).join("fixtures/reports"), &folder.path().join("run"));
     fs::create_dir(folder.path().join("empty")).unwrap();
     folder
+}
+
+/// A repository with a whole recovery point, one whose manifest is damaged, and one whose consistency checks failed.
+fn several(repository: &Path) {
+    let golden = Path::new(ROOT).join("fixtures/backups/format-1");
+    copy(&golden, repository);
+    let first = "20261122T020000Z-7f3a";
+    let later = |id: &str, change: &dyn Fn(String) -> String| {
+        let point = repository.join("points").join(id);
+        copy(&golden.join("points").join(first), &point);
+        let text = fs::read_to_string(point.join("manifest.json")).unwrap();
+        let text = change(text.replace(first, id));
+        let sum = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        fs::write(point.join("manifest.json"), text).unwrap();
+        fs::write(point.join("manifest.sha256"), format!("{sum}  manifest.json\n")).unwrap();
+        point
+    };
+    later("20261123T020000Z-0001", &|text| text.replace(r#""ok": true"#, r#""ok": false"#));
+    let damaged = later("20261124T020000Z-0002", &|text| text);
+    fs::write(damaged.join("manifest.json"), "{}").unwrap();
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -208,7 +230,14 @@ fn help_of_every_command() {
 #[case::recover_slot_of_the_dead("recover-slot-of-the-dead", "recover run slot --config dead.toml")]
 #[case::recover_wrong_target("recover-wrong-target", "recover plan coordinated --config dead.toml --target yesterday")]
 #[case::topic_without_names("topic-without-names", "topic rebuild --config dead.toml --yes")]
+#[case::recover_unnamed_point(
+    "recover-unnamed-point",
+    "recover plan coordinated --config dead.toml --accept-inconsistent-point"
+)]
 #[case::topic_of_a_server("topic-of-a-server", "topic rebuild --config dead.toml --yes connect-offsets")]
+#[case::topic_of_a_registry("topic-of-a-registry", "topic rebuild --config dead.toml --yes shop.public.a _schemas")]
+#[case::topic_like_a_workers("topic-like-a-workers", "topic rebuild --config dead.toml --yes connect-configs")]
+#[case::backup_verify_damaged("backup-verify-damaged", "backup verify --repository several latest")]
 #[case::no_such_plugin("no-such-plugin", "scenario check plugin.yaml")]
 #[case::runbook_without_command("runbook-without-command", "scenario check runbook.yaml")]
 #[case::verify_of_the_dead("verify-of-the-dead", "verify --config dead.toml --deadline 1s")]
@@ -231,6 +260,7 @@ fn bad_input(#[case] name: &str, #[case] line: &str) {
 #[case::scenario_list_json("scenario-list-json", "scenario list --json")]
 #[case::scenario_check("scenario-check", "scenario check good.yaml")]
 #[case::backup_list("backup-list", "backup list --repository repository")]
+#[case::backup_list_several("backup-list-several", "backup list --repository several")]
 #[case::backup_verify("backup-verify", "backup verify --repository repository latest --deep --json")]
 #[case::report("report", "report run")]
 #[case::dry_report("dry-report", "report run --dry-run")]
@@ -249,6 +279,7 @@ fn good_input(#[case] name: &str, #[case] line: &str) {
 #[rstest]
 #[case::report("report", "report run --json")]
 #[case::backup_list("backup-list", "backup list --repository repository --json")]
+#[case::backup_list_several("backup-list-several", "backup list --repository several --json")]
 #[case::backup_show("backup-show", "backup show --repository repository latest")]
 fn json_shape(#[case] name: &str, #[case] line: &str) {
     let folder = folder();

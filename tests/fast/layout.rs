@@ -186,6 +186,92 @@ fn fixed_times_are_listed_once() {
     assert!(wrong.is_empty(), "these belong into client/limits.rs:\n{}", wrong.join("\n"));
 }
 
+/// The lines of these rooms' files, but for their tests, with the file's name below `src` and the line's number.
+fn product_lines(rooms: &[&str]) -> Vec<(String, usize, String)> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let tests = regex::Regex::new(r"#\[cfg\(test\)\]\n(?:pub\([a-z: ]+\) )?mod tests").unwrap();
+    let mut lines = Vec::new();
+    for file in rooms.iter().flat_map(|room| sources(&src.join(room))).filter(|f| !f.ends_with("fixture.rs")) {
+        let text = fs::read_to_string(&file).unwrap();
+        let product = tests.splitn(&text, 2).next().unwrap_or_default();
+        let name = file.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
+        let code = product.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"));
+        lines.extend(code.map(|(number, line)| (name.clone(), number + 1, line.trim().to_owned())));
+    }
+    assert!(lines.len() > 5_000, "only {} lines were looked at", lines.len());
+    lines
+}
+
+/// Holds that only the named files have such lines, and that each of them has one: an exception that nobody needs would hide the
+/// next mistake.
+fn only_in(exceptions: &[&str], rooms: &[&str], what: &str, is_such: impl Fn(&str) -> bool) {
+    let (mut wrong, mut met) = (Vec::new(), BTreeSet::new());
+    for (file, number, line) in product_lines(rooms).into_iter().filter(|(.., line)| is_such(line)) {
+        match exceptions.contains(&file.as_str()) {
+            true => {
+                met.insert(file);
+            }
+            false => wrong.push(format!("{file}:{number}: {line}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{what}:\n{}", wrong.join("\n"));
+    let stale: Vec<&&str> = exceptions.iter().filter(|e| !met.contains(**e)).collect();
+    assert!(stale.is_empty(), "exceptions that nobody needs: {stale:?}");
+}
+
+/// What can hold rows or secrets is made by `backup::files::Store`, for its owner alone, or in a temporary folder of
+/// `config::Tools`.
+#[test]
+fn files_with_rows_or_secrets_are_made_in_one_way() {
+    let exceptions = [
+        // The ways themselves.
+        "backup/files.rs",
+        "config/tools.rs",
+        // A temporary file of mode 0600.
+        "config/hook.rs",
+        // A data folder: its files have the modes that the backup has for them.
+        "backup/parts/postgres/extract.rs",
+        // Gives a second name to a file that the store has made.
+        "backup/wal/archive.rs",
+    ];
+    let ways = [
+        "fs::write(",
+        "fs_err::write(",
+        "File::create",
+        "File::options(",
+        "OpenOptions",
+        "DirBuilder",
+        "create_dir",
+        "hard_link(",
+        "fs::copy(",
+        "fs_err::copy(",
+        "tempdir(",
+        "tempdir_in(",
+        "tempfile::Builder",
+        "NamedTempFile",
+    ];
+    let is_such = |line: &str| !line.starts_with("use ") && ways.iter().any(|way| line.contains(way));
+    let what = "make these by `Store`, so that nobody else can read them";
+    only_in(&exceptions, &["attach", "backup", "cli", "config", "recovery"], what, is_such);
+}
+
+/// `Path::exists` and its like take a file that cannot be looked at for one that is not there.
+#[test]
+fn an_error_is_not_taken_for_absence() {
+    // What /proc does not say of a process is not known, and then the heartbeat decides.
+    let exceptions = ["backup/lock/holder.rs"];
+    let of_a_look = ["meta", "kind", "file_type()", "entry_type()", "?"];
+    let asks = regex::Regex::new(r"^(.*)\.(?:exists|is_dir|is_file|is_symlink)\(\)").unwrap();
+    let reads = ["fs::read", "read_dir", "metadata(", "File::open(", "read_to_string("];
+    let swallowed = [".ok()", ".is_ok()", "is_ok_and(", "unwrap_or_default()", "map_or(", "let Ok("];
+    let is_such = |line: &str| {
+        let path = asks.captures(line).is_some_and(|found| !of_a_look.iter().any(|look| found[1].ends_with(look)));
+        path || (reads.iter().any(|read| line.contains(read)) && swallowed.iter().any(|way| line.contains(way)))
+    };
+    let what = "use `units::IfThere` or `backup::is_there`, so that an error stays one";
+    only_in(&exceptions, &["attach", "backup", "cli", "config", "recovery"], what, is_such);
+}
+
 #[test]
 fn a_group_import_names_each_of_its_modules() {
     let text = "use crate::{client::{kafka, wait}, units::Lsn};\nlet x = crate::event::What;";

@@ -7,5 +7,6 @@ mod contract;
 mod deploy;
 mod interrupt;
 mod layout;
+mod locks;
 mod sample;
 mod steps;

@@ -162,6 +162,8 @@ async fn every_playbook_works_attached(more: &str, environment: &[(&str, &str)])
     connect.stopped("shop", DEADLINE).await.unwrap();
     let sql = shop.sql("shop").await;
     sql.run("select pg_drop_replication_slot('shop'); delete from orders where id <= 10").await.unwrap();
+    // It is to run: what is found stopped is stopped again in the end.
+    connect.resume("shop").await.unwrap();
     expect(10, &format!("verify --config {file} --deadline 5s"), "");
     expect(0, &format!("recover run slot --config {file} --yes"), "passed: the topics hold what the tables hold");
 

@@ -109,4 +109,7 @@ async fn abandoned(stack: &Stack, sql: &Postgres, connect: &Connect, plan: &str)
     sql_now.run("revoke pg_monitor from bad_day").await.unwrap();
     let said = expect(0, plan, "not looked at: whether its stored offset is of an abandoned timeline");
     assert!(!said.err.contains("nothing wrong is visible;"), "{}", said.err);
+    // It is to run: what is found stopped is stopped again in the end.
+    connect.resume("shop").await.unwrap();
+    connect.running("shop", STOPPED).await.unwrap();
 }

@@ -11,9 +11,11 @@ mod backward;
 mod cluster;
 mod containers;
 mod essence;
+mod interrupted;
 mod limited;
 mod refusals;
 mod resolver;
+mod safekeeping;
 mod sandbox;
 mod secure;
 

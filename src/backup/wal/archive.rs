@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::{self, BufReader, Read, Seek, SeekFrom, Write},
+    os::unix::fs::{MetadataExt, PermissionsExt},
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -13,14 +14,16 @@ use super::{SegmentName, SegmentSize, TimelineHistory, WalFile, read_header};
 use crate::{
     backup::{
         BackupError,
-        files::{self, BUFFER, Hashing, Store},
+        files::{self, BUFFER, Hashing, Store, is_there},
     },
     config::RepositoryConfig,
-    units::Lsn,
+    units::{IfThere, Lsn},
 };
 
 /// Archiving must keep up with the server on a busy machine; level 1 already shrinks an idle segment to nothing.
 const WAL_ZSTD_LEVEL: i32 = 1;
+/// A cluster made with `initdb --allow-group-access` lets the group read its data folder.
+const GROUP_READS: u32 = 0o040;
 
 /// One archived file: a line of `index.jsonl`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,11 +124,8 @@ impl Archive {
     /// for what was written last.
     pub fn entry(&self, file: &WalFile) -> Result<Option<IndexLine>, BackupError> {
         let path = self.index_path(file.timeline());
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(BackupError::io("read", &path)(e)),
-        };
+        let text = fs::read_to_string(&path).if_there().map_err(BackupError::io("read", &path))?;
+        let Some(text) = text else { return Ok(None) };
         let name = file.to_string();
         let needle = format!("\"{name}\"");
         let lines = text.lines().rev().filter(|l| l.contains(&needle));
@@ -136,11 +136,8 @@ impl Archive {
     /// acknowledged to the server, which offers it again.
     pub fn index(&self, timeline: u32) -> Result<BTreeMap<String, IndexLine>, BackupError> {
         let path = self.index_path(timeline);
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-            Err(e) => return Err(BackupError::io("read", &path)(e)),
-        };
+        let text = fs::read(&path).if_there().map_err(BackupError::io("read", &path))?;
+        let Some(text) = text else { return Ok(BTreeMap::new()) };
         let lines = text.split(|b| *b == b'\n').filter_map(|l| serde_json::from_slice::<IndexLine>(l).ok());
         Ok(lines.map(|l| (l.seg.clone(), l)).collect())
     }
@@ -150,7 +147,7 @@ impl Archive {
         let mut segments = Vec::new();
         for (name, line) in self.index(timeline)? {
             if let Ok(file @ WalFile::Segment(segment)) = name.parse::<WalFile>()
-                && self.path(&file).exists()
+                && is_there(&self.path(&file))?
             {
                 segments.push((segment, line));
             }
@@ -161,11 +158,8 @@ impl Archive {
 
     /// The timelines that have a folder here, ascending.
     pub fn timelines(&self) -> Result<Vec<u32>, BackupError> {
-        let entries = match fs::read_dir(&self.folder) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(BackupError::io("list", &self.folder)(e)),
-        };
+        let entries = fs::read_dir(&self.folder).if_there().map_err(BackupError::io("list", &self.folder))?;
+        let Some(entries) = entries else { return Ok(Vec::new()) };
         let mut timelines = Vec::new();
         for entry in entries {
             let entry = entry.map_err(BackupError::io("list", &self.folder))?;
@@ -189,8 +183,14 @@ impl Archive {
 
     /// Every history file in the archive, by timeline.
     pub fn history_files(&self) -> Result<BTreeMap<u32, Utf8PathBuf>, BackupError> {
-        let paths = self.timelines()?.into_iter().map(|t| (t, self.path(&WalFile::History(t))));
-        Ok(paths.filter(|(_, path)| path.exists()).collect())
+        let mut files = BTreeMap::new();
+        for timeline in self.timelines()? {
+            let path = self.path(&WalFile::History(timeline));
+            if is_there(&path)? {
+                files.insert(timeline, path);
+            }
+        }
+        Ok(files)
     }
 
     /// The size of the cluster's segments, as the archived ones have it; `None` while there is none.
@@ -273,10 +273,12 @@ impl Archive {
         Ok(())
     }
 
-    /// Puts the content of an archived file at `to`, its checksum verified; `false` when the archive has no such file.
+    /// Puts the content of an archived file at `to`, its checksum verified; `false` when the archive has no such file, which is
+    /// not said of one that cannot be looked at. The new file belongs to whom its folder belongs, and is for the owner alone; the
+    /// group may read it where it may read the folder.
     pub fn restore(&self, file: &WalFile, to: &Utf8Path) -> Result<bool, BackupError> {
         let path = self.path(file);
-        if !path.exists() {
+        if !is_there(&path)? {
             return Ok(false);
         }
         // Without its line nothing says what the bytes should be. "Not there" would let recovery end here, silently.
@@ -297,7 +299,13 @@ impl Archive {
     }
 
     fn decode_to_file(&self, file: &WalFile, path: &Utf8Path, to: &Utf8Path) -> Result<String, BackupError> {
-        let mut out = File::create(to).map_err(BackupError::io("create", to))?;
+        let folder = to.parent().filter(|folder| !folder.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
+        let mut out = Store::new(folder)?.create(to)?;
+        let group = fs::metadata(folder).map_err(BackupError::io("look at", folder))?.mode() & GROUP_READS;
+        if group != 0 {
+            let mode = fs::Permissions::from_mode(0o600 | group);
+            out.set_permissions(mode).map_err(BackupError::io("set the mode of", to))?;
+        }
         self.decode_into(file, path, &mut out).map(|(hash, _)| hash)
     }
 
@@ -318,11 +326,8 @@ impl Archive {
     /// contradicts what is here stays, as a refused one stays in `pg_wal`; so does another cluster's.
     pub fn drain(&self) -> Result<usize, BackupError> {
         let spool = RepositoryConfig { path: self.store.root().to_owned() }.spool();
-        let entries = match spool.read_dir_utf8() {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
-            Err(e) => return Err(BackupError::io("list", &spool)(e)),
-        };
+        let entries = spool.read_dir_utf8().if_there().map_err(BackupError::io("list", &spool))?;
+        let Some(entries) = entries else { return Ok(0) };
         let mut files = Vec::new();
         for entry in entries {
             let path = entry.map_err(BackupError::io("list", &spool))?.into_path();
@@ -340,7 +345,10 @@ impl Archive {
         held.lock().map_err(BackupError::io("lock", &lock))?;
         let mut taken = 0;
         files.sort_by(|a, b| a.1.cmp(&b.1));
-        for (file, path) in files.into_iter().filter(|(_, path)| path.exists()) {
+        for (file, path) in files {
+            if !is_there(&path)? {
+                continue;
+            }
             match self.add(&file, &path) {
                 Ok(_) => fs::remove_file(&path).map_err(BackupError::io("remove", &path))?,
                 Err(error @ (BackupError::NotWal { .. } | BackupError::WalConflict { .. })) => {
@@ -384,7 +392,7 @@ impl Archive {
             WalFile::History(_) | WalFile::BackupLabel(..) => None,
         };
         let target = self.path(file);
-        if target.exists() {
+        if is_there(&target)? {
             return self.add_again(file, path, &target, first_lsn);
         }
         self.store.folder(&self.timeline_folder(file.timeline()))?;
@@ -643,6 +651,50 @@ mod tests {
             Exit::ChecksumMismatch,
             "a damaged copy is not taken for the file"
         );
+    }
+
+    /// Links that lead to themselves cannot be followed, by root neither: what is behind them is not known.
+    fn make_unreadable(path: &Utf8Path) {
+        if path.is_dir() {
+            fs::rename(path, path.with_extension("away")).unwrap();
+        } else {
+            let _ = fs::remove_file(path);
+        }
+        std::os::unix::fs::symlink(path, path).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_looked_at_is_not_taken_for_the_end_of_the_wal() {
+        let c = cluster();
+        let (path, _) = c.segment(1, 7, 9);
+        c.push(&path).unwrap();
+        c.push(&c.write("00000002.history", b"1\t0/300000\tno recovery target specified\n")).unwrap();
+        let name = path.file_name().unwrap();
+        make_unreadable(&c.archive().path(&name.parse().unwrap()));
+        assert!(c.fetch(name).unwrap_err().to_string().contains("look at"));
+        assert!(c.archive().segments(1).is_err() && c.archive().segment_size().is_err());
+        assert!(c.push(&path).unwrap_err().to_string().contains("look at"));
+        make_unreadable(&c.archive().path(&WalFile::History(2)));
+        assert!(c.archive().history_files().is_err());
+        make_unreadable(&c.archive().timeline_folder(1));
+        assert!(c.fetch("000000010000000000000099").is_err(), "of a timeline's folder that cannot be entered, too");
+        assert!(c.archive().index(1).is_err() && c.archive().entry(&name.parse().unwrap()).is_err());
+        make_unreadable(&c.root.join("repository/spool"));
+        assert!(c.archive().drain().is_err());
+    }
+
+    #[test]
+    fn a_restored_file_is_as_private_as_its_folder() {
+        let c = cluster();
+        let (path, _) = c.segment(1, 7, 9);
+        c.push(&path).unwrap();
+        let folder = c.root.join("data/pg_wal");
+        let mode_in = |of_folder: u32| {
+            fs::set_permissions(&folder, fs::Permissions::from_mode(of_folder)).unwrap();
+            c.fetch(path.file_name().unwrap()).unwrap();
+            fs::metadata(folder.join("RECOVERYXLOG")).unwrap().mode() & 0o777
+        };
+        assert_eq!([mode_in(0o700), mode_in(0o750), mode_in(0o711)], [0o600, 0o640, 0o600]);
     }
 
     #[test]

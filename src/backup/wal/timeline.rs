@@ -1,9 +1,11 @@
 //! Which timeline owns which stretch of WAL.
 
+use serde::{Deserialize, Serialize};
+
 use crate::units::Lsn;
 
 /// One earlier timeline and where it was left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimelineEntry {
     /// The timeline.
     pub timeline: u32,
@@ -12,7 +14,7 @@ pub struct TimelineEntry {
 }
 
 /// A timeline with its ancestors, oldest first: what `<TLI>.history` holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimelineHistory {
     /// The timeline itself.
     pub timeline: u32,

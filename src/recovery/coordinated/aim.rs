@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     backup::{Kind, Point, PointSelector, Repository, wal::TimelineHistory},
-    recovery::{RecoveryError, Request, Target, wal::WalView},
+    recovery::{RecoveryError, Request, Target, shortlist::Shortlist, wal::WalView},
     units::Lsn,
 };
 
 /// A target that was found.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Aim {
     /// The timeline on which it lies.
     pub(super) timeline: u32,
@@ -18,7 +20,9 @@ pub(super) struct Aim {
     /// Where replay stops; `None` for the end of the WAL.
     pub(super) at: Option<Lsn>,
     /// The server's setting for it.
-    pub(super) setting: Option<(&'static str, String)>,
+    pub(super) setting: Option<(String, String)>,
+    /// What is wrong with recovery points, for a person.
+    pub(super) notes: Vec<String>,
 }
 
 /// Finds the target and chooses the recovery point. `current` is the timeline that the old server was on.
@@ -29,31 +33,61 @@ pub(super) async fn resolve(
     view: &WalView,
     current: u32,
 ) -> Result<(Aim, Point), RecoveryError> {
-    let points = points_of(repository, system_id, &request.point)?;
+    let shortlist = points_of(repository, system_id, request)?;
+    match found(request, &shortlist.points, view, current).await {
+        Ok((aim, point)) => Ok((Aim { notes: shortlist.notes(point.id()), ..aim }, point)),
+        Err(error) => {
+            // One of those that were passed over might have reached the target.
+            for passed in shortlist.all_passed_over() {
+                tracing::warn!("{passed}");
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn found(
+    request: &Request,
+    points: &[Point],
+    view: &WalView,
+    current: u32,
+) -> Result<(Aim, Point), RecoveryError> {
     let asked = request.timeline.unwrap_or(current);
     let aim = match &request.target {
-        Target::Latest => Aim { timeline: asked, history: view.history(asked)?.clone(), at: None, setting: None },
+        Target::Latest => {
+            Aim { timeline: asked, history: view.history(asked)?.clone(), at: None, setting: None, notes: Vec::new() }
+        }
         Target::Lsn(at) => {
             let history = view.history(asked)?.clone();
             let end = view.tail(asked).await?.last;
             if *at > end {
                 return Err(missed(request, &format!("the last record of timeline {asked} starts at {end}")));
             }
-            Aim { timeline: asked, history, at: Some(*at), setting: Some(("recovery_target_lsn", at.to_string())) }
+            let setting = Some(("recovery_target_lsn".to_owned(), at.to_string()));
+            Aim { timeline: asked, history, at: Some(*at), setting, notes: Vec::new() }
         }
-        Target::Name(name) => named(request, name, view, &points).await?,
-        Target::Time(moment) => timed(request, *moment, view, &points, asked).await?,
+        Target::Name(name) => named(request, name, view, points).await?,
+        Target::Time(moment) => timed(request, *moment, view, points, asked).await?,
     };
-    let point = choose(request, points, &aim)?;
+    let point = choose(request, points, &aim)?.clone();
     Ok((aim, point))
 }
 
-/// The complete recovery points of this cluster, oldest first.
-fn points_of(repository: &Repository, system_id: u64, choice: &PointSelector) -> Result<Vec<Point>, RecoveryError> {
-    if let PointSelector::Id(_) = choice {
-        let point = repository.point(choice)?;
-        let of = point.postgres()?.system_id.clone();
-        if of != system_id.to_string() {
+/// The recovery points of this cluster that it may start from.
+fn points_of(repository: &Repository, system_id: u64, request: &Request) -> Result<Shortlist, RecoveryError> {
+    let system_id = system_id.to_string();
+    let mut others = BTreeMap::new();
+    let shortlist = Shortlist::of(repository, request, |point| {
+        let of = point.manifest.pg.get().map(|pg| pg.system_id.as_str());
+        let ours = of == Some(system_id.as_str()) && point.manifest.kind == Kind::Full;
+        if let (false, Some(of)) = (ours, of) {
+            *others.entry(of.to_owned()).or_insert(0) += 1;
+        }
+        ours
+    })?;
+    if let (PointSelector::Id(_), Some(point)) = (&request.point, shortlist.points.first()) {
+        let of = &point.postgres()?.system_id;
+        if *of != system_id {
             return Err(RecoveryError::impossible(
                 format!("recovery point {}", point.id()),
                 format!("a point of the cluster with system identifier {system_id}"),
@@ -61,20 +95,8 @@ fn points_of(repository: &Repository, system_id: u64, choice: &PointSelector) ->
                 "it is the backup of another cluster; `backup list` shows what there is",
             ));
         }
-        return Ok(vec![point]);
     }
-    let mut points = Vec::new();
-    let mut others = BTreeMap::new();
-    for summary in repository.points()?.into_iter().filter(|p| p.complete) {
-        let point = repository.point(&PointSelector::Id(summary.point))?;
-        let of = point.postgres().map(|p| p.system_id.clone()).ok();
-        if of.as_ref() == Some(&system_id.to_string()) && point.manifest.kind == Kind::Full {
-            points.push(point);
-        } else if let Some(of) = of {
-            *others.entry(of).or_insert(0) += 1;
-        }
-    }
-    if points.is_empty() {
+    if shortlist.points.is_empty() {
         let others: Vec<String> = others.iter().map(|(id, n)| format!("{n} of cluster {id}")).collect();
         return Err(RecoveryError::impossible(
             format!("repository {}", repository.path()),
@@ -83,13 +105,13 @@ fn points_of(repository: &Repository, system_id: u64, choice: &PointSelector) ->
             "there is nothing to recover from; `backup create` makes a recovery point",
         ));
     }
-    Ok(points)
+    Ok(shortlist)
 }
 
 /// The newest point from which replay reaches the target.
-fn choose(request: &Request, points: Vec<Point>, aim: &Aim) -> Result<Point, RecoveryError> {
+fn choose<'p>(request: &Request, points: &'p [Point], aim: &Aim) -> Result<&'p Point, RecoveryError> {
     let first = points.first().and_then(|p| p.postgres().ok()).map(|p| p.stop_lsn);
-    let mut best: Option<Point> = None;
+    let mut best: Option<&Point> = None;
     for point in points {
         let facts = point.postgres()?;
         let on_the_way = aim.history.owner(facts.stop_lsn) == facts.timeline
@@ -118,7 +140,8 @@ async fn named(request: &Request, name: &str, view: &WalView, points: &[Point]) 
             timeline: *timeline,
             history: view.history(*timeline)?.clone(),
             at: Some(*at),
-            setting: Some(("recovery_target_lsn", at.to_string())),
+            setting: Some(("recovery_target_lsn".to_owned(), at.to_string())),
+            notes: Vec::new(),
         }),
         [] => Err(missed(request, "no such restore point in the WAL since the first recovery point")),
         several => {
@@ -150,7 +173,8 @@ async fn timed(
             timeline,
             history,
             at: Some(mark.at),
-            setting: Some(("recovery_target_time", moment.strftime("%Y-%m-%d %H:%M:%S%.6f+00").to_string())),
+            setting: Some(("recovery_target_time".to_owned(), moment.strftime("%Y-%m-%d %H:%M:%S%.6f+00").to_string())),
+            notes: Vec::new(),
         }),
         None => {
             Err(missed(request, "no transaction committed after it: for everything there is, the target is latest"))

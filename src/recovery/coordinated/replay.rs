@@ -2,48 +2,79 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Coordinated, state::Restored};
+use super::{
+    Coordinated,
+    state::{Exchange, Restored},
+};
 use crate::{
     backup::{
+        Store, files, is_there,
         parts::postgres as base,
         wal::{SegmentName, WalFile},
     },
+    client::{
+        limits,
+        wait::{self, Poll},
+    },
     recovery::{
-        Naive, RecoveryError, Target,
+        Naive, RecoveryError, Target, moment,
         pipeline::captured_tables,
         server::{Fenced, Replay, recovery_settings_in},
-        wal::history_in,
+        wal::{history_in, restore},
     },
-    units::Lsn,
+    units::{IfThere, Lsn},
 };
 
 const STEP: &str = "restore";
 
 impl Coordinated {
-    /// Restores the base backup beside the old data folder, replays it to the target, looks at it, and exchanges the two.
+    /// Restores the base backup beside the old data folder, replays it to the target, looks at it, and exchanges the two. What an
+    /// earlier run restored and looked at is put in its place as it is.
     pub(super) async fn restore(&mut self) -> Result<(), RecoveryError> {
-        let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-        let name = self.pgdata.file_name().unwrap_or("data").to_owned();
-        let fresh = self.pgdata.with_file_name(format!("{name}.restoring-{stamp}"));
-        let outcome = self.restore_into(&fresh).await;
-        if outcome.is_err() {
-            // The log is kept beside the journal; half a data folder helps nobody and may fill the disk.
-            let _ = std::fs::remove_dir_all(&fresh);
+        if self.learned.restored.is_none() {
+            let (fresh, aside) = (self.beside("restoring"), self.beside("aside"));
+            // Of what a run left that was cut, nobody knows how much is on disk.
+            remove_unused(&fresh).await?;
+            let outcome = self.restore_into(&fresh).await;
+            if outcome.is_err() {
+                // The log is kept in the record; half a data folder helps nobody and may fill the disk.
+                let _ = std::fs::remove_dir_all(&fresh);
+            }
+            let (replay, timeline, switch, rows) = outcome?;
+            sync_folder(&fresh)?;
+            self.learned.change(|l| l.restored = Some(Restored { replay, timeline, switch, fresh, aside, rows }))?;
         }
-        let (replay, timeline, switch, rows) = outcome?;
-        if let Err(error) = self.still_fenced().await {
-            let _ = std::fs::remove_dir_all(&fresh);
-            return Err(error);
+        self.exchange().await
+    }
+
+    /// Puts the restored data folder into the place of the old one, from wherever an earlier run left the two.
+    async fn exchange(&mut self) -> Result<(), RecoveryError> {
+        let Some(restored) = self.learned.restored.clone() else { return Ok(()) };
+        let Restored { fresh, aside, .. } = &restored;
+        let parent = self.pgdata.parent().unwrap_or(&self.pgdata).to_owned();
+        loop {
+            match Exchange::of(&self.pgdata, &restored)? {
+                Exchange::Before => {
+                    self.still_fenced().await?;
+                    rename(&self.pgdata, aside)?;
+                    moment::pass(STEP, "set-aside").await?;
+                }
+                Exchange::Half => rename(fresh, &self.pgdata)?,
+                Exchange::After => return Ok(()),
+            }
+            sync_folder(&parent)?;
         }
-        let aside = self.pgdata.with_file_name(format!("{name}.aside-{stamp}"));
-        self.note("set-aside", &(&self.pgdata, &aside))?;
-        rename(&self.pgdata, &aside)?;
-        if let Err(error) = rename(&fresh, &self.pgdata) {
-            rename(&aside, &self.pgdata)?;
-            return Err(error);
-        }
-        self.restored = Some(Restored { replay, timeline, switch, aside, rows });
-        Ok(())
+    }
+
+    /// A folder of this recovery beside the data folder.
+    fn beside(&self, what: &str) -> Utf8PathBuf {
+        self.pgdata.with_file_name(format!("{}.{what}-{}", self.pgdata.file_name().unwrap_or("data"), self.id()))
+    }
+
+    /// Removes a data folder that was restored, wholly or in part, and is not in its place.
+    pub(super) async fn discard(&mut self) -> Result<(), RecoveryError> {
+        self.learned.change(|l| l.restored = None)?;
+        remove_unused(&self.beside("restoring")).await
     }
 
     /// Requires that the old server has not run since the fence stood: whatever manages it may start it again, and what clients
@@ -62,37 +93,39 @@ impl Coordinated {
                 format!("{found}; keep it from starting by itself and run the recovery again"),
             ))
         };
-        match (running, self.control_file() == self.at_rest) {
+        match (running, Some(self.control_file()?) == self.learned.at_rest) {
             (true, _) => unmet("it runs again"),
             (false, false) => unmet("it ran meanwhile: its control file has changed"),
             (false, true) => Ok(()),
         }
     }
 
-    /// The old folder's control file, which every start of a server writes; `None` where there is none.
-    pub(super) fn control_file(&self) -> Option<Vec<u8>> {
-        std::fs::read(self.pgdata.join("global/pg_control")).ok()
+    /// SHA-256 of the old folder's control file, which every start of a server writes; `none` where there is no such file.
+    pub(super) fn control_file(&self) -> Result<String, RecoveryError> {
+        Ok(control_file_in(&self.pgdata)?.map_or_else(|| "none".to_owned(), |bytes| files::sha256(&bytes)))
     }
 
     async fn restore_into(&self, fresh: &Utf8Path) -> Result<(Replay, u32, Option<Lsn>, u64), RecoveryError> {
         let (point, into, owner) = (self.point.clone(), fresh.to_owned(), self.owner.account());
         let extracted = tokio::task::spawn_blocking(move || base::extract(&point, &into, owner)).await;
         extracted.map_err(|e| RecoveryError::Program { program: "extract".into(), detail: e.to_string() })??;
-        clean_settings(fresh, &self.owner)?;
-        let signal = fresh.join("recovery.signal");
-        fs_err::write(&signal, "").map_err(|e| RecoveryError::io("write", &signal, e))?;
-        self.owner.give(&signal)?;
+        clean_settings(fresh)?;
+        Store::new(fresh)?.write(&fresh.join("recovery.signal"), b"")?;
 
         // Removed with what is in it when replay has ended.
         let laid_out = self.lay_out_wal()?;
         let settings = self.replay_settings(laid_out.as_ref().and_then(|folder| Utf8Path::from_path(folder.path())));
-        let mut server = Fenced::start(&self.tools, fresh, &self.owner, &self.server_log(), &settings)?;
+        let log = self.own_file(STEP, "postgres.log")?;
+        // Emptied: what an earlier start said must not be read as this one's.
+        self.repository.store().write(&log, b"")?;
+        let sink = self.repository.store().append(&log)?;
+        let mut server = Fenced::start(&self.tools, fresh, &self.owner, (&log, sink), &settings)?;
         let replay = server.promoted().await?;
         let looked = self.look(&mut server, &replay).await;
         server.stop().await?;
         let (timeline, rows) = looked?;
         // It names the settings of this start; another start must not repeat them.
-        let _ = std::fs::remove_file(fresh.join("postmaster.opts"));
+        remove_if_there(&fresh.join("postmaster.opts"))?;
         let switch = switch_of(fresh, timeline)?;
         Ok((replay, timeline, switch, rows))
     }
@@ -101,19 +134,15 @@ impl Coordinated {
     pub(super) fn no_settings_left(&self) -> Result<String, RecoveryError> {
         let path = self.pgdata.join("postgresql.auto.conf");
         let text = fs_err::read_to_string(&path).map_err(|e| RecoveryError::io("read", &path, e))?;
-        let left = recovery_settings_in(&text).1;
-        let signals = ["recovery.signal", "standby.signal"].iter().filter(|f| self.pgdata.join(f).exists());
-        let left: Vec<String> = left.into_iter().chain(signals.map(|s| (*s).to_owned())).collect();
+        let mut left = recovery_settings_in(&text).1;
+        for signal in ["recovery.signal", "standby.signal"] {
+            if is_there(&self.pgdata.join(signal))? {
+                left.push(signal.to_owned());
+            }
+        }
         match left.is_empty() {
             true => Ok("no recovery setting is left in the data folder".into()),
             false => Err(RecoveryError::unmet("open", "no recovery setting in the data folder", left.join("; "))),
-        }
-    }
-
-    fn server_log(&self) -> Utf8PathBuf {
-        match &self.journal {
-            Some(journal) => journal.path().with_extension("postgres.log"),
-            None => self.repository.path().join("recovery.postgres.log"),
         }
     }
 
@@ -143,14 +172,13 @@ impl Coordinated {
         let segments = self.archived_since_the_point()?.into_iter().map(WalFile::Segment);
         let histories = archive.history_files()?.into_keys().map(WalFile::History);
         for file in segments.chain(histories) {
-            archive.restore(&file, &path.join(file.to_string()))?;
+            restore(&archive, &file, &path.join(file.to_string()))?;
         }
-        self.owner.give_all(path)?;
         Ok(Some(folder))
     }
 
     /// On the command line, not in the folder: nothing of them outlives this start.
-    fn replay_settings(&self, laid_out: Option<&Utf8Path>) -> Vec<(&'static str, String)> {
+    fn replay_settings(&self, laid_out: Option<&Utf8Path>) -> Vec<(&str, String)> {
         let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''").replace('%', "%%"));
         let fetch = match laid_out {
             Some(folder) => format!("cp {}/%f %p", quoted(folder.as_str())),
@@ -171,10 +199,10 @@ impl Coordinated {
             ("archive_command", String::new()),
             ("recovery_target_inclusive", if self.request.exclusive { "off" } else { "on" }.to_owned()),
         ];
-        if self.pinned {
+        if self.learned.pinned {
             settings.push(("recovery_target_timeline", self.aim.timeline.to_string()));
         }
-        settings.extend(self.aim.setting.clone());
+        settings.extend(self.aim.setting.iter().map(|(name, value)| (name.as_str(), value.clone())));
         settings
     }
 
@@ -219,7 +247,7 @@ impl Coordinated {
             };
         }
         // Without the salvage nobody knows where the WAL ended.
-        let Some(end) = &self.end else { return Ok(()) };
+        let Some(end) = &self.learned.end else { return Ok(()) };
         match replay.redo_done {
             Some(done) if done == end.last => Ok(()),
             // Without the fence the archive goes on while it is replayed.
@@ -236,17 +264,33 @@ impl Coordinated {
     }
 }
 
+/// A data folder's control file; `None` where there is none. One that cannot be read may have changed or not.
+pub(super) fn control_file_in(pgdata: &Utf8Path) -> Result<Option<Vec<u8>>, RecoveryError> {
+    let path = pgdata.join("global/pg_control");
+    std::fs::read(&path).if_there().map_err(|error| {
+        RecoveryError::impossible(
+            path.as_str(),
+            "a control file that can be read, or none",
+            error.to_string(),
+            "it tells whether the old server has run meanwhile; move it out of the data folder if its disk is damaged",
+        )
+    })
+}
+
+fn remove_if_there(path: &Utf8Path) -> Result<(), RecoveryError> {
+    let removed = std::fs::remove_file(path).if_there();
+    removed.map(drop).map_err(|e| RecoveryError::io("remove", path, e))
+}
+
 /// Removes recovery settings that the base backup brought along: with ours they would be two targets.
-fn clean_settings(data: &Utf8Path, owner: &crate::recovery::server::Owner) -> Result<(), RecoveryError> {
+fn clean_settings(data: &Utf8Path) -> Result<(), RecoveryError> {
     let path = data.join("postgresql.auto.conf");
     let text = fs_err::read_to_string(&path).map_err(|e| RecoveryError::io("read", &path, e))?;
     let (kept, out) = recovery_settings_in(&text);
     if !out.is_empty() {
-        fs_err::write(&path, kept).map_err(|e| RecoveryError::io("write", &path, e))?;
-        owner.give(&path)?;
+        Store::new(data)?.write(&path, kept.as_bytes())?;
     }
-    let _ = std::fs::remove_file(data.join("standby.signal"));
-    Ok(())
+    remove_if_there(&data.join("standby.signal"))
 }
 
 /// Where a timeline left the one before it.
@@ -255,6 +299,57 @@ fn switch_of(data: &Utf8Path, timeline: u32) -> Result<Option<Lsn>, RecoveryErro
     Ok(history_in(&path, timeline)?.ancestors.last().map(|a| a.end))
 }
 
+/// Removes a data folder that a run left which was cut, once the server that replayed there has ended: it ends with its owner.
+async fn remove_unused(folder: &Utf8Path) -> Result<(), RecoveryError> {
+    if !folder.try_exists().map_err(|e| RecoveryError::io("look at", folder, e))? {
+        return Ok(());
+    }
+    let running = folder.join("postmaster.pid");
+    wait::until(&format!("the server on {folder} to end"), limits::postgres::STOP, || async {
+        Ok::<_, RecoveryError>(match running.try_exists() {
+            Ok(false) => Poll::Ready(()),
+            Ok(true) => Poll::NotYet(format!("{running} is there")),
+            Err(e) => Poll::Hopeless(format!("{running}: {e}")),
+        })
+    })
+    .await?;
+    std::fs::remove_dir_all(folder).map_err(|e| RecoveryError::io("remove", folder, e))
+}
+
+fn sync_folder(folder: &Utf8Path) -> Result<(), RecoveryError> {
+    Ok(files::sync_folder(folder)?)
+}
+
 fn rename(from: &Utf8Path, to: &Utf8Path) -> Result<(), RecoveryError> {
     std::fs::rename(from, to).map_err(|e| RecoveryError::io("rename to", to, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_control_file_that_cannot_be_read_is_not_one_that_has_not_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let pgdata = Utf8Path::from_path(folder.path()).unwrap();
+        assert_eq!(control_file_in(pgdata).unwrap(), None);
+        let looped = pgdata.join("global");
+        std::os::unix::fs::symlink(&looped, &looped).unwrap();
+        assert!(control_file_in(pgdata).unwrap_err().to_string().contains("global/pg_control"));
+    }
+
+    #[test]
+    fn what_the_base_backup_brought_along_is_removed_or_the_restore_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = Utf8Path::from_path(folder.path()).unwrap();
+        let settings = data.join("postgresql.auto.conf");
+        fs_err::write(&settings, "work_mem = '4MB'\nrecovery_target = 'immediate'\n").unwrap();
+        fs_err::write(data.join("standby.signal"), "").unwrap();
+        clean_settings(data).unwrap();
+        assert_eq!(fs_err::read_to_string(&settings).unwrap(), "work_mem = '4MB'\n");
+        assert!(!is_there(&data.join("standby.signal")).unwrap());
+        // With it the restored server would be a standby.
+        fs_err::create_dir(data.join("standby.signal")).unwrap();
+        assert!(clean_settings(data).unwrap_err().to_string().contains("standby.signal"));
+    }
 }

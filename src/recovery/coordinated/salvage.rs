@@ -1,17 +1,18 @@
 //! Rescuing WAL that never reached the archive, and fixing where the WAL ends.
 
-use std::io::Write;
-
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::Coordinated;
 use crate::{
-    backup::wal::{SegmentName, SegmentState, WalFile},
+    backup::{
+        Store, is_there,
+        wal::{SegmentName, SegmentState, WalFile},
+    },
     recovery::{
         RecoveryError,
         wal::{Tail, WalView},
     },
-    units::Lsn,
+    units::{IfThere, Lsn},
 };
 
 impl Coordinated {
@@ -39,8 +40,7 @@ impl Coordinated {
         // is no loss.
         let fenced = !self.pipeline.options.omits("fence");
         if fenced && let Some(lost) = lost(self, &view, readable.as_ref())? {
-            self.note("lost", &lost)?;
-            self.lost = Some(lost);
+            self.learned.change(|l| l.lost = Some(lost))?;
         }
         let mut tail = readable?;
         let last = self.segment_size.segment_of(tail.last);
@@ -57,23 +57,20 @@ impl Coordinated {
         }
         for timeline in view.timelines() {
             let path = self.old_wal().join(WalFile::History(timeline).to_string());
-            if path.exists() && !view.archive().path(&WalFile::History(timeline)).exists() {
+            if is_there(&path)? && !is_there(&view.archive().path(&WalFile::History(timeline)))? {
                 view.archive().add_segment(&path, SegmentState::Complete)?;
             }
         }
-        self.salvaged_segments = salvaged;
         // Without it clients also commit while segments are copied: the end is then what the copies hold.
         if !fenced {
             tail = self.view(false)?.tail(timeline).await?;
         }
-        self.note("end-of-wal", &(timeline, &tail))?;
-        self.end = Some(tail);
-        Ok(())
+        self.learned.change(|l| (l.salvaged, l.end) = (salvaged, Some(tail)))
     }
 
     /// Reads the end of the WAL again, from the archive and the salvage folder alone.
     pub(super) async fn salvaged(&self, step: &str) -> Result<String, RecoveryError> {
-        let Some(end) = &self.end else { return Err(RecoveryError::unmet(step, "a fixed end of WAL", "none")) };
+        let Some(end) = &self.learned.end else { return Err(RecoveryError::unmet(step, "a fixed end of WAL", "none")) };
         let found = self.view(false)?.tail(self.old_timeline).await?;
         // Without the fence the server goes on, and so does its archive.
         let moved = self.pipeline.options.omits("fence") && found.last > end.last;
@@ -84,8 +81,8 @@ impl Coordinated {
                 format!("{} ({})", found.last, found.ended),
             ));
         }
-        let lost = self.lost.as_ref().map(|l| format!("; accepted as lost: {l}")).unwrap_or_default();
-        let copied = self.salvaged_segments.len();
+        let lost = self.learned.lost.as_ref().map(|l| format!("; accepted as lost: {l}")).unwrap_or_default();
+        let copied = self.learned.salvaged.len();
         Ok(format!(
             "{copied} segments salvaged; the last valid record of timeline {} starts at {}{lost}",
             self.old_timeline, end.last
@@ -94,36 +91,23 @@ impl Coordinated {
 
     /// Removes salvaged copies of segments that the server finished and archived after all.
     fn drop_stale(&self, view: &WalView) -> Result<(), RecoveryError> {
-        let entries = match self.salvaged.read_dir_utf8() {
-            Ok(entries) => entries,
-            Err(_) => return Ok(()),
-        };
-        for entry in entries.flatten() {
-            let archived = entry.file_name().parse::<WalFile>().is_ok_and(|f| view.archive().path(&f).exists());
-            if archived {
+        let unlisted = |e| RecoveryError::io("list", &self.salvaged, e);
+        let Some(entries) = self.salvaged.read_dir_utf8().if_there().map_err(unlisted)? else { return Ok(()) };
+        for entry in entries {
+            let entry = entry.map_err(unlisted)?;
+            let Ok(file) = entry.file_name().parse::<WalFile>() else { continue };
+            if is_there(&view.archive().path(&file))? {
                 std::fs::remove_file(entry.path()).map_err(|e| RecoveryError::io("remove", entry.path(), e))?;
             }
         }
         Ok(())
     }
 
+    /// Keeps a copy that only the server's account can read: that of the data folder, which fetches it for replay.
     fn keep(&self, from: &Utf8Path, name: SegmentName) -> Result<(), RecoveryError> {
-        let to = self.salvaged.join(name.to_string());
-        let temporary = self.salvaged.join(format!("{name}.new"));
-        let wrong = |what, path: &Utf8Path| {
-            let path = path.to_owned();
-            move |e| RecoveryError::io(what, &path, e)
-        };
-        std::fs::create_dir_all(&self.salvaged).map_err(wrong("make folder", &self.salvaged))?;
-        self.owner.give(&self.salvaged)?;
-        let mut source = fs_err::File::open(from).map_err(wrong("open", from))?;
-        let mut target = fs_err::File::create(&temporary).map_err(wrong("create", &temporary))?;
-        std::io::copy(&mut source, &mut target).map_err(wrong("copy to", &temporary))?;
-        target.flush().and_then(|()| target.sync_all()).map_err(wrong("sync", &temporary))?;
-        self.owner.give(&temporary)?;
-        std::fs::rename(&temporary, &to).map_err(wrong("rename to", &to))?;
-        let folder = fs_err::File::open(&self.salvaged).and_then(|f| f.sync_all());
-        folder.map_err(wrong("sync folder", &self.salvaged))
+        let store = Store::owned(self.repository.path(), self.owner.ids());
+        store.folder(&self.salvaged)?;
+        Ok(store.copy(from, &self.salvaged.join(name.to_string()))?)
     }
 }
 
@@ -179,7 +163,7 @@ fn what_is_lost(
     // The segment the server wrote last is always in its own folder, archived or not.
     let last: Lsn = tail.last;
     let name = SegmentName::of(timeline, last, state.segment_size);
-    if !old.join(name.to_string()).exists() {
+    if !is_there(&old.join(name.to_string()))? {
         return Ok(Some(format!("{old} lacks segment {name}: WAL after {last}, the end of the archive, is unknown")));
     }
     Ok(None)

@@ -1,11 +1,11 @@
 //! The playbook: fifteen steps, each with what it destroys, what must hold before, and what is read back after.
 
-use super::Coordinated;
+use super::{Coordinated, state::Learned};
 use crate::{
     client::{limits, postgres::Postgres, wait, wait::Poll},
     recovery::{
-        Naive, RecoveryError,
-        step::{Answer, Done, NoticedBy, Step, StepInfo},
+        RecoveryError,
+        step::{Answer, Done, GoesOn, NoticedBy, Step, StepInfo},
     },
 };
 
@@ -102,12 +102,7 @@ pub(crate) static TABLE: [Step<Coordinated>; 15] = [
         3,
         nothing,
         |s| Box::pin(async { on_the_way(s) }),
-        |s| {
-            Box::pin(async {
-                s.pinned = true;
-                acted(s.note("timeline", &s.aim.timeline))
-            })
-        },
+        |s| Box::pin(async { acted(s.learned.change(|l| l.pinned = true)) }),
         |s| Box::pin(async { Ok(format!("recovery_target_timeline = {}", s.aim.timeline)) }),
     ),
     step(
@@ -193,7 +188,7 @@ pub(crate) static TABLE: [Step<Coordinated>; 15] = [
         12,
         |s| s.pipeline.force_destroys(),
         |s| Box::pin(s.pipeline.stand_still("force-snapshot")),
-        |s| Box::pin(force_snapshot(s)),
+        |s| Box::pin(async { acted(s.pipeline.force_snapshot("force-snapshot").await) }),
         |s| Box::pin(s.pipeline.snapshot_forced("force-snapshot")),
     ),
     step(
@@ -202,7 +197,7 @@ pub(crate) static TABLE: [Step<Coordinated>; 15] = [
         |s| Box::pin(answers(s)),
         |s| Box::pin(resume(s)),
         |s| {
-            let snapshot = expects_snapshot(s);
+            let snapshot = s.expects_snapshot();
             Box::pin(s.pipeline.streams("resume", snapshot))
         },
     ),
@@ -238,7 +233,12 @@ async fn fenced(s: &mut Coordinated) -> Result<String, RecoveryError> {
     if s.control.running().await? {
         return Err(RecoveryError::unmet("fence", "the old server down", "it runs"));
     }
-    s.at_rest = s.control_file();
+    let at_rest = Some(s.control_file()?);
+    if s.learned.at_rest != at_rest {
+        // It ran since an earlier run of the recovery looked: what was restored then lacks what it wrote.
+        s.discard().await?;
+        s.learned.change(|l| *l = Learned { at_rest, ..Learned::default() })?;
+    }
     match Postgres::connect(&s.pipeline.config.postgres.url, "cdc-drill-recovery").await {
         Err(_) => Ok("the old server does not run, and nothing answers at its address".into()),
         Ok(session) => {
@@ -269,7 +269,7 @@ fn on_the_way(s: &Coordinated) -> Result<String, RecoveryError> {
 async fn continuous(s: &Coordinated) -> Result<String, RecoveryError> {
     let from = s.point.postgres()?.start_lsn;
     let view = s.view(false)?;
-    let to = match (s.aim.at, &s.end) {
+    let to = match (s.aim.at, &s.learned.end) {
         (Some(at), _) => at,
         (None, Some(end)) => end.last,
         (None, None) => view.tail(s.aim.timeline).await?.last,
@@ -279,7 +279,7 @@ async fn continuous(s: &Coordinated) -> Result<String, RecoveryError> {
 }
 
 fn restored(s: &Coordinated) -> Result<String, RecoveryError> {
-    let Some(restored) = &s.restored else {
+    let Some(restored) = &s.learned.restored else {
         return Err(RecoveryError::unmet("restore", "a restored data folder", "none"));
     };
     let stopped = restored.replay.stopping.clone().unwrap_or_else(|| "replayed to the end of the WAL".into());
@@ -291,16 +291,31 @@ fn restored(s: &Coordinated) -> Result<String, RecoveryError> {
 }
 
 async fn open(s: &mut Coordinated) -> Result<Done, RecoveryError> {
-    if s.control.running().await? {
-        return Ok(Done::Nothing("the server runs"));
+    match start(s).await? {
+        true => Ok(Done::Acted),
+        false => Ok(Done::Nothing("the server runs")),
     }
-    s.control.start().await?;
+}
+
+/// Starts the server unless it runs, and waits for sessions; says whether it started it.
+async fn start(s: &Coordinated) -> Result<bool, RecoveryError> {
+    let runs = s.control.running().await?;
+    if !runs {
+        s.control.start().await?;
+    }
     let config = &s.pipeline.config;
     wait::until("the server to accept sessions", limits::postgres::OPEN, || async {
         Postgres::connect(&config.postgres.url, "cdc-drill-recovery").await.map(|_| Poll::Ready(()))
     })
     .await?;
-    Ok(Done::Acted)
+    Ok(!runs)
+}
+
+impl Coordinated {
+    /// Starts the old server again, whose data folder is in its place.
+    pub(super) async fn start_old(&self) -> Result<(), RecoveryError> {
+        start(self).await.map(drop)
+    }
 }
 
 async fn opened(s: &mut Coordinated) -> Result<String, RecoveryError> {
@@ -314,7 +329,7 @@ async fn opened(s: &mut Coordinated) -> Result<String, RecoveryError> {
         return Err(unmet("a server that writes".into(), "it is in recovery".into()));
     }
     let timeline = session.timeline().await?;
-    match &s.restored {
+    match &s.learned.restored {
         Some(restored) if restored.timeline != timeline => {
             Err(unmet(format!("timeline {}", restored.timeline), timeline.to_string()))
         }
@@ -334,23 +349,12 @@ async fn answers(s: &Coordinated) -> Result<String, RecoveryError> {
     Ok(format!("{} answers", session.address()))
 }
 
-async fn force_snapshot(s: &mut Coordinated) -> Result<Done, RecoveryError> {
-    let Some(journal) = s.journal.clone() else {
-        return Err(RecoveryError::unmet("force-snapshot", "a journal for the saved snapshot modes", "none"));
-    };
-    acted(s.pipeline.force_snapshot("force-snapshot", &journal).await)
-}
-
-/// Whether the steps that force a snapshot were done, so that one can be waited for.
-fn expects_snapshot(s: &Coordinated) -> bool {
-    let options = &s.pipeline.options;
-    options.naive != Some(Naive::SlotByHand) && !options.omits("force-snapshot") && !options.omits("delete-offsets")
-}
-
 async fn resume(s: &mut Coordinated) -> Result<Done, RecoveryError> {
-    s.cut = s.pipeline.ends().await?;
-    s.note("epoch-cut", &s.cut)?;
-    let snapshot = expects_snapshot(s);
+    if s.is_done("force-snapshot").is_none() {
+        let ends = s.pipeline.ends().await?;
+        s.learned.change(|l| l.cut = ends)?;
+    }
+    let snapshot = s.expects_snapshot();
     acted(s.pipeline.resume(snapshot).await)
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     client::{
@@ -18,12 +18,11 @@ use crate::{
 };
 
 /// One connector as it was seen.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Neighbour {
     /// Its name.
     pub(crate) name: String,
-    /// Its configuration; not shown, it may hold passwords.
-    #[serde(skip)]
+    /// Its configuration.
     pub(crate) config: ConnectorConfig,
     /// `connector RUNNING, task 0 RUNNING`; on which worker a task runs is not part of it.
     pub(crate) state: String,
@@ -38,7 +37,7 @@ pub(crate) struct Neighbour {
 }
 
 /// A topic as it was seen.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TopicSeen {
     /// Its id: another one is another topic.
     pub(crate) id: String,

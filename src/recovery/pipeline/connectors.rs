@@ -1,7 +1,10 @@
 //! Stopping connectors, and making sure that they stay stopped.
 
 use super::Pipeline;
-use crate::{client::limits, recovery::RecoveryError};
+use crate::{
+    client::{connect::AtRest, limits},
+    recovery::RecoveryError,
+};
 
 impl Pipeline {
     /// What was found, in a line.
@@ -25,6 +28,33 @@ impl Pipeline {
             self.connect.settled(self.names(), limits::connectors::STOPPED).await?;
         }
         Ok(())
+    }
+
+    /// Brings every connector into the state in which it was found.
+    pub(crate) async fn states_as_found(&self) -> Result<Vec<String>, RecoveryError> {
+        let sources = self.sources.iter().chain(&self.others).map(|s| (&s.name, &s.status));
+        let mut said = Vec::new();
+        for (name, found) in sources.chain(self.sinks.iter().map(|s| (&s.name, &s.status))) {
+            match found.at_rest() {
+                Some(AtRest::Stopped) => {}
+                Some(AtRest::Paused) => self.connect.pause(name).await?,
+                None => self.connect.resume(name).await?,
+            }
+            said.push(format!("connector {name} was {} and is told to be so again", found.connector.state));
+        }
+        Ok(said)
+    }
+
+    /// The sources, and those of them that were found at rest and are.
+    pub(crate) async fn resting(&self) -> Result<(Vec<String>, Vec<String>), RecoveryError> {
+        let (mut all, mut resting) = (Vec::new(), Vec::new());
+        for source in self.sources.iter().chain(&self.others) {
+            all.push(source.name.clone());
+            if source.status.at_rest().is_some() && self.connect.status(&source.name).await?.at_rest().is_some() {
+                resting.push(source.name.clone());
+            }
+        }
+        Ok((all, resting))
     }
 
     fn names(&self) -> impl Iterator<Item = &String> {

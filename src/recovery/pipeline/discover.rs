@@ -1,9 +1,14 @@
 //! Finds everything that reads from a cluster or from its topics.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    slice,
+};
 
-use serde::Serialize;
-
+use super::{
+    found::{Found, GroupOffsets, Sink, Source},
+    protected::is_protected,
+};
 use crate::{
     backup::Point,
     client::{
@@ -11,77 +16,14 @@ use crate::{
         cluster::{Cluster, Readers, is_postgres},
         connect::{Connect, ConnectorConfig, ConnectorStatus},
         kafka::{Group, Kafka, TopicSpec, Untold},
-        postgres::{Postgres, Slot},
+        postgres::Postgres,
         registry::Registry,
     },
-    config::{Config, RegistryStorage},
-    debezium::{Choice, Connector, DEFAULT_DATABASE, Expression, Relation, TopicNames, Unknown},
+    config::Config,
+    debezium::{Choice, Connector, Expression, Relation, TopicNames, Unknown},
     recovery::{Options, Playbook, RecoveryError, Request},
     units::{SlotName, TableName, TopicPartition},
 };
-
-/// A source connector on the cluster.
-#[derive(Clone, Debug)]
-pub(crate) struct Source {
-    /// Its name.
-    pub(crate) name: String,
-    /// Its configuration as found.
-    pub(crate) config: ConnectorConfig,
-    /// Its state as found.
-    pub(crate) status: ConnectorStatus,
-    /// The database it reads.
-    pub(crate) database: String,
-    /// Its slot.
-    pub(crate) slot: SlotName,
-    /// Its publication.
-    pub(crate) publication: String,
-    /// `topic.prefix`.
-    pub(crate) prefix: String,
-    /// What it captures.
-    pub(crate) capture: Connector,
-    /// The topics of the tables that it captures: those that its snapshot fills again.
-    pub(crate) topics: Vec<String>,
-    /// Topics that it has written to, or whose names say so, and that nothing would fill again.
-    pub(crate) left: Vec<String>,
-    /// The schema history topic it names.
-    pub(crate) schema_history: Option<String>,
-}
-
-impl Source {
-    /// Whether its records name schemas of a registry, as far as its own converters say; a worker's default may.
-    fn needs_registry(&self) -> bool {
-        let plain = |side: &str| {
-            let class = self.config.get(side).map(String::as_str).unwrap_or_default();
-            ["JsonConverter", "StringConverter", "ByteArrayConverter"].iter().any(|name| class.ends_with(name))
-        };
-        !(plain("key.converter") && plain("value.converter"))
-    }
-
-    /// `snapshot.mode`, `initial` by default.
-    pub(crate) fn snapshot_mode(&self) -> &str {
-        self.config.get("snapshot.mode").map_or("initial", String::as_str)
-    }
-}
-
-/// A sink connector on the data topics.
-#[derive(Clone, Debug)]
-pub(crate) struct Sink {
-    /// Its name.
-    pub(crate) name: String,
-    /// Its state as found.
-    pub(crate) status: ConnectorStatus,
-    /// The group it reads in.
-    pub(crate) group: String,
-}
-
-/// A consumer group with offsets on data topics.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct GroupOffsets {
-    /// The group.
-    pub(crate) name: String,
-    /// The partitions of data topics it has offsets on.
-    pub(crate) partitions: Vec<TopicPartition>,
-}
 
 /// A group that reads data topics now.
 #[derive(Clone, Debug)]
@@ -131,14 +73,6 @@ fn readers<'g>(active: &'g [ActiveGroup], topics: &[TopicSpec]) -> (Option<&'g A
     (reader, unsure)
 }
 
-/// Everything that was found, of which a repair may concern a part.
-#[derive(Clone, Debug)]
-struct Whole {
-    sources: Vec<Source>,
-    topics: Vec<TopicSpec>,
-    groups: Vec<GroupOffsets>,
-}
-
 /// The pipeline around one cluster.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
@@ -160,14 +94,9 @@ pub(crate) struct Pipeline {
     pub(crate) topics: Vec<TopicSpec>,
     /// Groups with offsets on them.
     pub(crate) groups: Vec<GroupOffsets>,
-    /// Slots of the cluster that no source connector names.
-    pub(crate) other_slots: Vec<Slot>,
-    /// Subscriptions of the cluster.
-    pub(crate) subscriptions: Vec<String>,
-    /// Connectors that may read from the cluster and are no part of the recovery, and why their servers are not known.
-    unidentified: BTreeMap<String, String>,
+    /// Everything as it was before the recovery, of which a repair may concern a part.
+    pub(crate) found: Found,
     active: Vec<ActiveGroup>,
-    whole: Whole,
 }
 
 impl Pipeline {
@@ -228,21 +157,44 @@ impl Pipeline {
         let (groups, active) = groups_on(&kafka, &topics, &there, &sinks).await?;
         let used: BTreeSet<&SlotName> = sources.iter().map(|s| &s.slot).collect();
         let other_slots = slots.iter().filter(|s| !used.contains(&s.name)).cloned().collect();
-        Ok(Pipeline {
-            config: config.clone(),
-            connect,
-            kafka,
-            options: options.clone(),
-            whole: Whole { sources: sources.clone(), topics: topics.clone(), groups: groups.clone() },
+        let histories: BTreeSet<String> = sources.iter().filter_map(|s| s.schema_history.clone()).collect();
+        let histories = kafka.topic_specs(&histories.into_iter().collect::<Vec<_>>()).await?;
+        let mut offsets = BTreeMap::new();
+        for source in &sources {
+            offsets.insert(source.name.clone(), connect.offsets(&source.name).await?);
+        }
+        let there: Vec<String> = topics.iter().map(|t| &t.name).filter(|n| there.contains_key(*n)).cloned().collect();
+        let topic_ids = kafka.topic_ids(&there).await?;
+        let found = Found {
             sources,
-            others: Vec::new(),
             sinks,
             topics,
+            topic_ids,
+            histories,
             groups,
+            offsets,
+            slots,
             other_slots,
             subscriptions,
             unidentified,
-            active,
+        };
+        Ok(Pipeline { active, ..Pipeline::of(config, options, found)? })
+    }
+
+    /// The pipeline as an earlier run of the same recovery found it: what it destroyed since is not looked at.
+    pub(crate) fn of(config: &Config, options: &Options, found: Found) -> Result<Pipeline, RecoveryError> {
+        Ok(Pipeline {
+            config: config.clone(),
+            connect: Connect::of(&config.connect),
+            kafka: Kafka::of(&config.kafka)?,
+            options: options.clone(),
+            sources: found.sources.clone(),
+            others: Vec::new(),
+            sinks: found.sinks.clone(),
+            topics: found.topics.clone(),
+            groups: found.groups.clone(),
+            found,
+            active: Vec::new(),
         })
     }
 
@@ -260,16 +212,16 @@ impl Pipeline {
         let kept: BTreeSet<&String> = self.sources.iter().flat_map(|s| &s.topics).collect();
         self.topics.retain(|t| kept.contains(&t.name));
         for group in &mut self.groups {
-            group.partitions.retain(|p| kept.contains(&p.topic));
+            group.offsets.retain(|(partition, _)| kept.contains(&partition.topic));
         }
-        self.groups.retain(|g| !g.partitions.is_empty());
+        self.groups.retain(|g| !g.offsets.is_empty());
         Ok(())
     }
 
     /// What a person should know of topics: those that stay as they are, why those of some connectors cannot be told, and the
     /// connectors whose topics may be missing here.
     pub(crate) fn topic_findings(&self) -> Vec<String> {
-        let unidentified = self.unidentified.iter().map(|(name, why)| {
+        let unidentified = self.found.unidentified.iter().map(|(name, why)| {
             format!(
                 "connector {name} may read from this cluster, and is no part of this recovery: {why} (name it with --connector if it does)"
             )
@@ -360,21 +312,21 @@ impl Pipeline {
     /// Lets the repair concern only some of the sources, with their topics and groups. The rest are stopped and resumed
     /// with them when `hold` is set, and left alone otherwise.
     pub(crate) fn narrow(&mut self, names: &BTreeSet<String>, hold: bool) {
-        let (chosen, rest) = self.whole.sources.iter().cloned().partition(|s| names.contains(&s.name));
+        let (chosen, rest) = self.found.sources.iter().cloned().partition(|s| names.contains(&s.name));
         self.sources = chosen;
         self.others = if hold { rest } else { Vec::new() };
         let topics: BTreeSet<&String> = self.sources.iter().flat_map(|s| &s.topics).collect();
-        self.topics = self.whole.topics.iter().filter(|t| topics.contains(&t.name)).cloned().collect();
-        let mut groups = self.whole.groups.clone();
+        self.topics = self.found.topics.iter().filter(|t| topics.contains(&t.name)).cloned().collect();
+        let mut groups = self.found.groups.clone();
         for group in &mut groups {
-            group.partitions.retain(|p| topics.contains(&p.topic));
+            group.offsets.retain(|(partition, _)| topics.contains(&partition.topic));
         }
-        self.groups = groups.into_iter().filter(|g| !g.partitions.is_empty()).collect();
+        self.groups = groups.into_iter().filter(|g| !g.offsets.is_empty()).collect();
     }
 
     /// Every source connector of the cluster.
     pub(crate) fn all_sources(&self) -> &[Source] {
-        &self.whole.sources
+        &self.found.sources
     }
 }
 
@@ -427,7 +379,12 @@ impl Worker {
             if reads {
                 let own = format!("connect-{}", status.name);
                 let group = connector.get("consumer.override.group.id").cloned().unwrap_or(own);
-                sinks.push(Sink { name: status.name.clone(), status: status.clone(), group });
+                sinks.push(Sink {
+                    name: status.name.clone(),
+                    config: connector.clone(),
+                    status: status.clone(),
+                    group,
+                });
             }
         }
         Ok(sinks)
@@ -441,23 +398,11 @@ impl Worker {
 }
 
 fn source_of(connector: &ConnectorConfig, status: &ConnectorStatus) -> Result<Source, RecoveryError> {
-    let capture = Connector::of(connector);
-    if let Some(unknown) = capture.lists.not_understood() {
-        return Err(not_understood(&status.name, &unknown));
+    let source = Source::of(connector.clone(), status.clone());
+    match source.capture.lists.not_understood() {
+        Some(unknown) => Err(not_understood(&status.name, &unknown)),
+        None => Ok(source),
     }
-    Ok(Source {
-        name: status.name.clone(),
-        config: connector.clone(),
-        status: status.clone(),
-        database: capture.database.clone().unwrap_or_else(|| DEFAULT_DATABASE.to_owned()),
-        slot: capture.slot.clone(),
-        publication: capture.publication.clone(),
-        prefix: capture.topics.prefix.clone(),
-        capture,
-        topics: Vec::new(),
-        left: Vec::new(),
-        schema_history: connector.get("schema.history.internal.kafka.topic").cloned(),
-    })
 }
 
 fn not_understood(connector: &str, unknown: &Unknown) -> RecoveryError {
@@ -518,23 +463,6 @@ fn refuse_left_out(sources: &[Source], request: &Request) -> Result<(), Recovery
         ));
     }
     Ok(())
-}
-
-/// Topics that are never data, whatever a connector says it wrote.
-fn is_protected(config: &Config, topic: &str, names: &TopicNames) -> bool {
-    let registry = match &config.registry.storage {
-        Some(RegistryStorage::Kafkasql { topics }) => topics.iter().any(|t| t == topic),
-        _ => false,
-    };
-    registry || topic == config.connect.offsets_topic || is_internal(topic, names)
-}
-
-/// Topics that brokers, workers and registries keep for themselves, by how they are usually named.
-fn is_internal(topic: &str, names: &TopicNames) -> bool {
-    topic.starts_with("__")
-        || topic.starts_with("kafkasql-")
-        || topic == "_schemas"
-        || (topic.starts_with("connect-") && !topic.starts_with(&names.start()))
 }
 
 /// The tables of a source's database, as far as they are known before anything is touched.
@@ -634,7 +562,7 @@ fn candidates(
     let named = written.into_iter().chain(there.keys().chain(saved.iter()).filter(|t| of_table(t)).cloned());
     let history = source.schema_history.as_deref();
     Ok(named
-        .filter(|t| !is_protected(config, t, own) && history != Some(t.as_str()))
+        .filter(|t| !is_protected(config, t, slice::from_ref(own)) && history != Some(t.as_str()))
         .filter(|t| there.contains_key(t) || saved.contains(t))
         .collect())
 }
@@ -671,9 +599,9 @@ async fn groups_on(
     });
     let (mut on_data, mut active) = (Vec::new(), Vec::new());
     for (group, offsets) in futures::future::try_join_all(found).await? {
-        let partitions: Vec<TopicPartition> = offsets.into_iter().map(|(tp, _)| tp).collect();
-        if !partitions.is_empty() {
-            on_data.push(GroupOffsets { name: group.name.clone(), partitions: partitions.clone() });
+        let partitions: Vec<TopicPartition> = offsets.iter().map(|(partition, _)| partition.clone()).collect();
+        if !offsets.is_empty() {
+            on_data.push(GroupOffsets { name: group.name.clone(), offsets });
         }
         if !sinks.iter().any(|s| group.name == s.group) {
             active.extend(ActiveGroup::of(group, partitions));
@@ -712,21 +640,6 @@ mod tests {
         ]);
         let known = ["a", "b", "ev_2020", "O rder"].map(|name| TableName::new("public", name)).to_vec();
         assert_eq!(is_filled(&Connector::of(&config), topic, &Tables { known, all }), filled);
-    }
-
-    #[rstest]
-    #[case("connect-offsets", "shop", ".", true)]
-    #[case("connect-shop.public.a", "connect-shop", ".", false)]
-    #[case("connect-shop_public_a", "connect-shop", "_", false)]
-    #[case("__consumer_offsets", "shop", ".", true)]
-    fn topics_of_a_prefix_like_the_worker_s_are_data(
-        #[case] topic: &str,
-        #[case] prefix: &str,
-        #[case] delimiter: &str,
-        #[case] internal: bool,
-    ) {
-        let names = TopicNames { prefix: prefix.into(), delimiter: delimiter.into() };
-        assert_eq!(is_internal(topic, &names), internal);
     }
 
     #[test]

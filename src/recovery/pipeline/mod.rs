@@ -3,11 +3,15 @@
 
 mod connectors;
 mod discover;
+mod found;
+mod protected;
 mod publication;
 mod resume;
 mod topics;
 
-pub(super) use discover::{Pipeline, Source};
+pub(super) use discover::Pipeline;
+pub(super) use found::{Found, Source};
+pub use protected::{Protection, is_protected, protection};
 pub(super) use publication::{
     PublicationChange, PublicationRepair, captured_tables, coverage, literal, must_stream, publication_repair,
     unstreamed,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Pipeline, discover::Source};
+use super::{Pipeline, Source};
 use crate::{
     backup::{
         Point,

@@ -7,16 +7,16 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
-use super::{Pipeline, discover::Source, publication::literal};
+use super::{Pipeline, Source, publication::literal};
 use crate::{
     client::{
-        connect::{StoredOffset, snapshot_complete, stored_position},
+        connect::{AtRest, StoredOffset, snapshot_complete, stored_position},
         limits,
         postgres::{Postgres, Slot},
         wait,
         wait::Poll,
     },
-    recovery::{Naive, RecoveryError, journal::Journal},
+    recovery::{Naive, RecoveryError},
     units::{Lsn, SlotName, is_secret_setting},
 };
 
@@ -33,7 +33,7 @@ impl Pipeline {
 
     /// Drops what is left of the connectors' slots, and overrides a snapshot mode that would not take a full snapshot. The
     /// slot is then made by the connector, so that its snapshot is the slot's own: nothing twice, nothing missing.
-    pub(crate) async fn force_snapshot(&self, step: &str, journal: &Journal) -> Result<(), RecoveryError> {
+    pub(crate) async fn force_snapshot(&self, step: &str) -> Result<(), RecoveryError> {
         for source in &self.sources {
             let server = self.session(source).await?;
             drop_slot(&server, &source.slot, step).await?;
@@ -42,7 +42,6 @@ impl Pipeline {
                 continue;
             }
             if !MODES_THAT_SNAPSHOT.contains(&source.snapshot_mode()) {
-                journal.note("saved-snapshot-mode", &(source.name.as_str(), source.config.get("snapshot.mode")))?;
                 let mut config = source.config.clone();
                 config.insert("snapshot.mode".into(), FORCED_MODE.into());
                 self.connect.put_config(&source.name, &config).await?;
@@ -116,9 +115,15 @@ impl Pipeline {
         futures::future::try_join_all(rebuilt).await?;
         let others = self.others.iter().map(|s| self.streaming(s, false));
         futures::future::try_join_all(others).await?;
-        for sink in self.sinks.iter().filter(|s| !matches!(s.status.connector.state.as_str(), "STOPPED" | "PAUSED")) {
-            self.connect.resume(&sink.name).await?;
-            self.connect.running(&sink.name, limits::connectors::RUNNING).await?;
+        for sink in &self.sinks {
+            match sink.status.at_rest() {
+                None => {
+                    self.connect.resume(&sink.name).await?;
+                    self.connect.running(&sink.name, limits::connectors::RUNNING).await?;
+                }
+                Some(AtRest::Paused) => self.connect.pause(&sink.name).await?,
+                Some(AtRest::Stopped) => {}
+            }
         }
         Ok(())
     }
@@ -217,6 +222,24 @@ impl Pipeline {
         Ok(format!("{connectors} connectors RUNNING, slots active; {records} records in the rebuilt topics"))
     }
 
+    /// Whether an earlier run came as far as sources that stream from complete snapshots, or, where it came on to `rested`, that
+    /// are at rest again as they were found.
+    pub(crate) async fn has_resumed(&self, expect_snapshot: bool, rested: bool) -> Result<bool, RecoveryError> {
+        let rebuilt = self.sources.iter().map(|s| (s, expect_snapshot));
+        for (source, snapshot) in rebuilt.chain(self.others.iter().map(|s| (s, false))) {
+            let status = self.connect.status(&source.name).await?;
+            if rested && status.at_rest().is_some() && status.at_rest() == source.status.at_rest() {
+                continue;
+            }
+            let streams = status.all_running()
+                && self.not_streaming(source, &self.session(source).await?, snapshot).await?.is_none();
+            if !streams {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Requires that everything streams, unless nothing was resumed on purpose.
     pub(crate) async fn resumed(&self, step: &str) -> Result<String, RecoveryError> {
         match self.options.omits("resume") {
@@ -225,7 +248,7 @@ impl Pipeline {
         }
     }
 
-    /// Puts back the settings that were overridden. Changing them restarts the task, which goes on from its stored offset:
+    /// Puts back the settings that were overridden, and the sources to rest that were at rest. Changing settings restarts the task, which goes on from its stored offset:
     /// the snapshot is complete by then.
     pub(crate) async fn restore_config(&self) -> Result<usize, RecoveryError> {
         let mut restored = 0;
@@ -239,7 +262,24 @@ impl Pipeline {
             }
             restored += 1;
         }
+        if !self.options.omits("resume") {
+            restored += self.rest_as_found().await?;
+        }
         Ok(restored)
+    }
+
+    /// Brings sources to rest that were found at rest: they ran for their snapshots alone.
+    async fn rest_as_found(&self) -> Result<usize, RecoveryError> {
+        let mut rested = 0;
+        for source in self.sources.iter().chain(&self.others) {
+            match source.status.at_rest() {
+                None => continue,
+                Some(AtRest::Paused) => self.connect.paused(&source.name, limits::connectors::STOPPED).await?,
+                Some(AtRest::Stopped) => self.connect.stopped(&source.name, limits::connectors::STOPPED).await?,
+            }
+            rested += 1;
+        }
+        Ok(rested)
     }
 
     /// Requires that every source has the configuration it was found with, and streams.
@@ -255,11 +295,21 @@ impl Pipeline {
             if let Some(key) = now.keys().find(|k| !source.config.contains_key(*k)) {
                 return Err(RecoveryError::unmet(step, format!("no {key} of connector {}", source.name), "it is set"));
             }
-            if !self.options.omits("resume") {
-                self.connect.running(&source.name, limits::connectors::RUNNING).await?;
+            if self.options.omits("resume") {
+                continue;
+            }
+            match source.status.at_rest() {
+                None => self.connect.running(&source.name, limits::connectors::RUNNING).await?,
+                Some(wanted) => {
+                    let status = self.connect.status(&source.name).await?;
+                    if status.at_rest() != Some(wanted) {
+                        let expected = format!("connector {} {}, as found", source.name, wanted.word());
+                        return Err(RecoveryError::unmet(step, expected, status.summary()));
+                    }
+                }
             }
         }
-        Ok("configurations as found".into())
+        Ok("configurations and states as found".into())
     }
 }
 

@@ -74,7 +74,7 @@ impl Pipeline {
     pub(crate) async fn reset_groups(&self) -> Result<(), RecoveryError> {
         let there = self.kafka.topics().await?;
         for group in &self.groups {
-            let partitions = self.partitions_of(&group.partitions, &there);
+            let partitions = self.partitions_of(&group.offsets, &there);
             let zero: Vec<(TopicPartition, Offset)> = partitions.into_iter().map(|p| (p, Offset(0))).collect();
             if !zero.is_empty() {
                 self.kafka.commit_group_offsets(&group.name, &zero).await?;
@@ -85,8 +85,8 @@ impl Pipeline {
 
     /// Every partition of the topics on which there was an offset: keys may now fall into partitions the group had not
     /// committed on.
-    fn partitions_of(&self, had: &[TopicPartition], there: &BTreeMap<String, i32>) -> Vec<TopicPartition> {
-        let topics: BTreeSet<&str> = had.iter().map(|p| p.topic.as_str()).collect();
+    fn partitions_of(&self, had: &[(TopicPartition, Offset)], there: &BTreeMap<String, i32>) -> Vec<TopicPartition> {
+        let topics: BTreeSet<&str> = had.iter().map(|(p, _)| p.topic.as_str()).collect();
         let specs = self.topics.iter().filter(|t| topics.contains(t.name.as_str()) && there.contains_key(&t.name));
         specs
             .flat_map(|t| (0..t.partitions).map(|partition| TopicPartition { topic: t.name.clone(), partition }))
@@ -97,7 +97,7 @@ impl Pipeline {
     pub(crate) async fn groups_at_zero(&self, step: &str) -> Result<String, RecoveryError> {
         let there = self.kafka.topics().await?;
         for group in &self.groups {
-            let wanted = self.partitions_of(&group.partitions, &there);
+            let wanted = self.partitions_of(&group.offsets, &there);
             let found = self.kafka.group_offsets(&group.name, &wanted).await?;
             if let Some((at, offset)) = found.iter().find(|(_, o)| o.0 != 0) {
                 return Err(RecoveryError::unmet(
@@ -146,10 +146,12 @@ impl Pipeline {
         named.into_iter().collect()
     }
 
-    /// Empties the schema history topics: deleted and created again with their settings.
+    /// Empties the schema history topics that were found: deleted and created again with their settings.
     pub(crate) async fn clear_schema_history(&self) -> Result<usize, RecoveryError> {
-        let specs = self.kafka.topic_specs(&self.schema_histories()).await?;
-        let names: Vec<String> = specs.iter().map(|s| s.name.clone()).collect();
+        let named = self.schema_histories();
+        let specs: Vec<TopicSpec> = self.found.histories.iter().filter(|t| named.contains(&t.name)).cloned().collect();
+        let there = self.kafka.topics().await?;
+        let names: Vec<String> = specs.iter().map(|s| &s.name).filter(|n| there.contains_key(*n)).cloned().collect();
         self.kafka.delete_topics(&names).await?;
         self.kafka.create_topics(&specs).await?;
         Ok(specs.len())

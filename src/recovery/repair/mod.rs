@@ -4,7 +4,7 @@
 mod state;
 mod steps;
 
-pub(super) use state::Repair;
+pub(super) use state::{Decided, Repair};
 pub(super) use steps::{
     DELETE_OFFSETS, DELETE_TOPICS, FORCE_SNAPSHOT, GROUP_OFFSETS, PUBLICATION, RECREATE_TOPICS, RESTORE_CONFIG, RESUME,
     STOP_CONNECTORS, acted, nothing, step,

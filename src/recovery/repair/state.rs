@@ -1,17 +1,28 @@
 //! What a repair knows.
 
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
 use crate::{
-    backup::{BackupError, Point, PointSelector, Repository},
+    backup::{Kind, Point, PointSelector, Repository},
     client::{ClientError, postgres::Postgres},
     config::Config,
     recovery::{
         Options, RecoveryError, Request,
-        journal::Journal,
-        pipeline::Pipeline,
+        memory::{Kept, Memory},
+        pipeline::{Found, Pipeline},
         schema::{SchemaPlan, differences},
+        shortlist::Shortlist,
+        step::GoesOn,
     },
-    units::{Offset, Subject, TopicPartition},
+    units::{Offset, PointId, Subject, TopicPartition},
 };
+
+/// Under which name the record has the epoch's cut.
+pub(crate) const EPOCH_CUT: &str = "epoch-cut";
+/// The same of what the schema playbook is about.
+const SCHEMA: &str = "schema";
 
 /// The state of the slot and schema playbooks.
 pub(crate) struct Repair {
@@ -23,25 +34,38 @@ pub(crate) struct Repair {
     pub(crate) findings: Vec<String>,
     /// What the diagnosis could not answer, and why.
     pub(crate) not_looked_at: Vec<String>,
-    pub(crate) journal: Option<Journal>,
+    /// The recovery's record; a plan has none.
+    memory: Option<Memory>,
     /// Where the topics ended when the connectors were resumed.
-    pub(crate) cut: Vec<(TopicPartition, Offset)>,
+    pub(crate) cut: Kept<Vec<(TopicPartition, Offset)>>,
+    /// Whether an earlier run came as far as connectors that stream from complete snapshots.
+    resumed: bool,
     /// What a registry step did.
     pub(crate) registry_note: String,
     /// Keys that were deleted from the topics.
     pub(crate) compensated: u64,
     /// What the schema playbook is about.
-    pub(crate) schema: Option<SchemaPlan>,
+    pub(crate) schema: Kept<Option<SchemaPlan>>,
 }
 
 impl Repair {
-    /// Looks at the pipeline of a live server.
-    pub(crate) async fn look(config: &Config, request: &Request, options: &Options) -> Result<Repair, RecoveryError> {
+    /// Looks at the pipeline of a live server; at what is not in the record, where a recovery goes on.
+    pub(crate) async fn look(
+        config: &Config,
+        request: &Request,
+        options: &Options,
+        record: Option<&Memory>,
+    ) -> Result<Repair, RecoveryError> {
         let repository = Repository::open(&config.repository.path)?;
-        let point = match repository.point(&request.point) {
-            Ok(point) => Some(point),
-            Err(BackupError::NoSuchPoint { .. }) if request.point == PointSelector::Latest => None,
-            Err(error) => return Err(error.into()),
+        let (point, notes) = match record {
+            // The one that was chosen then, and agreed to.
+            Some(memory) => (recorded_point(&repository, memory)?, Vec::new()),
+            None => {
+                let mut shortlist = Shortlist::of(&repository, request, |point| point.manifest.kind == Kind::Full)?;
+                let point = shortlist.points.pop();
+                let notes = point.as_ref().map(|point| shortlist.notes(point.id())).unwrap_or_default();
+                (point, notes)
+            }
         };
         let server = Postgres::connect(&config.postgres.url, "cdc-drill-recovery").await.map_err(|e| match e {
             refused @ ClientError::Answer { .. } => RecoveryError::from(refused),
@@ -52,7 +76,10 @@ impl Repair {
                 "a dead or damaged server needs `recover run coordinated`",
             ),
         })?;
-        let mut pipeline = Pipeline::discover(config, request, options, Some(&server), point.as_ref()).await?;
+        let mut pipeline = match record {
+            Some(memory) => Pipeline::of(config, options, memory.found::<Found>()?)?,
+            None => Pipeline::discover(config, request, options, Some(&server), point.as_ref()).await?,
+        };
         if !request.connectors.is_empty() {
             pipeline.narrow(&request.connectors.iter().cloned().collect(), false);
         }
@@ -60,19 +87,26 @@ impl Repair {
             pipeline,
             request: request.clone(),
             point,
-            findings: Vec::new(),
+            findings: notes,
             not_looked_at: Vec::new(),
-            journal: None,
-            cut: Vec::new(),
+            memory: record.cloned(),
+            cut: match record {
+                Some(memory) => Kept::again(EPOCH_CUT, memory)?,
+                None => Kept::new(EPOCH_CUT),
+            },
+            resumed: false,
             registry_note: String::new(),
             compensated: 0,
-            schema: None,
+            schema: match record {
+                Some(memory) => Kept::again(SCHEMA, memory)?,
+                None => Kept::new(SCHEMA),
+            },
         })
     }
 
     /// The subjects that the repair may change. A registry with damage may have to be filled anew as a whole.
     pub(crate) fn touched_subjects(&self) -> Vec<Subject> {
-        let Some(schema) = &self.schema else { return Vec::new() };
+        let Some(schema) = &*self.schema else { return Vec::new() };
         let mut subjects = schema.refused.clone();
         if !differences(&schema.wanted, &schema.found).is_empty() {
             let all = schema.wanted.subjects.iter().chain(&schema.found.subjects);
@@ -81,8 +115,64 @@ impl Repair {
         subjects
     }
 
-    /// The journal; a plan has none and runs no step.
-    pub(crate) fn journal(&self, step: &str) -> Result<Journal, RecoveryError> {
-        self.journal.clone().ok_or_else(|| RecoveryError::unmet(step, "a journal", "none"))
+    /// The record; a plan has none and runs no step.
+    pub(crate) fn memory(&self, step: &str) -> Result<Memory, RecoveryError> {
+        self.memory.clone().ok_or_else(|| RecoveryError::unmet(step, "a record of the recovery", "none"))
+    }
+
+    /// From here on what is learned is written down.
+    pub(crate) fn keep_in(&mut self, memory: &Memory) -> Result<(), RecoveryError> {
+        self.cut.keep_in(memory);
+        self.schema.keep_in(memory);
+        self.memory = Some(memory.clone());
+        // What was planned for the registry is a part of what was decided.
+        self.schema.change(|_| {})
+    }
+
+    /// Whether an earlier run of this recovery began the step.
+    pub(crate) fn began_before(&self, step: &str) -> bool {
+        self.memory.as_ref().is_some_and(|memory| memory.began_step(step))
+    }
+
+    /// Looks how far an earlier run came. Behind a complete snapshot topics are filled, groups have moved on and slots are there:
+    /// what came before must not be done again.
+    pub(crate) async fn look_how_far(&mut self, memory: &Memory) -> Result<(), RecoveryError> {
+        let rested = memory.began_step("restore-config");
+        self.resumed = memory.began_step("resume") && self.pipeline.has_resumed(true, rested).await?;
+        Ok(())
+    }
+}
+
+/// What was chosen for a repair, as it is written down.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Decided {
+    /// The name of its steps.
+    pub(crate) table: String,
+    /// The recovery point, where there is one.
+    pub(crate) point: Option<PointId>,
+    /// The connectors whose topics are rebuilt.
+    pub(crate) sources: BTreeSet<String>,
+    /// Whether the others are stopped meanwhile.
+    pub(crate) hold: bool,
+    pub(crate) findings: Vec<String>,
+    pub(crate) not_looked_at: Vec<String>,
+}
+
+fn recorded_point(repository: &Repository, memory: &Memory) -> Result<Option<Point>, RecoveryError> {
+    let decided: Decided = memory.decided()?;
+    decided.point.map(|id| Ok(repository.point(&PointSelector::Id(id))?)).transpose()
+}
+
+impl GoesOn for Repair {
+    fn is_done(&self, step: &str) -> Option<&'static str> {
+        // The registry is half repaired since: what it was is in the record.
+        if step == "dump-broken" && self.began_before("repair-registry") {
+            return Some("the registry as it was is in the record");
+        }
+        if step == "find-records" && self.began_before("delete-topics") {
+            return Some("the topics to rebuild are in the record");
+        }
+        let before = !matches!(step, "resume" | "compensate" | "restore-config" | "registry-equals" | "streaming");
+        (self.resumed && before).then_some("the connectors stream from complete snapshots")
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     client::postgres::Postgres,
     recovery::{
         Naive, RecoveryError,
-        step::{Answer, Done, NoticedBy, Step, StepInfo},
+        step::{Answer, Done, GoesOn, NoticedBy, Step, StepInfo},
     },
 };
 
@@ -162,11 +162,10 @@ pub(crate) const FORCE_SNAPSHOT: Step<Repair> = step(
     |s| Box::pin(s.pipeline.stand_still("force-snapshot")),
     |s| {
         Box::pin(async {
-            let journal = s.journal("force-snapshot")?;
             if s.pipeline.sources.is_empty() {
                 return Ok(Done::Nothing("no connector begins anew"));
             }
-            acted(s.pipeline.force_snapshot("force-snapshot", &journal).await)
+            acted(s.pipeline.force_snapshot("force-snapshot").await)
         })
     },
     |s| Box::pin(s.pipeline.snapshot_forced("force-snapshot")),
@@ -221,8 +220,10 @@ fn expects_snapshot(s: &Repair) -> bool {
 }
 
 async fn resume(s: &mut Repair) -> Result<Done, RecoveryError> {
-    s.cut = s.pipeline.ends().await?;
-    s.journal("resume")?.note("epoch-cut", &s.cut)?;
+    if s.is_done("force-snapshot").is_none() {
+        let ends = s.pipeline.ends().await?;
+        s.cut.change(|cut| *cut = ends)?;
+    }
     let snapshot = expects_snapshot(s);
     acted(s.pipeline.resume(snapshot).await)
 }

@@ -6,6 +6,7 @@ use crate::{
     client::{limits, registry::Registry, wait, wait::Poll},
     recovery::{
         RecoveryError,
+        memory::Memory,
         repair::Repair,
         step::Done,
         unfinished::{LOWERED, LOWEST, PUT_BACK},
@@ -13,10 +14,21 @@ use crate::{
     units::Subject,
 };
 
+/// Under which name the record has how many versions each refusing subject had.
+const VERSIONS_BEFORE: &str = "versions-before";
+
 /// Takes the change back at the source, in one transaction a database.
 pub(super) async fn undo(repair: &mut Repair) -> Result<Done, RecoveryError> {
-    let Some(schema) = &repair.schema else { return Ok(Done::Nothing("no change is refused")) };
+    let Some(schema) = &*repair.schema else { return Ok(Done::Nothing("no change is refused")) };
+    // A statement is not repeatable: where an earlier run may have made them, only what is left is a reason.
+    let left = match repair.began_before("undo-change") {
+        true => Some(super::undo::derive(repair, &schema.found).await?),
+        false => None,
+    };
     for source in &repair.pipeline.sources {
+        if left.as_ref().is_some_and(|left| left.iter().all(|u| u.database != source.database)) {
+            continue;
+        }
         let derived = schema.undo.iter().filter(|u| u.database == source.database).map(|u| u.sql.clone());
         let statements: Vec<String> =
             if repair.request.undo.is_empty() { derived.collect() } else { repair.request.undo.clone() };
@@ -31,7 +43,7 @@ pub(super) async fn undo(repair: &mut Repair) -> Result<Done, RecoveryError> {
 
 /// Requires that no captured column differs from its registered schema.
 pub(super) async fn undone(repair: &mut Repair) -> Result<String, RecoveryError> {
-    let Some(schema) = &repair.schema else { return Ok("nothing to undo".into()) };
+    let Some(schema) = &*repair.schema else { return Ok("nothing to undo".into()) };
     let left = super::undo::derive(repair, &schema.found).await?;
     match left.first() {
         None => Ok(format!("{} changes taken back", schema.undo.len().max(repair.request.undo.len()))),
@@ -45,7 +57,7 @@ pub(super) async fn undone(repair: &mut Repair) -> Result<String, RecoveryError>
 
 /// Requires that the registry is what it was when the recovery began.
 pub(super) async fn registry_unchanged(repair: &mut Repair) -> Result<String, RecoveryError> {
-    let Some(schema) = &repair.schema else { return Ok("no registry was looked at".into()) };
+    let Some(schema) = &*repair.schema else { return Ok("no registry was looked at".into()) };
     let registry = Registry::of(&repair.pipeline.config.registry);
     let changed = diff(&schema.found, &capture(&registry).await?);
     match changed.first() {
@@ -61,30 +73,44 @@ pub(super) async fn registry_unchanged(repair: &mut Repair) -> Result<String, Re
 /// Lowers the level of each refusing subject until its new version is registered, and puts it back whatever happens. What a
 /// kill leaves lowered, the next recovery puts back.
 pub(super) async fn let_through(repair: &mut Repair) -> Result<Done, RecoveryError> {
-    let journal = repair.journal("accept-change")?;
+    let memory = repair.memory("accept-change")?;
     let registry = Registry::of(&repair.pipeline.config.registry);
     let subjects = repair.schema.as_ref().map(|s| s.refused.clone()).unwrap_or_default();
     let mut saved = Vec::new();
     for subject in &subjects {
         saved.push((subject.clone(), registry.subject_level(subject).await?));
     }
-    journal.note(LOWERED, &saved)?;
-    if let Some(schema) = &mut repair.schema {
-        schema.lowered = saved.clone();
-    }
-    let outcome = register_next(repair, &registry, &subjects).await;
+    memory.note(LOWERED, &saved)?;
+    let outcome = register_next(repair, &registry, &subjects, &memory).await;
     for (subject, level) in &saved {
         put_level(&registry, subject, level.as_deref()).await?;
     }
-    journal.note(PUT_BACK, &saved)?;
+    memory.note(PUT_BACK, &saved)?;
     outcome.map(|()| Done::Acted)
 }
 
-async fn register_next(repair: &Repair, registry: &Registry, subjects: &[Subject]) -> Result<(), RecoveryError> {
-    let mut before = Vec::new();
+async fn register_next(
+    repair: &Repair,
+    registry: &Registry,
+    subjects: &[Subject],
+    memory: &Memory,
+) -> Result<(), RecoveryError> {
+    let mut now = Vec::new();
     for subject in subjects {
-        before.push(registry.versions(subject, true).await?.len());
-        registry.set_subject_level(subject, LOWEST).await?;
+        now.push(registry.versions(subject, true).await?.len());
+    }
+    // An earlier run may have let the version in already.
+    let before = match memory.learned::<Vec<usize>>(VERSIONS_BEFORE)? {
+        Some(before) => before,
+        None => {
+            memory.note(VERSIONS_BEFORE, &now)?;
+            now.clone()
+        }
+    };
+    for (subject, (now, before)) in subjects.iter().zip(now.iter().zip(&before)) {
+        if now <= before {
+            registry.set_subject_level(subject, LOWEST).await?;
+        }
     }
     for source in &repair.pipeline.sources {
         repair.pipeline.connect.restart(&source.name).await?;
@@ -103,7 +129,7 @@ async fn register_next(repair: &Repair, registry: &Registry, subjects: &[Subject
 
 /// Requires that the registry has exactly one new version of each refusing subject, and its levels as before.
 pub(super) async fn let_in(repair: &mut Repair) -> Result<String, RecoveryError> {
-    let Some(schema) = &repair.schema else { return Ok("no registry was looked at".into()) };
+    let Some(schema) = &*repair.schema else { return Ok("no registry was looked at".into()) };
     let registry = Registry::of(&repair.pipeline.config.registry);
     let changed = diff(&schema.found, &capture(&registry).await?);
     let mut added = Vec::new();

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     merge::{Merged, differences, merge},
     records::{Wrong, described, wrong_records},
@@ -16,7 +18,7 @@ use crate::{
 };
 
 /// What the schema playbook found.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct SchemaPlan {
     /// The registry as it was found.
     pub(crate) found: Dump,
@@ -28,8 +30,6 @@ pub(crate) struct SchemaPlan {
     pub(crate) undo: Vec<Undo>,
     /// Subjects that refuse a change.
     pub(crate) refused: Vec<Subject>,
-    /// Former levels, while they are lowered.
-    pub(crate) lowered: Vec<(Subject, Option<String>)>,
 }
 
 /// Looks, and chooses the steps.
@@ -58,13 +58,13 @@ pub(crate) async fn plan(repair: &mut Repair) -> Result<&'static [Step<Repair>],
     repair.findings.extend(blocked.iter().map(|s| {
         format!("connector {}: blocked by a refused change: {}", s.name, s.status.failure().unwrap_or_default())
     }));
-    let mut schema = SchemaPlan { found, wanted, wrong, undo: Vec::new(), refused: Vec::new(), lowered: Vec::new() };
+    let mut schema = SchemaPlan { found, wanted, wrong, undo: Vec::new(), refused: Vec::new() };
     if !damage.is_empty() {
         if !repairable_in_place(&schema, &damage) {
             Control::of(&repair.pipeline.config, "registry")?;
             store::storage_of(&repair.pipeline.config)?;
         }
-        repair.schema = Some(schema);
+        repair.schema.change(|plan| *plan = Some(schema))?;
         repair.choose_affected();
         repair.pipeline.refuse_active()?;
         return Ok(&super::DAMAGE);
@@ -73,7 +73,7 @@ pub(crate) async fn plan(repair: &mut Repair) -> Result<&'static [Step<Repair>],
         repair.findings.push(
             "registry: equals the recovery point, with what was registered since; no connector is blocked".into(),
         );
-        repair.schema = Some(schema);
+        repair.schema.change(|plan| *plan = Some(schema))?;
         return Ok(&super::SOUND);
     }
     let names: BTreeSet<String> = blocked.iter().map(|s| s.name.clone()).collect();
@@ -81,7 +81,7 @@ pub(crate) async fn plan(repair: &mut Repair) -> Result<&'static [Step<Repair>],
     schema.undo = undo::derive(repair, &schema.found).await?;
     schema.refused = undo::subjects(repair, &schema)?;
     repair.findings.extend(schema.undo.iter().map(|u| format!("table {}: {}; undone by: {}", u.table, u.what, u.sql)));
-    repair.schema = Some(schema);
+    repair.schema.change(|plan| *plan = Some(schema))?;
     match repair.request.on_conflict {
         OnConflict::Reject => {
             repair.pipeline.refuse_active()?;
@@ -101,8 +101,8 @@ impl Repair {
 
     /// Narrows the repair to the connectors with wrong records: their position goes with their topics, so that all of a
     /// connector's topics are rebuilt. The others are only stopped meanwhile: tasks keep ids in memory.
-    pub(super) fn choose_affected(&mut self) {
-        let Some(schema) = &self.schema else { return };
+    pub(crate) fn choose_affected(&mut self) {
+        let Some(schema) = &*self.schema else { return };
         let concerned = |s: &&Source| s.topics.iter().any(|t| schema.wrong.contains_key(t));
         let names: BTreeSet<String> =
             self.pipeline.all_sources().iter().filter(concerned).map(|s| s.name.clone()).collect();

@@ -144,7 +144,7 @@ fn refusing(s: &Repair) -> Vec<String> {
 }
 
 fn registry_destroys(s: &Repair) -> Vec<String> {
-    let Some(schema) = &s.schema else { return Vec::new() };
+    let Some(schema) = &*s.schema else { return Vec::new() };
     let damage = differences(&schema.wanted, &schema.found);
     if repairable_in_place(schema, &damage) {
         return vec!["levels, modes and missing subjects of the registry as it is now; its store, if that is not enough (set aside)".into()];
@@ -153,35 +153,45 @@ fn registry_destroys(s: &Repair) -> Vec<String> {
 }
 
 async fn dump_broken(s: &mut Repair) -> Result<Done, RecoveryError> {
-    let journal = s.journal("dump-broken")?;
+    let memory = s.memory("dump-broken")?;
     let registry = Registry::of(&s.pipeline.config.registry);
     // Again, now that no connector writes: what was registered since the plan counts too.
     let found = capture(&registry).await?;
-    let (path, native) =
-        (journal.path().with_extension("registry.json"), journal.path().with_extension("registry.zip"));
-    let write = |path: &camino::Utf8Path, bytes: &[u8]| {
-        let written = std::fs::write(path, bytes).and_then(|()| std::fs::File::open(path)?.sync_all());
-        written.map_err(|e| RecoveryError::io("write", path, e))
-    };
-    write(&path, serde_json::json!({"subjects": found.subjects, "versions": found.versions, "global_compat": found.global_compat, "global_mode": found.global_mode}).to_string().as_bytes())?;
-    write(&native, &registry.export().await?)?;
+    let text = serde_json::json!({
+        "subjects": found.subjects, "versions": found.versions, "global_compat": found.global_compat,
+        "global_mode": found.global_mode,
+    });
+    let path = memory.write("registry.json", text.to_string().as_bytes())?;
+    let native = memory.write("registry.zip", &registry.export().await?)?;
     let (subjects, versions) = (found.subjects.len(), found.versions.len());
     s.registry_note = format!("{subjects} subjects and {versions} versions in {path} and {native}");
-    if let (Some(schema), Some(point)) = (&mut s.schema, &s.point) {
-        schema.wanted = super::merge::merge(&point.dump()?, &found).wanted;
-        schema.found = found;
+    if let (Some(_), Some(point)) = (&*s.schema, &s.point) {
+        let wanted = super::merge::merge(&point.dump()?, &found).wanted;
+        s.schema.change(|plan| {
+            if let Some(plan) = plan {
+                (plan.wanted, plan.found) = (wanted, found);
+            }
+        })?;
     }
     Ok(Done::Acted)
 }
 
 async fn repair_registry(s: &mut Repair) -> Result<Done, RecoveryError> {
-    let journal = s.journal("repair-registry")?;
+    let memory = s.memory("repair-registry")?;
     let config = s.pipeline.config.clone();
     let registry = Registry::of(&config.registry);
-    let Some(schema) = &s.schema else { return Ok(Done::Nothing("no plan for the registry")) };
+    let Some(schema) = &*s.schema else { return Ok(Done::Nothing("no plan for the registry")) };
     let damage = differences(&schema.wanted, &schema.found);
     if damage.is_empty() {
         return Ok(Done::Nothing("the registry is as it shall be"));
+    }
+    // An earlier run may have been cut after the registry was whole again.
+    let there = s.began_before("repair-registry").then(|| capture(&registry));
+    if let Some(there) = there
+        && there.await.is_ok_and(|found| differences(&schema.wanted, &found).is_empty())
+    {
+        s.registry_note = "the registry is as it shall be".to_owned();
+        return Ok(Done::Nothing("an earlier run repaired it"));
     }
     let mut note = None;
     if repairable_in_place(schema, &damage) {
@@ -193,7 +203,7 @@ async fn repair_registry(s: &mut Repair) -> Result<Done, RecoveryError> {
     }
     s.registry_note = match note {
         Some(note) => note,
-        None => store::rebuild(&config, &schema.wanted, &journal).await?,
+        None => store::rebuild(&config, &schema.wanted, &memory).await?,
     };
     acted(Ok(()))
 }
@@ -216,7 +226,7 @@ async fn in_place(registry: &Registry, wanted: &Dump, found: &Dump) -> Result<()
 }
 
 async fn registry_right(s: &mut Repair) -> Result<String, RecoveryError> {
-    let Some(schema) = &s.schema else { return Ok("no plan for the registry".into()) };
+    let Some(schema) = &*s.schema else { return Ok("no plan for the registry".into()) };
     let registry = Registry::of(&s.pipeline.config.registry);
     let left = differences(&schema.wanted, &capture(&registry).await?);
     match left.first() {
@@ -234,9 +244,11 @@ async fn find_records(s: &mut Repair) -> Result<Done, RecoveryError> {
         return Ok(Done::Nothing("no plan for the registry"));
     };
     let wrong = s.wrong_records(&wanted, &found).await?;
-    if let Some(schema) = &mut s.schema {
-        schema.wrong = wrong;
-    }
+    s.schema.change(|plan| {
+        if let Some(plan) = plan {
+            plan.wrong = wrong;
+        }
+    })?;
     s.choose_affected();
     s.pipeline.refuse_active()?;
     Ok(match s.pipeline.sources.is_empty() {

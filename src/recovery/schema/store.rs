@@ -1,25 +1,32 @@
 //! The registry's store: set aside, never thrown away, and filled anew.
 
 use base64::Engine;
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::json;
 
 use super::merge::differences;
 use crate::{
-    backup::parts::registry::{Dump, capture, import_zip},
+    backup::{
+        Store,
+        parts::registry::{Dump, capture, import_zip},
+    },
     client::{
-        kafka::{Kafka, Record},
+        kafka::{Kafka, Record, TopicSpec},
         limits,
         registry::Registry,
         wait,
         wait::Poll,
     },
     config::{Config, RegistryStorage},
-    recovery::{RecoveryError, journal::Journal, server::Control},
+    recovery::{RecoveryError, memory::Memory, server::Control},
 };
 
+/// Under which names the record has where the store is now, and the topics that it is in.
+const SET_ASIDE: &str = "registry-set-aside";
+const STORE_TOPICS: &str = "registry-topics";
+
 /// Stops the registry, sets its store aside, starts it empty, imports, and reads back.
-pub(super) async fn rebuild(config: &Config, wanted: &Dump, journal: &Journal) -> Result<String, RecoveryError> {
+pub(super) async fn rebuild(config: &Config, wanted: &Dump, memory: &Memory) -> Result<String, RecoveryError> {
     let registry = Registry::of(&config.registry);
     let control = Control::of(config, "registry")?;
     let storage = storage_of(config)?;
@@ -33,7 +40,7 @@ pub(super) async fn rebuild(config: &Config, wanted: &Dump, journal: &Journal) -
         )
     })?;
     control.stop().await?;
-    let aside = set_aside(config, storage, journal).await?;
+    let aside = set_aside(config, storage, memory).await?;
     control.start().await?;
     wait::until("the registry to answer", limits::registries::START, || async {
         registry.info().await.map(Poll::Ready)
@@ -69,18 +76,18 @@ pub(super) fn storage_of(config: &Config) -> Result<&RegistryStorage, RecoveryEr
     })
 }
 
-async fn set_aside(config: &Config, storage: &RegistryStorage, journal: &Journal) -> Result<String, RecoveryError> {
+async fn set_aside(config: &Config, storage: &RegistryStorage, memory: &Memory) -> Result<String, RecoveryError> {
     match storage {
-        RegistryStorage::H2 { path } => h2_aside(path, journal),
+        RegistryStorage::H2 { path } => h2_aside(path, memory),
         RegistryStorage::Kafkasql { topics } => {
             let kafka = Kafka::of(&config.kafka)?;
-            topics_aside(&kafka, topics, journal).await
+            topics_aside(&kafka, topics, memory).await
         }
     }
 }
 
 /// Moves the database's files into a folder beside them.
-fn h2_aside(path: &Utf8Path, journal: &Journal) -> Result<String, RecoveryError> {
+fn h2_aside(path: &Utf8Path, memory: &Memory) -> Result<String, RecoveryError> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(RecoveryError::impossible(
             "[registry.storage] path",
@@ -89,8 +96,18 @@ fn h2_aside(path: &Utf8Path, journal: &Journal) -> Result<String, RecoveryError>
             "name the database",
         ));
     };
-    let aside = folder.join(format!("aside-{}", journal.id()));
-    std::fs::create_dir_all(&aside).map_err(|e| RecoveryError::io("make folder", &aside, e))?;
+    // What a run that was cut has set aside is the store as it was; what is in its place now is half an import.
+    let name_of = |round: u32| match round {
+        1 => folder.join(format!("aside-{}", memory.id())),
+        _ => folder.join(format!("aside-{}-{round}", memory.id())),
+    };
+    let mut round = 1;
+    while name_of(round).try_exists().map_err(|e| RecoveryError::io("look at", &name_of(round), e))? {
+        round += 1;
+    }
+    let aside = name_of(round);
+    memory.note(SET_ASIDE, &aside)?;
+    Store::new(folder)?.folder(&aside)?;
     let entries = folder.read_dir_utf8().map_err(|e| RecoveryError::io("list", folder, e))?;
     let own = format!("{name}.");
     for entry in entries {
@@ -100,24 +117,30 @@ fn h2_aside(path: &Utf8Path, journal: &Journal) -> Result<String, RecoveryError>
             std::fs::rename(entry.path(), &to).map_err(|e| RecoveryError::io("move to", &to, e))?;
         }
     }
-    journal.note("registry-set-aside", &aside)?;
     Ok(aside.to_string())
 }
 
-/// Copies the topics' records beside the journal, then empties the topics by making them anew.
-async fn topics_aside(kafka: &Kafka, topics: &[String], journal: &Journal) -> Result<String, RecoveryError> {
-    let aside = journal.path().with_extension("registry-topics.jsonl");
+/// Copies the topics' records into the recovery's record, then empties the topics by making them anew.
+async fn topics_aside(kafka: &Kafka, topics: &[String], memory: &Memory) -> Result<String, RecoveryError> {
     let mut text = String::new();
-    let specs = kafka.topic_specs(topics).await?;
-    for spec in &specs {
+    // A run that was cut between deleting and making them leaves topics missing, whose records are aside already.
+    let specs = match memory.learned::<Vec<TopicSpec>>(STORE_TOPICS)? {
+        Some(specs) => specs,
+        None => kafka.topic_specs(topics).await?,
+    };
+    memory.note(STORE_TOPICS, &specs)?;
+    let there = kafka.topics().await?;
+    for spec in specs.iter().filter(|spec| there.contains_key(&spec.name)) {
         for record in kafka.read_all(&spec.name).await? {
             text.push_str(&line_of(&spec.name, &record));
         }
     }
-    let written = std::fs::write(&aside, text).and_then(|()| std::fs::File::open(&aside)?.sync_all());
-    written.map_err(|e| RecoveryError::io("write", &aside, e))?;
-    journal.note("registry-set-aside", &aside)?;
-    let names: Vec<String> = specs.iter().map(|s| s.name.clone()).collect();
+    let aside = match memory.learned::<Utf8PathBuf>(SET_ASIDE)? {
+        Some(first) => first,
+        None => memory.write("registry-topics.jsonl", text.as_bytes())?,
+    };
+    memory.note(SET_ASIDE, &aside)?;
+    let names: Vec<String> = specs.iter().map(|s| &s.name).filter(|n| there.contains_key(*n)).cloned().collect();
     kafka.delete_topics(&names).await?;
     kafka.create_topics(&specs).await?;
     Ok(aside.to_string())

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// A change and the statements that take it back.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Undo {
     pub(crate) database: String,
     pub(crate) table: TableName,

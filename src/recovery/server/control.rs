@@ -5,7 +5,7 @@ use camino::Utf8Path;
 use crate::{config::Tools, recovery::RecoveryError, units::Lsn};
 
 /// What a data folder's control file says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct ControlData {
     /// The cluster's identity.
     pub(crate) system_id: String,

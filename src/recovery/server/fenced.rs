@@ -1,12 +1,13 @@
 //! A server that only this process can reach: no TCP, a socket in a private folder, ended when this process ends.
 
-use std::process::Stdio;
+use std::{fs::File, process::Stdio};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use tokio::process::{Child, ChildStdin};
 
 use super::Owner;
 use crate::{
+    backup::Store,
     client::{connect::encode, limits, postgres::Postgres, wait, wait::Poll},
     config::Tools,
     recovery::RecoveryError,
@@ -42,7 +43,7 @@ pub(crate) struct Fenced {
 }
 
 /// What the server's own log says about its recovery.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Replay {
     /// Where the last replayed record starts.
     pub(crate) redo_done: Option<Lsn>,
@@ -80,12 +81,13 @@ impl Replay {
 }
 
 impl Fenced {
-    /// Starts `postgres` on a data folder as its owner; `settings` overrule the folder's own.
+    /// Starts `postgres` on a data folder as its owner; `settings` overrule the folder's own. What it says goes to the log, an
+    /// open file and its name.
     pub(crate) fn start(
         tools: &Tools,
         data: &Utf8Path,
         owner: &Owner,
-        log: &Utf8Path,
+        (log, sink): (&Utf8Path, File),
         settings: &[(&str, String)],
     ) -> Result<Fenced, RecoveryError> {
         let program = tools.name("postgres");
@@ -93,12 +95,11 @@ impl Fenced {
         let socket = tools.temporary("cdc-drill-", None).map_err(|e| failed(e.to_string()))?;
         let folder =
             Utf8Path::from_path(socket.path()).ok_or_else(|| failed("no usable folder for a socket".into()))?;
-        // The folder is private, so whoever reaches the socket is this process.
+        // The folder is private (0700), so whoever reaches the socket is this process, the data folder's owner, or root.
+        owner.give(folder)?;
         let hba = folder.join("pg_hba.conf");
-        fs_err::write(&hba, "local all all trust\n").map_err(|e| RecoveryError::io("write", &hba, e))?;
-        owner.give_all(folder)?;
-        let sink = fs_err::File::create(log).map_err(|e| RecoveryError::io("make log", log, e))?;
-        let both = sink.try_clone().map_err(|e| RecoveryError::io("make log", log, e))?;
+        Store::new(folder)?.write(&hba, b"local all all trust\n")?;
+        let both = sink.try_clone().map_err(|e| RecoveryError::io("open log", log, e))?;
 
         // A prefix decides itself who the server runs as, and may need this process's rights to do so.
         let mut command = if tools.elsewhere() { std::process::Command::new("sh") } else { owner.command("sh") };
@@ -122,7 +123,7 @@ impl Fenced {
         }
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut command = tokio::process::Command::from(command);
-        command.stdin(Stdio::piped()).stdout(std::fs::File::from(sink)).stderr(std::fs::File::from(both));
+        command.stdin(Stdio::piped()).stdout(sink).stderr(both);
         let mut guard = command.spawn().map_err(|e| failed(e.to_string()))?;
         let leash = guard.stdin.take();
         Ok(Fenced { guard, leash, socket, log: log.to_owned(), program })
@@ -224,8 +225,13 @@ mod tests {
             nix::unistd::chown(data.as_std_path(), Some(65534.into()), Some(65534.into())).unwrap();
             Owner::of(&data).unwrap()
         });
-        let mut server =
-            Fenced::start(&tools, &data, &owner, &path.join("log"), &[("hot_standby", "off".into())]).unwrap();
+        let log = path.join("log");
+        let sink = File::create(&log).unwrap();
+        let settings = [("hot_standby", "off".into())];
+        let mut server = Fenced::start(&tools, &data, &owner, (&log, sink), &settings).unwrap();
+        use std::os::unix::fs::PermissionsExt;
+        let meta = std::fs::metadata(server.socket.path()).unwrap();
+        assert_eq!(meta.permissions().mode() & 0o777, 0o700, "it trusts whoever reaches its socket");
         assert!(server.promoted().await.unwrap_err().to_string().contains("the server ended"));
         let calls = tools.calls();
         assert!(calls[0].starts_with(&format!("/pg/bin/postgres -D {data} -c listen_addresses= -c unix")), "{calls:?}");

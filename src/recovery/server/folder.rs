@@ -8,7 +8,7 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::unistd::{Gid, Uid};
 
-use crate::{config::Tools, recovery::RecoveryError};
+use crate::{backup::Store, config::Tools, recovery::RecoveryError};
 
 /// The account that owns a data folder; PostgreSQL runs as no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,11 @@ impl Owner {
         self.change.then_some(crate::backup::parts::postgres::Owner { uid: self.uid, gid: self.gid })
     }
 
+    /// The same as numbers of user and group.
+    pub(crate) fn ids(&self) -> Option<(u32, u32)> {
+        self.change.then_some((self.uid, self.gid))
+    }
+
     /// A command that runs as the owner.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
@@ -65,25 +70,6 @@ impl Owner {
         )
         .map_err(|e| RecoveryError::io("give to the data folder's owner", path, e.into()))
     }
-
-    /// Gives a folder and everything in it to the owner.
-    pub(crate) fn give_all(&self, folder: &Utf8Path) -> Result<(), RecoveryError> {
-        if !self.change {
-            return Ok(());
-        }
-        self.give(folder)?;
-        let entries = folder.read_dir_utf8().map_err(|e| RecoveryError::io("list", folder, e))?;
-        for entry in entries {
-            let entry = entry.map_err(|e| RecoveryError::io("list", folder, e))?;
-            let kind = entry.file_type().map_err(|e| RecoveryError::io("look at", entry.path(), e))?;
-            if kind.is_dir() {
-                self.give_all(entry.path())?;
-            } else {
-                self.give(entry.path())?;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// A copy of a program that the owner can run where the server's tools run: the program itself when it is reached there,
@@ -98,9 +84,9 @@ pub(crate) fn copy_reachable(
         return Ok(program.to_owned());
     }
     let copy = beside.join(program.file_name().unwrap_or("cdc-drill"));
-    std::fs::create_dir_all(beside).map_err(|e| RecoveryError::io("make folder", beside, e))?;
-    owner.give(beside)?;
-    std::fs::copy(program, &copy).map_err(|e| RecoveryError::io("copy the archiving program to", &copy, e))?;
+    let store = Store::owned(beside.parent().unwrap_or(beside), owner.ids());
+    store.folder(beside)?;
+    store.copy_program(program, &copy)?;
     if runs(&copy, owner, tools) {
         return Ok(copy);
     }
@@ -143,6 +129,36 @@ pub(crate) fn recovery_settings_in(text: &str) -> (String, Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_copy_of_the_program_is_the_owners_alone() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let home = Utf8Path::from_path(home.path()).unwrap();
+        let (data, hidden) = (home.join("data"), home.join("hidden"));
+        for folder in [&data, &hidden] {
+            std::fs::create_dir(folder).unwrap();
+        }
+        // Only a copy can be run: where this process is root, the owner cannot enter the folder.
+        std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let program = hidden.join("true");
+        std::fs::copy("/bin/true", &program).unwrap();
+        let owner = Owner::of(&data).unwrap_or_else(|_| {
+            nix::unistd::chown(data.as_std_path(), Some(65534.into()), Some(65534.into())).unwrap();
+            Owner::of(&data).unwrap()
+        });
+        if !owner.change {
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        let beside = home.join(".cdc-drill");
+        let copy = copy_reachable(&program, &owner, &Tools::here("/bin".into()), &beside).unwrap();
+        assert_eq!(copy, beside.join("true"));
+        for path in [&beside, &copy] {
+            let meta = std::fs::metadata(path).unwrap();
+            assert_eq!((meta.permissions().mode() & 0o777, meta.uid()), (0o700, owner.uid), "{path}");
+        }
+    }
 
     #[test]
     fn recovery_settings_are_taken_out_and_the_rest_stays() {

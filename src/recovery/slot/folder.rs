@@ -1,11 +1,14 @@
 //! The server's data folder as this machine sees it. The slot playbook needs none: it says more where it can look into one, and
 //! one that is another server's would make it say what is not so.
 
-use std::{io::Read, os::unix::fs::MetadataExt};
+use std::{
+    io::{self, Read},
+    os::unix::fs::MetadataExt,
+};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::{client::postgres::Postgres, config::Config, recovery::RecoveryError};
+use crate::{client::postgres::Postgres, config::Config, recovery::RecoveryError, units::IfThere};
 
 /// The data folder that the configuration names, or that its hook prints; why there is none that can be looked into. One that is
 /// certainly not the live server's is an error.
@@ -32,8 +35,9 @@ pub(crate) async fn data_folder(
             .map(Utf8PathBuf::from),
     };
     match running.other(&folder, &found) {
-        None => Ok(Ok(folder)),
-        Some((expected, found)) => Err(RecoveryError::impossible(
+        Err(untold) => Ok(Err(untold)),
+        Ok(None) => Ok(Ok(folder)),
+        Ok(Some((expected, found))) => Err(RecoveryError::impossible(
             format!("data folder {folder}"),
             expected,
             found,
@@ -51,35 +55,49 @@ struct Running {
 
 impl Running {
     /// Why a folder with this system identifier cannot be the server's: what was expected and what was found. A server on
-    /// another machine, or in a container, may call the same folder by another name.
-    fn other(&self, folder: &Utf8Path, found: &str) -> Option<(String, String)> {
+    /// another machine, or in a container, may call the same folder by another name. An error is why it cannot be told.
+    fn other(&self, folder: &Utf8Path, found: &str) -> Result<Option<(String, String)>, String> {
         if found != self.system_id {
             let expected = format!("that of the server, with system identifier {}", self.system_id);
-            return Some((expected, format!("one with system identifier {found}")));
+            return Ok(Some((expected, format!("one with system identifier {found}"))));
         }
-        if !folder.join("postmaster.pid").exists() {
-            return Some((
-                "that of the running server".into(),
-                "one without postmaster.pid: nothing runs on it".into(),
-            ));
+        if looked_at(&folder.join("postmaster.pid"), |path| path.metadata())?.is_none() {
+            let found = "one without postmaster.pid: nothing runs on it";
+            return Ok(Some(("that of the running server".into(), found.into())));
         }
-        let own = self.folder.as_deref().filter(|own| control_file_id(own).as_deref() == Ok(found))?;
-        (!is_same(own, folder)).then(|| (format!("that of the server, {own}"), "another of the same cluster".into()))
+        let Some(own) = &self.folder else { return Ok(None) };
+        if looked_at(own, identifier_in)?.as_deref() != Some(found) || is_same(own, folder)? {
+            return Ok(None);
+        }
+        Ok(Some((format!("that of the server, {own}"), "another of the same cluster".into())))
     }
 }
 
-fn is_same(one: &Utf8Path, other: &Utf8Path) -> bool {
-    let place = |path: &Utf8Path| std::fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
-    place(one).is_some() && place(one) == place(other)
+fn is_same(one: &Utf8Path, other: &Utf8Path) -> Result<bool, String> {
+    let place = |path: &Utf8Path| looked_at(path, |path| path.metadata().map(|meta| (meta.dev(), meta.ino())));
+    let (one, other) = (place(one)?, place(other)?);
+    Ok(one.is_some() && one == other)
 }
 
-/// The system identifier in a data folder: the first eight bytes of its control file.
+/// The system identifier in a data folder; why there is none that can be read.
 fn control_file_id(folder: &Utf8Path) -> Result<String, String> {
-    let file = folder.join("global/pg_control");
+    identifier_in(folder).map_err(|e| format!("{}: {e}", control_file(folder)))
+}
+
+/// The first eight bytes of the control file.
+fn identifier_in(folder: &Utf8Path) -> io::Result<String> {
     let mut bytes = [0u8; 8];
-    let read = std::fs::File::open(&file).and_then(|mut f| f.read_exact(&mut bytes));
-    read.map_err(|e| format!("{file}: {e}"))?;
+    std::fs::File::open(control_file(folder))?.read_exact(&mut bytes)?;
     Ok(u64::from_le_bytes(bytes).to_string())
+}
+
+fn control_file(folder: &Utf8Path) -> Utf8PathBuf {
+    folder.join("global/pg_control")
+}
+
+/// What a look gives; `None` where there is no such file, and in words why it gives nothing else.
+fn looked_at<T>(path: &Utf8Path, look: impl FnOnce(&Utf8Path) -> io::Result<T>) -> Result<Option<T>, String> {
+    look(path).if_there().map_err(|e| format!("look at {path}: {e}"))
 }
 
 #[cfg(test)]
@@ -108,7 +126,7 @@ mod tests {
         let alias = home.join("alias");
         std::os::unix::fs::symlink(&own, &alias).unwrap();
         let running = Running { system_id: "7".into(), folder: Some(own.clone()) };
-        let other = |folder: &Utf8Path| running.other(folder, &control_file_id(folder).unwrap());
+        let other = |folder: &Utf8Path| running.other(folder, &control_file_id(folder).unwrap()).unwrap();
         assert_eq!(other(&own), None);
         assert_eq!(other(&alias), None, "the same folder by another name");
         assert!(other(&stranger).unwrap().1.contains("identifier 8"));
@@ -117,9 +135,15 @@ mod tests {
         // Of a container, or hidden: what the server calls its folder is no folder of this machine.
         for folder in [Some("/nowhere/data".into()), None] {
             let running = Running { system_id: "7".into(), folder };
-            assert_eq!(running.other(&copy, "7"), None);
-            assert!(running.other(&aside, "7").is_some());
+            assert_eq!(running.other(&copy, "7"), Ok(None));
+            assert!(running.other(&aside, "7").unwrap().is_some());
         }
+        // Neither "nothing runs on it" nor "it is the server's": that is not known.
+        let looped = aside.join("postmaster.pid");
+        std::os::unix::fs::symlink(&looped, &looped).unwrap();
+        assert!(running.other(&aside, "7").unwrap_err().contains("postmaster.pid"));
+        let hidden = Running { system_id: "7".into(), folder: Some(looped.clone()) };
+        assert!(hidden.other(&copy, "7").unwrap_err().contains(looped.as_str()));
         assert!(control_file_id(&home.join("none")).unwrap_err().contains("none/global/pg_control"));
     }
 }

@@ -18,7 +18,7 @@ pub(crate) struct Stretch<'a> {
 }
 
 /// The end of a readable stretch of WAL.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Tail {
     /// Where the last valid record starts.
     pub(crate) last: Lsn,

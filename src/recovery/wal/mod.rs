@@ -4,4 +4,4 @@ mod dump;
 mod view;
 
 pub(super) use dump::{Mark, Tail};
-pub(super) use view::{WalView, history_in};
+pub(super) use view::{WalView, history_in, restore};

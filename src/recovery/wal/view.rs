@@ -7,10 +7,13 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{Mark, Tail, dump};
 use crate::{
-    backup::wal::{Archive, SegmentName, SegmentSize, TimelineHistory, WalFile, read_header},
+    backup::{
+        BackupError,
+        wal::{Archive, SegmentName, SegmentSize, TimelineHistory, WalFile, read_header},
+    },
     config::Tools,
     recovery::RecoveryError,
-    units::{Lsn, WAL_PAGE},
+    units::{IfThere, Lsn, WAL_PAGE},
 };
 
 const PAGE: u64 = WAL_PAGE as u64;
@@ -66,13 +69,10 @@ impl WalView {
     fn add_loose(&mut self, folder: &Utf8Path) -> Result<(), RecoveryError> {
         for (path, file) in wal_files(folder)? {
             match file {
-                // A recycled segment, renamed for later use, still carries the address it was written for.
                 WalFile::Segment(name)
                     if !self.archived.contains(&name)
                         && !self.loose.contains_key(&name)
-                        && read_header(&path, name).is_ok_and(|h| {
-                            h.system_id == self.archive.system_id() && Some(h.address) == name.start(self.size)
-                        }) =>
+                        && self.is_of_cluster(&path, name)? =>
                 {
                     self.loose.insert(name, path);
                 }
@@ -83,6 +83,19 @@ impl WalView {
             }
         }
         Ok(())
+    }
+
+    /// Whether a file is the segment of its name, of this cluster. A recycled segment, renamed for later use, still carries the
+    /// address it was written for; one that a live server removes meanwhile is none.
+    fn is_of_cluster(&self, path: &Utf8Path, name: SegmentName) -> Result<bool, RecoveryError> {
+        match read_header(path, name) {
+            Ok(header) => {
+                Ok(header.system_id == self.archive.system_id() && Some(header.address) == name.start(self.size))
+            }
+            Err(BackupError::NotWal { .. }) => Ok(false),
+            Err(BackupError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The segments outside the archive and where they are.
@@ -266,14 +279,13 @@ impl WalView {
     /// Puts a segment into the folder for `pg_waldump`.
     fn place(&self, name: SegmentName) -> Result<(), RecoveryError> {
         let to = self.path().join(name.to_string());
-        if to.symlink_metadata().is_ok() {
+        if to.symlink_metadata().if_there().map_err(|e| RecoveryError::io("look at", &to, e))?.is_some() {
             return Ok(());
         }
         if let Some(path) = self.loose.get(&name) {
             return std::os::unix::fs::symlink(path, &to).map_err(|e| RecoveryError::io("link", &to, e));
         }
-        self.archive.restore(&WalFile::Segment(name), &to)?;
-        Ok(())
+        restore(&self.archive, &WalFile::Segment(name), &to)
     }
 
     fn nothing(&self, timeline: u32) -> RecoveryError {
@@ -286,6 +298,19 @@ impl WalView {
     }
 }
 
+/// Puts an archived file that is known to be there at `to`.
+pub(crate) fn restore(archive: &Archive, file: &WalFile, to: &Utf8Path) -> Result<(), RecoveryError> {
+    if archive.restore(file, to)? {
+        return Ok(());
+    }
+    Err(RecoveryError::impossible(
+        archive.path(file).as_str(),
+        "the archived file that was there before",
+        "none",
+        "something removes files of the archive meanwhile",
+    ))
+}
+
 /// Reads a history file.
 pub(crate) fn history_in(path: &Utf8Path, timeline: u32) -> Result<TimelineHistory, RecoveryError> {
     let text = fs_err::read_to_string(path).map_err(|e| RecoveryError::io("read", path, e))?;
@@ -296,11 +321,8 @@ pub(crate) fn history_in(path: &Utf8Path, timeline: u32) -> Result<TimelineHisto
 
 /// The WAL files in a folder; a folder that is missing has none.
 fn wal_files(folder: &Utf8Path) -> Result<Vec<(Utf8PathBuf, WalFile)>, RecoveryError> {
-    let entries = match folder.read_dir_utf8() {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(RecoveryError::io("list", folder, e)),
-    };
+    let entries = folder.read_dir_utf8().if_there().map_err(|e| RecoveryError::io("list", folder, e))?;
+    let Some(entries) = entries else { return Ok(Vec::new()) };
     let mut files = Vec::new();
     for entry in entries {
         let entry = entry.map_err(|e| RecoveryError::io("list", folder, e))?;
@@ -332,12 +354,40 @@ fn page_address(page: &[u8]) -> Option<Lsn> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backup::Repository;
 
     fn page(address: u64) -> Vec<u8> {
         let mut page = vec![0u8; PAGE as usize];
         page[0..2].copy_from_slice(&0xD118u16.to_le_bytes());
         page[8..16].copy_from_slice(&address.to_le_bytes());
         page
+    }
+
+    #[test]
+    fn a_segment_that_cannot_be_read_is_not_left_out() {
+        let home = tempfile::tempdir().unwrap();
+        let home = Utf8Path::from_path(home.path()).unwrap();
+        let archive = Repository::init(&home.join("repository")).unwrap().archive(7);
+        let pg_wal = home.join("pg_wal");
+        fs_err::create_dir(&pg_wal).unwrap();
+        let size = SegmentSize::new(1 << 20).unwrap();
+        let open = || WalView::open(archive.clone(), size, &Tools::here("/bin".into()), std::slice::from_ref(&pg_wal));
+        fs_err::write(pg_wal.join("000000010000000000000001"), "no header").unwrap();
+        assert!(open().unwrap().loose().is_empty());
+        let looped = pg_wal.join("000000010000000000000002");
+        std::os::unix::fs::symlink(&looped, &looped).unwrap();
+        let error = open().unwrap_err().to_string();
+        assert!(error.contains(looped.as_str()), "{error}");
+    }
+
+    #[test]
+    fn an_archived_segment_that_is_gone_meanwhile_is_an_error() {
+        let home = tempfile::tempdir().unwrap();
+        let home = Utf8Path::from_path(home.path()).unwrap();
+        let archive = Repository::init(&home.join("repository")).unwrap().archive(7);
+        let name = SegmentName::new(1, 3, SegmentSize::new(1 << 20).unwrap());
+        let error = restore(&archive, &WalFile::Segment(name), &home.join("to")).unwrap_err();
+        assert!(error.to_string().contains(&name.to_string()), "{error}");
     }
 
     #[test]

@@ -1,6 +1,12 @@
 //! A PostgreSQL cluster: `initdb`, settings, command line.
 
-use std::{collections::BTreeMap, fs::File, io::Write, os::unix::fs::OpenOptionsExt, process::Command};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Write,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    process::Command,
+};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -123,7 +129,11 @@ impl Cluster {
     fn create_later(&self) -> Result<(), StackError> {
         let folder = self.home.join("initdb");
         self.account.folder(&folder)?;
-        self.account.folder(&self.repository.spool())?;
+        let spool = self.repository.spool();
+        self.account.folder(&spool)?;
+        // WAL holds rows.
+        std::fs::set_permissions(&spool, PermissionsExt::from_mode(0o700))
+            .map_err(|e| StackError::io("set the mode of", &spool, e))?;
         for (name, text) in [("cdc-drill.conf", self.settings()?), ("cdc-drill.sh", FIRST_START.to_owned())] {
             let path = folder.join(name);
             write_atomically(&path, &text, 0o644)?;

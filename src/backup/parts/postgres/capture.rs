@@ -3,7 +3,8 @@
 use super::{base, facts};
 use crate::{
     backup::{
-        BackupError, PostgresFacts, Repository, files,
+        BackupError, PostgresFacts, Repository,
+        files::{self, is_there},
         wal::{Archive, SegmentName, SegmentSize, SegmentState, TimelineHistory, WalFile},
         writer::PointWriter,
     },
@@ -119,7 +120,7 @@ fn history(
     }
     let file = WalFile::History(timeline);
     let path = archive.path(&file);
-    if !path.exists() {
+    if !is_there(&path)? {
         archive.add_segment(&config.postgres.pgdata.join("pg_wal").join(file.to_string()), SegmentState::Complete)?;
     }
     Ok((archive.history(timeline)?, Some(files::sha256_file(&path)?.0)))

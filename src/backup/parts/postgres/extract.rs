@@ -13,9 +13,12 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{BASE, base::BACKUP_MANIFEST};
-use crate::backup::{
-    BackupError, Point,
-    files::{BUFFER, Hashing, hex},
+use crate::{
+    backup::{
+        BackupError, Point,
+        files::{BUFFER, Hashing, hex, is_there},
+    },
+    units::IfThere,
 };
 
 /// The account that the restored files belong to.
@@ -43,8 +46,9 @@ pub struct Extracted {
 ///
 /// Nothing is synced here: PostgreSQL syncs a data folder that was not shut down cleanly before it replays.
 pub fn extract(point: &Point, into: &Utf8Path, owner: Option<Owner>) -> Result<Extracted, BackupError> {
-    let existed = into.exists();
-    if existed && fs::read_dir(into).map_err(BackupError::io("list", into))?.next().is_some() {
+    let there = fs::read_dir(into).if_there().map_err(BackupError::io("list", into))?;
+    let existed = there.is_some();
+    if there.is_some_and(|mut entries| entries.next().is_some()) {
         let source = io::Error::new(io::ErrorKind::AlreadyExists, "the folder is not empty");
         return Err(BackupError::Io { what: "restore into", path: into.to_owned(), source });
     }
@@ -93,14 +97,14 @@ fn walk(point: &Point, into: Option<(&Utf8Path, Option<Owner>)>) -> Result<Extra
     let mut expected =
         expected_files(&listed).map_err(|why| BackupError::malformed(&point.folder.join(BACKUP_MANIFEST), why))?;
     let entry = point.manifest.files.iter().find(|f| f.path == BASE);
-    let (Some(entry), true) = (entry, path.exists()) else {
+    let file = File::open(&path).if_there().map_err(BackupError::io("open", &path))?;
+    let (Some(entry), Some(file)) = (entry, file) else {
         return Err(BackupError::Incomplete { point: point.id().clone(), what: format!("it has no {BASE}") });
     };
     let damaged = |e: io::Error| match e.raw_os_error() {
         Some(_) => BackupError::Io { what: "read", path: path.clone(), source: e },
         None => BackupError::checksum(&path, "a zstd tar stream", e),
     };
-    let file = File::open(&path).map_err(BackupError::io("open", &path))?;
     let mut stored = Hashing::new(BufReader::with_capacity(BUFFER, file));
     let mut raw = Hashing::new(zstd::Decoder::new(&mut stored).map_err(damaged)?);
     let mut done = Extracted { files: 0, bytes: 0 };
@@ -203,7 +207,9 @@ fn make_folder(path: &Utf8Path, mode: u32, owner: Option<Owner>) -> Result<(), B
 }
 
 fn create(path: &Utf8Path, mode: u32, owner: Option<Owner>) -> Result<File, BackupError> {
-    if let Some(parent) = path.parent().filter(|p| !p.exists()) {
+    if let Some(parent) = path.parent()
+        && !is_there(parent)?
+    {
         make_folder(parent, 0o700, owner)?;
     }
     let file = OpenOptions::new()

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The content of a registry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dump {
     /// `apicurio`.
     pub flavour: String,

@@ -1,0 +1,509 @@
+//! The file of a lock: who holds it, and what an activity left behind that did not end.
+//!
+//! A file is never changed in place. Each write is a new file that gets the name, so that a crash leaves the old
+//! content or the new one, and whoever reads a file that was replaced meanwhile notices.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{self, Read, Write},
+    os::unix::fs::MetadataExt,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    heartbeat::Heartbeat,
+    holder::{Flock, Holder, Life, beats},
+};
+use crate::{
+    backup::{
+        BackupError,
+        files::{self, Store},
+    },
+    client::limits::facts::{HEARTBEAT, HEARTBEAT_OLD},
+};
+
+/// A recovery that has begun to change the pipeline and has not ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// Its id.
+    pub recovery: String,
+    /// The folder that holds its record.
+    pub folder: Utf8PathBuf,
+    /// The repository that it restores from.
+    pub repository: Utf8PathBuf,
+    /// What it was asked for, in the words of the command line: `recover run coordinated --target latest`.
+    pub asked: String,
+}
+
+/// What a lock file says. One that says nothing is removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Content {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    holder: Option<Holder>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    left: Option<Left>,
+}
+
+/// What a lock file means at the moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Nobody holds it and nothing is unfinished.
+    Absent,
+    /// Nobody holds it; a recovery is unfinished.
+    Left(Left),
+    /// Somebody is at work.
+    Held { by: String, left: Option<Left> },
+    /// Its holder ended without releasing it.
+    Dead { by: String, how: String, left: Option<Left> },
+}
+
+impl State {
+    pub(super) fn left(self) -> Option<Left> {
+        match self {
+            State::Absent => None,
+            State::Left(left) => Some(left),
+            State::Held { left, .. } | State::Dead { left, .. } => left,
+        }
+    }
+}
+
+/// The file of one lock. Its folder may be missing as long as nobody takes the lock.
+#[derive(Clone, Debug)]
+pub(super) struct LockFile {
+    store: Store,
+    path: Utf8PathBuf,
+}
+
+impl LockFile {
+    pub(super) fn new(store: &Store, path: Utf8PathBuf) -> LockFile {
+        LockFile { store: store.clone(), path }
+    }
+
+    pub(super) fn path(&self) -> &Utf8Path {
+        &self.path
+    }
+
+    fn folder(&self) -> &Utf8Path {
+        self.path.parent().unwrap_or(Utf8Path::new("."))
+    }
+
+    /// Makes "look and write" one step among all that change lock files of this folder. The kernel releases it with the
+    /// process. None where the file system has no locks: there, of two that write at once, the first finds out by
+    /// [`Held::still_ours`].
+    pub(super) fn guard(&self) -> Result<Option<File>, BackupError> {
+        self.store.folder(self.folder())?;
+        let path = self.folder().join(".guard");
+        let guard = self.store.append(&path)?;
+        match guard.lock() {
+            Ok(()) => {}
+            Err(error) if unsupported(&error) => return Ok(None),
+            Err(error) => return Err(BackupError::io("lock", &path)(error)),
+        }
+        self.remove_halves()?;
+        Ok(Some(guard))
+    }
+
+    /// Removes what a process left that was killed while it wrote here. Only under the guard, which all writers hold.
+    fn remove_halves(&self) -> Result<(), BackupError> {
+        let folder = self.folder();
+        for entry in folder.read_dir_utf8().map_err(BackupError::io("list", folder))? {
+            let entry = entry.map_err(BackupError::io("list", folder))?;
+            if entry.file_name().starts_with('.') && entry.file_name().ends_with(".tmp") {
+                fs::remove_file(entry.path()).map_err(BackupError::io("remove", entry.path()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the file means now. Needs no guard and changes nothing.
+    pub(super) fn look(&self) -> Result<State, BackupError> {
+        loop {
+            let mut file = match File::open(&self.path) {
+                Ok(file) => file,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(State::Absent),
+                Err(e) => return Err(BackupError::io("open", &self.path)(e)),
+            };
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).map_err(BackupError::io("read", &self.path))?;
+            let state = self.judge(&file, &bytes)?;
+            // A holder lets go of a file when it has replaced or removed it: one that is no longer there proves no
+            // death.
+            let replaced = || read_if_there(&self.path).map(|now| now.as_deref() != Some(bytes.as_slice()));
+            if matches!(state, State::Dead { .. }) && replaced()? {
+                continue;
+            }
+            return Ok(state);
+        }
+    }
+
+    fn judge(&self, file: &File, bytes: &[u8]) -> Result<State, BackupError> {
+        let content: Option<Content> = serde_json::from_slice(bytes).ok();
+        let flock = self.flock(file)?;
+        let (by, left, life) = match content {
+            Some(Content { holder: None, left: Some(left) }) => return Ok(State::Left(left)),
+            Some(Content { holder: Some(holder), left }) => {
+                let device = file.metadata().map_err(BackupError::io("look at", &self.path))?.dev();
+                (holder.to_string(), left, holder.life(flock, device))
+            }
+            // Of a version that writes something else, or damaged.
+            Some(Content { holder: None, left: None }) | None => {
+                ("a holder that the file does not name".to_owned(), None, Life::of_unknown(flock))
+            }
+        };
+        let how = match life {
+            Life::Lives => return Ok(State::Held { by, left }),
+            Life::Dead => "its process has ended".to_owned(),
+            Life::Elsewhere => match self.heartbeat_age(file)? {
+                age if beats(age) => return Ok(State::Held { by, left }),
+                age => format!("its last heartbeat is {} s old (limit: {} s)", age.as_secs(), HEARTBEAT_OLD.as_secs()),
+            },
+        };
+        Ok(State::Dead { by, how, left })
+    }
+
+    fn flock(&self, file: &File) -> Result<Flock, BackupError> {
+        // A shared lock: it conflicts with the holder's, and not with that of another process that looks.
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Flock::Free),
+            Err(TryLockError::WouldBlock) => Ok(Flock::Held),
+            Err(TryLockError::Error(e)) if unsupported(&e) => Ok(Flock::Unsupported),
+            Err(TryLockError::Error(e)) => Err(BackupError::io("test the lock of", &self.path)(e)),
+        }
+    }
+
+    /// How long ago the file was touched, by the clock that stamps files in its folder: the file server's, not this
+    /// machine's. Zero when that clock was set back since.
+    fn heartbeat_age(&self, file: &File) -> Result<Duration, BackupError> {
+        let folder = self.folder();
+        let now = tempfile::tempfile_in(folder).and_then(|probe| probe.metadata()).and_then(|meta| meta.modified());
+        let now = now.map_err(BackupError::io("make a temporary file in", folder))?;
+        let beat = file.metadata().and_then(|meta| meta.modified()).map_err(BackupError::io("look at", &self.path))?;
+        Ok(now.duration_since(beat).unwrap_or_default())
+    }
+
+    /// Takes the lock. The caller holds the guard.
+    pub(super) fn take(&self, owner: &str) -> Result<Held, BackupError> {
+        let left = match self.look()? {
+            State::Absent => None,
+            State::Left(left) => Some(left),
+            State::Held { by, .. } => return Err(self.held(by)),
+            State::Dead { by, how, left } => {
+                tracing::warn!(path = %self.path, "taking over the lock of {by}: {how}");
+                left
+            }
+        };
+        let (file, written) = self.write(|device| {
+            let holder = Some(Holder::this_process(owner, device));
+            Content { holder, left }
+        })?;
+        // Without it the file stays, as that of a holder that ended: it may say what was left.
+        let heartbeat = Heartbeat::start(file, HEARTBEAT);
+        let heartbeat = heartbeat.map_err(BackupError::io("start the heartbeat of", &self.path))?;
+        Ok(Held { file: self.clone(), written: Mutex::new(written), heartbeat: Some(heartbeat) })
+    }
+
+    pub(super) fn held(&self, by: String) -> BackupError {
+        BackupError::LockHeld { path: self.path.clone(), holder: by }
+    }
+
+    /// Writes the file anew, durably, and locks it where it has a holder. The content may name the file system's
+    /// device.
+    fn write(&self, content: impl FnOnce(u64) -> Content) -> Result<(File, Content), BackupError> {
+        let temporary = files::temporary_beside(&self.path);
+        let mut file = self.store.create(&temporary)?;
+        let finish = || {
+            let device = file.metadata().map_err(BackupError::io("look at", &temporary))?.dev();
+            let content = content(device);
+            let text = files::canonical_json(&self.path, &content)?;
+            file.write_all(&text).and_then(|()| file.sync_all()).map_err(BackupError::io("write", &temporary))?;
+            if content.holder.is_some() {
+                // Nobody else has opened it: it cannot be locked yet.
+                match file.try_lock() {
+                    Err(TryLockError::Error(e)) if unsupported(&e) => {}
+                    other => other.map_err(io::Error::from).map_err(BackupError::io("lock", &temporary))?,
+                }
+            }
+            files::publish(&temporary, &self.path)?;
+            Ok((file, content))
+        };
+        finish().inspect_err(|_| {
+            let _ = fs::remove_file(&temporary);
+        })
+    }
+}
+
+/// A lock that this process holds, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Held {
+    file: LockFile,
+    written: Mutex<Content>,
+    heartbeat: Option<Heartbeat>,
+}
+
+impl Held {
+    fn written(&self) -> MutexGuard<'_, Content> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is unfinished: what was found when the lock was taken, or was left since.
+    pub(super) fn left(&self) -> Option<Left> {
+        self.written().left.clone()
+    }
+
+    /// Writes down, durably, what is unfinished from now on.
+    pub(super) fn leave(&self, left: Option<Left>) -> Result<(), BackupError> {
+        let mut written = self.written();
+        let _guard = self.file.guard()?;
+        self.is_there(&written)?;
+        let holder = written.holder.as_ref().map(Holder::again);
+        let (file, content) = self.file.write(|_| Content { holder, left })?;
+        if let Some(heartbeat) = &self.heartbeat {
+            heartbeat.follow(file);
+        }
+        *written = content;
+        Ok(())
+    }
+
+    /// Fails if another process has taken the lock over, or somebody has removed it.
+    pub(super) fn still_ours(&self) -> Result<(), BackupError> {
+        self.is_there(&self.written())
+    }
+
+    fn is_there(&self, written: &Content) -> Result<(), BackupError> {
+        let path = self.file.path();
+        let bytes = read_if_there(path)?;
+        let now: Option<Content> = bytes.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
+        if now.as_ref() == Some(written) {
+            return Ok(());
+        }
+        let found = match (&bytes, now.and_then(|content| content.holder)) {
+            (None, _) => "no file".to_owned(),
+            (_, Some(holder)) => format!("that of {holder}"),
+            (_, None) => "one that names no holder".to_owned(),
+        };
+        Err(BackupError::LockLost { path: path.to_owned(), found })
+    }
+
+    fn release(&mut self) -> Result<(), BackupError> {
+        let _guard = self.file.guard()?;
+        let written = self.written().clone();
+        self.is_there(&written)?;
+        match written.left {
+            Some(left) => self.file.write(|_| Content { holder: None, left: Some(left) }).map(drop),
+            None => fs::remove_file(self.file.path()).map_err(BackupError::io("remove", self.file.path())),
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Err(error) = self.release() {
+            tracing::warn!(%error, "lock not released; it counts as that of a process that has ended");
+        }
+        // Last: as long as the file says that this process holds it, it does.
+        drop(self.heartbeat.take());
+    }
+}
+
+fn read_if_there(path: &Utf8Path) -> Result<Option<Vec<u8>>, BackupError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(BackupError::io("read", path)(e)),
+    }
+}
+
+/// Whether a file system says that it has no such locks.
+fn unsupported(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use std::time::SystemTime;
+
+    fn lock_file() -> (tempfile::TempDir, LockFile) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(folder.path()).unwrap();
+        let file = LockFile::new(&Store::new(root).unwrap(), root.join("locks/recovery.lock"));
+        drop(file.guard().unwrap());
+        (folder, file)
+    }
+
+    fn left() -> Left {
+        Left {
+            recovery: "20261122T201400Z-1a2b".into(),
+            folder: "/repository/recoveries/20261122T201400Z-1a2b".into(),
+            repository: "/repository".into(),
+            asked: "recover run coordinated --target latest".into(),
+        }
+    }
+
+    /// Writes a file as `holder` makes it of this process. Its flock is held for as long as what is returned is there.
+    fn written(file: &LockFile, holder: impl FnOnce(Holder) -> Holder, age: Duration) -> File {
+        let this = |device| Holder::this_process("recover run coordinated", device);
+        let (open, _) = file.write(|device| Content { holder: Some(holder(this(device))), left: None }).unwrap();
+        open.set_modified(SystemTime::now() - age).unwrap();
+        open
+    }
+
+    const FRESH: Duration = HEARTBEAT;
+    const OLD: Duration = HEARTBEAT_OLD.saturating_mul(2);
+
+    fn is_held(file: &LockFile) -> bool {
+        match file.look().unwrap() {
+            State::Held { .. } => true,
+            State::Dead { .. } => false,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[rstest]
+    #[case::ended(|h| h)]
+    #[case::had_this_pid_before(Holder::before)]
+    #[case::in_another_namespace(Holder::of_another_namespace)]
+    fn a_holder_of_this_kernel_lives_as_long_as_it_holds_the_flock(#[case] holder: fn(Holder) -> Holder) {
+        let (_folder, file) = lock_file();
+        let open = written(&file, holder, OLD);
+        assert!(is_held(&file), "a late heartbeat means nothing here");
+        open.set_modified(SystemTime::now()).unwrap();
+        drop(open);
+        assert!(!is_held(&file), "nor does one from a moment ago");
+    }
+
+    #[rstest]
+    #[case::another_boot(Holder::of_another_boot)]
+    #[case::a_boot_that_is_not_known(Holder::of_an_unknown_boot)]
+    #[case::another_mount_of_the_store(Holder::of_another_mount)]
+    fn a_holder_elsewhere_lives_as_long_as_its_heart_beats(#[case] holder: fn(Holder) -> Holder) {
+        let (_folder, file) = lock_file();
+        drop(written(&file, holder, FRESH));
+        assert!(is_held(&file));
+        assert_eq!(file.take("x").unwrap_err().exit(), crate::units::Exit::LockHeld);
+        drop(written(&file, holder, OLD));
+        assert!(!is_held(&file));
+        let held = file.take("x").unwrap();
+        assert!(is_held(&file));
+        drop(held);
+        let open = written(&file, holder, OLD);
+        assert!(is_held(&file), "another machine of the same file server holds it");
+        drop(open);
+    }
+
+    #[test]
+    fn a_heartbeat_from_the_future_is_none_of_the_past() {
+        let (_folder, file) = lock_file();
+        let open = written(&file, Holder::of_another_boot, Duration::ZERO);
+        open.set_modified(SystemTime::now() + OLD).unwrap();
+        drop(open);
+        assert!(is_held(&file), "the file server's clock was set back");
+    }
+
+    #[rstest]
+    #[case::half(b"{\"holder\": {\"owner\":\"to")]
+    #[case::of_another_version(br#"{"owner": "recover run", "pid": 1}"#)]
+    #[case::empty(b"")]
+    fn a_file_that_tells_no_holder_is_judged_by_its_age(#[case] bytes: &[u8]) {
+        let (_folder, file) = lock_file();
+        fs::write(file.path(), bytes).unwrap();
+        assert!(is_held(&file));
+        let open = File::options().write(true).open(file.path()).unwrap();
+        open.set_modified(SystemTime::now() - OLD).unwrap();
+        assert!(!is_held(&file));
+        open.try_lock().unwrap();
+        assert!(is_held(&file));
+        drop(open);
+        drop(file.take("x").unwrap());
+        assert_eq!(file.look().unwrap(), State::Absent);
+    }
+
+    #[test]
+    fn what_was_left_outlives_holders_that_end_and_holders_that_are_killed() {
+        let (_folder, file) = lock_file();
+        let held = file.take("recover run coordinated").unwrap();
+        assert_eq!(held.left(), None);
+        held.leave(Some(left())).unwrap();
+        assert!(matches!(file.look().unwrap(), State::Held { left: Some(l), .. } if l == left()));
+        drop(held);
+        assert_eq!(file.look().unwrap(), State::Left(left()));
+
+        let held = file.take("recover resume").unwrap();
+        assert_eq!(held.left(), Some(left()));
+        let killed = fs::read(file.path()).unwrap();
+        held.leave(None).unwrap();
+        held.still_ours().unwrap();
+        drop(held);
+        assert_eq!(file.look().unwrap(), State::Absent);
+        fs::write(file.path(), killed).unwrap();
+        assert!(matches!(file.look().unwrap(), State::Dead { left: Some(l), .. } if l == left()));
+        assert_eq!(file.take("recover resume").unwrap().left(), Some(left()));
+        assert_eq!(file.look().unwrap(), State::Left(left()));
+    }
+
+    #[test]
+    fn a_holder_that_writes_its_file_anew_is_never_taken_for_dead() {
+        let (_folder, file) = lock_file();
+        let held = file.take("recover run coordinated").unwrap();
+        std::thread::scope(|scope| {
+            let writes = scope.spawn(|| (0..300).for_each(|_| held.leave(Some(left())).unwrap()));
+            let mut looks = 0;
+            while !writes.is_finished() || looks == 0 {
+                assert!(is_held(&file), "look {looks}");
+                looks += 1;
+            }
+        });
+    }
+
+    #[rstest]
+    #[case::taken_over(false)]
+    #[case::removed(true)]
+    fn a_holder_notices_that_its_lock_is_lost_and_leaves_anothers_alone(#[case] removed: bool) {
+        let (_folder, file) = lock_file();
+        let held = file.take("recover run coordinated").unwrap();
+        held.still_ours().unwrap();
+        let other = (!removed).then(|| written(&file, Holder::of_another_boot, FRESH));
+        if removed {
+            fs::remove_file(file.path()).unwrap();
+        }
+        let there = read_if_there(file.path()).unwrap();
+        for lost in [held.still_ours(), held.leave(Some(left())), held.leave(None)] {
+            let lost = lost.unwrap_err();
+            assert!(matches!(lost, BackupError::LockLost { .. }), "{lost}");
+            assert_eq!(lost.exit(), crate::units::Exit::LockHeld);
+        }
+        drop(held);
+        assert_eq!(read_if_there(file.path()).unwrap(), there);
+        drop(other);
+    }
+
+    #[test]
+    fn half_written_files_go_and_files_are_the_owners_alone() {
+        let (_folder, file) = lock_file();
+        let half = files::temporary_beside(file.path());
+        fs::write(&half, b"half").unwrap();
+        let guard = file.guard().unwrap();
+        assert!(guard.is_some() && !half.exists());
+        let held = file.take("x").unwrap();
+        assert_eq!(fs::metadata(file.path()).unwrap().mode() & 0o777, 0o600);
+        drop(guard);
+        drop(held);
+        let rest: Vec<_> = fs::read_dir(file.folder()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(rest, [".guard"]);
+    }
+
+    #[test]
+    fn file_systems_without_locks_are_known_by_their_errors() {
+        for errno in [Errno::ENOLCK, Errno::EOPNOTSUPP, Errno::ENOSYS] {
+            assert!(unsupported(&errno.into()), "{errno}");
+        }
+        assert!(!unsupported(&Errno::EACCES.into()) && !unsupported(&io::Error::other("x")));
+    }
+}

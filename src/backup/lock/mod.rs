@@ -1,0 +1,11 @@
+//! Locks of a repository and of a data folder: which activities exclude one another, and who is at work.
+
+mod file;
+mod heartbeat;
+mod holder;
+mod matrix;
+mod taken;
+
+pub use file::Left;
+pub use matrix::Activity;
+pub use taken::Lock;

@@ -1,0 +1,82 @@
+//! Taking a recovery back, or giving it up.
+
+use std::sync::Arc;
+
+use super::{
+    Options, RecoveryError,
+    engine::{self, Chosen},
+    locks::Locks,
+    memory::{self, ClusterName, Ending, Memory},
+};
+use crate::{backup::Repository, config::Config};
+
+/// Steps behind which nothing was changed that could not be taken back.
+const TAKEN_BACK: [&str; 7] =
+    ["stop-connectors", "fence", "salvage", "pin-timeline", "restore", "dump-broken", "find-records"];
+
+/// Takes back the recovery of this cluster that did not end, as long as there is a way back; says what it did.
+pub async fn abort(config: &Config) -> Result<Vec<String>, RecoveryError> {
+    let mut memory = unfinished(config)?;
+    engine::permit_again(config, &memory).await?;
+    let locks = Arc::new(Locks::of(&memory, "recover abort")?);
+    memory.guard(locks.clone());
+    let asked = memory.asked().clone();
+    let options = Options { omit: asked.omit.clone(), naive: asked.naive };
+    if let Some(step) = memory.steps_begun().find(|step| !TAKEN_BACK.contains(step)) {
+        return Err(RecoveryError::Refused {
+            what: format!("step {step} of recovery {} has begun, which cannot be taken back", memory.id()),
+            hint: "`recover resume` is the way forward; `recover abort --leave` gives the recovery up and leaves everything as it is"
+                .into(),
+        });
+    }
+    let request = asked.request(false)?;
+    let config = &engine::known(config, &request).await?;
+    let mut said = Vec::new();
+    match engine::again(config, &request, &options, &memory).await? {
+        Chosen::Coordinated(mut state) => {
+            state.keep_in(&memory);
+            said.extend(state.take_back().await?);
+            said.extend(state.pipeline.states_as_found().await?);
+        }
+        Chosen::Repair(state, _) => said.extend(state.pipeline.states_as_found().await?),
+    }
+    memory.close(Ending::Aborted)?;
+    locks.clear()?;
+    Ok(said)
+}
+
+/// Gives up the recovery of this cluster that did not end. Everything stays as it is; the record says what was found.
+pub fn give_up(config: &Config) -> Result<String, RecoveryError> {
+    let memory = unfinished(config)?;
+    let locks = Locks::of(&memory, "recover abort --leave")?;
+    memory.close(Ending::GivenUp)?;
+    locks.clear()?;
+    Ok(format!("recovery {} is given up; what it found is in {}", memory.id(), memory.folder()))
+}
+
+fn unfinished(config: &Config) -> Result<Memory, RecoveryError> {
+    let repository = Repository::open(&config.repository.path)?;
+    let memory = memory::unfinished(&repository, &ClusterName::of(config))?;
+    memory.ok_or_else(|| {
+        RecoveryError::impossible(
+            format!("repository {}", repository.path()),
+            "a recovery of this cluster that did not end",
+            "none",
+            "`recover plan` says what a recovery would do",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recovery::coordinated::STEPS;
+
+    #[test]
+    fn what_can_be_taken_back_is_what_comes_before_clients_may_commit() {
+        let before_open = STEPS.iter().map(|step| step.id).take_while(|id| *id != "open");
+        assert!(before_open.into_iter().all(|step| TAKEN_BACK.contains(&step)));
+        let behind = STEPS.iter().map(|step| step.id).skip_while(|id| *id != "open");
+        assert!(behind.into_iter().all(|step| !TAKEN_BACK.contains(&step)));
+    }
+}

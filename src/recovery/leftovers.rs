@@ -1,0 +1,90 @@
+//! What recoveries that ended have set aside, and nobody needs any more once the result is trusted.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{
+    RecoveryError,
+    locks::Locks,
+    memory::{self, ClusterName, Memory},
+};
+use crate::{
+    attach,
+    backup::{Repository, files},
+    config::{Config, Permission},
+};
+
+/// Something that a recovery set aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Leftover {
+    /// The recovery's id.
+    pub recovery: String,
+    /// `data folder` or `registry store`.
+    pub what: &'static str,
+    /// Where it is.
+    pub path: Utf8PathBuf,
+    /// What it takes.
+    pub bytes: u64,
+}
+
+/// What the recoveries of this cluster have set aside that ended. Refused while one is unfinished: it may need them.
+pub fn leftovers(config: &Config) -> Result<Vec<Leftover>, RecoveryError> {
+    let repository = Repository::open(&config.repository.path)?;
+    let cluster = ClusterName::of(config);
+    if let Some(memory) = memory::unfinished(&repository, &cluster)? {
+        return Err(RecoveryError::Refused {
+            what: format!("recovery {} did not end: what it has set aside may be needed", memory.id()),
+            hint: "`recover resume` goes on with it, `recover abort` takes it back".into(),
+        });
+    }
+    let mut found = Vec::new();
+    for folder in memory::all(&repository)? {
+        let memory = Memory::open(&folder)?;
+        if !memory.cluster().is_that_of(&cluster) {
+            continue;
+        }
+        for (what, path) in set_aside(&memory)? {
+            if let Some(bytes) = size(&path)? {
+                found.push(Leftover { recovery: memory.id().to_owned(), what, path, bytes });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Removes what was named.
+pub async fn remove_leftovers(config: &Config, named: &[Leftover]) -> Result<(), RecoveryError> {
+    attach::permit(config, Permission::Recover).await?;
+    let repository = Repository::open(&config.repository.path)?;
+    let _locks = Locks::take(&repository, &config.postgres.pgdata, "recover finish")?;
+    for Leftover { path, .. } in named {
+        let is_folder = std::fs::symlink_metadata(path).map(|meta| meta.is_dir());
+        let removed = is_folder.and_then(|is_folder| match is_folder {
+            true => std::fs::remove_dir_all(path),
+            false => std::fs::remove_file(path),
+        });
+        removed.map_err(|e| RecoveryError::io("remove", path, e))?;
+    }
+    Ok(())
+}
+
+/// What the record of a recovery says it has set aside.
+pub(super) fn set_aside(memory: &Memory) -> Result<Vec<(&'static str, Utf8PathBuf)>, RecoveryError> {
+    let learned: Option<Value> = memory.learned("learned")?;
+    let data = learned.as_ref().and_then(|learned| learned["restored"]["aside"].as_str());
+    let registry: Option<Utf8PathBuf> = memory.learned("registry-set-aside")?;
+    let data = data.map(|path| ("data folder", Utf8PathBuf::from(path)));
+    Ok(data.into_iter().chain(registry.map(|path| ("registry store", path))).collect())
+}
+
+/// Bytes of a file or of everything in a folder; none where there is nothing.
+fn size(path: &Utf8Path) -> Result<Option<u64>, RecoveryError> {
+    let io = |e| RecoveryError::io("look at", path, e);
+    let meta = match std::fs::symlink_metadata(path) {
+        Ok(meta) => meta,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(io(e)),
+    };
+    Ok(Some(if meta.is_dir() { files::size_of(path)? } else { meta.len() }))
+}

@@ -1,0 +1,169 @@
+//! What a recovery was asked for, and whether another request is the same.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    client::postgres,
+    config::Config,
+    recovery::{Naive, OnConflict, Options, Playbook, RecoveryError, Request, Target, TopicsRepair},
+};
+
+/// A request as it is written down. Agreements to a loss are no part of it: they may be added on the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Asked {
+    pub(crate) playbook: Playbook,
+    pub(crate) point: String,
+    pub(crate) target: String,
+    pub(crate) timeline: Option<u32>,
+    pub(crate) exclusive: bool,
+    pub(crate) connectors: BTreeSet<String>,
+    pub(crate) topics: TopicsRepair,
+    pub(crate) on_conflict: OnConflict,
+    pub(crate) undo: Vec<String>,
+    /// Whether the point may be one whose checks failed.
+    pub(crate) accept_inconsistent_point: bool,
+    /// Whether others' connectors are looked at.
+    pub(crate) neighbours: bool,
+    /// What a control leaves out or does instead.
+    pub(crate) omit: BTreeSet<String>,
+    pub(crate) naive: Option<Naive>,
+}
+
+impl Asked {
+    pub(crate) fn of(request: &Request, options: &Options) -> Asked {
+        Asked {
+            playbook: request.playbook,
+            point: request.point.to_string(),
+            target: request.target.to_string(),
+            timeline: request.timeline,
+            exclusive: request.exclusive,
+            connectors: request.connectors.iter().cloned().collect(),
+            topics: request.topics,
+            on_conflict: request.on_conflict,
+            undo: request.undo.clone(),
+            accept_inconsistent_point: request.accept_inconsistent_point,
+            neighbours: request.neighbours,
+            omit: options.omit.clone(),
+            naive: options.naive,
+        }
+    }
+
+    /// The request again, with what may be agreed to now.
+    pub(crate) fn request(&self, accept_loss: bool) -> Result<Request, RecoveryError> {
+        let target = self.target.parse::<Target>().map_err(|why| {
+            RecoveryError::impossible("the recorded request", "a target", format!("{why}"), "the record is damaged")
+        })?;
+        let point = self.point.parse().unwrap_or(crate::backup::PointSelector::Latest);
+        Ok(Request {
+            playbook: self.playbook,
+            point,
+            target,
+            timeline: self.timeline,
+            exclusive: self.exclusive,
+            connectors: self.connectors.iter().cloned().collect(),
+            topics: self.topics,
+            on_conflict: self.on_conflict,
+            undo: self.undo.clone(),
+            accept_loss,
+            accept_inconsistent_point: self.accept_inconsistent_point,
+            neighbours: self.neighbours,
+        })
+    }
+
+    /// As the command line says it.
+    pub(crate) fn in_words(&self) -> String {
+        let mut words = format!("recover run {}", self.playbook);
+        let mut add = |set: bool, text: String| {
+            if set {
+                words += &text
+            }
+        };
+        add(self.point != "latest", format!(" --point {}", self.point));
+        add(self.target != "latest", format!(" --target {}", self.target));
+        add(self.exclusive, " --exclusive".to_owned());
+        self.connectors.iter().for_each(|name| add(true, format!(" --connector {name}")));
+        add(self.accept_inconsistent_point, " --accept-inconsistent-point".to_owned());
+        add(self.topics == TopicsRepair::Compensate, " --topics compensate".to_owned());
+        add(self.on_conflict == OnConflict::Accept, " --on-conflict accept".to_owned());
+        words
+    }
+
+    /// The first thing in which another request is different: `target: time:T then, latest now`.
+    pub(crate) fn differs(&self, now: &Asked) -> Option<String> {
+        let (Ok(then), Ok(now)) = (serde_json::to_value(self), serde_json::to_value(now)) else { return None };
+        let (then, now) = (then.as_object()?, now.as_object()?);
+        let shown = |value: Option<&serde_json::Value>| match value {
+            Some(serde_json::Value::String(text)) => text.clone(),
+            Some(value) => value.to_string(),
+            None => "unset".to_owned(),
+        };
+        let other = then.iter().find(|(name, value)| now.get(*name) != Some(value));
+        other.map(|(name, value)| format!("{name}: {} then, {} now", shown(Some(value)), shown(now.get(name))))
+    }
+}
+
+/// Which cluster a recovery is of: two recoveries are of one if they have the same data folder or the same address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ClusterName {
+    /// The data folder; empty where the configuration names none.
+    pub(crate) pgdata: String,
+    /// `host:port`; empty where the address cannot be understood.
+    pub(crate) address: String,
+}
+
+impl ClusterName {
+    pub(crate) fn of(config: &Config) -> ClusterName {
+        let address = postgres::address(&config.postgres.url).map(|address| {
+            let host = address.get_hosts().first().map(|host| format!("{host:?}")).unwrap_or_default();
+            format!("{host}:{}", address.get_ports().first().copied().unwrap_or(5432))
+        });
+        ClusterName { pgdata: config.postgres.pgdata.to_string(), address: address.unwrap_or_default() }
+    }
+
+    pub(crate) fn is_that_of(&self, other: &ClusterName) -> bool {
+        let same = |a: &str, b: &str| !a.is_empty() && a == b;
+        same(&self.pgdata, &other.pgdata) || same(&self.address, &other.address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_request_is_the_same_and_another_one_is_named() {
+        let request = Request::new(Playbook::Coordinated);
+        let asked = Asked::of(&request, &Options::default());
+        let agreed = Request { accept_loss: true, ..request.clone() };
+        assert_eq!(asked.differs(&Asked::of(&agreed, &Options::default())), None, "an agreement may be added");
+        let other = Request { target: Target::Name("before".into()), ..request.clone() };
+        let why = asked.differs(&Asked::of(&other, &Options::default())).unwrap();
+        assert_eq!(why, "target: latest then, name:before now");
+        let omit = Options { omit: BTreeSet::from(["fence".to_owned()]), ..Options::default() };
+        assert!(asked.differs(&Asked::of(&request, &omit)).unwrap().starts_with("omit"));
+    }
+
+    #[test]
+    fn a_request_comes_back_from_its_record() {
+        let request = Request {
+            target: "time:2026-11-22T20:00:00Z".parse().unwrap(),
+            connectors: vec!["b".into(), "a".into()],
+            ..Request::new(Playbook::Slot)
+        };
+        let asked = Asked::of(&request, &Options::default());
+        let text = serde_json::to_string(&asked).unwrap();
+        let read: Asked = serde_json::from_str(&text).unwrap();
+        assert_eq!(Asked::of(&read.request(true).unwrap(), &Options::default()), asked);
+        let words = "recover run slot --target time:2026-11-22T20:00:00Z --connector a --connector b";
+        assert_eq!(asked.in_words(), words);
+    }
+
+    #[test]
+    fn a_cluster_is_told_by_its_folder_or_its_address() {
+        let name = |pgdata: &str, address: &str| ClusterName { pgdata: pgdata.into(), address: address.into() };
+        assert!(name("/a", "h:1").is_that_of(&name("/a", "h:2")) && name("", "h:1").is_that_of(&name("/a", "h:1")));
+        assert!(!name("", "").is_that_of(&name("", "")) && !name("/a", "h:1").is_that_of(&name("/b", "h:2")));
+    }
+}

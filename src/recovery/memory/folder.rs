@@ -1,0 +1,401 @@
+//! One recovery's folder.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{Read, Seek, SeekFrom, Write},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use super::{
+    asked::{Asked, ClusterName},
+    place::{FOLDER, UNFINISHED_WRITE},
+};
+use crate::{
+    backup::{
+        BackupError, Repository,
+        files::{self, Store},
+    },
+    event::StepReport,
+    recovery::{RecoveryError, locks::Locks},
+};
+
+/// The version of the folder's content.
+const FORMAT: u32 = 1;
+const RECOVERY: &str = "recovery.json";
+const FOUND: &str = "found.json";
+const DECIDED: &str = "decided.json";
+const STEPS: &str = "steps.jsonl";
+const CLOSED: &str = "closed.json";
+
+/// What `recovery.json` holds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Head {
+    format: u32,
+    id: String,
+    began: String,
+    version: String,
+    asked: Asked,
+    cluster: ClusterName,
+}
+
+/// What is known before the first change.
+#[derive(Debug)]
+pub(crate) struct Beginning<'a, F, D> {
+    pub(crate) asked: Asked,
+    pub(crate) cluster: ClusterName,
+    /// Everything that has to be put back.
+    pub(crate) found: &'a F,
+    /// What was decided by looking.
+    pub(crate) decided: &'a D,
+}
+
+/// How a recovery was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Ending {
+    /// Every step ended, and what the topics hold was verified.
+    Verified,
+    /// It was taken back.
+    Aborted,
+    /// It was given up as it stood.
+    GivenUp,
+}
+
+/// What earlier runs wrote into `steps.jsonl`.
+#[derive(Debug, Default)]
+struct Past {
+    begun: BTreeSet<String>,
+    ended: BTreeSet<String>,
+    notes: BTreeMap<String, Value>,
+}
+
+/// A recovery's record; clones write to the same file.
+#[derive(Clone, Debug)]
+pub(crate) struct Memory {
+    head: Arc<Head>,
+    folder: Utf8PathBuf,
+    store: Store,
+    lines: Arc<Mutex<std::fs::File>>,
+    past: Arc<Past>,
+    /// What must still be held when something is written: nothing is changed before it is written down.
+    locks: Option<Arc<Locks>>,
+}
+
+impl Memory {
+    /// Writes everything that is known before the first change. Complete on disk, its name included, or not there.
+    pub(crate) fn begin<F: Serialize, D: Serialize>(
+        repository: &Repository,
+        beginning: &Beginning<'_, F, D>,
+    ) -> Result<Memory, RecoveryError> {
+        let store = repository.store().clone();
+        let place = repository.path().join(FOLDER);
+        store.folder(&place)?;
+        let now = jiff::Timestamp::now();
+        let id = format!("{}-{:04x}", now.strftime("%Y%m%dT%H%M%SZ"), rand::random::<u16>());
+        let (folder, new) = (place.join(&id), place.join(format!("{id}{UNFINISHED_WRITE}")));
+        let head = Head {
+            format: FORMAT,
+            id,
+            began: now.to_string(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            asked: beginning.asked.clone(),
+            cluster: beginning.cluster.clone(),
+        };
+        store.folder(&new)?;
+        write_json(&store, &new.join(RECOVERY), &head)?;
+        write_json(&store, &new.join(FOUND), beginning.found)?;
+        write_json(&store, &new.join(DECIDED), beginning.decided)?;
+        store.write(&new.join(STEPS), b"")?;
+        files::publish(&new, &folder)?;
+        Memory::open(&folder)
+    }
+
+    /// Reads a recovery's record, to go on with it. Half a last line, of a run that was killed while it wrote, is cut off.
+    pub(crate) fn open(folder: &Utf8Path) -> Result<Memory, RecoveryError> {
+        let path = folder.join(RECOVERY);
+        let head: Head = files::read_json(&path)?;
+        if head.format != FORMAT {
+            return Err(BackupError::FormatTooNew { path, found: head.format, known: FORMAT }.into());
+        }
+        let store = Store::new(folder)?;
+        let path = folder.join(STEPS);
+        let mut file = store.append(&path)?;
+        let io = |e| RecoveryError::io("read", &path, e);
+        let mut text = Vec::new();
+        file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut text)).map_err(io)?;
+        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        if whole < text.len() {
+            file.set_len(whole as u64).and_then(|()| file.sync_all()).map_err(io)?;
+        }
+        let mut past = Past::default();
+        for line in text[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let line: Value = serde_json::from_slice(line).map_err(|e| BackupError::malformed(&path, e))?;
+            past.take(&line);
+        }
+        let lines = Arc::new(Mutex::new(file));
+        Ok(Memory { head: Arc::new(head), folder: folder.to_owned(), store, lines, past: Arc::new(past), locks: None })
+    }
+
+    /// From here on nothing is written, and so nothing changed, by a process that has lost its locks.
+    pub(crate) fn guard(&mut self, locks: Arc<Locks>) {
+        self.locks = Some(locks);
+    }
+
+    /// The repository that it is in.
+    pub(crate) fn repository(&self) -> Result<Repository, RecoveryError> {
+        let root = self.folder.ancestors().nth(2).unwrap_or(&self.folder);
+        Ok(Repository::open(root)?)
+    }
+
+    /// Whether a recovery has ended.
+    pub(crate) fn is_closed(folder: &Utf8Path) -> Result<bool, RecoveryError> {
+        let path = folder.join(CLOSED);
+        path.try_exists().map_err(|e| RecoveryError::io("look at", &path, e))
+    }
+
+    /// The recovery's id, sortable by its beginning.
+    pub(crate) fn id(&self) -> &str {
+        &self.head.id
+    }
+
+    /// When it began, RFC 3339.
+    pub(crate) fn began(&self) -> &str {
+        &self.head.began
+    }
+
+    /// What it was asked for.
+    pub(crate) fn asked(&self) -> &Asked {
+        &self.head.asked
+    }
+
+    /// The cluster it is of.
+    pub(crate) fn cluster(&self) -> &ClusterName {
+        &self.head.cluster
+    }
+
+    /// Its folder.
+    pub(crate) fn folder(&self) -> &Utf8Path {
+        &self.folder
+    }
+
+    /// What was found before the first change.
+    pub(crate) fn found<F: DeserializeOwned>(&self) -> Result<F, RecoveryError> {
+        Ok(files::read_json(&self.folder.join(FOUND))?)
+    }
+
+    /// What was decided before the first change.
+    pub(crate) fn decided<D: DeserializeOwned>(&self) -> Result<D, RecoveryError> {
+        Ok(files::read_json(&self.folder.join(DECIDED))?)
+    }
+
+    /// Whether an earlier run began a step: before, nothing was changed.
+    pub(crate) fn has_begun(&self) -> bool {
+        !self.past.begun.is_empty()
+    }
+
+    /// The steps that earlier runs began.
+    pub(crate) fn steps_begun(&self) -> impl Iterator<Item = &str> {
+        self.past.begun.iter().map(String::as_str)
+    }
+
+    /// Whether an earlier run began this step.
+    pub(crate) fn began_step(&self, step: &str) -> bool {
+        self.past.begun.contains(step)
+    }
+
+    /// Whether an earlier run ended this step.
+    pub(crate) fn ended_step(&self, step: &str) -> bool {
+        self.past.ended.contains(step)
+    }
+
+    /// What earlier runs learned last under this name.
+    pub(crate) fn learned<T: DeserializeOwned>(&self, what: &str) -> Result<Option<T>, RecoveryError> {
+        let path = self.folder.join(STEPS);
+        let value = self.past.notes.get(what).cloned().map(serde_json::from_value).transpose();
+        Ok(value.map_err(|e| BackupError::malformed(&path, e))?)
+    }
+
+    /// Writes a fact that a later run must know: a level that is about to be lowered, a folder that is set aside.
+    pub(crate) fn note(&self, what: &str, value: &impl Serialize) -> Result<(), RecoveryError> {
+        self.line(&json!({ "note": what, "value": value }))
+    }
+
+    pub(crate) fn begun(&self, step: &str, destroys: &[String]) -> Result<(), RecoveryError> {
+        self.line(&json!({ "step": step, "transition": "begun", "destroys": destroys }))
+    }
+
+    pub(crate) fn ended(&self, report: &StepReport) -> Result<(), RecoveryError> {
+        self.line(&json!({
+            "step": report.name, "transition": report.result, "seconds": report.seconds, "detail": report.detail,
+            "hooks": report.hooks,
+        }))
+    }
+
+    fn line(&self, value: &Value) -> Result<(), RecoveryError> {
+        if let Some(locks) = &self.locks {
+            locks.still_ours()?;
+        }
+        let mut value = value.clone();
+        value["at_ms"] = json!(jiff::Timestamp::now().as_millisecond());
+        let mut file = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = file.write_all(format!("{value}\n").as_bytes()).and_then(|()| file.sync_data());
+        written.map_err(|e| RecoveryError::io("write", &self.folder.join(STEPS), e))
+    }
+
+    /// A file of the recovery's own: a server's log, a dump.
+    pub(crate) fn file(&self, name: &str) -> Utf8PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Writes such a file so that it is there completely or not at all.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<Utf8PathBuf, RecoveryError> {
+        let path = self.file(name);
+        self.store.write(&path, bytes)?;
+        Ok(path)
+    }
+
+    /// Ends the recovery.
+    pub(crate) fn close(&self, how: Ending) -> Result<(), RecoveryError> {
+        let at = jiff::Timestamp::now().to_string();
+        write_json(&self.store, &self.folder.join(CLOSED), &json!({ "how": how, "at": at }))
+    }
+
+    #[cfg(test)]
+    pub(super) fn break_for_tests(&self) {
+        *self.lines.lock().unwrap() = std::fs::File::open("/dev/null").unwrap();
+    }
+}
+
+impl Past {
+    fn take(&mut self, line: &Value) {
+        if let Some(what) = line["note"].as_str() {
+            self.notes.insert(what.to_owned(), line["value"].clone());
+        }
+        match (line["step"].as_str(), line["transition"].as_str()) {
+            (Some(step), Some("begun")) => {
+                self.begun.insert(step.to_owned());
+                // A run that went on did it again.
+                self.ended.remove(step);
+            }
+            (Some(step), Some("done" | "skipped")) => {
+                self.ended.insert(step.to_owned());
+            }
+            _ => {}
+        }
+    }
+}
+
+fn write_json(store: &Store, path: &Utf8Path, value: &impl Serialize) -> Result<(), RecoveryError> {
+    Ok(store.write(path, &files::canonical_json(path, value)?)?)
+}
+
+#[cfg(test)]
+pub(in crate::recovery) mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::recovery::{Options, Playbook, Request, memory::unfinished};
+
+    pub(in crate::recovery) fn repository() -> (tempfile::TempDir, Repository) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(folder.path()).unwrap().join("repository");
+        let repository = Repository::init(&root).unwrap();
+        (folder, repository)
+    }
+
+    pub(in crate::recovery) fn begin(repository: &Repository) -> Memory {
+        let asked = Asked::of(&Request::new(Playbook::Schema), &Options::default());
+        let cluster = ClusterName { pgdata: "/data".into(), address: "h:1".into() };
+        Memory::begin(repository, &Beginning { asked, cluster, found: &7, decided: &"plan" }).unwrap()
+    }
+
+    pub(in crate::recovery) fn begun() -> (tempfile::TempDir, Memory) {
+        let (folder, repository) = repository();
+        let memory = begin(&repository);
+        (folder, memory)
+    }
+
+    fn report(name: &str) -> StepReport {
+        StepReport {
+            name: name.into(),
+            destroys: Vec::new(),
+            precondition: String::new(),
+            started_seconds: 0.0,
+            seconds: 0.0,
+            result: crate::event::StepResult::Done,
+            detail: String::new(),
+            hooks: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_recovery_is_remembered_with_what_it_found_learned_and_did() {
+        let (_folder, memory) = begun();
+        memory.begun("fence", &[]).unwrap();
+        memory.ended(&report("fence")).unwrap();
+        memory.begun("restore", &[]).unwrap();
+        memory.note("end", &"0/1").unwrap();
+        memory.note("end", &"0/2").unwrap();
+        let again = Memory::open(memory.folder()).unwrap();
+        assert_eq!((again.found::<u8>().unwrap(), again.decided::<String>().unwrap().as_str()), (7, "plan"));
+        assert!(again.ended_step("fence") && again.began_step("restore") && !again.ended_step("restore"));
+        assert_eq!(again.learned::<String>("end").unwrap().as_deref(), Some("0/2"));
+        assert_eq!((again.id(), again.asked()), (memory.id(), memory.asked()));
+        again.begun("fence", &[]).unwrap();
+        assert!(!Memory::open(memory.folder()).unwrap().ended_step("fence"), "it was begun once more");
+    }
+
+    #[test]
+    fn half_a_line_is_cut_off_and_the_next_one_is_read() {
+        let (_folder, memory) = begun();
+        memory.note("kept", &1).unwrap();
+        let path = memory.file(STEPS);
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        text.push_str("{\"note\": \"lost");
+        std::fs::write(&path, text).unwrap();
+        let again = Memory::open(memory.folder()).unwrap();
+        again.note("more", &2).unwrap();
+        let third = Memory::open(memory.folder()).unwrap();
+        assert_eq!(third.learned::<u8>("kept").unwrap(), Some(1));
+        assert_eq!((third.learned::<u8>("more").unwrap(), third.learned::<u8>("lost").unwrap()), (Some(2), None));
+    }
+
+    #[test]
+    fn only_a_recovery_that_began_a_step_and_was_not_closed_is_unfinished() {
+        let (_folder, repository) = repository();
+        let cluster = ClusterName { pgdata: "/data".into(), address: "elsewhere:1".into() };
+        let found = || unfinished(&repository, &cluster).unwrap().map(|memory| memory.id().to_owned());
+        assert_eq!(found(), None, "no recovery has been here");
+        let memory = begin(&repository);
+        assert_eq!(found(), None, "nothing was changed");
+        memory.begun("stop-connectors", &[]).unwrap();
+        assert_eq!(found().as_deref(), Some(memory.id()));
+        let stranger = ClusterName { pgdata: "/other".into(), address: "h:2".into() };
+        assert!(unfinished(&repository, &stranger).unwrap().is_none());
+        memory.close(Ending::Verified).unwrap();
+        assert_eq!(found(), None);
+    }
+
+    #[test]
+    fn only_the_owner_can_read_what_was_found() {
+        let (_folder, memory) = begun();
+        let mode = |path: &Utf8Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(memory.folder()), 0o700);
+        for entry in memory.folder().read_dir_utf8().unwrap().flatten() {
+            assert_eq!(mode(entry.path()), 0o600, "{}", entry.path());
+        }
+    }
+
+    #[test]
+    fn a_record_of_a_later_format_is_refused() {
+        let (_folder, memory) = begun();
+        let path = memory.file(RECOVERY);
+        let text = std::fs::read_to_string(&path).unwrap().replace("\"format\": 1", "\"format\": 2");
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(Memory::open(memory.folder()).unwrap_err().exit(), crate::units::Exit::FormatTooNew);
+    }
+}

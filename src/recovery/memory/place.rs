@@ -1,0 +1,43 @@
+//! Where recoveries are remembered, and which of them did not end.
+
+use camino::Utf8PathBuf;
+
+use super::{ClusterName, Memory};
+use crate::{backup::Repository, recovery::RecoveryError};
+
+pub(super) const FOLDER: &str = "recoveries";
+/// A folder that is being written: nothing was changed yet.
+pub(super) const UNFINISHED_WRITE: &str = ".new";
+
+/// The folders of all recoveries that began, oldest first.
+pub(crate) fn all(repository: &Repository) -> Result<Vec<Utf8PathBuf>, RecoveryError> {
+    let root = repository.path().join(FOLDER);
+    let entries = match root.read_dir_utf8() {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(RecoveryError::io("list", &root, e)),
+    };
+    let mut folders = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| RecoveryError::io("list", &root, e))?;
+        if !entry.file_name().ends_with(UNFINISHED_WRITE) {
+            folders.push(entry.into_path());
+        }
+    }
+    folders.sort();
+    Ok(folders)
+}
+
+/// The recovery of this cluster that began a step and was not closed. There is at most one: no other may begin beside it.
+pub(crate) fn unfinished(repository: &Repository, cluster: &ClusterName) -> Result<Option<Memory>, RecoveryError> {
+    for folder in all(repository)?.into_iter().rev() {
+        if Memory::is_closed(&folder)? {
+            continue;
+        }
+        let memory = Memory::open(&folder)?;
+        if memory.has_begun() && memory.cluster().is_that_of(cluster) {
+            return Ok(Some(memory));
+        }
+    }
+    Ok(None)
+}
