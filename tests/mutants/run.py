@@ -105,6 +105,7 @@ def main():
     parser.add_argument("number", nargs="?", type=int, default=300)
     parser.add_argument("seed", nargs="?", default="1")
     parser.add_argument("--list", action="store_true", help="print the sample and run nothing")
+    parser.add_argument("--again", metavar="FILE", help="of the sample, only the mutants that this file names, one a line")
     options = parser.parse_args()
     if shutil.which("cargo-mutants") is None:
         print("cargo-mutants is not installed: cargo install cargo-mutants --locked", file=sys.stderr)
@@ -117,6 +118,9 @@ def main():
     listed = subprocess.run(command("--list", "--json", "--dir", tree, *selection), check=True, capture_output=True)
     mutants = [m for m in json.loads(listed.stdout) if not TEST_FILE.search(m["file"])]
     sample = ranked(mutants, options.seed)[: options.number]
+    if options.again:
+        named = {re.sub(r"^\s*([^ ]*?):\d+:\d+: ", r"\1: ", line) for line in pathlib.Path(options.again).read_text().splitlines()}
+        sample = [m for m in sample if identity(m) in named]
     if options.list:
         print("\n".join(m["name"] for m in sample))
         return 0
