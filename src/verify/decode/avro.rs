@@ -216,3 +216,54 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::verify::decode::schema::compile_avro;
+
+    const INTS: &str = r#"{"type":"array","items":"int"}"#;
+    const NULLABLE_INTS: &str = r#"{"type":"array","items":["null","int"]}"#;
+    const MAP: &str = r#"{"type":"map","values":"int"}"#;
+
+    fn ints(values: &[i64]) -> Raw<'static> {
+        Raw::Array(values.iter().map(|value| Raw::Int(*value)).collect())
+    }
+
+    /// Numbers are zigzag: 2 is 1, 1 is -1.
+    #[rstest]
+    #[case::empty(INTS, &[0], ints(&[]))]
+    #[case::one_block(INTS, &[6, 2, 1, 4, 0], ints(&[1, -1, 2]))]
+    #[case::two_blocks(INTS, &[2, 2, 4, 4, 6, 0], ints(&[1, 2, 3]))]
+    #[case::with_its_size(INTS, &[3, 4, 2, 4, 2, 6, 0], ints(&[1, 2, 3]))]
+    #[case::with_null(NULLABLE_INTS, &[4, 0, 2, 2, 0], Raw::Array(vec![Raw::Null, Raw::Int(1)]))]
+    #[case::empty_map(MAP, &[0], Raw::Struct(vec![]))]
+    #[case::map(MAP, &[4, 2, b'a', 2, 2, b'b', 4, 0], Raw::Struct(vec![("a", Raw::Int(1)), ("b", Raw::Int(2))]))]
+    #[case::map_with_its_size(MAP, &[1, 6, 2, b'a', 2, 0], Raw::Struct(vec![("a", Raw::Int(1))]))]
+    fn lists_and_maps_are_read_and_passed_over_block_by_block(
+        #[case] schema: &str,
+        #[case] datum: &[u8],
+        #[case] value: Raw<'_>,
+    ) {
+        let typed = compile_avro(schema).unwrap();
+        let datum = [datum, b"rest"].concat();
+        let (mut reading, mut skipping) = (Reader::new(&datum), Reader::new(&datum));
+        assert_eq!(reading.read(&typed), Ok(value));
+        assert_eq!(skipping.skip(&typed), Ok(()));
+        assert_eq!((reading.left(), skipping.left()), (4, 4));
+    }
+
+    /// Where the schema is another's, a count may be any number: nothing is set aside for it.
+    #[rstest]
+    #[case::too_many(INTS, &[0xfe, 0xff, 0xff, 0xff, 0x0f, 2])]
+    #[case::too_many_with_a_size(INTS, &[0xff, 0xff, 0xff, 0xff, 0x0f, 2, 2])]
+    #[case::map(MAP, &[0xfe, 0xff, 0xff, 0xff, 0x0f, 2, b'a', 2])]
+    fn a_list_longer_than_its_datum_is_refused(#[case] schema: &str, #[case] datum: &[u8]) {
+        let typed = compile_avro(schema).unwrap();
+        let what = "a list is longer than the datum";
+        assert_eq!(Reader::new(datum).read(&typed).unwrap_err().what, what);
+        assert_eq!(Reader::new(datum).skip(&typed).unwrap_err().what, what);
+    }
+}

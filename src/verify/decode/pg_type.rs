@@ -227,4 +227,23 @@ mod tests {
         assert_eq!(of(((5 << 16) | 0x7fe) + 4), Some(2046), "declared with scale -2");
         assert_eq!(of(-1), None);
     }
+    fn plain(name: &str) -> PgType {
+        PgType::new(name, name, "b", -1, None)
+    }
+
+    #[test]
+    fn an_array_is_known_if_its_elements_are() {
+        let array_of = |name: &str| PgType::new(&format!("{name}[]"), &format!("_{name}"), "b", -1, Some(plain(name)));
+        assert!(plain("text").is_known() && array_of("text").is_known());
+        assert!(!plain("geometry").is_known() && !array_of("geometry").is_known());
+    }
+
+    /// A `bytea` of 20 bytes is printed as `\x` and 40 digits.
+    #[test]
+    fn twenty_bytes_are_never_stored_out_of_line() {
+        assert_eq!(plain("bytea").inline_max(), "\\x".len() as u8 + 40);
+        assert_eq!(plain("text").inline_max(), 20);
+        assert_eq!(PgType::new("character varying(90)", "varchar", "b", 94, None).inline_max(), 20);
+        assert_eq!(plain("jsonb").inline_max(), 0, "stored in a form of its own");
+    }
 }

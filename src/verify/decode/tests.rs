@@ -13,7 +13,7 @@ use super::{
     repr::{Binary, Loss, Raw, Renderer, Repr, Side, Tag, canonical, cut},
     row::{Cell, Reservations, cells},
     settings::ConnectorSettings,
-    table::{Column, Columns, Definition},
+    table::{Column, Columns, Definition, expected_repr},
 };
 use crate::{
     client::{ClientError, connect::ConnectorConfig},
@@ -69,6 +69,13 @@ const NUMERIC: i32 = ((10 << 16) | 2) + 4;
 #[case::decimal_text(Raw::Str("NAN"), Repr::Plain, ty("numeric", "numeric", -1), "NaN", "0")]
 #[case::decimal_double(Raw::Double(1.2345678901234567e19), Repr::Double, ty("numeric", "numeric", -1), "12345678901234567890.12345678900", "12345678901234599999")]
 #[case::money(Raw::Bytes(&[0x01, 0xe2, 0x40]), Repr::Decimal(2), ty("money", "money", -1), "$1,234.56", "$1,234.57")]
+#[case::money_double(
+    Raw::Double(1234567890123456.0),
+    Repr::Double,
+    ty("money", "money", -1),
+    "$1,234,567,890,123,456.00",
+    "$1,234,567,890,123,457.00"
+)]
 #[case::char(Raw::Str("ab        "), Repr::Plain, ty("character(10)", "bpchar", 14), "ab        ", "ab")]
 #[case::text(Raw::Str("ünï \"q\" \\ ,{}"), Repr::Plain, ty("text", "text", -1), "ünï \"q\" \\ ,{}", "uni")]
 #[case::empty(Raw::Str(""), Repr::Plain, ty("text", "text", -1), "", " ")]
@@ -111,6 +118,7 @@ const NUMERIC: i32 = ((10 << 16) | 2) + 4;
 #[case::hstore(Raw::Str(r#"{"c d":"x\"y","b":null,"a":"1"}"#), Repr::Plain, ty("hstore", "hstore", -1), r#""a"=>"1", "b"=>NULL, "c d"=>"x\"y""#, r#""a"=>"2""#)]
 #[case::hstore_map(Raw::Struct(vec![("b", Raw::Null), ("a", Raw::Str("1"))]), Repr::Plain, ty("hstore", "hstore", -1), r#""a"=>"1", "b"=>NULL"#, "")]
 #[case::vector(Raw::Array(vec![Raw::Double(1.0), Raw::Double(2.5)]), Repr::Vector, ty("vector(2)", "vector", 2), "[1,2.5]", "[1,2]")]
+#[case::vector_of_whole_numbers(Raw::Array(vec![Raw::Int(1), Raw::Int(-2)]), Repr::Vector, ty("vector(2)", "vector", 2), "[1,-2]", "[1,2]")]
 #[case::ints(Raw::Array(vec![Raw::Int(1), Raw::Null, Raw::Int(3)]), Repr::Array(Box::new(Repr::Plain)), array_of("integer[]", "int4", -1), "{1,NULL,3}", "{1,2,3}")]
 #[case::texts(Raw::Array(vec![Raw::Str("a"), Raw::Null, Raw::Str("b c"), Raw::Str("NULL"), Raw::Str("q\"q")]), Repr::Array(Box::new(Repr::Plain)), array_of("text[]", "text", -1), r#"{a,NULL,"b c","NULL","q\"q"}"#, "{a}")]
 #[case::decimals(Raw::Array(vec![Raw::Bytes(&[0x6e]), Raw::Null]), Repr::Array(Box::new(Repr::Decimal(2))), array_of("numeric(6,2)[]", "numeric", NUMERIC), "{1.10,NULL}", "{1.11,NULL}")]
@@ -127,6 +135,51 @@ fn a_value_equals_its_own_text_and_no_other(
     assert!(matches!(found, Match::Equal | Match::Within(_)), "{text:?} is not {same:?}");
     let (found, text) = compare(&raw, &repr, &ty, Binary::Bytes, other);
     assert_eq!(found, Match::Different, "{text:?} passes for {other:?}");
+}
+
+/// PostgreSQL prints an exponent from 1e6 on in a `real` and from 1e15 on in a `double precision`.
+#[rstest]
+#[case::real("real", "float4", "1.234567e+06")]
+#[case::double("double precision", "float8", "1234567")]
+fn a_json_number_is_printed_with_the_precision_of_its_column(
+    #[case] display: &str,
+    #[case] base: &str,
+    #[case] printed: &str,
+) {
+    let mut out = Vec::new();
+    let renderer = Renderer::new(Binary::Bytes, HOLD.into());
+    assert_eq!(renderer.render(&mut out, &Raw::Double(1234567.0), &Repr::Double, &ty(display, base, -1)), Tag::Text);
+    assert_eq!(String::from_utf8(out).unwrap(), printed);
+}
+
+#[rstest]
+#[case("org.apache.kafka.connect.data.Decimal", Repr::Decimal(3))]
+#[case("io.debezium.data.VariableScaleDecimal", Repr::VariableDecimal)]
+#[case("io.debezium.time.Date", Repr::Date)]
+#[case("org.apache.kafka.connect.data.Date", Repr::Date)]
+#[case("io.debezium.time.Time", Repr::TimeMillis)]
+#[case("org.apache.kafka.connect.data.Time", Repr::ConnectTime)]
+#[case("io.debezium.time.MicroTime", Repr::TimeMicros)]
+#[case("io.debezium.time.NanoTime", Repr::TimeNanos)]
+#[case("io.debezium.time.Timestamp", Repr::TimestampMillis)]
+#[case("org.apache.kafka.connect.data.Timestamp", Repr::ConnectTimestamp)]
+#[case("io.debezium.time.MicroTimestamp", Repr::TimestampMicros)]
+#[case("io.debezium.time.NanoTimestamp", Repr::TimestampNanos)]
+#[case("io.debezium.time.ZonedTimestamp", Repr::ZonedTimestamp)]
+#[case("io.debezium.time.ZonedTime", Repr::ZonedTime)]
+#[case("io.debezium.time.IsoDate", Repr::IsoDate)]
+#[case("io.debezium.time.IsoTime", Repr::IsoTime)]
+#[case("io.debezium.time.IsoTimestamp", Repr::IsoTimestamp)]
+#[case("io.debezium.time.MicroDuration", Repr::MicroDuration)]
+#[case("io.debezium.time.NanoDuration", Repr::NanoDuration)]
+#[case("io.debezium.time.Interval", Repr::IsoInterval)]
+#[case("io.debezium.data.Bits", Repr::Bits)]
+#[case("io.debezium.data.geometry.Point", Repr::Point)]
+#[case("io.debezium.data.DoubleVector", Repr::Vector)]
+#[case("io.debezium.data.FloatVector", Repr::Vector)]
+#[case("io.debezium.data.Json", Repr::Plain)]
+fn the_name_of_a_schema_says_how_its_values_are_expressed(#[case] name: &str, #[case] repr: Repr) {
+    assert_eq!(Repr::named(name, Some(3), false), repr);
 }
 
 #[rstest]
@@ -251,6 +304,43 @@ fn json_decoder(settings: &Arc<ConnectorSettings>, list: &[(&str, PgType)], defi
     Decoder::new(settings.clone(), Arc::new(columns), Arc::new(Schemas::new(|_| Ok(None))), "public", "t")
 }
 
+#[rstest]
+#[case::boolean(ty("boolean", "bool", -1), ("", ""), Repr::Plain)]
+#[case::real(ty("real", "float4", -1), ("", ""), Repr::Double)]
+#[case::numeric(ty("numeric(10,2)", "numeric", NUMERIC), ("", ""), Repr::Decimal(2))]
+#[case::numeric_without_a_scale(ty("numeric", "numeric", -1), ("", ""), Repr::VariableDecimal)]
+#[case::numeric_as_text(ty("numeric(10,2)", "numeric", NUMERIC), ("decimal.handling.mode", "string"), Repr::Plain)]
+#[case::numeric_as_double(ty("numeric(10,2)", "numeric", NUMERIC), ("decimal.handling.mode", "double"), Repr::Double)]
+#[case::money(ty("money", "money", -1), ("", ""), Repr::Decimal(2))]
+#[case::money_of_three_digits(ty("money", "money", -1), ("money.fraction.digits", "3"), Repr::Decimal(3))]
+#[case::money_as_text(ty("money", "money", -1), ("decimal.handling.mode", "string"), Repr::Plain)]
+#[case::money_as_double(ty("money", "money", -1), ("decimal.handling.mode", "double"), Repr::Double)]
+#[case::bytea(ty("bytea", "bytea", -1), ("", ""), Repr::Bytes)]
+#[case::bytea_as_text(ty("bytea", "bytea", -1), ("binary.handling.mode", "hex"), Repr::Plain)]
+#[case::one_bit(ty("bit(1)", "bit", 1), ("", ""), Repr::Plain)]
+#[case::bits(ty("bit(8)", "bit", 8), ("", ""), Repr::Bits)]
+#[case::date(ty("date", "date", -1), ("", ""), Repr::Date)]
+#[case::date_as_text(ty("date", "date", -1), ("time.precision.mode", "isostring"), Repr::IsoDate)]
+#[case::time_of_three_digits(ty("time(3)", "time", 3), ("", ""), Repr::TimeMillis)]
+#[case::time_of_four_digits(ty("time(4)", "time", 4), ("", ""), Repr::TimeMicros)]
+#[case::timestamp_of_three_digits(ty("timestamp(3)", "timestamp", 3), ("", ""), Repr::TimestampMillis)]
+#[case::timestamp_of_four_digits(ty("timestamp(4)", "timestamp", 4), ("", ""), Repr::TimestampMicros)]
+#[case::timetz(ty("timetz", "timetz", -1), ("", ""), Repr::ZonedTime)]
+#[case::timestamptz(ty("timestamptz", "timestamptz", -1), ("", ""), Repr::ZonedTimestamp)]
+#[case::interval(ty("interval", "interval", -1), ("", ""), Repr::MicroDuration)]
+#[case::interval_as_text(ty("interval", "interval", -1), ("interval.handling.mode", "string"), Repr::IsoInterval)]
+#[case::point(ty("point", "point", -1), ("", ""), Repr::Point)]
+#[case::vector(ty("vector(2)", "vector", 2), ("", ""), Repr::Vector)]
+#[case::array(array_of("date[]", "date", -1), ("", ""), Repr::Array(Box::new(Repr::Date)))]
+fn without_a_schema_the_settings_say_how_a_column_is_expressed(
+    #[case] ty: PgType,
+    #[case] setting: (&str, &str),
+    #[case] repr: Repr,
+) {
+    let extra = if setting.0.is_empty() { vec![] } else { vec![setting] };
+    assert_eq!(expected_repr(&ty, &json_settings(&extra)), repr);
+}
+
 /// What the transform's settings make of a record, and the last column's cell.
 fn unwrapped(extra: &[(&str, &str)], column: &str, field: &str, record: &str) -> (Op, bool, String) {
     let mut all = vec![("transforms", "u"), ("transforms.u.type", "io.debezium.transforms.ExtractNewRecordState")];
@@ -304,6 +394,48 @@ fn a_truncate_does_not_pass_the_unwrapping_transform() {
     let both = [unwrap[0], unwrap[1], ("skipped.operations", "none")];
     assert!(json_settings(&[("skipped.operations", "none")]).writes_truncates());
     assert!(!json_settings(&both).writes_truncates());
+}
+
+#[rstest]
+#[case::envelope(&[], r#"{"before":null,"after":{"v":1,"gone":2},"source":{},"op":"c"}"#)]
+#[case::unwrapped(&UNWRAPPED, r#"{"v":1,"gone":2}"#)]
+#[case::unwrapped_with_fields_of_the_transform(
+    &[UNWRAPPED[0], UNWRAPPED[1], ("transforms.u.add.fields", "op")], r#"{"v":1,"__op":"c","gone":2}"#
+)]
+fn a_field_that_is_no_column_is_noted(#[case] extra: &[(&str, &str)], #[case] record: &str) {
+    let mut decoder = json_decoder(&json_settings(extra), &[("v", ty("integer", "int4", -1))], None);
+    decoder.decode(None, Some(record.as_bytes())).unwrap();
+    assert_eq!(decoder.extra_fields().iter().collect::<Vec<_>>(), ["gone"]);
+}
+
+const UNWRAPPED: [(&str, &str); 2] =
+    [("transforms", "u"), ("transforms.u.type", "io.debezium.transforms.ExtractNewRecordState")];
+
+/// Where the worker's converter is used, the records themselves show whether they carry schemas.
+#[rstest]
+#[case::payload(r#"{"id":1,"payload":"a"}"#, [Cell::Text(b"1"), Cell::Absent, Cell::Text(b"a")])]
+#[case::schema(r#"{"id":1,"schema":"a"}"#, [Cell::Text(b"1"), Cell::Text(b"a"), Cell::Absent])]
+#[case::both(r#"{"id":1,"schema":"a","payload":"b"}"#, [Cell::Text(b"1"), Cell::Text(b"a"), Cell::Text(b"b")])]
+#[case::with_a_schema(r#"{"schema":null,"payload":{"id":1,"payload":"a"}}"#, [Cell::Text(b"1"), Cell::Absent, Cell::Text(b"a")])]
+fn columns_named_schema_and_payload_make_no_record_with_a_schema(#[case] record: &str, #[case] row: [Cell<'_>; 3]) {
+    let settings = json_settings(&[UNWRAPPED[0], UNWRAPPED[1], ("key.converter", ""), ("value.converter", "")]);
+    let text = |name| (name, ty("text", "text", -1));
+    let list = [("id", ty("integer", "int4", -1)), text("schema"), text("payload")];
+    let mut decoder = json_decoder(&settings, &list, None);
+    let event = decoder.decode(None, Some(record.as_bytes())).unwrap();
+    assert_eq!(cells(event.after.unwrap()).collect::<Vec<_>>(), row);
+}
+
+#[rstest]
+#[case::millis(r#""ts_ms":5"#, 5_000_000)]
+#[case::micros(r#""ts_us":5"#, 5_000)]
+#[case::nanos(r#""ts_ns":5"#, 5)]
+#[case::the_finest_of_all(r#""ts_ms":1,"ts_us":1234,"ts_ns":1234567"#, 1_234_567)]
+#[case::none(r#""ts":5"#, 0)]
+fn when_an_event_was_made_is_in_nanoseconds(#[case] fields: &str, #[case] nanos: i64) {
+    let mut decoder = json_decoder(&json_settings(&[]), &[("v", ty("integer", "int4", -1))], None);
+    let record = format!(r#"{{"before":null,"after":{{"v":1}},"source":{{}},"op":"c",{fields}}}"#);
+    assert_eq!(decoder.decode(None, Some(record.as_bytes())).unwrap().meta.made_ns, nanos);
 }
 
 /// Folds records of one key, as JSON values of the column `v` with their operations, and compares the row with the table's.
@@ -545,6 +677,10 @@ fn key_record(id: u32) -> Vec<u8> {
 }
 
 fn value_record(id: u32) -> Vec<u8> {
+    value_record_of(id, "false")
+}
+
+fn value_record_of(id: u32, snapshot: &str) -> Vec<u8> {
     let mut out = framed(id);
     int(&mut out, 0);
     int(&mut out, 1);
@@ -554,7 +690,7 @@ fn value_record(id: u32) -> Vec<u8> {
     int(&mut out, 0);
     text(&mut out, "3.6.3.Final");
     int(&mut out, 1);
-    text(&mut out, "false");
+    text(&mut out, snapshot);
     int(&mut out, 1);
     text(&mut out, "[\"900\",\"1000\"]");
     int(&mut out, 1);
@@ -633,11 +769,31 @@ fn an_avro_envelope_becomes_an_event() {
     let event = decoder.decode(Some(&key), Some(&value)).unwrap();
     assert_eq!(event.meta.op, Op::Update);
     assert_eq!((event.meta.lsn, event.meta.tx, event.meta.commit), (Some(1000), Some(77), Some(900)));
+    assert_eq!(event.meta.made_ns, 5_000_000);
     assert!(!event.meta.snapshot && event.before.is_none());
     let row: Vec<Cell<'_>> = cells(event.after.unwrap()).collect();
     assert_eq!(row, [Cell::Text(b"42"), Cell::Null, Cell::Text(b"2024-02-29")], "in the table's order");
     assert_eq!(cells(event.key.unwrap()).collect::<Vec<_>>(), [Cell::Text(b"42")]);
     assert_eq!(decoder.key_columns(), Some(&[0][..]));
+}
+
+#[rstest]
+#[case("false", false)]
+#[case("true", true)]
+#[case("first", true)]
+#[case("last", true)]
+#[case("incremental", true)]
+fn an_avro_envelope_says_whether_it_is_of_a_snapshot(#[case] snapshot: &str, #[case] is: bool) {
+    let mut decoder = decoder();
+    let event = decoder.decode(Some(&key_record(1)), Some(&value_record_of(2, snapshot))).unwrap();
+    assert_eq!(event.meta.snapshot, is);
+}
+
+/// A decoder is shown in debug output; the schemas of a topic are long, and no part of it.
+#[test]
+fn schemas_are_shown_without_their_texts() {
+    let schemas = Schemas::new(|_| Ok(Some(KEY.to_owned())));
+    assert_eq!(format!("{schemas:?}"), "Schemas { .. }");
 }
 
 fn refusal(key: &[u8], value: &[u8]) -> Unreadable {

@@ -139,4 +139,13 @@ mod tests {
         assert_eq!(interval.total_micros(), micros);
         assert_eq!(interval.to_postgres(), postgres);
     }
+    #[rstest]
+    #[case::weeks("P2W3D", Some(Interval { months: 0, days: 17, micros: 0 }))]
+    #[case::negative_weeks("P-1W", Some(Interval { months: 0, days: -7, micros: 0 }))]
+    #[case::no_period("1Y", None)]
+    #[case::hours_among_the_days("P1H", None)]
+    #[case::a_number_without_a_unit("P1Y2", None)]
+    fn iso_8601(#[case] text: &str, #[case] interval: Option<Interval>) {
+        assert_eq!(Interval::from_iso(text), interval);
+    }
 }

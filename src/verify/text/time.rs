@@ -325,6 +325,8 @@ mod tests {
     #[case(2145042905, "5874897-12-31")]
     #[case(-2440550, "4713-01-01 BC")]
     #[case(-622191234, "infinity")]
+    #[case(-2147472692, "infinity")]
+    #[case(-625821272, "-infinity")]
     #[case(-2147472691, "-infinity")]
     fn dates(#[case] days: i64, #[case] text: &str) {
         assert_eq!(made(|o| date(o, days)), text);
@@ -348,6 +350,9 @@ mod tests {
     #[case(9223372036825200000, Unit::Micros, "infinity")]
     #[case(9223372036825200, Unit::Millis, "infinity")]
     #[case(i64::MAX, Unit::Nanos, "infinity")]
+    #[case(-9223372036832400000, Unit::Micros, "-infinity")]
+    #[case(-9223372036832400, Unit::Millis, "-infinity")]
+    #[case(i64::MIN, Unit::Nanos, "-infinity")]
     fn timestamps(#[case] count: i64, #[case] unit: Unit, #[case] text: &str) {
         assert_eq!(made(|o| timestamp(o, count, unit)), text);
     }
