@@ -169,9 +169,16 @@ mod tests {
 
     #[test]
     fn red_for_another_reason_is_inconclusive() {
-        assert_eq!(red(&plan(false), &shown(&[check(Some(FindingKind::Dead))])).verdict, Verdict::Inconclusive);
+        let judged = |checks: &[CheckReport]| {
+            let report = red(&plan(false), &shown(checks));
+            (report.verdict, report.reason)
+        };
+        let inconclusive = |reason: &str| (Verdict::Inconclusive, reason.to_owned());
+        let dead = check(Some(FindingKind::Dead));
+        assert_eq!(judged(&[dead]), inconclusive("loss is red for another reason: Dead"));
         let other = CheckReport::new("state", 1, Vec::new(), vec![Finding::new(FindingKind::Lost)]);
-        assert_eq!(red(&plan(false), &shown(&[check(None), other])).verdict, Verdict::Inconclusive);
+        let green = "loss is green; red is: state failed with 1 findings";
+        assert_eq!(judged(&[check(None), other]), inconclusive(green));
         assert_eq!(red(&plan(false), &shown(&[])).verdict, Verdict::Inconclusive);
     }
 
@@ -202,12 +209,13 @@ mod tests {
 
     #[test]
     fn a_refusal_is_judged_by_its_code() {
-        let base = shown(&[]);
-        assert_eq!(refusal(&plan(false), 11, &Shown { refusal: Some(11), ..base.clone() }).verdict, Verdict::Passed);
-        assert_eq!(
-            refusal(&plan(false), 11, &Shown { refusal: Some(40), ..base.clone() }).verdict,
-            Verdict::Inconclusive
-        );
-        assert_eq!(refusal(&plan(false), 11, &base).verdict, Verdict::Failed);
+        for (code, verdict, is_red) in [
+            (Some(11), Verdict::Passed, true),
+            (Some(40), Verdict::Inconclusive, false),
+            (None, Verdict::Failed, false),
+        ] {
+            let report = refusal(&plan(false), 11, &Shown { refusal: code, ..shown(&[]) });
+            assert_eq!((report.verdict, report.red), (verdict, is_red), "{code:?}");
+        }
     }
 }

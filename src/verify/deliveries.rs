@@ -284,6 +284,15 @@ mod tests {
         assert!(!found.contains(&Delivery::Again));
     }
 
+    #[test]
+    fn all_complete_deliveries_are_looked_for_up_to_a_limit_and_at_it() {
+        let run = |length| Deliveries { events: (0..length).collect(), complete: false };
+        // Each of different events is compared once as part of the delivery, and once as a beginning of another one.
+        let long = WORK_MAX / 2;
+        assert_eq!(complete(&[run(long)]), Some(vec![run(long).events.as_slice()]));
+        assert_eq!(complete(&[run(long), run(1)]), None, "one event more is too much");
+    }
+
     proptest! {
         #[test]
         fn the_rows_that_there_were_are_within_what_is_found(

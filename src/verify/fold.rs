@@ -976,4 +976,39 @@ mod tests {
         fold.problem(13, Unreadable { schema: None, wrong_schema: false, expected: "a".into(), found: "b".into() });
         assert_eq!((fold.records, fold.problems_total), (5, 1));
     }
+
+    #[rstest]
+    #[case::read_of_an_initial_snapshot(Op::Read, true, true)]
+    #[case::read_that_does_not_name_its_snapshot(Op::Read, false, true)]
+    #[case::other_event_that_names_its_snapshot(Op::Create, true, true)]
+    #[case::streamed(Op::Create, false, false)]
+    fn an_event_is_logged_as_of_a_snapshot(#[case] op: Op, #[case] snapshot: bool, #[case] logged: bool) {
+        let mut fold = PartitionFold::new(0, true, None);
+        fold.apply(&Event { meta: Meta { snapshot, ..event(op, 0).meta }, ..event(op, 0) }, 0);
+        assert_eq!(fold.log.iter().flatten().map(|e| e.snapshot).collect::<Vec<_>>(), [logged]);
+    }
+
+    /// Equal images of events without a position may be of one change or of two. Reads are exempt where several snapshots
+    /// are told apart: each counts what it has read.
+    #[rstest]
+    #[case::inserts(&[(Op::Create, "a"), (Op::Create, "a")], &["a"])]
+    #[case::inserts_before_a_snapshot(&[(Op::Create, "a"), (Op::Create, "a"), (Op::Read, "b")], &["a"])]
+    #[case::reads_of_the_first_snapshot(&[(Op::Read, "a"), (Op::Read, "a"), (Op::Create, "b")], &["a"])]
+    #[case::reads_of_a_later_snapshot(&[(Op::Create, "b"), (Op::Read, "a"), (Op::Read, "a")], &[])]
+    #[case::different_inserts(&[(Op::Create, "a"), (Op::Create, "b")], &[])]
+    fn images_that_may_have_been_delivered_again(#[case] events: &[(Op, &str)], #[case] expected: &[&str]) {
+        let packed = |text: &str| {
+            let mut row = Vec::new();
+            push(&mut row, Cell::Text(text.as_bytes()));
+            row
+        };
+        let mut partition = PartitionFold::new(0, false, None);
+        for ((op, text), offset) in events.iter().zip(0..) {
+            partition.apply(&Event { after: Some(&packed(text)), ..event(*op, 0) }, offset);
+        }
+        let fold = TopicFold { partitions: vec![partition], ..TopicFold::default() };
+        let found = fold.loose(&ImageColumns { keep: &[true], certain: &|_, _| true }).either;
+        let one = |text: &&str| (packed(text).into_boxed_slice(), Range { fewer: 1, more: 0 });
+        assert_eq!(found, expected.iter().map(one).collect());
+    }
 }

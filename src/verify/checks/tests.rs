@@ -18,7 +18,7 @@ use crate::{
         postgres::Slot,
     },
     debezium::{Connector, Coverage, Inheritance, Member, Operation, Operations, Publication, Relation, RelationKind},
-    event::{CheckReport, Evidence, FindingKey, FindingKind},
+    event::{About, CheckReport, Evidence, FindingKey, FindingKind},
     units::{Epoch, Lsn, Offset, RowKey, SchemaId, SlotName, TableName, TopicPartition, Verdict},
     verify::{
         decode::{
@@ -708,6 +708,25 @@ fn what_an_expression_leaves_out_is_noted() {
     assert!(report.notes.iter().any(|n| n.starts_with(note)), "{:#?}", report.notes);
 }
 
+#[test]
+fn what_an_expression_leaves_out_of_rows_without_a_key_is_noted() {
+    let numeric = PgType::new("numeric(10,2)", "numeric", "b", ((10 << 16) | 2) + 4, None);
+    let mut world = healthy();
+    world.config.insert("decimal.handling.mode".into(), "double".into());
+    world.lines_a = (numeric, world.lines_a.1);
+    world.records.retain(|r| r.table == LINES);
+    world.rows_mut(ORDERS).clear();
+    world.counts.insert(ORDERS, 0);
+    for (index, (record, value)) in [(1.25, "1.25"), (2.5, "2.50"), (3.0, "3.00")].into_iter().enumerate() {
+        world.value(index)["after"]["a"] = json!(record);
+        world.set_row(LINES, index, "a", value);
+    }
+    let report = state(&world.observe(), &world.expect());
+    assert_eq!(report.verdict, Verdict::Passed, "{:#?}", report.findings);
+    let note = "public.lines.a (numeric(10,2)): 3 values compared as double precision";
+    assert!(report.notes.iter().any(|n| n.starts_with(note)), "{:#?}", report.notes);
+}
+
 #[rstest]
 #[case::row_missing_in_topic("state", FindingKind::Lost, |w: &mut World| { w.records.remove(8); })]
 #[case::row_ghost_in_topic("state", FindingKind::Ghost, |w: &mut World| { w.records.remove(9); })]
@@ -1350,6 +1369,63 @@ fn rpo_tells_lost_from_given_up() {
 }
 
 #[test]
+fn rpo_counts_rows_that_are_gone_and_none_that_moved_to_another_key() {
+    let mut world = healthy();
+    let insert = change(ORDERS, Op::Insert, Some("1"), None, Some(&order("1", "ada", "1.10", "t0")));
+    let ledger = world.ledger.as_mut().unwrap();
+    ledger.entries.push(entry("t0", 0, 99, Outcome::Acknowledged, vec![insert]));
+    ledger.order.get_mut(&Epoch(0)).unwrap().insert(99, Commit { timeline: 1, lsn: Lsn(900), xid: 99 });
+    assert_eq!(rpo(&world.observe(), &world.expect()).lost.rows, 0, "t5 moved order 1 to 5");
+
+    world.rows_mut(ORDERS).remove(0);
+    let lost = rpo(&world.observe(), &world.expect()).lost;
+    assert_eq!((lost.transactions, lost.rows), (2, 2), "t1's insert of order 2, and t4's update");
+}
+
+#[rstest]
+#[case::at_the_first_offset(0, Verdict::Failed)]
+#[case::before_the_first_offset(1, Verdict::Passed)]
+fn an_event_of_a_given_up_transaction_is_a_ghost_from_the_first_offset_of_the_epoch_on(
+    #[case] first: i64,
+    #[case] expected: Verdict,
+) {
+    let mut world = healthy();
+    let gone = order("1", "eve", "9.00", "t2");
+    world.records.insert(0, event(ORDERS, "u", None, Some(&gone), 1400, 101));
+    let partition = TopicPartition { topic: topic(ORDERS), partition: world.records[0].partition };
+    let kept = Expectation { epoch_offsets: [(partition, Offset(first))].into(), ..world.expect() };
+    let report = ghosts(&world.observe(), &kept);
+    assert_eq!(report.verdict, expected, "{report:#?}");
+}
+
+/// A snapshot of the lines that were left, read from this position.
+fn snapshot_without_line_1(world: &mut World, position: u64) {
+    for row in [line("2", "t4"), line("3", "t7")] {
+        world.records.push(event(LINES, "r", None, Some(&row), position, 111));
+    }
+}
+
+/// Line 1 was deleted by a transaction that committed at 2150.
+#[rstest]
+#[case::its_event(true, |w: &mut World| w.records.push(event(LINES, "d", Some(&line("1", "t3")), None, 2140, 107)))]
+#[case::snapshot_behind_it(true, |w: &mut World| snapshot_without_line_1(w, 2151))]
+#[case::row_that_never_shows(true, |w: &mut World| w.records.retain(|r| r.table != LINES))]
+#[case::snapshot_at_its_position(false, |w: &mut World| snapshot_without_line_1(w, 2150))]
+#[case::snapshot_before_it(false, |w: &mut World| snapshot_without_line_1(w, 2110))]
+#[case::nothing_behind_the_row(false, |_: &mut World| {})]
+fn a_delete_without_a_key_is_shown_by(#[case] shown: bool, #[case] change_records: impl FnOnce(&mut World)) {
+    let mut world = healthy();
+    let delete = change(LINES, Op::Delete, None, Some(&line("1", "t3")), None);
+    let ledger = world.ledger.as_mut().unwrap();
+    ledger.entries.push(entry("t9", 1, 107, Outcome::Acknowledged, vec![delete]));
+    ledger.order.get_mut(&Epoch(1)).unwrap().insert(107, Commit { timeline: 2, lsn: Lsn(2150), xid: 107 });
+    change_records(&mut world);
+    let report = loss(&world.observe(), &world.expect());
+    let lost = report.findings.iter().filter(|f| f.token.as_deref() == Some("t9")).count();
+    assert_eq!(lost, usize::from(!shown), "{report:#?}");
+}
+
+#[test]
 fn a_value_that_is_not_understood_is_no_part_of_a_row_without_a_key() {
     let mut world = healthy();
     for record in world.records.iter_mut().filter(|r| r.table == LINES) {
@@ -1600,21 +1676,43 @@ fn an_update_or_delete_without_a_key_that_directly_follows_itself_is_one(
 }
 
 #[test]
-fn events_without_a_key_and_a_position_may_have_been_delivered_again() {
+fn a_delete_that_may_have_been_delivered_again_explains_one_row_more_and_no_second() {
     let mut world = healthy();
-    let settings = [
-        ("transforms", "u"),
-        ("transforms.u.type", "io.debezium.transforms.ExtractNewRecordState"),
-        ("transforms.u.add.fields", "op"),
-    ];
-    world.config.extend(settings.map(|(k, v)| (k.to_owned(), v.to_owned())));
+    let row = line("3", "t7");
+    // Two more equal rows, which changes of their own made.
+    world.records.extend([2091, 2092].map(|lsn| event(LINES, "c", None, Some(&row), lsn, 105)));
+    let mut delete = event(LINES, "d", Some(&row), None, 2100, 106);
+    delete.value.as_mut().unwrap()["source"]["lsn"] = Value::Null;
+    world.records.extend([delete.clone(), delete]);
+    let beside = |equal: usize| {
+        let lines = [line("1", "t3"), line("2", "t4")].into_iter().chain(vec![row.clone(); equal]);
+        found_beside(&world, &lines.collect::<Vec<_>>())
+    };
+    assert_eq!(beside(1), (Verdict::Passed, [].into()));
+    assert_eq!(beside(2), (Verdict::Inconclusive, [FindingKind::NotComparable].into()));
+    assert_eq!(beside(3), (Verdict::Failed, [FindingKind::Lost, FindingKind::NotComparable].into()));
+}
+
+/// Turns envelopes to what `ExtractNewRecordState` leaves of them: the row, with or without the operation.
+fn leave_rows_only(world: &mut World, with_operation: bool) {
+    let settings = [("transforms", "u"), ("transforms.u.type", "io.debezium.transforms.ExtractNewRecordState")];
+    let added = with_operation.then_some(("transforms.u.add.fields", "op"));
+    world.config.extend(settings.into_iter().chain(added).map(|(k, v)| (k.to_owned(), v.to_owned())));
     for record in &mut world.records {
         record.value = record.value.take().and_then(|envelope| {
             let mut row = envelope["after"].as_object()?.clone();
-            row.insert("__op".into(), envelope["op"].clone());
+            if with_operation {
+                row.insert("__op".into(), envelope["op"].clone());
+            }
             Some(Value::Object(row))
         });
     }
+}
+
+#[test]
+fn events_without_a_key_and_a_position_may_have_been_delivered_again() {
+    let mut world = healthy();
+    leave_rows_only(&mut world, true);
     let lines = [line("1", "t3"), line("2", "t4"), line("3", "t7")];
     assert_eq!(found_beside(&world, &lines), (Verdict::Passed, [].into()));
     assert_eq!(found_beside(&world, &lines[1..]), (Verdict::Failed, [FindingKind::Ghost].into()));
@@ -1622,6 +1720,17 @@ fn events_without_a_key_and_a_position_may_have_been_delivered_again() {
     world.records.push(again);
     assert_eq!(found_beside(&world, &lines), (Verdict::Inconclusive, [FindingKind::NotComparable].into()));
     assert_eq!(found_beside(&world, &lines[1..]).0, Verdict::Failed);
+}
+
+#[rstest]
+#[case::row_before(|w: &mut World| w.records.push(event(LINES, "u", None, Some(&line("4", "t8")), 2095, 106)))]
+#[case::operation(|w: &mut World| leave_rows_only(w, false))]
+fn what_events_without_a_key_do_not_tell_is_noted(#[case] plant: impl FnOnce(&mut World)) {
+    let mut world = healthy();
+    plant(&mut world);
+    let report = state(&world.observe(), &world.expect());
+    let note = "public.lines: its events do not tell rows before or operations";
+    assert!(report.notes.iter().any(|n| n == note), "{:#?}", report.notes);
 }
 
 /// Makes `lines.drill_token` a column that was added behind the first two lines, whose rows have this value of it.
@@ -1835,6 +1944,21 @@ fn two_connectors_that_write_one_table_share_no_topic() {
     let twin = seen.tables[0].clone();
     seen.tables.push(TableView { connector: "other".into(), ..twin });
     assert_eq!(seen.shared_topics(), BTreeMap::new());
+}
+
+#[rstest]
+#[case::key(Place::Key, "shop.public.orders-key")]
+#[case::value(Place::Value, "shop.public.orders-value")]
+fn an_id_that_resolves_to_nothing_is_named_with_the_subject_it_must_be_in(#[case] place: Place, #[case] name: &str) {
+    let world = healthy();
+    let mut seen = world.observe();
+    let used = Use { records: 1, first: (1, 4) };
+    seen.topics.get_mut(&topic(ORDERS)).unwrap().partitions[0].ids.insert((place, SchemaId(40)), used);
+    let report = schema_ids(&seen, &world.expect());
+    let named: Vec<_> =
+        report.findings.iter().map(|f| (f.subject.clone(), f.schema_id, f.partition, f.offset)).collect();
+    let subject = About::Subject(name.to_owned());
+    assert_eq!(named, [(Some(subject), Some(SchemaId(40)), Some(1), Some(Offset(4)))]);
 }
 
 #[test]
