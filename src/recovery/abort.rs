@@ -6,17 +6,20 @@ use super::{
     Options, RecoveryError,
     engine::{self, Chosen},
     locks::Locks,
-    memory::{self, ClusterName, Ending, Memory},
+    memory::{Ending, the_unfinished},
 };
-use crate::{backup::Repository, config::Config};
+use crate::config::Config;
 
+/// What there is to do where a recovery cannot be taken back.
+pub(super) const NO_WAY_BACK: &str =
+    "`recover resume` is the way forward; `recover abort --leave` gives the recovery up and leaves everything as it is";
 /// Steps behind which nothing was changed that could not be taken back.
 const TAKEN_BACK: [&str; 7] =
     ["stop-connectors", "fence", "salvage", "pin-timeline", "restore", "dump-broken", "find-records"];
 
 /// Takes back the recovery of this cluster that did not end, as long as there is a way back; says what it did.
 pub async fn abort(config: &Config) -> Result<Vec<String>, RecoveryError> {
-    let mut memory = unfinished(config)?;
+    let mut memory = the_unfinished(config)?;
     engine::permit_again(config, &memory).await?;
     let locks = Arc::new(Locks::of(&memory, "recover abort")?);
     memory.guard(locks.clone());
@@ -25,8 +28,7 @@ pub async fn abort(config: &Config) -> Result<Vec<String>, RecoveryError> {
     if let Some(step) = memory.steps_begun().find(|step| !TAKEN_BACK.contains(step)) {
         return Err(RecoveryError::Refused {
             what: format!("step {step} of recovery {} has begun, which cannot be taken back", memory.id()),
-            hint: "`recover resume` is the way forward; `recover abort --leave` gives the recovery up and leaves everything as it is"
-                .into(),
+            hint: NO_WAY_BACK.into(),
         });
     }
     let request = asked.request(false)?;
@@ -47,24 +49,11 @@ pub async fn abort(config: &Config) -> Result<Vec<String>, RecoveryError> {
 
 /// Gives up the recovery of this cluster that did not end. Everything stays as it is; the record says what was found.
 pub fn give_up(config: &Config) -> Result<String, RecoveryError> {
-    let memory = unfinished(config)?;
+    let memory = the_unfinished(config)?;
     let locks = Locks::of(&memory, "recover abort --leave")?;
     memory.close(Ending::GivenUp)?;
     locks.clear()?;
     Ok(format!("recovery {} is given up; what it found is in {}", memory.id(), memory.folder()))
-}
-
-fn unfinished(config: &Config) -> Result<Memory, RecoveryError> {
-    let repository = Repository::open(&config.repository.path)?;
-    let memory = memory::unfinished(&repository, &ClusterName::of(config))?;
-    memory.ok_or_else(|| {
-        RecoveryError::impossible(
-            format!("repository {}", repository.path()),
-            "a recovery of this cluster that did not end",
-            "none",
-            "`recover plan` says what a recovery would do",
-        )
-    })
 }
 
 #[cfg(test)]

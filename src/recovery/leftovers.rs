@@ -2,12 +2,12 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
-use serde_json::Value;
 
 use super::{
-    RecoveryError,
+    RecoveryError, coordinated,
     locks::Locks,
     memory::{self, ClusterName, Memory},
+    schema,
 };
 use crate::{
     attach,
@@ -71,11 +71,9 @@ pub async fn remove_leftovers(config: &Config, named: &[Leftover]) -> Result<(),
 
 /// What the record of a recovery says it has set aside.
 pub(super) fn set_aside(memory: &Memory) -> Result<Vec<(&'static str, Utf8PathBuf)>, RecoveryError> {
-    let learned: Option<Value> = memory.learned("learned")?;
-    let data = learned.as_ref().and_then(|learned| learned["restored"]["aside"].as_str());
-    let registry: Option<Utf8PathBuf> = memory.learned("registry-set-aside")?;
-    let data = data.map(|path| ("data folder", Utf8PathBuf::from(path)));
-    Ok(data.into_iter().chain(registry.map(|path| ("registry store", path))).collect())
+    let data = coordinated::set_aside(memory)?.map(|path| ("data folder", path));
+    let registry = schema::store_aside(memory)?.map(|path| ("registry store", path));
+    Ok(data.into_iter().chain(registry).collect())
 }
 
 /// Bytes of a file or of everything in a folder; none where there is nothing.

@@ -5,11 +5,10 @@ use serde::Serialize;
 
 use super::{
     RecoveryError, Request,
-    coordinated::STEPS,
     leftovers::set_aside,
-    memory::{self, Asked, ClusterName},
+    memory::{Asked, the_unfinished, unfinished_of},
 };
-use crate::{backup::Repository, config::Config};
+use crate::config::Config;
 
 /// A recovery that did not end.
 #[derive(Clone, Debug, Serialize)]
@@ -46,12 +45,8 @@ impl Status {
 
 /// The recovery of this cluster that did not end, if there is one.
 pub fn status(config: &Config) -> Result<Option<Status>, RecoveryError> {
-    let repository = Repository::open(&config.repository.path)?;
-    let Some(memory) = memory::unfinished(&repository, &ClusterName::of(config))? else { return Ok(None) };
-    let place = |name: &str| STEPS.iter().position(|step| step.id == name).unwrap_or(STEPS.len());
-    let mut begun: Vec<&str> = memory.steps_begun().collect();
-    begun.sort_by_key(|name| place(name));
-    let steps = begun.into_iter().map(|name| StepStatus { name: name.to_owned(), ended: memory.ended_step(name) });
+    let Some(memory) = unfinished_of(config)? else { return Ok(None) };
+    let steps = memory.steps_begun().map(|name| StepStatus { name: name.to_owned(), ended: memory.ended_step(name) });
     Ok(Some(Status {
         id: memory.id().to_owned(),
         began: memory.began().to_owned(),
@@ -64,14 +59,5 @@ pub fn status(config: &Config) -> Result<Option<Status>, RecoveryError> {
 
 /// What the recovery that did not end was asked for: the request to go on with.
 pub fn unfinished_request(config: &Config, accept_loss: bool) -> Result<Request, RecoveryError> {
-    let repository = Repository::open(&config.repository.path)?;
-    match memory::unfinished(&repository, &ClusterName::of(config))? {
-        Some(memory) => memory.asked().request(accept_loss),
-        None => Err(RecoveryError::impossible(
-            format!("repository {}", repository.path()),
-            "a recovery of this cluster that did not end",
-            "none",
-            "`recover run` begins one",
-        )),
-    }
+    the_unfinished(config)?.asked().request(accept_loss)
 }

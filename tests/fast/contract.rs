@@ -14,7 +14,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_cdc-drill");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Nobody listens on port 1, so that every look fails at once.
-const DEAD: &str = indoc! {r#"
+pub(super) const DEAD: &str = indoc! {r#"
     [postgres]
     url = "postgres://postgres:a-secret@127.0.0.1:1/postgres"
     pgdata = "pgdata"

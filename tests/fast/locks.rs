@@ -13,8 +13,9 @@ use cdc_drill::{
     backup::{Activity, BackupError, Left, Lock, Repository},
     client::wait::{self, Poll},
 };
-use indoc::formatdoc;
 use nix::unistd::geteuid;
+
+use super::contract::DEAD;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_cdc-drill");
 /// Names the repository to a test that was started to hold its lock.
@@ -30,20 +31,7 @@ fn pipeline() -> (tempfile::TempDir, Repository, Utf8PathBuf) {
     let root = Utf8Path::from_path(folder.path()).unwrap();
     let repository = Repository::init(&root.join("repository")).unwrap();
     let file = root.join("dead.toml");
-    let text = formatdoc! {r#"
-        [postgres]
-        url = "postgres://postgres@127.0.0.1:1/postgres"
-        pgdata = "{root}/main"
-        [kafka]
-        bootstrap = "127.0.0.1:1"
-        [connect]
-        url = "http://127.0.0.1:1"
-        [registry]
-        url = "http://127.0.0.1:1"
-        flavour = "apicurio"
-        [repository]
-        path = "{root}/repository"
-    "#};
+    let text = DEAD.replace("pgdata = \"pgdata\"", "pgdata = \"main\"");
     fs::write(&file, text).unwrap();
     fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
     (folder, repository, file)

@@ -9,6 +9,6 @@ mod salvage;
 mod state;
 mod steps;
 
-pub(super) use state::{Coordinated, standing};
+pub(super) use state::{Coordinated, set_aside, standing};
 pub use steps::STEPS;
 pub(super) use steps::TABLE;

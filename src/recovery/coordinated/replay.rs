@@ -41,7 +41,7 @@ impl Coordinated {
                 let _ = std::fs::remove_dir_all(&fresh);
             }
             let (replay, timeline, switch, rows) = outcome?;
-            sync_folder(&fresh)?;
+            files::sync_folder(&fresh)?;
             self.learned.change(|l| l.restored = Some(Restored { replay, timeline, switch, fresh, aside, rows }))?;
         }
         self.exchange().await
@@ -62,7 +62,7 @@ impl Coordinated {
                 Exchange::Half => rename(fresh, &self.pgdata)?,
                 Exchange::After => return Ok(()),
             }
-            sync_folder(&parent)?;
+            files::sync_folder(&parent)?;
         }
     }
 
@@ -301,23 +301,19 @@ fn switch_of(data: &Utf8Path, timeline: u32) -> Result<Option<Lsn>, RecoveryErro
 
 /// Removes a data folder that a run left which was cut, once the server that replayed there has ended: it ends with its owner.
 async fn remove_unused(folder: &Utf8Path) -> Result<(), RecoveryError> {
-    if !folder.try_exists().map_err(|e| RecoveryError::io("look at", folder, e))? {
+    if !is_there(folder)? {
         return Ok(());
     }
     let running = folder.join("postmaster.pid");
     wait::until(&format!("the server on {folder} to end"), limits::postgres::STOP, || async {
-        Ok::<_, RecoveryError>(match running.try_exists() {
+        Ok::<_, RecoveryError>(match is_there(&running) {
             Ok(false) => Poll::Ready(()),
             Ok(true) => Poll::NotYet(format!("{running} is there")),
-            Err(e) => Poll::Hopeless(format!("{running}: {e}")),
+            Err(e) => Poll::Hopeless(e.to_string()),
         })
     })
     .await?;
     std::fs::remove_dir_all(folder).map_err(|e| RecoveryError::io("remove", folder, e))
-}
-
-fn sync_folder(folder: &Utf8Path) -> Result<(), RecoveryError> {
-    Ok(files::sync_folder(folder)?)
 }
 
 fn rename(from: &Utf8Path, to: &Utf8Path) -> Result<(), RecoveryError> {

@@ -14,6 +14,7 @@ use crate::{
     config::{Config, Tools},
     recovery::{
         Naive, Options, RecoveryError, Request,
+        abort::NO_WAY_BACK,
         memory::{Kept, Memory},
         pipeline::{Found, Pipeline},
         server::{Control, ControlData, Owner, Replay, copy_reachable, free_bytes},
@@ -174,7 +175,7 @@ impl Coordinated {
             old_timeline,
             was_running,
             memory: None,
-            learned: Kept::new(LEARNED),
+            learned: Kept::of(LEARNED, None)?,
             horizon: Horizon::default(),
         };
         state.refuse_holes(&view).await?;
@@ -201,7 +202,7 @@ impl Coordinated {
             )
         })?;
         let repository = Repository::open(&config.repository.path)?;
-        let learned: Kept<Learned> = Kept::again(LEARNED, memory)?;
+        let learned: Kept<Learned> = Kept::of(LEARNED, Some(memory))?;
         let exchange = learned.restored.as_ref().map(|restored| Exchange::of(&pgdata, restored)).transpose()?;
         let mut config = config.clone();
         config.postgres.pgdata.clone_from(&pgdata);
@@ -261,7 +262,7 @@ impl Coordinated {
                             "the restored data folder is in its place ({}): what was committed there since would be lost",
                             self.pgdata
                         ),
-                        hint: "`recover resume` is the way forward; `recover abort --leave` gives the recovery up and leaves everything as it is".into(),
+                        hint: NO_WAY_BACK.into(),
                     });
                 }
                 Exchange::Half => {
@@ -412,9 +413,8 @@ pub(super) enum Exchange {
 impl Exchange {
     /// By the folders that are there. `restored` is what the record says of them.
     pub(super) fn of(pgdata: &Utf8Path, restored: &Restored) -> Result<Exchange, RecoveryError> {
-        let there = |path: &Utf8Path| path.try_exists().map_err(|e| RecoveryError::io("look at", path, e));
         let Restored { fresh, aside, .. } = restored;
-        match (there(pgdata)?, there(aside)?, there(fresh)?) {
+        match (is_there(pgdata)?, is_there(aside)?, is_there(fresh)?) {
             (true, false, true) => Ok(Exchange::Before),
             (false, true, true) => Ok(Exchange::Half),
             // Somebody may have removed what was set aside.
@@ -437,6 +437,12 @@ pub(crate) fn standing(memory: &Memory) -> Result<Utf8PathBuf, RecoveryError> {
         Some(restored) if Exchange::of(&goal.pgdata, restored)? == Exchange::Half => restored.aside.clone(),
         _ => goal.pgdata,
     })
+}
+
+/// Where the old data folder was set aside, or is about to be.
+pub(crate) fn set_aside(memory: &Memory) -> Result<Option<Utf8PathBuf>, RecoveryError> {
+    let learned: Option<Learned> = memory.learned(LEARNED)?;
+    Ok(learned.and_then(|learned| learned.restored).map(|restored| restored.aside))
 }
 
 fn word(there: bool) -> &'static str {

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     backup::{
         BackupError, Repository,
-        files::{self, Store},
+        files::{self, Store, is_there},
     },
     event::StepReport,
     recovery::{RecoveryError, locks::Locks},
@@ -68,7 +68,8 @@ pub(crate) enum Ending {
 /// What earlier runs wrote into `steps.jsonl`.
 #[derive(Debug, Default)]
 struct Past {
-    begun: BTreeSet<String>,
+    /// In the order in which they first began.
+    begun: Vec<String>,
     ended: BTreeSet<String>,
     notes: BTreeMap<String, Value>,
 }
@@ -153,8 +154,7 @@ impl Memory {
 
     /// Whether a recovery has ended.
     pub(crate) fn is_closed(folder: &Utf8Path) -> Result<bool, RecoveryError> {
-        let path = folder.join(CLOSED);
-        path.try_exists().map_err(|e| RecoveryError::io("look at", &path, e))
+        Ok(is_there(&folder.join(CLOSED))?)
     }
 
     /// The recovery's id, sortable by its beginning.
@@ -197,14 +197,14 @@ impl Memory {
         !self.past.begun.is_empty()
     }
 
-    /// The steps that earlier runs began.
+    /// The steps that earlier runs began, in their order.
     pub(crate) fn steps_begun(&self) -> impl Iterator<Item = &str> {
         self.past.begun.iter().map(String::as_str)
     }
 
     /// Whether an earlier run began this step.
     pub(crate) fn began_step(&self, step: &str) -> bool {
-        self.past.begun.contains(step)
+        self.past.begun.iter().any(|begun| begun == step)
     }
 
     /// Whether an earlier run ended this step.
@@ -277,7 +277,9 @@ impl Past {
         }
         match (line["step"].as_str(), line["transition"].as_str()) {
             (Some(step), Some("begun")) => {
-                self.begun.insert(step.to_owned());
+                if self.begun.iter().all(|begun| begun != step) {
+                    self.begun.push(step.to_owned());
+                }
                 // A run that went on did it again.
                 self.ended.remove(step);
             }

@@ -18,15 +18,10 @@ pub(crate) struct Kept<T> {
 }
 
 impl<T: Clone + Default + Serialize + DeserializeOwned> Kept<T> {
-    /// The value of a plan, which learns nothing.
-    pub(crate) fn new(what: &'static str) -> Kept<T> {
-        Kept { value: T::default(), what, memory: None }
-    }
-
-    /// What an earlier run of the recovery learned last.
-    pub(crate) fn again(what: &'static str, memory: &Memory) -> Result<Kept<T>, RecoveryError> {
-        let value = memory.learned(what)?.unwrap_or_default();
-        Ok(Kept { value, what, memory: Some(memory.clone()) })
+    /// What an earlier run of the recovery learned last, where there was one.
+    pub(crate) fn of(what: &'static str, record: Option<&Memory>) -> Result<Kept<T>, RecoveryError> {
+        let learned = record.map(|memory| memory.learned(what)).transpose()?.flatten();
+        Ok(Kept { value: learned.unwrap_or_default(), what, memory: None })
     }
 
     /// From here on changes are written down.
@@ -61,19 +56,19 @@ mod tests {
     #[test]
     fn what_was_learned_is_known_to_the_run_that_goes_on() {
         let (_folder, memory) = begun();
-        let mut kept: Kept<Vec<String>> = Kept::new("segments");
+        let mut kept: Kept<Vec<String>> = Kept::of("segments", None).unwrap();
         kept.keep_in(&memory);
         kept.change(|k| k.push("a".into())).unwrap();
         kept.change(|k| k.push("b".into())).unwrap();
         let again = Memory::open(memory.folder()).unwrap();
-        assert_eq!(*Kept::<Vec<String>>::again("segments", &again).unwrap(), ["a", "b"]);
-        assert!(Kept::<Vec<String>>::again("other", &again).unwrap().is_empty());
+        assert_eq!(*Kept::<Vec<String>>::of("segments", Some(&again)).unwrap(), ["a", "b"]);
+        assert!(Kept::<Vec<String>>::of("other", Some(&again)).unwrap().is_empty());
     }
 
     #[test]
     fn what_cannot_be_written_down_is_not_learned() {
         let (folder, memory) = begun();
-        let mut kept: Kept<u64> = Kept::new("rows");
+        let mut kept: Kept<u64> = Kept::of("rows", None).unwrap();
         kept.keep_in(&memory);
         memory.break_for_tests();
         assert!(kept.change(|rows| *rows = 7).is_err());

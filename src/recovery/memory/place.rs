@@ -3,7 +3,7 @@
 use camino::Utf8PathBuf;
 
 use super::{ClusterName, Memory};
-use crate::{backup::Repository, recovery::RecoveryError};
+use crate::{backup::Repository, config::Config, recovery::RecoveryError};
 
 pub(super) const FOLDER: &str = "recoveries";
 /// A folder that is being written: nothing was changed yet.
@@ -40,4 +40,21 @@ pub(crate) fn unfinished(repository: &Repository, cluster: &ClusterName) -> Resu
         }
     }
     Ok(None)
+}
+
+/// The recovery of the configuration's cluster that did not end, if there is one.
+pub(crate) fn unfinished_of(config: &Config) -> Result<Option<Memory>, RecoveryError> {
+    unfinished(&Repository::open(&config.repository.path)?, &ClusterName::of(config))
+}
+
+/// The same where one is expected.
+pub(crate) fn the_unfinished(config: &Config) -> Result<Memory, RecoveryError> {
+    unfinished_of(config)?.ok_or_else(|| {
+        RecoveryError::impossible(
+            format!("repository {}", config.repository.path),
+            "a recovery of this cluster that did not end",
+            "none",
+            "`recover plan` says what a recovery would do, `recover run` begins one",
+        )
+    })
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{Pipeline, Source, publication::literal};
 use crate::{
     client::{
-        connect::{AtRest, StoredOffset, snapshot_complete, stored_position},
+        connect::{AtRest, ConnectorStatus, StoredOffset, snapshot_complete, stored_position},
         limits,
         postgres::{Postgres, Slot},
         wait,
@@ -209,17 +209,26 @@ impl Pipeline {
         let rebuilt = self.sources.iter().map(|s| (s, expect_snapshot));
         for (source, snapshot) in rebuilt.chain(self.others.iter().map(|s| (s, false))) {
             let status = self.connect.status(&source.name).await?;
-            let why = match status.all_running() {
-                true => self.not_streaming(source, &self.session(source).await?, snapshot).await?,
-                false => Some(status.summary()),
-            };
-            if let Some(why) = why {
+            if let Some(why) = self.why_not(source, &status, snapshot).await? {
                 return Err(RecoveryError::unmet(step, format!("connector {} streaming", source.name), why));
             }
         }
         let records: i64 = self.ends().await?.iter().map(|(_, high)| high.0).sum();
         let connectors = self.sources.len() + self.others.len();
         Ok(format!("{connectors} connectors RUNNING, slots active; {records} records in the rebuilt topics"))
+    }
+
+    /// Why a source of this status does not stream; `None` when it does.
+    async fn why_not(
+        &self,
+        source: &Source,
+        status: &ConnectorStatus,
+        snapshot: bool,
+    ) -> Result<Option<String>, RecoveryError> {
+        match status.all_running() {
+            true => self.not_streaming(source, &self.session(source).await?, snapshot).await,
+            false => Ok(Some(status.summary())),
+        }
     }
 
     /// Whether an earlier run came as far as sources that stream from complete snapshots, or, where it came on to `rested`, that
@@ -231,9 +240,7 @@ impl Pipeline {
             if rested && status.at_rest().is_some() && status.at_rest() == source.status.at_rest() {
                 continue;
             }
-            let streams = status.all_running()
-                && self.not_streaming(source, &self.session(source).await?, snapshot).await?.is_none();
-            if !streams {
+            if self.why_not(source, &status, snapshot).await?.is_some() {
                 return Ok(false);
             }
         }
@@ -248,8 +255,8 @@ impl Pipeline {
         }
     }
 
-    /// Puts back the settings that were overridden, and the sources to rest that were at rest. Changing settings restarts the task, which goes on from its stored offset:
-    /// the snapshot is complete by then.
+    /// Puts back the settings that were overridden, and brings the sources to rest that were found at rest. Changing settings
+    /// restarts the task, which goes on from its stored offset: the snapshot is complete by then.
     pub(crate) async fn restore_config(&self) -> Result<usize, RecoveryError> {
         let mut restored = 0;
         for source in &self.sources {

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Under which name the record has the epoch's cut.
-pub(crate) const EPOCH_CUT: &str = "epoch-cut";
+const EPOCH_CUT: &str = "epoch-cut";
 /// The same of what the schema playbook is about.
 const SCHEMA: &str = "schema";
 
@@ -90,17 +90,11 @@ impl Repair {
             findings: notes,
             not_looked_at: Vec::new(),
             memory: record.cloned(),
-            cut: match record {
-                Some(memory) => Kept::again(EPOCH_CUT, memory)?,
-                None => Kept::new(EPOCH_CUT),
-            },
+            cut: Kept::of(EPOCH_CUT, record)?,
             resumed: false,
             registry_note: String::new(),
             compensated: 0,
-            schema: match record {
-                Some(memory) => Kept::again(SCHEMA, memory)?,
-                None => Kept::new(SCHEMA),
-            },
+            schema: Kept::of(SCHEMA, record)?,
         })
     }
 

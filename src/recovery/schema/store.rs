@@ -7,7 +7,7 @@ use serde_json::json;
 use super::merge::differences;
 use crate::{
     backup::{
-        Store,
+        Store, is_there,
         parts::registry::{Dump, capture, import_zip},
     },
     client::{
@@ -76,6 +76,11 @@ pub(super) fn storage_of(config: &Config) -> Result<&RegistryStorage, RecoveryEr
     })
 }
 
+/// Where the registry's store was set aside, or is about to be.
+pub(crate) fn store_aside(memory: &Memory) -> Result<Option<Utf8PathBuf>, RecoveryError> {
+    memory.learned(SET_ASIDE)
+}
+
 async fn set_aside(config: &Config, storage: &RegistryStorage, memory: &Memory) -> Result<String, RecoveryError> {
     match storage {
         RegistryStorage::H2 { path } => h2_aside(path, memory),
@@ -102,7 +107,7 @@ fn h2_aside(path: &Utf8Path, memory: &Memory) -> Result<String, RecoveryError> {
         _ => folder.join(format!("aside-{}-{round}", memory.id())),
     };
     let mut round = 1;
-    while name_of(round).try_exists().map_err(|e| RecoveryError::io("look at", &name_of(round), e))? {
+    while is_there(&name_of(round))? {
         round += 1;
     }
     let aside = name_of(round);
