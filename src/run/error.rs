@@ -44,7 +44,7 @@ pub enum RunError {
     Config(#[from] ConfigError),
     /// What was committed did not arrive before the drill went on.
     #[error(
-        "the pipeline did not come to rest: {seen}\nhint: a machine that is too busy, or a connector that does not stream"
+        "the pipeline did not come to rest: {seen}\nhint: a task that FAILED gives its reason above; otherwise the connector does not stream, or the machine is too busy"
     )]
     NotQuiet {
         /// What was seen last.

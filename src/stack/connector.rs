@@ -18,6 +18,10 @@ pub struct ConnectorRequest {
     pub tables: Vec<TableName>,
 }
 
+/// What the converters need of a worker's JVM. Their client keeps its connections to the registry alive. Where the registry closes
+/// one under a request (it was restarted, say), Java's client sends a GET again, but no POST, by which schemas are registered: the
+/// task fails with "HTTP/1.1 header parser received no bytes", whatever `errors.retry.timeout` is. Registering is repeatable.
+pub(super) const CONVERTER_JVM: &str = "-Djdk.httpclient.enableAllMethodRetry=true";
 /// Apicurio's Avro converter.
 const AVRO_CONVERTER: &str = "io.apicurio.registry.utils.converter.AvroConverter";
 /// Topics the worker makes for a new table: several partitions, so that order is only kept per key, as in real life.

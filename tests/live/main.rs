@@ -14,6 +14,7 @@ mod essence;
 mod interrupted;
 mod limited;
 mod refusals;
+mod registry_client;
 mod resolver;
 mod safekeeping;
 mod sandbox;

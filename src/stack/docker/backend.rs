@@ -13,7 +13,9 @@ use super::{
 use crate::{
     config::RegistryStorage,
     stack::{
-        Backend, Place, Progress, StackError, fixture,
+        Backend, Place, Progress, StackError,
+        connector::CONVERTER_JVM,
+        fixture,
         local::{
             Broker, CONTAINER_PORT as POSTGRES_PORT, Cluster, Initdb, PostgresSpec, RegistrySpec, ServerPlan,
             WorkerSpec, numbered, registry_environment, registry_storage,
@@ -178,7 +180,7 @@ impl Backend for Docker {
             ("STATUS_STORAGE_TOPIC", &status),
             ("CONNECT_PLUGIN_DISCOVERY", discovery),
             ("ENABLE_APICURIO_CONVERTERS", "true"),
-            ("HEAP_OPTS", CONNECT_HEAP),
+            ("HEAP_OPTS", &format!("{CONNECT_HEAP} {CONVERTER_JVM}")),
         ] {
             plan.env.insert(name.to_owned(), value.to_owned());
         }

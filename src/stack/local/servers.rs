@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     config::RegistryStorage,
-    stack::{Account, Programs, StackError, fixture},
+    stack::{Account, Programs, StackError, connector::CONVERTER_JVM, fixture},
 };
 
 /// What all of them need to know.
@@ -151,7 +151,7 @@ impl Site<'_> {
             ("status", &status),
         ];
         write_atomically(&settings, &fixture::render(fixture::CONNECT, &values)?, 0o644)?;
-        let properties = [self.logging(&home)?];
+        let properties = [self.logging(&home)?, CONVERTER_JVM.to_owned()];
         let argv =
             JavaServer::Connect.argv(self.programs, &self.aot, &self.tmp(), &properties, &[settings.into_string()])?;
         Ok(self.plan(&name, home, argv, format!("http://127.0.0.1:{port}"), vec![port]))
