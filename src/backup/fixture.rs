@@ -154,6 +154,7 @@ fn dump() -> Dump {
         subjects: vec![SubjectState { subject: version.subject.clone(), compat: Some("FULL".into()), mode: None }],
         versions: vec![version],
         caps_hit: vec![],
+        beyond: vec![],
     }
 }
 

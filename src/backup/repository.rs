@@ -428,7 +428,9 @@ impl Point {
         self.manifest.registry.get().ok_or_else(|| self.absent("registry", self.manifest.registry.reason()))?;
         let levels = self.file("registry/registry.json")?;
         let versions = self.file("registry/dump.jsonl")?;
-        Dump::from_files(&levels, &versions).map_err(|e| BackupError::malformed(&self.folder.join("registry"), e))
+        let native = self.file("registry/native.zip")?;
+        Dump::from_files(&levels, &versions, &native)
+            .map_err(|e| BackupError::malformed(&self.folder.join("registry"), e))
     }
 
     /// The topics, with settings and watermarks.

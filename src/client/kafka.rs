@@ -11,7 +11,7 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, CommitMode, Consumer},
-    message::{BorrowedMessage, Headers},
+    message::{BorrowedMessage, Header, Headers, OwnedHeaders},
     producer::{FutureProducer, FutureRecord},
 };
 use serde::{Deserialize, Serialize};
@@ -125,6 +125,9 @@ pub struct Record {
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
+/// Records on their way to a broker at the same time.
+const AT_ONCE: usize = 10_000;
+
 /// A record to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
@@ -136,6 +139,8 @@ pub struct Outgoing {
     pub key: Option<Vec<u8>>,
     /// The value; `None` is a tombstone.
     pub value: Option<Vec<u8>>,
+    /// Headers in order.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 impl Record {
@@ -442,12 +447,26 @@ impl Kafka {
             .set("linger.ms", "5")
             .set("enable.idempotence", "true");
         let producer: FutureProducer = config.create().map_err(|e| self.error("produce", e))?;
+        // librdkafka refuses records beyond its queue's limit (100,000): the next ones wait for those before.
+        for some in records.chunks(AT_ONCE) {
+            self.produced(&producer, some).await?;
+        }
+        Ok(())
+    }
+
+    async fn produced(&self, producer: &FutureProducer, records: &[Outgoing]) -> Result<(), ClientError> {
         let mut sent = Vec::new();
-        for outgoing in &records {
+        for outgoing in records {
             let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(&outgoing.topic);
             record.partition = outgoing.partition;
             record.key = outgoing.key.as_deref();
             record.payload = outgoing.value.as_deref();
+            if !outgoing.headers.is_empty() {
+                let with = |all: OwnedHeaders, (key, value): &(String, Option<Vec<u8>>)| {
+                    all.insert(Header { key, value: value.as_deref() })
+                };
+                record.headers = Some(outgoing.headers.iter().fold(OwnedHeaders::new(), with));
+            }
             let queued = producer.send_result(record);
             let queued = queued.map_err(|(e, _)| self.error(&format!("produce to {}", outgoing.topic), e))?;
             sent.push((queued, outgoing));

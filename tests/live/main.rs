@@ -15,6 +15,7 @@ mod interrupted;
 mod limited;
 mod refusals;
 mod registry_client;
+mod registry_store;
 mod resolver;
 mod safekeeping;
 mod sandbox;

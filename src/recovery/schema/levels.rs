@@ -41,5 +41,5 @@ pub(super) async fn put(registry: &Registry, wanted: &Dump) -> Result<(), Recove
             registry.set_subject_mode(subject, mode(wanted).as_deref()).await?;
         }
     }
-    Ok(())
+    super::beyond::put(registry, wanted, &now).await
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    backup::parts::registry::{Difference, Dump, VersionLine, diff},
+    backup::parts::registry::{Difference, Dump, Entity, EntityKey, VersionLine, diff, diff_beyond},
     units::{SchemaId, Subject, SubjectVersion},
 };
 
@@ -48,7 +48,133 @@ pub(crate) fn merge(point: &Dump, now: &Dump) -> Merged {
             Err(why) => dropped.push(format!("{named} is not kept: {why}")),
         }
     }
+    wanted.caps_hit.extend(now.caps_hit.iter().filter(|cap| !point.caps_hit.contains(cap)).cloned());
+    let (beyond, lost) = merge_beyond(point, now, &wanted);
+    wanted.beyond = beyond;
+    dropped.extend(lost);
     Merged { wanted, kept, dropped }
+}
+
+/// What is beyond subjects: where nothing of an artifact was lost, as it is now; otherwise as the point has it. What an artifact has
+/// only now stays, where its ids are free. Rules are as the point has them, as levels are.
+fn merge_beyond(point: &Dump, now: &Dump, wanted: &Dump) -> (Vec<Entity>, Vec<String>) {
+    let damaged = damaged(point, now);
+    let of_damaged = |key: &EntityKey| key.artifact().is_some_and(|(group, name)| damaged.contains(&own(group, name)));
+    let theirs: BTreeMap<&EntityKey, &Entity> = now.beyond.iter().map(|e| (&e.key, e)).collect();
+    let mut beyond: BTreeMap<EntityKey, Entity> = BTreeMap::new();
+    let lost_ids: BTreeSet<String> = damaged_ids(point, &damaged);
+    for entity in &point.beyond {
+        let key = &entity.key;
+        let comment = key.kind == "Comment" && lost_ids.contains(&key.of[0]);
+        // A content's id stands in records: it means what it meant.
+        let back = of_damaged(key) || key.is_rule() || comment || key.kind == "Content";
+        let chosen = match theirs.get(key) {
+            Some(_) if back => Some(entity),
+            Some(now) => Some(*now),
+            // Names, labels, comments and branches that somebody took away stay away.
+            None => (back || key.kind == "Group").then_some(entity),
+        };
+        beyond.extend(chosen.map(|e| (e.key.clone(), e.clone())));
+    }
+    let mut dropped = Vec::new();
+    for entity in now.beyond.iter().filter(|e| !beyond.contains_key(&e.key)).cloned().collect::<Vec<_>>() {
+        match taken(&entity, now, &beyond, wanted) {
+            None => drop(beyond.insert(entity.key.clone(), entity)),
+            Some(holder) => dropped.push(format!("{} is not kept: its id means {holder}", entity.key)),
+        }
+    }
+    let all: Vec<Entity> = beyond.values().cloned().collect();
+    beyond.retain(|_, entity| belongs(entity, &all, wanted));
+    (beyond.into_values().collect(), dropped)
+}
+
+fn own(group: &str, artifact: &str) -> (String, String) {
+    (group.to_owned(), artifact.to_owned())
+}
+
+/// Artifacts of which a version of the point is not there, or has other ids. A subject's are in the group `default`.
+fn damaged(point: &Dump, now: &Dump) -> BTreeSet<(String, String)> {
+    let same_ids = |a: &Entity, b: &Entity| ["globalId", "contentId"].iter().all(|id| a.number(id) == b.number(id));
+    let foreign = point.beyond.iter().filter(|e| e.key.is_version());
+    let lost = foreign.filter(|e| {
+        let subject_has = point.versions.iter().any(|v| names(v, &e.key));
+        !subject_has && !now.beyond.iter().any(|n| n.key == e.key && same_ids(n, e))
+    });
+    let lost = lost.filter_map(|e| e.key.artifact()).map(|(group, artifact)| own(group, artifact));
+    let subjects = point.versions.iter().filter(|v| {
+        let there = now.version(&v.subject, v.version);
+        there.is_none_or(|n| n.id != v.id || n.global_id != v.global_id)
+    });
+    lost.chain(subjects.map(|v| own("default", v.subject.as_str()))).collect()
+}
+
+/// Whether a subject's version and an entity are one.
+fn names(version: &VersionLine, key: &EntityKey) -> bool {
+    let number = version.version.to_string();
+    key.is_version() && key.of.iter().map(String::as_str).eq(["default", version.subject.as_str(), &number])
+}
+
+/// The global ids of versions of these artifacts, by which comments name them.
+fn damaged_ids(point: &Dump, damaged: &BTreeSet<(String, String)>) -> BTreeSet<String> {
+    let foreign = point.beyond.iter().filter(|e| e.key.is_version());
+    let foreign = foreign.filter(|e| e.key.artifact().is_some_and(|(g, a)| damaged.contains(&own(g, a))));
+    let subjects = point.versions.iter().filter(|v| damaged.contains(&own("default", v.subject.as_str())));
+    let ids = foreign.filter_map(|e| e.number("globalId")).chain(subjects.map(|v| v.global_id));
+    ids.map(|id| id.to_string()).collect()
+}
+
+/// What holds an id of an entity that only the registry of now has.
+fn taken(entity: &Entity, now: &Dump, beyond: &BTreeMap<EntityKey, Entity>, wanted: &Dump) -> Option<String> {
+    let content = SchemaId(entity.number("contentId")? as u32);
+    if let Some(text) = text_of(&now.versions, now.beyond.iter(), content)
+        && text_of(&wanted.versions, beyond.values(), content).is_some_and(|other| other != text)
+    {
+        return Some(format!("another text: {content}"));
+    }
+    let global = entity.number("globalId").filter(|_| entity.key.is_version())?;
+    let subject = wanted.versions.iter().find(|v| v.global_id == global && !names(v, &entity.key));
+    let other = beyond.values().find(|e| e.key.is_version() && e.number("globalId") == Some(global));
+    subject.map(|v| format!("{} version {}", v.subject, v.version)).or_else(|| other.map(|e| e.key.to_string()))
+}
+
+/// The text of a content id.
+fn text_of<'a>(
+    versions: &'a [VersionLine],
+    beyond: impl Iterator<Item = &'a Entity>,
+    content: SchemaId,
+) -> Option<&'a str> {
+    let subject = versions.iter().find(|v| v.id == content).map(|v| v.schema.as_str());
+    subject.or_else(|| {
+        let mut contents = beyond.filter(|e| e.key.kind == "Content");
+        contents.find(|e| e.number("contentId") == Some(u64::from(content.0)))?.text.as_deref()
+    })
+}
+
+/// Whether what an entity belongs to is there.
+fn belongs(entity: &Entity, all: &[Entity], wanted: &Dump) -> bool {
+    let key = &entity.key;
+    if key.kind == "Comment" {
+        let global = key.of[0].as_str();
+        let foreign =
+            all.iter().any(|e| e.key.is_version() && e.number("globalId").is_some_and(|g| g.to_string() == global));
+        return foreign || wanted.versions.iter().any(|v| v.global_id.to_string() == global);
+    }
+    if key.kind == "Content" {
+        let id = entity.number("contentId");
+        return all.iter().any(|e| e.key.is_foreign_version() && e.number("contentId") == id);
+    }
+    match key.artifact() {
+        Some(("default", subject)) if key.is_version() => match key.of[2].parse() {
+            Ok(number) => wanted.version(&Subject::new(subject), SubjectVersion(number)).is_some(),
+            Err(_) => true,
+        },
+        Some(_) if key.is_version() => true,
+        Some((group, artifact)) => {
+            let subject = group == "default" && wanted.versions.iter().any(|v| v.subject.as_str() == artifact);
+            subject || all.iter().any(|e| e.key.is_version() && e.key.artifact() == Some((group, artifact)))
+        }
+        None => true,
+    }
 }
 
 fn same_text(a: &VersionLine, b: &VersionLine) -> bool {
@@ -63,6 +189,11 @@ fn fits(wanted: &Dump, version: &VersionLine) -> Result<SubjectVersion, String> 
     }
     if let Some(holder) = wanted.versions.iter().find(|v| v.id == version.id && !same_text(v, version)) {
         return Err(format!("its id means {} version {}", holder.subject, holder.version));
+    }
+    let contents = wanted.beyond.iter().filter(|e| e.key.kind == "Content");
+    let mut held = contents.filter(|e| e.number("contentId") == Some(u64::from(version.id.0)));
+    if let Some(holder) = held.find(|e| e.text.as_ref() != Some(&version.schema)) {
+        return Err(format!("its id means {}", holder.key));
     }
     if let Some(twin) = wanted.versions.iter().find(|v| v.id != version.id && same_text(v, version)) {
         return Err(format!("its text has id {} ({})", twin.id, twin.subject));
@@ -83,7 +214,7 @@ fn adopt_subject(wanted: &mut Dump, now: &Dump, subject: &Subject) {
 /// record when content ids do.
 pub(crate) fn differences(wanted: &Dump, now: &Dump) -> Vec<Difference> {
     let by_content = wanted.id_kind != "globalId";
-    let all = diff(wanted, now).into_iter();
+    let all = diff(wanted, now).into_iter().chain(diff_beyond(wanted, now));
     all.filter(|d| !(by_content && matches!(d, Difference::GlobalIdChanged { .. }))).collect()
 }
 
@@ -95,6 +226,8 @@ pub(crate) fn reassigned(a: &Dump, b: &Dump) -> BTreeSet<SchemaId> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::backup::parts::registry::VersionState;
 
@@ -128,6 +261,7 @@ mod tests {
             subjects: Vec::new(),
             versions,
             caps_hit: Vec::new(),
+            beyond: Vec::new(),
         }
     }
 
@@ -159,5 +293,69 @@ mod tests {
         assert_eq!(merged.kept, ["a version 1 (id 9), registered after the recovery point, is kept as version 2"]);
         let taken = merge(&point, &dump(vec![line("a", 1, 5, "newer")]));
         assert_eq!(taken.dropped, ["a version 1 (id 5) is not kept: its id means a version 1"]);
+    }
+
+    fn entity(kind: &str, of: &[&str], value: serde_json::Value) -> Entity {
+        let key = EntityKey { kind: kind.into(), of: of.iter().map(|o| (*o).to_owned()).collect() };
+        Entity { key, value, text: (kind == "Content").then(|| format!("text {}", of[0])) }
+    }
+
+    /// Invoice of group apps, with everything that hangs on it, under these ids.
+    fn invoice(global: u64, content: u64) -> Vec<Entity> {
+        let version = json!({"globalId": global, "contentId": content});
+        vec![
+            entity("Artifact", &["apps", "invoice"], json!({"labels": {"a": "b"}})),
+            entity("ArtifactVersion", &["apps", "invoice", "1.0.0"], version),
+            entity("Branch", &["apps", "invoice", "latest"], json!({})),
+            entity("Comment", &[&global.to_string(), "1"], json!({})),
+            entity("Content", &[&content.to_string()], json!({"contentId": content, "contentHash": "h"})),
+            entity("GlobalRule", &["VALIDITY"], json!({"configuration": "FULL"})),
+            entity("Group", &["apps"], json!({})),
+        ]
+    }
+
+    fn with(versions: Vec<VersionLine>, beyond: Vec<Entity>) -> Dump {
+        Dump { beyond, ..dump(versions) }
+    }
+
+    #[test]
+    fn what_is_beyond_subjects_comes_back_when_the_store_was_lost() {
+        let point = with(vec![line("a", 1, 1, "x")], invoice(20, 2));
+        let merged = merge(&point, &dump(Vec::new()));
+        assert_eq!(merged.wanted, point);
+        let damage = differences(&merged.wanted, &dump(Vec::new()));
+        let said: Vec<String> = damage.iter().map(ToString::to_string).collect();
+        assert!(said.contains(&"ArtifactVersion apps/invoice/1.0.0: missing".to_owned()), "{said:?}");
+        assert!(said.contains(&"GlobalRule VALIDITY: missing".to_owned()), "{said:?}");
+    }
+
+    #[test]
+    fn what_somebody_changed_beyond_subjects_stays_changed() {
+        let point = with(vec![line("a", 1, 1, "x")], invoice(20, 2));
+        let mut now = point.clone();
+        now.beyond[0].value = json!({"labels": {"a": "c"}});
+        now.beyond.retain(|e| e.key.kind != "Comment");
+        now.beyond.push(entity("Group", &["new"], json!({})));
+        let merged = merge(&point, &now);
+        assert_eq!(differences(&merged.wanted, &now), [], "nothing is damaged");
+        now.beyond.retain(|e| !e.key.is_rule());
+        let said = differences(&merge(&point, &now).wanted, &now);
+        assert_eq!(said.iter().map(ToString::to_string).collect::<Vec<_>>(), ["GlobalRule VALIDITY: missing"]);
+    }
+
+    #[test]
+    fn an_id_that_means_something_else_now_is_the_points() {
+        let point = with(vec![line("a", 1, 1, "x")], invoice(20, 2));
+        // The store was lost, and a stranger got the ids of the invoice.
+        let mut stranger = invoice(20, 2);
+        stranger.retain(|e| matches!(e.key.kind.as_str(), "ArtifactVersion" | "Content"));
+        stranger[0].key.of[1] = "stranger".into();
+        stranger[1].text = Some("another".into());
+        let merged = merge(&point, &with(vec![line("a", 1, 1, "x")], stranger));
+        assert_eq!(merged.wanted.beyond, point.beyond);
+        let said = "ArtifactVersion apps/stranger/1.0.0 is not kept: its id means another text: 2";
+        assert_eq!(merged.dropped, [said]);
+        let newer = merge(&point, &dump(vec![line("a", 1, 1, "x"), line("a", 2, 2, "other")]));
+        assert_eq!(newer.dropped, ["a version 2 (id 2) is not kept: its id means Content 2"]);
     }
 }

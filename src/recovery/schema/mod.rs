@@ -1,5 +1,6 @@
 //! The registry is damaged, or refuses a change: ids, versions and levels as they were, or a decision.
 
+mod beyond;
 mod conflict;
 mod levels;
 mod merge;

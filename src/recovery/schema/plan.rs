@@ -63,6 +63,7 @@ pub(crate) async fn plan(repair: &mut Repair) -> Result<&'static [Step<Repair>],
         if !repairable_in_place(&schema, &damage) {
             Control::of(&repair.pipeline.config, "registry")?;
             store::storage_of(&repair.pipeline.config)?;
+            store::archive_of(&schema.wanted)?;
         }
         repair.schema.change(|plan| *plan = Some(schema))?;
         repair.choose_affected();
@@ -133,6 +134,7 @@ pub(super) fn repairable_in_place(schema: &SchemaPlan, damage: &[Difference]) ->
     };
     damage.iter().all(|d| match d {
         Difference::LevelChanged { .. } | Difference::ModeChanged { .. } => true,
+        Difference::BeyondMissing { entity } | Difference::BeyondChanged { entity } => entity.is_set_in_place(),
         Difference::SubjectMissing { subject } => contiguous(subject),
         Difference::VersionMissing { subject, .. } => {
             schema.found.versions_of(subject).is_empty() && contiguous(subject)

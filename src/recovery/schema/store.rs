@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use camino::{Utf8Path, Utf8PathBuf};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::merge::differences;
 use crate::{
@@ -11,14 +11,14 @@ use crate::{
         parts::registry::{Dump, capture, import_zip},
     },
     client::{
-        kafka::{Kafka, Record, TopicSpec},
+        kafka::{Kafka, Outgoing, Record, TopicSpec},
         limits,
         registry::Registry,
         wait,
         wait::Poll,
     },
     config::{Config, RegistryStorage},
-    recovery::{RecoveryError, memory::Memory, server::Control},
+    recovery::{RecoveryError, memory::Memory, moment, server::Control},
 };
 
 /// Under which names the record has where the store is now, and the topics that it is in.
@@ -30,38 +30,72 @@ pub(super) async fn rebuild(config: &Config, wanted: &Dump, memory: &Memory) -> 
     let registry = Registry::of(&config.registry);
     let control = Control::of(config, "registry")?;
     let storage = storage_of(config)?;
-    // Made before anything is stopped: it refuses content that no registry can hold.
-    let zip = import_zip(wanted).map_err(|why| {
-        RecoveryError::impossible(
-            "content of the registry",
-            "one text an id, one id a text",
-            why,
-            "choose another recovery point",
-        )
-    })?;
+    let zip = archive_of(wanted)?;
     control.stop().await?;
     let aside = set_aside(config, storage, memory).await?;
-    control.start().await?;
-    wait::until("the registry to answer", limits::registries::START, || async {
-        registry.info().await.map(Poll::Ready)
-    })
-    .await?;
+    let Err(why) = fill(&registry, &control, zip, wanted).await else {
+        return Ok(format!("the store was set aside ({aside}) and filled anew"));
+    };
+    // A registry with half of its content, or none, is worse than the damaged one.
+    let outcome = match put_back(config, storage, &aside, &control).await {
+        Ok(()) => "the store is again the one that was set aside".to_owned(),
+        Err(again) => format!("the store as it was is in {aside}, and could not be put back: {again}"),
+    };
+    Err(RecoveryError::unmet("repair-registry", "a registry filled anew", format!("{why}; {outcome}")))
+}
+
+/// Starts the registry on its empty store, imports, and reads back.
+async fn fill(registry: &Registry, control: &Control, zip: Vec<u8>, wanted: &Dump) -> Result<(), RecoveryError> {
+    start(registry, control).await?;
     let left = registry.subjects(true).await?;
     if let Some(subject) = left.first() {
         let found = format!("{} subjects, {subject} among them", left.len());
         return Err(RecoveryError::unmet("repair-registry", "an empty registry", found));
     }
+    moment::pass("repair-registry", "import").await?;
     registry.import(zip).await?;
-    super::levels::put(&registry, wanted).await?;
-    let found = differences(wanted, &capture(&registry).await?);
-    match found.first() {
-        None => Ok(format!("the store was set aside ({aside}) and filled anew")),
-        Some(first) => Err(RecoveryError::unmet(
-            "repair-registry",
-            "the content to be, read back",
-            format!("{} differences, first: {first}", found.len()),
-        )),
+    super::levels::put(registry, wanted).await?;
+    let found = differences(wanted, &capture(registry).await?);
+    let Some(first) = found.first() else { return Ok(()) };
+    let found = format!("{} differences, first: {first}", found.len());
+    Err(RecoveryError::unmet("repair-registry", "the content to be, read back", found))
+}
+
+async fn start(registry: &Registry, control: &Control) -> Result<(), RecoveryError> {
+    control.start().await?;
+    wait::until("the registry to answer", limits::registries::START, || async {
+        registry.info().await.map(Poll::Ready)
+    })
+    .await?;
+    Ok(())
+}
+
+/// Brings the store that was set aside back into its place, and starts the registry on it.
+async fn put_back(
+    config: &Config,
+    storage: &RegistryStorage,
+    aside: &str,
+    control: &Control,
+) -> Result<(), RecoveryError> {
+    control.stop().await?;
+    let aside = Utf8Path::new(aside);
+    match storage {
+        RegistryStorage::H2 { path } => h2_back(path, aside)?,
+        RegistryStorage::Kafkasql { topics } => topics_back(&Kafka::of(&config.kafka)?, topics, aside).await?,
     }
+    start(&Registry::of(&config.registry), control).await
+}
+
+/// The archive that an empty registry is filled from; refused where no registry can hold the content, or no archive carry it.
+pub(super) fn archive_of(wanted: &Dump) -> Result<Vec<u8>, RecoveryError> {
+    import_zip(wanted).map_err(|why| {
+        RecoveryError::impossible(
+            "content of the registry",
+            "one text an id, one id a text, and all of it text",
+            why,
+            "choose another recovery point",
+        )
+    })
 }
 
 /// Where the registry keeps its content, as the configuration says.
@@ -125,6 +159,37 @@ fn h2_aside(path: &Utf8Path, memory: &Memory) -> Result<String, RecoveryError> {
     Ok(aside.to_string())
 }
 
+/// What is in the place is an import that was not finished.
+fn h2_back(path: &Utf8Path, aside: &Utf8Path) -> Result<(), RecoveryError> {
+    let folder = path.parent().unwrap_or(path);
+    let own = format!("{}.", path.file_name().unwrap_or_default());
+    let entries = |of: &Utf8Path| -> Result<Vec<Utf8PathBuf>, RecoveryError> {
+        let list = of.read_dir_utf8().and_then(|list| list.collect::<Result<Vec<_>, _>>());
+        let list = list.map_err(|e| RecoveryError::io("list", of, e))?;
+        Ok(list.into_iter().map(|e| e.into_path()).collect())
+    };
+    for unfinished in entries(folder)?.iter().filter(|e| e.file_name().is_some_and(|name| name.starts_with(&own))) {
+        std::fs::remove_file(unfinished).map_err(|e| RecoveryError::io("remove", unfinished, e))?;
+    }
+    for kept in entries(aside)? {
+        let to = folder.join(kept.file_name().unwrap_or_default());
+        std::fs::rename(&kept, &to).map_err(|e| RecoveryError::io("move to", &to, e))?;
+    }
+    std::fs::remove_dir(aside).map_err(|e| RecoveryError::io("remove", aside, e))
+}
+
+/// Writes the records that were set aside into the topics, in their order.
+async fn topics_back(kafka: &Kafka, topics: &[String], aside: &Utf8Path) -> Result<(), RecoveryError> {
+    let text = std::fs::read_to_string(aside).map_err(|e| RecoveryError::io("read", aside, e))?;
+    let records: Vec<Outgoing> = text.lines().map(record_of).collect::<Option<_>>().ok_or_else(|| {
+        RecoveryError::unmet("repair-registry", format!("records of the registry's topics in {aside}"), "another text")
+    })?;
+    let specs = kafka.topic_specs(topics).await?;
+    kafka.delete_topics(topics).await?;
+    kafka.create_topics(&specs).await?;
+    Ok(kafka.produce_all(records).await?)
+}
+
 /// Copies the topics' records into the recovery's record, then empties the topics by making them anew.
 async fn topics_aside(kafka: &Kafka, topics: &[String], memory: &Memory) -> Result<String, RecoveryError> {
     let mut text = String::new();
@@ -159,4 +224,50 @@ fn line_of(topic: &str, record: &Record) -> String {
         "headers": record.headers.iter().map(|(k, v)| (k, base64(v))).collect::<Vec<_>>(),
     });
     format!("{line}\n")
+}
+
+/// The record of a line of [`line_of`].
+fn record_of(line: &str) -> Option<Outgoing> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    let bytes = |value: &Value| match value.as_str() {
+        Some(text) => base64::engine::general_purpose::STANDARD.decode(text).ok().map(Some),
+        None => Some(None),
+    };
+    let header = |pair: &Value| Some((pair[0].as_str()?.to_owned(), bytes(&pair[1])?));
+    Some(Outgoing {
+        topic: line["topic"].as_str()?.to_owned(),
+        partition: line["partition"].as_i64().map(|p| p as i32),
+        key: bytes(&line["key"])?,
+        value: bytes(&line["value"])?,
+        headers: line["headers"].as_array()?.iter().map(header).collect::<Option<_>>()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Offset;
+
+    #[test]
+    fn a_record_comes_back_as_it_was_set_aside() {
+        let record = Record {
+            partition: 2,
+            offset: Offset(7),
+            timestamp_ms: Some(1),
+            key: Some(b"\x00key".to_vec()),
+            value: None,
+            headers: vec![("mt".into(), Some(b"ArtifactVersion".to_vec())), ("none".into(), None)],
+        };
+        let line = line_of("kafkasql-journal", &record);
+        let again = record_of(line.trim_end()).unwrap();
+        let expected = Outgoing {
+            topic: "kafkasql-journal".into(),
+            partition: Some(2),
+            key: record.key.clone(),
+            value: None,
+            headers: record.headers.clone(),
+        };
+        assert_eq!(again, expected);
+        assert_eq!(record_of("{}"), None);
+    }
 }

@@ -93,6 +93,7 @@ async fn one_table(
                 partition: Some(gone.partition),
                 key: Some(gone.key.clone()),
                 value,
+                headers: Vec::new(),
             };
             if let Some(delete) = codec.delete_event(&gone.value).await? {
                 records.push(record(Some(delete)));

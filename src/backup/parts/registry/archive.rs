@@ -8,7 +8,10 @@ use std::{
 use serde_json::{Value, json};
 use zip::{ZipArchive, ZipWriter, write::SimpleFileOptions};
 
-use super::{Dump, VersionLine, VersionState};
+use super::{
+    Dump, Entity, EntityKey, VersionLine, VersionState,
+    entity::{DEFAULT_GROUP, beyond_subjects, is_number},
+};
 use crate::{
     backup::files::sha256,
     client::registry::Reference,
@@ -37,10 +40,10 @@ pub struct ArchivedVersion {
     pub schema_sha256: String,
 }
 
-/// What an export archive holds of the default group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What an export archive holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Archive {
-    /// Every version, soft-deleted ones included.
+    /// Every version of a subject, soft-deleted ones included.
     pub versions: Vec<ArchivedVersion>,
     /// The level of each subject that has one of its own, of subjects without versions too.
     pub levels: BTreeMap<Subject, String>,
@@ -48,13 +51,16 @@ pub struct Archive {
     pub references: BTreeMap<SchemaId, Vec<Reference>>,
     /// Each content's text; one that is no text is left out.
     pub texts: BTreeMap<SchemaId, String>,
+    /// What is neither a subject's version nor a level.
+    pub beyond: Vec<Entity>,
+    /// What cannot be carried into another registry, in words.
+    pub caps: Vec<String>,
 }
 
 /// Reads an export archive.
 pub fn read_zip(bytes: &[u8]) -> Result<Archive, String> {
     let mut zip = ZipArchive::new(Cursor::new(bytes)).map_err(|e| e.to_string())?;
-    let (mut contents, mut found) = (BTreeMap::new(), Vec::new());
-    let (mut levels, mut references) = (BTreeMap::new(), BTreeMap::new());
+    let (mut entities, mut contents) = (Vec::new(), BTreeMap::new());
     for i in 0..zip.len() {
         let entry = zip.by_index(i).map_err(|e| e.to_string())?;
         let name = entry.name().to_owned();
@@ -63,43 +69,52 @@ pub fn read_zip(bytes: &[u8]) -> Result<Archive, String> {
         }
         let mut text = Vec::new();
         entry.take(ENTRY_LIMIT).read_to_end(&mut text).map_err(|e| format!("{name}: {e}"))?;
-        if let Some(hash) = name.strip_prefix("content/").and_then(|n| n.strip_suffix(".Content.data")) {
-            contents.entry(hash.to_owned()).or_insert((None, None)).1 =
-                Some((sha256(&text), String::from_utf8(text).ok()));
+        if let Some(about) = name.strip_suffix(".Content.data") {
+            contents.insert(format!("{about}.Content.json"), text);
             continue;
         }
-        let value = || serde_json::from_slice::<Value>(&text).map_err(|e| format!("{name}: {e}"));
-        if let Some(hash) = name.strip_prefix("content/").and_then(|n| n.strip_suffix(".Content.json")) {
-            let about = value()?;
-            let id = about["contentId"].as_u64();
-            contents.entry(hash.to_owned()).or_insert((None, None)).0 = id;
-            references.insert(SchemaId(id.unwrap_or_default() as u32), archived_references(&about)?);
-        } else if name.ends_with(".ArtifactVersion.json") {
-            found.push(value()?);
-        } else if name.ends_with("COMPATIBILITY.ArtifactRule.json") {
-            let rule = value()?;
-            if in_default_group(&rule) {
-                levels.insert(Subject::new(text_of(&rule, "artifactId")), text_of(&rule, "configuration"));
+        let value: Value = serde_json::from_slice(&text).map_err(|e| format!("{name}: {e}"))?;
+        let kind = name.rsplit('.').nth(1).unwrap_or_default();
+        entities.push((name.clone(), Entity { key: EntityKey::of(kind, &name, &value), value, text: None }));
+    }
+    let mut archive = Archive::default();
+    let (mut hashes, mut all) = (BTreeMap::new(), Vec::new());
+    for (name, mut entity) in entities {
+        if entity.key.kind == "Content" {
+            let id = SchemaId(entity.number("contentId").unwrap_or_default() as u32);
+            archive.references.insert(id, archived_references(&entity.value)?);
+            let Some(bytes) = contents.remove(&name) else { continue };
+            hashes.insert(id, sha256(&bytes));
+            entity.text = String::from_utf8(bytes).ok();
+            archive.texts.extend(entity.text.clone().map(|text| (id, text)));
+        }
+        all.push(entity);
+    }
+    for entity in all.iter().filter(|e| e.key.of.first().is_some_and(|group| group == DEFAULT_GROUP)) {
+        let subject = || Subject::new(&entity.key.of[1]);
+        match entity.key.kind.as_str() {
+            "ArtifactVersion" if is_number(&entity.key.of[2]) => {
+                let id = SchemaId(entity.number("contentId").unwrap_or_default() as u32);
+                archive.versions.push(ArchivedVersion {
+                    subject: subject(),
+                    version: SubjectVersion(entity.key.of[2].parse().unwrap_or_default()),
+                    id,
+                    global_id: entity.number("globalId").unwrap_or_default(),
+                    soft_deleted: entity.value["state"] == "DISABLED",
+                    schema_sha256: hashes.get(&id).cloned().unwrap_or_default(),
+                });
             }
+            "ArtifactRule" if entity.key.of[2] == "COMPATIBILITY" => {
+                archive.levels.insert(subject(), text_of(&entity.value, "configuration"));
+            }
+            _ => {}
         }
     }
-    let contents: BTreeMap<u64, (String, Option<String>)> =
-        contents.into_values().filter_map(|(id, content)| id.zip(content)).collect();
-    let mut versions = Vec::new();
-    for value in found.iter().filter(|v| in_default_group(v)) {
-        let content = value["contentId"].as_u64().unwrap_or_default();
-        versions.push(ArchivedVersion {
-            subject: Subject::new(text_of(value, "artifactId")),
-            version: SubjectVersion(text_of(value, "version").parse().unwrap_or_default()),
-            id: SchemaId(content as u32),
-            global_id: value["globalId"].as_u64().unwrap_or_default(),
-            soft_deleted: value["state"] == "DISABLED",
-            schema_sha256: contents.get(&content).map(|(hash, _)| hash.clone()).unwrap_or_default(),
-        });
-    }
-    versions.sort();
-    let texts = contents.into_iter().filter_map(|(id, (_, text))| Some((SchemaId(id as u32), text?))).collect();
-    Ok(Archive { versions, levels, references, texts })
+    archive.versions.sort();
+    archive.beyond = beyond_subjects(all);
+    let unreadable = archive.beyond.iter().filter(|e| e.key.kind == "Content" && e.text.is_none());
+    archive.caps = unreadable.map(|e| format!("{}: its content is no text", e.key)).collect();
+    Ok(archive)
 }
 
 fn archived_references(content: &Value) -> Result<Vec<Reference>, String> {
@@ -120,31 +135,27 @@ pub(super) fn references_of(list: &Value) -> Vec<Reference> {
     list.as_array().into_iter().flatten().filter_map(reference).collect()
 }
 
-fn in_default_group(value: &Value) -> bool {
-    matches!(value["groupId"].as_str(), None | Some("default"))
-}
-
 fn text_of(value: &Value, key: &str) -> String {
     value[key].as_str().unwrap_or_default().to_owned()
 }
 
 /// Makes an archive that Apicurio 3 imports into an empty store so that it holds exactly this dump: ids of both kinds,
-/// version numbers with their gaps, states, references and levels. Two things are not in the archive and are set by REST
-/// afterwards: modes, and the level of a subject without versions, which Apicurio exports but refuses to import.
+/// version numbers with their gaps, states, references and levels, and what is beyond subjects. Two things are not in the archive and
+/// are set by REST afterwards: modes, and the level of a subject without versions, which Apicurio exports but refuses to import.
 ///
-/// Two texts under one content id, or one text under two, cannot be in one registry: that is an error.
+/// Two texts under one content id, or one text under two, cannot be in one registry: that is an error, and so is what the dump is
+/// known not to hold.
 pub fn import_zip(dump: &Dump) -> Result<Vec<u8>, String> {
-    let mut entries: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    let mut put = |name: String, value: Value| entries.insert(name, value.to_string().into_bytes());
-    put(
-        "manifest-1970-01-01T00:00:00.000Z.Manifest.json".into(),
-        json!({
-            "systemVersion": dump.product_version, "systemName": "Apicurio Registry",
-            "systemDescription": "", "exportVersion": EXPORT_VERSION, "exportedOn": 0, "exportedBy": "", "dbVersion": null,
-        }),
-    );
+    if let Some(cap) = dump.caps_hit.first() {
+        return Err(cap.clone());
+    }
+    let mut entities: BTreeMap<EntityKey, Entity> = BTreeMap::new();
+    let mut put = |kind: &str, value: Value| {
+        let key = EntityKey::of(kind, kind, &value);
+        entities.insert(key.clone(), Entity { key, value, text: None });
+    };
     if let Some(level) = &dump.global_compat {
-        put("rules/COMPATIBILITY.GlobalRule.json".into(), json!({"ruleType": "COMPATIBILITY", "configuration": level}));
+        put("GlobalRule", json!({"ruleType": "COMPATIBILITY", "configuration": level}));
     }
     let with_versions: BTreeSet<&Subject> = dump.versions.iter().map(|v| &v.subject).collect();
     for subject in &with_versions {
@@ -152,24 +163,25 @@ pub fn import_zip(dump: &Dump) -> Result<Vec<u8>, String> {
     }
     for state in dump.subjects.iter().filter(|s| with_versions.contains(&s.subject)) {
         if let Some(level) = &state.compat {
-            put(
-                format!("groups/default/artifacts/{}/rules/COMPATIBILITY.ArtifactRule.json", state.subject),
-                json!({"groupId": null, "artifactId": state.subject, "type": "COMPATIBILITY", "configuration": level}),
-            );
+            let of =
+                json!({"groupId": null, "artifactId": state.subject, "type": "COMPATIBILITY", "configuration": level});
+            put("ArtifactRule", of);
         }
     }
-    contents(dump, &mut entries)?;
-    write_zip(entries)
+    for entity in &dump.beyond {
+        carry(entity, &mut entities);
+    }
+    contents(dump, &mut entities)?;
+    write_zip(dump, entities.into_values().collect())
 }
 
-fn artifact(dump: &Dump, subject: &Subject, put: &mut impl FnMut(String, Value) -> Option<Vec<u8>>) {
-    let folder = format!("groups/default/artifacts/{subject}");
+fn artifact(dump: &Dump, subject: &Subject, put: &mut impl FnMut(&str, Value)) {
     let versions = dump.versions_of(subject);
     let created = |v: &VersionLine| v.created_ms.unwrap_or(0);
     let (first, last) = (versions.first().map_or(0, |v| created(v)), versions.last().map_or(0, |v| created(v)));
     let schema_type = versions.first().map_or("AVRO", |v| v.schema_type.as_str());
     put(
-        format!("{folder}/MetaData.Artifact.json"),
+        "Artifact",
         json!({
             "groupId": null, "artifactId": subject, "artifactType": schema_type, "name": null, "description": null,
             "labels": null, "owner": "", "createdOn": first, "modifiedBy": "", "modifiedOn": last,
@@ -177,7 +189,7 @@ fn artifact(dump: &Dump, subject: &Subject, put: &mut impl FnMut(String, Value) 
     );
     let numbers: Vec<String> = versions.iter().map(|v| v.version.to_string()).collect();
     put(
-        format!("{folder}/branches/latest.Branch.json"),
+        "Branch",
         json!({
             "groupId": null, "artifactId": subject, "branchId": "latest", "description": null, "systemDefined": true,
             "owner": "", "createdOn": first, "modifiedBy": "", "modifiedOn": last, "versions": numbers,
@@ -185,7 +197,7 @@ fn artifact(dump: &Dump, subject: &Subject, put: &mut impl FnMut(String, Value) 
     );
     for version in versions {
         put(
-            format!("{folder}/versions/{}.ArtifactVersion.json", version.version),
+            "ArtifactVersion",
             json!({
                 "globalId": version.global_id, "groupId": null, "artifactId": subject,
                 "version": version.version.to_string(), "versionOrder": version.version,
@@ -194,6 +206,28 @@ fn artifact(dump: &Dump, subject: &Subject, put: &mut impl FnMut(String, Value) 
             }),
         );
     }
+}
+
+/// Adds what is beyond subjects. Where the dump has the version itself, it decides on ids and state; a branch keeps its own order.
+fn carry(entity: &Entity, entities: &mut BTreeMap<EntityKey, Entity>) {
+    let mut carried = entity.clone();
+    if let Some(own) = entities.get(&entity.key) {
+        match entity.key.kind.as_str() {
+            "ArtifactVersion" => {
+                for decided in ["globalId", "contentId", "state"] {
+                    carried.value[decided] = own.value[decided].clone();
+                }
+            }
+            "Branch" => {
+                let listed = |e: &Entity| e.value["versions"].as_array().cloned().unwrap_or_default();
+                let mut versions = listed(entity);
+                versions.extend(listed(own).into_iter().filter(|v| !listed(entity).contains(v)));
+                carried.value["versions"] = Value::Array(versions);
+            }
+            _ => {}
+        }
+    }
+    entities.insert(carried.key.clone(), carried);
 }
 
 fn apicurio_state(state: VersionState) -> &'static str {
@@ -205,25 +239,33 @@ fn apicurio_state(state: VersionState) -> &'static str {
     }
 }
 
-fn contents(dump: &Dump, entries: &mut BTreeMap<String, Vec<u8>>) -> Result<(), String> {
+fn contents(dump: &Dump, entities: &mut BTreeMap<EntityKey, Entity>) -> Result<(), String> {
     let (mut by_id, mut by_hash) = (BTreeMap::new(), BTreeMap::new());
+    let mut claim = |id: SchemaId, hash: &str, whose: &dyn Fn() -> String| {
+        if let Some(other) = by_id.insert(id, hash.to_owned()).filter(|other| other != hash) {
+            return Err(format!("id {id} has two schemas ({other} and that of {})", whose()));
+        }
+        if let Some(other) = by_hash.insert(hash.to_owned(), id).filter(|other| *other != id) {
+            return Err(format!("the schema of {} has two ids ({other} and {id})", whose()));
+        }
+        Ok(())
+    };
+    for content in dump.beyond.iter().filter(|e| e.key.kind == "Content") {
+        let id = SchemaId(content.number("contentId").unwrap_or_default() as u32);
+        claim(id, content.word("contentHash").unwrap_or_default(), &|| content.key.to_string())?;
+    }
     for version in &dump.versions {
         let references = serialized_references(&version.references);
         // Apicurio finds a text that is registered again by this hash: a wrong one would give it a new id.
         let hash = sha256(format!("{}{}", version.schema, references.as_deref().unwrap_or_default()).as_bytes());
-        let whose = || format!("{} v{}", version.subject, version.version);
-        if let Some(other) = by_id.insert(version.id, hash.clone()).filter(|other| *other != hash) {
-            return Err(format!("id {} has two schemas ({other} and that of {})", version.id, whose()));
-        }
-        if let Some(other) = by_hash.insert(hash.clone(), version.id).filter(|other| *other != version.id) {
-            return Err(format!("the schema of {} has two ids ({other} and {})", whose(), version.id));
-        }
+        claim(version.id, &hash, &|| format!("{} v{}", version.subject, version.version))?;
         let about = json!({
             "contentId": version.id, "canonicalHash": null, "contentHash": hash, "artifactType": version.schema_type,
             "contentType": content_type(&version.schema_type), "serializedReferences": references,
         });
-        entries.insert(format!("content/{hash}.Content.json"), about.to_string().into_bytes());
-        entries.insert(format!("content/{hash}.Content.data"), version.schema.clone().into_bytes());
+        let key = EntityKey::of("Content", "Content", &about);
+        let made = Entity { key: key.clone(), value: about, text: Some(version.schema.clone()) };
+        entities.entry(key).or_insert(made);
     }
     Ok(())
 }
@@ -243,14 +285,30 @@ fn serialized_references(references: &[Reference]) -> Option<String> {
     Some(Value::Array(list.collect()).to_string())
 }
 
-fn write_zip(entries: BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>, String> {
+/// The importer reads an entity's kind from the end of its entry's name, and nothing else from it: names of subjects stay out of it,
+/// which may hold what a path must not (a registry under `LC_ALL=C` answers 500 to one that is not ASCII).
+fn write_zip(dump: &Dump, entities: Vec<Entity>) -> Result<Vec<u8>, String> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
-    let options = SimpleFileOptions::default();
-    // The manifest first: it tells the importer which format follows.
-    let (manifest, rest): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(name, _)| name.starts_with("manifest-"));
-    for (name, text) in manifest.into_iter().chain(rest) {
-        zip.start_file(&name, options).map_err(|e| format!("{name}: {e}"))?;
-        zip.write_all(&text).map_err(|e| format!("{name}: {e}"))?;
+    let mut write = |name: &str, text: &[u8]| {
+        zip.start_file(name, SimpleFileOptions::default()).map_err(|e| format!("{name}: {e}"))?;
+        zip.write_all(text).map_err(|e| format!("{name}: {e}"))
+    };
+    let manifest = json!({
+        "systemVersion": dump.product_version, "systemName": "Apicurio Registry", "systemDescription": "",
+        "exportVersion": EXPORT_VERSION, "exportedOn": 0, "exportedBy": "", "dbVersion": null,
+    });
+    // First: it names the format of what follows.
+    write("manifest-1970-01-01T00:00:00.000Z.Manifest.json", manifest.to_string().as_bytes())?;
+    for (number, entity) in (1..).zip(entities) {
+        let kind = &entity.key.kind;
+        match entity.text {
+            Some(text) => {
+                let hash = text_of(&entity.value, "contentHash");
+                write(&format!("content/{hash}.{kind}.json"), entity.value.to_string().as_bytes())?;
+                write(&format!("content/{hash}.{kind}.data"), text.as_bytes())?;
+            }
+            None => write(&format!("{number:07}.{kind}.json"), entity.value.to_string().as_bytes())?,
+        }
     }
     zip.finish().map(Cursor::into_inner).map_err(|e| e.to_string())
 }
@@ -275,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_made_archive_holds_the_dump() {
-        let Archive { versions, levels, references, texts } = read_zip(&import_zip(&dump()).unwrap()).unwrap();
+        let Archive { versions, levels, references, texts, .. } = read_zip(&import_zip(&dump()).unwrap()).unwrap();
         assert!(dump().versions.iter().all(|v| texts[&v.id] == v.schema));
         assert!(dump().versions.iter().all(|v| references[&v.id] == v.references));
         assert!(references.values().any(|r| !r.is_empty()));

@@ -52,6 +52,7 @@ pub(crate) async fn capture_into(
         export = read(&registry, &mut dump, Texts::Asked, |subject| differing.contains_key(subject)).await?;
         differing = differences(&dump, &export.archive);
     }
+    dump.caps_hit.clone_from(&export.archive.caps);
     let agreement = match differing.into_values().next() {
         None => Ok(format!("{} versions in both", dump.versions.len())),
         Some(difference) => Err(difference),
@@ -88,9 +89,12 @@ fn differences(dump: &Dump, archive: &Archive) -> BTreeMap<Subject, String> {
     first.chain(archived.difference(&dumped).map(|v| told(v, "export", "dump"))).collect()
 }
 
-/// Reads everything a registry holds in its default group.
+/// Reads everything a registry holds.
 pub async fn capture(registry: &Registry) -> Result<Dump, BackupError> {
-    capture_where(registry, |_| true).await
+    let mut dump = head(registry).await?;
+    let export = read(registry, &mut dump, Texts::Exported, |_| true).await?;
+    (dump.beyond, dump.caps_hit) = (export.archive.beyond, export.archive.caps);
+    Ok(dump)
 }
 
 /// Reads what a registry holds of the wanted subjects, and what it says of itself. A registry of thousands of subjects
@@ -104,7 +108,7 @@ pub async fn capture_where(registry: &Registry, wanted: impl Fn(&Subject) -> boo
 /// What a registry says of itself.
 async fn head(registry: &Registry) -> Result<Dump, BackupError> {
     let info = registry.info().await?;
-    let mut dump = Dump {
+    Ok(Dump {
         flavour: "apicurio".into(),
         product_version: info["version"].as_str().unwrap_or("unknown").to_owned(),
         id_kind: id_kind(registry).await?,
@@ -113,12 +117,8 @@ async fn head(registry: &Registry) -> Result<Dump, BackupError> {
         subjects: Vec::new(),
         versions: Vec::new(),
         caps_hit: Vec::new(),
-    };
-    let other_groups = pages(registry, "/groups?", "groups").await?;
-    for group in other_groups.iter().filter_map(|g| g["groupId"].as_str()).filter(|g| *g != "default") {
-        dump.caps_hit.push(format!("group {group} is not reachable by subjects: it is in the native export only"));
-    }
-    Ok(dump)
+        beyond: Vec::new(),
+    })
 }
 
 /// The registry's own export.
@@ -166,12 +166,8 @@ async fn read(
     for value in &listed {
         let subject = value["artifactId"].as_str().map(Subject::new);
         let Some(state) = subject.and_then(|subject| states.get(&subject)) else { continue };
-        match version(state, value) {
-            Ok(line) => dump.versions.push(line),
-            // A subject that is read again says the same again.
-            Err(cap) if !dump.caps_hit.contains(&cap) => dump.caps_hit.push(cap),
-            Err(_) => {}
-        }
+        // One that is no number is beyond what a subject can have: the export has it.
+        dump.versions.extend(version(state, value));
     }
     dump.subjects.extend(states.into_values());
     texts(registry, dump, from, &export.archive).await?;
@@ -224,13 +220,10 @@ async fn subject_mode(registry: &Registry, subject: &Subject, global: &str) -> R
     Ok(mode.filter(|mode| mode != global))
 }
 
-/// A version as it is listed, or why it cannot be captured.
-fn version(state: &SubjectState, value: &Value) -> Result<VersionLine, String> {
-    let number = value["version"].as_str().unwrap_or_default();
-    let version = number
-        .parse()
-        .map_err(|_| format!("version `{number}` of {} is not a number: in the native export only", state.subject))?;
-    Ok(VersionLine {
+/// A version as it is listed; none where Confluent's API could not name it.
+fn version(state: &SubjectState, value: &Value) -> Option<VersionLine> {
+    let version = value["version"].as_str().and_then(|version| version.parse().ok())?;
+    Some(VersionLine {
         subject: state.subject.clone(),
         version: SubjectVersion(version),
         id: SchemaId(value["contentId"].as_u64().unwrap_or_default() as u32),

@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use super::{Dump, VersionLine, VersionState};
+use super::{Dump, EntityKey, VersionLine, VersionState, entity::lost};
 use crate::units::{SchemaId, Subject, SubjectVersion};
 
 /// One difference: how the second dump differs from the first.
@@ -108,6 +108,16 @@ pub enum Difference {
         /// The checksum of its schema now.
         now_sha256: String,
     },
+    /// Something that is neither a subject's version nor a level is not there.
+    BeyondMissing {
+        /// What.
+        entity: EntityKey,
+    },
+    /// Something that is neither a subject's version nor a level is another.
+    BeyondChanged {
+        /// What.
+        entity: EntityKey,
+    },
 }
 
 impl fmt::Display for Difference {
@@ -135,6 +145,8 @@ impl fmt::Display for Difference {
             Difference::ModeChanged { subject, before, now } => {
                 write!(f, "{} mode {} is now {}", whose(subject), level(before), level(now))
             }
+            Difference::BeyondMissing { entity } => write!(f, "{entity}: missing"),
+            Difference::BeyondChanged { entity } => write!(f, "{entity}: changed"),
             Difference::IdReassigned { id, before_sha256, now_sha256 } => {
                 write!(
                     f,
@@ -147,7 +159,8 @@ impl fmt::Display for Difference {
     }
 }
 
-/// How `now` differs from `before`; empty when a reader, a writer and a compatibility check could not tell them apart.
+/// How subjects, versions and levels of `now` differ from those of `before`; empty when a reader, a writer and a compatibility check
+/// could not tell them apart.
 pub fn diff(before: &Dump, now: &Dump) -> Vec<Difference> {
     let mut found = Vec::new();
     settings(before, now, &mut found);
@@ -179,6 +192,16 @@ pub fn diff(before: &Dump, now: &Dump) -> Vec<Difference> {
         }
     }
     found
+}
+
+/// What `now` lacks of what the registry held in `before` beyond subjects and levels, and what of it is another.
+pub fn diff_beyond(before: &Dump, now: &Dump) -> Vec<Difference> {
+    let found = lost(&before.beyond, &now.beyond).into_iter();
+    let differences = found.map(|(entity, changed)| match changed {
+        true => Difference::BeyondChanged { entity },
+        false => Difference::BeyondMissing { entity },
+    });
+    differences.collect()
 }
 
 fn by_version(dump: &Dump) -> BTreeMap<(Subject, SubjectVersion), &VersionLine> {
@@ -306,6 +329,7 @@ pub(super) mod tests {
                 referrer,
             ],
             caps_hit: vec![],
+            beyond: vec![],
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Entity, read_zip};
 use crate::{
     backup::files::sha256,
     client::registry::Reference,
@@ -27,8 +28,11 @@ pub struct Dump {
     pub subjects: Vec<SubjectState>,
     /// Every version, in the order of registration.
     pub versions: Vec<VersionLine>,
-    /// Limits that were met: what is beyond them is not in here.
+    /// What cannot be carried into another registry, in words.
     pub caps_hit: Vec<String>,
+    /// What is neither a subject's version nor a level, by the registry's own export. Empty in a dump of some subjects only.
+    #[serde(default)]
+    pub beyond: Vec<Entity>,
 }
 
 /// The settings of a subject.
@@ -104,8 +108,9 @@ struct Head {
 }
 
 impl Dump {
-    /// Reads the two files of a point, and checks each text against its checksum.
-    pub fn from_files(registry_json: &[u8], dump_jsonl: &[u8]) -> Result<Dump, String> {
+    /// Reads the three files of a point, and checks each text against its checksum.
+    pub fn from_files(registry_json: &[u8], dump_jsonl: &[u8], native_zip: &[u8]) -> Result<Dump, String> {
+        let export = read_zip(native_zip).map_err(|e| format!("native.zip: {e}"))?;
         let head: Head = serde_json::from_slice(registry_json).map_err(|e| format!("registry.json: {e}"))?;
         let mut versions = Vec::new();
         for (i, line) in dump_jsonl.split(|b| *b == b'\n').enumerate().filter(|(_, l)| !l.is_empty()) {
@@ -124,7 +129,9 @@ impl Dump {
             global_mode: head.global_mode,
             subjects: head.subjects,
             versions,
-            caps_hit: head.caps_hit,
+            // Not those of the head: an earlier version counted what the export has.
+            caps_hit: export.caps,
+            beyond: export.beyond,
         })
     }
 

@@ -4,9 +4,11 @@ mod archive;
 mod capture;
 mod diff;
 mod dump;
+mod entity;
 
 pub use archive::{Archive, ArchivedVersion, import_zip, read_zip};
 pub(crate) use capture::capture_into;
 pub use capture::{capture, capture_where};
-pub use diff::{Difference, diff};
+pub use diff::{Difference, diff, diff_beyond};
 pub use dump::{Dump, SubjectState, VersionLine, VersionState};
+pub use entity::{Entity, EntityKey};
