@@ -15,6 +15,8 @@ use crate::{
     client::{
         cluster::{Cluster, Readers, is_postgres},
         connect::Connect,
+        kafka::Kafka,
+        registry::Registry,
     },
     config::{Config, Permission},
     debezium::Connector,
@@ -130,6 +132,13 @@ pub async fn create(
     let announce = |part: PartKind| progress(Progress { part, bytes: 0, total: None });
     let absent = || "not asked for (--only)".to_owned();
 
+    if wanted(PartKind::Connect) || wanted(PartKind::Topics) {
+        Kafka::of(&config.kafka)?.takes_connections().await?;
+    }
+    if wanted(PartKind::Registry) {
+        // It is read last, after what may take hours.
+        Registry::of(&config.registry).info().await?;
+    }
     let mut connect = Part::Absent { reason: absent() };
     if wanted(PartKind::Connect) {
         announce(PartKind::Connect);

@@ -14,8 +14,8 @@ use crate::{
     config::{Config, Permission},
     event::{StepReport, StepResult},
     recovery::{
-        self, Leftover, OnConflict, Options, Outcome, Playbook, Recovered, RecoveryError, Request, Status, Target,
-        TopicsRepair,
+        self, Leftover, OnConflict, Options, Outcome, Playbook, Recovered, RecoveryError, Request, Status,
+        SystemStatus, Target, TopicsRepair,
     },
     units::{Exit, Verdict},
     verify::{VerifyOptions, verify},
@@ -201,7 +201,7 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
             let request = what.request()?;
             recover(&Config::load(&what.config)?, &request, what.json).await
         }
-        Verb::Status { config, json } => status(&Config::load(&config)?, json),
+        Verb::Status { config, json } => status(&Config::load(&config)?, json).await,
         Verb::Resume { config, accept_loss, json, dry } => {
             let config = Config::load(&config)?;
             let request = recovery::unfinished_request(&config, accept_loss)?;
@@ -255,8 +255,8 @@ async fn finish(config: &Config, yes: bool, json: bool, dry: DryRun) -> Result<E
     Ok(Exit::Passed)
 }
 
-fn status(config: &Config, json: bool) -> Result<Exit, CliError> {
-    let status = recovery::status(config)?;
+async fn status(config: &Config, json: bool) -> Result<Exit, CliError> {
+    let status = recovery::status(config).await?;
     if json {
         print_json(&status)?;
     }
@@ -278,7 +278,7 @@ async fn recover(config: &Config, request: &Request, json: bool) -> Result<Exit,
     let outcome = match unless_interrupted(recovery::run(config, request, &options, &mut told)).await {
         Ok(outcome) => outcome,
         Err(interrupted) => {
-            how_far(config);
+            how_far(config).await;
             return Err(interrupted);
         }
     };
@@ -315,15 +315,15 @@ async fn recover(config: &Config, request: &Request, json: bool) -> Result<Exit,
                     neighbours: None,
                 })?;
             }
-            how_far(config);
+            how_far(config).await;
             Err(error.into())
         }
     }
 }
 
 /// What began is on disk; an error alone does not say how far a recovery came.
-fn how_far(config: &Config) {
-    if let Ok(Some(status)) = recovery::status(config) {
+async fn how_far(config: &Config) {
+    if let Ok(Some(status)) = recovery::status(config).await {
         unfinished(&status);
     }
 }
@@ -332,6 +332,12 @@ fn unfinished(status: &Status) {
     say(format!("recovery {} ({}), begun {}, did not end", status.id, status.request(), status.began));
     for step in &status.steps {
         say(format!("  {}: {}", step.name, if step.ended { "ended" } else { "begun, and not ended" }));
+    }
+    for step in &status.not_begun {
+        say(format!("  {step}: not begun, nothing of it was touched"));
+    }
+    for SystemStatus { system, answers, state } in &status.systems {
+        say(format!("{} {system}: {state}", if *answers { "up  " } else { "down" }));
     }
     for path in &status.set_aside {
         say(format!("set aside: {path}"));

@@ -219,6 +219,11 @@ pub fn is_postgres(connector: &ConnectorConfig) -> bool {
 
 /// A session on a PostgreSQL connector's server with its own credentials, where its configuration has them in the open.
 pub async fn connector_session(connector: &ConnectorConfig) -> Result<Postgres, String> {
+    Postgres::connect(&connector_url(connector)?, "cdc-drill look").await.map_err(|e| e.to_string())
+}
+
+/// The address of a PostgreSQL connector's server with its own credentials, or why the configuration does not say it.
+pub fn connector_url(connector: &ConnectorConfig) -> Result<Secret, String> {
     let get = |key: &str, default| connector.get(key).map_or(default, String::as_str);
     if get("database.hostname", "").is_empty() {
         return Err("its configuration names no server".to_owned());
@@ -234,8 +239,12 @@ pub async fn connector_session(connector: &ConnectorConfig) -> Result<Postgres, 
         return Err("its server's address or password is kept in a secret of the worker's".to_owned());
     }
     let [user, password, host, port, database] = parts.map(encode);
-    let url = Secret::new(format!("postgres://{user}:{password}@{host}:{port}/{database}"));
-    Postgres::connect(&url, "cdc-drill look").await.map_err(|e| e.to_string())
+    // The authorities that it trusts are files of its worker's.
+    let tls = match get("database.sslmode", "prefer") {
+        "verify-ca" | "verify-full" => "require",
+        other => other,
+    };
+    Ok(Secret::new(format!("postgres://{user}:{password}@{host}:{port}/{database}?sslmode={}", encode(tls))))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use rdkafka::{
     producer::{FutureProducer, FutureRecord},
 };
 use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
 
 use super::{
     ClientError,
@@ -193,6 +194,25 @@ impl Kafka {
     /// The cluster's id.
     pub async fn cluster_id(&self) -> Result<Option<String>, ClientError> {
         self.ask("cluster id", |c| Ok(c.client().fetch_cluster_id(asking::BROKER.now()))).await
+    }
+
+    /// Whether any of the addresses takes a connection: an answer within a moment, where a request would be repeated until its limit,
+    /// and a worker that lost its brokers answers late and names other reasons.
+    pub async fn takes_connections(&self) -> Result<(), ClientError> {
+        let mut refusals = Vec::new();
+        let (limit, addresses) = (asking::STATE.now(), addresses(&self.bootstrap));
+        for address in &addresses {
+            match tokio::time::timeout(limit, TcpStream::connect(address)).await {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) => refusals.push(error.to_string()),
+                Err(_) => refusals.push(format!("no connection within {} s", limit.as_secs())),
+            }
+        }
+        if let [refusal] = refusals.as_slice() {
+            return Err(ClientError::unreachable("kafka", &self.bootstrap, refusal));
+        }
+        let each = addresses.iter().zip(&refusals).map(|(address, refusal)| format!("{address}: {refusal}"));
+        Err(ClientError::unreachable("kafka", &self.bootstrap, each.collect::<Vec<_>>().join("; ")))
     }
 
     /// The ids of these topics; unknown topics are left out. A topic that was deleted and made again has another one.
@@ -620,6 +640,17 @@ impl Kafka {
     }
 }
 
+/// The addresses of a bootstrap list, which may name a protocol and leave out the port, as librdkafka reads them.
+fn addresses(bootstrap: &str) -> Vec<String> {
+    let all = bootstrap.split(',').map(str::trim).filter(|address| !address.is_empty());
+    let plain = all.map(|address| address.split_once("://").map_or(address, |(_, address)| address));
+    let with_port = |address: &str| match address.rsplit_once(':') {
+        Some((_, port)) if port.chars().all(|c| c.is_ascii_digit()) => address.to_owned(),
+        _ => format!("{address}:9092"),
+    };
+    plain.map(with_port).collect()
+}
+
 /// Every topic and its number of partitions, as one broker knows them.
 fn listed(metadata: &rdkafka::metadata::Metadata) -> BTreeMap<String, i32> {
     let known = metadata.topics().iter().filter(|t| t.error().is_none());
@@ -828,6 +859,13 @@ mod tests {
             seen.complete(silent);
             assert!(seen.untold.is_some(), "silence is not an empty group");
         }
+    }
+
+    #[test]
+    fn addresses_are_read_as_the_library_reads_them() {
+        let of = |bootstrap: &str| addresses(bootstrap).join(" ");
+        assert_eq!(of("a:1, SASL_SSL://b:2,c,"), "a:1 b:2 c:9092");
+        assert_eq!(of("[::1]:9092,[::1]"), "[::1]:9092 [::1]:9092");
     }
 
     #[test]

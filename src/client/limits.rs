@@ -105,6 +105,8 @@ pub mod asking {
     );
     /// TCP to PostgreSQL.
     pub const POSTGRES_CONNECT: Limit = Limit::new(10, "the kernel answers for the server; a dead host does not");
+    /// The state of a system that may be down.
+    pub const STATE: Limit = Limit::new(10, "one that is up answers at once; asked when something has failed already");
     /// A session behind that.
     pub const POSTGRES_SESSION: Limit = Limit::new(
         15,

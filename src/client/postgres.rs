@@ -241,6 +241,26 @@ impl Postgres {
         Ok(Postgres::of(client, connection, address))
     }
 
+    /// The server's words where it refuses the password of an address, or has no such role to compare it with; none where it lets the
+    /// role in.
+    pub async fn refused_password(url: &Secret) -> Result<Option<String>, ClientError> {
+        let (mut config, wanted) = parsed(url)?;
+        config
+            .application_name("cdc-drill login")
+            .connect_timeout(asking::POSTGRES_CONNECT.now())
+            .ssl_mode(wanted.mode);
+        let address = redact_url(url.expose());
+        let unreachable = |detail: String| ClientError::unreachable("postgres", &address, detail);
+        let tls = wanted.connector().map_err(unreachable)?;
+        let opened = tokio::time::timeout(asking::POSTGRES_SESSION.now(), config.connect(tls)).await;
+        let limit = || format!("no session within {} s", asking::POSTGRES_SESSION.now().as_secs());
+        match opened.map_err(|_| unreachable(limit()))? {
+            Ok(_) => Ok(None),
+            Err(e) if e.code() == Some(&SqlState::INVALID_PASSWORD) => Ok(Some(cause(&e))),
+            Err(e) => Err(unopened(&address, &e)),
+        }
+    }
+
     async fn open(
         config: Config,
         wanted: &Wanted,

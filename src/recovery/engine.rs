@@ -10,7 +10,7 @@ use super::{
     neighbours,
     repair::{Decided, Repair},
     schema, slot,
-    step::{self, Step},
+    step::{self, Step, StepInfo},
     unfinished,
 };
 use crate::{
@@ -240,6 +240,17 @@ static TABLES: [(&str, &[Step<Repair>]); 10] = [
     ("restart-only", &schema::RESTART_ONLY),
 ];
 
+/// The steps of a recovery that did not end, by its record.
+pub(super) fn steps_of(memory: &Memory) -> Result<Vec<StepInfo>, RecoveryError> {
+    let asked = memory.asked();
+    if asked.playbook == Playbook::Coordinated && naive_table(asked.naive).is_none() {
+        return Ok(coordinated::STEPS.to_vec());
+    }
+    let decided: Decided = memory.decided()?;
+    let table = TABLES.iter().find(|(name, _)| *name == decided.table).map_or(&[][..], |(_, steps)| *steps);
+    Ok(table.iter().map(|step| step.info).collect())
+}
+
 impl Chosen {
     /// Writes down what was found and decided, before anything is changed.
     fn begin(&self, repository: &Repository, asked: Asked, cluster: ClusterName) -> Result<Memory, RecoveryError> {
@@ -347,6 +358,7 @@ async fn chosen(
             let mut state = Repair::look(config, request, options, None).await?;
             let diagnosed = slot::diagnose(&mut state).await?;
             slot::refuse_unprivileged(&state, &diagnosed, request.topics == TopicsRepair::Compensate).await?;
+            state.pipeline.refuse_locked_out().await?;
             let table: &[Step<Repair>] = match request.topics {
                 TopicsRepair::Compensate => {
                     slot::refuse_unkeyed(&state).await?;

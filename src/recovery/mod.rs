@@ -33,7 +33,7 @@ pub use leftovers::{Leftover, leftovers, remove_leftovers};
 pub use outcome::{EndOfWal, Outcome, Recovered};
 pub use pipeline::{Protection, is_protected, protection};
 pub use request::{Naive, OnConflict, Options, Playbook, Request, Target, TargetError, TopicsRepair};
-pub use status::{Status, StepStatus, status, unfinished_request};
+pub use status::{Status, StepStatus, SystemStatus, status, unfinished_request};
 pub use step::{NoticedBy, OnStep, StepInfo};
 
 /// The playbooks' declarations.

@@ -1,14 +1,19 @@
-//! How far the recovery of a cluster is that did not end, by its record alone: nothing is asked, nothing is changed.
+//! How far the recovery of a cluster is that did not end, by its record, and what is up and what is down. Nothing is changed.
 
 use camino::Utf8PathBuf;
+use futures::FutureExt;
 use serde::Serialize;
 
 use super::{
-    RecoveryError, Request,
+    Playbook, RecoveryError, Request, engine,
     leftovers::set_aside,
-    memory::{Asked, the_unfinished, unfinished_of},
+    memory::{Asked, Memory, the_unfinished, unfinished_of},
+    pipeline::Found,
 };
-use crate::config::Config;
+use crate::{
+    client::{ClientError, connect::Connect, kafka::Kafka, limits::asking, postgres::Postgres, registry::Registry},
+    config::Config,
+};
 
 /// A recovery that did not end.
 #[derive(Clone, Debug, Serialize)]
@@ -23,8 +28,12 @@ pub struct Status {
     asked: Asked,
     /// The steps that began, in their order.
     pub steps: Vec<StepStatus>,
+    /// The steps that did not begin, in their order, with what they do: what they change was not touched.
+    pub not_begun: Vec<String>,
     /// What is set aside, and where.
     pub set_aside: Vec<Utf8PathBuf>,
+    /// What is up and what is down.
+    pub systems: Vec<SystemStatus>,
 }
 
 /// How far a step is.
@@ -36,6 +45,17 @@ pub struct StepStatus {
     pub ended: bool,
 }
 
+/// The state of a system, or of a connector.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SystemStatus {
+    /// `postgres`, `kafka`, `registry`, `connector <name>`.
+    pub system: String,
+    /// Whether it answers.
+    pub answers: bool,
+    /// What it says, or why it says nothing.
+    pub state: String,
+}
+
 impl Status {
     /// What it was asked for, in words.
     pub fn request(&self) -> String {
@@ -44,20 +64,80 @@ impl Status {
 }
 
 /// The recovery of this cluster that did not end, if there is one.
-pub fn status(config: &Config) -> Result<Option<Status>, RecoveryError> {
+pub async fn status(config: &Config) -> Result<Option<Status>, RecoveryError> {
     let Some(memory) = unfinished_of(config)? else { return Ok(None) };
     let steps = memory.steps_begun().map(|name| StepStatus { name: name.to_owned(), ended: memory.ended_step(name) });
+    let omitted = &memory.asked().omit;
+    let to_come = engine::steps_of(&memory)?
+        .into_iter()
+        .filter(|step| !memory.began_step(step.id) && !omitted.iter().any(|omitted| omitted == step.id));
     Ok(Some(Status {
         id: memory.id().to_owned(),
         began: memory.began().to_owned(),
         record: memory.folder().to_owned(),
         asked: memory.asked().clone(),
         steps: steps.collect(),
+        not_begun: to_come.map(|step| format!("{} ({})", step.id, step.does)).collect(),
         set_aside: set_aside(&memory)?.into_iter().map(|(_, path)| path).collect(),
+        systems: systems(config, &memory).await?,
     }))
 }
 
 /// What the recovery that did not end was asked for: the request to go on with.
 pub fn unfinished_request(config: &Config, accept_loss: bool) -> Result<Request, RecoveryError> {
     the_unfinished(config)?.asked().request(accept_loss)
+}
+
+/// Asks each system that the recovery is concerned with; who does not answer within seconds is down.
+async fn systems(config: &Config, memory: &Memory) -> Result<Vec<SystemStatus>, RecoveryError> {
+    let found: Found = memory.found()?;
+    let topics: Vec<&str> = found.topics.iter().map(|topic| topic.name.as_str()).collect();
+    let (postgres, kafka, registry) = tokio::join!(
+        asked("postgres", postgres(config)),
+        asked("kafka", kafka(config, &topics)),
+        asked("registry", registry(config)),
+    );
+    let mut all = vec![postgres, kafka];
+    if memory.asked().playbook == Playbook::Schema || !found.sources.is_empty() {
+        all.push(registry);
+    }
+    let connect = Connect::of(&config.connect);
+    let names = found.sinks.iter().map(|s| &s.name).chain(found.sources.iter().map(|s| &s.name));
+    let connectors = names.map(|name| {
+        let connect = &connect;
+        async move { asked(&format!("connector {name}"), connect.status(name).map(|s| s.map(|s| s.summary()))).await }
+    });
+    all.extend(futures::future::join_all(connectors).await);
+    Ok(all)
+}
+
+async fn asked(system: &str, answer: impl Future<Output = Result<String, ClientError>>) -> SystemStatus {
+    let limit = asking::STATE.now();
+    let answer = match tokio::time::timeout(limit, answer).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("says nothing within {} s", limit.as_secs())),
+    };
+    let answers = answer.is_ok();
+    let (Ok(state) | Err(state)) = answer;
+    SystemStatus { system: system.to_owned(), answers, state }
+}
+
+async fn postgres(config: &Config) -> Result<String, ClientError> {
+    let session = Postgres::connect(&config.postgres.url, "cdc-drill-recovery").await?;
+    let timeline = session.timeline().await?;
+    Ok(format!("{} answers on timeline {timeline}", session.address()))
+}
+
+async fn kafka(config: &Config, topics: &[&str]) -> Result<String, ClientError> {
+    let there = Kafka::of(&config.kafka)?.topics().await?;
+    let missing: Vec<&str> = topics.iter().copied().filter(|name| !there.contains_key(*name)).collect();
+    Ok(match missing.is_empty() {
+        true => format!("answers; the {} data topics are there", topics.len()),
+        false => format!("answers; of {} data topics these are not there: {}", topics.len(), missing.join(", ")),
+    })
+}
+
+async fn registry(config: &Config) -> Result<String, ClientError> {
+    let subjects = Registry::of(&config.registry).subjects(true).await?;
+    Ok(format!("answers; {} subjects", subjects.len()))
 }

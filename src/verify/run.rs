@@ -73,6 +73,7 @@ fn unanswered(error: &ClientError) -> CheckReport {
 
 async fn look_and_judge(config: &Config, options: &VerifyOptions) -> Result<Vec<CheckReport>, VerifyError> {
     let systems = Systems::new(config)?;
+    systems.kafka.takes_connections().await?;
     let mut looking = Looking::new(&systems, options).await?;
     let reports = loop {
         let red = looking.look().await?;

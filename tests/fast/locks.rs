@@ -57,7 +57,7 @@ fn create(config: &Utf8Path, exit: i32, parts: &[&str]) {
 #[test]
 fn backup_create_is_refused_while_a_recovery_runs_and_as_long_as_it_is_unfinished() {
     let (_folder, repository, config) = pipeline();
-    let dead = "connect at http://127.0.0.1:1 does not answer";
+    let dead = "kafka at 127.0.0.1:1 does not answer";
     create(&config, 13, &[dead]);
     let recovery = repository.lock(Activity::Recover, "recover run coordinated").unwrap();
     let pid = format!("recover run coordinated (pid {}", std::process::id());

@@ -116,7 +116,7 @@ pub(crate) static TABLE: [Step<Coordinated>; 15] = [
     step(
         6,
         |s| s.pipeline.topics.iter().map(|t| format!("topic {} ({} partitions)", t.name, t.partitions)).collect(),
-        |s| Box::pin(s.pipeline.unread("delete-topics")),
+        |s| Box::pin(s.pipeline.may_be_emptied("delete-topics")),
         |s| {
             Box::pin(async {
                 s.pipeline.settle_topics().await?;

@@ -111,6 +111,8 @@ impl Pipeline {
     ) -> Result<Pipeline, RecoveryError> {
         let connect = Connect::of(&config.connect);
         let kafka = Kafka::of(&config.kafka)?;
+        // Before the worker, which is of no use without it and does not say so.
+        kafka.takes_connections().await?;
         let saved = point.and_then(|p| p.postgres().ok());
         let mut known = saved.map(|p| p.slots.clone()).unwrap_or_default();
         let slots = match server {

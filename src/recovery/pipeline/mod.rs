@@ -4,6 +4,7 @@
 mod connectors;
 mod discover;
 mod found;
+mod login;
 mod protected;
 mod publication;
 mod resume;

@@ -10,6 +10,12 @@ use crate::{
 };
 
 impl Pipeline {
+    /// Requires that nobody reads the topics, and that those who fill them again can.
+    pub(crate) async fn may_be_emptied(&self, step: &str) -> Result<String, RecoveryError> {
+        let unread = self.unread(step).await?;
+        Ok(format!("{unread}; {}", self.can_log_in(step).await?))
+    }
+
     /// The first and next offset of every partition, asked again while a new topic has no leader.
     pub(crate) async fn marks(&self, topic: &str) -> Result<Vec<(Offset, Offset)>, RecoveryError> {
         let what = format!("the leaders of topic {topic}");

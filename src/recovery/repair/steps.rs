@@ -72,7 +72,7 @@ pub(crate) const DELETE_TOPICS: Step<Repair> = step(
     ],
     ("slot-loss/dropped-initial", "state"),
     |s| s.pipeline.topics.iter().map(|t| format!("topic {} ({} partitions)", t.name, t.partitions)).collect(),
-    |s| Box::pin(s.pipeline.unread("delete-topics")),
+    |s| Box::pin(s.pipeline.may_be_emptied("delete-topics")),
     |s| {
         Box::pin(async {
             match s.pipeline.topics.is_empty() {
