@@ -6,6 +6,7 @@ mod connector;
 mod java;
 mod lists;
 mod masks;
+mod membership;
 mod topics;
 
 pub use capture::{
@@ -15,4 +16,5 @@ pub use connector::{Connector, DEFAULT_DATABASE, DEFAULT_PORT, DEFAULT_PUBLICATI
 pub use java::Expression;
 pub use lists::{Choice, Lists, Unknown, Unmatched};
 pub use masks::{Masking, Masks};
+pub use membership::Membership;
 pub use topics::{NAMING_STRATEGY, TopicNames};

@@ -150,10 +150,10 @@ impl Coordinated {
         let view = WalView::open(repository.archive(system_id), segment_size, &tools, &loose)?;
         let old_timeline = current_timeline(&view, control_data.as_ref(), &pgdata);
         let (aim, point) = aim::resolve(request, &repository, system_id, &view, old_timeline).await?;
-        let pipeline = Pipeline::discover(config, request, options, server.as_ref(), Some(&point)).await?;
+        let mut pipeline = Pipeline::discover(config, request, options, server.as_ref(), Some(&point)).await?;
         pipeline.refuse_active()?;
         if server.is_some() {
-            pipeline.refuse_renamed_changes().await?;
+            pipeline.plan_publications(request, Some(&point)).await?;
         }
         refuse_tablespaces(&pgdata)?;
         let archiver = program()?;

@@ -8,9 +8,10 @@ use std::{
 use super::{
     found::{Found, GroupOffsets, Sink, Source},
     protected::is_protected,
+    publication::publication_of,
 };
 use crate::{
-    backup::Point,
+    backup::{Point, parts::postgres::Publication},
     client::{
         catalogue,
         cluster::{Cluster, Readers, is_postgres},
@@ -165,6 +166,10 @@ impl Pipeline {
         for source in &sources {
             offsets.insert(source.name.clone(), connect.offsets(&source.name).await?);
         }
+        let publications = match server {
+            Some(_) => publications_of(config, &sources, request).await?,
+            None => BTreeMap::new(),
+        };
         let there: Vec<String> = topics.iter().map(|t| &t.name).filter(|n| there.contains_key(*n)).cloned().collect();
         let topic_ids = kafka.topic_ids(&there).await?;
         let found = Found {
@@ -179,6 +184,8 @@ impl Pipeline {
             other_slots,
             subscriptions,
             unidentified,
+            publications,
+            notes: Vec::new(),
         };
         Ok(Pipeline { active, ..Pipeline::of(config, options, found)? })
     }
@@ -229,6 +236,7 @@ impl Pipeline {
             )
         });
         let mut findings: Vec<String> = unidentified.collect();
+        findings.extend(self.found.notes.iter().cloned());
         for source in &self.sources {
             let name = &source.name;
             if !source.capture.renames_topics.is_empty() {
@@ -502,6 +510,28 @@ impl Tables {
         }
         Ok(Tables { known, all: !goes_back })
     }
+}
+
+/// The sources' publications, by connector. One that cannot be read because the catalogue is damaged is not known.
+async fn publications_of(
+    config: &Config,
+    sources: &[Source],
+    request: &Request,
+) -> Result<BTreeMap<String, Publication>, RecoveryError> {
+    let mut publications = BTreeMap::new();
+    for source in sources {
+        let url = &config.postgres.url;
+        let looked = async {
+            let session = Postgres::connect_database(url, &source.database, "cdc-drill-recovery").await?;
+            publication_of(&session, &source.publication).await
+        };
+        match looked.await {
+            Ok(found) => publications.extend(found.map(|found| (source.name.clone(), found))),
+            Err(_) if request.playbook == Playbook::Coordinated => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(publications)
 }
 
 async fn relations(config: &Config, source: &Source) -> Result<Vec<Relation>, RecoveryError> {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    backup::parts::postgres::Publication,
     client::{
         connect::{ConnectorConfig, ConnectorStatus, StoredOffset},
         kafka::TopicSpec,
@@ -40,6 +41,19 @@ pub(crate) struct Found {
     pub(crate) subscriptions: Vec<String>,
     /// Connectors that may read from the cluster and are no part of the recovery, and why their servers are not known.
     pub(crate) unidentified: BTreeMap<String, String>,
+    /// The sources' publications, by connector; of a server that does not answer there are none.
+    #[serde(default)]
+    pub(crate) publications: BTreeMap<String, Publication>,
+    /// What a person should know of the pipeline as it was found.
+    #[serde(default)]
+    pub(crate) notes: Vec<String>,
+}
+
+impl Found {
+    /// A source's publication.
+    pub(crate) fn publication(&self, source: &Source) -> Option<&Publication> {
+        self.publications.get(&source.name)
+    }
 }
 
 /// A source connector on the cluster.

@@ -9,12 +9,11 @@ mod protected;
 mod publication;
 mod resume;
 mod topics;
+mod wanted;
 
 pub(super) use discover::Pipeline;
 pub(super) use found::{Found, Source};
 pub use protected::{Protection, is_protected, protection};
-pub(super) use publication::{
-    PublicationChange, PublicationRepair, captured_tables, coverage, literal, must_stream, publication_repair,
-    unstreamed,
-};
+pub(super) use publication::{captured_tables, coverage, publication_repair};
 pub(super) use resume::drop_slot;
+pub(super) use wanted::{PublicationChange, PublicationRepair, literal, must_stream, unstreamed};

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
-use super::{Pipeline, Source, publication::literal};
+use super::{Pipeline, Source, wanted::literal};
 use crate::{
     client::{
         connect::{AtRest, ConnectorStatus, StoredOffset, snapshot_complete, stored_position},

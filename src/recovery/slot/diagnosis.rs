@@ -157,7 +157,7 @@ fn shortened(trace: &str) -> String {
 
 /// Looks at every source. The findings are also written into the repair, for the plan.
 pub(crate) async fn diagnose(repair: &mut Repair) -> Result<Vec<(String, Vec<Diagnosis>)>, RecoveryError> {
-    repair.pipeline.refuse_renamed_changes().await?;
+    repair.pipeline.plan_publications(&repair.request, repair.point.as_ref()).await?;
     let mut all = Vec::new();
     let url = &repair.pipeline.config.postgres.url;
     let server = Postgres::connect(url, "cdc-drill-recovery").await?;

@@ -129,19 +129,24 @@ pub(super) async fn databases(pg: &Postgres) -> Result<Vec<String>, BackupError>
     Ok(rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect())
 }
 
+/// The publications of the session's database, by name.
+pub async fn publications(session: &Postgres) -> Result<Vec<Publication>, BackupError> {
+    json(session, PUBLICATIONS).await
+}
+
 /// Publications and sequences of every database.
 pub(super) async fn per_database(
     config: &PostgresConfig,
     databases: &[String],
 ) -> Result<(Vec<DatabasePublications>, Vec<DatabaseSequences>), BackupError> {
-    let (mut publications, mut sequences) = (Vec::new(), Vec::new());
+    let (mut published, mut sequences) = (Vec::new(), Vec::new());
     for database in databases {
         let pg = Postgres::connect_database(&config.url, database, "cdc-drill backup").await?;
-        publications
-            .push(DatabasePublications { database: database.clone(), publications: json(&pg, PUBLICATIONS).await? });
+        let found = publications(&pg).await?;
+        published.push(DatabasePublications { database: database.clone(), publications: found });
         sequences.push(DatabaseSequences { database: database.clone(), sequences: json(&pg, SEQUENCES).await? });
     }
-    Ok((publications, sequences))
+    Ok((published, sequences))
 }
 
 pub(super) async fn settings(pg: &Postgres) -> Result<Vec<Setting>, BackupError> {

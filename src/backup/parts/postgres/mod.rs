@@ -11,4 +11,5 @@ pub(crate) use extract::check as check_base;
 pub use extract::{Extracted, Owner, extract};
 pub use facts::{
     DatabasePublications, DatabaseSequences, NamedMembers, Publication, PublishedTable, SequenceState, Setting,
+    publications,
 };
