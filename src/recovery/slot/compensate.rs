@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::{
     client::{
+        connect::ConnectorConfig,
         kafka::{Kafka, Outgoing},
         postgres::Postgres,
         registry::Registry,
@@ -177,7 +178,26 @@ async fn present(
     Ok(there)
 }
 
+/// Whether the connector may give a key column another name: what writes Avro, or is told to, writes only names that Avro allows.
+fn is_adjusted(config: &ConnectorConfig, column: &str) -> bool {
+    let mode = config.get("field.name.adjustment.mode").map_or("none", |mode| mode.trim());
+    let json = config.get("key.converter").is_some_and(|class| class.ends_with("JsonConverter"));
+    if mode == "none" && json {
+        return false;
+    }
+    let stays = |c: char| c.is_ascii_alphanumeric() || (c == '_' && mode != "avro_unicode");
+    !column.starts_with(|c: char| c.is_ascii_alphabetic() || (c == '_' && stays(c))) || !column.chars().all(stays)
+}
+
 async fn keyed_tables(server: &Postgres, source: &Source) -> Result<Vec<Keyed>, RecoveryError> {
+    if let Some(why) = source.capture.renames_topics.first() {
+        return Err(RecoveryError::impossible(
+            format!("connector {}", source.name),
+            "one whose records go to the topics of its tables",
+            format!("perhaps other topics, by {why}"),
+            "its topics can only be made right by --topics purge",
+        ));
+    }
     let mut keyed = Vec::new();
     for table in captured_tables(server, &source.capture).await? {
         let sql = format!(
@@ -205,10 +225,38 @@ async fn keyed_tables(server: &Postgres, source: &Source) -> Result<Vec<Keyed>, 
         if let Some((name, kind)) = columns.iter().find(|(_, t)| !COMPARABLE.contains(&t.as_str())) {
             return Err(refuse(format!("key column {name} of type {kind}")));
         }
+        if let Some((name, _)) = columns.iter().find(|(name, _)| is_adjusted(&source.config, name)) {
+            return Err(refuse(format!("key column {name}, which has another name in records")));
+        }
         let topic = source.capture.topics.topic(&table);
         if source.topics.contains(&topic) {
             keyed.push(Keyed { table, topic, columns });
         }
     }
     Ok(keyed)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::plain("order_id2", "none", "AvroConverter", false)]
+    #[case::space("O rder", "none", "AvroConverter", true)]
+    #[case::digit("2nd", "avro", "JsonConverter", true)]
+    #[case::underscore("order_id", "avro_unicode", "JsonConverter", true)]
+    #[case::first_underscore("_id", "avro", "JsonConverter", false)]
+    #[case::json("2nd O rder", "none", "JsonConverter", false)]
+    fn a_key_column_that_has_another_name_in_records(
+        #[case] column: &str,
+        #[case] mode: &str,
+        #[case] converter: &str,
+        #[case] adjusted: bool,
+    ) {
+        let config = [("field.name.adjustment.mode", mode), ("key.converter", converter)];
+        let config = config.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        assert_eq!(is_adjusted(&config, column), adjusted);
+    }
 }

@@ -60,7 +60,7 @@ impl Codec {
             }
             Shape::Json => {
                 let json = parse(key)?;
-                let fields = json.get("payload").unwrap_or(&json);
+                let fields = content(&json);
                 let find = |name: &&str| match fields.get(*name)? {
                     Json::String(s) => Some(s.clone()),
                     Json::Null => None,
@@ -80,7 +80,7 @@ impl Codec {
             }
             Shape::Json => {
                 let json = parse(value)?;
-                Ok(json.get("payload").unwrap_or(&json)["op"] == "d")
+                Ok(content(&json)["op"] == "d")
             }
         }
     }
@@ -99,7 +99,7 @@ impl Codec {
             }
             Shape::Json => {
                 let mut json = parse(value)?;
-                let envelope = match json.get("payload").is_some() {
+                let envelope = match has_schema(&json) {
                     true => &mut json["payload"],
                     false => &mut json,
                 };
@@ -129,6 +129,19 @@ impl Codec {
         }
         self.schemas.get(&id).ok_or_else(|| unreadable(format!("schema {id}"), "a schema", "none"))
     }
+}
+
+/// Whether JSON has its schema beside it: an object of these two members alone, the schema with a type or null. A row may have
+/// columns of these names.
+fn has_schema(json: &Json) -> bool {
+    let Some(members) = json.as_object().filter(|members| members.len() == 2) else { return false };
+    let schema = members.get("schema").is_some_and(|schema| schema.is_null() || schema.get("type").is_some());
+    schema && members.contains_key("payload")
+}
+
+/// What a record's JSON says, without its schema.
+fn content(json: &Json) -> &Json {
+    if has_schema(json) { &json["payload"] } else { json }
 }
 
 fn read(schema: &Schema, mut datum: &[u8]) -> AvroResult<Avro> {
@@ -174,6 +187,7 @@ fn unreadable(what: impl Into<String>, expected: &str, found: impl Into<String>)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{RegistryConfig, RegistryFlavour};
 
     const ENVELOPE: &str = r#"{"type":"record","name":"Envelope","namespace":"shop.t","fields":[
         {"name":"before","type":["null",{"type":"record","name":"Value","fields":[{"name":"id","type":"int"},{"name":"note","type":["null","string"],"default":null}]}],"default":null},
@@ -197,6 +211,19 @@ mod tests {
         assert_eq!(fields[0].1, Avro::Union(1, Box::new(row)));
         assert_eq!(fields[1].1, Avro::Union(0, Box::new(Avro::Null)));
         assert_eq!(fields[2].1, Avro::String("d".into()));
+    }
+
+    #[tokio::test]
+    async fn columns_may_have_the_names_of_a_schemas_members() {
+        let mut codec =
+            Codec::new(Registry::of(&RegistryConfig::plain("http://127.0.0.1:1", RegistryFlavour::Apicurio, None)));
+        let bare = br#"{"payload":7,"note":"x"}"#;
+        assert_eq!(codec.key_columns(bare, &["payload", "note"]).await.unwrap(), ["7", "x"]);
+        assert_eq!(codec.key_columns(br#"{"payload":7}"#, &["payload"]).await.unwrap(), ["7"]);
+        let both = br#"{"schema":"s","payload":7}"#;
+        assert_eq!(codec.key_columns(both, &["schema", "payload"]).await.unwrap(), ["s", "7"]);
+        let with_schema = br#"{"schema":{"type":"struct"},"payload":{"id":7}}"#;
+        assert_eq!(codec.key_columns(with_schema, &["id"]).await.unwrap(), ["7"]);
     }
 
     #[test]
