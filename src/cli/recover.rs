@@ -133,6 +133,9 @@ struct What {
     /// Start from the recovery point that --point names although consistency checks failed when it was taken
     #[arg(long)]
     accept_inconsistent_point: bool,
+    /// Make the connectors again, STOPPED, that the recovery point has and the worker has not, and recover them too
+    #[arg(long)]
+    restore_connectors: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -162,6 +165,7 @@ impl What {
             on_conflict: self.on_conflict,
             accept_loss: self.accept_loss,
             accept_inconsistent_point: self.accept_inconsistent_point,
+            restore_connectors: self.restore_connectors,
             ..Request::new(match self.playbook {
                 PlaybookName::Coordinated => Playbook::Coordinated,
                 PlaybookName::Slot => Playbook::Slot,

@@ -259,22 +259,88 @@ impl Kafka {
         Ok(specs)
     }
 
-    /// Makes topics. One that exists already is an error.
+    /// The settings of these topics as they hold, the brokers' defaults among them; unknown topics are left out.
+    pub async fn effective_settings(
+        &self,
+        names: &[String],
+    ) -> Result<BTreeMap<String, BTreeMap<String, String>>, ClientError> {
+        let there = self.topics().await?;
+        let known: Vec<&String> = names.iter().filter(|name| there.contains_key(*name)).collect();
+        let mut settings = BTreeMap::new();
+        for some in known.chunks(TOPICS_AT_ONCE) {
+            let resources: Vec<ResourceSpecifier<'_>> = some.iter().map(|n| ResourceSpecifier::Topic(n)).collect();
+            let answers = self.admin.describe_configs(&resources, &options()).await;
+            let answers = answers.map_err(|e| self.error("describe topics", e))?;
+            for (name, answer) in some.iter().zip(answers) {
+                let resource = answer.map_err(|code| self.refused(format!("describe topic {name}"), code))?;
+                let values = resource.entries.into_iter().filter_map(|e| e.value.map(|value| (e.name, value)));
+                settings.insert((*name).clone(), values.collect());
+            }
+        }
+        Ok(settings)
+    }
+
+    /// The brokers that make a topic, with defaults, when a client asks for one that is not there
+    /// (`auto.create.topics.enable`), by id.
+    pub async fn brokers_that_create_topics(&self) -> Result<Vec<i32>, ClientError> {
+        let brokers: Vec<i32> = self
+            .ask("metadata", |c| {
+                let metadata = c.fetch_metadata(None, asking::BROKER.now())?;
+                Ok(metadata.brokers().iter().map(|broker| broker.id()).collect())
+            })
+            .await?;
+        let mut creating = Vec::new();
+        for broker in brokers {
+            // A broker answers for itself alone.
+            let resource = [ResourceSpecifier::Broker(broker)];
+            let answers = self.admin.describe_configs(&resource, &options()).await;
+            let answers = answers.map_err(|e| self.error(&format!("describe broker {broker}"), e))?;
+            for answer in answers {
+                let entries = answer.map_err(|code| self.refused(format!("describe broker {broker}"), code))?.entries;
+                let creates = |e: &rdkafka::admin::ConfigEntry| {
+                    e.name == "auto.create.topics.enable" && e.value.as_deref() == Some("true")
+                };
+                creating.extend(entries.iter().any(creates).then_some(broker));
+            }
+        }
+        Ok(creating)
+    }
+
+    /// Asks the brokers whether they would make these topics, and makes none: name and reason of those that they would not.
+    /// Asked under other names, since the topics may be there. A client that may make topics of certain names alone is told
+    /// nothing about the others: [`Refusal::Unknown`].
+    pub async fn refused_topics(&self, specs: &[TopicSpec]) -> Result<Vec<(String, Refusal)>, ClientError> {
+        use rdkafka::types::RDKafkaErrorCode as Code;
+        let mut refused = Vec::new();
+        for batch in batches(specs) {
+            let names: Vec<String> = batch.iter().map(|s| stand_in(&s.name)).collect();
+            let topics: Vec<NewTopic<'_>> = batch.iter().zip(&names).map(|(s, name)| new_topic(s, name)).collect();
+            let answers = self.admin.create_topics(&topics, &options().validate_only(true)).await;
+            let answers = answers.map_err(|e| self.error("validate topics", e))?;
+            for (spec, answer) in batch.iter().zip(answers) {
+                match answer {
+                    Ok(_) | Err((_, Code::TopicAlreadyExists)) => {}
+                    Err((_, code @ (Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed))) => {
+                        refused.push((spec.name.clone(), Refusal::Unknown(code.to_string())));
+                    }
+                    Err((_, code)) => refused.push((spec.name.clone(), Refusal::Refused(code.to_string()))),
+                }
+            }
+        }
+        Ok(refused)
+    }
+
+    /// Makes topics, in batches. One that exists already is an error.
     pub async fn create_topics(&self, specs: &[TopicSpec]) -> Result<(), ClientError> {
         if specs.is_empty() {
             return Ok(());
         }
-        let topics: Vec<NewTopic<'_>> = specs
-            .iter()
-            .map(|s| {
-                let topic = NewTopic::new(&s.name, s.partitions, TopicReplication::Fixed(s.replication));
-                s.settings.iter().fold(topic, |t, (k, v)| t.set(k, v))
-            })
-            .collect();
-        let answers =
-            self.admin.create_topics(&topics, &options()).await.map_err(|e| self.error("create topics", e))?;
-        for answer in answers {
-            answer.map_err(|(name, code)| self.refused(format!("create topic {name}"), code))?;
+        for batch in batches(specs) {
+            let topics: Vec<NewTopic<'_>> = batch.iter().map(|s| new_topic(s, &s.name)).collect();
+            let answers = self.admin.create_topics(&topics, &options()).await;
+            for answer in answers.map_err(|e| self.error("create topics", e))? {
+                answer.map_err(|(name, code)| self.refused(format!("create topic {name}"), code))?;
+            }
         }
         wait::until("created topics in the metadata of all brokers", asking::BROKER.now(), || async {
             let told = self.told_by_each().await?;
@@ -287,17 +353,19 @@ impl Kafka {
         .await
     }
 
-    /// Deletes topics and waits until the metadata of no broker names them. Unknown ones are fine.
+    /// Deletes topics, in batches, and waits until the metadata of no broker names them. Unknown ones are fine.
     pub async fn delete_topics(&self, names: &[String]) -> Result<(), ClientError> {
         if names.is_empty() {
             return Ok(());
         }
-        let refs: Vec<&str> = names.iter().map(String::as_str).collect();
-        let answers = self.admin.delete_topics(&refs, &options()).await.map_err(|e| self.error("delete topics", e))?;
-        for answer in answers {
-            match answer {
-                Ok(_) | Err((_, rdkafka::types::RDKafkaErrorCode::UnknownTopicOrPartition)) => {}
-                Err((name, code)) => return Err(self.refused(format!("delete topic {name}"), code)),
+        for some in names.chunks(TOPICS_AT_ONCE) {
+            let refs: Vec<&str> = some.iter().map(String::as_str).collect();
+            let answers = self.admin.delete_topics(&refs, &options()).await;
+            for answer in answers.map_err(|e| self.error("delete topics", e))? {
+                match answer {
+                    Ok(_) | Err((_, rdkafka::types::RDKafkaErrorCode::UnknownTopicOrPartition)) => {}
+                    Err((name, code)) => return Err(self.refused(format!("delete topic {name}"), code)),
+                }
             }
         }
         wait::until("deleted topics to be gone from all brokers", asking::TOPICS_GONE, || async {
@@ -783,6 +851,50 @@ fn is_refusal(error: &rdkafka::error::KafkaError) -> bool {
     )
 }
 
+/// A controller refuses requests that make more than 10,000 partitions, and writes a request as one batch of records.
+const PARTITIONS_AT_ONCE: i32 = 5_000;
+/// Each topic is a record of such a batch, and so is each of its settings.
+const TOPICS_AT_ONCE: usize = 500;
+/// The longest name of a topic.
+const TOPIC_NAME_MAX: usize = 249;
+
+/// Divides topics into those that one request makes.
+fn batches(specs: &[TopicSpec]) -> Vec<&[TopicSpec]> {
+    let (mut batches, mut from, mut partitions) = (Vec::new(), 0, 0);
+    for (at, spec) in specs.iter().enumerate() {
+        if at > from && (partitions + spec.partitions > PARTITIONS_AT_ONCE || at - from == TOPICS_AT_ONCE) {
+            batches.push(&specs[from..at]);
+            (from, partitions) = (at, 0);
+        }
+        partitions += spec.partitions;
+    }
+    if from < specs.len() {
+        batches.push(&specs[from..]);
+    }
+    batches
+}
+
+fn new_topic<'s>(spec: &'s TopicSpec, name: &'s str) -> NewTopic<'s> {
+    let topic = NewTopic::new(name, spec.partitions, TopicReplication::Fixed(spec.replication));
+    spec.settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
+}
+
+/// A name for a topic that is not made. It begins as the topic's own, by which permissions are given.
+fn stand_in(name: &str) -> String {
+    const END: &str = ".cdc-drill-validate";
+    let kept: String = name.chars().take(TOPIC_NAME_MAX - END.len()).collect();
+    kept + END
+}
+
+/// Why brokers would not make a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Their answer.
+    Refused(String),
+    /// They do not tell this client; their answer.
+    Unknown(String),
+}
+
 fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(asking::BROKER.now())).operation_timeout(Some(asking::BROKER.now()))
 }
@@ -866,6 +978,25 @@ mod tests {
         let of = |bootstrap: &str| addresses(bootstrap).join(" ");
         assert_eq!(of("a:1, SASL_SSL://b:2,c,"), "a:1 b:2 c:9092");
         assert_eq!(of("[::1]:9092,[::1]"), "[::1]:9092 [::1]:9092");
+    }
+
+    #[test]
+    fn no_request_makes_more_partitions_than_a_controller_takes() {
+        let spec = |partitions| TopicSpec { name: "t".into(), partitions, replication: 1, settings: BTreeMap::new() };
+        let sizes = |specs: &[TopicSpec]| batches(specs).iter().map(|b| b.len()).collect::<Vec<_>>();
+        assert!(sizes(&[]).is_empty());
+        assert_eq!(sizes(&[spec(4_999), spec(1), spec(1)]), [2, 1]);
+        assert_eq!(sizes(&[spec(9_000), spec(9_000)]), [1, 1]);
+        assert_eq!(sizes(&vec![spec(1); TOPICS_AT_ONCE + 1]), [TOPICS_AT_ONCE, 1]);
+        let many = vec![spec(3); 7_000];
+        assert!(batches(&many).iter().all(|b| b.iter().map(|s| s.partitions).sum::<i32>() <= PARTITIONS_AT_ONCE));
+        assert_eq!(batches(&many).concat(), many);
+    }
+
+    #[test]
+    fn a_stand_in_is_a_name_that_a_topic_can_have() {
+        assert_eq!(stand_in("shop.public.orders"), "shop.public.orders.cdc-drill-validate");
+        assert_eq!(stand_in(&"x".repeat(TOPIC_NAME_MAX)).len(), TOPIC_NAME_MAX);
     }
 
     #[test]

@@ -144,6 +144,8 @@ pub struct Request {
     /// Start from a recovery point whose consistency checks failed when it was taken. Otherwise such a point is passed over, and
     /// refused where it is the one that was named, or where there is no other.
     pub accept_inconsistent_point: bool,
+    /// Make the connectors again that the recovery point has and the worker has not, and recover them too.
+    pub restore_connectors: bool,
     /// Look at the connectors of others before and after. Drills that run side by side are one another's others and change
     /// meanwhile.
     pub neighbours: bool,
@@ -164,6 +166,7 @@ impl Request {
             undo: Vec::new(),
             accept_loss: false,
             accept_inconsistent_point: false,
+            restore_connectors: false,
             neighbours: true,
         }
     }

@@ -8,6 +8,7 @@
 
 mod attach;
 mod backward;
+mod captured;
 mod cluster;
 mod containers;
 mod down;

@@ -152,6 +152,7 @@ impl Coordinated {
         let (aim, point) = aim::resolve(request, &repository, system_id, &view, old_timeline).await?;
         let mut pipeline = Pipeline::discover(config, request, options, server.as_ref(), Some(&point)).await?;
         pipeline.refuse_active()?;
+        pipeline.plan_topics(true).await?;
         if server.is_some() {
             pipeline.plan_publications(request, Some(&point)).await?;
         }

@@ -24,6 +24,9 @@ pub(crate) struct Asked {
     pub(crate) undo: Vec<String>,
     /// Whether the point may be one whose checks failed.
     pub(crate) accept_inconsistent_point: bool,
+    /// Whether connectors that the worker has not are made again.
+    #[serde(default)]
+    pub(crate) restore_connectors: bool,
     /// Whether others' connectors are looked at.
     pub(crate) neighbours: bool,
     /// What a control leaves out or does instead.
@@ -44,6 +47,7 @@ impl Asked {
             on_conflict: request.on_conflict,
             undo: request.undo.clone(),
             accept_inconsistent_point: request.accept_inconsistent_point,
+            restore_connectors: request.restore_connectors,
             neighbours: request.neighbours,
             omit: options.omit.clone(),
             naive: options.naive,
@@ -68,6 +72,7 @@ impl Asked {
             undo: self.undo.clone(),
             accept_loss,
             accept_inconsistent_point: self.accept_inconsistent_point,
+            restore_connectors: self.restore_connectors,
             neighbours: self.neighbours,
         })
     }
@@ -85,6 +90,7 @@ impl Asked {
         add(self.exclusive, " --exclusive".to_owned());
         self.connectors.iter().for_each(|name| add(true, format!(" --connector {name}")));
         add(self.accept_inconsistent_point, " --accept-inconsistent-point".to_owned());
+        add(self.restore_connectors, " --restore-connectors".to_owned());
         add(self.topics == TopicsRepair::Compensate, " --topics compensate".to_owned());
         add(self.on_conflict == OnConflict::Accept, " --on-conflict accept".to_owned());
         words

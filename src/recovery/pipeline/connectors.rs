@@ -2,7 +2,10 @@
 
 use super::Pipeline;
 use crate::{
-    client::{connect::AtRest, limits},
+    client::{
+        connect::{AtRest, ConnectorStatus},
+        limits,
+    },
     recovery::RecoveryError,
 };
 
@@ -11,13 +14,25 @@ impl Pipeline {
     pub(crate) fn found(&self) -> String {
         let sinks = self.sinks.iter().map(|s| (&s.name, &s.status));
         let all = sinks.chain(self.sources.iter().chain(&self.others).map(|s| (&s.name, &s.status)));
-        let states: Vec<String> = all.map(|(name, status)| format!("{name}: {}", status.summary())).collect();
+        let state = |name: &String, status: &ConnectorStatus| match self.found.restored.contains_key(name) {
+            true => format!("{name}: not on the worker, and made again"),
+            false => format!("{name}: {}", status.summary()),
+        };
+        let states: Vec<String> = all.map(|(name, status)| state(name, status)).collect();
         if states.is_empty() { "no connector reads from this cluster".into() } else { states.join("; ") }
     }
 
     /// Stops sinks first, so that they apply nothing of what is about to be abandoned, then sources. STOPPED, not PAUSED:
     /// a paused task lives, and owns its slot.
+    /// Those that were not on the worker are made first, STOPPED.
     pub(crate) async fn stop_connectors(&self) -> Result<(), RecoveryError> {
+        for (name, config) in &self.found.restored {
+            if !self.connect.exists(name).await? {
+                self.connect.create(name, config, AtRest::Stopped.word()).await?;
+            }
+            // It has no state until a worker has taken it up.
+            self.connect.described(name).await?;
+        }
         let workers = self.connect.workers().await?;
         let sinks = self.sinks.iter().map(|s| self.connect.stopped(&s.name, limits::connectors::STOPPED));
         futures::future::try_join_all(sinks).await?;
@@ -35,6 +50,13 @@ impl Pipeline {
         let sources = self.sources.iter().chain(&self.others).map(|s| (&s.name, &s.status));
         let mut said = Vec::new();
         for (name, found) in sources.chain(self.sinks.iter().map(|s| (&s.name, &s.status))) {
+            if self.found.restored.contains_key(name) {
+                if self.connect.exists(name).await? {
+                    self.connect.delete(name).await?;
+                }
+                said.push(format!("connector {name} was not on the worker, and is deleted again"));
+                continue;
+            }
             match found.at_rest() {
                 Some(AtRest::Stopped) => {}
                 Some(AtRest::Paused) => self.connect.pause(name).await?,

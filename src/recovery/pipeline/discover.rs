@@ -6,12 +6,16 @@ use std::{
 };
 
 use super::{
+    absent,
     found::{Found, GroupOffsets, Sink, Source},
     protected::is_protected,
     publication::publication_of,
 };
 use crate::{
-    backup::{Point, parts::postgres::Publication},
+    backup::{
+        Point,
+        parts::{connect::SavedConnector, postgres::Publication},
+    },
     client::{
         catalogue,
         cluster::{Cluster, Readers, is_postgres},
@@ -131,7 +135,13 @@ impl Pipeline {
             Some(server) => subscriptions_of(server).await?,
             None => Vec::new(),
         };
-        let worker = Worker::look(&connect).await?;
+        let mut worker = Worker::look(&connect).await?;
+        let saved_connectors = absent::saved(point)?;
+        let point_id = point.map(|p| p.id().to_string()).unwrap_or_default();
+        let (absent, mut notes) = worker.lacks(&saved_connectors, &point_id);
+        if request.restore_connectors {
+            worker.connectors.extend(absent.iter().map(absent::as_described));
+        }
         let there = kafka.topics().await?;
         let cluster = Cluster::new(&config.postgres.url, system_id, known).map_err(|_| {
             RecoveryError::impossible(
@@ -142,13 +152,23 @@ impl Pipeline {
             )
         })?;
         let (mut sources, unidentified) = worker.sources_on(&cluster, request).await?;
+        notes.extend(worker.changed_notes(&sources, &saved_connectors, &point_id));
+        let missing = match request.restore_connectors {
+            true => Vec::new(),
+            false => worker.missing(&cluster, &absent).await,
+        };
+        if request.playbook != Playbook::Schema {
+            absent::refuse_none(sources.len(), &missing, &point_id)?;
+        }
         refuse_left_out(&sources, request)?;
         if sources.iter().any(Source::needs_registry) {
             // Without it the topics that are emptied cannot be filled again.
             Registry::of(&config.registry).subjects(false).await?;
         }
+        let (mut writers, untold) = worker.writers(&connect, &absent).await?;
+        notes.extend(untold);
         for source in &mut sources {
-            let written = connect.topics(&source.name).await?;
+            let written = writers.entry(source.name.clone()).or_default().iter().cloned().collect();
             let tables = Tables::look(config, source, request, server, point).await?;
             let candidates = candidates(config, source, &worker, written, &there, point)?;
             source.divide(candidates, &tables);
@@ -156,6 +176,16 @@ impl Pipeline {
         let names: BTreeSet<String> = sources.iter().flat_map(|s| s.topics.iter().cloned()).collect();
         let names: Vec<String> = names.into_iter().collect();
         let sinks = worker.sinks_on(&names)?;
+        let concerned = sources.iter().map(|s| &s.name).chain(sinks.iter().map(|s| &s.name));
+        let restored = match request.restore_connectors {
+            true => absent::restored(&absent, concerned),
+            false => BTreeMap::new(),
+        };
+        notes.extend(restored.keys().map(|name| absent::restored_note(name, &point_id)));
+        let read = |c: &&SavedConnector| c.kind == "sink" && c.topics.iter().any(|t| names.contains(t));
+        let sinks_missing = absent.iter().filter(|_| !request.restore_connectors).filter(read);
+        let missing = missing.into_iter().chain(sinks_missing);
+        notes.extend(missing.map(|connector| absent::missing_note(connector, &names, &point_id)));
         let topics = specs(&kafka, &names, point).await?;
         let (groups, active) = groups_on(&kafka, &topics, &there, &sinks).await?;
         let used: BTreeSet<&SlotName> = sources.iter().map(|s| &s.slot).collect();
@@ -163,7 +193,7 @@ impl Pipeline {
         let histories: BTreeSet<String> = sources.iter().filter_map(|s| s.schema_history.clone()).collect();
         let histories = kafka.topic_specs(&histories.into_iter().collect::<Vec<_>>()).await?;
         let mut offsets = BTreeMap::new();
-        for source in &sources {
+        for source in sources.iter().filter(|s| !restored.contains_key(&s.name)) {
             offsets.insert(source.name.clone(), connect.offsets(&source.name).await?);
         }
         let publications = match server {
@@ -185,7 +215,9 @@ impl Pipeline {
             subscriptions,
             unidentified,
             publications,
-            notes: Vec::new(),
+            writers,
+            restored,
+            notes,
         };
         Ok(Pipeline { active, ..Pipeline::of(config, options, found)? })
     }
@@ -241,7 +273,7 @@ impl Pipeline {
             let name = &source.name;
             if !source.capture.renames_topics.is_empty() {
                 findings.push(format!(
-                    "connector {name}: its records may go to other topics than its tables' ({}): every topic that it has written is rebuilt",
+                    "connector {name}: its records may go to other topics than its tables' ({}): every topic that it has written is rebuilt, and `verify`, which does not read such a connector, cannot say whether they hold what the tables hold: compare them yourself",
                     source.capture.renames_topics.join(", ")
                 ));
             }
@@ -291,6 +323,7 @@ impl Pipeline {
     /// Requires, besides connectors that stand still, the same of now: between the plan and the topics' end lies the
     /// restore, which may take hours.
     pub(crate) async fn unread(&self, step: &str) -> Result<String, RecoveryError> {
+        self.refuse_shared()?;
         let still = self.stand_still(step).await?;
         let active = self.active_now().await?;
         match readers(&active, &self.topics) {
@@ -350,6 +383,74 @@ impl Worker {
         let names = connect.connectors().await?;
         let found = futures::future::try_join_all(names.iter().map(|name| connect.described(name))).await?;
         Ok(Worker { connectors: found.into_iter().flatten().collect() })
+    }
+
+    /// The saved connectors that it does not have. One whose slot another one has taken over is noted and is not among them.
+    fn lacks(&self, saved: &[SavedConnector], point: &str) -> (Vec<SavedConnector>, Vec<String>) {
+        let there = |name: &str| self.connectors.iter().any(|(_, status)| status.name == name);
+        let (mut absent, mut notes) = (Vec::new(), Vec::new());
+        for connector in saved.iter().filter(|c| !there(&c.name)) {
+            let present = self.connectors.iter().filter(|(_, status)| status.kind != "sink");
+            let mut same = present.filter(|(config, _)| absent::has_same_slot(config, &connector.config));
+            match same.next() {
+                Some((_, heir)) if connector.kind != "sink" => {
+                    notes.push(format!(
+                        "connector {} of recovery point {point} is not on the worker: its slot is connector {}'s now",
+                        connector.name, heir.name
+                    ));
+                }
+                _ => absent.push(connector.clone()),
+            }
+        }
+        (absent, notes)
+    }
+
+    /// Those of the absent source connectors that read from the cluster.
+    async fn missing<'a>(&self, cluster: &Cluster, absent: &'a [SavedConnector]) -> Vec<&'a SavedConnector> {
+        let sources: Vec<&SavedConnector> =
+            absent.iter().filter(|c| c.kind != "sink" && is_postgres(&c.config)).collect();
+        if sources.is_empty() {
+            return Vec::new();
+        }
+        // A slot that one of the present connectors names is not that of an absent one.
+        let present = self.connectors.iter().filter(|(config, status)| status.kind != "sink" && is_postgres(config));
+        let present = present.map(|(config, status)| (status.name.as_str(), config));
+        let all = present.chain(sources.iter().map(|c| (c.name.as_str(), &c.config)));
+        let readers = cluster.readers(all, &[]).await;
+        sources.into_iter().filter(|c| readers.names.contains(&c.name)).collect()
+    }
+
+    /// In what the sources differ from what was saved of them.
+    fn changed_notes(&self, sources: &[Source], saved: &[SavedConnector], point: &str) -> Vec<String> {
+        let of = |name: &str| saved.iter().find(|c| c.name == name);
+        let note = |s: &Source| absent::changed_note(&s.name, &s.config, &of(&s.name)?.config, point);
+        sources.iter().filter_map(note).collect()
+    }
+
+    /// The topics that each source connector has written to, those of absent ones as they were saved; and which of them the worker
+    /// does not tell.
+    async fn writers(
+        &self,
+        connect: &Connect,
+        absent: &[SavedConnector],
+    ) -> Result<(BTreeMap<String, BTreeSet<String>>, Vec<String>), RecoveryError> {
+        let (mut writers, mut untold) = (BTreeMap::new(), Vec::new());
+        for (_, status) in self.connectors.iter().filter(|(_, status)| status.kind != "sink") {
+            let name = &status.name;
+            let written = match absent.iter().find(|c| c.name == *name) {
+                Some(saved) => saved.topics.clone(),
+                None => match connect.topics(name).await {
+                    Ok(topics) => topics,
+                    Err(error) if error.status() == Some(403) => {
+                        untold.push(format!("which topics connector {name} has written to is not known: {error}"));
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                },
+            };
+            writers.insert(name.clone(), written.into_iter().collect());
+        }
+        Ok((writers, untold))
     }
 
     /// The sources that read from the cluster; and those that may, and why their servers are not known.

@@ -1,7 +1,7 @@
 //! Everything of the pipeline that a recovery has to put back or to leave as it is, as it was before anything was touched.
 //! It is written down before the first change; a run that goes on with the recovery reads it and does not look again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +44,12 @@ pub(crate) struct Found {
     /// The sources' publications, by connector; of a server that does not answer there are none.
     #[serde(default)]
     pub(crate) publications: BTreeMap<String, Publication>,
+    /// The topics that each source connector of the worker has written to, whatever it reads from.
+    #[serde(default)]
+    pub(crate) writers: BTreeMap<String, BTreeSet<String>>,
+    /// The connectors that were not on the worker and are made again, with their configurations.
+    #[serde(default)]
+    pub(crate) restored: BTreeMap<String, ConnectorConfig>,
     /// What a person should know of the pipeline as it was found.
     #[serde(default)]
     pub(crate) notes: Vec<String>,

@@ -1,8 +1,10 @@
 //! The pipeline around the cluster: connectors, topics, groups, slots; found once, before anything is touched, and the
 //! actions on them that playbooks share.
 
+mod absent;
 mod connectors;
 mod discover;
+mod fitness;
 mod found;
 mod login;
 mod protected;

@@ -13,7 +13,7 @@ use crate::{
     },
     debezium::Operations,
     recovery::{
-        RecoveryError,
+        RecoveryError, TopicsRepair,
         pipeline::{Source, coverage, literal, must_stream, unstreamed},
         repair::Repair,
     },
@@ -158,6 +158,7 @@ fn shortened(trace: &str) -> String {
 /// Looks at every source. The findings are also written into the repair, for the plan.
 pub(crate) async fn diagnose(repair: &mut Repair) -> Result<Vec<(String, Vec<Diagnosis>)>, RecoveryError> {
     repair.pipeline.plan_publications(&repair.request, repair.point.as_ref()).await?;
+    repair.pipeline.plan_topics(repair.request.topics == TopicsRepair::Purge).await?;
     let mut all = Vec::new();
     let url = &repair.pipeline.config.postgres.url;
     let server = Postgres::connect(url, "cdc-drill-recovery").await?;
@@ -205,8 +206,9 @@ async fn of_source(repair: &Repair, cluster: &Cluster, source: &Source) -> Resul
             found.extend(remade(repair, &cluster.folder, source).await?);
         }
     }
-    let stored = repair.pipeline.connect.offsets(&source.name).await?;
-    for offset in stored.iter().filter_map(|o| o.offset.as_ref()) {
+    // A connector that is made again has its offsets when it is there.
+    let stored = repair.pipeline.found.offsets.get(&source.name);
+    for offset in stored.into_iter().flatten().filter_map(|o| o.offset.as_ref()) {
         let Some(at) = stored_position(offset) else { continue };
         let written = offset.get("ts_usec").and_then(serde_json::Value::as_i64);
         found.extend(misplaced(&server, slot, at).await?);
