@@ -7,7 +7,7 @@ use camino::Utf8PathBuf;
 use cdc_drill::{
     client::{
         connect::{Connect, ConnectorConfig},
-        kafka::{Kafka, TopicSpec},
+        kafka::{Kafka, Refusal, TopicSpec},
         wait,
     },
     stack::{ConnectorRequest, debezium_config},
@@ -116,6 +116,20 @@ async fn a_publication_is_what_it_was_or_the_recovery_is_refused() {
     connect(&stack).running("shop", DEADLINE).await.unwrap();
     let said = expect(0, &plan, "publication.name=other (was pub)");
     assert!(said.err.contains("skipped.operations=u,d,t (was unset)"), "{}", said.err);
+
+    // What the database gives to every session of the connector would end its snapshot.
+    sql.run("alter database shop set statement_timeout = '20ms'").await.unwrap();
+    expect(0, &plan, "are given statement_timeout=20ms");
+    sql.run("alter database shop reset statement_timeout").await.unwrap();
+
+    // A table that is taken out of the list has a topic that nothing fills again: it is left, and said.
+    let narrower = [own[0], own[1], ("table.include.list", r"public\.ev.*")];
+    connect(&stack).put_config("shop", &settings(&stack, "shop", &narrower)).await.unwrap();
+    connect(&stack).running("shop", DEADLINE).await.unwrap();
+    let before = ends(&stack, "shop.public.people").await;
+    let said = expect(0, &run, "filled by nobody, and left as they are: shop.public.people");
+    assert!(said.err.contains(r"table.include.list=public\.ev.* (was public\.ev.*,public\.people)"), "{}", said.err);
+    assert_eq!(ends(&stack, "shop.public.people").await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,6 +177,14 @@ async fn topics_of_others_are_left_and_lost_connectors_come_back() {
     let slot = format!("recover plan slot --config {file} --connector shop");
     expect(40, &slot, "its records are deleted 60 s after they are written (retention.ms=60000)");
     remade(&stack, &spec).await;
+    // A controller takes 10,000 partitions at once; the topics are asked for in parts.
+    let sized = |partitions| TopicSpec { name: format!("large-{partitions}"), partitions, ..spec.clone() };
+    assert_eq!(kafka.refused_topics(&[sized(4_000), sized(4_001), sized(4_002)]).await.unwrap(), []);
+    let refused = kafka.refused_topics(&[sized(4_003), sized(12_000)]).await.unwrap();
+    assert!(matches!(refused.as_slice(), [(name, Refusal::Refused(_))] if name == "large-12000"), "{refused:?}");
+    assert_eq!(kafka.brokers_that_create_topics().await.unwrap(), [0; 0]);
+    let unreplicated = TopicSpec { replication: 3, ..spec.clone() };
+    assert_eq!(kafka.refused_topics(&[unreplicated]).await.unwrap().len(), 1, "one broker makes no three replicas");
     expect(0, &format!("recover run slot --config {file} --connector shop --yes"), "the topics hold what");
 
     // The worker has lost one connector, and then all.

@@ -153,8 +153,15 @@ impl Coordinated {
         let mut pipeline = Pipeline::discover(config, request, options, server.as_ref(), Some(&point)).await?;
         pipeline.refuse_active()?;
         pipeline.plan_topics(true).await?;
-        if server.is_some() {
-            pipeline.plan_publications(request, Some(&point)).await?;
+        match server {
+            Some(_) => {
+                pipeline.plan_publications(request, Some(&point)).await?;
+                pipeline.plan_sessions().await;
+            }
+            None => {
+                let unseen = "publications and limits of sessions are not looked at before the restore, as the server does not answer";
+                pipeline.found.notes.push(unseen.to_owned());
+            }
         }
         refuse_tablespaces(&pgdata)?;
         let archiver = program()?;

@@ -441,6 +441,8 @@ impl Worker {
                 Some(saved) => saved.topics.clone(),
                 None => match connect.topics(name).await {
                     Ok(topics) => topics,
+                    // Deleted since it was listed.
+                    Err(error) if error.status() == Some(404) => continue,
                     Err(error) if error.status() == Some(403) => {
                         untold.push(format!("which topics connector {name} has written to is not known: {error}"));
                         continue;

@@ -10,6 +10,7 @@ mod login;
 mod protected;
 mod publication;
 mod resume;
+mod sessions;
 mod topics;
 mod wanted;
 

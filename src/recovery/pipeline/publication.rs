@@ -68,8 +68,14 @@ impl Pipeline {
         for source in &self.sources {
             let looked = match self.look_at_publication(source, point).await {
                 Ok(looked) => looked,
-                // A damaged catalogue is what such a recovery is for.
-                Err(_) if !stays => continue,
+                // A dead server, or a damaged catalogue, is what such a recovery is for.
+                Err(error) if !stays => {
+                    notes.push(format!(
+                        "publication {} is not looked at before it is restored: {error}",
+                        source.publication
+                    ));
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             match looked.plan(source, stays) {
@@ -232,6 +238,8 @@ impl Looked {
             let sql = format!("select from only {} where {filter} limit 0", table.quoted());
             match server.run(&sql).await {
                 Ok(_) => {}
+                // What the role may not read is another refusal's matter.
+                Err(ClientError::Answer { found, .. }) if found.contains("permission denied") => {}
                 Err(ClientError::Answer { found, .. }) => {
                     return Err(RecoveryError::impossible(
                         format!("row filter of {table} in publication {}", repair.name),

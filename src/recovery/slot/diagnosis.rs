@@ -159,6 +159,7 @@ fn shortened(trace: &str) -> String {
 pub(crate) async fn diagnose(repair: &mut Repair) -> Result<Vec<(String, Vec<Diagnosis>)>, RecoveryError> {
     repair.pipeline.plan_publications(&repair.request, repair.point.as_ref()).await?;
     repair.pipeline.plan_topics(repair.request.topics == TopicsRepair::Purge).await?;
+    repair.pipeline.plan_sessions().await;
     let mut all = Vec::new();
     let url = &repair.pipeline.config.postgres.url;
     let server = Postgres::connect(url, "cdc-drill-recovery").await?;
