@@ -203,6 +203,15 @@ impl Looked {
                 .map(|change| format!("publication {name} of {} is put right {why}: {change}", source.database)),
         );
         notes.extend(self.known().differences());
+        let silent: Vec<String> =
+            coverage.unstreamed().filter(|t| t.snapshot).map(|t| t.relation.name.to_string()).collect();
+        if !silent.is_empty() {
+            notes.push(format!(
+                "connector {} takes {}, and publication {name} does not send their changes: what the snapshot writes of them will not follow the tables",
+                source.name,
+                silent.join(", ")
+            ));
+        }
         notes.extend(coverage.tables.iter().filter_map(|table| self.unpublished_rows(source, table)));
         Ok(notes)
     }
