@@ -67,6 +67,7 @@ pub(crate) async fn plan(repair: &mut Repair) -> Result<&'static [Step<Repair>],
         }
         repair.schema.change(|plan| *plan = Some(schema))?;
         repair.choose_affected();
+        repair.pipeline.refuse_shared()?;
         repair.pipeline.refuse_active()?;
         return Ok(&super::DAMAGE);
     }
@@ -85,6 +86,7 @@ pub(crate) async fn plan(repair: &mut Repair) -> Result<&'static [Step<Repair>],
     repair.schema.change(|plan| *plan = Some(schema))?;
     match repair.request.on_conflict {
         OnConflict::Reject => {
+            repair.pipeline.refuse_shared()?;
             repair.pipeline.refuse_active()?;
             Ok(&super::REJECT)
         }
