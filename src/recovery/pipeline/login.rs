@@ -1,7 +1,7 @@
 //! Whether connectors can log in. A restored database has the roles and passwords of its target, and a connector has those of now:
 //! its task then says RUNNING, tries again and again, and never streams.
 
-use super::{Pipeline, Source, publication::literal};
+use super::{Pipeline, Source, wanted::literal};
 use crate::{
     client::{cluster::connector_url, postgres::Postgres},
     recovery::RecoveryError,
