@@ -16,8 +16,17 @@ stop)
     kubectl -n "$namespace" wait --for=delete "pod/$name-0" --timeout=280s
     ;;
 running)
-    replicas=$(kubectl -n "$namespace" get "statefulset/$name" -o 'jsonpath={.status.replicas}')
-    test "${replicas:-0}" != 0
+    # 1 says that it is down, and nothing else does: whatever fails ends with 2.
+    replicas=$(kubectl -n "$namespace" get "statefulset/$name" -o 'jsonpath={.spec.replicas}') || exit 2
+    pod=$(kubectl -n "$namespace" get pod "$name-0" --ignore-not-found -o name) || exit 2
+    case "$replicas$pod" in
+    0) exit 1 ;;
+    [0-9]*) exit 0 ;;
+    *)
+        echo "statefulset/$name does not say how many replicas it has" >&2
+        exit 2
+        ;;
+    esac
     ;;
 *)
     echo "expected start, stop or running, found $verb" >&2
