@@ -215,6 +215,14 @@ impl Kafka {
         Err(ClientError::unreachable("kafka", &self.bootstrap, each.collect::<Vec<_>>().join("; ")))
     }
 
+    /// The cluster's id, of brokers that must say it.
+    pub async fn own_cluster_id(&self) -> Result<String, ClientError> {
+        let id = self.cluster_id().await?;
+        id.ok_or_else(|| {
+            ClientError::unreachable("kafka", &self.bootstrap, "the brokers did not say their cluster's id")
+        })
+    }
+
     /// The ids of these topics; unknown topics are left out. A topic that was deleted and made again has another one.
     pub async fn topic_ids(&self, names: &[String]) -> Result<BTreeMap<String, String>, ClientError> {
         if names.is_empty() {

@@ -13,6 +13,7 @@ pub mod wait;
 
 mod consumer_groups;
 mod error;
+mod listener;
 mod native;
 mod rest;
 mod server_address;

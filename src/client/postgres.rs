@@ -6,7 +6,7 @@ use camino::Utf8Path;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::{Config, SimpleQueryMessage, config::Host, error::SqlState};
 
-use super::{ClientError, limits::asking, tls::Wanted, walsender};
+use super::{ClientError, limits::asking, listener::is_anybody_at, tls::Wanted, walsender};
 use crate::units::{Lsn, Secret, SlotName, redact_url, without_tls};
 
 /// What a session prints its values by: row images are canonical in these settings and no others.
@@ -160,6 +160,20 @@ impl ProgramSettings {
     }
 }
 
+/// Who is at an address.
+#[derive(Debug)]
+pub enum Found {
+    /// A server; a session with it.
+    Session(Postgres),
+    /// A server that does not let this client in: it is full, asks for other credentials or another kind of connection, or has no such
+    /// database.
+    Refuses(ClientError),
+    /// A server, or something that looks like one, without a session: it starts or ends, or it hangs.
+    Unready(ClientError),
+    /// Nobody.
+    Silence(ClientError),
+}
+
 /// Why a session did not open.
 enum Refusal {
     /// The server does not know a setting; what it says.
@@ -175,6 +189,21 @@ impl Postgres {
         let (mut config, wanted) = parsed(url)?;
         config.application_name(application).connect_timeout(asking::POSTGRES_CONNECT.now());
         Self::open(config, &wanted, redact_url(url.expose()), Statements::Own).await
+    }
+
+    /// Looks who is at an address. Only silence is silence: a server that refuses this client is one that lets others in.
+    pub async fn find(url: &Secret, application: &str) -> Found {
+        let error = match Self::connect(url, application).await {
+            Ok(session) => return Found::Session(session),
+            Err(refused @ ClientError::Answer { .. }) => return Found::Refuses(refused),
+            Err(error) => error,
+        };
+        match address(url) {
+            // What cannot be asked is not silent.
+            Err(wrong) => Found::Refuses(wrong),
+            Ok(config) if is_anybody_at(&config).await => Found::Unready(error),
+            Ok(_) => Found::Silence(error),
+        }
     }
 
     /// Opens a session for statements that are not this program's: it prints values as [`Self::connect`] has it, and search
@@ -449,8 +478,13 @@ fn unopened(address: &str, error: &tokio_postgres::Error) -> ClientError {
 /// ends refuses too, and is not up.
 fn is_refusal(error: &tokio_postgres::Error) -> bool {
     let code = error.code().map(SqlState::code).unwrap_or_default();
-    code.starts_with("28") || code.starts_with("3D") || code == SqlState::TOO_MANY_CONNECTIONS.code()
+    let refused = code.starts_with("28") || code.starts_with("3D") || code == SqlState::TOO_MANY_CONNECTIONS.code();
+    refused || UNACCEPTABLE.iter().any(|kind| error.to_string().starts_with(kind))
 }
+
+/// Kinds of error by which the library itself turns away from a server that has answered: its TLS, or what it asks for. The kinds
+/// have no other names.
+const UNACCEPTABLE: [&str; 3] = ["error performing TLS handshake", "authentication error", "invalid configuration"];
 
 /// Whether a statement will be refused again as long as nobody changes the statement, or who may do what. A table, a slot or a
 /// publication that is not there may come, or be waited for to go.
@@ -493,5 +527,43 @@ mod tests {
     fn a_program_is_given_nothing_that_an_older_server_refuses() {
         let given = program_options();
         assert!(given.contains("-c statement_timeout=0 ") && !given.contains("-c transaction_timeout"), "{given}");
+    }
+
+    /// A server that answers each connection's first message with this and reads on.
+    async fn server(answer: &'static [u8]) -> u16 {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut message = [0; 512];
+                    let _ = stream.read(&mut message).await;
+                    let _ = stream.write_all(answer).await;
+                    let _ = stream.read(&mut message).await;
+                });
+            }
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn only_silence_is_silence() {
+        let find = async |port: u16, more: &str| {
+            let url = format!("postgres://u@127.0.0.1:{port}/d?sslmode={more}");
+            Postgres::find(&Secret::new(url), "test").await
+        };
+        assert!(matches!(find(1, "disable").await, Found::Silence(_)));
+        let full = b"E\0\0\0\x19SFATAL\0C53300\0Mfull\0\0";
+        assert!(matches!(find(server(full).await, "disable").await, Found::Refuses(_)));
+        let password = b"R\0\0\0\x08\0\0\0\x03";
+        let found = find(server(password).await, "disable").await;
+        assert!(matches!(&found, Found::Refuses(e) if e.to_string().contains("password")), "{found:?}");
+        let plain = find(server(b"N").await, "require").await;
+        assert!(matches!(&plain, Found::Refuses(e) if e.to_string().contains("TLS")), "{plain:?}");
+        let starting = b"E\0\0\0\x19SFATAL\0C57P03\0Mlate\0\0";
+        assert!(matches!(find(server(starting).await, "disable").await, Found::Unready(_)));
+        let nonsense = Postgres::find(&Secret::new("nonsense"), "test").await;
+        assert!(matches!(nonsense, Found::Refuses(_)), "{nonsense:?}");
     }
 }
