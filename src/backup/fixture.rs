@@ -271,6 +271,8 @@ fn postgres() -> PostgresFacts {
         base_raw_bytes: 12_800,
         databases: vec!["shop".into()],
         slots: vec![],
+        clock: None,
+        folder: None,
     }
 }
 

@@ -170,6 +170,32 @@ pub struct PostgresFacts {
     pub databases: Vec<String>,
     /// The replication slots; a restored cluster has none.
     pub slots: Vec<Slot>,
+    /// What the server's own clock showed; absent in points of versions that did not ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<Clock>,
+    /// The data folder; absent where it was not on the machine that took the point, and in points of versions that did not look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<DataFolder>,
+}
+
+/// A server's clock around its base backup, RFC 3339. Commits are timed by it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clock {
+    /// Before it began.
+    pub start: String,
+    /// When it had ended.
+    pub stop: String,
+}
+
+/// Whose a data folder was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataFolder {
+    /// The account's number.
+    pub uid: u32,
+    /// Its group's.
+    pub gid: u32,
+    /// The permission bits.
+    pub mode: u32,
 }
 
 /// The connectors as captured.

@@ -12,6 +12,7 @@ pub(crate) mod files;
 pub(crate) mod fixture;
 mod lock;
 mod manifest;
+mod origin;
 mod repository;
 mod writer;
 
@@ -25,7 +26,8 @@ pub(crate) use files::{Store, is_there};
 pub use files::{decode_name, encode_name};
 pub use lock::{Activity, Left, Lock};
 pub use manifest::{
-    ConnectFacts, Consistency, ConsistencyCheck, FORMAT, FileEntry, KafkaFacts, Kind, Manifest, Part, PostgresFacts,
-    RegistryFacts, SchemaHistory, SchemaHistoryTopic, Tool, Window,
+    Clock, ConnectFacts, Consistency, ConsistencyCheck, DataFolder, FORMAT, FileEntry, KafkaFacts, Kind, Manifest,
+    Part, PostgresFacts, RegistryFacts, SchemaHistory, SchemaHistoryTopic, Tool, Window,
 };
+pub use origin::{Foreign, Origin};
 pub use repository::{Newest, PassedOver, Point, PointSelector, PointSummary, Repository};

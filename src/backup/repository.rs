@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Activity, BackupError, ConsistencyCheck, Lock, Manifest,
+    Activity, BackupError, ConsistencyCheck, Lock, Manifest, Origin,
     files::{self, Store, is_there},
     manifest,
     parts::{
@@ -210,6 +210,17 @@ impl Repository {
         Archive::new(&self.store, system_id)
     }
 
+    /// The system identifiers of the clusters that archive here.
+    pub(crate) fn archived_clusters(&self) -> Result<Vec<u64>, BackupError> {
+        let root = self.path().join("wal");
+        let entries = root.read_dir_utf8().if_there().map_err(BackupError::io("list", &root))?;
+        let mut found = Vec::new();
+        for entry in entries.into_iter().flatten() {
+            found.extend(entry.map_err(BackupError::io("list", &root))?.file_name().parse::<u64>().ok());
+        }
+        Ok(found)
+    }
+
     /// Takes the lock for an activity that begins; `owner` names it to others that are refused because of it. Fails
     /// with [`BackupError::LockHeld`] or [`BackupError::RecoveryUnfinished`] where it is refused itself.
     pub fn lock(&self, begins: Activity, owner: &str) -> Result<Lock, BackupError> {
@@ -233,10 +244,18 @@ impl Repository {
     /// The newest complete recovery point with all parts, and the damaged ones that are newer. Where nothing but damaged ones
     /// is left, what is wrong with the newest of them.
     pub fn newest(&self) -> Result<Newest, BackupError> {
+        self.newest_of(&Origin::default())
+    }
+
+    /// The same of one pipeline's points; those of others are logged.
+    pub fn newest_of(&self, origin: &Origin) -> Result<Newest, BackupError> {
         let mut passed_over = Vec::new();
         for point in self.finished()?.rev() {
             match point {
-                Ok(point) if point.manifest.kind == manifest::Kind::Full => return Ok(Newest { point, passed_over }),
+                Ok(point) if point.manifest.kind == manifest::Kind::Full => match origin.foreign(&point.manifest) {
+                    None => return Ok(Newest { point, passed_over }),
+                    Some(foreign) => tracing::info!("recovery point {} is passed over: it is of {foreign}", point.id()),
+                },
                 Ok(_) => {}
                 Err(damaged) => passed_over.push(damaged),
             }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{CliError, output::say, print_json};
 use crate::{
-    backup::{BackupError, PointSelector, Repository},
+    backup::{BackupError, Origin, PointSelector, Repository},
     client::limits::{self, Bound},
     config::Config,
     event::{CheckReport, Finding},
@@ -52,7 +52,7 @@ impl From<VerifyError> for CliError {
 pub async fn run(args: Args) -> Result<Exit, CliError> {
     let config = Config::load(&args.config)?;
     let point = match &args.point {
-        Some(selector) => Some(point(&config, selector).map_err(|e| CliError::new(e.exit(), e.to_string()))?),
+        Some(selector) => Some(point(&config, selector).await?),
         None => None,
     };
     let deadline = args.deadline.map_or(limits::verify::LOOKS.into(), Bound::Given);
@@ -67,8 +67,20 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
     Ok(verdict.exit())
 }
 
-pub(super) fn point(config: &Config, selector: &PointSelector) -> Result<PointView, BackupError> {
-    PointView::load(&Repository::open(&config.repository.path)?.point(selector)?)
+/// The point that was named, or the newest one of this pipeline: a repository may have those of others.
+async fn point(config: &Config, selector: &PointSelector) -> Result<PointView, CliError> {
+    let unusable = |e: BackupError| CliError::new(e.exit(), e.to_string());
+    let repository = Repository::open(&config.repository.path).map_err(unusable)?;
+    let point = match selector {
+        PointSelector::Id(_) => repository.point(selector).map_err(unusable)?,
+        PointSelector::Latest => {
+            let origin = Origin::of_pipeline(config).await.map_err(|e| CliError::new(e.exit(), e.to_string()))?;
+            let newest = repository.newest_of(&origin).map_err(unusable)?;
+            newest.passed_over.iter().for_each(|passed| tracing::warn!("{passed}"));
+            newest.point
+        }
+    };
+    PointView::load(&point).map_err(unusable)
 }
 
 /// One check, with its notes and findings.

@@ -1,9 +1,13 @@
 //! Capturing the cluster.
 
+use std::os::unix::fs::MetadataExt;
+
+use camino::Utf8Path;
+
 use super::{base, facts};
 use crate::{
     backup::{
-        BackupError, PostgresFacts, Repository,
+        BackupError, Clock, DataFolder, PostgresFacts, Repository,
         files::{self, is_there},
         wal::{Archive, SegmentName, SegmentSize, SegmentState, TimelineHistory, WalFile},
         writer::PointWriter,
@@ -14,7 +18,7 @@ use crate::{
         wait::{self, Poll},
     },
     config::Config,
-    units::Lsn,
+    units::{IfThere, Lsn},
 };
 
 /// The cluster's facts and by how many milliseconds its clock is ahead.
@@ -27,8 +31,10 @@ pub(crate) async fn capture(
     let pg = Postgres::connect(&config.postgres.url, "cdc-drill backup").await?;
     refuse_unsupported(&pg).await?;
     let skew = clock_skew(&pg).await?;
+    let start_clock = clock(&pg).await?;
     let total = pg.value::<u64>("select sum(pg_database_size(oid))::bigint from pg_database").await.ok();
     let base = base::take(config, writer, &|bytes| progress(bytes, total)).await?;
+    let clock = Clock { start: start_clock, stop: clock(&pg).await? };
     let restore_point = format!("cdc_{}", writer.id());
     let restore_point_lsn: Lsn = pg.value(&format!("select pg_create_restore_point('{restore_point}')")).await?;
     // Its segment would otherwise reach the archive only when it is full.
@@ -68,8 +74,22 @@ pub(crate) async fn capture(
         base_raw_bytes,
         databases,
         slots,
+        clock: Some(clock),
+        folder: data_folder(&config.postgres.pgdata),
     };
     Ok((facts, skew))
+}
+
+/// Whose the data folder is, where it can be looked at from here: a backup needs no more than the server's answers.
+fn data_folder(pgdata: &Utf8Path) -> Option<DataFolder> {
+    let meta = match std::fs::metadata(pgdata).if_there() {
+        Ok(meta) => meta?,
+        Err(error) => {
+            tracing::debug!(%pgdata, %error, "not looked at");
+            return None;
+        }
+    };
+    Some(DataFolder { uid: meta.uid(), gid: meta.gid(), mode: meta.mode() & 0o777 })
 }
 
 async fn identity(pg: &Postgres) -> Result<(u64, SegmentSize), BackupError> {
@@ -99,6 +119,15 @@ async fn refuse_unsupported(pg: &Postgres) -> Result<(), BackupError> {
         return Err(refuse("it is in recovery: a standby, or a restore that has not been promoted".into()));
     }
     Ok(())
+}
+
+/// What the server's clock shows.
+async fn clock(pg: &Postgres) -> Result<String, BackupError> {
+    let micros: i64 = pg.value("select (extract(epoch from clock_timestamp()) * 1000000)::bigint").await?;
+    let shown = jiff::Timestamp::from_microsecond(micros).map(|at| at.to_string());
+    Ok(shown.map_err(|e| {
+        ClientError::answer("postgres", pg.address(), "its clock", "a time of these millennia", e.to_string())
+    })?)
 }
 
 /// The server's clock minus ours, the way there and back shared evenly.
