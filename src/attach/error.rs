@@ -25,6 +25,17 @@ pub enum AttachError {
     /// A system did not say who it is.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The server does not answer, and there is no control file that says who it was.
+    #[error(
+        "refused for safety: {source}\nhint: data folder {pgdata} has no control file that says which cluster this is; name it with \
+         --system-id N, one that [attach] system_ids lists"
+    )]
+    Lost {
+        /// The data folder.
+        pgdata: Utf8PathBuf,
+        /// What the server's silence was like.
+        source: ClientError,
+    },
     /// The server does not answer, and its control file, which says who it was, cannot be read.
     #[error("read {path}: {source}\nhint: the server does not answer, so its control file has to say who it was")]
     ControlFile {
@@ -39,7 +50,7 @@ impl AttachError {
     /// The exit code for a command that ends with this error.
     pub fn exit(&self) -> Exit {
         match self {
-            AttachError::Refused { .. } => Exit::Refused,
+            AttachError::Refused { .. } | AttachError::Lost { .. } => Exit::Refused,
             AttachError::Client(error) => error.exit(),
             AttachError::ControlFile { .. } => Exit::Inconclusive,
         }

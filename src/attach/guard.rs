@@ -6,7 +6,12 @@ use camino::Utf8Path;
 
 use super::AttachError;
 use crate::{
-    client::{ClientError, connect::Connect, kafka::Kafka, postgres::Postgres},
+    client::{
+        ClientError,
+        connect::Connect,
+        kafka::Kafka,
+        postgres::{Found, Postgres},
+    },
     config::{AttachConfig, Config, Permission},
     units::IfThere,
 };
@@ -26,16 +31,37 @@ pub fn marker_topic(marker: &str) -> String {
 pub async fn permit(config: &Config, what: Permission) -> Result<(), AttachError> {
     let Some(attach) = &config.attach else { return Ok(()) };
     let marker = permitted(attach, what)?;
-    is_source(config, attach, Some(marker), &config.postgres.pgdata, what).await?;
+    is_source(config, attach, Some(marker), &config.postgres.pgdata, what, None).await?;
+    is_broker(config, attach, marker).await
+}
+
+/// The same for a recovery. `named` is the system identifier that was named for a cluster whose server and control file are gone; it
+/// must be one of those listed.
+pub async fn permit_recovery(config: &Config, named: Option<u64>) -> Result<(), AttachError> {
+    let Some(attach) = &config.attach else { return Ok(()) };
+    let marker = permitted(attach, Permission::Recover)?;
+    let data = &config.postgres.pgdata;
+    let source = is_source(config, attach, Some(marker), data, Permission::Recover, named).await;
+    source.map_err(|error| match (error, named) {
+        (AttachError::Client(silent @ ClientError::Unreachable { .. }), None) => {
+            AttachError::Lost { pgdata: data.clone(), source: silent }
+        }
+        (other, _) => other,
+    })?;
     is_broker(config, attach, marker).await
 }
 
 /// The same for a recovery that began and did not end. Its database may have gone back to before it was marked, so the comment is not asked
-/// for; `data` is where the cluster's data folder stands.
-pub async fn permit_again(config: &Config, what: Permission, data: &Utf8Path) -> Result<(), AttachError> {
+/// for; `data` is where the cluster's data folder stands, `system_id` what the cluster was known by when the recovery began.
+pub async fn permit_again(
+    config: &Config,
+    what: Permission,
+    data: &Utf8Path,
+    system_id: Option<u64>,
+) -> Result<(), AttachError> {
     let Some(attach) = &config.attach else { return Ok(()) };
     let marker = permitted(attach, what)?;
-    is_source(config, attach, None, data, what).await?;
+    is_source(config, attach, None, data, what, system_id).await?;
     is_broker(config, attach, marker).await
 }
 
@@ -63,23 +89,25 @@ fn permitted(attach: &AttachConfig, what: Permission) -> Result<&str, AttachErro
     })
 }
 
-/// Requires that the server, or the data folder of one that does not answer, is one of those listed, and that the database carries
-/// the marker, where one is given.
+/// Requires that the server, or the data folder of one that gives no session, or else the cluster that was `named`, is one of those
+/// listed, and that the database carries the marker, where one is given.
 async fn is_source(
     config: &Config,
     attach: &AttachConfig,
     marker: Option<&str>,
     data: &Utf8Path,
     what: Permission,
+    named: Option<u64>,
 ) -> Result<(), AttachError> {
-    let session = match Postgres::connect(&config.postgres.url, "cdc-drill guard").await {
-        Ok(session) => session,
-        // A recovery begins where the server is dead; its folder still says who it was.
-        Err(error @ ClientError::Unreachable { .. }) if what == Permission::Recover => {
-            let id = control_file_id(data)?.ok_or(error)?;
+    let session = match Postgres::find(&config.postgres.url, "cdc-drill guard").await {
+        Found::Session(session) => session,
+        // A recovery begins where the server is dead, or hangs; its folder still says who it was.
+        Found::Silence(error) | Found::Unready(error) if what == Permission::Recover => {
+            let named = named.map(|id| id.to_string());
+            let id = control_file_id(data)?.or(named).ok_or(error)?;
             return listed("PostgreSQL system identifier", "system_ids", &attach.system_ids, &id);
         }
-        Err(error) => return Err(error.into()),
+        Found::Silence(error) | Found::Unready(error) | Found::Refuses(error) => return Err(error.into()),
     };
     listed("PostgreSQL system identifier", "system_ids", &attach.system_ids, &session.system_id().await?)?;
     let Some(marker) = marker else { return Ok(()) };
@@ -207,6 +235,12 @@ mod tests {
         config.postgres.pgdata = folder.path().to_str().unwrap().into();
         let error = permit(&config, Permission::Recover).await.unwrap_err();
         assert!(matches!(error, AttachError::Client(_)), "no folder says who the server was: {error}");
+        let lost = permit_recovery(&config, None).await.unwrap_err();
+        assert!(lost.exit().code() == 41 && lost.to_string().contains("--system-id"), "{lost}");
+        let other = permit_recovery(&config, Some(77)).await.unwrap_err().to_string();
+        assert!(other.contains("expected 78, found 77"), "{other}");
+        let own = permit_recovery(&config, Some(78)).await.unwrap_err().to_string();
+        assert!(own.contains("Kafka"), "the cluster is known, and the brokers are asked: {own}");
         let looped = folder.path().join("global");
         std::os::unix::fs::symlink(&looped, &looped).unwrap();
         let error = permit(&config, Permission::Recover).await.unwrap_err();

@@ -16,4 +16,4 @@ mod error;
 mod guard;
 
 pub use error::AttachError;
-pub use guard::{marker_comment, marker_topic, permit, permit_again, within};
+pub use guard::{marker_comment, marker_topic, permit, permit_again, permit_recovery, within};

@@ -8,10 +8,9 @@ use super::{
     output::{CliError, DryRun, print_json, say},
 };
 use crate::{
-    attach,
     backup::PointSelector,
     client::limits,
-    config::{Config, Permission},
+    config::Config,
     event::{StepReport, StepResult},
     recovery::{
         self, Leftover, OnConflict, Options, Outcome, Playbook, Recovered, RecoveryError, Request, Status,
@@ -118,9 +117,15 @@ struct What {
     /// Where the database's recovery stops: latest, time:RFC3339, lsn:X/Y, name:RESTORE_POINT
     #[arg(long, default_value = "latest")]
     target: Target,
+    /// The timeline on which the target lies, where several can mean it
+    #[arg(long, value_name = "N")]
+    timeline: Option<u32>,
     /// Stop just before the target instead of just after it
     #[arg(long)]
     exclusive: bool,
+    /// The cluster's system identifier, where its data folder is lost and cannot say it
+    #[arg(long, value_name = "N")]
+    system_id: Option<u64>,
     /// How topics are made right after a hole
     #[arg(long, value_enum, default_value_t)]
     topics: TopicsRepair,
@@ -156,9 +161,17 @@ impl What {
                  hint: `backup list` shows the points and which of their checks failed",
             ));
         }
+        if self.exclusive && self.target == Target::Latest {
+            return Err(CliError::new(
+                Exit::Usage,
+                "--exclusive: expected a target to stop before (--target time:, lsn: or name:), found `latest`",
+            ));
+        }
         Ok(Request {
             point: self.point.clone(),
             target: self.target.clone(),
+            timeline: self.timeline,
+            system_id: self.system_id,
             exclusive: self.exclusive,
             connectors: self.connectors.clone(),
             topics: self.topics,
@@ -188,7 +201,7 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
         Verb::Run { what, yes, dry } if !yes || dry.is_on() => {
             let request = what.request()?;
             let config = Config::load(&what.config)?;
-            attach::permit(&config, Permission::Recover).await?;
+            recovery::permit(&config, &request).await?;
             let plan = recovery::plan(&config, &request, &Options::default()).await?;
             show(&plan, what.json)?;
             if dry.told("do these steps") {
@@ -212,7 +225,7 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
             if !dry.is_on() {
                 return recover(&config, &request, json).await;
             }
-            attach::permit(&config, Permission::Recover).await?;
+            recovery::permit(&config, &request).await?;
             show(&recovery::plan(&config, &request, &Options::default()).await?, json)?;
             dry.told("do these steps");
             Ok(Exit::Passed)
@@ -220,8 +233,8 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
         Verb::Abort { config, leave, dry } => {
             let config = Config::load(&config)?;
             if dry.is_on() {
-                attach::permit(&config, Permission::Recover).await?;
                 let request = recovery::unfinished_request(&config, false)?;
+                recovery::permit(&config, &request).await?;
                 dry.told(format!("{} {}", if leave { "give up" } else { "take back" }, request.playbook));
                 return Ok(Exit::Passed);
             }

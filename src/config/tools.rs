@@ -11,6 +11,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::Config;
 use crate::units::IfThere;
 
+/// Tells a prefix as whom a program runs.
+const OWNER_VARIABLE: &str = "CDC_DRILL_OWNER";
+
 /// The PostgreSQL programs of the cluster's major version.
 ///
 /// With `[control.postgres] tool`, every call is that command's words followed by a program and its arguments:
@@ -27,6 +30,7 @@ pub struct Tools {
     bin: Utf8PathBuf,
     prefix: Option<String>,
     scratch: Option<Utf8PathBuf>,
+    roomy: Option<Utf8PathBuf>,
     owner: Option<(u32, u32)>,
     /// Why the data folder's owner is not known, where the folder could not be looked at.
     owner_untold: Option<String>,
@@ -67,6 +71,9 @@ impl Tools {
         tools.prefix = control.and_then(|c| c.tool.clone());
         tools.scratch = control.and_then(|c| c.scratch.clone());
         let data = config.postgres.pgdata.parent().unwrap_or(&config.postgres.pgdata);
+        // The repository is for its owner alone, who need not be the account that the programs run as somewhere else.
+        let roomy = if tools.elsewhere() && !data.as_str().is_empty() { data } else { &config.repository.path };
+        tools.roomy = Some(roomy.to_owned());
         tools.variables = vec![
             ("CDC_DRILL_DATA", data.to_string()),
             ("CDC_DRILL_REPOSITORY", config.repository.path.to_string()),
@@ -76,12 +83,20 @@ impl Tools {
         match std::fs::metadata(pgdata).if_there() {
             Ok(Some(meta)) => {
                 tools.owner = Some((meta.uid(), meta.gid()));
-                tools.variables.push(("CDC_DRILL_OWNER", format!("{}:{}", meta.uid(), meta.gid())));
+                tools.variables.push((OWNER_VARIABLE, format!("{}:{}", meta.uid(), meta.gid())));
             }
             Ok(None) => {}
             Err(error) => tools.owner_untold = Some(format!("owner of {pgdata}: {error}")),
         }
         tools
+    }
+
+    /// The same for the owner of a data folder that is gone, and is to be made again.
+    pub fn owned_by(mut self, (uid, gid): (u32, u32)) -> Tools {
+        self.owner = Some((uid, gid));
+        self.variables.retain(|(name, _)| *name != OWNER_VARIABLE);
+        self.variables.push((OWNER_VARIABLE, format!("{uid}:{gid}")));
+        self
     }
 
     /// Whether the programs run somewhere else, as whoever the prefix makes them.
@@ -113,6 +128,11 @@ impl Tools {
     pub fn scratch(&self) -> Utf8PathBuf {
         let system = || Utf8PathBuf::from_path_buf(std::env::temp_dir()).unwrap_or_else(|_| "/tmp".into());
         self.scratch.clone().unwrap_or_else(system)
+    }
+
+    /// Where temporary files go that a program reads and that are large: beside the repository's or the server's data.
+    pub fn roomy(&self) -> Utf8PathBuf {
+        self.roomy.clone().unwrap_or_else(|| self.scratch())
     }
 
     /// The program's name for messages.

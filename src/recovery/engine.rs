@@ -61,7 +61,7 @@ pub async fn run(
     let repository = Repository::open(&config.repository.path)?;
     match unfinished_of(config, &repository, request, &options)? {
         Some(memory) => permit_again(config, &memory).await?,
-        None => attach::permit(config, Permission::Recover).await?,
+        None => permit(config, request).await?,
     }
     let owner = format!("recover run {}", request.playbook);
     let locks = Arc::new(Locks::take(&repository, &config.postgres.pgdata, &owner)?);
@@ -127,13 +127,18 @@ pub fn conclude(recovered: &Recovered, verdict: Verdict) -> Result<(), RecoveryE
 /// Under which name the record has how the connectors of others were.
 const NEIGHBOURS: &str = "neighbours-before";
 
+/// Requires that this configuration may begin a recovery.
+pub async fn permit(config: &Config, request: &Request) -> Result<(), RecoveryError> {
+    Ok(attach::permit_recovery(config, request.system_id).await?)
+}
+
 /// Requires that this configuration may go on with a recovery.
 pub(super) async fn permit_again(config: &Config, memory: &Memory) -> Result<(), RecoveryError> {
-    let data = match memory.asked().playbook {
-        Playbook::Coordinated => coordinated::standing(memory)?,
-        Playbook::Slot | Playbook::Schema => config.postgres.pgdata.clone(),
+    let (data, system_id) = match memory.asked().playbook {
+        Playbook::Coordinated => (coordinated::standing(memory)?, Some(coordinated::cluster(memory)?)),
+        Playbook::Slot | Playbook::Schema => (config.postgres.pgdata.clone(), None),
     };
-    Ok(attach::permit_again(config, Permission::Recover, &data).await?)
+    Ok(attach::permit_again(config, Permission::Recover, &data, system_id).await?)
 }
 
 /// The recovery of this cluster that did not end, if this is the same request.

@@ -27,7 +27,7 @@ mod unfinished;
 mod wal;
 
 pub use abort::{abort, give_up};
-pub use engine::{conclude, plan, run};
+pub use engine::{conclude, permit, plan, run};
 pub use error::RecoveryError;
 pub use leftovers::{Leftover, leftovers, remove_leftovers};
 pub use outcome::{EndOfWal, Outcome, Recovered};

@@ -129,6 +129,8 @@ pub struct Request {
     pub target: Target,
     /// The timeline on which the target lies; found from the target when absent.
     pub timeline: Option<u32>,
+    /// The cluster's system identifier, where its server and its control file are gone and cannot say it.
+    pub system_id: Option<u64>,
     /// Stop just before the target instead of just after it. A time, an LSN and a name are inclusive by default.
     pub exclusive: bool,
     /// The connectors to recover. Empty: all that read from the cluster. Leaving one out is refused.
@@ -159,6 +161,7 @@ impl Request {
             point: PointSelector::Latest,
             target: Target::Latest,
             timeline: None,
+            system_id: None,
             exclusive: false,
             connectors: Vec::new(),
             topics: TopicsRepair::Purge,

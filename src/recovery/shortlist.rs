@@ -1,55 +1,72 @@
 //! The recovery points that a recovery may start from. Damaged ones, and those whose consistency checks failed when they were taken,
 //! are passed over and named.
 
-use super::{RecoveryError, Request};
+use std::collections::BTreeMap;
+
+use super::{Playbook, RecoveryError, Request};
 use crate::{
-    backup::{Point, PointSelector, Repository},
+    backup::{Foreign, Kind, Origin, Point, PointSelector, Repository},
     units::PointId,
 };
 
 /// Recovery points to choose from, oldest first.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Shortlist {
     pub(super) points: Vec<Point>,
     /// Points that are not to choose from, and why.
     passed_over: Vec<(PointId, String)>,
-    /// Points to choose from although checks of theirs failed, and which.
+    /// Points of other pipelines: how many of each, and the newest.
+    foreign: BTreeMap<Foreign, (usize, PointId)>,
+    /// Points to choose from although something is the matter with them, and what.
     accepted: Vec<(PointId, String)>,
 }
 
 impl Shortlist {
-    /// The point that was named, or those that fit. Refuses a named point whose checks failed, and to go on without a point
-    /// where there are only such points, or damaged ones; empty where there is none at all.
-    pub(super) fn of(
-        repository: &Repository,
-        request: &Request,
-        mut fits: impl FnMut(&Point) -> bool,
-    ) -> Result<Shortlist, RecoveryError> {
-        let mut shortlist = Shortlist { points: Vec::new(), passed_over: Vec::new(), accepted: Vec::new() };
+    /// The point that was named, or those of this pipeline that hold all parts. Refuses a named point whose checks failed or that is of
+    /// another PostgreSQL cluster, and to go on without a point where there are only points with failed checks, or damaged ones;
+    /// empty where there is none at all.
+    ///
+    /// The coordinated playbook takes points of this PostgreSQL cluster that know another Kafka cluster where there are no others: Kafka
+    /// may have been lost as well. To other playbooks they are another pipeline's, unless they are named.
+    pub(super) fn of(repository: &Repository, request: &Request, origin: &Origin) -> Result<Shortlist, RecoveryError> {
+        let mut shortlist = Shortlist::default();
         if let PointSelector::Id(_) = &request.point {
             let point = repository.point(&request.point)?;
+            match origin.foreign(&point.manifest) {
+                Some(Foreign::Cluster(id)) => return Err(of_another_cluster(&point, origin, &id)),
+                Some(foreign @ Foreign::Kafka(_)) => shortlist.accept_foreign(&point, &foreign),
+                None => {}
+            }
             match shortlist.take(point, request.accept_inconsistent_point) {
                 None => return Ok(shortlist),
                 Some((point, failed)) => return Err(refused(&point, failed)),
             }
         }
-        let (mut damaged, mut inconsistent) = (None, None);
+        let (mut damaged, mut inconsistent, mut elsewhere) = (None, None, Vec::new());
         for found in repository.finished()? {
-            match found {
+            let point = match found {
                 Err(newer) => {
                     shortlist.passed_over.push((newer.point.clone(), newer.to_string()));
                     damaged = Some(newer.why);
+                    continue;
                 }
-                Ok(point) if fits(&point) => {
-                    if let Some((id, failed)) = shortlist.take(point, request.accept_inconsistent_point) {
-                        let said = format!(
-                            "recovery point {id} is passed over: {failed} (--point {id} --accept-inconsistent-point starts from it)"
-                        );
-                        shortlist.passed_over.push((id.clone(), said));
-                        inconsistent = Some((id, failed));
-                    }
+                Ok(point) if point.manifest.kind == Kind::Full => point,
+                Ok(_) => continue,
+            };
+            if let Some(foreign) = origin.foreign(&point.manifest) {
+                if matches!(foreign, Foreign::Kafka(_)) {
+                    elsewhere.push((point.clone(), foreign.clone()));
                 }
-                Ok(_) => {}
+                shortlist.pass_over_foreign(foreign, point.id());
+                continue;
+            }
+            inconsistent = shortlist.take_or_pass_over(point, request).or(inconsistent);
+        }
+        if shortlist.points.is_empty() && inconsistent.is_none() && request.playbook == Playbook::Coordinated {
+            for (point, foreign) in elsewhere {
+                shortlist.foreign.remove(&foreign);
+                shortlist.accept_foreign(&point, &foreign);
+                inconsistent = shortlist.take_or_pass_over(point, request).or(inconsistent);
             }
         }
         match (shortlist.points.is_empty(), inconsistent, damaged) {
@@ -57,6 +74,25 @@ impl Shortlist {
             (true, None, Some(why)) => Err(why.into()),
             _ => Ok(shortlist),
         }
+    }
+
+    fn accept_foreign(&mut self, point: &Point, foreign: &Foreign) {
+        self.accepted.push((point.id().clone(), format!("recovery point {} is of {foreign}", point.id())));
+    }
+
+    fn pass_over_foreign(&mut self, foreign: Foreign, id: &PointId) {
+        let (count, newest) = self.foreign.entry(foreign).or_insert_with(|| (0, id.clone()));
+        (*count, *newest) = (*count + 1, id.clone());
+    }
+
+    /// Takes a point, or passes it over; then the point and which checks of it failed.
+    fn take_or_pass_over(&mut self, point: Point, request: &Request) -> Option<(PointId, String)> {
+        let (id, failed) = self.take(point, request.accept_inconsistent_point)?;
+        let said = format!(
+            "recovery point {id} is passed over: {failed} (--point {id} --accept-inconsistent-point starts from it)"
+        );
+        self.passed_over.push((id.clone(), said));
+        Some((id, failed))
     }
 
     /// Takes a point into the list, unless checks of it failed and that was not accepted; then the point and which.
@@ -67,7 +103,8 @@ impl Shortlist {
             if !accept {
                 return Some(failed);
             }
-            self.accepted.push(failed);
+            self.accepted
+                .push((failed.0.clone(), format!("recovery point {} is inconsistent: {}", failed.0, failed.1)));
         }
         self.points.push(point);
         None
@@ -81,9 +118,28 @@ impl Shortlist {
     /// What a person should know of a choice: the newer points that were passed over, and which checks of the chosen one failed.
     pub(super) fn notes(&self, chosen: &PointId) -> Vec<String> {
         let newer = self.passed_over.iter().filter(|(id, _)| id > chosen).map(|(_, why)| why.clone());
-        let accepted = self.accepted.iter().filter(|(id, _)| id == chosen);
-        newer.chain(accepted.map(|(id, failed)| format!("recovery point {id} is inconsistent: {failed}"))).collect()
+        let accepted = self.accepted.iter().filter(|(id, _)| id == chosen).map(|(_, what)| what.clone());
+        newer.chain(self.others()).chain(accepted).collect()
     }
+
+    /// The points of other pipelines, a line for each pipeline.
+    pub(super) fn others(&self) -> Vec<String> {
+        let line = |(foreign, (count, newest)): (&Foreign, &(usize, PointId))| match count {
+            1 => format!("recovery point {newest} is passed over: it is of {foreign}"),
+            _ => format!("{count} recovery points are passed over, the newest of them {newest}: they are of {foreign}"),
+        };
+        self.foreign.iter().map(line).collect()
+    }
+}
+
+fn of_another_cluster(point: &Point, origin: &Origin, id: &str) -> RecoveryError {
+    let own = origin.system_id.as_deref().unwrap_or("unknown");
+    RecoveryError::impossible(
+        format!("recovery point {}", point.id()),
+        format!("a point of the cluster with system identifier {own}"),
+        format!("system identifier {id}"),
+        "it is the backup of another cluster; `backup list` shows what there is",
+    )
 }
 
 fn refused(point: &PointId, failed: String) -> RecoveryError {
@@ -112,7 +168,11 @@ mod tests {
     }
 
     fn shortlist(repository: &Repository, request: &Request) -> Result<Shortlist, RecoveryError> {
-        Shortlist::of(repository, request, |_| true)
+        Shortlist::of(repository, request, &Origin::default())
+    }
+
+    fn of(system_id: &str, kafka: Option<&str>) -> Origin {
+        Origin { system_id: Some(system_id.into()), kafka: kafka.map(str::to_owned) }
     }
 
     fn ids(shortlist: &Shortlist) -> Vec<&str> {
@@ -156,9 +216,46 @@ mod tests {
         fixture::flip(&first.join("manifest.json"));
         let error = shortlist(&repository, &request("latest")).unwrap_err();
         assert!(error.exit() == Exit::PlanImpossible && error.to_string().contains(LATER), "{error}");
-        let others = Shortlist::of(&repository, &request("latest"), |_| false).unwrap_err();
+        let others = Shortlist::of(&repository, &request("latest"), &of("1", None)).unwrap_err();
         assert_eq!(others.exit(), Exit::ChecksumMismatch, "of the damaged one nobody knows whose it is: {others}");
         std::fs::remove_dir_all(repository.points_folder()).unwrap();
         assert_eq!(ids(&shortlist(&repository, &request("latest")).unwrap()), [""; 0]);
+    }
+
+    #[test]
+    fn points_of_other_pipelines_are_passed_over_and_counted() {
+        let (_folder, repository) = fixture::repository();
+        let own = Origin::of(&repository.point(&PointSelector::Latest).unwrap().manifest);
+        let (system_id, kafka) = (own.system_id.clone().unwrap(), own.kafka.clone().unwrap());
+        let theirs = |manifest: &mut crate::backup::Manifest| {
+            let crate::backup::Part::Present(facts) = &mut manifest.pg else { panic!("no cluster") };
+            facts.system_id = "4711".into();
+        };
+        fixture::later(&repository, LATER, theirs);
+        fixture::later(&repository, LATEST, theirs);
+        for playbook in [Playbook::Coordinated, Playbook::Slot, Playbook::Schema] {
+            let request = Request { playbook, ..request("latest") };
+            let found = Shortlist::of(&repository, &request, &own).unwrap();
+            assert_eq!(ids(&found), [POINT], "{playbook}");
+            let notes = found.notes(found.points[0].id());
+            let said =
+                format!("2 recovery points are passed over, the newest of them {LATEST}: they are of the cluster with");
+            assert!(notes.len() == 1 && notes[0].starts_with(&said) && notes[0].ends_with("4711"), "{notes:?}");
+            let named = Request { point: LATER.parse().unwrap(), ..request.clone() };
+            let error = Shortlist::of(&repository, &named, &own).unwrap_err();
+            assert!(error.exit() == Exit::PlanImpossible && error.to_string().contains("4711"), "{error}");
+            let none = Shortlist::of(&repository, &request, &of("1", None)).unwrap();
+            assert!(none.points.is_empty() && none.others().len() == 2, "{none:?}");
+        }
+        // The same cluster behind another Kafka: of use to whoever restores the cluster, or to whoever names it.
+        let moved = of(&system_id, Some("another"));
+        let found = |playbook, point: &str| {
+            Shortlist::of(&repository, &Request { playbook, ..request(point) }, &moved).unwrap()
+        };
+        let coordinated = found(Playbook::Coordinated, "latest");
+        assert_eq!(ids(&coordinated), [POINT]);
+        assert!(coordinated.notes(&PointId::new(POINT)).iter().any(|note| note.contains(&kafka)));
+        assert!(found(Playbook::Schema, "latest").points.is_empty());
+        assert_eq!(ids(&found(Playbook::Schema, POINT)), [POINT]);
     }
 }

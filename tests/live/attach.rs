@@ -17,7 +17,7 @@ use super::sandbox::DEADLINE;
 pub(super) use super::sandbox::{Stack, cdc_drill, expect};
 
 /// The configuration of a person to whom the pipeline was described: endpoints, hooks, a password file.
-fn attached(folder: &Utf8Path, of: &Config, attach: &str) -> Utf8PathBuf {
+pub(super) fn attached(folder: &Utf8Path, of: &Config, attach: &str) -> Utf8PathBuf {
     let url: tokio_postgres::Config = of.postgres.url.expose().parse().unwrap();
     let password = String::from_utf8_lossy(url.get_password().unwrap()).into_owned();
     std::fs::write(folder.join("password"), password).unwrap();

@@ -23,6 +23,7 @@ mod resolver;
 mod safekeeping;
 mod sandbox;
 mod secure;
+mod targets;
 
 use std::{
     path::{Path, PathBuf},

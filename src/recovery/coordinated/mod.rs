@@ -8,7 +8,8 @@ mod replay;
 mod salvage;
 mod state;
 mod steps;
+mod timelines;
 
-pub(super) use state::{Coordinated, set_aside, standing};
+pub(super) use state::{Coordinated, cluster, set_aside, standing};
 pub use steps::STEPS;
 pub(super) use steps::TABLE;

@@ -17,10 +17,10 @@ use crate::{
         wait::{self, Poll},
     },
     recovery::{
-        Naive, RecoveryError, Target, moment,
+        Naive, RecoveryError, moment,
         pipeline::captured_tables,
         server::{Fenced, Replay, recovery_settings_in},
-        wal::{history_in, restore},
+        wal::{Scratch, history_in, restore},
     },
     units::{IfThere, Lsn},
 };
@@ -109,12 +109,13 @@ impl Coordinated {
         let (point, into, owner) = (self.point.clone(), fresh.to_owned(), self.owner.account());
         let extracted = tokio::task::spawn_blocking(move || base::extract(&point, &into, owner)).await;
         extracted.map_err(|e| RecoveryError::Program { program: "extract".into(), detail: e.to_string() })??;
+        self.owner.open_as_before(fresh)?;
         clean_settings(fresh)?;
         Store::new(fresh)?.write(&fresh.join("recovery.signal"), b"")?;
 
         // Removed with what is in it when replay has ended.
         let laid_out = self.lay_out_wal()?;
-        let settings = self.replay_settings(laid_out.as_ref().and_then(|folder| Utf8Path::from_path(folder.path())));
+        let settings = self.replay_settings(laid_out.as_ref().map(Scratch::path));
         let log = self.own_file(STEP, "postgres.log")?;
         // Emptied: what an earlier start said must not be read as this one's.
         self.repository.store().write(&log, b"")?;
@@ -160,19 +161,16 @@ impl Coordinated {
 
     /// The archive as plain files beside the data folder, for a server that runs where this program does not: an image of
     /// another C library, a root file system that is read-only. Every file's checksum is verified on the way.
-    fn lay_out_wal(&self) -> Result<Option<tempfile::TempDir>, RecoveryError> {
+    fn lay_out_wal(&self) -> Result<Option<Scratch>, RecoveryError> {
         if !self.tools.elsewhere() {
             return Ok(None);
         }
-        let beside = self.pgdata.parent().unwrap_or(&self.pgdata);
-        let made = self.tools.temporary(".wal-", Some(beside));
-        let folder = made.map_err(|e| RecoveryError::io("make folder in", beside, e))?;
-        let path = Utf8Path::from_path(folder.path()).unwrap_or(beside);
+        let folder = Scratch::make(&self.tools)?;
         let archive = self.repository.archive(self.system_id);
         let segments = self.archived_since_the_point()?.into_iter().map(WalFile::Segment);
         let histories = archive.history_files()?.into_keys().map(WalFile::History);
         for file in segments.chain(histories) {
-            restore(&archive, &file, &path.join(file.to_string()))?;
+            restore(&archive, &file, &folder.path().join(file.to_string()))?;
         }
         Ok(Some(folder))
     }
@@ -236,7 +234,7 @@ impl Coordinated {
 
     /// The target was reached when the server says so; `latest`, when it replayed exactly to the known end.
     fn reached(&self, replay: &Replay) -> Result<(), RecoveryError> {
-        if self.request.target != Target::Latest {
+        if self.aim.at.is_some() {
             return match &replay.stopping {
                 Some(_) => Ok(()),
                 None => Err(RecoveryError::unmet(

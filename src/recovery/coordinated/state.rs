@@ -1,5 +1,7 @@
 //! What a coordinated recovery knows: found before anything is touched, and learned on the way.
 
+use std::collections::BTreeMap;
+
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
@@ -7,15 +9,19 @@ use super::{
     aim::{self, Aim},
     replay::control_file_in,
     salvage,
+    timelines::{self, GivenUp},
 };
 use crate::{
-    backup::{Point, PointSelector, Repository, is_there, wal::SegmentSize},
-    client::{ClientError, postgres::Postgres},
+    backup::{Origin, Point, PointSelector, Repository, is_there, wal::SegmentSize},
+    client::{
+        kafka::Kafka,
+        postgres::{self as server, Postgres},
+    },
     config::{Config, Tools},
     recovery::{
         Naive, Options, RecoveryError, Request,
         abort::NO_WAY_BACK,
-        memory::{Kept, Memory},
+        memory::{self, Kept, Memory},
         pipeline::{Found, Pipeline},
         server::{Control, ControlData, Owner, Replay, copy_reachable, free_bytes},
         step::GoesOn,
@@ -53,6 +59,8 @@ pub(crate) struct Coordinated {
     pub(super) old_timeline: u32,
     /// Whether it was up when the recovery began.
     was_running: bool,
+    /// The transactions that the target leaves out, as they were counted when it was found.
+    given_up: Vec<GivenUp>,
     /// The recovery's record; a plan has none.
     memory: Option<Memory>,
     /// What was learned on the way.
@@ -72,6 +80,8 @@ pub(crate) struct Goal {
     old_timeline: u32,
     /// Whether the old server was up.
     was_running: bool,
+    #[serde(default)]
+    given_up: Vec<GivenUp>,
 }
 
 /// What a recovery learns between its steps.
@@ -79,6 +89,9 @@ pub(crate) struct Goal {
 pub(crate) struct Learned {
     /// The old folder's control file when the fence stood, as SHA-256; every start of a server writes it.
     pub(super) at_rest: Option<String>,
+    /// The transactions that the target leaves out, counted behind the fence.
+    #[serde(default)]
+    pub(super) given_up: Option<Vec<GivenUp>>,
     /// Segments that were copied.
     pub(super) salvaged: Vec<String>,
     /// What was agreed to be lost.
@@ -95,6 +108,8 @@ pub(crate) struct Learned {
 /// How far an earlier run came, by the state of the systems.
 #[derive(Clone, Copy, Debug, Default)]
 struct Horizon {
+    /// The old data folder is set aside, and the restored one is not yet in its place.
+    set_aside: bool,
     /// The restored data folder is in its place: what clients committed since must never be given up.
     exchanged: bool,
     /// The connectors stream from complete snapshots: topics are filled, groups have moved on, slots are there.
@@ -128,28 +143,39 @@ impl Coordinated {
         let repository = Repository::open(&config.repository.path)?;
         let control = Control::of(config, "postgres")?;
         let pgdata = config.postgres.pgdata.clone();
-        let tools = Tools::of(config);
-        refuse_half_exchanged(&pgdata)?;
-        let owner = Owner::of(&pgdata)?;
+        refuse_half_exchanged(&repository, &pgdata)?;
+        let owner = if is_there(&pgdata)? { Some(Owner::of(&pgdata)?) } else { None };
+        let mut tools = Tools::of(config);
         let was_running = control.running().await?;
-        let server = match was_running {
-            true => match Postgres::connect(&config.postgres.url, "cdc-drill-recovery").await {
-                Ok(session) => Some(session),
-                // It is up and does not let us in: what it is asked with is wrong, and would be at the end.
-                Err(refused @ ClientError::Answer { .. }) => return Err(refused.into()),
-                Err(_) => None,
-            },
-            false => None,
-        };
+        let server = server_at(config, was_running).await?;
         // One that is damaged is what a recovery is for; one that cannot be read may be whole.
-        control_file_in(&pgdata)?;
+        let control_file = control_file_in(&pgdata)?;
         let control_data = ControlData::read(&tools, &pgdata).await.ok();
-        let (system_id, segment_size) = identity(control_data.as_ref(), &repository)?;
+        let running = match &server {
+            Some(server) => Some(server.system_id().await?),
+            None => None,
+        };
+        let known = Identity { control_data: control_data.as_ref(), control_file, running };
+        let (system_id, segment_size, mut notes) = known.settle(&repository, request.system_id)?;
         let salvaged = repository.path().join("salvage").join(system_id.to_string());
         let loose = [pgdata.join("pg_wal"), salvaged.clone()];
         let view = WalView::open(repository.archive(system_id), segment_size, &tools, &loose)?;
         let old_timeline = current_timeline(&view, control_data.as_ref(), &pgdata);
-        let (aim, point) = aim::resolve(request, &repository, system_id, &view, old_timeline).await?;
+        let kafka = Kafka::of(&config.kafka)?.own_cluster_id().await?;
+        let origin = Origin { system_id: Some(system_id.to_string()), kafka: Some(kafka) };
+        let (mut aim, point) = aim::resolve(request, &repository, &origin, &view, old_timeline).await?;
+        let owner = match owner {
+            Some(owner) => owner,
+            None => {
+                let (owner, says) = Owner::of_lost(&pgdata, point.postgres()?.folder)?;
+                tools = tools.owned_by(owner.numbers());
+                notes.push(says);
+                owner
+            }
+        };
+        notes.extend(control.untold()?);
+        aim.notes.splice(..0, notes);
+        let given_up = timelines::given_up(&view, old_timeline, &aim.history, aim.cut).await?;
         let mut pipeline = Pipeline::discover(config, request, options, server.as_ref(), Some(&point)).await?;
         pipeline.refuse_active()?;
         pipeline.plan_topics(true).await?;
@@ -182,6 +208,7 @@ impl Coordinated {
             salvaged,
             old_timeline,
             was_running,
+            given_up,
             memory: None,
             learned: Kept::of(LEARNED, None)?,
             horizon: Horizon::default(),
@@ -200,7 +227,8 @@ impl Coordinated {
         memory: &Memory,
     ) -> Result<Coordinated, RecoveryError> {
         let goal: Goal = memory.decided()?;
-        let Goal { point, aim, system_id, segment_bytes, pgdata, control_data, old_timeline, was_running } = goal;
+        let Goal { point, aim, system_id, segment_bytes, pgdata, control_data, old_timeline, .. } = goal;
+        let (was_running, given_up) = (goal.was_running, goal.given_up);
         let segment_size = SegmentSize::new(segment_bytes).ok_or_else(|| {
             RecoveryError::impossible(
                 memory.folder().as_str(),
@@ -214,15 +242,24 @@ impl Coordinated {
         let exchange = learned.restored.as_ref().map(|restored| Exchange::of(&pgdata, restored)).transpose()?;
         let mut config = config.clone();
         config.postgres.pgdata.clone_from(&pgdata);
+        let point = repository.point(&PointSelector::Id(point))?;
+        let (standing, mut tools) = (standing(memory)?, Tools::of(&config));
+        let owner = match is_there(&standing)? {
+            true => Owner::of(&standing)?,
+            false => Owner::of_lost(&standing, point.postgres()?.folder)?.0,
+        };
+        if !is_there(&pgdata)? {
+            tools = tools.owned_by(owner.numbers());
+        }
         let mut state = Coordinated {
             pipeline: Pipeline::of(&config, options, memory.found::<Found>()?)?,
             request: request.clone(),
-            point: repository.point(&PointSelector::Id(point))?,
+            point,
             aim,
             system_id,
             segment_size,
-            owner: Owner::of(&standing(memory)?)?,
-            tools: Tools::of(&config),
+            owner,
+            tools,
             control: Control::of(&config, "postgres")?,
             control_data,
             archiver: program()?,
@@ -231,9 +268,14 @@ impl Coordinated {
             repository,
             pgdata,
             was_running,
+            given_up,
             memory: Some(memory.clone()),
             learned,
-            horizon: Horizon { exchanged: exchange == Some(Exchange::After), resumed: false },
+            horizon: Horizon {
+                set_aside: exchange == Some(Exchange::Half),
+                exchanged: exchange == Some(Exchange::After),
+                resumed: false,
+            },
         };
         if state.horizon.exchanged && memory.began_step("resume") {
             let rested = memory.began_step("restore-config");
@@ -255,6 +297,7 @@ impl Coordinated {
             control_data: self.control_data.clone(),
             old_timeline: self.old_timeline,
             was_running: self.was_running,
+            given_up: self.given_up.clone(),
         }
     }
 
@@ -306,6 +349,30 @@ impl Coordinated {
     /// The recovery's id, for names of what it makes.
     pub(super) fn id(&self) -> String {
         self.memory.as_ref().map_or_else(|| "plan".to_owned(), |memory| memory.id().to_owned())
+    }
+
+    /// Makes the data folder again that is gone, so that there is one to set aside.
+    pub(super) fn make_lost_folder(&self) -> Result<(), RecoveryError> {
+        if self.horizon.set_aside || self.horizon.exchanged || is_there(&self.pgdata)? {
+            return Ok(());
+        }
+        self.owner.make_folder(&self.pgdata)
+    }
+
+    /// Counts what the target leaves out, now that nobody commits any more.
+    pub(super) async fn count_given_up(&mut self) -> Result<(), RecoveryError> {
+        let counted = async {
+            let view = self.view(true)?;
+            timelines::given_up(&view, self.old_timeline, &self.aim.history, self.aim.cut).await
+        };
+        match counted.await {
+            Ok(given_up) => self.learned.change(|l| l.given_up = Some(given_up)),
+            // The count from before the fence stands, and a database is not left down for a number.
+            Err(error) => {
+                tracing::warn!(%error, "what the target leaves out is not counted again");
+                Ok(())
+            }
+        }
     }
 
     /// Whether the steps that force a snapshot are done, so that one can be waited for.
@@ -389,7 +456,8 @@ impl Coordinated {
         let subscriptions = self.pipeline.found.subscriptions.iter();
         let subscriptions = subscriptions.map(|s| format!("subscription {s} goes back to the target with its cluster"));
         let lost = self.learned.lost.iter().map(|l| format!("accepted as lost: {l}"));
-        let points = self.aim.notes.iter().cloned();
+        let given_up = self.learned.given_up.as_ref().unwrap_or(&self.given_up).iter().map(ToString::to_string);
+        let points = self.aim.notes.iter().cloned().chain(given_up);
         points.chain(slots).chain(subscriptions).chain(lost).chain(self.pipeline.topic_findings()).collect()
     }
 }
@@ -402,6 +470,8 @@ impl GoesOn for Coordinated {
             "fence" | "salvage" | "pin-timeline" | "restore" if self.horizon.exchanged => {
                 Some("the restored data folder is in its place")
             }
+            // What they look at is set aside, and what they learned is known.
+            "fence" | "salvage" | "pin-timeline" if self.horizon.set_aside => Some("the old data folder is set aside"),
             _ => None,
         }
     }
@@ -457,24 +527,133 @@ fn word(there: bool) -> &'static str {
     if there { "there" } else { "missing" }
 }
 
-/// Which cluster this is: by its control file or, when that is gone, by the only cluster that the repository knows.
-fn identity(control: Option<&ControlData>, repository: &Repository) -> Result<(u64, SegmentSize), RecoveryError> {
-    let known = match control {
-        Some(data) => data.system_id.parse().ok().zip(SegmentSize::new(data.segment_size)),
-        None => {
-            let newest = repository.point(&crate::backup::PointSelector::Latest)?;
-            let facts = newest.postgres()?;
-            facts.system_id.parse().ok().zip(SegmentSize::new(facts.segment_bytes))
+/// The cluster that a recovery is of.
+pub(crate) fn cluster(memory: &Memory) -> Result<u64, RecoveryError> {
+    Ok(memory.decided::<Goal>()?.system_id)
+}
+
+/// The server at the configuration's address, where it gives a session. Refused where it lets others in, and where the hook says that
+/// it does not run.
+async fn server_at(config: &Config, runs: bool) -> Result<Option<Postgres>, RecoveryError> {
+    let said = match (Postgres::find(&config.postgres.url, "cdc-drill-recovery").await, runs) {
+        (server::Found::Session(session), true) => return Ok(Some(session)),
+        // What it is asked with is wrong, and would be at the end.
+        (server::Found::Refuses(refused), true) => return Err(refused.into()),
+        (server::Found::Unready(_), true) | (server::Found::Silence(_), _) => return Ok(None),
+        (server::Found::Session(session), false) => format!("a session with a server at {}", session.address()),
+        (server::Found::Refuses(error) | server::Found::Unready(error), false) => {
+            // Its own hint is about a server that is to answer.
+            format!("somebody there: {}", error.to_string().lines().next().unwrap_or_default())
         }
     };
-    known.ok_or_else(|| {
-        RecoveryError::impossible(
-            "identity of the cluster",
-            "a system identifier and a segment size",
-            "neither",
-            "name the recovery point with --point",
-        )
-    })
+    Err(RecoveryError::impossible(
+        "[control.postgres] running",
+        "that the server runs, or silence at the address in [postgres] url",
+        format!("that it does not run, and {said}"),
+        "does the hook ask about the server at this address? it must exit 1 only where the server is down",
+    ))
+}
+
+/// What says which cluster this is.
+struct Identity<'a> {
+    control_data: Option<&'a ControlData>,
+    /// The control file, where there is one, also one that the server's program cannot understand.
+    control_file: Option<Vec<u8>>,
+    /// The identifier that a running server gave.
+    running: Option<String>,
+}
+
+impl Identity<'_> {
+    /// The identifier and the size of WAL segments, with what a person should know of how they were found. The control file says them;
+    /// where it is gone, the running server, the identifier that was named, or the only cluster that the repository knows.
+    fn settle(
+        &self,
+        repository: &Repository,
+        named: Option<u64>,
+    ) -> Result<(u64, SegmentSize, Vec<String>), RecoveryError> {
+        let unlike = |what: &str, expected: u64, found: &str| {
+            RecoveryError::impossible(
+                what,
+                format!("the cluster of the data folder, with system identifier {expected}"),
+                format!("system identifier {found}"),
+                "is this the right place? the data folder and the address in the configuration must be of one cluster",
+            )
+        };
+        if let Some(data) = self.control_data
+            && let Some((id, size)) = data.system_id.parse().ok().zip(SegmentSize::new(data.segment_size))
+        {
+            if let Some(other) = named.filter(|named| *named != id) {
+                return Err(unlike("--system-id", id, &other.to_string()));
+            }
+            if let Some(other) = self.running.as_ref().filter(|running| **running != data.system_id) {
+                return Err(unlike("the server at [postgres] url", id, other));
+            }
+            return Ok((id, size, Vec::new()));
+        }
+        let known = clusters_of(repository)?;
+        // The first eight bytes, which may be whole in a file that is not.
+        let written = self.control_file.as_ref().and_then(|bytes| Some(u64::from_le_bytes(*bytes.first_chunk()?)));
+        let (id, note) = match (named, &self.running, written.filter(|id| known.contains_key(id)), known.len()) {
+            (Some(named), Some(running), ..) if *running != named.to_string() => {
+                return Err(unlike("--system-id", running.parse().unwrap_or_default(), &named.to_string()));
+            }
+            (Some(named), ..) => (named, None),
+            (None, Some(running), ..) => (running.parse().unwrap_or_default(), None),
+            (None, None, Some(written), _) => (written, None),
+            (None, None, None, 1) => {
+                let id = known.keys().next().copied().unwrap_or_default();
+                let only = format!(
+                    "the control file is gone: the cluster is taken for {id}, the only one that the repository knows"
+                );
+                (id, Some(only))
+            }
+            (None, None, None, _) => return Err(unidentified(repository, &known)),
+        };
+        let points = known.get(&id).map_or(&[][..], Vec::as_slice);
+        let size = points.iter().rev().find_map(|point| SegmentSize::new(point.postgres().ok()?.segment_bytes));
+        let Some(size) = size else {
+            return Err(match known.is_empty() {
+                true => unidentified(repository, &known),
+                false => RecoveryError::impossible(
+                    format!("repository {}", repository.path()),
+                    format!("a complete recovery point of the cluster with system identifier {id}"),
+                    described(&known),
+                    "there is nothing to recover from; is this the repository that the cluster is backed up to?",
+                ),
+            });
+        };
+        Ok((id, size, note.into_iter().collect()))
+    }
+}
+
+/// The clusters of which a repository has WAL or recovery points, with these.
+fn clusters_of(repository: &Repository) -> Result<BTreeMap<u64, Vec<Point>>, RecoveryError> {
+    let mut found: BTreeMap<u64, Vec<Point>> =
+        repository.archived_clusters()?.into_iter().map(|id| (id, Vec::new())).collect();
+    for point in repository.finished()?.flatten() {
+        if let Some(id) = point.postgres().ok().and_then(|facts| facts.system_id.parse().ok()) {
+            found.entry(id).or_default().push(point);
+        }
+    }
+    Ok(found)
+}
+
+fn described(known: &BTreeMap<u64, Vec<Point>>) -> String {
+    let each = known.iter().map(|(id, points)| match points.last() {
+        Some(newest) => format!("{id} (newest recovery point {})", newest.id()),
+        None => format!("{id} (WAL only)"),
+    });
+    let each: Vec<String> = each.collect();
+    if each.is_empty() { "none".to_owned() } else { each.join(", ") }
+}
+
+fn unidentified(repository: &Repository, known: &BTreeMap<u64, Vec<Point>>) -> RecoveryError {
+    RecoveryError::impossible(
+        "identity of the cluster",
+        "a control file, a server that runs, or one cluster in the repository",
+        format!("neither; {} knows {}", repository.path(), described(known)),
+        "name the cluster with --system-id N",
+    )
 }
 
 /// The newest timeline that the server itself has seen. The archive may know a newer one, left by a recovery that failed.
@@ -487,8 +666,9 @@ fn current_timeline(view: &WalView, control: Option<&ControlData>, pgdata: &Utf8
     }
 }
 
-/// A recovery that was killed between its last two renames leaves no data folder, and the old one beside it.
-fn refuse_half_exchanged(pgdata: &Utf8PathBuf) -> Result<(), RecoveryError> {
+/// A recovery that was killed between its last two renames leaves no data folder, and the old one beside it. What one has set aside
+/// that ended well is older than what is gone now.
+fn refuse_half_exchanged(repository: &Repository, pgdata: &Utf8PathBuf) -> Result<(), RecoveryError> {
     let (Some(parent), Some(name)) = (pgdata.parent(), pgdata.file_name()) else { return Ok(()) };
     if is_there(pgdata)? {
         return Ok(());
@@ -499,7 +679,9 @@ fn refuse_half_exchanged(pgdata: &Utf8PathBuf) -> Result<(), RecoveryError> {
     let mut aside = None;
     for entry in beside {
         let entry = entry.map_err(unlisted)?;
-        if entry.file_name().starts_with(&start) {
+        if let Some(recovery) = entry.file_name().strip_prefix(&start)
+            && !memory::ended_well(repository, recovery)?
+        {
             aside = aside.max(Some(entry.into_path()));
         }
     }
@@ -553,6 +735,61 @@ fn program() -> Result<Utf8PathBuf, RecoveryError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        backup::{Part, fixture},
+        recovery::memory::{Ending, tests as memory_tests},
+        units::Exit,
+    };
+
+    fn data(system_id: &str) -> ControlData {
+        ControlData { system_id: system_id.into(), timeline: 1, checkpoint: Lsn(1), segment_size: 16 << 20 }
+    }
+
+    #[test]
+    fn a_cluster_without_a_control_file_is_named_where_the_repository_knows_several() {
+        let (_folder, repository) = fixture::repository();
+        let own: u64 = repository.point(&PointSelector::Latest).unwrap().postgres().unwrap().system_id.parse().unwrap();
+        let lost = || Identity { control_data: None, control_file: None, running: None };
+        let (id, _, notes) = lost().settle(&repository, None).unwrap();
+        assert!(id == own && notes[0].contains("the only one"), "{notes:?}");
+        fixture::later(&repository, "20261123T020000Z-0001", |manifest| {
+            let Part::Present(facts) = &mut manifest.pg else { panic!("no cluster") };
+            facts.system_id = "4711".into();
+        });
+        let error = lost().settle(&repository, None).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            error.exit() == Exit::PlanImpossible && text.contains("--system-id") && text.contains("4711"),
+            "{text}"
+        );
+        assert_eq!(lost().settle(&repository, Some(own)).unwrap().0, own);
+        assert_eq!(lost().settle(&repository, Some(4711)).unwrap().0, 4711);
+        assert!(lost().settle(&repository, Some(1)).unwrap_err().to_string().contains("4711"), "of none that it knows");
+        let running = Identity { running: Some("4711".into()), ..lost() };
+        assert_eq!(running.settle(&repository, None).unwrap().0, 4711);
+        assert!(running.settle(&repository, Some(own)).is_err());
+        // Damaged behind its beginning, or altogether.
+        let mut bytes = own.to_le_bytes().to_vec();
+        bytes.extend([0; 8]);
+        let damaged = |bytes: Vec<u8>| Identity { control_file: Some(bytes), ..lost() };
+        assert_eq!(damaged(bytes).settle(&repository, None).unwrap().0, own);
+        assert!(damaged(vec![0; 16]).settle(&repository, None).is_err());
+        assert!(damaged(vec![1]).settle(&repository, None).is_err());
+    }
+
+    #[test]
+    fn the_control_file_is_not_overruled() {
+        let (_folder, repository) = fixture::repository();
+        let data = data("77");
+        let found = |running: Option<&str>, named| {
+            let running = running.map(str::to_owned);
+            Identity { control_data: Some(&data), control_file: None, running }.settle(&repository, named)
+        };
+        assert_eq!(found(None, None).unwrap().0, 77);
+        assert_eq!(found(Some("77"), Some(77)).unwrap().0, 77);
+        assert!(found(None, Some(78)).unwrap_err().to_string().contains("--system-id"));
+        assert!(found(Some("78"), None).unwrap_err().to_string().contains("[postgres] url"));
+    }
 
     #[test]
     fn the_folders_tell_how_far_the_exchange_came() {
@@ -588,8 +825,14 @@ mod tests {
     fn a_folder_between_two_renames_is_named() {
         let made = tempfile::tempdir().unwrap();
         let folder = Utf8PathBuf::from_path_buf(made.path().to_owned()).unwrap();
-        let pgdata = folder.join("data");
+        let (pgdata, (_repository, repository)) = (folder.join("data"), memory_tests::repository());
+        let refuse_half_exchanged = |pgdata| refuse_half_exchanged(&repository, pgdata);
         assert!(refuse_half_exchanged(&pgdata).is_ok(), "another error's matter");
+        let memory = memory_tests::begin(&repository);
+        fs_err::create_dir(folder.join(format!("data.aside-{}", memory.id()))).unwrap();
+        assert!(refuse_half_exchanged(&pgdata).is_err(), "it did not end");
+        memory.close(Ending::Verified).unwrap();
+        assert!(refuse_half_exchanged(&pgdata).is_ok(), "what is gone now is what that recovery restored");
         for stamp in ["20261123T010000Z", "20261123T020000Z"] {
             fs_err::create_dir(folder.join(format!("data.aside-{stamp}"))).unwrap();
         }
@@ -609,6 +852,8 @@ mod tests {
             std::os::unix::fs::symlink(&looped, &looped).unwrap();
         }
         assert!(refuse_tablespaces(&pgdata).unwrap_err().to_string().contains("pg_tblspc"));
-        assert!(refuse_half_exchanged(&pgdata.with_file_name("other")).unwrap_err().to_string().contains("other"));
+        let (_repository, repository) = memory_tests::repository();
+        let error = refuse_half_exchanged(&repository, &pgdata.with_file_name("other")).unwrap_err();
+        assert!(error.to_string().contains("other"));
     }
 }

@@ -2,7 +2,12 @@
 
 use super::{Coordinated, state::Learned};
 use crate::{
-    client::{limits, postgres::Postgres, wait, wait::Poll},
+    client::{
+        limits,
+        postgres::{Found, Postgres},
+        wait,
+        wait::Poll,
+    },
     recovery::{
         RecoveryError,
         step::{Answer, Done, GoesOn, NoticedBy, Step, StepInfo},
@@ -222,13 +227,16 @@ fn acted(outcome: Result<(), RecoveryError>) -> Result<Done, RecoveryError> {
 }
 
 async fn fence(s: &mut Coordinated) -> Result<Done, RecoveryError> {
-    if !s.control.running().await? {
-        return Ok(Done::Nothing("the server was down already"));
+    let runs = s.control.running().await?;
+    if runs {
+        s.control.stop().await?;
     }
-    acted(s.control.stop().await)
+    s.make_lost_folder()?;
+    Ok(if runs { Done::Acted } else { Done::Nothing("the server was down already") })
 }
 
-/// Down by the hook's word, and nobody answers at its address: a stranger there would take the clients' commits.
+/// Down by the hook's word and by the processes of this machine, and nobody answers at its address: a stranger there would take the
+/// clients' commits.
 async fn fenced(s: &mut Coordinated) -> Result<String, RecoveryError> {
     if s.control.running().await? {
         return Err(RecoveryError::unmet("fence", "the old server down", "it runs"));
@@ -239,12 +247,17 @@ async fn fenced(s: &mut Coordinated) -> Result<String, RecoveryError> {
         s.discard().await?;
         s.learned.change(|l| *l = Learned { at_rest, ..Learned::default() })?;
     }
-    match Postgres::connect(&s.pipeline.config.postgres.url, "cdc-drill-recovery").await {
-        Err(_) => Ok("the old server does not run, and nothing answers at its address".into()),
-        Ok(session) => {
-            Err(RecoveryError::unmet("fence", format!("nothing answers at {}", session.address()), "a server answers"))
-        }
+    let there = match Postgres::find(&s.pipeline.config.postgres.url, "cdc-drill-recovery").await {
+        Found::Silence(_) => None,
+        Found::Session(session) => Some(format!("a server answers at {}", session.address())),
+        Found::Refuses(error) | Found::Unready(error) => Some(error.to_string()),
+    };
+    if let Some(there) = there {
+        return Err(RecoveryError::unmet("fence", "nobody at the old server's address", there));
     }
+    s.count_given_up().await?;
+    let untold = s.control.untold()?.map(|why| format!("; {why}")).unwrap_or_default();
+    Ok(format!("the old server does not run, and nothing answers at its address{untold}"))
 }
 
 async fn server_down(s: &Coordinated) -> Result<String, RecoveryError> {

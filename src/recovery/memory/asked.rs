@@ -17,6 +17,8 @@ pub(crate) struct Asked {
     pub(crate) point: String,
     pub(crate) target: String,
     pub(crate) timeline: Option<u32>,
+    #[serde(default)]
+    pub(crate) system_id: Option<u64>,
     pub(crate) exclusive: bool,
     pub(crate) connectors: BTreeSet<String>,
     pub(crate) topics: TopicsRepair,
@@ -41,6 +43,7 @@ impl Asked {
             point: request.point.to_string(),
             target: request.target.to_string(),
             timeline: request.timeline,
+            system_id: request.system_id,
             exclusive: request.exclusive,
             connectors: request.connectors.iter().cloned().collect(),
             topics: request.topics,
@@ -65,6 +68,7 @@ impl Asked {
             point,
             target,
             timeline: self.timeline,
+            system_id: self.system_id,
             exclusive: self.exclusive,
             connectors: self.connectors.iter().cloned().collect(),
             topics: self.topics,
@@ -87,7 +91,9 @@ impl Asked {
         };
         add(self.point != "latest", format!(" --point {}", self.point));
         add(self.target != "latest", format!(" --target {}", self.target));
+        add(true, self.timeline.map(|timeline| format!(" --timeline {timeline}")).unwrap_or_default());
         add(self.exclusive, " --exclusive".to_owned());
+        add(true, self.system_id.map(|id| format!(" --system-id {id}")).unwrap_or_default());
         self.connectors.iter().for_each(|name| add(true, format!(" --connector {name}")));
         add(self.accept_inconsistent_point, " --accept-inconsistent-point".to_owned());
         add(self.restore_connectors, " --restore-connectors".to_owned());
@@ -155,6 +161,8 @@ mod tests {
     fn a_request_comes_back_from_its_record() {
         let request = Request {
             target: "time:2026-11-22T20:00:00Z".parse().unwrap(),
+            timeline: Some(2),
+            system_id: Some(7412),
             connectors: vec!["b".into(), "a".into()],
             ..Request::new(Playbook::Slot)
         };
@@ -162,7 +170,7 @@ mod tests {
         let text = serde_json::to_string(&asked).unwrap();
         let read: Asked = serde_json::from_str(&text).unwrap();
         assert_eq!(Asked::of(&read.request(true).unwrap(), &Options::default()), asked);
-        let words = "recover run slot --target time:2026-11-22T20:00:00Z --connector a --connector b";
+        let words = "recover run slot --target time:2026-11-22T20:00:00Z --timeline 2 --system-id 7412 --connector a --connector b";
         assert_eq!(asked.in_words(), words);
     }
 

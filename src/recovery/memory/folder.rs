@@ -157,6 +157,19 @@ impl Memory {
         Ok(is_there(&folder.join(CLOSED))?)
     }
 
+    /// How a recovery was closed; `None` for one that was not, or that nobody remembers.
+    pub(crate) fn ending(folder: &Utf8Path) -> Result<Option<Ending>, RecoveryError> {
+        #[derive(Deserialize)]
+        struct Closed {
+            how: Ending,
+        }
+        let path = folder.join(CLOSED);
+        match is_there(&path)? {
+            true => Ok(Some(files::read_json::<Closed>(&path)?.how)),
+            false => Ok(None),
+        }
+    }
+
     /// The recovery's id, sortable by its beginning.
     pub(crate) fn id(&self) -> &str {
         &self.head.id

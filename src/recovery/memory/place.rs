@@ -2,7 +2,7 @@
 
 use camino::Utf8PathBuf;
 
-use super::{ClusterName, Memory};
+use super::{ClusterName, Ending, Memory};
 use crate::{backup::Repository, config::Config, recovery::RecoveryError};
 
 pub(super) const FOLDER: &str = "recoveries";
@@ -26,6 +26,11 @@ pub(crate) fn all(repository: &Repository) -> Result<Vec<Utf8PathBuf>, RecoveryE
     }
     folders.sort();
     Ok(folders)
+}
+
+/// Whether a recovery of this id is remembered that was closed with a verified result.
+pub(crate) fn ended_well(repository: &Repository, id: &str) -> Result<bool, RecoveryError> {
+    Ok(Memory::ending(&repository.path().join(FOLDER).join(id))? == Some(Ending::Verified))
 }
 
 /// The recovery of this cluster that began a step and was not closed. There is at most one: no other may begin beside it.

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    backup::{Kind, Point, PointSelector, Repository},
-    client::{ClientError, postgres::Postgres},
+    backup::{Origin, Point, PointSelector, Repository},
+    client::{ClientError, kafka::Kafka, postgres::Postgres},
     config::Config,
     recovery::{
         Options, RecoveryError, Request,
@@ -57,16 +57,6 @@ impl Repair {
         record: Option<&Memory>,
     ) -> Result<Repair, RecoveryError> {
         let repository = Repository::open(&config.repository.path)?;
-        let (point, notes) = match record {
-            // The one that was chosen then, and agreed to.
-            Some(memory) => (recorded_point(&repository, memory)?, Vec::new()),
-            None => {
-                let mut shortlist = Shortlist::of(&repository, request, |point| point.manifest.kind == Kind::Full)?;
-                let point = shortlist.points.pop();
-                let notes = point.as_ref().map(|point| shortlist.notes(point.id())).unwrap_or_default();
-                (point, notes)
-            }
-        };
         let server = Postgres::connect(&config.postgres.url, "cdc-drill-recovery").await.map_err(|e| match e {
             refused @ ClientError::Answer { .. } => RecoveryError::from(refused),
             silent => RecoveryError::impossible(
@@ -76,6 +66,21 @@ impl Repair {
                 "a dead or damaged server needs `recover run coordinated`",
             ),
         })?;
+        let (point, notes) = match record {
+            // The one that was chosen then, and agreed to.
+            Some(memory) => (recorded_point(&repository, memory)?, Vec::new()),
+            None => {
+                let kafka = Kafka::of(&config.kafka)?.own_cluster_id().await?;
+                let origin = Origin { system_id: Some(server.system_id().await?), kafka: Some(kafka) };
+                let mut shortlist = Shortlist::of(&repository, request, &origin)?;
+                let point = shortlist.points.pop();
+                let notes = match &point {
+                    Some(point) => shortlist.notes(point.id()),
+                    None => shortlist.others(),
+                };
+                (point, notes)
+            }
+        };
         let mut pipeline = match record {
             Some(memory) => Pipeline::of(config, options, memory.found::<Found>()?)?,
             None => Pipeline::discover(config, request, options, Some(&server), point.as_ref()).await?,

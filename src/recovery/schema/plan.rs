@@ -39,7 +39,10 @@ pub(crate) async fn plan(repair: &mut Repair) -> Result<&'static [Step<Repair>],
         RecoveryError::impossible(
             "the schema playbook",
             "a recovery point that holds the registry as it should be",
-            "no recovery point",
+            match repair.findings.is_empty() {
+                true => "no recovery point".to_owned(),
+                false => format!("none of this pipeline; {}", repair.findings.join("; ")),
+            },
             "`backup create --only registry` makes one while the registry is sound",
         )
     })?;

@@ -1,14 +1,22 @@
 //! The data folder: who owns it, what it may not contain, and what its owner can reach.
 
 use std::{
-    os::unix::{fs::MetadataExt, process::CommandExt},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        process::CommandExt,
+    },
     process::{Command, Stdio},
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::unistd::{Gid, Uid};
 
-use crate::{backup::Store, config::Tools, recovery::RecoveryError};
+use crate::{
+    backup::{DataFolder, Store},
+    config::Tools,
+    recovery::RecoveryError,
+    units::IfThere,
+};
 
 /// The account that owns a data folder; PostgreSQL runs as no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +24,14 @@ pub(crate) struct Owner {
     uid: u32,
     gid: u32,
     change: bool,
+    /// The folder's permission bits: a server gives those of its folder to the files that it makes.
+    mode: u32,
 }
+
+/// The modes that a server accepts for its data folder.
+const ACCEPTED: u32 = 0o750;
+/// The mode where nobody knows another.
+const PRIVATE: u32 = 0o700;
 
 impl Owner {
     /// The owner of a folder. This process must be that account or root.
@@ -24,10 +39,10 @@ impl Owner {
         let meta = std::fs::metadata(folder).map_err(|e| RecoveryError::io("look at", folder, e))?;
         let me = Uid::effective();
         if meta.uid() == me.as_raw() && !me.is_root() {
-            return Ok(Owner { uid: meta.uid(), gid: meta.gid(), change: false });
+            return Ok(Owner { uid: meta.uid(), gid: meta.gid(), change: false, mode: meta.mode() & ACCEPTED });
         }
         if me.is_root() && meta.uid() != 0 {
-            return Ok(Owner { uid: meta.uid(), gid: meta.gid(), change: true });
+            return Ok(Owner { uid: meta.uid(), gid: meta.gid(), change: true, mode: meta.mode() & ACCEPTED });
         }
         Err(RecoveryError::impossible(
             format!("owner of {folder}"),
@@ -35,6 +50,62 @@ impl Owner {
             format!("uid {} (this process is uid {me})", meta.uid()),
             "run the recovery as root or as the owner of the data folder",
         ))
+    }
+
+    /// The account for a data folder that is gone: the one that a recovery point recorded, else that of the folder around it. The text
+    /// says which, for the plan.
+    pub(crate) fn of_lost(folder: &Utf8Path, recorded: Option<DataFolder>) -> Result<(Owner, String), RecoveryError> {
+        let around = folder.parent().unwrap_or(Utf8Path::new("/"));
+        let meta = std::fs::metadata(around).if_there().map_err(|e| RecoveryError::io("look at", around, e))?;
+        let make =
+            format!("`install -d -m 700 -o ACCOUNT {folder}` makes an empty one; the recovery takes its account");
+        let Some(meta) = meta else {
+            let found = format!("none, and no folder {around} either");
+            return Err(RecoveryError::impossible(
+                folder.as_str(),
+                "a data folder, or the folder around it",
+                found,
+                make,
+            ));
+        };
+        let (uid, gid, mode, says) = match recorded {
+            Some(DataFolder { uid, gid, mode }) => (uid, gid, mode, "that of the recovery point".to_owned()),
+            None => (meta.uid(), meta.gid(), PRIVATE, format!("that of {around}")),
+        };
+        let me = Uid::effective();
+        let change = match (me.is_root(), uid) {
+            (true, 1..) => true,
+            (false, own) if own == me.as_raw() => false,
+            _ => {
+                return Err(RecoveryError::impossible(
+                    format!("owner for {folder}, which is gone"),
+                    "this process's account, or any but root when this process is root",
+                    format!("uid {uid}, {says} (this process is uid {me})"),
+                    make,
+                ));
+            }
+        };
+        Ok((
+            Owner { uid, gid, change, mode: mode & ACCEPTED },
+            format!("data folder {folder} is gone: it is made again for uid {uid}, {says}"),
+        ))
+    }
+
+    /// Makes a data folder that is gone.
+    pub(crate) fn make_folder(&self, folder: &Utf8Path) -> Result<(), RecoveryError> {
+        Store::owned(folder, self.ids()).folder(folder)?;
+        self.open_as_before(folder)
+    }
+
+    /// Gives a data folder the permission bits of the one whose place it takes.
+    pub(crate) fn open_as_before(&self, folder: &Utf8Path) -> Result<(), RecoveryError> {
+        let mode = std::fs::Permissions::from_mode(self.mode | PRIVATE);
+        std::fs::set_permissions(folder, mode).map_err(|e| RecoveryError::io("set the mode of", folder, e))
+    }
+
+    /// The numbers of user and group, whoever this process is.
+    pub(crate) fn numbers(&self) -> (u32, u32) {
+        (self.uid, self.gid)
     }
 
     /// The account to give restored files to; `None` when they are this process's own anyway.
@@ -129,7 +200,6 @@ pub(crate) fn recovery_settings_in(text: &str) -> (String, Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_copy_of_the_program_is_the_owners_alone() {
@@ -158,6 +228,33 @@ mod tests {
             let meta = std::fs::metadata(path).unwrap();
             assert_eq!((meta.permissions().mode() & 0o777, meta.uid()), (0o700, owner.uid), "{path}");
         }
+    }
+
+    #[test]
+    fn a_lost_folder_belongs_to_whom_the_point_says_or_to_whom_its_surroundings_belong() {
+        let home = tempfile::tempdir().unwrap();
+        let data = Utf8Path::from_path(home.path()).unwrap().join("data");
+        let me = nix::unistd::geteuid();
+        let recorded = |uid: u32| Some(DataFolder { uid, gid: 7, mode: 0o750 });
+        if me.is_root() {
+            let (owner, says) = Owner::of_lost(&data, recorded(65534)).unwrap();
+            assert_eq!((owner.ids(), says.contains("the recovery point")), (Some((65534, 7)), true));
+            let error = Owner::of_lost(&data, None).unwrap_err().to_string();
+            assert!(error.contains("install -d") && error.contains("uid 0"), "a server never runs as root: {error}");
+            nix::unistd::chown(home.path(), Some(65533.into()), Some(65532.into())).unwrap();
+            assert_eq!(Owner::of_lost(&data, None).unwrap().0.ids(), Some((65533, 65532)));
+            Owner::of_lost(&data, recorded(65534)).unwrap().0.make_folder(&data).unwrap();
+            let mode = |path: &Utf8Path| path.metadata().unwrap().mode() & 0o777;
+            assert_eq!((data.metadata().unwrap().uid(), mode(&data)), (65534, 0o750));
+            let restored = data.with_file_name("restored");
+            std::fs::create_dir(&restored).unwrap();
+            Owner::of(&data).unwrap().open_as_before(&restored).unwrap();
+            assert_eq!(mode(&restored), 0o750);
+        } else {
+            assert_eq!(Owner::of_lost(&data, recorded(me.as_raw())).unwrap().0.ids(), None);
+            assert!(Owner::of_lost(&data, recorded(me.as_raw() + 1)).is_err());
+        }
+        assert!(Owner::of_lost(&data.join("a/b"), recorded(65534)).unwrap_err().to_string().contains("data/a either"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod control;
 mod fenced;
 mod folder;
 mod hook;
+mod postmaster;
 
 pub(super) use control::ControlData;
 pub(super) use fenced::{Fenced, Replay};

@@ -1,4 +1,4 @@
-//! `pg_waldump` over a folder of segments: where the WAL ends, where a name or a time lies.
+//! `pg_waldump` over a folder of segments: the records in them, and where the WAL ends.
 
 use std::process::Stdio;
 
@@ -26,21 +26,27 @@ pub(crate) struct Tail {
     pub(crate) ended: String,
 }
 
-/// A record that a person or the clock can name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mark {
-    /// Where it starts.
+/// A transaction that was committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Commit {
+    /// Where its record starts.
     pub(crate) at: Lsn,
+    /// When, by the server's clock.
+    pub(crate) time: jiff::Timestamp,
 }
 
 /// Finds the last valid record that can be read from `from` on.
 pub(crate) async fn tail(stretch: &Stretch<'_>) -> Result<Tail, RecoveryError> {
     let mut last = None;
-    let ended = dump(stretch, &[], |line| {
-        last = lsn_of(line).or(last);
+    let reading = read(stretch, None, |record| {
+        last = Some(record.at);
         true
     })
     .await?;
+    let ended = match reading.ended {
+        Ended::Broken(why) => why,
+        Ended::Whole | Ended::Stopped => "there is no further segment".to_owned(),
+    };
     match last {
         Some(last) => Ok(Tail { last, ended }),
         None => Err(RecoveryError::Program {
@@ -50,43 +56,67 @@ pub(crate) async fn tail(stretch: &Stretch<'_>) -> Result<Tail, RecoveryError> {
     }
 }
 
-/// Every restore point of this name.
-pub(crate) async fn find_marks(stretch: &Stretch<'_>, name: &str) -> Result<Vec<Mark>, RecoveryError> {
-    let wanted = format!("desc: RESTORE_POINT {name}");
-    let mut found = Vec::new();
-    dump(stretch, &["--rmgr=XLOG"], |line| {
-        if line.ends_with(&wanted) {
-            found.extend(lsn_of(line).map(|at| Mark { at }));
-        }
-        true
-    })
-    .await?;
-    Ok(found)
+/// A line of `pg_waldump` that shows a record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record<'a> {
+    /// Where it starts.
+    pub(crate) at: Lsn,
+    line: &'a str,
 }
 
-/// The first commit later than a moment.
-pub(crate) async fn find_commit_after(
-    stretch: &Stretch<'_>,
-    moment: jiff::Timestamp,
-) -> Result<Option<Mark>, RecoveryError> {
-    let mut found = None;
-    dump(stretch, &["--rmgr=Transaction"], |line| {
-        if commit_time(line).is_some_and(|at| at > moment) {
-            found = lsn_of(line).map(|at| Mark { at });
-        }
-        found.is_none()
-    })
-    .await?;
-    Ok(found)
+impl Record<'_> {
+    /// Whether it is the restore point of this name.
+    pub(crate) fn is_mark(&self, name: &str) -> bool {
+        self.line.ends_with(&format!("desc: RESTORE_POINT {name}"))
+    }
+
+    /// When the transaction was committed, by the server's clock, if it is the record of a commit.
+    pub(crate) fn commit(&self) -> Option<Commit> {
+        commit_time(self.line).map(|time| Commit { at: self.at, time })
+    }
 }
 
-/// Runs `pg_waldump` and hands each line to `see` until it returns false. The answer is why reading
-/// ended.
-async fn dump(
+/// How reading a stretch ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Whoever looked has seen enough.
+    Stopped,
+    /// With the last segment.
+    Whole,
+    /// Before it: what `pg_waldump` says is wrong there.
+    Broken(String),
+}
+
+/// What one run of `pg_waldump` found besides the records.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) ended: Ended,
+    /// Where the first record starts, when reading began between two records.
+    pub(crate) first: Option<Lsn>,
+}
+
+/// Shows each record of one resource manager (`XLOG`, `Transaction`), or of all, to `see` until it returns false.
+pub(crate) async fn read(
     stretch: &Stretch<'_>,
-    more: &[&str],
-    mut see: impl FnMut(&str) -> bool,
-) -> Result<String, RecoveryError> {
+    manager: Option<&str>,
+    mut see: impl FnMut(Record<'_>) -> bool,
+) -> Result<Reading, RecoveryError> {
+    let only = manager.map(|name| format!("--rmgr={name}"));
+    let more: Vec<&str> = only.iter().map(String::as_str).collect();
+    let mut first = None;
+    let ended = dump(stretch, &more, |line| match lsn_of(line) {
+        Some(at) => see(Record { at, line }),
+        None => {
+            first = skipped_to(line).or(first);
+            true
+        }
+    })
+    .await?;
+    Ok(Reading { ended, first })
+}
+
+/// Runs `pg_waldump` and hands each line to `see` until it returns false.
+async fn dump(stretch: &Stretch<'_>, more: &[&str], mut see: impl FnMut(&str) -> bool) -> Result<Ended, RecoveryError> {
     let program = stretch.tools.name("pg_waldump");
     let wrong = |detail: String| RecoveryError::Program { program: program.clone(), detail };
     let settings = [("TZ", "UTC"), ("LC_ALL", "C")];
@@ -110,14 +140,19 @@ async fn dump(
     let mut lines = BufReader::new(stdout).lines();
     while let Some(line) = lines.next_line().await.map_err(|e| wrong(e.to_string()))? {
         if !see(&line) {
-            return Ok("stopped looking".into());
+            return Ok(Ended::Stopped);
         }
     }
     let text = complaint.await.map_err(|e| wrong(e.to_string()))?.map_err(|e| wrong(e.to_string()))?;
     Ok(match text.trim().trim_start_matches("pg_waldump: error: ") {
-        "" => "there is no further segment".to_owned(),
-        why => why.to_owned(),
+        "" => Ended::Whole,
+        why => Ended::Broken(why.to_owned()),
     })
+}
+
+/// `first record is after 0/3000001, at 0/3000028, skipping over 39 bytes`
+fn skipped_to(line: &str) -> Option<Lsn> {
+    line.strip_prefix("first record is after ")?.split(", at ").nth(1)?.split(',').next()?.parse().ok()
 }
 
 fn lsn_of(line: &str) -> Option<Lsn> {
@@ -147,7 +182,7 @@ mod tests {
         let size = crate::backup::wal::SegmentSize::new(16 << 20).unwrap();
         let name = SegmentName::new(1, 3, size);
         let stretch = Stretch { tools: &tools, folder, first: name, last: name, from: Lsn(0x300_0028) };
-        assert!(find_marks(&stretch, "x").await.unwrap().is_empty());
+        assert_eq!(read(&stretch, Some("XLOG"), |_| true).await.unwrap().ended, Ended::Whole);
         let expected =
             format!("env TZ=UTC LC_ALL=C /pg/bin/pg_waldump -p {folder} -s 0/3000028 --rmgr=XLOG {name} {name}");
         assert_eq!(tools.calls(), [expected]);
@@ -158,6 +193,9 @@ mod tests {
         assert_eq!(lsn_of(COMMIT), Some("0/307D9F8".parse().unwrap()));
         assert_eq!(commit_time(COMMIT), Some("2026-11-22T20:50:11.123456Z".parse().unwrap()));
         assert_eq!(commit_time(MARK), None);
-        assert!(MARK.ends_with("desc: RESTORE_POINT before: it"));
+        let record = Record { at: Lsn(0), line: MARK };
+        assert!(record.is_mark("before: it") && !record.is_mark("before") && record.commit().is_none());
+        let skipped = "first record is after 0/3000001, at 0/03000028, skipping over 39 bytes";
+        assert_eq!((skipped_to(skipped), skipped_to(COMMIT)), (Some(Lsn(0x300_0028)), None));
     }
 }

@@ -1,14 +1,18 @@
-//! One folder with every WAL segment that can be found: the archive's, those salvaged earlier, and those of the old
-//! server's `pg_wal` that never reached the archive.
+//! Every WAL segment that can be found: the archive's, those salvaged earlier, and those of the old server's `pg_wal` that
+//! never reached the archive. They are read by a window of a few segments, which alone are laid out as plain files.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Mark, Tail, dump};
+use super::{
+    Commit, Tail,
+    dump::{self, Ended, Record},
+    scratch::Scratch,
+};
 use crate::{
     backup::{
-        BackupError,
+        BackupError, is_there,
         wal::{Archive, SegmentName, SegmentSize, TimelineHistory, WalFile, read_header},
     },
     config::Tools,
@@ -17,6 +21,10 @@ use crate::{
 };
 
 const PAGE: u64 = WAL_PAGE as u64;
+/// How much WAL is laid out at a time while a stretch of any length is read.
+const WINDOW_BYTES: u64 = 64 << 20;
+/// A window begins with the last segment of the one before it, so that a record which begins there is read to its end.
+const WINDOW_SEGMENTS: u64 = 3;
 
 /// Everything of a cluster's WAL that can be read.
 #[derive(Debug)]
@@ -31,7 +39,9 @@ pub(crate) struct WalView {
     /// Timeline histories found anywhere.
     histories: BTreeMap<u32, TimelineHistory>,
     /// Segments as plain files, for `pg_waldump`.
-    folder: tempfile::TempDir,
+    scratch: Scratch,
+    /// How many of them are laid out at a time.
+    width: usize,
 }
 
 impl WalView {
@@ -43,15 +53,15 @@ impl WalView {
         loose: &[Utf8PathBuf],
     ) -> Result<WalView, RecoveryError> {
         archive.drain()?;
-        let temporary = |e| RecoveryError::io("make folder in", &tools.scratch(), e);
-        let folder = tools.temporary("cdc-drill-wal-", None).map_err(temporary)?;
+        let scratch = Scratch::make(tools)?;
         let mut view = WalView {
             size,
             tools: tools.clone(),
             archived: BTreeSet::new(),
             loose: BTreeMap::new(),
             histories: BTreeMap::from([(1, TimelineHistory::first())]),
-            folder,
+            scratch,
+            width: usize::try_from((WINDOW_BYTES / size.bytes()).max(WINDOW_SEGMENTS)).unwrap_or(usize::MAX),
             archive,
         };
         for timeline in view.archive.timelines()? {
@@ -130,6 +140,11 @@ impl WalView {
     pub(crate) fn newest_timeline(&self) -> u32 {
         let segments = self.archived.iter().chain(self.loose.keys()).map(|s| s.timeline);
         segments.chain(self.histories.keys().copied()).max().unwrap_or(1)
+    }
+
+    /// Whether there is any segment of a timeline's own.
+    pub(crate) fn has_wal(&self, timeline: u32) -> bool {
+        self.archived.iter().chain(self.loose.keys()).any(|segment| segment.timeline == timeline)
     }
 
     fn has(&self, name: SegmentName) -> bool {
@@ -222,67 +237,133 @@ impl WalView {
         Ok(page_beyond(&bytes, self.size.start(at), tail.last))
     }
 
-    /// Every restore point of this name on a timeline's own stretch, looking from `from` on.
-    pub(crate) async fn marks(&self, timeline: u32, from: Lsn, name: &str) -> Result<Vec<Mark>, RecoveryError> {
-        let Some((start, first, last)) = self.stretch(timeline, from)? else { return Ok(Vec::new()) };
-        let found = dump::find_marks(&self.reading(first, last, start), name).await?;
-        Ok(found.into_iter().filter(|m| m.at >= start).collect())
+    /// Where each restore point of this name lies on a timeline's own stretch, looking from `from` on.
+    pub(crate) async fn marks(&self, timeline: u32, from: Lsn, name: &str) -> Result<Vec<Lsn>, RecoveryError> {
+        let mut found = Vec::new();
+        self.scan(timeline, from, Some("XLOG"), |record| {
+            found.extend(record.is_mark(name).then_some(record.at));
+            true
+        })
+        .await?;
+        Ok(found)
     }
 
-    /// The first commit later than a moment on a timeline, ancestors included, looking from `from` on.
-    pub(crate) async fn commit_after(
+    /// Shows the commits on a timeline's own stretch from `from` on to `see` until it returns false.
+    pub(crate) async fn commits(
         &self,
         timeline: u32,
         from: Lsn,
-        moment: jiff::Timestamp,
-    ) -> Result<Option<Mark>, RecoveryError> {
-        let history = self.history(timeline)?.clone();
-        for (of, begin) in history.newest_first().into_iter().rev() {
-            let left = history.ancestors.iter().find(|a| a.timeline == of).map(|a| a.end);
-            if left.is_some_and(|left| left <= from) {
-                continue;
-            }
-            let Some((start, first, last)) = self.stretch(of, from.max(begin))? else { continue };
-            let found = dump::find_commit_after(&self.reading(first, last, start), moment).await?;
-            if let Some(mark) = found.filter(|m| left.is_none_or(|left| m.at < left)) {
-                return Ok(Some(mark));
-            }
-        }
-        Ok(None)
+        mut see: impl FnMut(Commit) -> bool,
+    ) -> Result<Scanned, RecoveryError> {
+        self.scan(timeline, from, Some("Transaction"), |record| record.commit().is_none_or(&mut see)).await
     }
 
-    /// Makes a timeline's own segments from `from` on readable; where reading begins, the first and the last segment.
-    fn stretch(&self, timeline: u32, from: Lsn) -> Result<Option<(Lsn, SegmentName, SegmentName)>, RecoveryError> {
+    /// The first record that starts at or after a position of a timeline's own stretch.
+    pub(crate) async fn record_from(&self, timeline: u32, from: Lsn) -> Result<Option<Lsn>, RecoveryError> {
+        let mut found = None;
+        self.scan(timeline, from, None, |record| {
+            found = Some(record.at);
+            false
+        })
+        .await?;
+        Ok(found)
+    }
+
+    /// Shows the records on a timeline's own stretch from `from` on to `see`, in their order, until it returns false.
+    async fn scan(
+        &self,
+        timeline: u32,
+        from: Lsn,
+        manager: Option<&str>,
+        mut see: impl FnMut(Record<'_>) -> bool,
+    ) -> Result<Scanned, RecoveryError> {
         let begin = self.history(timeline)?.begin().max(from);
-        let own = self.archived.iter().chain(self.loose.keys()).filter(|s| s.timeline == timeline);
-        let wanted: BTreeSet<SegmentName> =
-            own.copied().filter(|s| self.number(*s) >= self.size.segment_of(begin)).collect();
-        let (Some(first), Some(last)) = (wanted.first().copied(), wanted.last().copied()) else { return Ok(None) };
-        for name in wanted {
-            self.place(name)?;
+        let (names, gap) = self.run_of(timeline, self.size.segment_of(begin));
+        let Some(first) = names.first() else { return Ok(Scanned::All) };
+        let start = begin.max(self.size.start(self.number(*first)));
+        let mut window = Window { at: 0, width: self.width, before: 0 };
+        let mut last_seen = None;
+        loop {
+            let end = (window.at + window.width).min(names.len());
+            let placed = &names[window.at..end];
+            self.lay_out(placed)?;
+            // Just behind the segment's beginning: `pg_waldump` then says where the first record starts.
+            let start = if window.at == 0 { start } else { Lsn(self.size.start(self.number(placed[0])).0 + 1) };
+            let reading = dump::read(&self.reading(placed[0], placed[placed.len() - 1], start), manager, |record| {
+                // What lies in the segment that two windows share is shown once.
+                if last_seen.is_some_and(|seen| record.at <= seen) {
+                    return true;
+                }
+                last_seen = Some(record.at);
+                see(record)
+            })
+            .await?;
+            if reading.ended == Ended::Stopped {
+                return Ok(Scanned::Stopped);
+            }
+            let shared = self.size.start(self.number(placed[0]) + 1);
+            if window.at > 0 && placed.len() > 1 && reading.first.is_none_or(|at| at >= shared) {
+                // A record began in the window before and goes on beyond the shared segment: a wider one reads it.
+                window.widen();
+                continue;
+            }
+            match reading.ended {
+                Ended::Broken(why) if end < names.len() => return Ok(Scanned::Unread(why)),
+                _ if end < names.len() => window.slide(end),
+                _ => return Ok(gap.map_or(Scanned::All, Scanned::Unread)),
+            }
         }
-        Ok(Some((begin.max(self.size.start(self.number(first))), first, last)))
+    }
+
+    /// A timeline's own segments from a number on that follow on one another, and what is missing where there are more.
+    fn run_of(&self, timeline: u32, from: u64) -> (Vec<SegmentName>, Option<String>) {
+        let own = self.archived.iter().chain(self.loose.keys()).filter(|s| s.timeline == timeline);
+        let all: BTreeSet<SegmentName> = own.copied().filter(|s| self.number(*s) >= from).collect();
+        let mut names: Vec<SegmentName> = Vec::new();
+        for name in all {
+            if let Some(last) = names.last().map(|last| self.number(*last))
+                && self.number(name) != last + 1
+            {
+                let missing = SegmentName::new(timeline, last + 1, self.size);
+                return (names, Some(format!("segment {missing} is missing, and there are later ones")));
+            }
+            names.push(name);
+        }
+        (names, None)
+    }
+
+    /// Has these segments laid out, and no others.
+    fn lay_out(&self, names: &[SegmentName]) -> Result<(), RecoveryError> {
+        let wanted: BTreeSet<String> = names.iter().map(ToString::to_string).collect();
+        let folder = self.scratch.path();
+        let unlisted = |e| RecoveryError::io("list", folder, e);
+        for entry in folder.read_dir_utf8().map_err(unlisted)? {
+            let entry = entry.map_err(unlisted)?;
+            if !wanted.contains(entry.file_name()) {
+                std::fs::remove_file(entry.path()).map_err(|e| RecoveryError::io("remove", entry.path(), e))?;
+            }
+        }
+        names.iter().try_for_each(|name| self.place(*name))
     }
 
     fn reading(&self, first: SegmentName, last: SegmentName, from: Lsn) -> dump::Stretch<'_> {
-        dump::Stretch { tools: &self.tools, folder: self.path(), first, last, from }
+        dump::Stretch { tools: &self.tools, folder: self.scratch.path(), first, last, from }
     }
 
     fn number(&self, name: SegmentName) -> u64 {
         name.number(self.size).unwrap_or_default()
     }
 
-    fn path(&self) -> &Utf8Path {
-        Utf8Path::from_path(self.folder.path()).unwrap_or(Utf8Path::new("/"))
-    }
-
     /// Puts a segment into the folder for `pg_waldump`.
     fn place(&self, name: SegmentName) -> Result<(), RecoveryError> {
-        let to = self.path().join(name.to_string());
+        let to = self.scratch.path().join(name.to_string());
         if to.symlink_metadata().if_there().map_err(|e| RecoveryError::io("look at", &to, e))?.is_some() {
             return Ok(());
         }
-        if let Some(path) = self.loose.get(&name) {
+        // A server that runs archives a segment and uses its file again.
+        if let Some(path) = self.loose.get(&name)
+            && is_there(path)?
+        {
             return std::os::unix::fs::symlink(path, &to).map_err(|e| RecoveryError::io("link", &to, e));
         }
         restore(&self.archive, &WalFile::Segment(name), &to)
@@ -295,6 +376,38 @@ impl WalView {
             "none",
             "is this the repository that the cluster archives to?",
         )
+    }
+}
+
+/// How far a scan came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Scanned {
+    /// Whoever looked has seen enough.
+    Stopped,
+    /// To the end of what there is.
+    All,
+    /// Not to its end: why what lies behind cannot be read.
+    Unread(String),
+}
+
+/// Which segments of a run are laid out.
+struct Window {
+    /// The first, by its place in the run.
+    at: usize,
+    width: usize,
+    /// The first of the window before.
+    before: usize,
+}
+
+impl Window {
+    /// Goes on from the last segment that was read.
+    fn slide(&mut self, end: usize) {
+        (self.before, self.at) = (self.at, end - 1);
+    }
+
+    /// Goes back, for more at a time.
+    fn widen(&mut self) {
+        (self.at, self.width) = (self.before, self.width * 2);
     }
 }
 
@@ -354,7 +467,10 @@ fn page_address(page: &[u8]) -> Option<Lsn> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backup::Repository;
+    use crate::backup::{
+        Repository,
+        wal::{SegmentState, segment_bytes},
+    };
 
     fn page(address: u64) -> Vec<u8> {
         let mut page = vec![0u8; PAGE as usize];
@@ -401,5 +517,72 @@ mod tests {
         }
         assert_eq!(page_beyond(&bytes, Lsn(start), Lsn(start + 63 * PAGE + 40)), None);
         assert_eq!(page_beyond(&bytes, Lsn(start), Lsn(start + 10 * PAGE + 40)), Some(Lsn(start + 12 * PAGE)));
+    }
+
+    /// Shows the records that stand as lines in its segments, as far as they end in the last one, and notes how many files there are.
+    const WALDUMP: &str = r#"#!/bin/sh
+folder=$2
+from=$4
+eval "last=\$$#"
+eval "first=\$$(($# - 1))"
+ls "$folder" | wc -l >> "$0.files"
+cd "$folder" && ls | LC_ALL=C awk -v first="$first" -v last="$last" '$0 >= first && $0 <= last' | xargs cat | tr -d '\000' |
+    LC_ALL=C awk -v last="$last" -v from="$from" '
+        /^needs/ {
+            if (!seen++ && from ~ /1$/) { split($0, part, "lsn: "); sub(/,.*/, "", part[2]); print "first record is after " from ", at " part[2] ", skipping over 1 byte" }
+            if ($2 > last) exit
+            $1 = ""; $2 = ""; print
+        }'
+"#;
+
+    #[tokio::test]
+    async fn a_stretch_of_any_length_is_read_by_a_window_of_segments() {
+        let home = tempfile::tempdir().unwrap();
+        let home = Utf8Path::from_path(home.path()).unwrap();
+        let size = SegmentSize::new(1 << 20).unwrap();
+        let archive = Repository::init(&home.join("repository")).unwrap().archive(7);
+        let program = home.join("pg_waldump");
+        fs_err::write(&program, WALDUMP).unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let mut expected = Vec::new();
+        // A record, and where it ends. One that begins in 5 goes on to 8, and nothing begins between; 12 is lost.
+        let records = [(3, 3), (4, 4), (5, 5), (5, 8), (8, 9), (9, 9), (10, 10), (11, 11), (13, 13), (14, 14)];
+        for number in (3..15).filter(|number| *number != 12) {
+            let name = SegmentName::new(1, number, size);
+            let mut bytes = segment_bytes(7, size, name, 0);
+            let mut at = 64;
+            for (offset, (_, end)) in records.iter().enumerate().filter(|(_, (begin, _))| *begin == number) {
+                let lsn = Lsn(size.start(number).0 + 0x100 * (1 + offset as u64));
+                let needs = SegmentName::new(1, *end, size);
+                let line = format!(
+                    "\nneeds {needs} rmgr: Transaction len: 46, tx: 7, lsn: {lsn}, desc: COMMIT 2026-11-22 20:{number:02}:00.000000 UTC\n"
+                );
+                bytes[at..at + line.len()].copy_from_slice(line.as_bytes());
+                at += line.len();
+                expected.push(lsn);
+            }
+            let file = home.join(name.to_string());
+            fs_err::write(&file, bytes).unwrap();
+            archive.add_segment(&file, SegmentState::Complete).unwrap();
+        }
+        let mut view = WalView::open(archive, size, &Tools::here(home), &[]).unwrap();
+        view.width = 3;
+        let mut seen = Vec::new();
+        let scanned = view.commits(1, Lsn(0), |commit| {
+            seen.push(commit.at);
+            true
+        });
+        let Scanned::Unread(why) = scanned.await.unwrap() else { panic!("a segment is missing") };
+        assert!(why.contains("00000001000000000000000C is missing"), "{why}");
+        assert_eq!(seen, expected[..8], "each once, in their order");
+        let files = fs_err::read_to_string(format!("{program}.files")).unwrap();
+        let most = files.lines().map(|line| line.trim().parse::<usize>().unwrap()).max();
+        assert_eq!(most, Some(6), "three at a time, and six for the record that needs more: {files}");
+        let mut after = Vec::new();
+        let scanned = view.commits(1, size.start(13), |commit| {
+            after.push(commit.at);
+            after.len() < 2
+        });
+        assert_eq!((scanned.await.unwrap(), after.as_slice()), (Scanned::Stopped, &expected[8..]));
     }
 }
