@@ -217,6 +217,7 @@ impl Kafka {
 
     /// The cluster's id, of brokers that must say it.
     pub async fn own_cluster_id(&self) -> Result<String, ClientError> {
+        self.takes_connections().await?;
         let id = self.cluster_id().await?;
         id.ok_or_else(|| {
             ClientError::unreachable("kafka", &self.bootstrap, "the brokers did not say their cluster's id")
