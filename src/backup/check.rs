@@ -316,7 +316,7 @@ fn verify_extracted(
     let folder = Utf8PathBuf::from_path_buf(temporary.path().join("data"))
         .map_err(|p| BackupError::malformed(root, format!("{} is not UTF-8", p.display())))?;
     let owner = tools.reader().map(|(uid, gid)| parts::postgres::Owner { uid, gid });
-    parts::postgres::extract(point, &folder, owner)?;
+    parts::postgres::extract(point, &folder, owner, &|_| {})?;
     let tool = Utf8PathBuf::from(tools.name("pg_verifybackup"));
     // The WAL is in the archive and was checked there.
     let mut command = tools.command("pg_verifybackup", &[("LC_ALL", "C")]);
@@ -535,7 +535,7 @@ mod tests {
         said(Repository::init(&looped).unwrap_err());
         said(Repository::open(&looped).unwrap_err());
         let point = repository.point(&PointSelector::Latest).unwrap();
-        said(extract(&point, &looped, None).unwrap_err());
+        said(extract(&point, &looped, None, &|_| {}).unwrap_err());
         std::fs::remove_file(segment_path(&repository, 4)).unwrap();
         std::os::unix::fs::symlink(segment_path(&repository, 4), segment_path(&repository, 4)).unwrap();
         said(verify(&repository, &PointId::new(POINT), &CheckOptions::default()).unwrap_err());
@@ -567,7 +567,7 @@ mod tests {
         let (scratch, repository) = fixture::repository();
         let point = repository.point(&PointSelector::Latest).unwrap();
         let into = Utf8PathBuf::from_path_buf(scratch.path().join("restored")).unwrap();
-        let done = extract(&point, &into, None).unwrap();
+        let done = extract(&point, &into, None, &|_| {}).unwrap();
         assert_eq!(done.files, BASE_FILES.len() as u64 + 1);
         for (name, bytes) in BASE_FILES {
             assert_eq!(files::read(&into.join(name)).unwrap(), bytes, "{name}");
@@ -575,7 +575,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let mode = |p: &str| std::fs::metadata(into.join(p)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(""), mode("base/1"), mode("PG_VERSION")), (0o700, 0o700, 0o600));
-        let again = extract(&point, &into, None).unwrap_err();
+        let again = extract(&point, &into, None, &|_| {}).unwrap_err();
         assert!(again.to_string().contains("not empty"), "{again}");
         assert!(into.join("PG_VERSION").exists(), "a refusal must not touch what is there");
     }
@@ -586,7 +586,7 @@ mod tests {
         let point = repository.point(&PointSelector::Latest).unwrap();
         fixture::flip(&folder(&repository).join("pg/base.tar.zst"));
         let into = Utf8PathBuf::from_path_buf(scratch.path().join("restored")).unwrap();
-        let result: Result<Extracted, BackupError> = extract(&point, &into, None);
+        let result: Result<Extracted, BackupError> = extract(&point, &into, None, &|_| {});
         assert_eq!(result.unwrap_err().exit(), Exit::ChecksumMismatch);
         assert!(!into.exists());
     }

@@ -119,6 +119,14 @@ pub async fn create(
     options: &CreateOptions,
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<Created, BackupError> {
+    captured(config, options, progress).await.map_err(BackupError::with_file_system)
+}
+
+async fn captured(
+    config: &Config,
+    options: &CreateOptions,
+    progress: &(dyn Fn(Progress) + Send + Sync),
+) -> Result<Created, BackupError> {
     let settled = if options.takes(PartKind::Postgres) { Some(config.settled().await?) } else { None };
     let config = settled.as_ref().unwrap_or(config);
     attach::permit(config, Permission::Backup).await?;

@@ -4,7 +4,7 @@ use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::wal::WalGap;
+use super::{files, wal::WalGap};
 use crate::{
     client::{ClientError, limits::facts::HEARTBEAT_OLD},
     units::{Exit, PointId},
@@ -189,6 +189,21 @@ pub enum BackupError {
     /// A system did not answer as asked.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// A file system is full.
+    #[error(
+        "{what} {path}: no space: the file system of {file_system} has {} MB free\nhint: make room there; nothing of this recovery point was kept",
+        .free >> 20
+    )]
+    NoSpace {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: Utf8PathBuf,
+        /// Where the file system begins.
+        file_system: Utf8PathBuf,
+        /// The bytes free on it once what was written was removed.
+        free: u64,
+    },
     /// The file system refused.
     #[error("{what} {path}: {source}")]
     Io {
@@ -199,6 +214,10 @@ pub enum BackupError {
         /// Why not.
         source: io::Error,
     },
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 impl crate::client::wait::Look for BackupError {
@@ -228,14 +247,29 @@ impl BackupError {
             BackupError::WalGap(_) => Exit::WalGap,
             BackupError::WalConflict { .. } => Exit::Refused,
             BackupError::Unsupported { .. } | BackupError::PartAbsent { .. } => Exit::PlanImpossible,
-            BackupError::Tool { .. } => Exit::Inconclusive,
+            BackupError::Tool { .. } | BackupError::NoSpace { .. } => Exit::Inconclusive,
             BackupError::Client(error) => error.exit(),
             BackupError::Io { source, .. } => match source.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::PermissionDenied => {
-                    Exit::Inconclusive
-                }
+                io::ErrorKind::PermissionDenied => Exit::Inconclusive,
+                _ if is_full(source) => Exit::Inconclusive,
                 _ => Exit::Internal,
             },
+        }
+    }
+
+    /// Whether a file system of this machine refused, and not what was read or asked.
+    pub(crate) fn is_of_a_file_system(&self) -> bool {
+        matches!(self, BackupError::Io { source, .. } if is_full(source) || source.raw_os_error().is_some())
+    }
+
+    /// Names the file system, where one is full.
+    pub(crate) fn with_file_system(self) -> BackupError {
+        match self {
+            BackupError::Io { what, path, source } if is_full(&source) => match files::file_system(&path) {
+                Ok((file_system, free)) => BackupError::NoSpace { what, path, file_system, free },
+                Err(_) => BackupError::Io { what, path, source },
+            },
+            other => other,
         }
     }
 

@@ -285,6 +285,27 @@ impl<T: Write> Write for Hashing<T> {
     }
 }
 
+/// Where the file system of a path begins, and the bytes that are free on it. The path need not be there.
+pub(crate) fn file_system(path: &Utf8Path) -> Result<(Utf8PathBuf, u64), BackupError> {
+    let device = |path: &Utf8Path| {
+        let meta = fs::metadata(path).if_there().map_err(BackupError::io("look at", path))?;
+        Ok::<_, BackupError>(meta.map(|meta| meta.dev()))
+    };
+    let mut begin: Option<(&Utf8Path, u64)> = None;
+    for above in path.ancestors().filter(|above| !above.as_str().is_empty()) {
+        match (begin, device(above)?) {
+            (None, Some(own)) => begin = Some((above, own)),
+            (Some((_, own)), Some(device)) if device == own => begin = Some((above, own)),
+            (Some(_), _) => break,
+            (None, None) => {}
+        }
+    }
+    let begin = begin.map_or(Utf8Path::new("/"), |(begin, _)| begin);
+    let stat = nix::sys::statvfs::statvfs(begin.as_std_path());
+    let stat = stat.map_err(|e| BackupError::io("look at free space of", begin)(e.into()))?;
+    Ok((begin.to_owned(), stat.blocks_available() * stat.fragment_size()))
+}
+
 /// Bytes of everything in a folder.
 pub(crate) fn size_of(folder: &Utf8Path) -> Result<u64, BackupError> {
     let mut bytes = 0;
@@ -436,6 +457,12 @@ mod tests {
         assert!(store.copy(&root.join("nowhere"), &root.join("copy")).is_err());
         assert_eq!(read(&root.join("copy")).unwrap(), b"12", "what was there stays");
         assert!(Store::make(&root.join("copy/x")).is_err());
+    }
+
+    #[test]
+    fn a_file_system_begins_where_it_is_mounted() {
+        assert_eq!(file_system(Utf8Path::new("/proc/self/not/there")).unwrap().0, "/proc");
+        assert!(file_system(Utf8Path::new("/")).unwrap().1 > 0);
     }
 
     #[test]

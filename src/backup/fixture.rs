@@ -273,6 +273,7 @@ fn postgres() -> PostgresFacts {
         slots: vec![],
         clock: None,
         folder: None,
+        config_file: None,
     }
 }
 

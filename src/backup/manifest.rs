@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use camino::Utf8PathBuf;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
 use serde_json::{Value, json};
 
@@ -176,6 +177,10 @@ pub struct PostgresFacts {
     /// The data folder; absent where it was not on the machine that took the point, and in points of versions that did not look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<DataFolder>,
+    /// `postgresql.conf` where it was outside the data folder, so that the base backup does not hold it; absent where it was inside,
+    /// and in points of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_file: Option<Utf8PathBuf>,
 }
 
 /// A server's clock around its base backup, RFC 3339. Commits are timed by it.

@@ -1,5 +1,11 @@
 //! `recover plan`, `run`, and what there is for a recovery that did not end: `status`, `resume`, `abort`.
 
+use std::{
+    io::{IsTerminal, Write},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
 use camino::Utf8PathBuf;
 use clap::{Subcommand, ValueEnum};
 
@@ -13,8 +19,8 @@ use crate::{
     config::Config,
     event::{StepReport, StepResult},
     recovery::{
-        self, Leftover, OnConflict, Options, Outcome, Playbook, Recovered, RecoveryError, Request, Status,
-        SystemStatus, Target, TopicsRepair,
+        self, Downtime, Leftover, OnConflict, Options, Outcome, Playbook, Progress, Recovered, RecoveryError, Request,
+        Status, SystemStatus, Target, TopicsRepair, Watch,
     },
     units::{Exit, Verdict},
     verify::{VerifyOptions, verify},
@@ -292,7 +298,8 @@ async fn recover(config: &Config, request: &Request, json: bool) -> Result<Exit,
         say(line(&step));
         done.push(step);
     };
-    let outcome = match unless_interrupted(recovery::run(config, request, &options, &mut told)).await {
+    let watch = Watch::new(shown());
+    let outcome = match unless_interrupted(recovery::run(config, request, &options, &mut told, &watch)).await {
         Ok(outcome) => outcome,
         Err(interrupted) => {
             how_far(config).await;
@@ -304,6 +311,11 @@ async fn recover(config: &Config, request: &Request, json: bool) -> Result<Exit,
             // What was diagnosed before the first step may be repaired now.
             notes("before the recovery", &recovered.outcome);
             say(format!("recovered in {:.1} s; record: {}", recovered.seconds, recovered.record));
+            if let Some(Downtime { database_seconds, connectors_seconds }) = recovered.outcome.downtime {
+                say(format!(
+                    "down: the database for {database_seconds:.1} s, the connectors for {connectors_seconds:.1} s"
+                ));
+            }
             let neighbours = recovered.outcome.neighbours.iter().inspect(|check| super::verify::show(check));
             let touched = neighbours.filter(|check| check.verdict != Verdict::Passed).count();
             let verified = verified(config, request, &recovered).await;
@@ -330,10 +342,48 @@ async fn recover(config: &Config, request: &Request, json: bool) -> Result<Exit,
                     findings: vec![error.to_string()],
                     not_looked_at: Vec::new(),
                     neighbours: None,
+                    downtime: None,
                 })?;
             }
             how_far(config).await;
             Err(error.into())
+        }
+    }
+}
+
+/// Shows how far a step is that takes long: on one line of its own where there is a terminal, by a line now and then elsewhere.
+fn shown() -> impl Fn(Progress) + Send + Sync + 'static {
+    let (began, last) = (Instant::now(), Mutex::new(Duration::ZERO));
+    let terminal = std::io::stderr().is_terminal();
+    let pause = if terminal { limits::pacing::PROGRESS_BAR } else { limits::pacing::PROGRESS_LINE };
+    move |progress| {
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        if began.elapsed() < *last + pause {
+            return;
+        }
+        *last = began.elapsed();
+        let text = how_much(&progress);
+        match terminal {
+            // Overwritten by the next one, and by the step's own line.
+            true => {
+                let _ = write!(std::io::stderr().lock(), "\r\x1b[K{text}\r");
+            }
+            false => say(text),
+        }
+    }
+}
+
+fn how_much(progress: &Progress) -> String {
+    let percent = |done: u64, total: u64| done.min(total) * 100 / total.max(1);
+    match progress {
+        Progress::Bytes { what, done, total } => {
+            format!("{what}: {} of {} MB ({} %)", done >> 20, total.div_ceil(1 << 20), percent(*done, *total))
+        }
+        Progress::Replay { at: None, .. } => "replay: not begun".to_owned(),
+        Progress::Replay { at: Some(at), to: None, .. } => format!("replay: at {at}"),
+        Progress::Replay { at: Some(at), from, to: Some(to) } => {
+            let (done, total) = (at.0.saturating_sub(from.0), to.0.saturating_sub(from.0));
+            format!("replay: at {at} of {to} ({} %)", percent(done, total))
         }
     }
 }
@@ -357,7 +407,7 @@ fn unfinished(status: &Status) {
         say(format!("{} {system}: {state}", if *answers { "up  " } else { "down" }));
     }
     for path in &status.set_aside {
-        say(format!("set aside: {path}"));
+        say(format!("set aside or prepared: {path}"));
     }
     say(format!("record: {}", status.record));
     say("next: `recover resume` goes on with it, `recover abort` takes it back");
@@ -414,4 +464,22 @@ fn line(step: &StepReport) -> String {
         StepResult::Omitted => "left out",
     };
     format!("{:>6.2} s  {}: {word}: {}", step.seconds, step.name, step.detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Lsn;
+
+    #[test]
+    fn progress_is_told_in_numbers() {
+        let bytes = Progress::Bytes { what: "base backup", done: 30 << 20, total: 40 << 20 };
+        assert_eq!(how_much(&bytes), "base backup: 30 of 40 MB (75 %)");
+        let replay = |at, to| how_much(&Progress::Replay { at, from: Lsn(0x100_0000), to });
+        assert_eq!(replay(Some(Lsn(0x200_0000)), Some(Lsn(0x500_0000))), "replay: at 0/2000000 of 0/5000000 (25 %)");
+        assert_eq!(replay(Some(Lsn(0x200_0000)), None), "replay: at 0/2000000");
+        assert_eq!(replay(None, None), "replay: not begun");
+        // A position before the beginning, and one that nothing is left behind of.
+        assert_eq!(replay(Some(Lsn(0)), Some(Lsn(0x100_0000))), "replay: at 0/0 of 0/1000000 (0 %)");
+    }
 }

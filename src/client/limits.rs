@@ -221,9 +221,6 @@ pub mod connectors {
 pub mod postgres {
     use super::Limit;
 
-    /// A replay of WAL that writes no line to its log.
-    pub const REPLAY_STALLED: Limit =
-        Limit::new(3_600, "each restored segment is a line, and a checkpoint of a large cache ends it without one");
     /// A restored server's clean stop, and its end when it must not go on.
     pub const STOP: Limit = Limit::new(60, "it writes a checkpoint");
     /// Sessions on a server that is up.
@@ -313,6 +310,10 @@ pub mod pacing {
     pub const VERIFY_LOOK: Duration = Duration::from_millis(200);
     /// How large a base backup has become.
     pub const BASE_LOOK: Duration = Duration::from_millis(50);
+    /// Between two lines on how far a recovery's step is, where there is no terminal.
+    pub const PROGRESS_LINE: Duration = Duration::from_secs(15);
+    /// The same on a terminal, in place.
+    pub const PROGRESS_BAR: Duration = Duration::from_millis(200);
     /// How far a download has come.
     pub const FETCH_LOOK: Duration = Duration::from_millis(500);
     /// A writer's next try: short against any recovery, long enough not to burden a server that is starting.

@@ -436,6 +436,12 @@ impl Postgres {
         self.value("select system_identifier::text from pg_control_system()").await
     }
 
+    /// `postgresql.conf`, where the server has it outside of its data folder.
+    pub async fn configuration_outside(&self) -> Result<Option<String>, ClientError> {
+        let inside = "starts_with(current_setting('config_file'), current_setting('data_directory') || '/')";
+        self.text(&format!("select current_setting('config_file') where not {inside}")).await
+    }
+
     /// The timeline the server writes on.
     pub async fn timeline(&self) -> Result<u32, ClientError> {
         self.value("select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int").await

@@ -88,6 +88,9 @@ pub struct PostgresConfig {
     /// default they are found by `PATH`.
     #[serde(default)]
     pub bin: Utf8PathBuf,
+    /// `postgresql.conf` where it is outside the data folder. Needed only while the server is down and no recovery point says so.
+    #[serde(default)]
+    pub config_file: Option<Utf8PathBuf>,
     /// A file whose first line is the password.
     #[serde(default)]
     pub password_file: Option<Utf8PathBuf>,
@@ -458,6 +461,7 @@ impl Config {
         }
         let (connect, registry) = (&mut config.connect, &mut config.registry);
         let files = [
+            &mut config.postgres.config_file,
             &mut config.postgres.password_file,
             &mut config.postgres.passfile,
             &mut config.postgres.sslrootcert,

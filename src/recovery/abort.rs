@@ -14,8 +14,8 @@ use crate::config::Config;
 pub(super) const NO_WAY_BACK: &str =
     "`recover resume` is the way forward; `recover abort --leave` gives the recovery up and leaves everything as it is";
 /// Steps behind which nothing was changed that could not be taken back.
-const TAKEN_BACK: [&str; 7] =
-    ["stop-connectors", "fence", "salvage", "pin-timeline", "restore", "dump-broken", "find-records"];
+const TAKEN_BACK: [&str; 8] =
+    ["prepare", "stop-connectors", "fence", "salvage", "pin-timeline", "restore", "dump-broken", "find-records"];
 
 /// Takes back the recovery of this cluster that did not end, as long as there is a way back; says what it did.
 pub async fn abort(config: &Config) -> Result<Vec<String>, RecoveryError> {

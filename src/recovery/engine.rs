@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use super::{
-    EndOfWal, Naive, OnStep, Options, Outcome, Playbook, Recovered, RecoveryError, Request, TopicsRepair,
+    Downtime, EndOfWal, Naive, OnStep, Options, Outcome, Playbook, Recovered, RecoveryError, Request, TopicsRepair,
+    Watch,
     coordinated::{self, Coordinated},
     locks::Locks,
     memory::{self, Asked, Beginning, ClusterName, Ending, Memory},
@@ -54,6 +55,7 @@ pub async fn run(
     request: &Request,
     options: &Options,
     on: &mut OnStep<'_>,
+    watch: &Watch,
 ) -> Result<Recovered, RecoveryError> {
     let began = Instant::now();
     let options = options.effective();
@@ -72,6 +74,7 @@ pub async fn run(
     chosen.refuse_strangers(config)?;
     if let Chosen::Coordinated(state) = &mut chosen {
         state.place_archiver()?;
+        state.watch = watch.clone();
     }
     let others = match request.neighbours {
         true => Some(chosen.concerned()),
@@ -170,12 +173,19 @@ async fn carry_out(
     let (id, record) = (memory.id().to_owned(), memory.folder().to_owned());
     match chosen {
         Chosen::Coordinated(mut state) => {
-            let steps = step::run(&coordinated::TABLE, state.as_mut(), options, memory, began, on).await?;
+            let steps = match step::run(&coordinated::TABLE, state.as_mut(), options, memory, began, on).await {
+                Ok(steps) => steps,
+                Err(error) => {
+                    refused_in_time(&mut state, memory).await?;
+                    return Err(error);
+                }
+            };
             let (sources, resting) = state.pipeline.resting().await?;
             let restored = state.learned.restored.as_ref();
             let end = state.learned.end.as_ref();
+            let downtime = downtime(&Memory::open(memory.folder())?);
             Ok(Recovered {
-                outcome: Outcome { steps, ..of_coordinated(&state, Verdict::Passed) },
+                outcome: Outcome { steps, downtime, ..of_coordinated(&state, Verdict::Passed) },
                 id,
                 record,
                 sources,
@@ -397,6 +407,25 @@ fn naive_table(naive: Option<Naive>) -> Option<&'static [Step<Repair>]> {
     }
 }
 
+/// What failed before anything was stopped or changed is no recovery to go on with: what was made for it goes.
+async fn refused_in_time(state: &mut Coordinated, memory: &Memory) -> Result<(), RecoveryError> {
+    if Memory::open(memory.folder())?.steps_begun().all(coordinated::changes_nothing) {
+        state.remove_prepared().await?;
+        memory.close(Ending::Refused)?;
+        memory.let_go()?;
+    }
+    Ok(())
+}
+
+/// By the record, which has all runs.
+fn downtime(memory: &Memory) -> Option<Downtime> {
+    let (database, connectors) = (("fence", "open"), ("stop-connectors", "resume"));
+    Some(Downtime {
+        database_seconds: memory.seconds_between(database.0, database.1)?,
+        connectors_seconds: memory.seconds_between(connectors.0, connectors.1)?,
+    })
+}
+
 fn of_coordinated(state: &Coordinated, verdict: Verdict) -> Outcome {
     Outcome {
         playbook: Playbook::Coordinated,
@@ -407,6 +436,7 @@ fn of_coordinated(state: &Coordinated, verdict: Verdict) -> Outcome {
         findings: state.findings(),
         not_looked_at: Vec::new(),
         neighbours: None,
+        downtime: None,
     }
 }
 
@@ -420,6 +450,7 @@ fn of_repair(state: &Repair, verdict: Verdict) -> Outcome {
         findings: state.findings.clone(),
         not_looked_at: state.not_looked_at.clone(),
         neighbours: None,
+        downtime: None,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
 pub struct Leftover {
     /// The recovery's id.
     pub recovery: String,
-    /// `data folder` or `registry store`.
+    /// `data folder`, `prepared data folder`, `WAL folder`, `prepared WAL folder` or `registry store`.
     pub what: &'static str,
     /// Where it is.
     pub path: Utf8PathBuf,
@@ -69,11 +69,11 @@ pub async fn remove_leftovers(config: &Config, named: &[Leftover]) -> Result<(),
     Ok(())
 }
 
-/// What the record of a recovery says it has set aside.
+/// What the record of a recovery says it has set aside, or made and not put in place.
 pub(super) fn set_aside(memory: &Memory) -> Result<Vec<(&'static str, Utf8PathBuf)>, RecoveryError> {
     let data = coordinated::set_aside(memory)?.map(|path| ("data folder", path));
     let registry = schema::store_aside(memory)?.map(|path| ("registry store", path));
-    Ok(data.into_iter().chain(registry).collect())
+    Ok(data.into_iter().chain(coordinated::prepared(memory)?).chain(registry).collect())
 }
 
 /// Bytes of a file or of everything in a folder; none where there is nothing.

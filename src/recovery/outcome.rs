@@ -28,6 +28,18 @@ pub struct Outcome {
     /// That the connectors of others were left alone: their topics by id, offsets and slots before and after. Null in a
     /// plan, and where there are no others.
     pub neighbours: Option<CheckReport>,
+    /// How long what clients use was down. Null in a plan, and where no server is stopped.
+    pub downtime: Option<Downtime>,
+}
+
+/// How long what clients use was down, over all runs of a recovery.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Downtime {
+    /// Seconds from the stop of the old server to the restored one that takes sessions. A server that was down already was so for
+    /// longer.
+    pub database_seconds: f64,
+    /// Seconds from the stop of the connectors to their new streams, behind complete snapshots.
+    pub connectors_seconds: f64,
 }
 
 /// The last record of the old server's WAL.
@@ -52,7 +64,7 @@ pub struct Recovered {
     pub sources: Vec<String>,
     /// Those of them that are at rest, as they were found: nobody can say of them that they deliver.
     pub resting: Vec<String>,
-    /// Seconds from the start to the last step's end.
+    /// Seconds from the start of this run to its last step's end.
     pub seconds: f64,
     /// Where each partition of the data topics began anew.
     pub epoch_cut: Vec<(TopicPartition, Offset)>,

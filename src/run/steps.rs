@@ -478,10 +478,9 @@ async fn run_playbook(drill: &Drill<'_>, request: &Request) -> Result<recovery::
     });
     let options = Options { omit, naive };
     let emit = drill.emit.clone();
-    let recovered = recovery::run(&drill.pipeline.config, request, &options, &mut |step: StepReport| {
-        emit.emit(What::RecoveryStep(step))
-    })
-    .await?;
+    let mut told = |step: StepReport| emit.emit(What::RecoveryStep(step));
+    let recovered =
+        recovery::run(&drill.pipeline.config, request, &options, &mut told, &recovery::Watch::default()).await?;
     // The drill's own checks say what it was worth.
     recovery::conclude(&recovered, Verdict::Passed)?;
     Ok(recovered)

@@ -51,6 +51,7 @@ const SMALLEST_SERVER_MIB: u32 = 6;
 pub fn steps_of(recover: &Recover) -> &'static [&'static str] {
     match recover {
         Recover::Coordinated(_) => &[
+            "prepare",
             "stop-connectors",
             "fence",
             "salvage",

@@ -29,7 +29,7 @@ const TOPIC: &str = "shop.public.orders";
 const GROUP: &str = "billing";
 
 /// Runs a command that is killed at this moment.
-fn killed(line: &str, at: &str) {
+pub(super) fn killed(line: &str, at: &str) {
     let said = cdc_drill_with(line, &[("CDC_DRILL_INTERRUPT", &format!("{at}:kill"))]);
     assert_eq!(said.exit, -1, "{at}: expected a killed process\n{}{}", said.err, said.out);
 }
@@ -54,7 +54,7 @@ fn interrupted(line: &str, file: &Utf8Path, step: &str) {
     assert!(said.contains("Ctrl-C: ending in order") && said.contains(&begun), "{said}");
 }
 
-fn beside(pgdata: &Utf8Path, part: &str) -> usize {
+pub(super) fn beside(pgdata: &Utf8Path, part: &str) -> usize {
     let entries = pgdata.parent().unwrap().read_dir_utf8().unwrap();
     entries.flatten().filter(|entry| entry.file_name().contains(part)).count()
 }

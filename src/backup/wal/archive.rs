@@ -257,20 +257,28 @@ impl Archive {
     /// Checks the stored bytes of a file against the index, and its decoded content too when `decode` is set.
     pub fn check(&self, file: &WalFile, decode: bool) -> Result<(), BackupError> {
         let path = self.path(file);
-        let Some(line) = self.entry(file)? else {
-            return Err(BackupError::checksum(&path, "a line in index.jsonl", "none"));
-        };
-        let (found, _) = files::sha256_file(&path)?;
-        if found != line.sha256 {
-            return Err(BackupError::checksum(&path, &line.sha256, found));
-        }
-        if decode {
+        let line = self.entry(file)?;
+        self.check_stored(file, line.as_ref())?;
+        if let Some(line) = line.filter(|_| decode) {
             let (found, _) = self.decode_into(file, &path, &mut io::sink())?;
             if found != line.sha256_raw {
                 return Err(BackupError::checksum(format!("{path} (decoded)"), &line.sha256_raw, found));
             }
         }
         Ok(())
+    }
+
+    /// The same of the stored bytes alone, for a caller who has read the index; `line` is the file's in it.
+    pub(crate) fn check_stored(&self, file: &WalFile, line: Option<&IndexLine>) -> Result<(), BackupError> {
+        let path = self.path(file);
+        let Some(line) = line else {
+            return Err(BackupError::checksum(&path, "a line in index.jsonl", "none"));
+        };
+        let (found, _) = files::sha256_file(&path)?;
+        match found == line.sha256 {
+            true => Ok(()),
+            false => Err(BackupError::checksum(&path, &line.sha256, found)),
+        }
     }
 
     /// Puts the content of an archived file at `to`, its checksum verified; `false` when the archive has no such file, which is

@@ -4,12 +4,14 @@
 //! goes back.
 
 mod aim;
+mod prepare;
 mod replay;
 mod salvage;
 mod state;
 mod steps;
 mod timelines;
 
+pub(super) use prepare::prepared;
 pub(super) use state::{Coordinated, cluster, set_aside, standing};
 pub use steps::STEPS;
-pub(super) use steps::TABLE;
+pub(super) use steps::{TABLE, changes_nothing};

@@ -1,6 +1,6 @@
-//! The restore itself: a new data folder, replayed and looked at behind the fence, and put in the old one's place.
+//! The restore itself: the prepared data folder, replayed and looked at behind the fence, and put in the old one's place.
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 
 use super::{
     Coordinated,
@@ -9,17 +9,12 @@ use super::{
 use crate::{
     backup::{
         Store, files, is_there,
-        parts::postgres as base,
         wal::{SegmentName, WalFile},
     },
-    client::{
-        limits,
-        wait::{self, Poll},
-    },
     recovery::{
-        Naive, RecoveryError, moment,
+        Naive, Progress, RecoveryError, moment,
         pipeline::captured_tables,
-        server::{Fenced, Replay, recovery_settings_in},
+        server::{Configuration, Fenced, Replay, Seen, recovery_settings_in},
         wal::{Scratch, history_in, restore},
     },
     units::{IfThere, Lsn},
@@ -28,19 +23,17 @@ use crate::{
 const STEP: &str = "restore";
 
 impl Coordinated {
-    /// Restores the base backup beside the old data folder, replays it to the target, looks at it, and exchanges the two. What an
-    /// earlier run restored and looked at is put in its place as it is.
+    /// Replays the prepared folder to the target, looks at it, and exchanges it with the old data folder. What an earlier run replayed
+    /// and looked at is put in its place as it is. A folder that was not replayed to its end stays: nothing is given up because of
+    /// time, and the next run makes it anew only where it must.
     pub(super) async fn restore(&mut self) -> Result<(), RecoveryError> {
         if self.learned.restored.is_none() {
-            let (fresh, aside) = (self.beside("restoring"), self.beside("aside"));
-            // Of what a run left that was cut, nobody knows how much is on disk.
-            remove_unused(&fresh).await?;
-            let outcome = self.restore_into(&fresh).await;
-            if outcome.is_err() {
-                // The log is kept in the record; half a data folder helps nobody and may fill the disk.
-                let _ = std::fs::remove_dir_all(&fresh);
+            let (fresh, aside) = (self.fresh(), self.beside("aside"));
+            if self.prepared.extracted.is_none() || !is_there(&fresh)? {
+                let expected = format!("a prepared data folder: the base backup extracted into {fresh}");
+                return Err(RecoveryError::unmet(STEP, expected, "none"));
             }
-            let (replay, timeline, switch, rows) = outcome?;
+            let (replay, timeline, switch, rows) = self.replay_in(&fresh).await?;
             files::sync_folder(&fresh)?;
             self.learned.change(|l| l.restored = Some(Restored { replay, timeline, switch, fresh, aside, rows }))?;
         }
@@ -66,15 +59,16 @@ impl Coordinated {
         }
     }
 
-    /// A folder of this recovery beside the data folder.
-    fn beside(&self, what: &str) -> Utf8PathBuf {
-        self.pgdata.with_file_name(format!("{}.{what}-{}", self.pgdata.file_name().unwrap_or("data"), self.id()))
-    }
-
-    /// Removes a data folder that was restored, wholly or in part, and is not in its place.
+    /// Gives up what was replayed, and makes a folder anew that was not: the old server ran since.
     pub(super) async fn discard(&mut self) -> Result<(), RecoveryError> {
-        self.learned.change(|l| l.restored = None)?;
-        remove_unused(&self.beside("restoring")).await
+        if self.learned.restored.is_none() {
+            return Ok(());
+        }
+        self.remove_prepared().await?;
+        if !self.pipeline.options.omits("prepare") {
+            self.prepare().await?;
+        }
+        Ok(())
     }
 
     /// Requires that the old server has not run since the fence stood: whatever manages it may start it again, and what clients
@@ -102,15 +96,17 @@ impl Coordinated {
 
     /// SHA-256 of the old folder's control file, which every start of a server writes; `none` where there is no such file.
     pub(super) fn control_file(&self) -> Result<String, RecoveryError> {
-        Ok(control_file_in(&self.pgdata)?.map_or_else(|| "none".to_owned(), |bytes| files::sha256(&bytes)))
+        let folder = match &self.learned.restored {
+            // Between the two renames it is set aside.
+            Some(restored) if Exchange::of(&self.pgdata, restored)? == Exchange::Half => &restored.aside,
+            _ => &self.pgdata,
+        };
+        Ok(control_file_in(folder)?.map_or_else(|| "none".to_owned(), |bytes| files::sha256(&bytes)))
     }
 
-    async fn restore_into(&self, fresh: &Utf8Path) -> Result<(Replay, u32, Option<Lsn>, u64), RecoveryError> {
-        let (point, into, owner) = (self.point.clone(), fresh.to_owned(), self.owner.account());
-        let extracted = tokio::task::spawn_blocking(move || base::extract(&point, &into, owner)).await;
-        extracted.map_err(|e| RecoveryError::Program { program: "extract".into(), detail: e.to_string() })??;
-        self.owner.open_as_before(fresh)?;
+    async fn replay_in(&mut self, fresh: &Utf8Path) -> Result<(Replay, u32, Option<Lsn>, u64), RecoveryError> {
         clean_settings(fresh)?;
+        self.keep_configuration(fresh).await?;
         Store::new(fresh)?.write(&fresh.join("recovery.signal"), b"")?;
 
         // Removed with what is in it when replay has ended.
@@ -120,8 +116,10 @@ impl Coordinated {
         // Emptied: what an earlier start said must not be read as this one's.
         self.repository.store().write(&log, b"")?;
         let sink = self.repository.store().append(&log)?;
-        let mut server = Fenced::start(&self.tools, fresh, &self.owner, (&log, sink), &settings)?;
-        let replay = server.promoted().await?;
+        let place = (fresh, self.layout.config_file.as_deref());
+        let mut server = Fenced::start(&self.tools, place, &self.owner, (&log, sink), &settings)?;
+        moment::pass(STEP, "replaying").await?;
+        let replay = server.promoted(&|seen| self.tell(seen)).await?;
         let looked = self.look(&mut server, &replay).await;
         server.stop().await?;
         let (timeline, rows) = looked?;
@@ -129,6 +127,40 @@ impl Coordinated {
         remove_if_there(&fresh.join("postmaster.opts"))?;
         let switch = switch_of(fresh, timeline)?;
         Ok((replay, timeline, switch, rows))
+    }
+
+    fn tell(&self, seen: Option<Seen>) {
+        let Ok(facts) = self.point.postgres() else { return };
+        let at = match seen {
+            Some(Seen::At(at)) => Some(at),
+            Some(Seen::Segment(name)) => name.start(self.segment_size),
+            None => None,
+        };
+        let to = self.aim.at.or(self.learned.end.as_ref().map(|end| end.last));
+        self.watch.tell(Progress::Replay { at, from: facts.start_lsn, to });
+    }
+
+    /// Gives the folder the configuration that the old server had last: a base backup has it as it was, and an address that was let in
+    /// since must not be locked out. Where the server would not start with it, and where it cannot be read, that of the backup stays.
+    async fn keep_configuration(&mut self, fresh: &Utf8Path) -> Result<(), RecoveryError> {
+        let outside = self.layout.config_file.is_some();
+        let (now, base) = (Configuration::of(&self.pgdata, outside), Configuration::of(fresh, outside));
+        let differing = now.differing(&base);
+        let store = Store::owned(fresh, self.owner.ids());
+        now.put_into(&store, &base)?;
+        let unreadable = now.unreadable.iter().map(|what| format!("configuration of the recovery point kept: {what}"));
+        let mut told: Vec<String> = unreadable.collect();
+        match self.start_dry(fresh, false).await {
+            Ok(()) => told.extend(differing.iter().map(|file| format!("configuration kept as it was last: {file}"))),
+            Err(error) => {
+                base.put_into(&store, &Configuration::of(fresh, outside))?;
+                self.start_dry(fresh, false).await?;
+                told.push(format!(
+                    "configuration of the recovery point kept: the server does not start with the last one: {error}"
+                ));
+            }
+        }
+        self.prepared.change(|p| p.configuration = told)
     }
 
     /// Requires that the data folder would start as a plain server.
@@ -207,6 +239,14 @@ impl Coordinated {
     /// Looks at the restored server before anybody else can: identity, state, target reached, tables readable.
     async fn look(&self, server: &mut Fenced, replay: &Replay) -> Result<(u32, u64), RecoveryError> {
         let session = server.connect(&self.pipeline.config.postgres.url, None).await?;
+        let place = session.text("show data_directory").await?.unwrap_or_default();
+        if place != self.fresh() {
+            return Err(RecoveryError::unmet(
+                STEP,
+                format!("a server on {}", self.fresh()),
+                format!("it is on {place}"),
+            ));
+        }
         let found = session.system_id().await?;
         if found != self.system_id.to_string() {
             return Err(RecoveryError::unmet(STEP, format!("system identifier {}", self.system_id), found));
@@ -295,23 +335,6 @@ fn clean_settings(data: &Utf8Path) -> Result<(), RecoveryError> {
 fn switch_of(data: &Utf8Path, timeline: u32) -> Result<Option<Lsn>, RecoveryError> {
     let path = data.join("pg_wal").join(WalFile::History(timeline).to_string());
     Ok(history_in(&path, timeline)?.ancestors.last().map(|a| a.end))
-}
-
-/// Removes a data folder that a run left which was cut, once the server that replayed there has ended: it ends with its owner.
-async fn remove_unused(folder: &Utf8Path) -> Result<(), RecoveryError> {
-    if !is_there(folder)? {
-        return Ok(());
-    }
-    let running = folder.join("postmaster.pid");
-    wait::until(&format!("the server on {folder} to end"), limits::postgres::STOP, || async {
-        Ok::<_, RecoveryError>(match is_there(&running) {
-            Ok(false) => Poll::Ready(()),
-            Ok(true) => Poll::NotYet(format!("{running} is there")),
-            Err(e) => Poll::Hopeless(e.to_string()),
-        })
-    })
-    .await?;
-    std::fs::remove_dir_all(folder).map_err(|e| RecoveryError::io("remove", folder, e))
 }
 
 fn rename(from: &Utf8Path, to: &Utf8Path) -> Result<(), RecoveryError> {

@@ -7,23 +7,27 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     aim::{self, Aim},
+    prepare::{PREPARED, Prepared},
     replay::control_file_in,
     salvage,
     timelines::{self, GivenUp},
 };
 use crate::{
-    backup::{Origin, Point, PointSelector, Repository, is_there, wal::SegmentSize},
+    backup::{Origin, Point, PointSelector, Repository, is_there, parts::postgres::listed_checksum, wal::SegmentSize},
     client::{
         kafka::Kafka,
         postgres::{self as server, Postgres},
     },
     config::{Config, Tools},
     recovery::{
-        Naive, Options, RecoveryError, Request,
+        Naive, Options, RecoveryError, Request, Watch,
         abort::NO_WAY_BACK,
         memory::{self, Kept, Memory},
         pipeline::{Found, Pipeline},
-        server::{Control, ControlData, Owner, Replay, copy_reachable, free_bytes},
+        server::{
+            Configuration, Control, ControlData, Layout, MAIN, Owner, Replay, Room, copy_reachable, left_beside,
+            major_of, refuse_fixed, refuse_other_version, refuse_tablespaces, resolved, size_below, wal_elsewhere,
+        },
         step::GoesOn,
         wal::{Tail, WalView},
     },
@@ -32,8 +36,10 @@ use crate::{
 
 /// Names the program that archives and fetches WAL.
 const PROGRAM_VARIABLE: &str = "CDC_DRILL_BIN";
-/// Beyond the base backup and its WAL: room for the server to work until somebody looks.
+/// Beyond the data and its WAL: room for the server to work until somebody looks.
 const SPARE_BYTES: u64 = 64 << 20;
+/// Beside segments of WAL a recovery writes its record, and what the server archives meanwhile.
+const RECORD_BYTES: u64 = 4 << 20;
 
 /// Under which name the record has what was learned.
 const LEARNED: &str = "learned";
@@ -48,6 +54,7 @@ pub(crate) struct Coordinated {
     pub(super) system_id: u64,
     pub(super) segment_size: SegmentSize,
     pub(super) pgdata: Utf8PathBuf,
+    pub(super) layout: Layout,
     pub(super) tools: Tools,
     pub(super) owner: Owner,
     pub(super) control: Control,
@@ -65,7 +72,13 @@ pub(crate) struct Coordinated {
     memory: Option<Memory>,
     /// What was learned on the way.
     pub(crate) learned: Kept<Learned>,
+    /// What was made before anything stopped.
+    pub(crate) prepared: Kept<Prepared>,
+    /// Takes what steps tell of their progress.
+    pub(crate) watch: Watch,
     horizon: Horizon,
+    /// What a person should know of the data folder.
+    notes: Vec<String>,
 }
 
 /// What was decided by looking, before anything was touched: a run that goes on does not look for the target again.
@@ -76,12 +89,26 @@ pub(crate) struct Goal {
     system_id: u64,
     segment_bytes: u64,
     pgdata: Utf8PathBuf,
+    #[serde(default)]
+    layout: Layout,
     control_data: Option<ControlData>,
     old_timeline: u32,
     /// Whether the old server was up.
     was_running: bool,
     #[serde(default)]
     given_up: Vec<GivenUp>,
+}
+
+impl Goal {
+    /// The data folder, behind links.
+    pub(super) fn pgdata(&self) -> &Utf8Path {
+        &self.pgdata
+    }
+
+    /// Where its parts lie.
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
+    }
 }
 
 /// What a recovery learns between its steps.
@@ -142,10 +169,21 @@ impl Coordinated {
     ) -> Result<Coordinated, RecoveryError> {
         let repository = Repository::open(&config.repository.path)?;
         let control = Control::of(config, "postgres")?;
-        let pgdata = config.postgres.pgdata.clone();
+        let pgdata = resolved(&config.postgres.pgdata)?;
         refuse_half_exchanged(&repository, &pgdata)?;
         let owner = if is_there(&pgdata)? { Some(Owner::of(&pgdata)?) } else { None };
         let mut tools = Tools::of(config);
+        refuse_fixed("data folder", &pgdata)?;
+        let wal = wal_elsewhere(&pgdata)?;
+        if let Some(wal) = &wal {
+            refuse_fixed("WAL folder", wal)?;
+        }
+        refuse_tablespaces(&pgdata)?;
+        // Before their output is believed.
+        let major = major_of(&pgdata)?;
+        if let Some(major) = major {
+            refuse_other_version(&tools, major).await?;
+        }
         let was_running = control.running().await?;
         let server = server_at(config, was_running).await?;
         // One that is damaged is what a recovery is for; one that cannot be read may be whole.
@@ -189,7 +227,12 @@ impl Coordinated {
                 pipeline.found.notes.push(unseen.to_owned());
             }
         }
-        refuse_tablespaces(&pgdata)?;
+        let of_point = point.postgres()?.version / 10_000;
+        if major != Some(of_point) {
+            refuse_other_version(&tools, of_point).await?;
+        }
+        let config_file = config_file(config, &pgdata, server.as_ref(), &point).await?;
+        let layout = Layout { config_file, wal };
         let archiver = program()?;
         let state = Coordinated {
             pipeline,
@@ -200,6 +243,7 @@ impl Coordinated {
             system_id,
             segment_size,
             pgdata,
+            layout,
             tools,
             owner,
             control,
@@ -211,11 +255,14 @@ impl Coordinated {
             given_up,
             memory: None,
             learned: Kept::of(LEARNED, None)?,
+            prepared: Kept::of(PREPARED, None)?,
+            watch: Watch::default(),
             horizon: Horizon::default(),
+            notes: Vec::new(),
         };
         state.refuse_holes(&view).await?;
-        state.refuse_full_disk()?;
-        Ok(state)
+        let notes = [state.refuse_no_room(&view)?, state.configuration_differs()?];
+        Ok(Coordinated { notes: notes.concat(), ..state })
     }
 
     /// The state of a recovery that did not end: what was found and decided then, and how far it came by now. Nothing is
@@ -227,7 +274,7 @@ impl Coordinated {
         memory: &Memory,
     ) -> Result<Coordinated, RecoveryError> {
         let goal: Goal = memory.decided()?;
-        let Goal { point, aim, system_id, segment_bytes, pgdata, control_data, old_timeline, .. } = goal;
+        let Goal { point, aim, system_id, segment_bytes, pgdata, layout, control_data, old_timeline, .. } = goal;
         let (was_running, given_up) = (goal.was_running, goal.given_up);
         let segment_size = SegmentSize::new(segment_bytes).ok_or_else(|| {
             RecoveryError::impossible(
@@ -267,10 +314,14 @@ impl Coordinated {
             old_timeline,
             repository,
             pgdata,
+            layout,
             was_running,
             given_up,
             memory: Some(memory.clone()),
             learned,
+            prepared: Kept::of(PREPARED, Some(memory))?,
+            watch: Watch::default(),
+            notes: Vec::new(),
             horizon: Horizon {
                 set_aside: exchange == Some(Exchange::Half),
                 exchanged: exchange == Some(Exchange::After),
@@ -294,6 +345,7 @@ impl Coordinated {
             system_id: self.system_id,
             segment_bytes: self.segment_size.bytes(),
             pgdata: self.pgdata.clone(),
+            layout: self.layout.clone(),
             control_data: self.control_data.clone(),
             old_timeline: self.old_timeline,
             was_running: self.was_running,
@@ -324,7 +376,7 @@ impl Coordinated {
                 Exchange::Before => {}
             }
         }
-        self.discard().await?;
+        self.remove_prepared().await?;
         if self.was_running {
             self.start_old().await?;
             said.push("the old server runs".to_owned());
@@ -337,6 +389,7 @@ impl Coordinated {
     /// From here on what is learned is written down.
     pub(crate) fn keep_in(&mut self, memory: &Memory) {
         self.learned.keep_in(memory);
+        self.prepared.keep_in(memory);
         self.memory = Some(memory.clone());
     }
 
@@ -420,22 +473,48 @@ impl Coordinated {
         }
     }
 
-    /// The old data folder stays, so the restored one needs room beside it.
-    fn refuse_full_disk(&self) -> Result<(), RecoveryError> {
+    /// Requires room for everything that is written, on the file systems where it is written; says what could not be counted. The
+    /// old data folder stays, so the restored one needs room beside it: that of the old one, which may have grown since the backup.
+    fn refuse_no_room(&self, view: &WalView) -> Result<Vec<String>, RecoveryError> {
         let facts = self.point.postgres()?;
+        let segment = self.segment_size.bytes();
         let parent = self.pgdata.parent().unwrap_or(&self.pgdata);
-        let laid_out = if self.tools.elsewhere() { self.archived_since_the_point()?.len() } else { 0 };
-        let wal = self.segment_size.bytes() * (facts.wal_required.len() + laid_out + 2) as u64;
-        let (needed, free) = (facts.base_raw_bytes + wal + SPARE_BYTES, free_bytes(parent)?);
-        if free < needed {
-            return Err(RecoveryError::impossible(
-                format!("free space beside {}", self.pgdata),
-                format!("{} MB for the restored data folder", needed >> 20),
-                format!("{} MB", free >> 20),
-                "the old data folder is kept beside the new one; make room",
+        let mut notes = Vec::new();
+        let old = size_below(&self.pgdata, &["pg_wal"]).unwrap_or_else(|error| {
+            notes.push(format!(
+                "how large {} is could not be counted ({error}): room is looked for as the recovery point needs it",
+                self.pgdata
             ));
+            0
+        });
+        let mut room = Room::default();
+        room.need("the restored data folder", parent, old.max(facts.base_raw_bytes) + SPARE_BYTES);
+        let wal = self.layout.wal.as_deref().and_then(Utf8Path::parent).unwrap_or(parent);
+        room.need("the WAL that it replays", wal, segment * (facts.wal_required.len() + 2) as u64);
+        if self.tools.elsewhere() {
+            room.need("archived WAL as plain files", parent, segment * self.archived_since_the_point()?.len() as u64);
         }
-        Ok(())
+        // Finished segments are compressed, which may save nothing.
+        let unarchived = view.loose().values().filter(|path| path.starts_with(self.old_wal())).count() as u64;
+        room.need("salvaged WAL", self.repository.path(), segment * (unarchived + 1) + RECORD_BYTES);
+        room.refuse_none(&left_beside(&self.pgdata)?)?;
+        Ok(notes)
+    }
+
+    /// Which files of the configuration are not what they were when the base backup was taken: they stay as they are now.
+    fn configuration_differs(&self) -> Result<Vec<String>, RecoveryError> {
+        let now = Configuration::of(&self.pgdata, self.layout.config_file.is_some());
+        let mut differing = Vec::new();
+        for (name, checksum) in now.checksums() {
+            if listed_checksum(&self.point, name.as_str())?.as_deref() != Some(&checksum) {
+                differing.push(name.to_string());
+            }
+        }
+        if differing.is_empty() {
+            return Ok(Vec::new());
+        }
+        let files = differing.join(", ");
+        Ok(vec![format!("configuration changed since the recovery point, and kept as it is now: {files}")])
     }
 
     /// The timeline the old server was on.
@@ -457,7 +536,12 @@ impl Coordinated {
         let subscriptions = subscriptions.map(|s| format!("subscription {s} goes back to the target with its cluster"));
         let lost = self.learned.lost.iter().map(|l| format!("accepted as lost: {l}"));
         let given_up = self.learned.given_up.as_ref().unwrap_or(&self.given_up).iter().map(ToString::to_string);
-        let points = self.aim.notes.iter().cloned().chain(given_up);
+        // What a step has done says more than what it was going to do.
+        let configuration = match self.prepared.configuration.is_empty() {
+            true => &self.notes,
+            false => &self.prepared.configuration,
+        };
+        let points = self.aim.notes.iter().chain(configuration).cloned().chain(given_up);
         points.chain(slots).chain(subscriptions).chain(lost).chain(self.pipeline.topic_findings()).collect()
     }
 }
@@ -467,11 +551,13 @@ impl GoesOn for Coordinated {
         match step {
             "resume" | "restore-config" => None,
             _ if self.horizon.resumed => Some("the connectors stream from complete snapshots"),
-            "fence" | "salvage" | "pin-timeline" | "restore" if self.horizon.exchanged => {
+            "prepare" | "fence" | "salvage" | "pin-timeline" | "restore" if self.horizon.exchanged => {
                 Some("the restored data folder is in its place")
             }
             // What they look at is set aside, and what they learned is known.
-            "fence" | "salvage" | "pin-timeline" if self.horizon.set_aside => Some("the old data folder is set aside"),
+            "prepare" | "fence" | "salvage" | "pin-timeline" if self.horizon.set_aside => {
+                Some("the old data folder is set aside")
+            }
             _ => None,
         }
     }
@@ -696,18 +782,39 @@ fn refuse_half_exchanged(repository: &Repository, pgdata: &Utf8PathBuf) -> Resul
     ))
 }
 
-fn refuse_tablespaces(pgdata: &Utf8PathBuf) -> Result<(), RecoveryError> {
-    let folder = pgdata.join("pg_tblspc");
-    let entries = folder.read_dir_utf8().if_there().map_err(|e| RecoveryError::io("list", &folder, e))?;
-    let count = entries.into_iter().flatten().count();
-    if count == 0 {
-        return Ok(());
+/// Where `postgresql.conf` is, if not in the data folder: as the configuration names it, as the server says that runs, as the
+/// recovery point has it, in this order. Distributions keep it in a folder of its own, which no base backup holds.
+async fn config_file(
+    config: &Config,
+    pgdata: &Utf8Path,
+    server: Option<&Postgres>,
+    point: &Point,
+) -> Result<Option<Utf8PathBuf>, RecoveryError> {
+    let own = pgdata.join(MAIN);
+    let named = match (&config.postgres.config_file, server) {
+        (Some(named), _) => Some(named.clone()),
+        (None, Some(session)) => session.configuration_outside().await?.map(Utf8PathBuf::from),
+        (None, None) => point.postgres()?.config_file.clone(),
+    };
+    if let Some(named) = named.filter(|named| *named != own) {
+        if named.starts_with(pgdata) {
+            return Err(RecoveryError::impossible(
+                named.as_str(),
+                format!("the server's configuration in {own}, or outside the data folder"),
+                "a file of another name in the data folder",
+                "what lies in the data folder is restored with it; move the file out, or give it the usual name",
+            ));
+        }
+        return Ok(Some(named));
+    }
+    if is_there(&own)? || server.is_some() || listed_checksum(point, MAIN)?.is_some() {
+        return Ok(None);
     }
     Err(RecoveryError::impossible(
-        folder.as_str(),
-        "no tablespace outside the data folder",
-        format!("{count}"),
-        "a cluster with tablespaces must be restored by hand: their folders would be shared with the old cluster",
+        own.as_str(),
+        "the server's configuration, here or where [postgres] config_file names it",
+        "neither, and the server is down",
+        "distributions keep it elsewhere: config_file = \"/etc/postgresql/<version>/<name>/postgresql.conf\" on Debian",
     ))
 }
 

@@ -1,4 +1,4 @@
-//! The playbook: fifteen steps, each with what it destroys, what must hold before, and what is read back after.
+//! The playbook: sixteen steps, each with what it destroys, what must hold before, and what is read back after.
 
 use super::{Coordinated, state::Learned};
 use crate::{
@@ -31,7 +31,10 @@ macro_rules! info {
 }
 
 /// The steps in order, as they are declared.
-pub const STEPS: [StepInfo; 15] = [
+pub const STEPS: [StepInfo; 16] = [
+    info!("prepare", "extracts the base backup beside the old data folder, compares it and the archived WAL with their checksums, tries the server on it",
+        before: "the recovery point has a base backup", after: "everything is as it was stored; the server would start",
+        "database-corruption/logical-disaster" => "refused"),
     info!("stop-connectors", "stops sinks, then sources", before: "the worker answers",
         after: "every connector STOPPED, no tasks", "database-corruption/logical-disaster" => "refused"),
     info!("fence", "stops the old server", before: "no connector has tasks",
@@ -40,8 +43,8 @@ pub const STEPS: [StepInfo; 15] = [
         after: "the last valid record is read back without the old server's files", "database-corruption/heap-pages-killed" => "restored-to-target"),
     info!("pin-timeline", "names the timeline to replay", before: "the target's timeline descends from the recovery point's",
         after: "replay will follow that timeline and no later one", "database-corruption/second-recovery" => "restored-to-target"),
-    info!("restore", "restores the base backup, replays to the target behind the fence, sets the old data folder aside",
-        before: "the archive has every segment up to the target", after: "target reached by the server's own log and state, promoted, captured tables readable",
+    info!("restore", "replays to the target behind the fence, sets the old data folder aside",
+        before: "the archive has every segment up to the target, as it was stored", after: "target reached by the server's own log and state, promoted, captured tables readable",
         "database-corruption/logical-disaster" => "restored-to-target"),
     info!("open", "starts the server in its own place", before: "no recovery setting is left in the data folder",
         after: "the server answers, writes, and is the restored one", "database-corruption/logical-disaster" => "refused"),
@@ -81,45 +84,51 @@ fn nothing(_: &Coordinated) -> Vec<String> {
 }
 
 /// The steps as they run.
-pub(crate) static TABLE: [Step<Coordinated>; 15] = [
+pub(crate) static TABLE: [Step<Coordinated>; 16] = [
+    step(0, nothing, |s| Box::pin(async { has_base(s) }), |s| Box::pin(s.prepare()), |s| Box::pin(s.is_prepared())),
     step(
-        0,
+        1,
         |s| s.pipeline.named_connectors(),
         |s| Box::pin(async { Ok(s.pipeline.found()) }),
         |s| Box::pin(async { acted(s.pipeline.stop_connectors().await) }),
         |s| Box::pin(s.pipeline.stand_still("stop-connectors")),
     ),
     step(
-        1,
+        2,
         |s| vec![format!("sessions of the server on {}", s.pgdata)],
         |s| Box::pin(s.pipeline.stand_still("fence")),
         |s| Box::pin(fence(s)),
         |s| Box::pin(fenced(s)),
     ),
     step(
-        2,
+        3,
         nothing,
         |s| Box::pin(server_down(s)),
         |s| Box::pin(async { acted(s.salvage().await) }),
         |s| Box::pin(s.salvaged("salvage")),
     ),
     step(
-        3,
+        4,
         nothing,
         |s| Box::pin(async { on_the_way(s) }),
         |s| Box::pin(async { acted(s.learned.change(|l| l.pinned = true)) }),
         |s| Box::pin(async { Ok(format!("recovery_target_timeline = {}", s.aim.timeline)) }),
     ),
     step(
-        4,
+        5,
         |s| vec![format!("the place of data folder {} (renamed to {0}.aside-<time>)", s.pgdata)],
         |s| Box::pin(continuous(s)),
-        |s| Box::pin(async { acted(s.restore().await) }),
+        |s| {
+            Box::pin(async {
+                s.check_rest().await?;
+                acted(s.restore().await)
+            })
+        },
         |s| Box::pin(async { restored(s) }),
     ),
-    step(5, nothing, |s| Box::pin(async { s.no_settings_left() }), |s| Box::pin(open(s)), |s| Box::pin(opened(s))),
+    step(6, nothing, |s| Box::pin(async { s.no_settings_left() }), |s| Box::pin(open(s)), |s| Box::pin(opened(s))),
     step(
-        6,
+        7,
         |s| s.pipeline.topics.iter().map(|t| format!("topic {} ({} partitions)", t.name, t.partitions)).collect(),
         |s| Box::pin(s.pipeline.may_be_emptied("delete-topics")),
         |s| {
@@ -131,7 +140,7 @@ pub(crate) static TABLE: [Step<Coordinated>; 15] = [
         |s| Box::pin(s.pipeline.topics_gone("delete-topics")),
     ),
     step(
-        7,
+        8,
         nothing,
         |s| Box::pin(async { Ok(format!("settings of {} topics known", s.pipeline.topics.len())) }),
         |s| {
@@ -148,21 +157,21 @@ pub(crate) static TABLE: [Step<Coordinated>; 15] = [
         },
     ),
     step(
-        8,
+        9,
         |s| s.pipeline.groups.iter().map(|g| format!("offsets of group {}", g.name)).collect(),
         |s| Box::pin(s.pipeline.groups_at_rest("group-offsets")),
         |s| Box::pin(group_offsets(s)),
         |s| Box::pin(s.pipeline.groups_at_zero("group-offsets")),
     ),
     step(
-        9,
+        10,
         |s| s.pipeline.sources.iter().map(|c| format!("stored offsets of connector {}", c.name)).collect(),
         |s| Box::pin(s.pipeline.stand_still("delete-offsets")),
         |s| Box::pin(async { acted(s.pipeline.delete_offsets().await) }),
         |s| Box::pin(s.pipeline.offsets_gone("delete-offsets")),
     ),
     step(
-        10,
+        11,
         |s| s.pipeline.schema_histories().into_iter().map(|t| format!("records of schema history {t}")).collect(),
         |s| Box::pin(s.pipeline.stand_still("clear-schema-history")),
         |s| {
@@ -176,7 +185,7 @@ pub(crate) static TABLE: [Step<Coordinated>; 15] = [
         |s| Box::pin(s.pipeline.schema_history_empty("clear-schema-history")),
     ),
     step(
-        11,
+        12,
         nothing,
         |s| Box::pin(answers(s)),
         |s| {
@@ -190,14 +199,14 @@ pub(crate) static TABLE: [Step<Coordinated>; 15] = [
         |s| Box::pin(s.pipeline.published("publication")),
     ),
     step(
-        12,
+        13,
         |s| s.pipeline.force_destroys(),
         |s| Box::pin(s.pipeline.stand_still("force-snapshot")),
         |s| Box::pin(async { acted(s.pipeline.force_snapshot("force-snapshot").await) }),
         |s| Box::pin(s.pipeline.snapshot_forced("force-snapshot")),
     ),
     step(
-        13,
+        14,
         nothing,
         |s| Box::pin(answers(s)),
         |s| Box::pin(resume(s)),
@@ -207,7 +216,7 @@ pub(crate) static TABLE: [Step<Coordinated>; 15] = [
         },
     ),
     step(
-        14,
+        15,
         nothing,
         |s| Box::pin(s.pipeline.resumed("restore-config")),
         |s| {
@@ -221,6 +230,21 @@ pub(crate) static TABLE: [Step<Coordinated>; 15] = [
         |s| Box::pin(s.pipeline.config_as_before("restore-config")),
     ),
 ];
+
+/// Whether a step changes nothing that anybody uses: one that fails has only to clear away what it made.
+pub(crate) fn changes_nothing(step: &str) -> bool {
+    step == STEPS[0].id
+}
+
+fn has_base(s: &Coordinated) -> Result<String, RecoveryError> {
+    let facts = s.point.postgres()?;
+    Ok(format!(
+        "recovery point {} has a base backup of {} files, {} MB",
+        s.point.id(),
+        facts.base_files,
+        facts.base_raw_bytes.div_ceil(1 << 20)
+    ))
+}
 
 fn acted(outcome: Result<(), RecoveryError>) -> Result<Done, RecoveryError> {
     outcome.map(|()| Done::Acted)

@@ -63,6 +63,8 @@ pub(crate) enum Ending {
     Aborted,
     /// It was given up as it stood.
     GivenUp,
+    /// Something that is looked at before the first change was wrong.
+    Refused,
 }
 
 /// What earlier runs wrote into `steps.jsonl`.
@@ -71,6 +73,8 @@ struct Past {
     /// In the order in which they first began.
     begun: Vec<String>,
     ended: BTreeSet<String>,
+    /// When a step first began, and when it last ended, in milliseconds since 1970.
+    times: BTreeMap<String, (i64, Option<i64>)>,
     notes: BTreeMap<String, Value>,
 }
 
@@ -144,6 +148,11 @@ impl Memory {
     /// From here on nothing is written, and so nothing changed, by a process that has lost its locks.
     pub(crate) fn guard(&mut self, locks: Arc<Locks>) {
         self.locks = Some(locks);
+    }
+
+    /// Says that nothing is unfinished any more, once the recovery is closed.
+    pub(crate) fn let_go(&self) -> Result<(), RecoveryError> {
+        self.locks.as_ref().map_or(Ok(()), |locks| locks.clear())
     }
 
     /// The repository that it is in.
@@ -225,6 +234,12 @@ impl Memory {
         self.past.ended.contains(step)
     }
 
+    /// Seconds between the first beginning of a step and the last end of another one, in whatever runs those were.
+    pub(crate) fn seconds_between(&self, began: &str, ended: &str) -> Option<f64> {
+        let (from, to) = (self.past.times.get(began)?.0, self.past.times.get(ended)?.1?);
+        Some((to - from).max(0) as f64 / 1_000.0)
+    }
+
     /// What earlier runs learned last under this name.
     pub(crate) fn learned<T: DeserializeOwned>(&self, what: &str) -> Result<Option<T>, RecoveryError> {
         let path = self.folder.join(STEPS);
@@ -290,6 +305,7 @@ impl Past {
         }
         match (line["step"].as_str(), line["transition"].as_str()) {
             (Some(step), Some("begun")) => {
+                self.times.entry(step.to_owned()).or_insert((line["at_ms"].as_i64().unwrap_or_default(), None));
                 if self.begun.iter().all(|begun| begun != step) {
                     self.begun.push(step.to_owned());
                 }
@@ -297,6 +313,9 @@ impl Past {
                 self.ended.remove(step);
             }
             (Some(step), Some("done" | "skipped")) => {
+                if let Some((_, ended)) = self.times.get_mut(step) {
+                    *ended = line["at_ms"].as_i64();
+                }
                 self.ended.insert(step.to_owned());
             }
             _ => {}

@@ -7,8 +7,11 @@ use tokio::process::{Child, ChildStdin};
 
 use super::Owner;
 use crate::{
-    backup::Store,
-    client::{connect::encode, limits, postgres::Postgres, wait, wait::Poll},
+    backup::{
+        Store,
+        wal::{SegmentName, WalFile},
+    },
+    client::{connect::encode, limits, postgres::Postgres, wait},
     config::Tools,
     recovery::RecoveryError,
     units::{Lsn, Secret},
@@ -80,12 +83,48 @@ impl Replay {
     }
 }
 
+/// How far a replay is, by the last line of the log that tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// The position of the record that was replayed last.
+    At(Lsn),
+    /// The segment that was fetched last.
+    Segment(SegmentName),
+}
+
+impl Seen {
+    fn last_in(log: &str) -> Option<Seen> {
+        log.lines().rev().find_map(|line| {
+            // A server tells positions itself from PostgreSQL 15 on, every ten seconds.
+            let at = ["current LSN: ", "redo starts at "].iter().find_map(|mark| line.split(mark).nth(1));
+            match (at, line.split("restored log file \"").nth(1)) {
+                (Some(at), _) => at.split([' ', ',']).next()?.parse().ok().map(Seen::At),
+                (None, Some(name)) => match name.split('"').next()?.parse() {
+                    Ok(WalFile::Segment(name)) => Some(Seen::Segment(name)),
+                    _ => None,
+                },
+                (None, None) => None,
+            }
+        })
+    }
+}
+
+/// The arguments by which a server takes this data folder and no other, and nothing that is the running server's: a configuration may
+/// name another data folder, the running server's file with its process id, and a key that this process's groups may not read. The
+/// command line outranks it.
+pub(super) fn place(data: &Utf8Path, config_file: Option<&Utf8Path>) -> Vec<String> {
+    let config_file = config_file.map(|file| format!("config_file={file}"));
+    let settings = [format!("data_directory={data}"), "external_pid_file=".into(), "ssl=off".into()];
+    let settings = settings.into_iter().chain(config_file).flat_map(|setting| ["-c".to_owned(), setting]);
+    ["-D".to_owned(), data.to_string()].into_iter().chain(settings).collect()
+}
+
 impl Fenced {
-    /// Starts `postgres` on a data folder as its owner; `settings` overrule the folder's own. What it says goes to the log, an
-    /// open file and its name.
+    /// Starts `postgres` on a data folder as its owner, with the configuration in it or another one; `settings` overrule both. What
+    /// it says goes to the log, an open file and its name.
     pub(crate) fn start(
         tools: &Tools,
-        data: &Utf8Path,
+        (data, config_file): (&Utf8Path, Option<&Utf8Path>),
         owner: &Owner,
         (log, sink): (&Utf8Path, File),
         settings: &[(&str, String)],
@@ -106,7 +145,7 @@ impl Fenced {
         command
             .args(["-c", GUARD, "guard"])
             .args(tools.words(&tools.path("postgres"), &[]))
-            .args(["-D", data.as_str()]);
+            .args(place(data, config_file));
         command.envs(tools.variables().iter().map(|(name, value)| (*name, value.as_str())));
         let fixed = [
             ("listen_addresses", String::new()),
@@ -129,31 +168,34 @@ impl Fenced {
         Ok(Fenced { guard, leash, socket, log: log.to_owned(), program })
     }
 
-    /// Waits until the server has promoted itself and says that it is ready.
-    pub(crate) async fn promoted(&mut self) -> Result<Replay, RecoveryError> {
-        let (guard, log) = (std::sync::Mutex::new(&mut self.guard), &self.log);
-        let replay =
-            wait::while_moving("the restored server to promote itself", limits::postgres::REPLAY_STALLED, || async {
-                let dead = guard
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner)
-                    .try_wait()
-                    .map_err(|e| RecoveryError::io("look at", log, e))?;
-                let text = fs_err::read(log).map_err(|e| RecoveryError::io("read log", log, e))?;
-                let replay = Replay::parse(&String::from_utf8_lossy(&text));
-                let last = || last_lines(&String::from_utf8_lossy(&text));
-                let seen = match dead {
-                    Some(status) => Poll::Hopeless(format!(
-                        "the server ended ({status}): {}",
-                        replay.fatal.clone().unwrap_or_else(last)
-                    )),
-                    None if replay.ready => Poll::Ready(replay),
-                    None => Poll::NotYet(last()),
-                };
-                Ok::<_, RecoveryError>((seen, text.len()))
-            })
-            .await?;
-        Ok(replay)
+    /// Waits until the server has promoted itself and says that it is ready. A replay takes as long as it takes: only the end of the
+    /// server ends the wait. `heard` is given what its log says of how far it is, whenever that changes and now and then.
+    pub(crate) async fn promoted(
+        &mut self,
+        heard: &(dyn Fn(Option<Seen>) + Send + Sync),
+    ) -> Result<Replay, RecoveryError> {
+        let log = &self.log;
+        let (mut size, mut text) = (0, String::new());
+        loop {
+            // Before the log is read: what the server wrote last is then in it.
+            let dead = self.guard.try_wait().map_err(|e| RecoveryError::io("look at", log, e))?;
+            let length = fs_err::metadata(log).map_err(|e| RecoveryError::io("look at log", log, e))?.len();
+            if length != size {
+                let bytes = fs_err::read(log).map_err(|e| RecoveryError::io("read log", log, e))?;
+                (size, text) = (length, String::from_utf8_lossy(&bytes).into_owned());
+            }
+            let replay = Replay::parse(&text);
+            match dead {
+                Some(status) => {
+                    let said = replay.fatal.unwrap_or_else(|| last_lines(&text));
+                    let detail = format!("the restored server ended before it was promoted ({status}): {said}");
+                    return Err(RecoveryError::Program { program: self.program.clone(), detail });
+                }
+                None if replay.ready => return Ok(replay),
+                None => heard(Seen::last_in(&text)),
+            }
+            wait::pause_for(limits::pacing::PAUSE_MAX).await;
+        }
     }
 
     /// Whether the server's process is there.
@@ -213,6 +255,7 @@ fn with_database(url: &Secret, name: &str) -> Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backup::wal::SegmentSize;
 
     #[tokio::test]
     async fn the_prefix_of_tools_is_used_as_this_process() {
@@ -228,13 +271,14 @@ mod tests {
         let log = path.join("log");
         let sink = File::create(&log).unwrap();
         let settings = [("hot_standby", "off".into())];
-        let mut server = Fenced::start(&tools, &data, &owner, (&log, sink), &settings).unwrap();
+        let mut server = Fenced::start(&tools, (&data, None), &owner, (&log, sink), &settings).unwrap();
         use std::os::unix::fs::PermissionsExt;
         let meta = std::fs::metadata(server.socket.path()).unwrap();
         assert_eq!(meta.permissions().mode() & 0o777, 0o700, "it trusts whoever reaches its socket");
-        assert!(server.promoted().await.unwrap_err().to_string().contains("the server ended"));
+        assert!(server.promoted(&|_| {}).await.unwrap_err().to_string().contains("server ended"));
         let calls = tools.calls();
-        assert!(calls[0].starts_with(&format!("/pg/bin/postgres -D {data} -c listen_addresses= -c unix")), "{calls:?}");
+        let words = place(&data, None).join(" ");
+        assert!(calls[0].starts_with(&format!("/pg/bin/postgres {words} -c listen_addresses= -c unix")), "{calls:?}");
         assert!(calls[0].ends_with("-c hot_standby=off"), "{calls:?}");
     }
 
@@ -253,6 +297,28 @@ mod tests {
         assert!(replay.ready && replay.fatal.is_none());
         let died = Replay::parse("x [1] FATAL:  recovery ended before configured recovery target was reached\n");
         assert!(died.fatal.unwrap().contains("before configured"));
+    }
+
+    #[test]
+    fn the_log_tells_how_far_a_replay_is() {
+        let mut log = String::from("x [1] LOG:  starting archive recovery\n");
+        assert_eq!(Seen::last_in(&log), None);
+        log.push_str("x [1] LOG:  redo starts at 0/2000028\n");
+        assert_eq!(Seen::last_in(&log), Some(Seen::At(Lsn(0x200_0028))));
+        log.push_str(
+            "x [1] LOG:  restored log file \"000000010000000000000003\" from archive\nx [1] LOG:  of no use\n",
+        );
+        let third = SegmentName::new(1, 3, SegmentSize::new(16 << 20).unwrap());
+        assert_eq!(Seen::last_in(&log), Some(Seen::Segment(third)));
+        log.push_str("x [1] LOG:  redo in progress, elapsed time: 10.00 s, current LSN: 0/5E3F8A0\n");
+        assert_eq!(Seen::last_in(&log), Some(Seen::At(Lsn(0x5E3_F8A0))));
+    }
+
+    #[test]
+    fn a_configuration_elsewhere_does_not_choose_the_data_folder() {
+        let words = place(Utf8Path::new("/fresh"), Some(Utf8Path::new("/etc/p.conf")));
+        let expected = "-D /fresh -c data_directory=/fresh -c external_pid_file= -c ssl=off -c config_file=/etc/p.conf";
+        assert_eq!(words.join(" "), expected);
     }
 
     #[test]

@@ -176,13 +176,6 @@ fn runs(program: &Utf8Path, owner: &Owner, tools: &Tools) -> bool {
     command.status().is_ok_and(|s| s.success())
 }
 
-/// The free space that an unprivileged account may use on the file system of `path`.
-pub(crate) fn free_bytes(path: &Utf8Path) -> Result<u64, RecoveryError> {
-    let stat = nix::sys::statvfs::statvfs(path.as_std_path())
-        .map_err(|e| RecoveryError::io("look at free space of", path, e.into()))?;
-    Ok(stat.blocks_available() * stat.fragment_size())
-}
-
 /// Settings that belong to a recovery and must not outlive it.
 fn is_recovery_setting(line: &str) -> bool {
     let name = line.trim_start().split(['=', ' ', '\t']).next().unwrap_or_default();

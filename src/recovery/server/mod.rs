@@ -1,12 +1,21 @@
-//! The PostgreSQL server as a data folder and a process: its control file, its hooks, and a fenced start.
+//! The PostgreSQL server as a data folder and a process: its control file, its hooks, where its parts lie, what it needs room for,
+//! its configuration, and a fenced start.
 
+mod configuration;
 mod control;
 mod fenced;
 mod folder;
 mod hook;
+mod layout;
 mod postmaster;
+mod programs;
+mod room;
 
+pub(super) use configuration::{Configuration, MAIN};
 pub(super) use control::ControlData;
-pub(super) use fenced::{Fenced, Replay};
-pub(super) use folder::{Owner, copy_reachable, free_bytes, recovery_settings_in};
+pub(super) use fenced::{Fenced, Replay, Seen};
+pub(super) use folder::{Owner, copy_reachable, recovery_settings_in};
 pub(super) use hook::Control;
+pub(super) use layout::{Layout, refuse_fixed, refuse_tablespaces, resolved, wal_elsewhere};
+pub(super) use programs::{major_of, refuse_other_version, start_dry};
+pub(super) use room::{Room, left_beside, size_below};

@@ -102,6 +102,12 @@ pub(super) async fn take(
     let status = running.0.wait().map_err(BackupError::io("wait for", &tool))?;
     let text = said.await.unwrap_or_default();
     if !status.success() {
+        // What cannot be written here ends the program, which then has nothing to say of it.
+        if let Err(error) = streamed
+            && error.is_of_a_file_system()
+        {
+            return Err(error);
+        }
         return Err(page_checksum(&text).unwrap_or_else(|| failed(&tool, &status.to_string(), &text)));
     }
     streamed?.ok_or_else(|| failed(&tool, "no data", &text))

@@ -76,6 +76,7 @@ pub(crate) async fn capture(
         slots,
         clock: Some(clock),
         folder: data_folder(&config.postgres.pgdata),
+        config_file: pg.configuration_outside().await?.map(Into::into),
     };
     Ok((facts, skew))
 }

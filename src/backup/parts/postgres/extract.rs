@@ -16,7 +16,7 @@ use super::{BASE, base::BACKUP_MANIFEST};
 use crate::{
     backup::{
         BackupError, Point,
-        files::{BUFFER, Hashing, hex, is_there},
+        files::{BUFFER, Hashing, hex, is_there, sha256_file},
     },
     units::IfThere,
 };
@@ -44,8 +44,15 @@ pub struct Extracted {
 /// `recovery.signal`: the caller decides how the server starts, and must not start it without one. On any mistake the
 /// folder is emptied again.
 ///
+/// `heard` is given the bytes that were written so far, now and then.
+///
 /// Nothing is synced here: PostgreSQL syncs a data folder that was not shut down cleanly before it replays.
-pub fn extract(point: &Point, into: &Utf8Path, owner: Option<Owner>) -> Result<Extracted, BackupError> {
+pub fn extract(
+    point: &Point,
+    into: &Utf8Path,
+    owner: Option<Owner>,
+    heard: &dyn Fn(u64),
+) -> Result<Extracted, BackupError> {
     let there = fs::read_dir(into).if_there().map_err(BackupError::io("list", into))?;
     let existed = there.is_some();
     if there.is_some_and(|mut entries| entries.next().is_some()) {
@@ -54,7 +61,7 @@ pub fn extract(point: &Point, into: &Utf8Path, owner: Option<Owner>) -> Result<E
     }
     fs::create_dir_all(into).map_err(BackupError::io("make folder", into))?;
     set(into, 0o700, owner)?;
-    let result = walk(point, Some((into, owner)));
+    let result = walk(point, Some((into, owner)), heard);
     if result.is_err() {
         let _ = fs::remove_dir_all(into);
         if existed {
@@ -66,7 +73,63 @@ pub fn extract(point: &Point, into: &Utf8Path, owner: Option<Owner>) -> Result<E
 
 /// Reads the whole base backup and compares every file with the server's own list, writing nothing.
 pub(crate) fn check(point: &Point) -> Result<Extracted, BackupError> {
-    walk(point, None)
+    walk(point, None, &|_| {})
+}
+
+/// Compares an extracted folder, of which nobody knows how much is on disk, with the server's own list: every file with its
+/// checksum, and none that is not in the list. A link in the place of `pg_wal` is passed over, as a base backup holds no WAL.
+pub(crate) fn compare_folder(point: &Point, folder: &Utf8Path) -> Result<Extracted, BackupError> {
+    let mut expected = expected_files(&point.file(BACKUP_MANIFEST)?)
+        .map_err(|why| BackupError::malformed(&point.folder.join(BACKUP_MANIFEST), why))?;
+    let mut done = Extracted { files: 0, bytes: 0 };
+    compare_below(folder, folder, &mut expected, &mut done)?;
+    none_missing(folder, &expected).map(|()| done)
+}
+
+fn compare_below(
+    root: &Utf8Path,
+    folder: &Utf8Path,
+    expected: &mut BTreeMap<String, (u64, Option<String>)>,
+    done: &mut Extracted,
+) -> Result<(), BackupError> {
+    for entry in folder.read_dir_utf8().map_err(BackupError::io("list", folder))? {
+        let path = entry.map_err(BackupError::io("list", folder))?.into_path();
+        let name = path.strip_prefix(root).unwrap_or(&path).to_string();
+        let kind = fs::symlink_metadata(&path).map_err(BackupError::io("look at", &path))?.file_type();
+        if kind.is_dir() {
+            compare_below(root, &path, expected, done)?;
+            continue;
+        }
+        if kind.is_symlink() && name == "pg_wal" {
+            continue;
+        }
+        if !kind.is_file() {
+            return Err(BackupError::malformed(&path, "neither file nor folder"));
+        }
+        let (sha256, size) = sha256_file(&path)?;
+        if name != "backup_manifest" {
+            verify(expected, &name, &sha256, size)?;
+        }
+        done.files += 1;
+        done.bytes += size;
+    }
+    Ok(())
+}
+
+fn none_missing(of: &Utf8Path, expected: &BTreeMap<String, (u64, Option<String>)>) -> Result<(), BackupError> {
+    match expected.keys().next() {
+        None => Ok(()),
+        Some(missing) => {
+            Err(BackupError::checksum(of, format!("{missing} and {} others", expected.len() - 1), "not there"))
+        }
+    }
+}
+
+/// The checksum that the server listed for a file of the base backup; none where it lists no such file, or without one.
+pub(crate) fn listed_checksum(point: &Point, file: &str) -> Result<Option<String>, BackupError> {
+    let expected = expected_files(&point.file(BACKUP_MANIFEST)?)
+        .map_err(|why| BackupError::malformed(&point.folder.join(BACKUP_MANIFEST), why))?;
+    Ok(expected.get(file).and_then(|(_, checksum)| checksum.clone()))
 }
 
 #[derive(Deserialize)]
@@ -90,7 +153,11 @@ struct ManifestFile {
     checksum: Option<String>,
 }
 
-fn walk(point: &Point, into: Option<(&Utf8Path, Option<Owner>)>) -> Result<Extracted, BackupError> {
+fn walk(
+    point: &Point,
+    into: Option<(&Utf8Path, Option<Owner>)>,
+    heard: &dyn Fn(u64),
+) -> Result<Extracted, BackupError> {
     point.postgres()?;
     let path = point.folder.join(BASE);
     let listed = point.file(BACKUP_MANIFEST)?;
@@ -129,7 +196,9 @@ fn walk(point: &Point, into: Option<(&Utf8Path, Option<Owner>)>) -> Result<Extra
             Some((root, owner)) => Some(create(&root.join(&name), mode, owner)?),
             None => None,
         };
-        let (sha256, size) = transfer(&mut entry, out, &mut buffer, &name, &damaged)?;
+        let before = done.bytes;
+        let (sha256, size) =
+            transfer(&mut entry, out, &mut buffer, &name, &damaged, &|written| heard(before + written))?;
         done.files += 1;
         done.bytes += size;
         if name != "backup_manifest" {
@@ -140,12 +209,7 @@ fn walk(point: &Point, into: Option<(&Utf8Path, Option<Owner>)>) -> Result<Extra
     compare(&path, entry.raw_sha256.as_deref(), raw.finish().0)?;
     io::copy(&mut stored, &mut io::sink()).map_err(damaged)?;
     compare(&path, Some(&entry.sha256), stored.finish().0)?;
-    match expected.keys().next() {
-        None => Ok(done),
-        Some(missing) => {
-            Err(BackupError::checksum(&path, format!("{missing} and {} others", expected.len() - 1), "not there"))
-        }
-    }
+    none_missing(&path, &expected).map(|()| done)
 }
 
 fn expected_files(listed: &[u8]) -> Result<BTreeMap<String, (u64, Option<String>)>, String> {
@@ -236,6 +300,7 @@ fn transfer(
     buffer: &mut [u8],
     name: &str,
     damaged: &impl Fn(io::Error) -> BackupError,
+    heard: &dyn Fn(u64),
 ) -> Result<(String, u64), BackupError> {
     let (mut hash, mut size) = (Sha256::new(), 0u64);
     loop {
@@ -250,5 +315,6 @@ fn transfer(
         if let Some(out) = &mut out {
             out.write_all(&buffer[..n]).map_err(BackupError::io("write", Utf8Path::new(name)))?;
         }
+        heard(size);
     }
 }

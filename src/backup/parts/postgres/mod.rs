@@ -7,8 +7,8 @@ mod facts;
 
 pub(crate) use base::BASE;
 pub(crate) use capture::capture;
-pub(crate) use extract::check as check_base;
 pub use extract::{Extracted, Owner, extract};
+pub(crate) use extract::{check as check_base, compare_folder, listed_checksum};
 pub use facts::{
     DatabasePublications, DatabaseSequences, NamedMembers, Publication, PublishedTable, SequenceState, Setting,
     publications,

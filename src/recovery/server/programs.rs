@@ -1,0 +1,161 @@
+//! PostgreSQL's programs and the data folder that they are to work on: of one major version, and a start that goes no further than
+//! the configuration.
+
+use std::process::Stdio;
+
+use camino::Utf8Path;
+
+use super::{Owner, fenced::place};
+use crate::{config::Tools, recovery::RecoveryError, units::IfThere};
+
+/// What a recovery calls. They come from one folder, but somebody may have linked one of them elsewhere.
+const USED: [&str; 3] = ["postgres", "pg_controldata", "pg_waldump"];
+/// From this version on the server can be asked for what it computes from a data folder and its preloaded libraries.
+const COMPUTES: u32 = 15;
+
+/// The major version that made a data folder, by its `PG_VERSION`; none where there is no such file.
+pub(crate) fn major_of(data: &Utf8Path) -> Result<Option<u32>, RecoveryError> {
+    let path = data.join("PG_VERSION");
+    let text = std::fs::read_to_string(&path).if_there().map_err(|e| RecoveryError::io("read", &path, e))?;
+    Ok(text.and_then(|text| text.trim().parse().ok()))
+}
+
+/// Requires that the programs are of this major version; others misread the folder and its WAL.
+pub(crate) async fn refuse_other_version(tools: &Tools, major: u32) -> Result<(), RecoveryError> {
+    let asked = futures::future::join_all(USED.iter().map(|program| version(tools, program))).await;
+    for (program, found) in USED.iter().zip(asked) {
+        let found = found?;
+        if major_in(&found) != Some(major) {
+            return Err(RecoveryError::impossible(
+                tools.name(program),
+                format!("the program of PostgreSQL {major}, the version of the data folder"),
+                format!("`{found}`"),
+                "name the folder of that version's programs in [postgres] bin",
+            ));
+        }
+    }
+    Ok(())
+}
+
+async fn version(tools: &Tools, program: &str) -> Result<String, RecoveryError> {
+    let mut command = tokio::process::Command::from(tools.command(program, &[("LC_ALL", "C")]));
+    let output = command.arg("--version").stdin(Stdio::null()).output().await;
+    let output = output.map_err(|e| RecoveryError::Program { program: tools.name(program), detail: e.to_string() })?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+        false => {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            let detail = format!("--version: {}: {said}", output.status);
+            Err(RecoveryError::Program { program: tools.name(program), detail })
+        }
+    }
+}
+
+/// The major version in `postgres (PostgreSQL) 18.1 (Debian 18.1-1)`.
+fn major_in(said: &str) -> Option<u32> {
+    let number = said.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+    number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// Lets the server read its configuration for a data folder, and its control file and preloaded libraries where it can, and end
+/// before it starts. An error where it would not start, or on another folder.
+pub(crate) async fn start_dry(
+    tools: &Tools,
+    owner: &Owner,
+    data: &Utf8Path,
+    config_file: Option<&Utf8Path>,
+    major: u32,
+) -> Result<(), RecoveryError> {
+    let found = ask(tools, owner, data, config_file, "data_directory").await?;
+    if found != data.as_str() {
+        return Err(RecoveryError::impossible(
+            format!("start of PostgreSQL on {data}"),
+            format!("data_directory = {data}"),
+            format!("data_directory = {found}"),
+            "something sets it that outranks the command line",
+        ));
+    }
+    if major >= COMPUTES {
+        ask(tools, owner, data, config_file, "shared_memory_size").await?;
+    }
+    Ok(())
+}
+
+async fn ask(
+    tools: &Tools,
+    owner: &Owner,
+    data: &Utf8Path,
+    config_file: Option<&Utf8Path>,
+    setting: &str,
+) -> Result<String, RecoveryError> {
+    // As the server itself, and not as this process: what is at stake is whether that account can read everything.
+    let command = match tools.elsewhere() {
+        true => tools.command("postgres", &[("LC_ALL", "C")]),
+        false => {
+            let mut command = owner.command(&tools.path("postgres"));
+            command.env("LC_ALL", "C");
+            command
+        }
+    };
+    let mut command = tokio::process::Command::from(command);
+    command.args(["-C", setting]).args(place(data, config_file)).stdin(Stdio::null());
+    let output = command
+        .output()
+        .await
+        .map_err(|e| RecoveryError::Program { program: tools.name("postgres"), detail: e.to_string() })?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let configuration = config_file.map_or_else(|| "its own configuration".to_owned(), ToString::to_string);
+    Err(RecoveryError::impossible(
+        format!("start of PostgreSQL on {data} with {configuration}"),
+        format!("`{} -C {setting}` to succeed", tools.name("postgres")),
+        format!("{}: {}", output.status, said.join(" | ")),
+        "the server would not start; mend its configuration, or name it in [postgres] config_file",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[rstest]
+    #[case("postgres (PostgreSQL) 18.1", Some(18))]
+    #[case("pg_waldump (PostgreSQL) 15.12 (Debian 15.12-0+deb12u2)", Some(15))]
+    #[case("postgres (PostgreSQL) 19beta1", Some(19))]
+    #[case("no version", None)]
+    fn the_major_version_is_read(#[case] said: &str, #[case] major: Option<u32>) {
+        assert_eq!(major_in(said), major);
+    }
+
+    #[tokio::test]
+    async fn one_program_of_another_version_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let bin = Utf8Path::from_path(folder.path()).unwrap();
+        let program = |name: &str, version: u32| {
+            let path = bin.join(name);
+            std::fs::write(&path, format!("#!/bin/sh\necho '{name} (PostgreSQL) {version}.3'\n")).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        USED.iter().for_each(|name| program(name, 18));
+        let tools = Tools::here(bin);
+        refuse_other_version(&tools, 18).await.unwrap();
+        program("pg_waldump", 17);
+        let error = refuse_other_version(&tools, 18).await.unwrap_err();
+        assert_eq!(error.exit(), crate::units::Exit::PlanImpossible);
+        assert!(error.to_string().contains("pg_waldump (PostgreSQL) 17.3"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_without_a_version_has_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = Utf8Path::from_path(folder.path()).unwrap();
+        assert_eq!(major_of(data).unwrap(), None);
+        std::fs::write(data.join("PG_VERSION"), "15\n").unwrap();
+        assert_eq!(major_of(data).unwrap(), Some(15));
+    }
+}
