@@ -335,7 +335,7 @@ mod tests {
     use crate::backup::{
         PointSelector,
         fixture::{self, BASE_FILES, NEEDED, POINT, SYSTEM},
-        parts::postgres::{Extracted, extract},
+        parts::postgres::{Extracted, compare_folder, extract},
     };
     use rstest::rstest;
 
@@ -578,6 +578,35 @@ mod tests {
         let again = extract(&point, &into, None, &|_| {}).unwrap_err();
         assert!(again.to_string().contains("not empty"), "{again}");
         assert!(into.join("PG_VERSION").exists(), "a refusal must not touch what is there");
+    }
+
+    #[test]
+    fn a_folder_is_complete_by_its_files_and_not_by_hope() {
+        let (scratch, repository) = fixture::repository();
+        let point = repository.point(&PointSelector::Latest).unwrap();
+        let into = Utf8PathBuf::from_path_buf(scratch.path().join("restored")).unwrap();
+        let done = extract(&point, &into, None, &|_| {}).unwrap();
+        let wrong = |what: &str| {
+            let error = compare_folder(&point, &into).unwrap_err();
+            assert!(error.to_string().contains(what), "{error}");
+            assert_eq!(error.exit(), Exit::ChecksumMismatch);
+        };
+        assert_eq!(compare_folder(&point, &into).unwrap(), done);
+        std::os::unix::fs::symlink("/elsewhere", into.join("pg_wal")).unwrap();
+        assert_eq!(compare_folder(&point, &into).unwrap(), done, "WAL may lie elsewhere");
+        std::os::unix::fs::symlink("/elsewhere", into.join("link")).unwrap();
+        wrong("link");
+        std::fs::remove_file(into.join("link")).unwrap();
+        for (name, bytes) in BASE_FILES {
+            let path = into.join(name);
+            std::fs::write(&path, [bytes, b"x"].concat()).unwrap();
+            wrong(name);
+            std::fs::remove_file(&path).unwrap();
+            wrong(name);
+            std::fs::write(&path, bytes).unwrap();
+        }
+        std::fs::write(into.join("postmaster.opts"), "").unwrap();
+        wrong("postmaster.opts");
     }
 
     #[test]

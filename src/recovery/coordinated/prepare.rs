@@ -293,3 +293,24 @@ async fn blocking<T: Send + 'static>(
     let ended = tokio::task::spawn_blocking(work).await;
     ended.map_err(|e| RecoveryError::Program { program: STEP.into(), detail: e.to_string() })?
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replay_goes_on_only_between_its_beginning_and_its_target() {
+        let made = tempfile::tempdir().unwrap();
+        let fresh = Utf8Path::from_path(made.path()).unwrap();
+        assert!(!replays(fresh).unwrap(), "it is over");
+        std::fs::write(fresh.join("recovery.signal"), "").unwrap();
+        assert!(replays(fresh).unwrap());
+        std::fs::write(fresh.join("backup_label"), "").unwrap();
+        assert!(!replays(fresh).unwrap(), "nobody knows what is on disk");
+    }
+
+    #[test]
+    fn what_is_made_lies_beside_what_it_is_made_for() {
+        assert_eq!(named(Utf8Path::new("/a/main"), "restoring-1"), "/a/main.restoring-1");
+    }
+}

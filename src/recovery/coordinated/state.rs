@@ -13,7 +13,7 @@ use super::{
     timelines::{self, GivenUp},
 };
 use crate::{
-    backup::{Origin, Point, PointSelector, Repository, is_there, parts::postgres::listed_checksum, wal::SegmentSize},
+    backup::{Origin, Point, PointSelector, Repository, is_there, parts::postgres::listed, wal::SegmentSize},
     client::{
         kafka::Kafka,
         postgres::{self as server, Postgres},
@@ -504,12 +504,10 @@ impl Coordinated {
     /// Which files of the configuration are not what they were when the base backup was taken: they stay as they are now.
     fn configuration_differs(&self) -> Result<Vec<String>, RecoveryError> {
         let now = Configuration::of(&self.pgdata, self.layout.config_file.is_some());
-        let mut differing = Vec::new();
-        for (name, checksum) in now.checksums() {
-            if listed_checksum(&self.point, name.as_str())?.as_deref() != Some(&checksum) {
-                differing.push(name.to_string());
-            }
-        }
+        let listed = listed(&self.point)?;
+        let as_listed = |name: &Utf8Path, checksum: String| listed.get(name.as_str()) == Some(&Some(checksum));
+        let differing = now.checksums().filter(|(name, checksum)| !as_listed(name, checksum.clone()));
+        let differing: Vec<String> = differing.map(|(name, _)| name.to_string()).collect();
         if differing.is_empty() {
             return Ok(Vec::new());
         }
@@ -807,7 +805,7 @@ async fn config_file(
         }
         return Ok(Some(named));
     }
-    if is_there(&own)? || server.is_some() || listed_checksum(point, MAIN)?.is_some() {
+    if is_there(&own)? || server.is_some() || listed(point)?.contains_key(MAIN) {
         return Ok(None);
     }
     Err(RecoveryError::impossible(

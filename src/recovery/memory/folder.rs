@@ -379,6 +379,9 @@ pub(in crate::recovery) mod tests {
         assert!(again.ended_step("fence") && again.began_step("restore") && !again.ended_step("restore"));
         assert_eq!(again.learned::<String>("end").unwrap().as_deref(), Some("0/2"));
         assert_eq!((again.id(), again.asked()), (memory.id(), memory.asked()));
+        let between = again.seconds_between("fence", "fence");
+        assert!(between.is_some_and(|seconds| (0.0..600.0).contains(&seconds)), "{between:?}");
+        assert_eq!(again.seconds_between("fence", "restore"), None, "it did not end");
         again.begun("fence", &[]).unwrap();
         assert!(!Memory::open(memory.folder()).unwrap().ended_step("fence"), "it was begun once more");
     }

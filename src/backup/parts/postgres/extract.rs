@@ -125,11 +125,11 @@ fn none_missing(of: &Utf8Path, expected: &BTreeMap<String, (u64, Option<String>)
     }
 }
 
-/// The checksum that the server listed for a file of the base backup; none where it lists no such file, or without one.
-pub(crate) fn listed_checksum(point: &Point, file: &str) -> Result<Option<String>, BackupError> {
+/// The files of the base backup as the server listed them, each with its checksum where it has one.
+pub(crate) fn listed(point: &Point) -> Result<BTreeMap<String, Option<String>>, BackupError> {
     let expected = expected_files(&point.file(BACKUP_MANIFEST)?)
         .map_err(|why| BackupError::malformed(&point.folder.join(BACKUP_MANIFEST), why))?;
-    Ok(expected.get(file).and_then(|(_, checksum)| checksum.clone()))
+    Ok(expected.into_iter().map(|(name, (_, checksum))| (name, checksum)).collect())
 }
 
 #[derive(Deserialize)]

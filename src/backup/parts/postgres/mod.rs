@@ -8,7 +8,7 @@ mod facts;
 pub(crate) use base::BASE;
 pub(crate) use capture::capture;
 pub use extract::{Extracted, Owner, extract};
-pub(crate) use extract::{check as check_base, compare_folder, listed_checksum};
+pub(crate) use extract::{check as check_base, compare_folder, listed};
 pub use facts::{
     DatabasePublications, DatabaseSequences, NamedMembers, Publication, PublishedTable, SequenceState, Setting,
     publications,
