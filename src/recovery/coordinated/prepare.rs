@@ -1,6 +1,8 @@
 //! What needs nothing of the old server is done and checked while it runs: the base backup is extracted beside the data folder, its
 //! files and the archived WAL are compared with their checksums, and PostgreSQL's programs are tried on the result.
 
+use std::collections::{BTreeMap, btree_map::Entry};
+
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
@@ -148,16 +150,17 @@ impl Coordinated {
         let end = end.max(stop);
         let watch = self.watch.clone();
         blocking(move || {
-            let mut indexes = std::collections::BTreeMap::new();
+            let mut indexes = BTreeMap::new();
             let mut wanted = Vec::new();
             for (_, name) in archive.required(&history, size, from, end)? {
                 // What is not archived yet lies with the old server; salvage brings it.
                 let Some(name) = name else { continue };
-                if !indexes.contains_key(&name.timeline) {
-                    indexes.insert(name.timeline, archive.index(name.timeline)?);
-                }
-                let line = indexes.get(&name.timeline).and_then(|index| index.get(&name.to_string()));
-                wanted.push((WalFile::Segment(name), line.cloned()));
+                let index = match indexes.entry(name.timeline) {
+                    Entry::Occupied(read) => read.into_mut(),
+                    Entry::Vacant(new) => new.insert(archive.index(name.timeline)?),
+                };
+                let line = index.get(&name.to_string()).cloned();
+                wanted.push((WalFile::Segment(name), line));
             }
             let total = wanted.iter().filter_map(|(_, line)| line.as_ref()).map(|line| line.size).sum();
             let mut done = 0;

@@ -77,8 +77,10 @@ pub(crate) struct Coordinated {
     /// Takes what steps tell of their progress.
     pub(crate) watch: Watch,
     horizon: Horizon,
-    /// What a person should know of the data folder.
+    /// What could not be counted.
     notes: Vec<String>,
+    /// What of the configuration is going to stay as it is.
+    differs: Vec<String>,
 }
 
 /// What was decided by looking, before anything was touched: a run that goes on does not look for the target again.
@@ -259,10 +261,11 @@ impl Coordinated {
             watch: Watch::default(),
             horizon: Horizon::default(),
             notes: Vec::new(),
+            differs: Vec::new(),
         };
         state.refuse_holes(&view).await?;
-        let notes = [state.refuse_no_room(&view)?, state.configuration_differs()?];
-        Ok(Coordinated { notes: notes.concat(), ..state })
+        let (notes, differs) = (state.refuse_no_room(&view)?, state.configuration_differs()?);
+        Ok(Coordinated { notes, differs, ..state })
     }
 
     /// The state of a recovery that did not end: what was found and decided then, and how far it came by now. Nothing is
@@ -322,6 +325,7 @@ impl Coordinated {
             prepared: Kept::of(PREPARED, Some(memory))?,
             watch: Watch::default(),
             notes: Vec::new(),
+            differs: Vec::new(),
             horizon: Horizon {
                 set_aside: exchange == Some(Exchange::Half),
                 exchanged: exchange == Some(Exchange::After),
@@ -497,7 +501,8 @@ impl Coordinated {
         // Finished segments are compressed, which may save nothing.
         let unarchived = view.loose().values().filter(|path| path.starts_with(self.old_wal())).count() as u64;
         room.need("salvaged WAL", self.repository.path(), segment * (unarchived + 1) + RECORD_BYTES);
-        room.refuse_none(&left_beside(&self.pgdata)?)?;
+        // A hint: what cannot be looked at is no reason to say nothing of the room.
+        room.refuse_none(|| left_beside(&self.pgdata).unwrap_or_default())?;
         Ok(notes)
     }
 
@@ -535,11 +540,9 @@ impl Coordinated {
         let lost = self.learned.lost.iter().map(|l| format!("accepted as lost: {l}"));
         let given_up = self.learned.given_up.as_ref().unwrap_or(&self.given_up).iter().map(ToString::to_string);
         // What a step has done says more than what it was going to do.
-        let configuration = match self.prepared.configuration.is_empty() {
-            true => &self.notes,
-            false => &self.prepared.configuration,
-        };
-        let points = self.aim.notes.iter().chain(configuration).cloned().chain(given_up);
+        let done = &self.prepared.configuration;
+        let configuration = if done.is_empty() { &self.differs } else { done };
+        let points = self.aim.notes.iter().chain(&self.notes).chain(configuration).cloned().chain(given_up);
         points.chain(slots).chain(subscriptions).chain(lost).chain(self.pipeline.topic_findings()).collect()
     }
 }

@@ -35,8 +35,8 @@ impl Room {
     }
 
     /// Requires room for everything. What lies on one file system, whatever its folders are called, shares the room there.
-    /// `leftovers` says what could be removed.
-    pub(crate) fn refuse_none(&self, leftovers: &[(Utf8PathBuf, u64)]) -> Result<(), RecoveryError> {
+    /// Where there is not, `leftovers` is asked for what could be removed.
+    pub(crate) fn refuse_none(&self, leftovers: impl Fn() -> Vec<(Utf8PathBuf, u64)>) -> Result<(), RecoveryError> {
         let mut volumes: BTreeMap<u64, Volume> = BTreeMap::new();
         for need in &self.needs {
             let (folder, device) = nearest(&need.folder)?;
@@ -49,16 +49,19 @@ impl Room {
             };
             volume.needs.push(need.clone());
         }
-        volumes.values().try_for_each(|volume| volume.refuse_small(leftovers))
+        match volumes.values().find(|volume| volume.needed() > volume.free) {
+            Some(volume) => Err(volume.too_small(&leftovers())),
+            None => Ok(()),
+        }
     }
 }
 
 impl Volume {
-    fn refuse_small(&self, leftovers: &[(Utf8PathBuf, u64)]) -> Result<(), RecoveryError> {
-        let needed: u64 = self.needs.iter().map(|need| need.bytes).sum();
-        if needed <= self.free {
-            return Ok(());
-        }
+    fn needed(&self) -> u64 {
+        self.needs.iter().map(|need| need.bytes).sum()
+    }
+
+    fn too_small(&self, leftovers: &[(Utf8PathBuf, u64)]) -> RecoveryError {
         let parts: Vec<String> =
             self.needs.iter().map(|n| format!("{} MB for {} in {}", megabytes(n.bytes), n.what, n.folder)).collect();
         let left: Vec<String> =
@@ -70,12 +73,12 @@ impl Volume {
                 left.join(", ")
             ),
         };
-        Err(RecoveryError::impossible(
+        RecoveryError::impossible(
             format!("free space of the file system of {}", self.folder),
-            format!("{} MB: {}", megabytes(needed), parts.join(", ")),
+            format!("{} MB: {}", megabytes(self.needed()), parts.join(", ")),
             format!("{} MB", self.free >> 20),
             hint,
-        ))
+        )
     }
 }
 
@@ -156,9 +159,9 @@ mod tests {
         let free = free_bytes(&root).unwrap();
         let mut room = Room::default();
         room.need("the data folder", &root.join("not/there/yet"), free / 3 * 2);
-        room.refuse_none(&[]).unwrap();
+        room.refuse_none(Vec::new).unwrap();
         room.need("salvaged WAL", &root, free / 3 * 2);
-        let error = room.refuse_none(&[(root.join("data.aside-x"), 5 << 20)]).unwrap_err();
+        let error = room.refuse_none(|| vec![(root.join("data.aside-x"), 5 << 20)]).unwrap_err();
         assert_eq!(error.exit(), crate::units::Exit::PlanImpossible);
         let error = error.to_string();
         for part in ["the data folder", "salvaged WAL", "data.aside-x (5 MB)", "recover finish"] {
@@ -173,7 +176,7 @@ mod tests {
         room.need("much", &root, 1);
         // Nothing can be stored there.
         room.need("something", Utf8Path::new("/proc/self/fdinfo"), 1);
-        assert!(room.refuse_none(&[]).unwrap_err().to_string().contains("/proc/self/fdinfo"));
+        assert!(room.refuse_none(Vec::new).unwrap_err().to_string().contains("/proc/self/fdinfo"));
     }
 
     #[test]
