@@ -14,6 +14,7 @@ pub mod config;
 pub mod debezium;
 pub mod event;
 pub mod fault;
+pub mod moment;
 pub mod recovery;
 pub mod report;
 pub mod run;

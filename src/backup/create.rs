@@ -20,8 +20,26 @@ use crate::{
     },
     config::{Config, Permission},
     debezium::Connector,
+    moment,
     units::{Lsn, PointId},
 };
+
+/// The step of which the moments of a backup are.
+const STEP: &str = "backup";
+/// The moments of step `backup`, in their order: what has just been done. It can be interrupted at each of them.
+pub const MOMENTS: [&str; 11] = [
+    "begun",
+    "connect",
+    "topics",
+    "base-streaming",
+    "base",
+    "wal-switched",
+    "postgres",
+    "registry",
+    "sealed",
+    "read-back",
+    "published",
+];
 
 /// A part of a recovery point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,7 +137,7 @@ pub async fn create(
     options: &CreateOptions,
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<Created, BackupError> {
-    captured(config, options, progress).await.map_err(BackupError::with_file_system)
+    moment::of_step(STEP, captured(config, options, progress)).await.map_err(BackupError::with_file_system)
 }
 
 async fn captured(
@@ -136,6 +154,7 @@ async fn captured(
     repository.remove_leftovers()?;
     let begin = jiff::Timestamp::now();
     let mut writer = PointWriter::begin(&repository, point_id(begin))?;
+    moment::pass("begun").await?;
     let wanted = |part: PartKind| options.takes(part);
     let announce = |part: PartKind| progress(Progress { part, bytes: 0, total: None });
     let absent = || "not asked for (--only)".to_owned();
@@ -151,11 +170,13 @@ async fn captured(
     if wanted(PartKind::Connect) {
         announce(PartKind::Connect);
         connect = Part::Present(parts::connect::capture(config, &mut writer).await?);
+        moment::pass("connect").await?;
     }
     let mut kafka = Part::Absent { reason: absent() };
     if wanted(PartKind::Topics) {
         announce(PartKind::Topics);
         kafka = Part::Present(parts::topics::capture(config, &mut writer).await?);
+        moment::pass("topics").await?;
     }
     let (mut pg, mut clock_skew_ms) = (Part::Absent { reason: absent() }, BTreeMap::new());
     if wanted(PartKind::Postgres) {
@@ -165,6 +186,7 @@ async fn captured(
         let (facts, skew) = parts::postgres::capture(config, &repository, &mut writer, &told).await?;
         clock_skew_ms.insert("pg".to_owned(), skew);
         pg = Part::Present(facts);
+        moment::pass("postgres").await?;
     }
     let (mut registry, mut agreement) = (Part::Absent { reason: absent() }, None);
     if wanted(PartKind::Registry) {
@@ -172,6 +194,7 @@ async fn captured(
         let (facts, agrees) = parts::registry::capture_into(config, &mut writer).await?;
         registry = Part::Present(facts);
         agreement = Some(agrees);
+        moment::pass("registry").await?;
     }
     let consistency = consistency(config, &writer, &pg, &connect, agreement).await?;
     let point = writer.id().clone();
@@ -191,7 +214,9 @@ async fn captured(
         bytes: files.iter().map(|f| f.size).sum(),
         files,
     })?;
-    let manifest = publish(&repository, sealed, &lock)?;
+    moment::pass("sealed").await?;
+    let manifest = publish(&repository, sealed, &lock).await?;
+    moment::pass("published").await?;
     if manifest.kind == Kind::Full {
         repository.note_latest(&point)?;
     }
@@ -200,8 +225,9 @@ async fn captured(
 
 /// Lets the point exist, once its files were read back and if no recovery has begun since `lock` was taken: all of it
 /// was captured by then, so a recovery that begins later has changed nothing of what it holds.
-fn publish(repository: &Repository, sealed: Sealed, lock: &Lock) -> Result<Manifest, BackupError> {
+async fn publish(repository: &Repository, sealed: Sealed, lock: &Lock) -> Result<Manifest, BackupError> {
     let read_back = check::read_back(repository, sealed.id(), sealed.folder())?;
+    moment::pass("read-back").await?;
     lock.undisturbed()?;
     sealed.publish(read_back)
 }
@@ -304,6 +330,8 @@ fn publications_exist(connectors: &[&SavedConnector], there: &[DatabasePublicati
 
 #[cfg(test)]
 mod tests {
+    use futures::executor::block_on;
+
     use super::*;
     use crate::{
         backup::{Left, PointSelector, fixture},
@@ -340,7 +368,7 @@ mod tests {
         let sealed = fixture::sealed(&repository, &PointId::new("20261123T020000Z-0001"));
         assert_ne!(names(&repository), before);
         meanwhile(&repository, &sealed);
-        let error = publish(&repository, sealed, &lock).unwrap_err();
+        let error = block_on(publish(&repository, sealed, &lock)).unwrap_err();
         assert_eq!(names(&repository), before, "nothing of it is left");
         error
     }
@@ -350,7 +378,7 @@ mod tests {
         let (_folder, repository) = fixture::repository();
         let lock = repository.lock(Activity::Create, "backup create").unwrap();
         let id = PointId::new("20261123T020000Z-0001");
-        let manifest = publish(&repository, fixture::sealed(&repository, &id), &lock).unwrap();
+        let manifest = block_on(publish(&repository, fixture::sealed(&repository, &id), &lock)).unwrap();
         assert_eq!(manifest.point, id);
         assert_eq!(repository.point(&PointSelector::Latest).unwrap().id(), &id);
     }

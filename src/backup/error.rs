@@ -20,6 +20,9 @@ pub enum BackupError {
     /// The pipeline may not be backed up by this configuration.
     #[error(transparent)]
     Attach(#[from] crate::attach::AttachError),
+    /// It was interrupted on purpose.
+    #[error(transparent)]
+    Interrupted(#[from] crate::moment::Interrupted),
     /// The folder is not a repository.
     #[error(
         "{path} is not a backup repository: {found}\nhint: `cdc-drill backup init --repository {path}` makes one in an empty folder"
@@ -232,6 +235,7 @@ impl BackupError {
         match self {
             BackupError::Config(error) => error.exit(),
             BackupError::Attach(error) => error.exit(),
+            BackupError::Interrupted(_) => Exit::Interrupted,
             BackupError::NotARepository { .. } | BackupError::NoSuchPoint { .. } => Exit::Invalid,
             BackupError::FormatTooNew { .. } => Exit::FormatTooNew,
             BackupError::LockHeld { .. }

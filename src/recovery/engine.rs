@@ -11,7 +11,7 @@ use super::{
     neighbours,
     repair::{Decided, Repair},
     schema, slot,
-    step::{self, Step, StepInfo},
+    step::{self, Moments, Step, StepInfo},
     unfinished,
 };
 use crate::{
@@ -264,6 +264,14 @@ pub(super) fn steps_of(memory: &Memory) -> Result<Vec<StepInfo>, RecoveryError> 
     let decided: Decided = memory.decided()?;
     let table = TABLES.iter().find(|(name, _)| *name == decided.table).map_or(&[][..], |(_, steps)| *steps);
     Ok(table.iter().map(|step| step.info).collect())
+}
+
+/// Every table of steps by its name, with the moments of each step. Procedures of controls are none: no person can ask for them.
+pub fn tables() -> Vec<(&'static str, Vec<Moments>)> {
+    let of_controls: Vec<_> = Naive::ALL.into_iter().filter_map(|naive| naive_table(Some(naive))).collect();
+    let repairs = TABLES.iter().filter(|(_, steps)| of_controls.iter().all(|other| !std::ptr::eq(*other, *steps)));
+    let coordinated = (Playbook::Coordinated.word(), step::moments(&coordinated::TABLE));
+    [coordinated].into_iter().chain(repairs.map(|(name, steps)| (*name, step::moments(steps)))).collect()
 }
 
 impl Chosen {

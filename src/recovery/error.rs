@@ -112,6 +112,16 @@ pub enum RecoveryError {
     },
 }
 
+impl From<crate::moment::Interrupted> for RecoveryError {
+    fn from(error: crate::moment::Interrupted) -> RecoveryError {
+        RecoveryError::Postcondition {
+            step: error.step,
+            expected: "no interruption".into(),
+            found: format!("one on purpose at its moment `{}`", error.moment),
+        }
+    }
+}
+
 impl From<crate::config::HookError> for RecoveryError {
     fn from(error: crate::config::HookError) -> RecoveryError {
         RecoveryError::Program { program: error.hook, detail: error.detail }

@@ -11,7 +11,6 @@ mod error;
 mod leftovers;
 mod locks;
 mod memory;
-mod moment;
 mod neighbours;
 mod outcome;
 mod pipeline;
@@ -36,11 +35,12 @@ pub use pipeline::{Protection, is_protected, protection};
 pub use progress::{Progress, Watch};
 pub use request::{Naive, OnConflict, Options, Playbook, Request, Target, TargetError, TopicsRepair};
 pub use status::{Status, StepStatus, SystemStatus, status, unfinished_request};
-pub use step::{NoticedBy, OnStep, StepInfo};
+pub use step::{Moments, NoticedBy, OnStep, StepInfo};
 
 /// The playbooks' declarations.
 pub mod declared {
     pub use super::coordinated::STEPS as COORDINATED;
+    pub use super::engine::tables;
     use super::{StepInfo, TopicsRepair, slot};
 
     /// The slot playbook's.

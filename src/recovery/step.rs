@@ -5,10 +5,11 @@ use std::time::Instant;
 use futures::future::BoxFuture;
 use serde::Serialize;
 
-use super::{Options, RecoveryError, memory::Memory, moment};
+use super::{Options, RecoveryError, memory::Memory};
 use crate::{
     config::recorded,
     event::{StepReport, StepResult},
+    moment::{self, Inside},
 };
 
 pub(super) type Answer<'a, T> = BoxFuture<'a, Result<T, RecoveryError>>;
@@ -53,10 +54,33 @@ pub(super) struct Step<C: 'static> {
     pub(super) destroys: fn(&C) -> Vec<String>,
     /// Reads whether the precondition holds; the text says what was seen.
     pub(super) before: for<'a> fn(&'a C) -> Answer<'a, String>,
+    /// Where the act can be interrupted half done: what it has changed by then must be no obstacle to doing it again.
+    pub(super) inside: Inside,
     /// Acts.
     pub(super) act: for<'a> fn(&'a mut C) -> Answer<'a, Done>,
     /// Reads the postcondition back; the text says what was seen.
     pub(super) after: for<'a> fn(&'a mut C) -> Answer<'a, String>,
+}
+
+/// A step and the moments at which it can be interrupted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moments {
+    /// The step's name.
+    pub step: &'static str,
+    /// The moments in their order, from `before` to `after`.
+    pub moments: Vec<&'static str>,
+}
+
+/// The moments of steps in their order.
+pub(super) fn moments<C>(steps: &[Step<C>]) -> Vec<Moments> {
+    let of = |step: &Step<C>| {
+        let inside = step.inside.moments().iter().copied();
+        Moments {
+            step: step.info.id,
+            moments: [moment::BEFORE].into_iter().chain(inside).chain([moment::AFTER]).collect(),
+        }
+    };
+    steps.iter().map(of).collect()
 }
 
 /// What a run knows that goes on with a recovery.
@@ -126,7 +150,7 @@ pub(super) async fn run<C: Send + GoesOn>(
             Ok(())
         } else {
             memory.begun(step.info.id, &report.destroys)?;
-            let (outcome, hooks) = recorded(perform(step, state, &mut report)).await;
+            let (outcome, hooks) = recorded(moment::of_step(step.info.id, perform(step, state, &mut report))).await;
             report.hooks = hooks;
             outcome
         };
@@ -146,15 +170,18 @@ pub(super) async fn run<C: Send + GoesOn>(
 
 async fn perform<C>(step: &Step<C>, state: &mut C, report: &mut StepReport) -> Result<(), RecoveryError> {
     let id = step.info.id;
-    moment::pass(id, "before").await?;
+    moment::pass(moment::BEFORE).await?;
     report.precondition = (step.before)(state).await.map_err(|e| e.within(id))?;
     let done = (step.act)(state).await.map_err(|e| e.within(id))?;
+    if step.inside == Inside::Atomic {
+        moment::pass(moment::INSIDE).await?;
+    }
     let seen = (step.after)(state).await.map_err(|e| e.within(id))?;
     (report.result, report.detail) = match done {
         Done::Acted => (StepResult::Done, seen),
         Done::Nothing(why) => (StepResult::Skipped, format!("{why}; {seen}")),
     };
-    moment::pass(id, "after").await
+    Ok(moment::pass(moment::AFTER).await?)
 }
 
 #[cfg(test)]
@@ -186,6 +213,7 @@ mod tests {
             info: info("first"),
             destroys: |_| vec!["everything".into()],
             before: |_| Box::pin(async { Ok(String::new()) }),
+            inside: Inside::Atomic,
             act: |two| {
                 two.acted.push("first");
                 Box::pin(async { Ok(Done::Acted) })
@@ -196,6 +224,7 @@ mod tests {
             info: info("second"),
             destroys: |_| Vec::new(),
             before: |_| Box::pin(async { Ok(String::new()) }),
+            inside: Inside::Atomic,
             act: |two| {
                 two.acted.push("second");
                 Box::pin(async { Ok(Done::Acted) })

@@ -17,6 +17,7 @@ use crate::{
         limits,
         wait::{self, Poll},
     },
+    moment,
     recovery::{
         Progress, RecoveryError,
         memory::Memory,
@@ -74,6 +75,7 @@ impl Coordinated {
             Some(whole) => (whole, Done::Nothing("an earlier run has extracted it")),
             None => (self.extract(fresh).await?, Done::Acted),
         };
+        moment::pass("extracted").await?;
         self.prepared.change(|p| p.extracted = Some((extracted.files, extracted.bytes)))?;
         self.start_dry(fresh, true).await?;
         Ok(done)

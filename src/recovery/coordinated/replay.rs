@@ -11,8 +11,9 @@ use crate::{
         Store, files, is_there,
         wal::{SegmentName, WalFile},
     },
+    moment,
     recovery::{
-        Naive, Progress, RecoveryError, moment,
+        Naive, Progress, RecoveryError,
         pipeline::captured_tables,
         server::{Configuration, Fenced, Replay, Seen, recovery_settings_in},
         wal::{Scratch, history_in, restore},
@@ -50,9 +51,12 @@ impl Coordinated {
                 Exchange::Before => {
                     self.still_fenced().await?;
                     rename(&self.pgdata, aside)?;
-                    moment::pass(STEP, "set-aside").await?;
+                    moment::pass("set-aside").await?;
                 }
-                Exchange::Half => rename(fresh, &self.pgdata)?,
+                Exchange::Half => {
+                    rename(fresh, &self.pgdata)?;
+                    moment::pass("exchanged").await?;
+                }
                 Exchange::After => return Ok(()),
             }
             files::sync_folder(&parent)?;
@@ -118,11 +122,12 @@ impl Coordinated {
         let sink = self.repository.store().append(&log)?;
         let place = (fresh, self.layout.config_file.as_deref());
         let mut server = Fenced::start(&self.tools, place, &self.owner, (&log, sink), &settings)?;
-        moment::pass(STEP, "replaying").await?;
+        moment::pass("replaying").await?;
         let replay = server.promoted(&|seen| self.tell(seen)).await?;
         let looked = self.look(&mut server, &replay).await;
         server.stop().await?;
         let (timeline, rows) = looked?;
+        moment::pass("replayed").await?;
         // It names the settings of this start; another start must not repeat them.
         remove_if_there(&fresh.join("postmaster.opts"))?;
         let switch = switch_of(fresh, timeline)?;

@@ -8,6 +8,7 @@ use crate::{
         Store, is_there,
         wal::{SegmentName, SegmentState, WalFile},
     },
+    moment::{self, HALF_WAY},
     recovery::{
         RecoveryError,
         wal::{Tail, WalView},
@@ -54,6 +55,7 @@ impl Coordinated {
                 self.keep(path, *name)?;
             }
             salvaged.push(name.to_string());
+            moment::pass(HALF_WAY).await?;
         }
         for timeline in view.timelines() {
             let path = self.old_wal().join(WalFile::History(timeline).to_string());

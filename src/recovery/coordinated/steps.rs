@@ -8,6 +8,7 @@ use crate::{
         wait,
         wait::Poll,
     },
+    moment::{self, HALF_WAY, Inside},
     recovery::{
         RecoveryError,
         step::{Answer, Done, GoesOn, NoticedBy, Step, StepInfo},
@@ -73,23 +74,35 @@ const fn step(
     index: usize,
     destroys: fn(&Coordinated) -> Vec<String>,
     before: for<'a> fn(&'a Coordinated) -> Answer<'a, String>,
+    inside: Inside,
     act: for<'a> fn(&'a mut Coordinated) -> Answer<'a, Done>,
     after: for<'a> fn(&'a mut Coordinated) -> Answer<'a, String>,
 ) -> Step<Coordinated> {
-    Step { info: STEPS[index], destroys, before, act, after }
+    Step { info: STEPS[index], destroys, before, inside, act, after }
 }
 
 fn nothing(_: &Coordinated) -> Vec<String> {
     Vec::new()
 }
 
+/// The act is done object by object.
+const OF_SEVERAL: Inside = Inside::Between(&[HALF_WAY]);
+
 /// The steps as they run.
 pub(crate) static TABLE: [Step<Coordinated>; 16] = [
-    step(0, nothing, |s| Box::pin(async { has_base(s) }), |s| Box::pin(s.prepare()), |s| Box::pin(s.is_prepared())),
+    step(
+        0,
+        nothing,
+        |s| Box::pin(async { has_base(s) }),
+        Inside::Between(&["extracted"]),
+        |s| Box::pin(s.prepare()),
+        |s| Box::pin(s.is_prepared()),
+    ),
     step(
         1,
         |s| s.pipeline.named_connectors(),
         |s| Box::pin(async { Ok(s.pipeline.found()) }),
+        OF_SEVERAL,
         |s| Box::pin(async { acted(s.pipeline.stop_connectors().await) }),
         |s| Box::pin(s.pipeline.stand_still("stop-connectors")),
     ),
@@ -97,6 +110,7 @@ pub(crate) static TABLE: [Step<Coordinated>; 16] = [
         2,
         |s| vec![format!("sessions of the server on {}", s.pgdata)],
         |s| Box::pin(s.pipeline.stand_still("fence")),
+        Inside::Atomic,
         |s| Box::pin(fence(s)),
         |s| Box::pin(fenced(s)),
     ),
@@ -104,6 +118,7 @@ pub(crate) static TABLE: [Step<Coordinated>; 16] = [
         3,
         nothing,
         |s| Box::pin(server_down(s)),
+        OF_SEVERAL,
         |s| Box::pin(async { acted(s.salvage().await) }),
         |s| Box::pin(s.salvaged("salvage")),
     ),
@@ -111,6 +126,7 @@ pub(crate) static TABLE: [Step<Coordinated>; 16] = [
         4,
         nothing,
         |s| Box::pin(async { on_the_way(s) }),
+        Inside::Atomic,
         |s| Box::pin(async { acted(s.learned.change(|l| l.pinned = true)) }),
         |s| Box::pin(async { Ok(format!("recovery_target_timeline = {}", s.aim.timeline)) }),
     ),
@@ -118,6 +134,7 @@ pub(crate) static TABLE: [Step<Coordinated>; 16] = [
         5,
         |s| vec![format!("the place of data folder {} (renamed to {0}.aside-<time>)", s.pgdata)],
         |s| Box::pin(continuous(s)),
+        Inside::Between(&["replaying", "replayed", "set-aside", "exchanged"]),
         |s| {
             Box::pin(async {
                 s.check_rest().await?;
@@ -126,11 +143,19 @@ pub(crate) static TABLE: [Step<Coordinated>; 16] = [
         },
         |s| Box::pin(async { restored(s) }),
     ),
-    step(6, nothing, |s| Box::pin(async { s.no_settings_left() }), |s| Box::pin(open(s)), |s| Box::pin(opened(s))),
+    step(
+        6,
+        nothing,
+        |s| Box::pin(async { s.no_settings_left() }),
+        Inside::Between(&["started"]),
+        |s| Box::pin(open(s)),
+        |s| Box::pin(opened(s)),
+    ),
     step(
         7,
         |s| s.pipeline.topics.iter().map(|t| format!("topic {} ({} partitions)", t.name, t.partitions)).collect(),
         |s| Box::pin(s.pipeline.may_be_emptied("delete-topics")),
+        OF_SEVERAL,
         |s| {
             Box::pin(async {
                 s.pipeline.settle_topics().await?;
@@ -143,6 +168,7 @@ pub(crate) static TABLE: [Step<Coordinated>; 16] = [
         8,
         nothing,
         |s| Box::pin(async { Ok(format!("settings of {} topics known", s.pipeline.topics.len())) }),
+        OF_SEVERAL,
         |s| {
             Box::pin(async {
                 Ok(match s.pipeline.create_topics().await? {
@@ -160,6 +186,7 @@ pub(crate) static TABLE: [Step<Coordinated>; 16] = [
         9,
         |s| s.pipeline.groups.iter().map(|g| format!("offsets of group {}", g.name)).collect(),
         |s| Box::pin(s.pipeline.groups_at_rest("group-offsets")),
+        OF_SEVERAL,
         |s| Box::pin(group_offsets(s)),
         |s| Box::pin(s.pipeline.groups_at_zero("group-offsets")),
     ),
@@ -167,6 +194,7 @@ pub(crate) static TABLE: [Step<Coordinated>; 16] = [
         10,
         |s| s.pipeline.sources.iter().map(|c| format!("stored offsets of connector {}", c.name)).collect(),
         |s| Box::pin(s.pipeline.stand_still("delete-offsets")),
+        OF_SEVERAL,
         |s| Box::pin(async { acted(s.pipeline.delete_offsets().await) }),
         |s| Box::pin(s.pipeline.offsets_gone("delete-offsets")),
     ),
@@ -174,6 +202,7 @@ pub(crate) static TABLE: [Step<Coordinated>; 16] = [
         11,
         |s| s.pipeline.schema_histories().into_iter().map(|t| format!("records of schema history {t}")).collect(),
         |s| Box::pin(s.pipeline.stand_still("clear-schema-history")),
+        Inside::Between(&["deleted"]),
         |s| {
             Box::pin(async {
                 Ok(match s.pipeline.clear_schema_history().await? {
@@ -188,6 +217,7 @@ pub(crate) static TABLE: [Step<Coordinated>; 16] = [
         12,
         nothing,
         |s| Box::pin(answers(s)),
+        OF_SEVERAL,
         |s| {
             Box::pin(async {
                 Ok(match s.pipeline.publish(Some(&s.point)).await? {
@@ -202,6 +232,7 @@ pub(crate) static TABLE: [Step<Coordinated>; 16] = [
         13,
         |s| s.pipeline.force_destroys(),
         |s| Box::pin(s.pipeline.stand_still("force-snapshot")),
+        OF_SEVERAL,
         |s| Box::pin(async { acted(s.pipeline.force_snapshot("force-snapshot").await) }),
         |s| Box::pin(s.pipeline.snapshot_forced("force-snapshot")),
     ),
@@ -209,6 +240,7 @@ pub(crate) static TABLE: [Step<Coordinated>; 16] = [
         14,
         nothing,
         |s| Box::pin(answers(s)),
+        Inside::Between(&[HALF_WAY, "streaming"]),
         |s| Box::pin(resume(s)),
         |s| {
             let snapshot = s.expects_snapshot();
@@ -219,6 +251,7 @@ pub(crate) static TABLE: [Step<Coordinated>; 16] = [
         15,
         nothing,
         |s| Box::pin(s.pipeline.resumed("restore-config")),
+        OF_SEVERAL,
         |s| {
             Box::pin(async {
                 Ok(match s.pipeline.restore_config().await? {
@@ -339,6 +372,7 @@ async fn start(s: &Coordinated) -> Result<bool, RecoveryError> {
     let runs = s.control.running().await?;
     if !runs {
         s.control.start().await?;
+        moment::pass("started").await?;
     }
     let config = &s.pipeline.config;
     wait::until("the server to accept sessions", limits::postgres::OPEN, || async {

@@ -6,6 +6,7 @@ use crate::{
         connect::{AtRest, ConnectorStatus},
         limits,
     },
+    moment::{self, HALF_WAY},
     recovery::RecoveryError,
 };
 
@@ -34,15 +35,18 @@ impl Pipeline {
             self.connect.described(name).await?;
         }
         let workers = self.connect.workers().await?;
-        let sinks = self.sinks.iter().map(|s| self.connect.stopped(&s.name, limits::connectors::STOPPED));
-        futures::future::try_join_all(sinks).await?;
-        let sources =
-            self.sources.iter().chain(&self.others).map(|s| self.connect.stopped(&s.name, limits::connectors::STOPPED));
-        futures::future::try_join_all(sources).await?;
+        futures::future::try_join_all(self.sinks.iter().map(|s| self.stop_one(&s.name))).await?;
+        let sources = self.sources.iter().chain(&self.others);
+        futures::future::try_join_all(sources.map(|s| self.stop_one(&s.name))).await?;
         if workers > 1 {
             self.connect.settled(self.names(), limits::connectors::STOPPED).await?;
         }
         Ok(())
+    }
+
+    async fn stop_one(&self, name: &str) -> Result<(), RecoveryError> {
+        self.connect.stopped(name, limits::connectors::STOPPED).await?;
+        Ok(moment::pass(HALF_WAY).await?)
     }
 
     /// Brings every connector into the state in which it was found.

@@ -13,6 +13,7 @@ use crate::{
     },
     client::{ClientError, catalogue, postgres::Postgres},
     debezium::{Captured, Choice, Connector, Coverage, Member, Relation, Stream},
+    moment::{self, HALF_WAY},
     recovery::{Playbook, RecoveryError, Request, Target},
     units::TableName,
 };
@@ -29,6 +30,7 @@ impl Pipeline {
                 server.run(statement).await?;
             }
             changed += usize::from(!repair.changes.is_empty());
+            moment::pass(HALF_WAY).await?;
         }
         Ok(changed)
     }

@@ -16,6 +16,7 @@ use crate::{
         wait,
         wait::Poll,
     },
+    moment::{self, HALF_WAY},
     recovery::{Naive, RecoveryError},
     units::{Lsn, SlotName, is_secret_setting},
 };
@@ -46,6 +47,7 @@ impl Pipeline {
                 config.insert("snapshot.mode".into(), FORCED_MODE.into());
                 self.connect.put_config(&source.name, &config).await?;
             }
+            moment::pass(HALF_WAY).await?;
         }
         Ok(())
     }
@@ -110,11 +112,13 @@ impl Pipeline {
     pub(crate) async fn resume(&self, expect_snapshot: bool) -> Result<(), RecoveryError> {
         for source in self.sources.iter().chain(&self.others) {
             self.connect.resume(&source.name).await?;
+            moment::pass(HALF_WAY).await?;
         }
         let rebuilt = self.sources.iter().map(|s| self.streaming(s, expect_snapshot));
         futures::future::try_join_all(rebuilt).await?;
         let others = self.others.iter().map(|s| self.streaming(s, false));
         futures::future::try_join_all(others).await?;
+        moment::pass("streaming").await?;
         for sink in &self.sinks {
             match sink.status.at_rest() {
                 None => {
@@ -268,6 +272,7 @@ impl Pipeline {
                 self.streaming(source, false).await?;
             }
             restored += 1;
+            moment::pass(HALF_WAY).await?;
         }
         if !self.options.omits("resume") {
             restored += self.rest_as_found().await?;
@@ -285,6 +290,7 @@ impl Pipeline {
                 Some(AtRest::Stopped) => self.connect.stopped(&source.name, limits::connectors::STOPPED).await?,
             }
             rested += 1;
+            moment::pass(HALF_WAY).await?;
         }
         Ok(rested)
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Pipeline;
 use crate::{
     client::{kafka::TopicSpec, limits, wait, wait::Poll},
+    moment::{self, HALF_WAY},
     recovery::RecoveryError,
     units::{Offset, TopicPartition},
 };
@@ -23,9 +24,14 @@ impl Pipeline {
         Ok(wait::until(&what, limits::postgres::LEADERS, look).await?)
     }
 
-    /// Deletes the data topics; the client waits until they are gone.
+    /// Deletes the data topics; the client waits until they are gone. The first goes alone: where the broker deletes none, all are
+    /// still there.
     pub(crate) async fn delete_topics(&self) -> Result<(), RecoveryError> {
-        Ok(self.kafka.delete_topics(&self.topic_names()).await?)
+        for names in one_and_the_rest(&self.topic_names()) {
+            self.kafka.delete_topics(names).await?;
+            moment::pass(HALF_WAY).await?;
+        }
+        Ok(())
     }
 
     /// Requires that no data topic is there.
@@ -37,11 +43,14 @@ impl Pipeline {
         }
     }
 
-    /// Creates those data topics that are not there; returns how many were missing.
+    /// Creates those data topics that are not there, the first alone as well. Returns how many were missing.
     pub(crate) async fn create_topics(&self) -> Result<usize, RecoveryError> {
         let there = self.kafka.topics().await?;
         let missing: Vec<TopicSpec> = self.topics.iter().filter(|t| !there.contains_key(&t.name)).cloned().collect();
-        self.kafka.create_topics(&missing).await?;
+        for specs in one_and_the_rest(&missing) {
+            self.kafka.create_topics(specs).await?;
+            moment::pass(HALF_WAY).await?;
+        }
         Ok(missing.len())
     }
 
@@ -84,6 +93,7 @@ impl Pipeline {
             let zero: Vec<(TopicPartition, Offset)> = partitions.into_iter().map(|p| (p, Offset(0))).collect();
             if !zero.is_empty() {
                 self.kafka.commit_group_offsets(&group.name, &zero).await?;
+                moment::pass(HALF_WAY).await?;
             }
         }
         Ok(())
@@ -127,6 +137,7 @@ impl Pipeline {
     pub(crate) async fn delete_offsets(&self) -> Result<(), RecoveryError> {
         for source in &self.sources {
             self.connect.delete_offsets(&source.name).await?;
+            moment::pass(HALF_WAY).await?;
         }
         Ok(())
     }
@@ -159,6 +170,7 @@ impl Pipeline {
         let there = self.kafka.topics().await?;
         let names: Vec<String> = specs.iter().map(|s| &s.name).filter(|n| there.contains_key(*n)).cloned().collect();
         self.kafka.delete_topics(&names).await?;
+        moment::pass("deleted").await?;
         self.kafka.create_topics(&specs).await?;
         Ok(specs.len())
     }
@@ -193,8 +205,28 @@ impl Pipeline {
     }
 }
 
+/// The first item, and all others. No part is empty.
+fn one_and_the_rest<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
+    let (one, rest) = items.split_at(items.len().min(1));
+    [one, rest].into_iter().filter(|part| !part.is_empty())
+}
+
 fn described(topic: &TopicSpec) -> String {
     let settings: Vec<String> = topic.settings.iter().map(|(k, v)| format!("{k}={v}")).collect();
     let settings = if settings.is_empty() { "no settings of its own".to_owned() } else { settings.join(" ") };
     format!("{} partitions, {} replicas, {settings}", topic.partitions, topic.replication)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_goes_alone_and_none_is_left_out() {
+        let parts =
+            |count: u8| one_and_the_rest(&(0..count).collect::<Vec<_>>()).map(<[u8]>::to_vec).collect::<Vec<_>>();
+        assert_eq!(parts(3), [vec![0], vec![1, 2]]);
+        assert_eq!(parts(1), [vec![0]]);
+        assert!(parts(0).is_empty());
+    }
 }

@@ -3,6 +3,7 @@
 use super::Repair;
 use crate::{
     client::postgres::Postgres,
+    moment::{HALF_WAY, Inside},
     recovery::{
         Naive, RecoveryError,
         step::{Answer, Done, GoesOn, NoticedBy, Step, StepInfo},
@@ -15,13 +16,17 @@ pub(crate) const fn step(
     noticed: (&'static str, &'static str),
     destroys: fn(&Repair) -> Vec<String>,
     before: for<'a> fn(&'a Repair) -> Answer<'a, String>,
+    inside: Inside,
     act: for<'a> fn(&'a mut Repair) -> Answer<'a, Done>,
     after: for<'a> fn(&'a mut Repair) -> Answer<'a, String>,
 ) -> Step<Repair> {
     let [id, does, precondition, postcondition] = texts;
     let noticed_by = NoticedBy { variant: noticed.0, check: noticed.1 };
-    Step { info: StepInfo { id, does, precondition, postcondition, noticed_by }, destroys, before, act, after }
+    Step { info: StepInfo { id, does, precondition, postcondition, noticed_by }, destroys, before, inside, act, after }
 }
+
+/// The act is done object by object.
+pub(crate) const OF_SEVERAL: Inside = Inside::Between(&[HALF_WAY]);
 
 /// Destroys nothing.
 pub(crate) fn nothing(_: &Repair) -> Vec<String> {
@@ -38,6 +43,7 @@ pub(crate) const STOP_CONNECTORS: Step<Repair> = step(
     ("slot-loss/dropped-initial", "refused"),
     |s| s.pipeline.named_connectors(),
     |s| Box::pin(async { Ok(s.pipeline.found()) }),
+    OF_SEVERAL,
     |s| Box::pin(async { acted(s.pipeline.stop_connectors().await) }),
     |s| Box::pin(s.pipeline.stand_still("stop-connectors")),
 );
@@ -52,6 +58,7 @@ pub(crate) const PUBLICATION: Step<Repair> = step(
     ("slot-loss/dropped-initial", "loss"),
     nothing,
     |s| Box::pin(answers(s)),
+    OF_SEVERAL,
     |s| {
         Box::pin(async {
             Ok(match s.pipeline.publish(s.point.as_ref()).await? {
@@ -73,6 +80,7 @@ pub(crate) const DELETE_TOPICS: Step<Repair> = step(
     ("slot-loss/dropped-initial", "state"),
     |s| s.pipeline.topics.iter().map(|t| format!("topic {} ({} partitions)", t.name, t.partitions)).collect(),
     |s| Box::pin(s.pipeline.may_be_emptied("delete-topics")),
+    OF_SEVERAL,
     |s| {
         Box::pin(async {
             match s.pipeline.topics.is_empty() {
@@ -94,6 +102,7 @@ pub(crate) const RECREATE_TOPICS: Step<Repair> = step(
     ("slot-loss/dropped-initial", "positions"),
     nothing,
     |s| Box::pin(async { Ok(format!("settings of {} topics known", s.pipeline.topics.len())) }),
+    OF_SEVERAL,
     |s| {
         Box::pin(async {
             Ok(match s.pipeline.create_topics().await? {
@@ -118,6 +127,7 @@ pub(crate) const GROUP_OFFSETS: Step<Repair> = step(
     ("slot-loss/dropped-initial", "positions"),
     |s| s.pipeline.groups.iter().map(|g| format!("offsets of group {}", g.name)).collect(),
     |s| Box::pin(s.pipeline.groups_at_rest("group-offsets")),
+    OF_SEVERAL,
     |s| {
         Box::pin(async {
             match s.pipeline.groups.is_empty() {
@@ -139,6 +149,7 @@ pub(crate) const DELETE_OFFSETS: Step<Repair> = step(
     ("slot-loss/dropped-initial", "refused"),
     |s| s.pipeline.sources.iter().map(|c| format!("stored offsets of connector {}", c.name)).collect(),
     |s| Box::pin(s.pipeline.stand_still("delete-offsets")),
+    OF_SEVERAL,
     |s| {
         Box::pin(async {
             match s.pipeline.sources.is_empty() {
@@ -160,6 +171,7 @@ pub(crate) const FORCE_SNAPSHOT: Step<Repair> = step(
     ("slot-loss/dropped-no-data", "state"),
     |s| s.pipeline.force_destroys(),
     |s| Box::pin(s.pipeline.stand_still("force-snapshot")),
+    OF_SEVERAL,
     |s| {
         Box::pin(async {
             if s.pipeline.sources.is_empty() {
@@ -181,6 +193,7 @@ pub(crate) const RESUME: Step<Repair> = step(
     ("slot-loss/dropped-initial", "liveness"),
     nothing,
     |s| Box::pin(answers(s)),
+    Inside::Between(&[HALF_WAY, "streaming"]),
     |s| Box::pin(resume(s)),
     |s| {
         let snapshot = expects_snapshot(s);
@@ -198,6 +211,7 @@ pub(crate) const RESTORE_CONFIG: Step<Repair> = step(
     ("slot-loss/dropped-no-data", "positions"),
     nothing,
     |s| Box::pin(s.pipeline.resumed("restore-config")),
+    OF_SEVERAL,
     |s| {
         Box::pin(async {
             Ok(match s.pipeline.restore_config().await? {

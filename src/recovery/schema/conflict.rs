@@ -4,6 +4,7 @@ use super::levels::put_level;
 use crate::{
     backup::parts::registry::{Difference, capture, diff},
     client::{limits, registry::Registry, wait, wait::Poll},
+    moment::{self, HALF_WAY},
     recovery::{
         RecoveryError,
         memory::Memory,
@@ -37,6 +38,7 @@ pub(super) async fn undo(repair: &mut Repair) -> Result<Done, RecoveryError> {
         }
         let server = repair.pipeline.session(source).await?;
         server.run(&format!("begin; {}; commit", statements.join("; "))).await?;
+        moment::pass(HALF_WAY).await?;
     }
     Ok(Done::Acted)
 }
@@ -81,10 +83,12 @@ pub(super) async fn let_through(repair: &mut Repair) -> Result<Done, RecoveryErr
         saved.push((subject.clone(), registry.subject_level(subject).await?));
     }
     memory.note(LOWERED, &saved)?;
+    moment::pass("noted").await?;
     let outcome = register_next(repair, &registry, &subjects, &memory).await;
     for (subject, level) in &saved {
         put_level(&registry, subject, level.as_deref()).await?;
     }
+    moment::pass("put-back").await?;
     memory.note(PUT_BACK, &saved)?;
     outcome.map(|()| Done::Acted)
 }
@@ -112,6 +116,7 @@ async fn register_next(
             registry.set_subject_level(subject, LOWEST).await?;
         }
     }
+    moment::pass("lowered").await?;
     for source in &repair.pipeline.sources {
         repair.pipeline.connect.restart(&source.name).await?;
     }
@@ -124,7 +129,7 @@ async fn register_next(
         Ok::<_, RecoveryError>(Poll::Ready(()))
     })
     .await?;
-    Ok(())
+    Ok(moment::pass("registered").await?)
 }
 
 /// Requires that the registry has exactly one new version of each refusing subject, and its levels as before.

@@ -3,6 +3,7 @@
 use crate::{
     backup::parts::registry::{Dump, capture},
     client::registry::Registry,
+    moment::{self, HALF_WAY},
     recovery::RecoveryError,
     units::Subject,
 };
@@ -35,6 +36,7 @@ pub(super) async fn put(registry: &Registry, wanted: &Dump) -> Result<(), Recove
     for subject in subjects.collect::<std::collections::BTreeSet<_>>() {
         if wanted.level(subject) != now.level(subject) {
             put_level(registry, subject, wanted.level(subject)).await?;
+            moment::pass(HALF_WAY).await?;
         }
         let mode = |d: &Dump| d.subjects.iter().find(|s| s.subject == *subject).and_then(|s| s.mode.clone());
         if mode(wanted) != mode(&now) {

@@ -2,6 +2,7 @@
 
 use crate::{
     client::{limits, registry::Registry, wait, wait::Poll},
+    moment::Inside,
     recovery::{
         RecoveryError,
         repair::{Repair, nothing, step},
@@ -14,6 +15,7 @@ const RESTART: Step<Repair> = step(
     ("schema-conflict/int-to-text-reject", "state"),
     nothing,
     |s| Box::pin(async { Ok(s.pipeline.found()) }),
+    Inside::Atomic,
     |s| Box::pin(restart(s)),
     |s| Box::pin(states(s)),
 );
@@ -28,6 +30,7 @@ const REGISTER_AGAIN: Step<Repair> = step(
     ("schema-conflict/registry-lost", "schema-ids"),
     nothing,
     |_| Box::pin(async { Ok("there is a dump".to_owned()) }),
+    Inside::Atomic,
     |s| Box::pin(register_again(s)),
     |s| Box::pin(async { Ok(s.registry_note.clone()) }),
 );
@@ -42,6 +45,7 @@ const LOWER_EVERYWHERE: Step<Repair> = step(
     ("schema-conflict/set-not-null-accept", "compatibility"),
     nothing,
     |_| Box::pin(async { Ok("the registry answers".to_owned()) }),
+    Inside::Atomic,
     |s| Box::pin(lower(s)),
     |s| Box::pin(async { Ok(s.registry_note.clone()) }),
 );

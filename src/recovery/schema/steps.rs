@@ -4,11 +4,12 @@ use super::{conflict, merge::differences, plan::repairable_in_place, records::de
 use crate::{
     backup::parts::registry::{Dump, VersionLine, capture},
     client::registry::Registry,
+    moment::{self, HALF_WAY, Inside},
     recovery::{
         RecoveryError,
         repair::{
-            DELETE_OFFSETS, DELETE_TOPICS, FORCE_SNAPSHOT, GROUP_OFFSETS, PUBLICATION, RECREATE_TOPICS, RESTORE_CONFIG,
-            RESUME, Repair, STOP_CONNECTORS, acted, nothing, step,
+            DELETE_OFFSETS, DELETE_TOPICS, FORCE_SNAPSHOT, GROUP_OFFSETS, OF_SEVERAL, PUBLICATION, RECREATE_TOPICS,
+            RESTORE_CONFIG, RESUME, Repair, STOP_CONNECTORS, acted, nothing, step,
         },
         step::{Done, Step},
     },
@@ -19,6 +20,7 @@ const DUMP_BROKEN: Step<Repair> = step(
     ("schema-conflict/registry-lost", "schema-ids"),
     nothing,
     |s| Box::pin(s.pipeline.stand_still("dump-broken")),
+    Inside::Between(&["written"]),
     |s| Box::pin(dump_broken(s)),
     |s| Box::pin(async { Ok(s.registry_note.clone()) }),
 );
@@ -33,6 +35,7 @@ const REPAIR_REGISTRY: Step<Repair> = step(
     ("schema-conflict/subject-deleted", "compatibility"),
     registry_destroys,
     |s| Box::pin(s.pipeline.stand_still("repair-registry")),
+    Inside::Between(&[HALF_WAY, "stopped", "set-aside", "import", "imported"]),
     |s| Box::pin(repair_registry(s)),
     |s| Box::pin(registry_right(s)),
 );
@@ -47,6 +50,7 @@ const FIND_RECORDS: Step<Repair> = step(
     ("schema-conflict/registry-lost", "schema-ids"),
     nothing,
     |s| Box::pin(s.pipeline.stand_still("find-records")),
+    Inside::Atomic,
     |s| Box::pin(find_records(s)),
     |s| Box::pin(async { Ok(found_records(s)) }),
 );
@@ -61,6 +65,7 @@ const UNDO_CHANGE: Step<Repair> = step(
     ("schema-conflict/int-to-text-reject", "refused"),
     |s| s.schema.iter().flat_map(|p| &p.undo).map(|u| format!("the change of table {}: {}", u.table, u.what)).collect(),
     |s| Box::pin(s.pipeline.stand_still("undo-change")),
+    OF_SEVERAL,
     |s| Box::pin(conflict::undo(s)),
     |s| Box::pin(conflict::undone(s)),
 );
@@ -75,6 +80,7 @@ const REGISTRY_EQUALS: Step<Repair> = step(
     ("schema-conflict/int-to-text-reject", "compatibility"),
     nothing,
     |_| Box::pin(async { Ok("the connectors run".to_owned()) }),
+    Inside::Atomic,
     |_| Box::pin(async { Ok(Done::Nothing("only looked")) }),
     |s| Box::pin(conflict::registry_unchanged(s)),
 );
@@ -89,6 +95,7 @@ const ACCEPT_CHANGE: Step<Repair> = step(
     ("schema-conflict/set-not-null-accept", "compatibility"),
     nothing,
     |s| Box::pin(async { Ok(format!("refusing: {}", refusing(s).join(", "))) }),
+    Inside::Between(&["noted", "lowered", "registered", "put-back"]),
     |s| Box::pin(conflict::let_through(s)),
     |s| Box::pin(conflict::let_in(s)),
 );
@@ -98,6 +105,7 @@ const STREAMING: Step<Repair> = step(
     ("schema-conflict/set-not-null-accept", "liveness"),
     nothing,
     |_| Box::pin(async { Ok("the schema is registered".to_owned()) }),
+    OF_SEVERAL,
     |s| Box::pin(streaming(s)),
     |s| Box::pin(s.pipeline.streams("streaming", false)),
 );
@@ -162,6 +170,7 @@ async fn dump_broken(s: &mut Repair) -> Result<Done, RecoveryError> {
         "global_mode": found.global_mode,
     });
     let path = memory.write("registry.json", text.to_string().as_bytes())?;
+    moment::pass("written").await?;
     let native = memory.write("registry.zip", &registry.export().await?)?;
     let (subjects, versions) = (found.subjects.len(), found.versions.len());
     s.registry_note = format!("{subjects} subjects and {versions} versions in {path} and {native}");
@@ -215,7 +224,7 @@ async fn in_place(registry: &Registry, wanted: &Dump, found: &Dump) -> Result<()
     missing.sort_by_key(|v| v.order);
     for version in missing {
         match registry.register(&version.subject, &version.schema, &version.references).await {
-            Ok(id) if id == version.id => {}
+            Ok(id) if id == version.id => moment::pass(HALF_WAY).await?,
             // Another id, or a refusal: in place it cannot be made right.
             Ok(_) => return Ok(()),
             Err(e) if e.status().is_some() => return Ok(()),
@@ -269,6 +278,7 @@ fn found_records(s: &Repair) -> String {
 async fn streaming(s: &mut Repair) -> Result<Done, RecoveryError> {
     for source in &s.pipeline.sources {
         s.pipeline.streaming(source, false).await?;
+        moment::pass(HALF_WAY).await?;
     }
     Ok(Done::Acted)
 }

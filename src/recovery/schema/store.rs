@@ -18,7 +18,8 @@ use crate::{
         wait::Poll,
     },
     config::{Config, RegistryStorage},
-    recovery::{RecoveryError, memory::Memory, moment, server::Control},
+    moment,
+    recovery::{RecoveryError, memory::Memory, server::Control},
 };
 
 /// Under which names the record has where the store is now, and the topics that it is in.
@@ -32,7 +33,9 @@ pub(super) async fn rebuild(config: &Config, wanted: &Dump, memory: &Memory) -> 
     let storage = storage_of(config)?;
     let zip = archive_of(wanted)?;
     control.stop().await?;
+    moment::pass("stopped").await?;
     let aside = set_aside(config, storage, memory).await?;
+    moment::pass("set-aside").await?;
     let Err(why) = fill(&registry, &control, zip, wanted).await else {
         return Ok(format!("the store was set aside ({aside}) and filled anew"));
     };
@@ -52,8 +55,9 @@ async fn fill(registry: &Registry, control: &Control, zip: Vec<u8>, wanted: &Dum
         let found = format!("{} subjects, {subject} among them", left.len());
         return Err(RecoveryError::unmet("repair-registry", "an empty registry", found));
     }
-    moment::pass("repair-registry", "import").await?;
+    moment::pass("import").await?;
     registry.import(zip).await?;
+    moment::pass("imported").await?;
     super::levels::put(registry, wanted).await?;
     let found = differences(wanted, &capture(registry).await?);
     let Some(first) = found.first() else { return Ok(()) };

@@ -44,7 +44,11 @@ pub(crate) fn wal_elsewhere(pgdata: &Utf8Path) -> Result<Option<Utf8PathBuf>, Re
 
 /// Requires that another folder can be put in the place of this one: it is no mount point, and its parent can be written to.
 pub(crate) fn refuse_fixed(what: &str, folder: &Utf8Path) -> Result<(), RecoveryError> {
-    let parent = folder.parent().unwrap_or(folder);
+    let parent = match folder.parent() {
+        None => folder,
+        Some(relative) if relative.as_str().is_empty() => Utf8Path::new("."),
+        Some(parent) => parent,
+    };
     if is_mount_point(folder)? {
         return Err(RecoveryError::impossible(
             format!("{what} {folder}"),

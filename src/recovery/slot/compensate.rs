@@ -13,6 +13,7 @@ use crate::{
         postgres::Postgres,
         registry::Registry,
     },
+    moment::{self, HALF_WAY},
     recovery::{
         RecoveryError,
         pipeline::{Source, captured_tables, literal},
@@ -65,6 +66,7 @@ pub(super) async fn compensate(repair: &mut Repair) -> Result<Done, RecoveryErro
         let server = repair.pipeline.session(source).await?;
         for keyed in keyed_tables(&server, source).await? {
             written += one_table(&repair.pipeline.kafka, &registry, &server, &keyed, &cut).await?;
+            moment::pass(HALF_WAY).await?;
         }
     }
     repair.compensated = written;

@@ -3,12 +3,13 @@
 use super::compensate;
 use crate::{
     client::{limits, wait, wait::Poll},
+    moment::{self, HALF_WAY, Inside},
     recovery::{
         RecoveryError,
         pipeline::{captured_tables, drop_slot},
         repair::{
-            DELETE_OFFSETS, DELETE_TOPICS, FORCE_SNAPSHOT, GROUP_OFFSETS, PUBLICATION, RECREATE_TOPICS, RESTORE_CONFIG,
-            RESUME, Repair, STOP_CONNECTORS, acted, nothing, step,
+            DELETE_OFFSETS, DELETE_TOPICS, FORCE_SNAPSHOT, GROUP_OFFSETS, OF_SEVERAL, PUBLICATION, RECREATE_TOPICS,
+            RESTORE_CONFIG, RESUME, Repair, STOP_CONNECTORS, acted, nothing, step,
         },
         step::{Done, Step},
     },
@@ -24,6 +25,7 @@ const DROP_SLOT: Step<Repair> = step(
     ("slot-loss/invalidated", "refused"),
     |s| s.pipeline.sources.iter().map(|c| format!("slot {} and any session that streams from it", c.slot)).collect(),
     |s| Box::pin(s.pipeline.stand_still("drop-slot")),
+    OF_SEVERAL,
     |s| Box::pin(drop_slots(s)),
     |s| Box::pin(slots_gone(s)),
 );
@@ -38,6 +40,7 @@ const COMPENSATE_KEYS: Step<Repair> = step(
     ("slot-loss/dropped-compensate", "state"),
     nothing,
     |s| Box::pin(s.pipeline.streams("compensate", true)),
+    OF_SEVERAL,
     |s| Box::pin(compensate::compensate(s)),
     |s| Box::pin(async { Ok(format!("{} keys deleted from the topics", s.compensated)) }),
 );
@@ -52,6 +55,7 @@ const REWRITE_TABLES: Step<Repair> = step(
     ("database-corruption/heap-pages", "restored-to-target"),
     nothing,
     |_| Box::pin(async { Ok("the server answers".to_owned()) }),
+    Inside::Atomic,
     |s| Box::pin(rewrite(s)),
     |s| Box::pin(readable(s)),
 );
@@ -110,6 +114,7 @@ async fn drop_slots(s: &mut Repair) -> Result<Done, RecoveryError> {
             .await?;
         }
         dropped += usize::from(drop_slot(&server, &source.slot, "drop-slot").await?);
+        moment::pass(HALF_WAY).await?;
     }
     Ok(if dropped == 0 { Done::Nothing("no slot was there") } else { Done::Acted })
 }

@@ -22,6 +22,7 @@ use crate::{
     },
     client::{limits, postgres::ProgramSettings, wait},
     config::{Config, Tools},
+    moment,
     units::Lsn,
 };
 
@@ -91,6 +92,7 @@ pub(super) async fn take(
     let seen = Arc::new(AtomicU64::new(0));
     let counter = seen.clone();
     let streaming = tokio::task::spawn_blocking(move || stream(stdout, out, &place, &counter));
+    moment::pass("base-streaming").await?;
     let streamed = watch(streaming, &seen, progress).await;
     if let Ok(None) = streamed {
         drop(running);

@@ -18,6 +18,7 @@ use crate::{
         wait::{self, Poll},
     },
     config::Config,
+    moment,
     units::{IfThere, Lsn},
 };
 
@@ -35,10 +36,12 @@ pub(crate) async fn capture(
     let total = pg.value::<u64>("select sum(pg_database_size(oid))::bigint from pg_database").await.ok();
     let base = base::take(config, writer, &|bytes| progress(bytes, total)).await?;
     let clock = Clock { start: start_clock, stop: clock(&pg).await? };
+    moment::pass("base").await?;
     let restore_point = format!("cdc_{}", writer.id());
     let restore_point_lsn: Lsn = pg.value(&format!("select pg_create_restore_point('{restore_point}')")).await?;
     // Its segment would otherwise reach the archive only when it is full.
     pg.run("select pg_switch_wal()").await?;
+    moment::pass("wal-switched").await?;
     let databases = facts::databases(&pg).await?;
     let (publications, sequences) = facts::per_database(&config.postgres, &databases).await?;
     let slots = pg.slots().await?;
