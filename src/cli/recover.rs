@@ -416,13 +416,14 @@ fn unfinished(status: &Status) {
 /// What the topics hold decides, not the steps' own words.
 async fn verified(config: &Config, request: &Request, recovered: &Recovered) -> Result<Verdict, CliError> {
     let mut connectors = request.connectors.clone();
-    if !recovered.resting.is_empty() {
-        for name in &recovered.resting {
-            say(format!(
-                "connector {name} is at rest, as it was found: its snapshot is complete, and it is not verified"
-            ));
+    let asked_for = |name: &&String| request.connectors.is_empty() || request.connectors.contains(name);
+    let resting: Vec<&String> = recovered.resting.iter().filter(asked_for).collect();
+    if !resting.is_empty() {
+        for name in &resting {
+            say(format!("connector {name} is at rest, as it was found, and is not verified"));
         }
-        connectors = recovered.sources.iter().filter(|name| !recovered.resting.contains(name)).cloned().collect();
+        connectors =
+            recovered.sources.iter().filter(asked_for).filter(|name| !resting.contains(name)).cloned().collect();
         if connectors.is_empty() {
             say("no connector runs: resume one, and the same command verifies it");
             return Ok(Verdict::Inconclusive);

@@ -60,7 +60,7 @@ pub struct Recovered {
     pub id: String,
     /// The folder of its record.
     pub record: camino::Utf8PathBuf,
-    /// The source connectors of the recovery.
+    /// The source connectors of the cluster.
     pub sources: Vec<String>,
     /// Those of them that are at rest, as they were found: nobody can say of them that they deliver.
     pub resting: Vec<String>,

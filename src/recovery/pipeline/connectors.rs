@@ -71,10 +71,10 @@ impl Pipeline {
         Ok(said)
     }
 
-    /// The sources, and those of them that were found at rest and are.
+    /// Every source of the cluster, and those of them that were found at rest and are: also of those that the recovery leaves alone.
     pub(crate) async fn resting(&self) -> Result<(Vec<String>, Vec<String>), RecoveryError> {
         let (mut all, mut resting) = (Vec::new(), Vec::new());
-        for source in self.sources.iter().chain(&self.others) {
+        for source in self.all_sources() {
             all.push(source.name.clone());
             if source.status.at_rest().is_some() && self.connect.status(&source.name).await?.at_rest().is_some() {
                 resting.push(source.name.clone());
