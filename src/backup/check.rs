@@ -313,8 +313,7 @@ fn verify_extracted(
     let root = repository.path();
     let temporary = tools.temporary(".verify-", Some(root));
     let temporary = temporary.map_err(BackupError::io("make a temporary folder in", root))?;
-    let folder = Utf8PathBuf::from_path_buf(temporary.path().join("data"))
-        .map_err(|p| BackupError::malformed(root, format!("{} is not UTF-8", p.display())))?;
+    let folder = temporary.path().join("data");
     let owner = tools.reader().map(|(uid, gid)| parts::postgres::Owner { uid, gid });
     parts::postgres::extract(point, &folder, owner, &|_| {})?;
     let tool = Utf8PathBuf::from(tools.name("pg_verifybackup"));

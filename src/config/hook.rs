@@ -3,6 +3,8 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
+    fs::File,
+    os::unix::fs::FileExt,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -257,8 +259,9 @@ impl Hook {
         };
         let failed = |detail: String| HookError { hook: hook.clone(), detail };
         let command = command.ok_or_else(|| failed("the configuration does not name it".into()))?;
-        let said = tempfile::NamedTempFile::new().map_err(|e| failed(e.to_string()))?;
-        let sink = said.reopen().map_err(|e| failed(e.to_string()))?;
+        // Without a name: whoever is killed meanwhile leaves nothing.
+        let said = tempfile::tempfile().map_err(|e| failed(e.to_string()))?;
+        let sink = said.try_clone().map_err(|e| failed(e.to_string()))?;
         let both = sink.try_clone().map_err(|e| failed(e.to_string()))?;
         let began = Instant::now();
         let mut child = tokio::process::Command::new("sh")
@@ -272,7 +275,7 @@ impl Hook {
             .map_err(|e| failed(e.to_string()))?;
         let limit = self.timeout.of(verb);
         let ended = tokio::time::timeout(limit, child.wait()).await;
-        let text = std::fs::read(said.path()).map_err(|e| failed(format!("read what it wrote: {e}")))?;
+        let text = read_back(&said).map_err(|e| failed(format!("read what it wrote: {e}")))?;
         let call = HookCall {
             hook: hook.clone(),
             seconds: began.elapsed().as_secs_f64(),
@@ -287,6 +290,18 @@ impl Hook {
             }
             Ok(Err(e)) => Err(failed(e.to_string())),
             Ok(Ok(_)) => Ok(call),
+        }
+    }
+}
+
+/// What is in a file from its beginning, wherever the programs stand that write to it.
+fn read_back(file: &File) -> std::io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let mut part = [0; 8192];
+    loop {
+        match file.read_at(&mut part, text.len() as u64)? {
+            0 => return Ok(text),
+            read => text.extend_from_slice(&part[..read]),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod hook;
 mod model;
 mod secrets;
+mod temporary;
 mod tools;
 
 pub use hook::{Hook, HookError, MEANS_VARIABLE, Means, Timeouts, Verb, recorded};
@@ -11,4 +12,5 @@ pub use model::{
     RegistryFlavour, RegistryStorage, RepositoryConfig, SecurityProtocol, SslMode,
 };
 pub use secrets::RestAuth;
+pub use temporary::Temporary;
 pub use tools::Tools;

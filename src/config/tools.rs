@@ -1,14 +1,14 @@
 //! How PostgreSQL's own programs are called: from a folder of this machine, or beside the server's files.
 
 use std::{
-    fs::Permissions,
-    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    io::ErrorKind,
+    os::unix::fs::{MetadataExt, chown},
     process::Command,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::Config;
+use super::{Config, Temporary};
 use crate::units::IfThere;
 
 /// Tells a prefix as whom a program runs.
@@ -109,19 +109,29 @@ impl Tools {
         self.owner.filter(|_| self.elsewhere())
     }
 
-    /// A temporary folder (mode 0700) that the programs can read, wherever they run, and no other account: it may hold rows. Where
+    /// A temporary folder (mode 0700), `prefix` being its use, that the programs can read, wherever they run, and no other account: it may hold rows. Where
     /// they run somewhere else as another account than this process, it belongs to [`Tools::reader`].
-    pub fn temporary(&self, prefix: &str, beneath: Option<&Utf8Path>) -> std::io::Result<tempfile::TempDir> {
+    pub fn temporary(&self, prefix: &str, beneath: Option<&Utf8Path>) -> std::io::Result<Temporary> {
         if let Some(untold) = self.owner_untold.as_ref().filter(|_| self.elsewhere()) {
             return Err(std::io::Error::other(untold.clone()));
         }
         let beneath = beneath.map_or_else(|| self.scratch(), Utf8Path::to_owned);
-        let private = Permissions::from_mode(0o700);
-        let folder = tempfile::Builder::new().prefix(prefix).permissions(private).tempdir_in(beneath)?;
+        let folder = Temporary::make(prefix, &beneath)?;
         if let Some((uid, gid)) = self.reader().filter(|(uid, _)| *uid != nix::unistd::geteuid().as_raw()) {
             chown(folder.path(), Some(uid), Some(gid))?;
         }
         Ok(folder)
+    }
+
+    /// The same for what is large, beside the repository's or the server's data and not in the place for temporary files, which may be
+    /// memory. Who may only look there and not write, as for a plan, gets one in that place after all.
+    pub fn large_temporary(&self, prefix: &str) -> std::io::Result<Temporary> {
+        match self.temporary(prefix, Some(&self.roomy())) {
+            Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {
+                self.temporary(prefix, None)
+            }
+            made => made,
+        }
     }
 
     /// Where temporary files go that a program reads or writes.
@@ -131,7 +141,7 @@ impl Tools {
     }
 
     /// Where temporary files go that a program reads and that are large: beside the repository's or the server's data.
-    pub fn roomy(&self) -> Utf8PathBuf {
+    fn roomy(&self) -> Utf8PathBuf {
         self.roomy.clone().unwrap_or_else(|| self.scratch())
     }
 

@@ -51,7 +51,7 @@ fn scan(tools: &Tools, range: &WalRange) -> Result<WalScan, WorkloadError> {
     let WalRange { folders, timeline, .. } = range;
     let scratch = tools.scratch();
     let work = tools.temporary("cdc-drill-order-", None).map_err(WorkloadError::file("create folder in", &scratch))?;
-    let work_path = Utf8PathBuf::from(work.path().to_string_lossy().into_owned());
+    let work_path = work.path().to_owned();
     let segments = gather(folders, *timeline)?;
     let what = format!("timeline {timeline} in {}", names(folders));
     let Some((first, first_path)) = segments.iter().next() else {

@@ -11,12 +11,13 @@ use crate::{
         Store, files, is_there,
         wal::{SegmentName, WalFile},
     },
+    config::Temporary,
     moment,
     recovery::{
         Naive, Progress, RecoveryError,
         pipeline::captured_tables,
         server::{Configuration, Fenced, Replay, Seen, recovery_settings_in},
-        wal::{Scratch, history_in, restore},
+        wal::{WINDOW, history_in, restore},
     },
     units::{IfThere, Lsn},
 };
@@ -115,7 +116,7 @@ impl Coordinated {
 
         // Removed with what is in it when replay has ended.
         let laid_out = self.lay_out_wal()?;
-        let settings = self.replay_settings(laid_out.as_ref().map(Scratch::path));
+        let settings = self.replay_settings(laid_out.as_ref().map(Temporary::path));
         let log = self.own_file(STEP, "postgres.log")?;
         // Emptied: what an earlier start said must not be read as this one's.
         self.repository.store().write(&log, b"")?;
@@ -124,6 +125,7 @@ impl Coordinated {
         let mut server = Fenced::start(&self.tools, place, &self.owner, (&log, sink), &settings)?;
         moment::pass("replaying").await?;
         let replay = server.promoted(&|seen| self.tell(seen)).await?;
+        moment::pass("promoted").await?;
         let looked = self.look(&mut server, &replay).await;
         server.stop().await?;
         let (timeline, rows) = looked?;
@@ -198,11 +200,12 @@ impl Coordinated {
 
     /// The archive as plain files beside the data folder, for a server that runs where this program does not: an image of
     /// another C library, a root file system that is read-only. Every file's checksum is verified on the way.
-    fn lay_out_wal(&self) -> Result<Option<Scratch>, RecoveryError> {
+    fn lay_out_wal(&self) -> Result<Option<Temporary>, RecoveryError> {
         if !self.tools.elsewhere() {
             return Ok(None);
         }
-        let folder = Scratch::make(&self.tools)?;
+        let folder = self.tools.large_temporary(WINDOW);
+        let folder = folder.map_err(|e| RecoveryError::io("make folder for WAL in", &self.tools.scratch(), e))?;
         let archive = self.repository.archive(self.system_id);
         let segments = self.archived_since_the_point()?.into_iter().map(WalFile::Segment);
         let histories = archive.history_files()?.into_keys().map(WalFile::History);

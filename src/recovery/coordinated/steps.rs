@@ -134,7 +134,7 @@ pub(crate) static TABLE: [Step<Coordinated>; 16] = [
         5,
         |s| vec![format!("the place of data folder {} (renamed to {0}.aside-<time>)", s.pgdata)],
         |s| Box::pin(continuous(s)),
-        Inside::Between(&["replaying", "replayed", "set-aside", "exchanged"]),
+        Inside::Between(&["replaying", "promoted", "replayed", "set-aside", "exchanged"]),
         |s| {
             Box::pin(async {
                 s.check_rest().await?;

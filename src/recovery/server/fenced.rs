@@ -12,7 +12,7 @@ use crate::{
         wal::{SegmentName, WalFile},
     },
     client::{connect::encode, limits, postgres::Postgres, wait},
-    config::Tools,
+    config::{Temporary, Tools},
     recovery::RecoveryError,
     units::{Lsn, Secret},
 };
@@ -40,7 +40,7 @@ pub(crate) struct Fenced {
     guard: Child,
     // Closing it ends the server.
     leash: Option<ChildStdin>,
-    socket: tempfile::TempDir,
+    socket: Temporary,
     log: Utf8PathBuf,
     program: String,
 }
@@ -131,9 +131,8 @@ impl Fenced {
     ) -> Result<Fenced, RecoveryError> {
         let program = tools.name("postgres");
         let failed = |detail: String| RecoveryError::Program { program: program.clone(), detail };
-        let socket = tools.temporary("cdc-drill-", None).map_err(|e| failed(e.to_string()))?;
-        let folder =
-            Utf8Path::from_path(socket.path()).ok_or_else(|| failed("no usable folder for a socket".into()))?;
+        let socket = tools.temporary("cdc-drill-socket-", None).map_err(|e| failed(e.to_string()))?;
+        let folder = socket.path();
         // The folder is private (0700), so whoever reaches the socket is this process, the data folder's owner, or root.
         owner.give(folder)?;
         let hba = folder.join("pg_hba.conf");
@@ -205,7 +204,7 @@ impl Fenced {
 
     /// Opens a session through the private socket.
     pub(crate) async fn connect(&self, url: &Secret, database: Option<&str>) -> Result<Postgres, RecoveryError> {
-        let folder = Utf8Path::from_path(self.socket.path()).unwrap_or(Utf8Path::new("/"));
+        let folder = self.socket.path();
         match database {
             None => Ok(Postgres::connect_socket(url, folder, PORT, "cdc-drill-recovery").await?),
             Some(name) => {

@@ -8,14 +8,13 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{
     Commit, Tail,
     dump::{self, Ended, Record},
-    scratch::Scratch,
 };
 use crate::{
     backup::{
         BackupError, is_there,
         wal::{Archive, SegmentName, SegmentSize, TimelineHistory, WalFile, read_header},
     },
-    config::Tools,
+    config::{Temporary, Tools},
     recovery::RecoveryError,
     units::{IfThere, Lsn, WAL_PAGE},
 };
@@ -39,10 +38,13 @@ pub(crate) struct WalView {
     /// Timeline histories found anywhere.
     histories: BTreeMap<u32, TimelineHistory>,
     /// Segments as plain files, for `pg_waldump`.
-    scratch: Scratch,
+    scratch: Temporary,
     /// How many of them are laid out at a time.
     width: usize,
 }
+
+/// How the folders begin that WAL is laid out in.
+pub(crate) const WINDOW: &str = ".wal-window-";
 
 impl WalView {
     /// Looks into the archive and into `loose` folders; where two hold a segment, the earlier folder is taken.
@@ -53,7 +55,8 @@ impl WalView {
         loose: &[Utf8PathBuf],
     ) -> Result<WalView, RecoveryError> {
         archive.drain()?;
-        let scratch = Scratch::make(tools)?;
+        let scratch =
+            tools.large_temporary(WINDOW).map_err(|e| RecoveryError::io("make folder in", &tools.scratch(), e))?;
         let mut view = WalView {
             size,
             tools: tools.clone(),
