@@ -55,6 +55,11 @@ docs:
 bench *ARGS:
     cargo bench {{ARGS}}
 
+# Every step of every playbook, and `backup create`, killed and failed at each of its moments; then the same command again. `WHICH` is a part of
+# the drills' names; the tables are in target/engine-drills/.
+engine-drills WHICH="all":
+    CDC_DRILL_ENGINE={{quote(WHICH)}} cargo test --test live engine:: -- --nocapture
+
 # Ten runs with ten seeds; stops at the first that is not green.
 soak:
     for seed in 1 2 3 4 5 6 7 8 9 10; do cargo run --release -- run --seed $seed || exit 1; done

@@ -12,6 +12,7 @@ mod captured;
 mod cluster;
 mod containers;
 mod down;
+mod engine;
 mod essence;
 mod interrupted;
 mod layouts;
@@ -178,13 +179,17 @@ fn reports_can_be_made_again_from_the_events() {
 
 /// The command lines of processes that have to do with a run.
 fn processes_of(run: &str) -> Vec<String> {
-    let mark = format!("cdc-drill-{run}");
+    processes_with(&format!("cdc-drill-{run}"))
+}
+
+/// The command lines that contain this text.
+fn processes_with(mark: &str) -> Vec<String> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let lines = entries.map(|entry| {
         let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
         String::from_utf8_lossy(&line).replace('\0', " ")
     });
-    lines.filter(|line| line.contains(&mark)).collect()
+    lines.filter(|line| line.contains(mark)).collect()
 }
 
 #[test]
