@@ -139,25 +139,22 @@ fn h2_aside(path: &Utf8Path, memory: &Memory) -> Result<String, RecoveryError> {
             "name the database",
         ));
     };
-    // What a run that was cut has set aside is the store as it was; what is in its place now is half an import.
-    let name_of = |round: u32| match round {
-        1 => folder.join(format!("aside-{}", memory.id())),
-        _ => folder.join(format!("aside-{}-{round}", memory.id())),
-    };
-    let mut round = 1;
-    while is_there(&name_of(round))? {
-        round += 1;
-    }
-    let aside = name_of(round);
+    let aside = folder.join(format!("aside-{}", memory.id()));
     memory.note(SET_ASIDE, &aside)?;
     Store::new(folder)?.folder(&aside)?;
     let entries = folder.read_dir_utf8().map_err(|e| RecoveryError::io("list", folder, e))?;
     let own = format!("{name}.");
     for entry in entries {
         let entry = entry.map_err(|e| RecoveryError::io("list", folder, e))?;
-        if entry.file_name().starts_with(&own) {
-            let to = aside.join(entry.file_name());
-            std::fs::rename(entry.path(), &to).map_err(|e| RecoveryError::io("move to", &to, e))?;
+        if !entry.file_name().starts_with(&own) {
+            continue;
+        }
+        let to = aside.join(entry.file_name());
+        // A run that was cut has set the store aside as it was: what is in its place now is half an import, and never the store
+        // to put back.
+        match is_there(&to)? {
+            true => std::fs::remove_file(entry.path()).map_err(|e| RecoveryError::io("remove", entry.path(), e))?,
+            false => std::fs::rename(entry.path(), &to).map_err(|e| RecoveryError::io("move to", &to, e))?,
         }
     }
     Ok(aside.to_string())
@@ -250,7 +247,30 @@ fn record_of(line: &str) -> Option<Outgoing> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::Offset;
+    use crate::{recovery::memory::tests::begun, units::Offset};
+
+    #[test]
+    fn what_is_set_aside_is_the_store_as_it_was_however_often_a_run_is_cut() {
+        let (_record, memory) = begun();
+        let home = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(home.path()).unwrap();
+        let (store, stranger) = (folder.join("db.mv.db"), folder.join("other"));
+        std::fs::write(&store, "as it was").unwrap();
+        std::fs::write(&stranger, "").unwrap();
+        let aside = h2_aside(&folder.join("db"), &memory).unwrap();
+        assert!(!store.exists() && stranger.exists());
+        // The run was cut while the registry was filled anew.
+        std::fs::write(&store, "half an import").unwrap();
+        let memory = Memory::open(memory.folder()).unwrap();
+        assert_eq!(h2_aside(&folder.join("db"), &memory).unwrap(), aside);
+        assert!(!store.exists());
+        assert_eq!(std::fs::read_to_string(Utf8Path::new(&aside).join("db.mv.db")).unwrap(), "as it was");
+        let memory = Memory::open(memory.folder()).unwrap();
+        assert_eq!(store_aside(&memory).unwrap().unwrap(), aside, "`finish` names all that is set aside");
+        assert_eq!(folder.read_dir_utf8().unwrap().count(), 2, "the stranger and what is set aside");
+        h2_back(&folder.join("db"), Utf8Path::new(&aside)).unwrap();
+        assert_eq!(std::fs::read_to_string(&store).unwrap(), "as it was");
+    }
 
     #[test]
     fn a_record_comes_back_as_it_was_set_aside() {
