@@ -329,7 +329,14 @@ impl Kafka {
             for (spec, answer) in batch.iter().zip(answers) {
                 match answer {
                     Ok(_) | Err((_, Code::TopicAlreadyExists)) => {}
-                    Err((_, code @ (Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed))) => {
+                    // By a policy that may look at names, or by what it counts: the real name may pass.
+                    Err((
+                        _,
+                        code @ (Code::TopicAuthorizationFailed
+                        | Code::ClusterAuthorizationFailed
+                        | Code::PolicyViolation
+                        | Code::InvalidTopic),
+                    )) => {
                         refused.push((spec.name.clone(), Refusal::Unknown(code.to_string())));
                     }
                     Err((_, code)) => refused.push((spec.name.clone(), Refusal::Refused(code.to_string()))),

@@ -447,7 +447,10 @@ impl Config {
         };
         secrets::refuse_written(&toml::from_str(&text).map_err(wrong)?, path)?;
         let mut config: Config = toml::from_str(&text).map_err(wrong)?;
-        let base = path.parent().unwrap_or(Utf8Path::new(".")).to_owned();
+        // Absolute: hooks and the server's own commands run in other folders than this process.
+        let base =
+            camino::absolute_utf8(path.parent().filter(|p| !p.as_str().is_empty()).unwrap_or(Utf8Path::new(".")))
+                .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         let absolute = |p: &mut Utf8PathBuf| {
             if p.is_relative() && !p.as_str().is_empty() {
                 *p = base.join(&*p);

@@ -124,8 +124,13 @@ impl Tools {
     }
 
     /// The same for what is large, beside the repository's or the server's data and not in the place for temporary files, which may be
-    /// memory. Who may only look there and not write, as for a plan, gets one in that place after all.
-    pub fn large_temporary(&self, prefix: &str) -> std::io::Result<Temporary> {
+    /// memory. Who may only look there and not write, as for a plan, gets one in that place after all, and so does who would find no room
+    /// for this many bytes there.
+    pub fn large_temporary(&self, prefix: &str, bytes: u64) -> std::io::Result<Temporary> {
+        let free = nix::sys::statvfs::statvfs(self.roomy().as_std_path());
+        if free.is_ok_and(|free| free.blocks_available() * free.fragment_size() < bytes) {
+            return self.temporary(prefix, None);
+        }
         match self.temporary(prefix, Some(&self.roomy())) {
             Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {
                 self.temporary(prefix, None)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Options, RecoveryError,
+    Options, Playbook, RecoveryError, coordinated,
     engine::{self, Chosen},
     locks::Locks,
     memory::{Ending, the_unfinished},
@@ -34,13 +34,15 @@ pub async fn abort(config: &Config) -> Result<Vec<String>, RecoveryError> {
     let request = asked.request(false)?;
     let config = &engine::known(config, &request).await?;
     let mut said = Vec::new();
+    // Before that step a connector of a name that was missing is somebody else's.
+    let made = memory.began_step("stop-connectors");
     match engine::again(config, &request, &options, &memory).await? {
         Chosen::Coordinated(mut state) => {
             state.keep_in(&memory);
             said.extend(state.take_back().await?);
-            said.extend(state.pipeline.states_as_found().await?);
+            said.extend(state.pipeline.states_as_found(made).await?);
         }
-        Chosen::Repair(state, _) => said.extend(state.pipeline.states_as_found().await?),
+        Chosen::Repair(state, _) => said.extend(state.pipeline.states_as_found(made).await?),
     }
     memory.close(Ending::Aborted)?;
     locks.clear()?;
@@ -50,6 +52,12 @@ pub async fn abort(config: &Config) -> Result<Vec<String>, RecoveryError> {
 /// Gives up the recovery of this cluster that did not end. Everything stays as it is; the record says what was found.
 pub fn give_up(config: &Config) -> Result<String, RecoveryError> {
     let memory = the_unfinished(config)?;
+    if memory.asked().playbook == Playbook::Coordinated && coordinated::is_half_exchanged(&memory)? {
+        return Err(RecoveryError::Refused {
+            what: format!("recovery {} stands between two renames: no data folder is in its place", memory.id()),
+            hint: "`recover resume` goes on with it, `recover abort` puts the old data folder back".into(),
+        });
+    }
     let locks = Locks::of(&memory, "recover abort --leave")?;
     memory.close(Ending::GivenUp)?;
     locks.clear()?;

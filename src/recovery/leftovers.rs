@@ -45,7 +45,8 @@ pub fn leftovers(config: &Config) -> Result<Vec<Leftover>, RecoveryError> {
             continue;
         }
         for (what, path) in set_aside(&memory)? {
-            if let Some(bytes) = size(&path)? {
+            let is_named = found.iter().any(|there: &Leftover| there.path == path);
+            if let Some(bytes) = size(&path)?.filter(|_| !is_named) {
                 found.push(Leftover { recovery: memory.id().to_owned(), what, path, bytes });
             }
         }

@@ -100,6 +100,7 @@ async fn a_recovery_that_is_cut_short_goes_on_as_it_began() {
     killed(&run, "salvage:after");
     killed(&run, "restore:set-aside");
     assert!(!pgdata.exists(), "between the two renames");
+    expect(41, &format!("recover abort --leave --config {file}"), "no data folder is in its place");
     killed(&run, "open:after");
     // From here on clients may commit, and none of it may be given up.
     insert(2_000).await;

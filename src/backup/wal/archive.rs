@@ -515,7 +515,7 @@ fn copy(from: &mut impl Read, to: &mut impl Write, path: &Utf8Path, decoding: bo
     loop {
         match from.read(&mut buffer) {
             Ok(0) => return Ok(()),
-            Ok(n) => to.write_all(&buffer[..n]).map_err(BackupError::io("write", path))?,
+            Ok(n) => to.write_all(&buffer[..n]).map_err(BackupError::io("write what is read from", path))?,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) if decoding && e.raw_os_error().is_none() => {
                 return Err(BackupError::checksum(path, "zstd data", e));

@@ -12,6 +12,6 @@ mod steps;
 mod timelines;
 
 pub(super) use prepare::prepared;
-pub(super) use state::{Coordinated, cluster, set_aside, standing};
+pub(super) use state::{Coordinated, cluster, is_half_exchanged, set_aside, standing};
 pub use steps::STEPS;
 pub(super) use steps::{TABLE, changes_nothing};

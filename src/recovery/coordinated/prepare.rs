@@ -21,7 +21,7 @@ use crate::{
     recovery::{
         Progress, RecoveryError,
         memory::Memory,
-        server::{major_of, refuse_other_version, start_dry},
+        server::{is_occupied, major_of, refuse_other_version, start_dry},
         step::Done,
     },
     units::{IfThere, Lsn},
@@ -55,7 +55,8 @@ impl Coordinated {
         }
         let fresh = self.fresh();
         let outcome = self.prepare_in(&fresh).await;
-        if outcome.is_err() {
+        // What was replayed for hours is worth more than room: the next run goes on with it.
+        if outcome.is_err() && !replays(&fresh)? {
             self.remove_prepared().await?;
         }
         outcome
@@ -247,11 +248,12 @@ impl Coordinated {
         let fresh = self.fresh();
         let running = fresh.join("postmaster.pid");
         wait::until(&format!("the server on {fresh} to end"), limits::postgres::STOP, || async {
-            Ok::<_, RecoveryError>(match is_there(&running) {
-                Ok(false) => Poll::Ready(()),
-                Ok(true) => Poll::NotYet(format!("{running} is there")),
-                Err(e) => Poll::Hopeless(e.to_string()),
-            })
+            if !is_there(&running)? {
+                return Ok(Poll::Ready(()));
+            }
+            // A power cut leaves the file without its server.
+            let left = !self.tools.elsewhere() && !is_occupied(&fresh)?;
+            Ok::<_, RecoveryError>(if left { Poll::Ready(()) } else { Poll::NotYet(format!("{running} is there")) })
         })
         .await?;
         for folder in [Some(&fresh), self.prepared.wal.as_ref()].into_iter().flatten() {

@@ -16,7 +16,7 @@ use crate::{
     recovery::{
         Naive, Progress, RecoveryError,
         pipeline::captured_tables,
-        server::{Configuration, Fenced, Replay, Seen, recovery_settings_in},
+        server::{Configuration, Fenced, Replay, Seen, is_same, recovery_settings_in, tls_files},
         wal::{WINDOW, history_in, restore},
     },
     units::{IfThere, Lsn},
@@ -155,6 +155,15 @@ impl Coordinated {
         let differing = now.differing(&base);
         let store = Store::owned(fresh, self.owner.ids());
         now.put_into(&store, &base)?;
+        // Kept settings name them, and a base backup may be older than they are.
+        for file in tls_files(&self.tools, &self.owner, fresh, self.layout.config_file.as_deref()).await {
+            let old = self.pgdata.join(&file);
+            if let Some(bytes) = std::fs::read(&old).if_there().map_err(|e| RecoveryError::io("read", &old, e))? {
+                let to = fresh.join(&file);
+                store.folder(to.parent().unwrap_or(fresh))?;
+                store.write(&to, &bytes)?;
+            }
+        }
         let unreadable = now.unreadable.iter().map(|what| format!("configuration of the recovery point kept: {what}"));
         let mut told: Vec<String> = unreadable.collect();
         match self.start_dry(fresh, false).await {
@@ -204,7 +213,7 @@ impl Coordinated {
         if !self.tools.elsewhere() {
             return Ok(None);
         }
-        let folder = self.tools.large_temporary(WINDOW);
+        let folder = self.tools.large_temporary(WINDOW, 0);
         let folder = folder.map_err(|e| RecoveryError::io("make folder for WAL in", &self.tools.scratch(), e))?;
         let archive = self.repository.archive(self.system_id);
         let segments = self.archived_since_the_point()?.into_iter().map(WalFile::Segment);
@@ -248,7 +257,7 @@ impl Coordinated {
     async fn look(&self, server: &mut Fenced, replay: &Replay) -> Result<(u32, u64), RecoveryError> {
         let session = server.connect(&self.pipeline.config.postgres.url, None).await?;
         let place = session.text("show data_directory").await?.unwrap_or_default();
-        if place != self.fresh() {
+        if !is_same(Utf8Path::new(&place), &self.fresh()) {
             return Err(RecoveryError::unmet(
                 STEP,
                 format!("a server on {}", self.fresh()),

@@ -604,6 +604,11 @@ pub(crate) fn standing(memory: &Memory) -> Result<Utf8PathBuf, RecoveryError> {
     })
 }
 
+/// Whether the old data folder is set aside and the restored one is not in its place yet.
+pub(crate) fn is_half_exchanged(memory: &Memory) -> Result<bool, RecoveryError> {
+    Ok(standing(memory)? != memory.decided::<Goal>()?.pgdata)
+}
+
 /// Where the old data folder was set aside, or is about to be.
 pub(crate) fn set_aside(memory: &Memory) -> Result<Option<Utf8PathBuf>, RecoveryError> {
     let learned: Option<Learned> = memory.learned(LEARNED)?;

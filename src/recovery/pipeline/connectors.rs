@@ -49,12 +49,16 @@ impl Pipeline {
         Ok(moment::pass(HALF_WAY).await?)
     }
 
-    /// Brings every connector into the state in which it was found.
-    pub(crate) async fn states_as_found(&self) -> Result<Vec<String>, RecoveryError> {
+    /// Brings every connector into the state in which it was found. `made` says whether those may have been made again that were not on
+    /// the worker.
+    pub(crate) async fn states_as_found(&self, made: bool) -> Result<Vec<String>, RecoveryError> {
         let sources = self.sources.iter().chain(&self.others).map(|s| (&s.name, &s.status));
         let mut said = Vec::new();
         for (name, found) in sources.chain(self.sinks.iter().map(|s| (&s.name, &s.status))) {
             if self.found.restored.contains_key(name) {
+                if !made {
+                    continue;
+                }
                 if self.connect.exists(name).await? {
                     self.connect.delete(name).await?;
                 }

@@ -3,7 +3,10 @@
 
 use super::{Pipeline, Source, wanted::literal};
 use crate::{
-    client::{cluster::connector_url, postgres::Postgres},
+    client::{
+        cluster::{Cluster, connector_url},
+        postgres::Postgres,
+    },
     recovery::RecoveryError,
 };
 
@@ -16,7 +19,6 @@ struct Role {
     logs_in: bool,
     replicates: bool,
     connects: bool,
-    expired: bool,
 }
 
 impl Role {
@@ -26,7 +28,6 @@ impl Role {
             Role { logs_in: false, .. } => Some("the role may not log in (NOLOGIN)"),
             Role { replicates: false, .. } => Some("the role has no REPLICATION"),
             Role { connects: false, .. } => Some("the role may not connect to the database (CONNECT)"),
-            Role { expired: true, .. } => Some("the role's password has expired (VALID UNTIL)"),
             Role { .. } => None,
         }
     }
@@ -85,6 +86,11 @@ impl Pipeline {
         if !source.config.contains_key("database.password") {
             return Ok(Login::NotTried("its configuration has no password".into()));
         }
+        // Another address may be another server's, as seen from this machine: its refusal would say nothing.
+        let named = Cluster::new(&self.config.postgres.url, None, Vec::new())?.is_named_by(&source.config);
+        if !named {
+            return Ok(Login::NotTried("its address is not that of [postgres] url".into()));
+        }
         let url = match connector_url(&source.config) {
             Ok(url) => url,
             Err(why) => return Ok(Login::NotTried(why)),
@@ -113,14 +119,14 @@ async fn role(server: &Postgres, user: &str) -> Result<Option<Role>, RecoveryErr
     // Managed services give REPLICATION by membership in a role of theirs.
     let sql = format!(
         "select rolcanlogin, rolreplication or rolsuper or exists (select from pg_roles g where g.rolname = 'rds_replication' \
-         and pg_has_role(r.oid, g.oid, 'member')), has_database_privilege(r.oid, current_database(), 'connect'), \
-         coalesce(rolvaliduntil < now(), false) from pg_roles r where rolname = {}",
+         and pg_has_role(r.oid, g.oid, 'member')), has_database_privilege(r.oid, current_database(), 'connect') \
+         from pg_roles r where rolname = {}",
         literal(user)
     );
     let row = server.texts(&sql).await?.into_iter().next();
     Ok(row.map(|cells| {
         let is = |at: usize| cells.get(at).is_some_and(|cell| cell.as_deref() == Some("t"));
-        Role { logs_in: is(0), replicates: is(1), connects: is(2), expired: is(3) }
+        Role { logs_in: is(0), replicates: is(1), connects: is(2) }
     }))
 }
 
@@ -130,13 +136,12 @@ mod tests {
 
     #[test]
     fn what_a_role_lacks_is_named() {
-        let sound = Role { logs_in: true, replicates: true, connects: true, expired: false };
+        let sound = Role { logs_in: true, replicates: true, connects: true };
         assert_eq!(sound.lacks(), None);
         let lacking = [
             (Role { logs_in: false, ..sound.clone() }, "NOLOGIN"),
             (Role { replicates: false, ..sound.clone() }, "REPLICATION"),
-            (Role { connects: false, ..sound.clone() }, "CONNECT"),
-            (Role { expired: true, ..sound }, "VALID UNTIL"),
+            (Role { connects: false, ..sound }, "CONNECT"),
         ];
         for (role, named) in lacking {
             assert!(role.lacks().unwrap().contains(named), "{role:?}");

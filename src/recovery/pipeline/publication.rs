@@ -112,6 +112,7 @@ struct Looked {
     recorded: Option<(Saved, String)>,
     found: Option<Saved>,
     relations: Vec<Relation>,
+    schemas: BTreeSet<String>,
     /// The columns of tables that a record lists columns of, and of those that the publication lists columns of.
     columns: BTreeMap<TableName, BTreeSet<String>>,
 }
@@ -135,6 +136,7 @@ impl Looked {
             recorded,
             found: found.cloned(),
             relations: catalogue::relations(server).await?,
+            schemas: schemas(server).await?,
             columns,
         })
     }
@@ -145,6 +147,7 @@ impl Looked {
             recorded: self.recorded.as_ref().map(|(saved, point)| (saved, point.as_str())),
             found: self.found.as_ref(),
             relations: &self.relations,
+            schemas: &self.schemas,
             columns: &self.columns,
         }
     }
@@ -309,6 +312,11 @@ async fn columns(
         }
     }
     Ok(columns)
+}
+
+async fn schemas(server: &Postgres) -> Result<BTreeSet<String>, RecoveryError> {
+    let rows = server.texts("select nspname from pg_namespace").await?;
+    Ok(rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect())
 }
 
 /// What a connector captures of the session's database now.

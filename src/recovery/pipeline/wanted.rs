@@ -116,6 +116,8 @@ pub(super) struct Known<'k> {
     pub(super) found: Option<&'k Saved>,
     /// The tables of its database.
     pub(super) relations: &'k [Relation],
+    /// The schemas of its database.
+    pub(super) schemas: &'k BTreeSet<String>,
     /// The columns of tables that have a list of columns; a table that is not among them is not known.
     pub(super) columns: &'k BTreeMap<TableName, BTreeSet<String>>,
 }
@@ -166,7 +168,7 @@ impl Known<'_> {
             name: saved.name.clone(),
             all_tables: saved.all_tables,
             tables: tables.into_iter().filter(|t| exists(&t.name)).filter_map(|t| self.with_columns(t)).collect(),
-            schemas,
+            schemas: schemas.into_iter().filter(|schema| self.schemas.contains(schema)).collect(),
             options: Some((operations(saved), saved.via_root)),
         }
     }
@@ -387,6 +389,10 @@ mod tests {
         TableName::new("public", text)
     }
 
+    fn schemas() -> BTreeSet<String> {
+        ["public", "s"].map(str::to_owned).into()
+    }
+
     /// `a`, `o`, and `ev` with the partitions `ev_1` and `ev_2`.
     fn relations() -> Vec<Relation> {
         let relation = |table: &str, kind, partition_of: Option<&str>| Relation {
@@ -447,7 +453,8 @@ mod tests {
     ) -> Result<PublicationRepair, RecoveryError> {
         let columns = [(name("o"), ["id".to_owned(), "re\"gion".to_owned()].into())].into();
         let recorded = recorded.map(|saved| (saved, "P"));
-        Known { there, recorded, found, relations: &relations(), columns: &columns }.repair(capture)
+        Known { there, recorded, found, relations: &relations(), schemas: &schemas(), columns: &columns }
+            .repair(capture)
     }
 
     fn statements(there: Option<&Saved>, recorded: Option<&Saved>) -> Vec<String> {
@@ -464,6 +471,11 @@ mod tests {
             [
                 r#"create publication "pub" for table only "public"."o" ("id", "re""gion") where ((id < 1000)), tables in schema "s" with (publish = 'insert, update, delete, truncate', publish_via_partition_root = false)"#
             ]
+        );
+        // A schema that is gone would fail the statement when the topics are gone already.
+        was.named = Some(NamedMembers { tables: vec![], schemas: vec!["s".into(), "gone".into()] });
+        assert!(
+            statements(None, Some(&was))[0].starts_with(r#"create publication "pub" for tables in schema "s" with"#)
         );
         // Where a list of columns names none that is left, the table would be published with all others.
         was.named = Some(NamedMembers { tables: vec![published("o", None, Some(&["dropped"]))], schemas: vec![] });
@@ -538,7 +550,14 @@ mod tests {
         let added = |there: &Saved| {
             let (recorded, columns) = (of(&["log"]), BTreeMap::new());
             let recorded = Some((&recorded, "P"));
-            let known = Known { there: Some(there), recorded, found: None, relations: &relations, columns: &columns };
+            let known = Known {
+                there: Some(there),
+                recorded,
+                found: None,
+                relations: &relations,
+                schemas: &schemas(),
+                columns: &columns,
+            };
             known.repair(&everything()).unwrap().statements()
         };
         assert_eq!(added(&of(&["a"])), [r#"alter publication "pub" add table only "public"."log""#]);
@@ -565,7 +584,15 @@ mod tests {
         let differences = |there: &Saved, recorded: &Saved| {
             let (relations, columns) = (relations(), BTreeMap::new());
             let recorded = Some((recorded, "P"));
-            Known { there: Some(there), recorded, found: None, relations: &relations, columns: &columns }.differences()
+            Known {
+                there: Some(there),
+                recorded,
+                found: None,
+                relations: &relations,
+                schemas: &schemas(),
+                columns: &columns,
+            }
+            .differences()
         };
         let (all, some) = (with(None, None), with(Some("(id < 5)"), Some(&["id"])));
         assert_eq!(

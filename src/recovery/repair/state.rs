@@ -12,7 +12,7 @@ use crate::{
         Options, RecoveryError, Request,
         memory::{Kept, Memory},
         pipeline::{Found, Pipeline},
-        schema::{SchemaPlan, differences},
+        schema::{SchemaPlan, differences, is_put_back},
         shortlist::Shortlist,
         step::GoesOn,
     },
@@ -40,6 +40,8 @@ pub(crate) struct Repair {
     pub(crate) cut: Kept<Vec<(TopicPartition, Offset)>>,
     /// Whether an earlier run came as far as connectors that stream from complete snapshots.
     resumed: bool,
+    /// Whether an earlier run has put the registry's store back: it was in use since, and is looked at anew.
+    put_back: bool,
     /// What a registry step did.
     pub(crate) registry_note: String,
     /// Keys that were deleted from the topics.
@@ -97,6 +99,7 @@ impl Repair {
             memory: record.cloned(),
             cut: Kept::of(EPOCH_CUT, record)?,
             resumed: false,
+            put_back: false,
             registry_note: String::new(),
             compensated: 0,
             schema: Kept::of(SCHEMA, record)?,
@@ -137,6 +140,7 @@ impl Repair {
     /// what came before must not be done again.
     pub(crate) async fn look_how_far(&mut self, memory: &Memory) -> Result<(), RecoveryError> {
         let rested = memory.began_step("restore-config");
+        self.put_back = is_put_back(memory)?;
         self.resumed = memory.began_step("resume") && self.pipeline.has_resumed(true, rested).await?;
         Ok(())
     }
@@ -165,7 +169,7 @@ fn recorded_point(repository: &Repository, memory: &Memory) -> Result<Option<Poi
 impl GoesOn for Repair {
     fn is_done(&self, step: &str) -> Option<&'static str> {
         // The registry is half repaired since: what it was is in the record.
-        if step == "dump-broken" && self.began_before("repair-registry") {
+        if step == "dump-broken" && self.began_before("repair-registry") && !self.put_back {
             return Some("the registry as it was is in the record");
         }
         if step == "find-records" && self.began_before("delete-topics") {

@@ -35,8 +35,9 @@ pub(crate) fn merge(point: &Dump, now: &Dump) -> Merged {
                 let mut line = version.clone();
                 line.version = number;
                 line.order = wanted.versions.iter().map(|v| v.order).max().unwrap_or(0) + 1;
-                if wanted.versions.iter().any(|v| v.global_id == line.global_id) {
-                    line.global_id = wanted.versions.iter().map(|v| v.global_id).max().unwrap_or(0) + 1;
+                let taken = global_ids(&wanted);
+                if taken.contains(&line.global_id) {
+                    line.global_id = taken.last().unwrap_or(&0) + 1;
                 }
                 kept.push(match number == version.version {
                     true => format!("{named}, registered after the recovery point, is kept"),
@@ -86,6 +87,13 @@ fn merge_beyond(point: &Dump, now: &Dump, wanted: &Dump) -> (Vec<Entity>, Vec<St
     let all: Vec<Entity> = beyond.values().cloned().collect();
     beyond.retain(|_, entity| belongs(entity, &all, wanted));
     (beyond.into_values().collect(), dropped)
+}
+
+/// The global ids of all versions, those that no subject can have among them.
+fn global_ids(dump: &Dump) -> BTreeSet<u64> {
+    let foreign = dump.beyond.iter().filter(|e| e.key.is_foreign_version());
+    let foreign = foreign.filter_map(|e| e.number("globalId"));
+    dump.versions.iter().map(|v| v.global_id).chain(foreign).collect()
 }
 
 fn own(group: &str, artifact: &str) -> (String, String) {
@@ -215,7 +223,13 @@ fn adopt_subject(wanted: &mut Dump, now: &Dump, subject: &Subject) {
 pub(crate) fn differences(wanted: &Dump, now: &Dump) -> Vec<Difference> {
     let by_content = wanted.id_kind != "globalId";
     let all = diff(wanted, now).into_iter().chain(diff_beyond(wanted, now));
-    all.filter(|d| !(by_content && matches!(d, Difference::GlobalIdChanged { .. }))).collect()
+    // A comment is kept under the global id of its version.
+    let of_global_id = |d: &Difference| match d {
+        Difference::GlobalIdChanged { .. } => true,
+        Difference::BeyondMissing { entity } => entity.kind == "Comment",
+        _ => false,
+    };
+    all.filter(|d| !(by_content && of_global_id(d))).collect()
 }
 
 /// Ids that mean another schema in one dump than in the other.
@@ -327,6 +341,35 @@ mod tests {
         let said: Vec<String> = damage.iter().map(ToString::to_string).collect();
         assert!(said.contains(&"ArtifactVersion apps/invoice/1.0.0: missing".to_owned()), "{said:?}");
         assert!(said.contains(&"GlobalRule VALIDITY: missing".to_owned()), "{said:?}");
+    }
+
+    #[test]
+    fn a_newer_version_gets_no_global_id_that_another_groups_has() {
+        let mut subject = line("a", 1, 1, "x");
+        subject.global_id = 10;
+        let point = with(vec![subject], invoice(11, 2));
+        let mut newer = line("c", 1, 7, "new");
+        newer.global_id = 10;
+        let merged = merge(&point, &dump(vec![newer.clone()]));
+        assert_eq!(merged.wanted.versions.last().map(|v| (v.subject.as_str(), v.global_id)), Some(("c", 12)));
+        newer.global_id = 11;
+        let merged = merge(&point, &dump(vec![newer]));
+        assert_eq!(merged.wanted.versions.last().map(|v| v.global_id), Some(12));
+    }
+
+    #[test]
+    fn a_subject_that_was_registered_again_is_compared_by_its_content_id() {
+        let described = |global: u64| {
+            let value = json!({"globalId": global, "contentId": 1, "versionOrder": 1, "state": "ENABLED", "name": "n", "owner": "me"});
+            vec![
+                entity("ArtifactVersion", &["default", "a", "1"], value),
+                entity("Comment", &[&global.to_string(), "1"], json!({})),
+            ]
+        };
+        let (mut before, mut again) = (line("a", 1, 1, "x"), line("a", 1, 1, "x"));
+        (before.global_id, again.global_id) = (10, 99);
+        let (before, now) = (with(vec![before], described(10)), with(vec![again], described(99)));
+        assert_eq!(differences(&before, &now), []);
     }
 
     #[test]

@@ -16,4 +16,4 @@ pub(super) use merge::differences;
 pub(super) use naive::{LOWER_LEVELS, RE_REGISTER, RESTART_ONLY};
 pub(super) use plan::{SchemaPlan, plan};
 pub(super) use steps::{ACCEPT, DAMAGE, REJECT, SOUND};
-pub(super) use store::store_aside;
+pub(super) use store::{is_put_back, store_aside};

@@ -1,6 +1,12 @@
 //! The schema playbook's steps.
 
-use super::{conflict, merge::differences, plan::repairable_in_place, records::described, store};
+use super::{
+    conflict,
+    merge::{Merged, differences, merge},
+    plan::repairable_in_place,
+    records::described,
+    store,
+};
 use crate::{
     backup::parts::registry::{Dump, VersionLine, capture},
     client::registry::Registry,
@@ -175,7 +181,12 @@ async fn dump_broken(s: &mut Repair) -> Result<Done, RecoveryError> {
     let (subjects, versions) = (found.subjects.len(), found.versions.len());
     s.registry_note = format!("{subjects} subjects and {versions} versions in {path} and {native}");
     if let (Some(_), Some(point)) = (&*s.schema, &s.point) {
-        let wanted = super::merge::merge(&point.dump()?, &found).wanted;
+        let Merged { wanted, kept, dropped } = merge(&point.dump()?, &found);
+        for said in kept.into_iter().chain(dropped).map(|said| format!("registry: {said}")) {
+            if !s.findings.contains(&said) {
+                s.findings.push(said);
+            }
+        }
         s.schema.change(|plan| {
             if let Some(plan) = plan {
                 (plan.wanted, plan.found) = (wanted, found);

@@ -25,6 +25,8 @@ use crate::{
 /// Under which names the record has where the store is now, and the topics that it is in.
 const SET_ASIDE: &str = "registry-set-aside";
 const STORE_TOPICS: &str = "registry-topics";
+/// Whether the store is again in its place.
+const PUT_BACK: &str = "registry-put-back";
 
 /// Stops the registry, sets its store aside, starts it empty, imports, and reads back.
 pub(super) async fn rebuild(config: &Config, wanted: &Dump, memory: &Memory) -> Result<String, RecoveryError> {
@@ -34,6 +36,7 @@ pub(super) async fn rebuild(config: &Config, wanted: &Dump, memory: &Memory) -> 
     let zip = archive_of(wanted)?;
     control.stop().await?;
     moment::pass("stopped").await?;
+    memory.note(PUT_BACK, &false)?;
     let aside = set_aside(config, storage, memory).await?;
     moment::pass("set-aside").await?;
     let Err(why) = fill(&registry, &control, zip, wanted).await else {
@@ -41,7 +44,13 @@ pub(super) async fn rebuild(config: &Config, wanted: &Dump, memory: &Memory) -> 
     };
     // A registry with half of its content, or none, is worse than the damaged one.
     let outcome = match put_back(config, storage, &aside, &control).await {
-        Ok(()) => "the store is again the one that was set aside".to_owned(),
+        Ok(()) => {
+            // What is registered from now on belongs to it: the next run looks at it anew, and sets it aside anew.
+            memory.note(SET_ASIDE, &None::<Utf8PathBuf>)?;
+            memory.note(STORE_TOPICS, &None::<Vec<TopicSpec>>)?;
+            memory.note(PUT_BACK, &true)?;
+            "the store is again the one that was set aside".to_owned()
+        }
         Err(again) => format!("the store as it was is in {aside}, and could not be put back: {again}"),
     };
     Err(RecoveryError::unmet("repair-registry", "a registry filled anew", format!("{why}; {outcome}")))
@@ -116,7 +125,12 @@ pub(super) fn storage_of(config: &Config) -> Result<&RegistryStorage, RecoveryEr
 
 /// Where the registry's store was set aside, or is about to be.
 pub(crate) fn store_aside(memory: &Memory) -> Result<Option<Utf8PathBuf>, RecoveryError> {
-    memory.learned(SET_ASIDE)
+    Ok(memory.learned::<Option<Utf8PathBuf>>(SET_ASIDE)?.flatten())
+}
+
+/// Whether the registry runs on the store that was set aside, as filling it anew failed.
+pub(crate) fn is_put_back(memory: &Memory) -> Result<bool, RecoveryError> {
+    Ok(memory.learned(PUT_BACK)?.unwrap_or(false))
 }
 
 async fn set_aside(config: &Config, storage: &RegistryStorage, memory: &Memory) -> Result<String, RecoveryError> {
@@ -195,7 +209,7 @@ async fn topics_back(kafka: &Kafka, topics: &[String], aside: &Utf8Path) -> Resu
 async fn topics_aside(kafka: &Kafka, topics: &[String], memory: &Memory) -> Result<String, RecoveryError> {
     let mut text = String::new();
     // A run that was cut between deleting and making them leaves topics missing, whose records are aside already.
-    let specs = match memory.learned::<Vec<TopicSpec>>(STORE_TOPICS)? {
+    let specs = match memory.learned::<Option<Vec<TopicSpec>>>(STORE_TOPICS)?.flatten() {
         Some(specs) => specs,
         None => kafka.topic_specs(topics).await?,
     };
@@ -206,7 +220,7 @@ async fn topics_aside(kafka: &Kafka, topics: &[String], memory: &Memory) -> Resu
             text.push_str(&line_of(&spec.name, &record));
         }
     }
-    let aside = match memory.learned::<Utf8PathBuf>(SET_ASIDE)? {
+    let aside = match store_aside(memory)? {
         Some(first) => first,
         None => memory.write("registry-topics.jsonl", text.as_bytes())?,
     };

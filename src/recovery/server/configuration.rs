@@ -90,15 +90,15 @@ impl Configuration {
     }
 
     /// Writes the files into a data folder, for its owner, in the place of those of `base`; one that is only there is removed:
-    /// somebody has removed it since.
+    /// somebody has removed it since. Where anything could not be read nobody knows that: the data folder may be lost.
     pub(crate) fn put_into(&self, store: &Store, base: &Configuration) -> Result<(), RecoveryError> {
         for name in self.differing(base) {
             let path = store.root().join(&name);
             store.folder(path.parent().unwrap_or(store.root()))?;
             store.write(&path, &self.files[&name])?;
         }
-        let unreadable = |path: &Utf8Path| self.unreadable.iter().any(|told| told.contains(path.as_str()));
-        for name in base.files.keys().filter(|name| !self.files.contains_key(*name) && !unreadable(name)) {
+        let known = self.unreadable.is_empty();
+        for name in base.files.keys().filter(|name| known && !self.files.contains_key(*name)) {
             let path = store.root().join(name);
             std::fs::remove_file(&path).if_there().map_err(|e| RecoveryError::io("remove", &path, e))?;
         }
@@ -172,6 +172,24 @@ mod tests {
             std::fs::write(path.join(name), text).unwrap();
         }
         (made, path)
+    }
+
+    #[test]
+    fn a_lost_data_folder_takes_nothing_of_the_backup_away() {
+        let (_old, old) = folder(&[]);
+        let (_fresh, fresh) = folder(&[
+            ("postgresql.conf", "include_dir 'conf.d'\n"),
+            ("conf.d/archive.conf", "archive_mode = on\n"),
+            ("pg_hba.conf", "local all all peer\n"),
+            ("pg_ident.conf", ""),
+            ("postgresql.auto.conf", ""),
+        ]);
+        for outside in [false, true] {
+            let base = Configuration::of(&fresh, outside);
+            Configuration::of(&old, outside).put_into(&Store::new(&fresh).unwrap(), &base).unwrap();
+            assert_eq!(Configuration::of(&fresh, outside), base);
+        }
+        assert!(fresh.join("conf.d/archive.conf").exists() && fresh.join("pg_hba.conf").exists());
     }
 
     #[test]

@@ -36,6 +36,12 @@ pub(crate) fn resolved(pgdata: &Utf8Path) -> Result<Utf8PathBuf, RecoveryError> 
     Err(RecoveryError::io("follow link", pgdata, std::io::Error::other("too many links")))
 }
 
+/// Whether two paths lead to one folder: PostgreSQL shows its own without `..` and without double slashes.
+pub(crate) fn is_same(one: &Utf8Path, other: &Utf8Path) -> bool {
+    let real = |path: &Utf8Path| path.canonicalize_utf8().unwrap_or_else(|_| path.to_owned());
+    one == other || real(one) == real(other)
+}
+
 /// The folder that `pg_wal` is a link to; none where it is a folder of the data folder's own, or not there.
 pub(crate) fn wal_elsewhere(pgdata: &Utf8Path) -> Result<Option<Utf8PathBuf>, RecoveryError> {
     let (wal, own) = (resolved(&pgdata.join("pg_wal"))?, pgdata.join("pg_wal"));
@@ -137,6 +143,11 @@ mod tests {
         std::fs::create_dir(root.join("volume/main")).unwrap();
         assert_eq!(resolved(&root.join("main")).unwrap(), root.join("volume/main"));
         assert_eq!(resolved(&root.join("volume")).unwrap(), root.join("volume"));
+        assert!(is_same(&root.join("volume/../volume/main"), &root.join("main")));
+        assert!(
+            !is_same(&root.join("volume"), &root.join("main"))
+                && is_same(Utf8Path::new("/gone"), Utf8Path::new("/gone"))
+        );
         symlink(root.join("circle"), root.join("circle")).unwrap();
         assert!(resolved(&root.join("circle")).unwrap_err().to_string().contains("too many links"));
     }

@@ -26,6 +26,11 @@ pub(super) enum Occupant {
     Unknown(String),
 }
 
+/// Whether a server, or what a dead one left running, works in a folder, as far as this process sees.
+pub(crate) fn is_occupied(folder: &Utf8Path) -> Result<bool, RecoveryError> {
+    Ok(matches!(occupant(folder)?, Occupant::Server(_) | Occupant::Orphans(_)))
+}
+
 /// Looks into a folder and at the processes of this machine, those of containers on it included as far as this process sees them.
 pub(super) fn occupant(pgdata: &Utf8Path) -> Result<Occupant, RecoveryError> {
     among(pgdata, Utf8Path::new(PROCESSES))

@@ -3,9 +3,9 @@
 
 use std::process::Stdio;
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Owner, fenced::place};
+use super::{Owner, fenced::place, layout::is_same};
 use crate::{config::Tools, recovery::RecoveryError, units::IfThere};
 
 /// What a recovery calls. They come from one folder, but somebody may have linked one of them elsewhere.
@@ -67,7 +67,7 @@ pub(crate) async fn start_dry(
     major: u32,
 ) -> Result<(), RecoveryError> {
     let found = ask(tools, owner, data, config_file, "data_directory").await?;
-    if found != data.as_str() {
+    if !is_same(Utf8Path::new(&found), data) {
         return Err(RecoveryError::impossible(
             format!("start of PostgreSQL on {data}"),
             format!("data_directory = {data}"),
@@ -79,6 +79,20 @@ pub(crate) async fn start_dry(
         ask(tools, owner, data, config_file, "shared_memory_size").await?;
     }
     Ok(())
+}
+
+/// The files for TLS that the configuration names within the data folder. What cannot be asked is told by the start.
+pub(crate) async fn tls_files(
+    tools: &Tools,
+    owner: &Owner,
+    data: &Utf8Path,
+    config_file: Option<&Utf8Path>,
+) -> Vec<Utf8PathBuf> {
+    let settings = ["ssl_cert_file", "ssl_key_file", "ssl_ca_file", "ssl_crl_file"];
+    let asked = settings.map(|setting| ask(tools, owner, data, config_file, setting));
+    let named = futures::future::join_all(asked).await.into_iter().flatten();
+    let within = named.map(Utf8PathBuf::from).filter(|file| !file.as_str().is_empty() && file.is_relative());
+    within.filter(|file| !file.components().any(|c| c.as_str() == "..")).collect()
 }
 
 async fn ask(

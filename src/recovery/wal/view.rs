@@ -55,8 +55,10 @@ impl WalView {
         loose: &[Utf8PathBuf],
     ) -> Result<WalView, RecoveryError> {
         archive.drain()?;
-        let scratch =
-            tools.large_temporary(WINDOW).map_err(|e| RecoveryError::io("make folder in", &tools.scratch(), e))?;
+        let bytes = WINDOW_BYTES.max(size.bytes() * WINDOW_SEGMENTS);
+        let scratch = tools
+            .large_temporary(WINDOW, bytes)
+            .map_err(|e| RecoveryError::io("make folder in", &tools.scratch(), e))?;
         let mut view = WalView {
             size,
             tools: tools.clone(),
@@ -64,7 +66,7 @@ impl WalView {
             loose: BTreeMap::new(),
             histories: BTreeMap::from([(1, TimelineHistory::first())]),
             scratch,
-            width: usize::try_from((WINDOW_BYTES / size.bytes()).max(WINDOW_SEGMENTS)).unwrap_or(usize::MAX),
+            width: usize::try_from(bytes / size.bytes()).unwrap_or(usize::MAX),
             archive,
         };
         for timeline in view.archive.timelines()? {

@@ -14,6 +14,9 @@ pub(super) const DEFAULT_GROUP: &str = "default";
 /// Who made an entity, and when: another one after it was made again, and of no effect on readers and writers.
 const AUTHORSHIP: [&str; 4] = ["owner", "createdOn", "modifiedBy", "modifiedOn"];
 
+/// What a dump has of a version, and compares.
+const DUMPED: [&str; 4] = ["globalId", "contentId", "versionOrder", "state"];
+
 /// The identity of an entity of an export.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct EntityKey {
@@ -110,11 +113,13 @@ impl Entity {
         self.value[key].as_str()
     }
 
-    /// Its value without who made it and when.
+    /// Its value without who made it and when, and of a subject's version without what a dump has of it.
     fn essence(&self) -> Value {
+        let of_subject = self.key.is_version() && !self.key.is_foreign_version();
         let mut value = self.value.clone();
         if let Some(fields) = value.as_object_mut() {
-            fields.retain(|key, _| !AUTHORSHIP.contains(&key.as_str()));
+            let told = |key: &str| AUTHORSHIP.contains(&key) || of_subject && DUMPED.contains(&key);
+            fields.retain(|key, _| !told(key));
         }
         value
     }
