@@ -17,7 +17,7 @@ use crate::{
     backup::PointSelector,
     client::limits,
     config::Config,
-    event::{StepReport, StepResult},
+    event::{CheckReport, StepReport, StepResult},
     recovery::{
         self, Downtime, Leftover, OnConflict, Options, Outcome, Playbook, Progress, Recovered, RecoveryError, Request,
         Status, SystemStatus, Target, TopicsRepair, Watch,
@@ -316,8 +316,9 @@ async fn recover(config: &Config, request: &Request, json: bool) -> Result<Exit,
                     "down: the database for {database_seconds:.1} s, the connectors for {connectors_seconds:.1} s"
                 ));
             }
-            let neighbours = recovered.outcome.neighbours.iter().inspect(|check| super::verify::show(check));
-            let touched = neighbours.filter(|check| check.verdict != Verdict::Passed).count();
+            if let Some(check) = &recovered.outcome.neighbours {
+                super::verify::show(check);
+            }
             let verified = verified(config, request, &recovered).await;
             let verdict = verified.as_ref().map_or(Verdict::Inconclusive, |verdict| *verdict);
             recovered.outcome.verdict = recovered.outcome.verdict.and(verdict);
@@ -328,8 +329,7 @@ async fn recover(config: &Config, request: &Request, json: bool) -> Result<Exit,
             if json {
                 print_json(&recovered.outcome)?;
             }
-            let exit = verified?.exit();
-            Ok(if touched > 0 { exit.worst(Exit::CheckFailed) } else { exit })
+            Ok(with_neighbours(verified?, recovered.outcome.neighbours.as_ref()))
         }
         Err(error) => {
             if json {
@@ -349,6 +349,11 @@ async fn recover(config: &Config, request: &Request, json: bool) -> Result<Exit,
             Err(error.into())
         }
     }
+}
+
+/// The exit code of a recovery that was verified, its neighbours included: one that could not be looked at again is no fault.
+fn with_neighbours(verified: Verdict, neighbours: Option<&CheckReport>) -> Exit {
+    neighbours.map_or(Verdict::Passed, |check| check.verdict).exit().worst(verified.exit())
 }
 
 /// Shows how far a step is that takes long: on one line of its own where there is a terminal, by a line now and then elsewhere.
@@ -471,6 +476,17 @@ fn line(step: &StepReport) -> String {
 mod tests {
     use super::*;
     use crate::units::Lsn;
+
+    #[test]
+    fn neighbours_that_cannot_be_looked_at_again_are_no_failed_check() {
+        let check = |verdict| CheckReport { verdict, ..CheckReport::inconclusive("neighbours", String::new()) };
+        let exit = |verified, neighbours| with_neighbours(verified, Some(&check(neighbours)));
+        assert_eq!(with_neighbours(Verdict::Passed, None), Exit::Passed);
+        assert_eq!(exit(Verdict::Passed, Verdict::Passed), Exit::Passed);
+        assert_eq!(exit(Verdict::Passed, Verdict::Inconclusive), Exit::Inconclusive);
+        assert_eq!(exit(Verdict::Failed, Verdict::Inconclusive), Exit::CheckFailed);
+        assert_eq!(exit(Verdict::Passed, Verdict::Failed), Exit::CheckFailed);
+    }
 
     #[test]
     fn progress_is_told_in_numbers() {

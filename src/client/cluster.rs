@@ -218,7 +218,7 @@ pub fn is_postgres(connector: &ConnectorConfig) -> bool {
 }
 
 /// A session on a PostgreSQL connector's server with its own credentials, where its configuration has them in the open.
-pub async fn connector_session(connector: &ConnectorConfig) -> Result<Postgres, String> {
+async fn connector_session(connector: &ConnectorConfig) -> Result<Postgres, String> {
     Postgres::connect(&connector_url(connector)?, "cdc-drill look").await.map_err(|e| e.to_string())
 }
 

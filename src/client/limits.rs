@@ -112,6 +112,11 @@ pub mod asking {
         15,
         "a server that hangs, or whose processes are stopped, still takes connections in: its kernel does",
     );
+    /// The slots of a server that is none of the recovery's, connected, opened and asked.
+    pub const NEIGHBOUR: Limit = Limit::new(
+        5,
+        "a dozen round trips to the far side of the world take three seconds; nothing is decided by the answer of one that is slower",
+    );
     /// Any request to a broker.
     pub const BROKER: Limit = Limit::new(20, "metadata takes milliseconds");
     /// The same request to each further broker of a cluster.

@@ -104,7 +104,7 @@ pub async fn run(
     let mut recovered = carry_out(chosen, &options, &memory, began, on).await?;
     recovered.outcome.findings.splice(..0, unfinished);
     if let (Some(concerned), false) = (&others, before.is_empty()) {
-        let after = neighbours::look(config, concerned).await?;
+        let after = neighbours::look_again(config, concerned, &before).await?;
         memory.note("neighbours-after", &after)?;
         let check = neighbours::compare(&before, &after);
         recovered.outcome.verdict = recovered.outcome.verdict.and(check.verdict);

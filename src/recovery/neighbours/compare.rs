@@ -4,6 +4,7 @@ use super::look::{Neighbour, TopicSeen};
 use crate::{
     client::connect::StoredOffset,
     event::{About, CheckReport, Finding, FindingKind},
+    units::Verdict,
 };
 
 /// Claims that every neighbour is as it was, or has gone on from there: the same topics by id, not shorter; the same or a
@@ -16,7 +17,12 @@ pub(crate) fn compare(before: &[Neighbour], after: &[Neighbour]) -> CheckReport 
             Some(now) => sheet.neighbour(was, now),
         }
     }
-    CheckReport::new("neighbours", sheet.compared, sheet.notes, sheet.findings)
+    let Sheet { compared, notes, findings, undecided } = sheet;
+    let report = CheckReport::new("neighbours", compared, notes, findings);
+    match report.verdict {
+        Verdict::Passed if undecided => CheckReport { verdict: Verdict::Inconclusive, ..report },
+        _ => report,
+    }
 }
 
 #[derive(Default)]
@@ -24,6 +30,8 @@ struct Sheet {
     compared: u64,
     notes: Vec<String>,
     findings: Vec<Finding>,
+    /// Whether something that was seen before could not be looked at again.
+    undecided: bool,
 }
 
 impl Sheet {
@@ -108,17 +116,19 @@ impl Sheet {
 
     fn slot(&mut self, was: &Neighbour, now: &Neighbour) -> String {
         let Some(before) = &was.slot else {
-            return format!("slot not compared: {}", was.slot_unseen.as_deref().unwrap_or("not seen"));
+            return format!(
+                "slot not compared: {}",
+                was.slot_unseen.as_deref().unwrap_or("its server had none before")
+            );
         };
+        if let Some(why) = &now.slot_unseen {
+            self.undecided = true;
+            return format!("slot {} was seen before and cannot be looked at now: {why}", before.name);
+        }
         self.compared += 1;
         let shown = |at: Option<crate::units::Lsn>| at.map_or("nothing".to_owned(), |at| at.to_string());
         let Some(after) = &now.slot else {
-            self.wrong(
-                FindingKind::Position,
-                was,
-                format!("slot {}", before.name),
-                now.slot_unseen.clone().unwrap_or_default(),
-            );
+            self.wrong(FindingKind::Position, was, format!("slot {}", before.name), "its server has none of that name");
             return format!("slot {} is gone", before.name);
         };
         let (from, to) = (before.confirmed_flush_lsn, after.confirmed_flush_lsn);
@@ -145,7 +155,7 @@ mod tests {
     use super::*;
     use crate::{
         client::postgres::Slot,
-        units::{Lsn, Offset, SlotName, Verdict},
+        units::{Lsn, Offset, SlotName},
     };
     use rstest::rstest;
     use serde_json::json;
@@ -194,6 +204,18 @@ mod tests {
             check.notes[0]
                 .contains("b.public.t abc; ends of topics 13 -> 16; stored offset 0/64 -> 0/B4; slot b 0/64 -> 0/AA")
         );
+    }
+
+    #[test]
+    fn a_slot_that_cannot_be_looked_at_again_is_undecided_and_named() {
+        let mut now = neighbour();
+        (now.slot, now.slot_unseen) = (None, Some("its server says nothing within 15 s".into()));
+        let check = compare(&[neighbour()], &[now.clone()]);
+        assert_eq!((check.verdict, check.findings_total, check.compared), (Verdict::Inconclusive, 0, 4));
+        assert!(check.notes[0].contains("cannot be looked at now: its server says nothing"), "{:?}", check.notes);
+        now.topics.clear();
+        assert_eq!(compare(&[neighbour()], &[now.clone()]).verdict, Verdict::Failed, "what was seen counts");
+        assert_eq!(compare(&[now], &[neighbour()]).verdict, Verdict::Passed, "there was nothing to compare it with");
     }
 
     #[rstest]

@@ -2,20 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
+use super::slots::{self, SlotSeen};
 use crate::{
     client::{
-        cluster::{connector_session, is_postgres},
         connect::{Connect, ConnectorConfig, ConnectorStatus, StoredOffset},
         kafka::Kafka,
+        limits::asking,
         postgres::Slot,
     },
     config::Config,
-    debezium::Connector,
     recovery::RecoveryError,
     units::Offset,
 };
+
+/// How many connectors are looked at side by side; the worker and the brokers answer for each.
+const SIDE_BY_SIDE: usize = 8;
 
 /// One connector as it was seen.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -30,9 +34,9 @@ pub(crate) struct Neighbour {
     pub(crate) topics: BTreeMap<String, TopicSeen>,
     /// Its stored offsets.
     pub(crate) offsets: Vec<StoredOffset>,
-    /// Its slot, where its server let us look.
+    /// Its slot, where its server has one of that name and let us look.
     pub(crate) slot: Option<Slot>,
-    /// Why there is no slot here.
+    /// Why its slot could not be looked at; none where its server answered.
     pub(crate) slot_unseen: Option<String>,
 }
 
@@ -45,16 +49,47 @@ pub(crate) struct TopicSeen {
     pub(crate) ends: Vec<Offset>,
 }
 
-/// Looks at every connector of the workers but those of the recovery, which `concerned` names.
+/// Looks at every connector of the workers but those of the recovery, which `concerned` names. Each server is asked once, and not
+/// for long.
 pub(crate) async fn look(config: &Config, concerned: &BTreeSet<String>) -> Result<Vec<Neighbour>, RecoveryError> {
-    let (connect, kafka) = (Connect::of(&config.connect), Kafka::of(&config.kafka)?);
-    let mut found = Vec::new();
-    for name in connect.connectors().await?.into_iter().filter(|n| !concerned.contains(n)) {
-        if let Some((settings, status)) = connect.described(&name).await? {
-            found.push(one(&connect, &kafka, name, settings, &status).await?);
-        }
-    }
+    let mut found = from_outside(config, concerned).await?;
+    let configs: Vec<&ConnectorConfig> = found.iter().map(|n| &n.config).collect();
+    let seen = slots::of(&configs, asking::NEIGHBOUR.now()).await;
+    found.iter_mut().zip(seen).for_each(|(neighbour, seen)| neighbour.set_slot(seen));
     Ok(found)
+}
+
+/// Looks at them again, to compare them with `before`. A slot that was not seen then is not looked for: there is nothing to compare
+/// it with. A server that answered then is given time.
+pub(crate) async fn look_again(
+    config: &Config,
+    concerned: &BTreeSet<String>,
+    before: &[Neighbour],
+) -> Result<Vec<Neighbour>, RecoveryError> {
+    let mut found = from_outside(config, concerned).await?;
+    let was_seen = |name: &str| before.iter().any(|was| was.name == name && was.slot.is_some());
+    let mut again: Vec<&mut Neighbour> = found.iter_mut().filter(|n| was_seen(&n.name)).collect();
+    let configs: Vec<&ConnectorConfig> = again.iter().map(|n| &n.config).collect();
+    let seen = slots::of(&configs, asking::POSTGRES_SESSION.now()).await;
+    again.iter_mut().zip(seen).for_each(|(neighbour, seen)| neighbour.set_slot(seen));
+    Ok(found)
+}
+
+/// What worker and brokers say of them.
+async fn from_outside(config: &Config, concerned: &BTreeSet<String>) -> Result<Vec<Neighbour>, RecoveryError> {
+    let (connect, kafka) = (Connect::of(&config.connect), Kafka::of(&config.kafka)?);
+    let names = connect.connectors().await?.into_iter().filter(|n| !concerned.contains(n));
+    let looks = names.map(|name| {
+        let (connect, kafka) = (&connect, &kafka);
+        async move {
+            match connect.described(&name).await? {
+                Some((settings, status)) => one(connect, kafka, name, settings, &status).await.map(Some),
+                None => Ok(None),
+            }
+        }
+    });
+    let found = futures::stream::iter(looks).buffered(SIDE_BY_SIDE).try_collect::<Vec<_>>().await?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 async fn one(
@@ -71,21 +106,16 @@ async fn one(
         topics.insert(topic, TopicSeen { id, ends });
     }
     let offsets = connect.offsets(&name).await?;
-    let (slot, slot_unseen) = match slot(&config).await {
-        Ok(slot) => (Some(slot), None),
-        Err(why) => (None, Some(why)),
-    };
-    Ok(Neighbour { name, config, state: status.summary(), topics, offsets, slot, slot_unseen })
+    let slot_unseen = Some("not looked for".to_owned());
+    Ok(Neighbour { name, config, state: status.summary(), topics, offsets, slot: None, slot_unseen })
 }
 
-/// The connector's slot, asked with its own credentials where its configuration has them in the open.
-async fn slot(config: &ConnectorConfig) -> Result<Slot, String> {
-    let get = |key: &str| config.get(key).map(String::as_str).unwrap_or_default();
-    if !is_postgres(config) || get("database.hostname").is_empty() {
-        return Err("it reads from no PostgreSQL".to_owned());
+impl Neighbour {
+    fn set_slot(&mut self, seen: SlotSeen) {
+        (self.slot, self.slot_unseen) = match seen {
+            SlotSeen::There(slot) => (Some(slot), None),
+            SlotSeen::Absent => (None, None),
+            SlotSeen::Unseen(why) => (None, Some(why)),
+        };
     }
-    let wanted = Connector::of(config).slot;
-    let session = connector_session(config).await?;
-    let slots = session.slots().await.map_err(|e| e.to_string())?;
-    slots.into_iter().find(|s| s.name == wanted).ok_or_else(|| format!("its server has no slot {wanted}"))
 }

@@ -2,6 +2,7 @@
 
 mod compare;
 mod look;
+mod slots;
 
 pub(super) use compare::compare;
-pub(super) use look::look;
+pub(super) use look::{look, look_again};
