@@ -138,7 +138,7 @@ struct What {
     /// What becomes of an incompatible schema change
     #[arg(long, value_enum, default_value_t)]
     on_conflict: OnConflict,
-    /// Go on although WAL is unreadable and acknowledged transactions are lost
+    /// Go on although WAL is unreadable and acknowledged transactions are lost, or a registry in the cluster goes back with it
     #[arg(long)]
     accept_loss: bool,
     /// Start from the recovery point that --point names although consistency checks failed when it was taken

@@ -141,7 +141,8 @@ pub struct Request {
     pub on_conflict: OnConflict,
     /// Statements that undo an incompatible change; derived from the recovery point when empty.
     pub undo: Vec<String>,
-    /// Go on although WAL is unreadable or missing and acknowledged transactions are lost.
+    /// Go on although WAL is unreadable or missing and acknowledged transactions are lost, or a registry that stores in the cluster goes
+    /// back with it.
     pub accept_loss: bool,
     /// Start from a recovery point whose consistency checks failed when it was taken. Otherwise such a point is passed over, and
     /// refused where it is the one that was named, or where there is no other.

@@ -219,6 +219,8 @@ impl Coordinated {
         let mut pipeline = Pipeline::discover(config, request, options, server.as_ref(), Some(&point)).await?;
         pipeline.refuse_active()?;
         pipeline.plan_topics(true).await?;
+        let gives_up = aim.at.is_some() || !given_up.is_empty();
+        pipeline.plan_dependents(request, gives_up, server.as_ref()).await?;
         match server {
             Some(_) => {
                 pipeline.plan_publications(request, Some(&point)).await?;

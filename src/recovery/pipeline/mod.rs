@@ -3,6 +3,7 @@
 
 mod absent;
 mod connectors;
+mod dependents;
 mod discover;
 mod fitness;
 mod found;
