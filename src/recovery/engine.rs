@@ -9,6 +9,7 @@ use super::{
     locks::Locks,
     memory::{self, Asked, Beginning, ClusterName, Ending, Memory},
     neighbours,
+    pipeline::Outdated,
     repair::{Decided, Repair},
     schema, slot,
     step::{self, Moments, Step, StepInfo},
@@ -41,7 +42,7 @@ pub async fn plan(config: &Config, request: &Request, options: &Options) -> Resu
         }
         Chosen::Repair(state, table) => {
             let steps = step::planned(table, state.as_ref(), &options);
-            Outcome { steps, ..of_repair(&state, Verdict::Inconclusive) }
+            Outcome { steps, ..of_repair(&state, table, Verdict::Inconclusive) }
         }
     };
     outcome.findings.splice(..0, findings);
@@ -202,7 +203,7 @@ async fn carry_out(
             let steps = step::run(table, state.as_mut(), options, memory, began, on).await?;
             let (sources, resting) = state.pipeline.resting().await?;
             Ok(Recovered {
-                outcome: Outcome { steps, ..of_repair(&state, Verdict::Passed) },
+                outcome: Outcome { steps, ..of_repair(&state, table, Verdict::Passed) },
                 id,
                 record,
                 sources,
@@ -448,14 +449,18 @@ fn of_coordinated(state: &Coordinated, verdict: Verdict) -> Outcome {
     }
 }
 
-fn of_repair(state: &Repair, verdict: Verdict) -> Outcome {
+fn of_repair(state: &Repair, table: &[Step<Repair>], verdict: Verdict) -> Outcome {
+    const EMPTIES: &str = "delete-topics";
+    let empties = table.iter().any(|step| step.info.id == EMPTIES) && !state.pipeline.options.omits(EMPTIES);
+    let pipeline = &state.pipeline;
+    let downstream = empties.then(|| pipeline.downstream_finding(&pipeline.groups, Outdated::Unread)).flatten();
     Outcome {
         playbook: state.request.playbook,
         point: state.point.as_ref().map(|p| p.id().clone()),
         target: None,
         steps: Vec::new(),
         verdict,
-        findings: state.findings.clone(),
+        findings: state.findings.iter().cloned().chain(downstream).collect(),
         not_looked_at: state.not_looked_at.clone(),
         neighbours: None,
         downtime: None,

@@ -23,7 +23,7 @@ use crate::{
         Naive, Options, RecoveryError, Request, Watch,
         abort::NO_WAY_BACK,
         memory::{self, Kept, Memory},
-        pipeline::{Found, Pipeline},
+        pipeline::{Found, Outdated, Pipeline},
         server::{
             Configuration, Control, ControlData, Layout, MAIN, Owner, Replay, Room, copy_reachable, left_beside,
             major_of, refuse_fixed, refuse_other_version, refuse_tablespaces, resolved, size_below, wal_elsewhere,
@@ -540,7 +540,13 @@ impl Coordinated {
         let subscriptions = self.pipeline.found.subscriptions.iter();
         let subscriptions = subscriptions.map(|s| format!("subscription {s} goes back to the target with its cluster"));
         let lost = self.learned.lost.iter().map(|l| format!("accepted as lost: {l}"));
-        let given_up = self.learned.given_up.as_ref().unwrap_or(&self.given_up).iter().map(ToString::to_string);
+        let given_up = self.learned.given_up.as_ref().unwrap_or(&self.given_up);
+        let why = match given_up.is_empty() && self.learned.lost.is_none() {
+            true => Outdated::Unread,
+            false => Outdated::GivenUp,
+        };
+        let downstream = self.pipeline.downstream_finding(&self.pipeline.found.groups, why);
+        let given_up = given_up.iter().map(ToString::to_string).chain(downstream);
         // What a step has done says more than what it was going to do.
         let done = &self.prepared.configuration;
         let configuration = if done.is_empty() { &self.differs } else { done };

@@ -5,6 +5,7 @@ mod absent;
 mod connectors;
 mod dependents;
 mod discover;
+mod downstream;
 mod fitness;
 mod found;
 mod login;
@@ -16,6 +17,7 @@ mod topics;
 mod wanted;
 
 pub(super) use discover::Pipeline;
+pub(super) use downstream::Outdated;
 pub(super) use found::{Found, Source};
 pub use protected::{Protection, is_protected, protection};
 pub(super) use publication::{captured_tables, coverage, publication_repair};
