@@ -66,21 +66,27 @@ impl Status {
 /// The recovery of this cluster that did not end, if there is one.
 pub async fn status(config: &Config) -> Result<Option<Status>, RecoveryError> {
     let Some(memory) = unfinished_of(config)? else { return Ok(None) };
+    let systems = systems(config, &memory).await?;
+    Ok(Some(by_record(&memory, systems)?))
+}
+
+/// What the record says, beside what the systems do.
+fn by_record(memory: &Memory, systems: Vec<SystemStatus>) -> Result<Status, RecoveryError> {
     let steps = memory.steps_begun().map(|name| StepStatus { name: name.to_owned(), ended: memory.ended_step(name) });
     let omitted = &memory.asked().omit;
-    let to_come = engine::steps_of(&memory)?
+    let to_come = engine::steps_of(memory)?
         .into_iter()
         .filter(|step| !memory.began_step(step.id) && !omitted.iter().any(|omitted| omitted == step.id));
-    Ok(Some(Status {
+    Ok(Status {
         id: memory.id().to_owned(),
         began: memory.began().to_owned(),
         record: memory.folder().to_owned(),
         asked: memory.asked().clone(),
         steps: steps.collect(),
         not_begun: to_come.map(|step| format!("{} ({})", step.id, step.does)).collect(),
-        set_aside: set_aside(&memory)?.into_iter().map(|(_, path)| path).collect(),
-        systems: systems(config, &memory).await?,
-    }))
+        set_aside: set_aside(memory)?.into_iter().map(|(_, path)| path).collect(),
+        systems,
+    })
 }
 
 /// What the recovery that did not end was asked for: the request to go on with.
@@ -140,4 +146,68 @@ async fn kafka(config: &Config, topics: &[&str]) -> Result<String, ClientError> 
 async fn registry(config: &Config) -> Result<String, ClientError> {
     let subjects = Registry::of(&config.registry).subjects(true).await?;
     Ok(format!("answers; {} subjects", subjects.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        event::{StepReport, StepResult},
+        recovery::{
+            Options,
+            memory::{Beginning, ClusterName, tests::repository},
+        },
+    };
+
+    fn ended(name: &str) -> StepReport {
+        StepReport {
+            name: name.into(),
+            destroys: Vec::new(),
+            precondition: String::new(),
+            started_seconds: 0.0,
+            seconds: 0.0,
+            result: StepResult::Done,
+            detail: String::new(),
+            hooks: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_json_has_these_keys_and_each_step_once() {
+        let (_folder, repository) = repository();
+        let request = Request { target: "name:before".parse().unwrap(), ..Request::new(Playbook::Coordinated) };
+        let options = Options { omit: ["pin-timeline".to_owned()].into(), ..Options::default() };
+        let asked = Asked::of(&request, &options);
+        let cluster = ClusterName { pgdata: "/data".into(), address: "h:1".into() };
+        let memory = Memory::begin(&repository, &Beginning { asked, cluster, found: &0, decided: &0 }).unwrap();
+        memory.begun("prepare", &[]).unwrap();
+        memory.ended(&ended("prepare")).unwrap();
+        memory.begun("stop-connectors", &[]).unwrap();
+        let memory = Memory::open(memory.folder()).unwrap();
+        let down = SystemStatus { system: "postgres".into(), answers: false, state: "refused".into() };
+        let mut status = serde_json::to_value(by_record(&memory, vec![down]).unwrap()).unwrap();
+        let not_begun = status["not_begun"].take();
+        let asked = status["asked"].take();
+        let expected = json!({
+            "id": memory.id(),
+            "began": memory.began(),
+            "record": memory.folder(),
+            "asked": null,
+            "steps": [{"name": "prepare", "ended": true}, {"name": "stop-connectors", "ended": false}],
+            "not_begun": null,
+            "set_aside": [],
+            "systems": [{"system": "postgres", "answers": false, "state": "refused"}],
+        });
+        assert_eq!(status, expected);
+        assert_eq!((&asked["playbook"], &asked["target"]), (&json!("coordinated"), &json!("name:before")));
+        let names = not_begun.as_array().unwrap().iter().map(|step| step.as_str().unwrap().split_once(" (").unwrap().0);
+        let begun = ["prepare", "stop-connectors", "pin-timeline"];
+        let to_come =
+            engine::steps_of(&memory).unwrap().into_iter().map(|step| step.id).filter(|id| !begun.contains(id));
+        assert_eq!(names.collect::<Vec<_>>(), to_come.collect::<Vec<_>>());
+        assert_eq!(not_begun[0], json!("fence (stops the old server)"));
+        assert!(asked["connectors"].is_array() && asked["timeline"] == Value::Null, "{asked}");
+    }
 }
