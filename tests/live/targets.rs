@@ -87,6 +87,13 @@ async fn second_thoughts_get_the_second_answer() {
     }
     assert_eq!(committed(&stack).await, [1000, 1100, 1101], "a refusal touches nothing");
     let line = format!("{run} {file} --target time:{half_past} --timeline 1");
+    let registry = "create schema registry; create table registry.apicurio (propName text, propValue text); \
+                    create table registry.content (contentId bigint); create table registry.versions (globalId bigint)";
+    stack.sql("postgres").await.run(registry).await.unwrap();
+    expect(40, &line, "database postgres, schema registry: expected no registry");
+    let plan = findings(&expect(0, &format!("recover plan coordinated --config {file} --json"), "").out);
+    assert!(plan.iter().any(|finding| finding.contains("Apicurio registry (database postgres,")), "{plan:?}");
+    stack.sql("postgres").await.run("drop schema registry cascade").await.unwrap();
     expect(0, &line, "the topics hold what the tables hold");
     assert_eq!(committed(&stack).await, [1000, 1030]);
     let sql = stack.sql("shop").await;

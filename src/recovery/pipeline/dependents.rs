@@ -71,10 +71,12 @@ impl Walsender {
             "" => format!("without an application_name (process {})", self.pid),
             name => name.to_owned(),
         };
-        let client = self.client.as_deref().unwrap_or("a socket of the server's machine");
-        let state = self.state.as_deref().unwrap_or("not shown to this role");
         let slot = self.slot.as_deref().map_or("no slot".to_owned(), |slot| format!("slot {slot}"));
-        let seen = format!("{name} (from {client}, state {state}, {slot})");
+        let client = self.client.as_deref().unwrap_or("a socket of the server's machine");
+        let seen = match &self.state {
+            Some(state) => format!("{name} (from {client}, state {state}, {slot})"),
+            None => format!("{name} (address and state not shown to this role, {slot})"),
+        };
         Some(match self.state.as_deref() {
             Some("backup") => {
                 format!("{seen} takes a base backup of this server: it breaks off when the server stops")
@@ -219,7 +221,7 @@ mod tests {
     #[case::without_a_slot(["7", "walreceiver", "", "catchup", "", "", ""],
         Some("standby or WAL receiver walreceiver (from a socket of the server's machine, state catchup, no slot)"))]
     #[case::hidden_from_the_role(["7", "", "", "", "", "", ""],
-        Some("without an application_name (process 7) (from a socket of the server's machine, state not shown to this role"))]
+        Some("without an application_name (process 7) (address and state not shown to this role, no slot)"))]
     #[case::about_to_stream(["7", "node2", "10.0.0.2", "startup", "", "", ""], Some("node2 (from 10.0.0.2, state startup"))]
     #[case::base_backup(["7", "pg_basebackup", "10.0.0.3", "backup", "", "", ""], Some("takes a base backup of this server"))]
     #[case::connector(["7", "Debezium Streaming", "10.0.0.4", "streaming", "shop", "cdc", "logical"], None)]
