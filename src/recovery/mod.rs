@@ -39,7 +39,7 @@ pub use step::{Moments, NoticedBy, OnStep, StepInfo};
 
 /// The playbooks' declarations.
 pub mod declared {
-    pub use super::coordinated::STEPS as COORDINATED;
+    pub use super::coordinated::{STEPS as COORDINATED, changes_nothing};
     pub use super::engine::tables;
     use super::{StepInfo, TopicsRepair, slot};
 

@@ -13,5 +13,5 @@ mod timelines;
 
 pub(super) use prepare::prepared;
 pub(super) use state::{Coordinated, cluster, is_half_exchanged, set_aside, standing};
-pub use steps::STEPS;
-pub(super) use steps::{TABLE, changes_nothing};
+pub(super) use steps::TABLE;
+pub use steps::{STEPS, changes_nothing};
