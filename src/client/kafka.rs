@@ -329,6 +329,10 @@ impl Kafka {
             for (spec, answer) in batch.iter().zip(answers) {
                 match answer {
                     Ok(_) | Err((_, Code::TopicAlreadyExists)) => {}
+                    // The controller's own, whatever the name.
+                    Err((_, code @ Code::PolicyViolation)) if spec.partitions > PARTITIONS_MAX => {
+                        refused.push((spec.name.clone(), Refusal::Refused(code.to_string())));
+                    }
                     // By a policy that may look at names, or by what it counts: the real name may pass.
                     Err((
                         _,
@@ -867,7 +871,9 @@ fn is_refusal(error: &rdkafka::error::KafkaError) -> bool {
     )
 }
 
-/// A controller refuses requests that make more than 10,000 partitions, and writes a request as one batch of records.
+/// A controller makes no more partitions than that for one request.
+const PARTITIONS_MAX: i32 = 10_000;
+/// It refuses requests that make more than 10,000 partitions, and writes a request as one batch of records.
 const PARTITIONS_AT_ONCE: i32 = 5_000;
 /// Each topic is a record of such a batch, and so is each of its settings.
 const TOPICS_AT_ONCE: usize = 500;
