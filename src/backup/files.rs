@@ -11,7 +11,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::BackupError;
-use crate::units::IfThere;
+use crate::{config::free_bytes, units::IfThere};
 
 /// Large enough that hashing and copying are not dominated by system calls.
 pub(crate) const BUFFER: usize = 256 * 1024;
@@ -301,9 +301,8 @@ pub(crate) fn file_system(path: &Utf8Path) -> Result<(Utf8PathBuf, u64), BackupE
         }
     }
     let begin = begin.map_or(Utf8Path::new("/"), |(begin, _)| begin);
-    let stat = nix::sys::statvfs::statvfs(begin.as_std_path());
-    let stat = stat.map_err(|e| BackupError::io("look at free space of", begin)(e.into()))?;
-    Ok((begin.to_owned(), stat.blocks_available() * stat.fragment_size()))
+    let free = free_bytes(begin).map_err(BackupError::io("look at free space of", begin))?;
+    Ok((begin.to_owned(), free))
 }
 
 /// Bytes of everything in a folder.

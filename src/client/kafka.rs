@@ -127,7 +127,7 @@ pub struct Record {
 }
 
 /// Records on their way to a broker at the same time.
-const AT_ONCE: usize = 10_000;
+const RECORDS_AT_ONCE: usize = 10_000;
 
 /// A record to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -556,7 +556,7 @@ impl Kafka {
             .set("enable.idempotence", "true");
         let producer: FutureProducer = config.create().map_err(|e| self.error("produce", e))?;
         // librdkafka refuses records beyond its queue's limit (100,000): the next ones wait for those before.
-        for some in records.chunks(AT_ONCE) {
+        for some in records.chunks(RECORDS_AT_ONCE) {
             self.produced(&producer, some).await?;
         }
         Ok(())
@@ -871,9 +871,9 @@ fn is_refusal(error: &rdkafka::error::KafkaError) -> bool {
     )
 }
 
-/// A controller makes no more partitions than that for one request.
+/// A controller refuses a request that makes more partitions.
 const PARTITIONS_MAX: i32 = 10_000;
-/// It refuses requests that make more than 10,000 partitions, and writes a request as one batch of records.
+/// It writes a request as one batch of records, of which each partition is one.
 const PARTITIONS_AT_ONCE: i32 = 5_000;
 /// Each topic is a record of such a batch, and so is each of its settings.
 const TOPICS_AT_ONCE: usize = 500;

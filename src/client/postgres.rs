@@ -178,8 +178,21 @@ pub enum Found {
 enum Refusal {
     /// The server does not know a setting; what it says.
     UnknownSetting(String),
+    /// The server refuses the password.
+    Password { said: String, error: ClientError },
     /// Anything else.
     Error(ClientError),
+}
+
+impl Refusal {
+    fn into_error(self, address: &str) -> ClientError {
+        match self {
+            Refusal::Password { error, .. } | Refusal::Error(error) => error,
+            Refusal::UnknownSetting(found) => {
+                ClientError::answer("postgres", address, "open a session", "PostgreSQL 15 or later", found).for_good()
+            }
+        }
+    }
 }
 
 impl Postgres {
@@ -274,19 +287,12 @@ impl Postgres {
     /// role in.
     pub async fn refused_password(url: &Secret) -> Result<Option<String>, ClientError> {
         let (mut config, wanted) = parsed(url)?;
-        config
-            .application_name("cdc-drill login")
-            .connect_timeout(asking::POSTGRES_CONNECT.now())
-            .ssl_mode(wanted.mode);
+        config.application_name("cdc-drill login").connect_timeout(asking::POSTGRES_CONNECT.now());
         let address = redact_url(url.expose());
-        let unreachable = |detail: String| ClientError::unreachable("postgres", &address, detail);
-        let tls = wanted.connector().map_err(unreachable)?;
-        let opened = tokio::time::timeout(asking::POSTGRES_SESSION.now(), config.connect(tls)).await;
-        let limit = || format!("no session within {} s", asking::POSTGRES_SESSION.now().as_secs());
-        match opened.map_err(|_| unreachable(limit()))? {
+        match Self::start(&config, &wanted, &address, &[]).await {
             Ok(_) => Ok(None),
-            Err(e) if e.code() == Some(&SqlState::INVALID_PASSWORD) => Ok(Some(cause(&e))),
-            Err(e) => Err(unopened(&address, &e)),
+            Err(Refusal::Password { said, .. }) => Ok(Some(said)),
+            Err(refusal) => Err(refusal.into_error(&address)),
         }
     }
 
@@ -304,15 +310,9 @@ impl Postgres {
             // Which version a server is it tells only once the session is there.
             Err(Refusal::UnknownSetting(_)) => {
                 let known: Vec<_> = settings.iter().copied().filter(|s| *s != CONDUCT_SINCE_17).collect();
-                Self::start(&config, wanted, &address, &known).await.map_err(|refusal| match refusal {
-                    Refusal::Error(error) => error,
-                    Refusal::UnknownSetting(found) => {
-                        ClientError::answer("postgres", &address, "open a session", "PostgreSQL 15 or later", found)
-                            .for_good()
-                    }
-                })
+                Self::start(&config, wanted, &address, &known).await.map_err(|refusal| refusal.into_error(&address))
             }
-            Err(Refusal::Error(error)) => Err(error),
+            Err(refusal) => Err(refusal.into_error(&address)),
             Ok(session) => Ok(session),
         }
     }
@@ -327,7 +327,11 @@ impl Postgres {
         // Of a setting that is given twice the last counts.
         let own = options(settings);
         let all = config.get_options().map_or_else(|| own.clone(), |given| format!("{given} {own}"));
-        config.options(all).ssl_mode(wanted.mode);
+        // A pooler may refuse options, even empty ones.
+        if !all.is_empty() {
+            config.options(all);
+        }
+        config.ssl_mode(wanted.mode);
         let unreachable = |detail: String| Refusal::Error(ClientError::unreachable("postgres", address, detail));
         let tls = wanted.connector().map_err(unreachable)?;
         // The library's own limit ends where the server's kernel has taken the connection in.
@@ -336,6 +340,7 @@ impl Postgres {
         })?;
         let (client, connection) = opened.map_err(|e| match e.code() {
             Some(&SqlState::UNDEFINED_OBJECT) => Refusal::UnknownSetting(cause(&e)),
+            Some(&SqlState::INVALID_PASSWORD) => Refusal::Password { said: cause(&e), error: unopened(address, &e) },
             _ => Refusal::Error(unopened(address, &e)),
         })?;
         Ok(Postgres::of(client, connection, address.to_owned()))

@@ -12,5 +12,5 @@ pub use model::{
     RegistryFlavour, RegistryStorage, RepositoryConfig, SecurityProtocol, SslMode,
 };
 pub use secrets::RestAuth;
-pub use temporary::Temporary;
+pub use temporary::{Temporary, free_bytes};
 pub use tools::Tools;

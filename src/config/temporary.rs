@@ -47,6 +47,12 @@ impl Temporary {
     }
 }
 
+/// The bytes that an unprivileged account can still write to the file system of a path.
+pub fn free_bytes(path: &Utf8Path) -> io::Result<u64> {
+    let stat = nix::sys::statvfs::statvfs(path.as_std_path())?;
+    Ok(stat.blocks_available() * stat.fragment_size())
+}
+
 enum Hold {
     /// By this process, and the folder is the one at this path.
     Held(File),

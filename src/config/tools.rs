@@ -8,7 +8,7 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Config, Temporary};
+use super::{Config, Temporary, free_bytes};
 use crate::units::IfThere;
 
 /// Tells a prefix as whom a program runs.
@@ -127,8 +127,7 @@ impl Tools {
     /// memory. Who may only look there and not write, as for a plan, gets one in that place after all, and so does who would find no room
     /// for this many bytes there.
     pub fn large_temporary(&self, prefix: &str, bytes: u64) -> std::io::Result<Temporary> {
-        let free = nix::sys::statvfs::statvfs(self.roomy().as_std_path());
-        if free.is_ok_and(|free| free.blocks_available() * free.fragment_size() < bytes) {
+        if free_bytes(&self.roomy()).is_ok_and(|free| free < bytes) {
             return self.temporary(prefix, None);
         }
         match self.temporary(prefix, Some(&self.roomy())) {

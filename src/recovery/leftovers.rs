@@ -13,6 +13,7 @@ use crate::{
     attach,
     backup::{Repository, files},
     config::{Config, Permission},
+    units::IfThere,
 };
 
 /// Something that a recovery set aside.
@@ -79,11 +80,7 @@ pub(super) fn set_aside(memory: &Memory) -> Result<Vec<(&'static str, Utf8PathBu
 
 /// Bytes of a file or of everything in a folder; none where there is nothing.
 fn size(path: &Utf8Path) -> Result<Option<u64>, RecoveryError> {
-    let io = |e| RecoveryError::io("look at", path, e);
-    let meta = match std::fs::symlink_metadata(path) {
-        Ok(meta) => meta,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(io(e)),
-    };
+    let meta = std::fs::symlink_metadata(path).if_there().map_err(|e| RecoveryError::io("look at", path, e))?;
+    let Some(meta) = meta else { return Ok(None) };
     Ok(Some(if meta.is_dir() { files::size_of(path)? } else { meta.len() }))
 }

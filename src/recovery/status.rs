@@ -153,26 +153,13 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{
-        event::{StepReport, StepResult},
-        recovery::{
-            Options,
-            memory::{Beginning, ClusterName, tests::repository},
+    use crate::recovery::{
+        Options,
+        memory::{
+            Beginning, ClusterName,
+            tests::{report, repository},
         },
     };
-
-    fn ended(name: &str) -> StepReport {
-        StepReport {
-            name: name.into(),
-            destroys: Vec::new(),
-            precondition: String::new(),
-            started_seconds: 0.0,
-            seconds: 0.0,
-            result: StepResult::Done,
-            detail: String::new(),
-            hooks: Vec::new(),
-        }
-    }
 
     #[test]
     fn the_json_has_these_keys_and_each_step_once() {
@@ -183,7 +170,7 @@ mod tests {
         let cluster = ClusterName { pgdata: "/data".into(), address: "h:1".into() };
         let memory = Memory::begin(&repository, &Beginning { asked, cluster, found: &0, decided: &0 }).unwrap();
         memory.begun("prepare", &[]).unwrap();
-        memory.ended(&ended("prepare")).unwrap();
+        memory.ended(&report("prepare")).unwrap();
         memory.begun("stop-connectors", &[]).unwrap();
         let memory = Memory::open(memory.folder()).unwrap();
         let down = SystemStatus { system: "postgres".into(), answers: false, state: "refused".into() };

@@ -353,7 +353,7 @@ pub(in crate::recovery) mod tests {
         (folder, memory)
     }
 
-    fn report(name: &str) -> StepReport {
+    pub(in crate::recovery) fn report(name: &str) -> StepReport {
         StepReport {
             name: name.into(),
             destroys: Vec::new(),

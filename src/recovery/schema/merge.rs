@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    backup::parts::registry::{Difference, Dump, Entity, EntityKey, VersionLine, diff, diff_beyond},
+    backup::parts::registry::{DEFAULT_GROUP, Difference, Dump, Entity, EntityKey, VersionLine, diff, diff_beyond},
     units::{SchemaId, Subject, SubjectVersion},
 };
 
@@ -21,6 +21,7 @@ pub(crate) struct Merged {
 /// Adds to the point's content what `now` has beyond it: texts its subject did not have, under ids that mean nothing else.
 pub(crate) fn merge(point: &Dump, now: &Dump) -> Merged {
     let mut wanted = point.clone();
+    let mut taken_ids = global_ids(point);
     let (mut kept, mut dropped) = (Vec::new(), Vec::new());
     let mut newer: Vec<&VersionLine> = now
         .versions
@@ -35,9 +36,9 @@ pub(crate) fn merge(point: &Dump, now: &Dump) -> Merged {
                 let mut line = version.clone();
                 line.version = number;
                 line.order = wanted.versions.iter().map(|v| v.order).max().unwrap_or(0) + 1;
-                let taken = global_ids(&wanted);
-                if taken.contains(&line.global_id) {
-                    line.global_id = taken.last().unwrap_or(&0) + 1;
+                if !taken_ids.insert(line.global_id) {
+                    line.global_id = taken_ids.last().unwrap_or(&0) + 1;
+                    taken_ids.insert(line.global_id);
                 }
                 kept.push(match number == version.version {
                     true => format!("{named}, registered after the recovery point, is kept"),
@@ -103,30 +104,21 @@ fn own(group: &str, artifact: &str) -> (String, String) {
 /// Artifacts of which a version of the point is not there, or has other ids. A subject's are in the group `default`.
 fn damaged(point: &Dump, now: &Dump) -> BTreeSet<(String, String)> {
     let same_ids = |a: &Entity, b: &Entity| ["globalId", "contentId"].iter().all(|id| a.number(id) == b.number(id));
-    let foreign = point.beyond.iter().filter(|e| e.key.is_version());
-    let lost = foreign.filter(|e| {
-        let subject_has = point.versions.iter().any(|v| names(v, &e.key));
-        !subject_has && !now.beyond.iter().any(|n| n.key == e.key && same_ids(n, e))
-    });
+    let foreign = point.beyond.iter().filter(|e| e.key.is_foreign_version());
+    let lost = foreign.filter(|e| !now.beyond.iter().any(|n| n.key == e.key && same_ids(n, e)));
     let lost = lost.filter_map(|e| e.key.artifact()).map(|(group, artifact)| own(group, artifact));
     let subjects = point.versions.iter().filter(|v| {
         let there = now.version(&v.subject, v.version);
         there.is_none_or(|n| n.id != v.id || n.global_id != v.global_id)
     });
-    lost.chain(subjects.map(|v| own("default", v.subject.as_str()))).collect()
-}
-
-/// Whether a subject's version and an entity are one.
-fn names(version: &VersionLine, key: &EntityKey) -> bool {
-    let number = version.version.to_string();
-    key.is_version() && key.of.iter().map(String::as_str).eq(["default", version.subject.as_str(), &number])
+    lost.chain(subjects.map(|v| own(DEFAULT_GROUP, v.subject.as_str()))).collect()
 }
 
 /// The global ids of versions of these artifacts, by which comments name them.
 fn damaged_ids(point: &Dump, damaged: &BTreeSet<(String, String)>) -> BTreeSet<String> {
     let foreign = point.beyond.iter().filter(|e| e.key.is_version());
     let foreign = foreign.filter(|e| e.key.artifact().is_some_and(|(g, a)| damaged.contains(&own(g, a))));
-    let subjects = point.versions.iter().filter(|v| damaged.contains(&own("default", v.subject.as_str())));
+    let subjects = point.versions.iter().filter(|v| damaged.contains(&own(DEFAULT_GROUP, v.subject.as_str())));
     let ids = foreign.filter_map(|e| e.number("globalId")).chain(subjects.map(|v| v.global_id));
     ids.map(|id| id.to_string()).collect()
 }
@@ -140,7 +132,9 @@ fn taken(entity: &Entity, now: &Dump, beyond: &BTreeMap<EntityKey, Entity>, want
         return Some(format!("another text: {content}"));
     }
     let global = entity.number("globalId").filter(|_| entity.key.is_version())?;
-    let subject = wanted.versions.iter().find(|v| v.global_id == global && !names(v, &entity.key));
+    let own = entity.key.subject_version();
+    let is_own = |v: &VersionLine| own == Some((v.subject.as_str(), v.version));
+    let subject = wanted.versions.iter().find(|v| v.global_id == global && !is_own(v));
     let other = beyond.values().find(|e| e.key.is_version() && e.number("globalId") == Some(global));
     subject.map(|v| format!("{} version {}", v.subject, v.version)).or_else(|| other.map(|e| e.key.to_string()))
 }
@@ -171,14 +165,13 @@ fn belongs(entity: &Entity, all: &[Entity], wanted: &Dump) -> bool {
         let id = entity.number("contentId");
         return all.iter().any(|e| e.key.is_foreign_version() && e.number("contentId") == id);
     }
+    if let Some((subject, version)) = key.subject_version() {
+        return wanted.version(&Subject::new(subject), version).is_some();
+    }
     match key.artifact() {
-        Some(("default", subject)) if key.is_version() => match key.of[2].parse() {
-            Ok(number) => wanted.version(&Subject::new(subject), SubjectVersion(number)).is_some(),
-            Err(_) => true,
-        },
         Some(_) if key.is_version() => true,
         Some((group, artifact)) => {
-            let subject = group == "default" && wanted.versions.iter().any(|v| v.subject.as_str() == artifact);
+            let subject = group == DEFAULT_GROUP && wanted.versions.iter().any(|v| v.subject.as_str() == artifact);
             subject || all.iter().any(|e| e.key.is_version() && e.key.artifact() == Some((group, artifact)))
         }
         None => true,

@@ -122,12 +122,12 @@ pub(crate) fn refuse_tablespaces(pgdata: &Utf8Path) -> Result<(), RecoveryError>
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
 
-    fn folder() -> (tempfile::TempDir, Utf8PathBuf) {
+    pub(in crate::recovery::server) fn folder() -> (tempfile::TempDir, Utf8PathBuf) {
         let made = tempfile::tempdir().unwrap();
         let path = Utf8PathBuf::from_path_buf(made.path().to_owned()).unwrap();
         (made, path)

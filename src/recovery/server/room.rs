@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, os::unix::fs::MetadataExt};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::{recovery::RecoveryError, units::IfThere};
+use crate::{config::free_bytes, recovery::RecoveryError, units::IfThere};
 
 /// Something that is going to be written.
 #[derive(Clone, Debug)]
@@ -43,7 +43,8 @@ impl Room {
             let volume = match volumes.entry(device) {
                 std::collections::btree_map::Entry::Occupied(there) => there.into_mut(),
                 std::collections::btree_map::Entry::Vacant(new) => {
-                    let free = free_bytes(&folder)?;
+                    let free = free_bytes(&folder);
+                    let free = free.map_err(|e| RecoveryError::io("look at free space of", &folder, e))?;
                     new.insert(Volume { folder, free, needs: Vec::new() })
                 }
             };
@@ -98,13 +99,6 @@ fn nearest(folder: &Utf8Path) -> Result<(Utf8PathBuf, u64), RecoveryError> {
     Err(RecoveryError::io("look at", folder, std::io::ErrorKind::NotFound.into()))
 }
 
-/// The free space that an unprivileged account may use on the file system of `path`.
-fn free_bytes(path: &Utf8Path) -> Result<u64, RecoveryError> {
-    let stat = nix::sys::statvfs::statvfs(path.as_std_path())
-        .map_err(|e| RecoveryError::io("look at free space of", path, e.into()))?;
-    Ok(stat.blocks_available() * stat.fragment_size())
-}
-
 /// Bytes of everything in a folder that may change meanwhile, without what is below the names in `except`.
 pub(crate) fn size_below(folder: &Utf8Path, except: &[&str]) -> Result<u64, RecoveryError> {
     let unlisted = |e| RecoveryError::io("list", folder, e);
@@ -146,12 +140,7 @@ pub(crate) fn left_beside(pgdata: &Utf8Path) -> Result<Vec<(Utf8PathBuf, u64)>, 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn folder() -> (tempfile::TempDir, Utf8PathBuf) {
-        let made = tempfile::tempdir().unwrap();
-        let path = Utf8PathBuf::from_path_buf(made.path().to_owned()).unwrap();
-        (made, path)
-    }
+    use crate::recovery::server::layout::tests::folder;
 
     #[test]
     fn what_lies_on_one_file_system_shares_its_room() {

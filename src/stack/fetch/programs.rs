@@ -5,7 +5,10 @@ use std::{fs::File, io::Write, os::unix::fs::PermissionsExt};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{clients, plugins, sums, unpack};
-use crate::stack::{Progress, StackError, blocking::blocking, fixture};
+use crate::{
+    config,
+    stack::{Progress, StackError, blocking::blocking, fixture},
+};
 
 /// Names the cache folder.
 const CACHE_VARIABLE: &str = "CDC_DRILL_CACHE";
@@ -209,8 +212,7 @@ fn remove_leftovers(cache: &Utf8Path) {
 
 /// Bytes an unprivileged process can still write to the file system of this folder.
 pub(in crate::stack) fn free_bytes(path: &Utf8Path) -> Result<u64, StackError> {
-    let stat = nix::sys::statvfs::statvfs(path.as_std_path()).map_err(|e| StackError::io("look at", path, e.into()))?;
-    Ok(stat.blocks_available() * stat.fragment_size())
+    config::free_bytes(path).map_err(|e| StackError::io("look at", path, e))
 }
 
 /// Puts the downloaded parts where the servers expect them.

@@ -9,8 +9,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::units::SubjectVersion;
+
 /// The group whose artifacts are the subjects of Confluent's API.
-pub(super) const DEFAULT_GROUP: &str = "default";
+pub const DEFAULT_GROUP: &str = "default";
 /// Who made an entity, and when: another one after it was made again, and of no effect on readers and writers.
 const AUTHORSHIP: [&str; 4] = ["owner", "createdOn", "modifiedBy", "modifiedOn"];
 
@@ -75,9 +77,19 @@ impl EntityKey {
         self.kind == "ArtifactVersion"
     }
 
+    /// Subject and version, where it is one that a subject has.
+    pub fn subject_version(&self) -> Option<(&str, SubjectVersion)> {
+        match self.of.as_slice() {
+            [group, subject, version] if self.is_version() && group == DEFAULT_GROUP => {
+                Some((subject, SubjectVersion(version.parse().ok()?)))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether it is a version that no subject can have.
     pub fn is_foreign_version(&self) -> bool {
-        self.is_version() && (self.of[0] != DEFAULT_GROUP || !is_number(&self.of[2]))
+        self.is_version() && self.subject_version().is_none()
     }
 
     /// Whether it is a rule.
@@ -87,12 +99,8 @@ impl EntityKey {
 
     /// Whether it can be set without filling the store anew: rules, and what a subject or its version is described with.
     pub fn is_set_in_place(&self) -> bool {
-        let described = match self.of.as_slice() {
-            [group, _] => self.kind == "Artifact" && group == DEFAULT_GROUP,
-            [group, _, version] => self.is_version() && group == DEFAULT_GROUP && is_number(version),
-            _ => false,
-        };
-        described || self.is_rule()
+        let of_subject = self.kind == "Artifact" && self.of[0] == DEFAULT_GROUP;
+        of_subject || self.subject_version().is_some() || self.is_rule()
     }
 }
 
@@ -115,7 +123,7 @@ impl Entity {
 
     /// Its value without who made it and when, and of a subject's version without what a dump has of it.
     fn essence(&self) -> Value {
-        let of_subject = self.key.is_version() && !self.key.is_foreign_version();
+        let of_subject = self.key.subject_version().is_some();
         let mut value = self.value.clone();
         if let Some(fields) = value.as_object_mut() {
             let told = |key: &str| AUTHORSHIP.contains(&key) || of_subject && DUMPED.contains(&key);
@@ -131,10 +139,7 @@ impl Entity {
 
     /// Whether an artifact or a version that a dump has lacks nothing in it but who made it.
     fn is_authorship(&self) -> bool {
-        matches!(self.key.kind.as_str(), "Artifact" | "ArtifactVersion")
-            && self.key.of.first().is_some_and(|group| group == DEFAULT_GROUP)
-            && !self.is_described()
-            && self.key.of.get(2).is_none_or(|version| is_number(version))
+        self.key.is_set_in_place() && !self.key.is_rule() && !self.is_described()
     }
 }
 

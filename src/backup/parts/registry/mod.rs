@@ -11,4 +11,4 @@ pub(crate) use capture::capture_into;
 pub use capture::{capture, capture_where};
 pub use diff::{Difference, diff, diff_beyond};
 pub use dump::{Dump, SubjectState, VersionLine, VersionState};
-pub use entity::{Entity, EntityKey};
+pub use entity::{DEFAULT_GROUP, Entity, EntityKey};
