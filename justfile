@@ -80,3 +80,7 @@ zoo:
 # A seeded sample of mutants of what decides a verdict, under the unit tests; a survivor has to stand in tests/mutants/ledger.md.
 mutants N="300" SEED="1":
     python3 tests/mutants/run.py {{N}} {{SEED}}
+
+# Writes the pages and pictures in docs/ that are generated from the program; a test compares them.
+pages:
+    CDC_DRILL_WRITE_PAGES=1 cargo test --test fast docs

@@ -3,6 +3,17 @@
 //! A drill brings up a real PostgreSQL, Kafka, Kafka Connect with Debezium and a schema registry, loads them with a known
 //! workload, takes a recovery point, breaks something for real, recovers, and proves from rows and records that the
 //! pipeline is whole. `ARCHITECTURE.md` is the map.
+//!
+//! A [`run::Session`] loads scenarios, runs them and hands back the report. Until it runs, everything is data: loading and checking need no
+//! server.
+//!
+//! ```
+//! use cdc_drill::run::Session;
+//!
+//! let session = Session::new("target/drills").scenario("slot-loss")?;
+//! assert!(session.drills().any(|drill| drill == "slot-loss/dropped-initial"));
+//! # Ok::<(), cdc_drill::run::RunError>(())
+//! ```
 
 #![warn(missing_docs)]
 
@@ -23,3 +34,8 @@ pub mod stack;
 pub mod units;
 pub mod verify;
 pub mod workload;
+
+/// The README's snippets compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -125,10 +125,18 @@ pub fn write_reports(dir: &Utf8Path, report: &RunReport) -> Result<(), ReportErr
     put(dir, "report.html", &html(report)?)
 }
 
-/// Under another name first: a reader never sees half a report.
+/// Writes the picture of a drill.
+pub fn write_picture(file: &Utf8Path, picture: &str) -> Result<(), ReportError> {
+    replace(file.to_owned(), picture)
+}
+
 fn put(dir: &Utf8Path, name: &str, text: &str) -> Result<(), ReportError> {
-    let path = dir.join(name);
-    let partial = dir.join(format!("{name}.partial"));
+    replace(dir.join(name), text)
+}
+
+/// Under another name first: a reader never sees half a report.
+fn replace(path: Utf8PathBuf, text: &str) -> Result<(), ReportError> {
+    let partial = Utf8PathBuf::from(format!("{path}.partial"));
     let done = std::fs::write(&partial, text).and_then(|()| std::fs::rename(&partial, &path));
     done.map_err(|source| ReportError::Write { path, source })
 }

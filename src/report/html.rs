@@ -5,7 +5,7 @@ use askama::Template;
 use super::{
     error::ReportError,
     model::{ControlResult, DrillReport, RecoveryReport, RunReport, SpeedReport},
-    waterfall,
+    waterfall, words,
 };
 use crate::{
     event::{CheckReport, Finding, Landed, StepResult},
@@ -24,13 +24,8 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    /// A sign beside the colour: colour never carries meaning alone.
     fn sign(&self, verdict: &Verdict) -> &'static str {
-        match verdict {
-            Verdict::Passed => "✓",
-            Verdict::Failed => "✗",
-            Verdict::Inconclusive => "?",
-        }
+        words::sign(verdict)
     }
 
     fn count(&self, verdict: Verdict) -> usize {
@@ -92,7 +87,7 @@ impl Page<'_> {
 
     fn rpo(&self, drill: &DrillReport) -> String {
         let reached = match drill.rpo.measured {
-            true => format!("{} transactions", drill.rpo.lost.transactions),
+            true => words::counted(drill.rpo.lost.transactions, "transaction"),
             false => "not measured".into(),
         };
         match drill.rpo.objective_transactions {

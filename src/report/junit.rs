@@ -7,7 +7,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use super::{
     error::ReportError,
     model::{ControlResult, DrillReport, RunReport},
-    terminal::counted,
+    words::{counted, one_line},
 };
 use crate::{
     event::{CheckReport, Finding, FindingKind},
@@ -123,22 +123,4 @@ fn evidence(check: &CheckReport) -> String {
     }
     lines.extend(check.notes.iter().cloned());
     lines.join("\n")
-}
-
-/// A finding on one line, only what is known of it.
-pub(super) fn one_line(finding: &Finding) -> String {
-    let mut parts = vec![finding.kind.word().to_owned()];
-    let mut add = |name: &str, value: Option<String>| parts.extend(value.map(|v| format!("{name}={v}")));
-    add("table", finding.table.as_ref().map(ToString::to_string));
-    add("key", finding.key.as_ref().map(ToString::to_string));
-    add("token", finding.token.clone());
-    add("topic", finding.topic.clone());
-    add("partition", finding.partition.map(|p| p.to_string()));
-    add("offset", finding.offset.map(|o| o.to_string()));
-    add("lsn", finding.lsn.map(|l| l.to_string()));
-    add("schema-id", finding.schema_id.map(|i| i.to_string()));
-    add("subject", finding.subject.as_ref().map(ToString::to_string));
-    add("expected", finding.expected.clone());
-    add("found", finding.found.clone());
-    parts.join(" ")
 }

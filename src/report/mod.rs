@@ -9,21 +9,24 @@ mod folder;
 mod html;
 mod junit;
 mod model;
+mod picture;
 mod redact;
 mod terminal;
 mod waterfall;
+mod words;
 
 #[cfg(test)]
 mod tests;
 
 pub use error::ReportError;
 pub use fold::{Fold, fold};
-pub use folder::{Folder, read_events, write_reports};
+pub use folder::{Folder, read_events, write_picture, write_reports};
 pub use html::html;
 pub use junit::junit;
 pub use model::{
     ControlResult, DrillReport, FaultSummary, RecoveryReport, RpoReport, RunReport, ServerStart, SignalReport,
     StackReport, StepTime,
 };
+pub use picture::picture;
 pub use redact::{redact, redact_json};
 pub use terminal::{Terminal, verdict_text};

@@ -8,7 +8,10 @@ use std::{
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::model::{DrillReport, RunReport};
+use super::{
+    model::{DrillReport, RunReport},
+    words::{counted, one_line},
+};
 use crate::{
     event::{CheckReport, Event, FindingKind, Landed, StepResult, What},
     units::Verdict,
@@ -166,7 +169,11 @@ fn line(what: &What) -> Option<String> {
         }
         What::RecoveryFinished { playbook, detail, .. } => format!("{playbook} recovery failed: {detail}"),
         What::Rpo(r) => {
-            format!("lost {} transactions; {} given up by the target", r.lost.transactions, r.given_up.transactions)
+            format!(
+                "lost {}; {} given up by the target",
+                counted(r.lost.transactions, "transaction"),
+                r.given_up.transactions
+            )
         }
         What::Check(c) if c.verdict == Verdict::Passed => format!("check {} passed: {} compared", c.id, c.compared),
         What::Check(c) => told_check(c),
@@ -184,12 +191,6 @@ fn told_check(check: &CheckReport) -> String {
         Verdict::Inconclusive => format!("check {id} {}", check.why_inconclusive()),
         _ => format!("check {id} {verdict}: {} among {compared} compared", counted(*findings_total, "finding")),
     }
-}
-
-/// A number with its noun.
-pub(super) fn counted(number: u64, noun: &str) -> String {
-    let ending = if number == 1 { "" } else { "s" };
-    format!("{number} {noun}{ending}")
 }
 
 /// The verdict on a run, for a person: what came back and how fast, what did not and why, and what to do next.
@@ -212,9 +213,9 @@ pub fn verdict_text(report: &RunReport) -> String {
         out.push_str(&format!("  {}\n", report.reason));
     }
     out.push_str(&format!(
-        "  {passed} of {} drills passed; {red} of {} controls red as they must be; {:.0} s; exit code {}\n",
-        report.drills.len(),
-        controls().count(),
+        "  {passed} of {} passed; {red} of {} red as they must be; {:.0} s; exit code {}\n",
+        counted(report.drills.len() as u64, "drill"),
+        counted(controls().count() as u64, "control"),
         report.seconds,
         report.exit_code
     ));
@@ -228,7 +229,7 @@ fn drill_lines(drill: &DrillReport, width: usize) -> String {
     let name = format!("{}/{}", drill.scenario, drill.variant);
     let rto = drill.recovery.rto_seconds.map_or("not recovered".into(), |s| format!("whole again after {s:.1} s"));
     let lost = match drill.rpo.measured {
-        true => format!(", {} transactions lost", drill.rpo.lost.transactions),
+        true => format!(", {} lost", counted(drill.rpo.lost.transactions, "transaction")),
         false => String::new(),
     };
     let mut out = format!("{:<12}  {name:<width$}  {rto}{lost}\n", drill.verdict.word());
@@ -245,7 +246,7 @@ fn drill_lines(drill: &DrillReport, width: usize) -> String {
     for check in drill.checks.iter().filter(|c| c.verdict != Verdict::Passed) {
         add(told_check(check));
         if let Some(first) = check.findings.first() {
-            add(format!("  first: {}", super::junit::one_line(first)));
+            add(format!("  first: {}", one_line(first)));
         }
     }
     for control in drill.controls.iter().filter(|c| c.verdict != Verdict::Passed) {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::model::RecoveryReport;
+use super::{model::RecoveryReport, words::escape};
 use crate::event::{StepReport, StepResult};
 
 /// Widths and heights in SVG units; the drawing scales with the page.
@@ -21,23 +21,39 @@ pub(super) fn svg(recovery: &RecoveryReport, id: &str) -> String {
     if recovery.steps.is_empty() {
         return String::new();
     }
+    let name = recovery.playbook.as_deref().unwrap_or("unfinished");
+    let total = recovery.rto_seconds.map_or("not whole again".to_owned(), |s| format!("whole again after {s:.1} s"));
+    format!(
+        r#"<svg class="waterfall" viewBox="0 0 {WIDTH} {}" role="img" aria-labelledby="{id}-title {id}-desc"><title id="{id}-title">Recovery steps of the {} playbook, in seconds</title><desc id="{id}-desc">{}; {}</desc>{}</svg>"#,
+        height(recovery),
+        escape(name),
+        escape(&total),
+        escape(&told(&recovery.steps)),
+        drawing(recovery),
+    )
+}
+
+/// How high the drawing of a recovery is, in SVG units; 0 without steps.
+pub(super) fn height(recovery: &RecoveryReport) -> f64 {
+    match recovery.steps.len() {
+        0 => 0.0,
+        steps => TOP + ROW * steps as f64 + 6.0,
+    }
+}
+
+/// The drawing itself, for an `svg` element that is `WIDTH` wide and has styles for its classes.
+pub(super) fn drawing(recovery: &RecoveryReport) -> String {
+    let mut out = String::new();
+    if recovery.steps.is_empty() {
+        return out;
+    }
+    let height = height(recovery);
     let end = recovery
         .steps
         .iter()
         .map(|s| s.started_seconds + s.seconds)
         .fold(recovery.rto_seconds.unwrap_or(0.0), f64::max);
     let end = if end > 0.0 { end } else { 1.0 };
-    let height = TOP + ROW * recovery.steps.len() as f64 + 6.0;
-    let mut out = String::new();
-    let name = recovery.playbook.as_deref().unwrap_or("unfinished");
-    let total = recovery.rto_seconds.map_or("not whole again".to_owned(), |s| format!("whole again after {s:.1} s"));
-    let _ = write!(
-        out,
-        r#"<svg class="waterfall" viewBox="0 0 {WIDTH} {height}" role="img" aria-labelledby="{id}-title {id}-desc"><title id="{id}-title">Recovery steps of the {} playbook, in seconds</title><desc id="{id}-desc">{}; {}</desc>"#,
-        escape(name),
-        escape(&total),
-        escape(&told(&recovery.steps)),
-    );
     let x = |seconds: f64| LABELS + (WIDTH - LABELS - NUMBERS) * (seconds / end).clamp(0.0, 1.0);
     grid(&mut out, end, height, &x);
     if let Some(rto) = recovery.rto_seconds {
@@ -49,7 +65,6 @@ pub(super) fn svg(recovery: &RecoveryReport, id: &str) -> String {
     for (index, step) in recovery.steps.iter().enumerate() {
         row(&mut out, index, step, &x);
     }
-    out.push_str("</svg>");
     out
 }
 
@@ -129,10 +144,6 @@ fn line(out: &mut String, class: &str, x: f64, height: f64, text: &str) {
         r#"<line class="{class}" x1="{x:.1}" y1="{}" x2="{x:.1}" y2="{height}"><title>{text}</title></line>"#,
         TOP - 6.0
     );
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

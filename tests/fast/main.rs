@@ -5,6 +5,7 @@
 
 mod contract;
 mod deploy;
+mod docs;
 mod interrupt;
 mod layout;
 mod locks;
