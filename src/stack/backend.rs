@@ -1,13 +1,10 @@
 //! Where servers run. A backend lays each server out as a [`ServerPlan`]; everything after that is the same for all.
 
-use std::sync::Arc;
-
 use camino::Utf8Path;
 
 use super::{
-    Account, Programs, Progress, StackError,
-    docker::Docker,
-    local::{Broker, Cluster, Native, PostgresSpec, RegistrySpec, ServerPlan, WorkerSpec},
+    Account, StackError,
+    plan::{Broker, Cluster, PostgresSpec, RegistrySpec, ServerPlan, WorkerSpec},
 };
 use crate::{
     config::{Config, RegistryStorage},
@@ -70,30 +67,4 @@ pub trait Backend: std::fmt::Debug + Send + Sync {
         port: u16,
         password: Secret,
     ) -> Result<Cluster, StackError>;
-}
-
-/// Which backend is wanted.
-#[derive(Clone, Debug, Default)]
-pub enum BackendChoice {
-    /// Native processes of this machine.
-    #[default]
-    Local,
-    /// Containers of this machine's Docker engine.
-    Docker,
-    /// Broker, Connect workers and registry of a pipeline that exists, and native processes for the rest.
-    Attach(Box<Config>),
-}
-
-impl BackendChoice {
-    /// Prepares the backend: fetches what is missing, or asks whether the engine answers. `name` is for what it makes
-    /// beside servers.
-    pub async fn open(&self, name: &str, progress: &dyn Progress) -> Result<Arc<dyn Backend>, StackError> {
-        let existing = match self {
-            BackendChoice::Docker => return Ok(Arc::new(Docker::open(name, progress).await?)),
-            BackendChoice::Local => None,
-            BackendChoice::Attach(config) => Some((**config).clone()),
-        };
-        let programs = Programs::ensure(progress).await?;
-        Ok(Arc::new(Native::new(programs).beside(existing)))
-    }
 }

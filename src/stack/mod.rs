@@ -4,24 +4,50 @@
 
 mod account;
 mod backend;
+mod binary;
 mod blocking;
+mod choice;
+mod config_file;
 mod connector;
-pub mod docker;
+mod docker;
 mod doctor;
 mod error;
 mod fetch;
 mod fixture;
-pub mod local;
+mod folder;
+mod native;
+mod plan;
 mod ports;
 mod process;
 mod progress;
+#[allow(clippy::module_inception, reason = "the stack as a whole")]
+mod stack;
+mod write;
 
 pub use account::Account;
-pub use backend::{Backend, BackendChoice, Place};
+pub use backend::{Backend, Place};
+pub use binary::find_binary;
+pub use choice::BackendChoice;
 pub use connector::{ConnectorRequest, debezium_config, use_schema_resolver};
+pub use docker::{Docker, Images};
 pub use doctor::{Diagnosis, diagnose};
 pub use error::StackError;
 pub use fetch::{Programs, cache_folder};
+pub use folder::{Folder, OwnerLock, ServerStatus, supervise};
+pub use native::Native;
+pub use plan::{
+    Broker, Cluster, ContainerPlan, Network, Part, PostgresSpec, RegistrySpec, RegistryStorageKind, ServerPlan,
+    StackSpec, WorkerSpec,
+};
 pub use ports::PortLease;
 pub use process::{Process, pss_bytes_of};
 pub use progress::{Progress, Silent};
+pub use stack::{CONFIG_FILE, LocalStack};
+
+/// The former place of what is now above.
+pub mod local {
+    pub use super::{
+        Broker, CONFIG_FILE, Cluster, Folder, LocalStack, Native, OwnerLock, Part, PostgresSpec, RegistrySpec,
+        RegistryStorageKind, ServerPlan, ServerStatus, StackSpec, WorkerSpec, find_binary, supervise,
+    };
+}

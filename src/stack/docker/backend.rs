@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, os::unix::fs::PermissionsExt, process::Stdio};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    ContainerPlan, Images, Network,
+    Images,
     engine::{engine, require_image},
     images::Server,
     sweep::sweep,
@@ -16,9 +16,9 @@ use crate::{
         Backend, Place, Progress, StackError,
         connector::CONVERTER_JVM,
         fixture,
-        local::{
-            Broker, CONTAINER_PORT as POSTGRES_PORT, Cluster, Initdb, PostgresSpec, RegistrySpec, ServerPlan,
-            WorkerSpec, numbered, registry_environment, registry_storage,
+        plan::{
+            Broker, CONTAINER_PORT as POSTGRES_PORT, Cluster, ContainerPlan, Initdb, Network, PostgresSpec,
+            RegistrySpec, ServerPlan, WorkerSpec, numbered, registry_environment, registry_storage,
         },
     },
     units::Secret,

@@ -1,76 +1,23 @@
 //! A server's container: what it is made of, and how it is started.
 
-use camino::Utf8PathBuf;
 use nix::unistd::getpid;
-use serde::{Deserialize, Serialize};
 use testcontainers_modules::testcontainers::{
     ContainerAsync, GenericImage, ImageExt, TestcontainersError,
     core::{IntoContainerPort, Mount, WaitFor, wait::ExitWaitStrategy},
     runners::AsyncRunner,
 };
 
-use super::{Network, engine, sweep};
+use super::{engine, label};
 use crate::{
     client::limits,
     config::Means,
     stack::{
         Process, StackError,
-        local::{ServerPlan, shell_word},
+        plan::{ContainerPlan, LABEL, ServerPlan},
     },
 };
 
-/// On every container and network: which network they belong to.
-pub(super) const LABEL: &str = "cdc-drill.stack";
-/// On every server's container: the process that removes it.
-pub(super) const SUPERVISOR: &str = "cdc-drill.supervisor";
-
-/// What a container has beside the command and environment of its server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ContainerPlan {
-    /// Its name, which is also its host name on the network.
-    pub name: String,
-    /// `name:tag`.
-    pub image: String,
-    /// The network it joins.
-    pub network: Network,
-    /// Ports at the network's gateway, each with the container's port behind it.
-    pub ports: Vec<(u16, u16)>,
-    /// Folders of this machine, each with its path inside.
-    pub folders: Vec<(Utf8PathBuf, Utf8PathBuf)>,
-    /// `uid:gid` where it is not the image's own.
-    pub user: Option<String>,
-}
-
 impl ContainerPlan {
-    /// The words that run a program of the image beside the server's files: see `config::Tools`.
-    pub(in crate::stack) fn tool(&self) -> String {
-        let user = self.user.as_deref().unwrap_or("0:0");
-        let folders: String = ["CDC_DRILL_DATA", "CDC_DRILL_REPOSITORY", "CDC_DRILL_SCRATCH"]
-            .map(|name| format!(" --volume \"${name}:${name}\""))
-            .concat();
-        let network = &self.network.name;
-        format!(
-            "docker run --rm --interactive --network {network} --label {LABEL}={network} --user {user} --env PGPASSWORD{folders} --entrypoint '' {}",
-            shell_word(&self.image)
-        )
-    }
-
-    /// Does something to the running container.
-    pub(in crate::stack) async fn disturb(&self, means: Means) -> Result<(), StackError> {
-        match means {
-            Means::Pause => engine::pause(&self.name).await,
-            Means::Disconnect => engine::disconnect(&self.name, &self.network).await,
-            Means::Memory(mib) => engine::limit_memory(&self.name, Some(u64::from(mib) << 20)).await,
-        }
-    }
-
-    /// Takes back what was done to it.
-    pub(in crate::stack) async fn settle(&self) -> Result<(), StackError> {
-        engine::unpause(&self.name).await?;
-        engine::connect(&self.name, &self.network).await?;
-        engine::limit_memory(&self.name, None).await
-    }
-
     /// Lets this process's account remove what the image's own account wrote; root needs no leave.
     pub(super) async fn open_folders(&self) -> Result<(), StackError> {
         // One that runs as this process's account writes files of this process's account.
@@ -105,7 +52,7 @@ impl ContainerPlan {
             .with_container_name(&self.name)
             .with_network(&self.network.name)
             .with_label(LABEL, &self.network.name)
-            .with_label(SUPERVISOR, sweep::text(me))
+            .with_label(label::SUPERVISOR, label::text(me))
             .with_startup_timeout(limits::servers::CONTAINER.now())
             // Where only this machine and the stack's containers are.
             .with_host_config_modifier(move |host| {
@@ -142,6 +89,22 @@ fn split(image: &str) -> (&str, &str) {
         Some((name, tag)) if !tag.contains('/') => (name, tag),
         _ => (image, "latest"),
     }
+}
+
+/// Does something to the running container.
+pub(in crate::stack) async fn disturb(container: &ContainerPlan, means: Means) -> Result<(), StackError> {
+    match means {
+        Means::Pause => engine::pause(&container.name).await,
+        Means::Disconnect => engine::disconnect(&container.name, &container.network).await,
+        Means::Memory(mib) => engine::limit_memory(&container.name, Some(u64::from(mib) << 20)).await,
+    }
+}
+
+/// Takes back what was done to it.
+pub(in crate::stack) async fn settle(container: &ContainerPlan) -> Result<(), StackError> {
+    engine::unpause(&container.name).await?;
+    engine::connect(&container.name, &container.network).await?;
+    engine::limit_memory(&container.name, None).await
 }
 
 #[cfg(test)]

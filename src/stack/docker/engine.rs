@@ -18,8 +18,7 @@ use testcontainers_modules::testcontainers::{
 };
 use tokio::io::AsyncWriteExt;
 
-use super::Network;
-use crate::stack::{Process, Progress, StackError};
+use crate::stack::{Process, Progress, StackError, plan::Network};
 
 /// The engine, if it answers.
 pub(super) async fn engine() -> Result<Docker, StackError> {

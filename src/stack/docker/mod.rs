@@ -8,13 +8,13 @@ mod backend;
 mod container;
 mod engine;
 mod images;
+mod label;
 mod network;
 mod supervise;
 mod sweep;
 
 pub use backend::Docker;
-pub use container::ContainerPlan;
+pub(in crate::stack) use container::{disturb, settle};
 pub(in crate::stack) use engine::signal;
 pub use images::Images;
-pub use network::Network;
 pub(in crate::stack) use supervise::supervise;

@@ -2,32 +2,23 @@
 
 use std::collections::HashMap;
 
-use serde::{Deserialize, Serialize};
 use testcontainers_modules::testcontainers::bollard::{
     Docker,
     models::{Ipam, IpamConfig, NetworkCreateRequest},
     query_parameters::InspectNetworkOptions,
 };
 
-use super::{container::LABEL, engine::refused};
+use super::engine::refused;
 use crate::{
     client::{
         limits,
         wait::{Poll, until},
     },
-    stack::StackError,
+    stack::{
+        StackError,
+        plan::{LABEL, Network},
+    },
 };
-
-/// A network and its addresses.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Network {
-    /// Its name, which also begins those of its containers.
-    pub name: String,
-    /// Its addresses: `172.18.0.0/16`.
-    pub subnet: String,
-    /// This machine's address on it, where the servers' ports are published.
-    pub gateway: String,
-}
 
 impl Network {
     /// Makes a network, with addresses that the engine chooses.

@@ -3,19 +3,18 @@
 
 use std::fs::File;
 
+use camino::Utf8Path;
 use nix::sys::signal::{SigSet, Signal};
 use testcontainers_modules::testcontainers::bollard::Docker;
 use tokio::sync::oneshot;
 
-use super::{
-    ContainerPlan,
-    engine::{ended, engine, follow_log, process_of, remove, signal},
-};
+use super::engine::{ended, engine, follow_log, process_of, remove, signal};
 use crate::{
     client::limits::servers,
     stack::{
         StackError,
-        local::{Folder, ServerPlan, Supervised, orphaned, parse_signal},
+        folder::{Supervised, orphaned},
+        plan::{ContainerPlan, ServerPlan, parse_signal},
     },
 };
 
@@ -30,14 +29,14 @@ enum Ended {
 
 /// Runs the container until it ends, or until the stack's owner dies. `signals` are blocked in every thread.
 pub(in crate::stack) fn supervise(
-    folder: &Folder,
+    dir: &Utf8Path,
     plan: &ServerPlan,
     container: &ContainerPlan,
     signals: SigSet,
     supervised: &Supervised,
 ) -> Result<(), StackError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| StackError::io("start a runtime for", folder.dir(), e))?;
+    let runtime = runtime.map_err(|e| StackError::io("start a runtime for", dir, e))?;
     runtime.block_on(async {
         let docker = engine().await?;
         let log = File::options().create(true).append(true).open(&plan.log);
@@ -48,7 +47,7 @@ pub(in crate::stack) fn supervise(
         let kept = match container.start(plan).await {
             Ok(running) => {
                 let words = tokio::spawn(follow_log(docker.clone(), container.name.clone(), log));
-                let kept = keep(&docker, folder, plan, container, signals, supervised).await;
+                let kept = keep(&docker, dir, plan, container, signals, supervised).await;
                 let _ = tokio::time::timeout(servers::LAST_LINES.now(), words).await;
                 // Removed below; dropped here, it would want a runtime of its own to do that.
                 let _ = running.rm().await;
@@ -71,7 +70,7 @@ pub(in crate::stack) fn supervise(
 
 async fn keep(
     docker: &Docker,
-    folder: &Folder,
+    dir: &Utf8Path,
     plan: &ServerPlan,
     container: &ContainerPlan,
     signals: SigSet,
@@ -80,7 +79,7 @@ async fn keep(
     let server = process_of(docker, &container.name).await?;
     supervised.started(server)?;
     let told = in_a_thread(move || signals.wait().is_ok());
-    let orphaned = orphaned(folder).map(in_a_thread);
+    let orphaned = orphaned(dir).map(in_a_thread);
     let over = ended(docker, &container.name);
     tokio::pin!(over);
     let (how, grace, why) = tokio::select! {

@@ -6,12 +6,12 @@ use testcontainers_modules::testcontainers::bollard::{
 };
 
 use super::{
-    container::{LABEL, SUPERVISOR},
     engine::{labelled, refused, remove},
+    label::{SUPERVISOR, process},
 };
 use crate::{
     client::limits,
-    stack::{Process, StackError},
+    stack::{StackError, plan::LABEL},
 };
 
 /// Looks at every container with this program's label; those whose supervisor has ended are removed. Then networks with the
@@ -42,26 +42,9 @@ fn is_old(made: i64) -> bool {
     jiff::Timestamp::now().as_second() - made > limits::facts::CONTAINER_YOUNG.as_secs() as i64
 }
 
-/// The label's text for a process.
-pub(super) fn text(process: Process) -> String {
-    format!("{}.{}", process.pid, process.start)
-}
-
-fn process(text: &str) -> Option<Process> {
-    let (pid, start) = text.split_once('.')?;
-    Some(Process { pid: pid.parse().ok()?, start: start.parse().ok()? })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_process_is_read_back_from_its_label() {
-        let one = Process { pid: 7, start: 99 };
-        assert_eq!(process(&text(one)), Some(one));
-        assert_eq!(process("seven"), None);
-    }
 
     #[test]
     fn a_network_of_a_run_that_begins_is_left_alone() {

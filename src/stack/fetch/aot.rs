@@ -8,7 +8,7 @@ use camino::Utf8PathBuf;
 use sha2::{Digest, Sha256};
 
 use super::Programs;
-use crate::stack::{StackError, fixture, local::JavaServer};
+use crate::stack::{StackError, fixture, native::JavaServer};
 
 /// Which set of requests the servers were asked while they recorded; another set, another number.
 const EXERCISE: &str = "2";

@@ -10,14 +10,10 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{
-    binary::SMALL,
-    folder::{ServerPlan, write_atomically},
-    spec::PostgresSpec,
-};
+use super::{container::ContainerPlan, server::ServerPlan, shell::shell_word, spec::PostgresSpec};
 use crate::{
     config::RepositoryConfig,
-    stack::{Account, Place, StackError, docker::ContainerPlan, fixture},
+    stack::{Account, Place, StackError, binary::SMALL, fixture, write::write_atomically},
     units::Secret,
 };
 
@@ -31,7 +27,7 @@ echo "host replication all all scram-sha-256" >> "$PGDATA/pg_hba.conf"
 /// a run makes thousands. PostgreSQL knows this setting since 16; a container's image may be older.
 const SCRAM_ITERATIONS: &str = "scram_iterations=1";
 /// The superuser every stack has.
-pub(super) const SUPERUSER: &str = "postgres";
+pub(in crate::stack) const SUPERUSER: &str = "postgres";
 
 /// Everything that is needed to make the cluster.
 #[derive(Debug)]
@@ -83,12 +79,12 @@ impl Cluster {
     }
 
     /// The data folder.
-    pub(super) fn pgdata(&self) -> Utf8PathBuf {
+    pub(in crate::stack) fn pgdata(&self) -> Utf8PathBuf {
         self.home.join("data")
     }
 
     /// Where its programs are; empty where only its container has them.
-    pub(super) fn bin(&self) -> Utf8PathBuf {
+    pub(in crate::stack) fn bin(&self) -> Utf8PathBuf {
         match &self.initdb {
             Initdb::Program { bin, .. } => bin.clone(),
             Initdb::Container(_) => Utf8PathBuf::new(),
@@ -104,7 +100,7 @@ impl Cluster {
     }
 
     /// Makes the cluster, or what its container makes it from: 0.4 s, nearly all of it `initdb`.
-    pub(super) fn create(&self) -> Result<(), StackError> {
+    pub(in crate::stack) fn create(&self) -> Result<(), StackError> {
         let segment = self.spec.wal_segment_mib;
         if !segment.is_power_of_two() || segment > 1024 {
             return Err(StackError::Setting {
@@ -227,7 +223,7 @@ impl Cluster {
     }
 
     /// How the server is run.
-    pub(super) fn plan(&self) -> ServerPlan {
+    pub(in crate::stack) fn plan(&self) -> ServerPlan {
         let (argv, env, container) = match &self.initdb {
             Initdb::Program { bin, .. } => {
                 let argv = vec![bin.join("postgres").into_string(), "-D".to_owned(), self.pgdata().into_string()];
@@ -275,17 +271,11 @@ impl Cluster {
 }
 
 /// What every server's environment begins with: nothing of the harness's own.
-pub(super) fn environment(home: &Utf8Path) -> BTreeMap<String, String> {
+pub(in crate::stack) fn environment(home: &Utf8Path) -> BTreeMap<String, String> {
     let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".to_owned());
     // PostgreSQL runs this program for each segment that it archives or fetches.
     let pairs = [("PATH", path.as_str()), ("HOME", home.as_str()), ("LC_ALL", "C"), ("TZ", "UTC"), SMALL];
     pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
-}
-
-/// A word for `sh`.
-pub(in crate::stack) fn shell_word(word: &str) -> String {
-    let plain = !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-=:+,@".contains(&b));
-    if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 /// A text for `postgresql.conf`, where a backslash escapes.

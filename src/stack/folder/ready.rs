@@ -1,6 +1,6 @@
 //! Whether a server answers. Asked of the server itself: an open port is no answer.
 
-use super::folder::{Folder, ServerPlan, tail};
+use super::folder::{Folder, tail};
 use crate::{
     client::{
         ClientError,
@@ -12,22 +12,22 @@ use crate::{
         wait::{Poll, until},
     },
     config::Config,
-    stack::StackError,
+    stack::{StackError, plan::ServerPlan},
     units::Secret,
 };
 
 /// Where the servers of a stack answer.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Addresses {
-    pub(super) postgres: Option<Secret>,
-    pub(super) kafka: Option<String>,
-    pub(super) connect: Option<String>,
-    pub(super) registry: Option<String>,
+pub(in crate::stack) struct Addresses {
+    pub(in crate::stack) postgres: Option<Secret>,
+    pub(in crate::stack) kafka: Option<String>,
+    pub(in crate::stack) connect: Option<String>,
+    pub(in crate::stack) registry: Option<String>,
 }
 
 impl Addresses {
     /// The addresses that a configuration names.
-    pub(super) fn of(config: &Config) -> Addresses {
+    pub(in crate::stack) fn of(config: &Config) -> Addresses {
         Addresses {
             postgres: Some(config.postgres.url.clone()),
             kafka: Some(config.kafka.bootstrap.clone()),
@@ -37,7 +37,7 @@ impl Addresses {
     }
 
     /// Asks the server one question. A server of several is asked at its own address.
-    pub(super) async fn ask(&self, plan: &ServerPlan) -> Result<(), ClientError> {
+    pub(in crate::stack) async fn ask(&self, plan: &ServerPlan) -> Result<(), ClientError> {
         match plan.name.split('-').next().unwrap_or_default() {
             "postgres" => {
                 if let Some(url) = &self.postgres {
@@ -60,7 +60,7 @@ impl Addresses {
     }
 
     /// Waits until the server answers; a server that has died ends the wait at once.
-    pub(super) async fn wait(&self, folder: &Folder, name: &str) -> Result<(), StackError> {
+    pub(in crate::stack) async fn wait(&self, folder: &Folder, name: &str) -> Result<(), StackError> {
         let plan = folder.server(name)?;
         let what = format!("{name} to answer");
         let waited = until(&what, limits::servers::START, || async {

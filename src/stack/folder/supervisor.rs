@@ -6,14 +6,13 @@
 
 use std::{
     fs::File,
-    io::Write,
     os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
     sync::{Arc, Condvar, Mutex},
     time::Duration,
 };
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use nix::{
     errno::Errno,
     sys::{
@@ -25,16 +24,17 @@ use nix::{
 };
 
 use super::{
-    folder::{Folder, PidFile, ServerPlan, parse_signal, write_atomically},
-    owner::{OWNER_LOCK, RELEASED},
+    folder::Folder,
+    supervised::{Supervised, orphaned},
 };
 use crate::{
     client::limits,
-    stack::{Process, StackError, docker, process},
+    stack::{
+        Process, StackError, docker,
+        plan::{ServerPlan, parse_signal},
+        process,
+    },
 };
-
-/// What the supervisor says when the server's process exists.
-pub(super) const STARTED: &str = "started";
 
 /// Set when the server has ended.
 type Ended = Arc<(Mutex<bool>, Condvar)>;
@@ -56,7 +56,7 @@ pub fn supervise(dir: &Utf8Path, name: &str) -> Result<(), StackError> {
     let _lock = lock(&folder, name)?;
     let supervised = Supervised { pid_path: folder.pid_path(name) };
     if let Some(container) = &plan.container {
-        let ended = docker::supervise(&folder, &plan, container, signals, &supervised);
+        let ended = docker::supervise(folder.dir(), &plan, container, signals, &supervised);
         supervised.ended();
         return ended;
     }
@@ -73,27 +73,6 @@ pub fn supervise(dir: &Utf8Path, name: &str) -> Result<(), StackError> {
     end_rest();
     supervised.ended();
     Ok(())
-}
-
-/// What others see of a supervisor and its server.
-#[derive(Debug)]
-pub(in crate::stack) struct Supervised {
-    pid_path: Utf8PathBuf,
-}
-
-impl Supervised {
-    /// The server's process exists: writes that down and tells the launcher.
-    pub(in crate::stack) fn started(&self, server: Process) -> Result<(), StackError> {
-        let me = Process::of(getpid().as_raw()).unwrap_or(Process { pid: getpid().as_raw(), start: 0 });
-        let text = serde_json::to_string(&PidFile { supervisor: me, server }).unwrap_or_default();
-        write_atomically(&self.pid_path, &text, 0o644)?;
-        say_started();
-        Ok(())
-    }
-
-    fn ended(&self) {
-        let _ = std::fs::remove_file(&self.pid_path);
-    }
 }
 
 /// Taken for the supervisor's life: two people who start the same server get one server.
@@ -142,15 +121,6 @@ fn spawn(plan: &ServerPlan) -> Result<Child, StackError> {
     command.spawn().map_err(|e| StackError::io("run", Utf8Path::new(program), e))
 }
 
-/// Tells the launcher, and lets go of its pipe.
-fn say_started() {
-    let mut out = std::io::stdout();
-    let _ = writeln!(out, "{STARTED}").and_then(|()| out.flush());
-    if let Ok(null) = File::options().write(true).open("/dev/null") {
-        let _ = nix::unistd::dup2_stdout(&null);
-    }
-}
-
 /// A supervisor that is told to stop takes its server down cleanly.
 fn watch_signals(signals: SigSet, plan: ServerPlan, server: Process, ended: Ended) {
     std::thread::spawn(move || {
@@ -162,25 +132,13 @@ fn watch_signals(signals: SigSet, plan: ServerPlan, server: Process, ended: Ende
 
 /// Blocks on the owner's lock, shared, so that all supervisors get it at once when the owner is gone.
 fn watch_owner(folder: &Folder, plan: ServerPlan, server: Process, ended: Ended) {
-    if let Some(orphaned) = orphaned(folder) {
+    if let Some(orphaned) = orphaned(folder.dir()) {
         std::thread::spawn(move || {
             if orphaned() {
                 end(&plan.end_signal, server, &ended, limits::servers::ORPHANED.now());
             }
         });
     }
-}
-
-/// Waits for the owner's end and says whether the servers must end too; none where the stack has no owner.
-pub(in crate::stack) fn orphaned(folder: &Folder) -> Option<impl FnOnce() -> bool + Send + 'static> {
-    let file = File::open(folder.dir().join(OWNER_LOCK)).ok()?;
-    let released = folder.dir().join(RELEASED);
-    Some(move || {
-        // A lock that cannot be had at all must not leave a server behind, and neither must a folder that is gone or on its
-        // way out.
-        let _ = file.lock_shared();
-        !released.exists()
-    })
 }
 
 fn end(signal: &str, server: Process, ended: &Ended, grace: Duration) {

@@ -1,18 +1,20 @@
 //! The Java servers: their folders, settings and command lines.
 
-use std::collections::BTreeMap;
-
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{
-    folder::{ServerPlan, write_atomically},
-    java::{Aot, JavaServer},
-    postgres::environment,
-    spec::{RegistrySpec, RegistryStorageKind, WorkerSpec},
-};
+use super::java::{Aot, JavaServer};
 use crate::{
     config::RegistryStorage,
-    stack::{Account, Programs, StackError, connector::CONVERTER_JVM, fixture},
+    stack::{
+        Account, Programs, StackError,
+        connector::CONVERTER_JVM,
+        fixture,
+        plan::{
+            Broker, RegistrySpec, ServerPlan, WorkerSpec, environment, kafka_uuid, numbered, registry_environment,
+            registry_storage,
+        },
+        write::write_atomically,
+    },
 };
 
 /// What all of them need to know.
@@ -22,24 +24,6 @@ pub(super) struct Site<'a> {
     pub(super) programs: &'a Programs,
     pub(super) account: &'a Account,
     pub(super) aot: Aot,
-}
-
-/// One broker of a cluster.
-#[derive(Clone, Copy, Debug)]
-pub struct Broker<'a> {
-    /// Its number, from 1.
-    pub node: u16,
-    /// Where it listens.
-    pub port: u16,
-    /// Where the first one listens as the controller.
-    pub controller_port: u16,
-    /// The cluster's id.
-    pub cluster: &'a str,
-}
-
-/// The first of several servers has the plain name.
-pub(in crate::stack) fn numbered(name: &str, number: u16) -> String {
-    if number == 1 { name.to_owned() } else { format!("{name}-{number}") }
 }
 
 impl Site<'_> {
@@ -210,78 +194,5 @@ impl Site<'_> {
             plan.env.insert(name.to_owned(), value.to_owned());
         }
         Ok((plan, storage))
-    }
-}
-
-/// A registry's environment, but for where it listens. `tmp` is a folder for its temporary files.
-pub(in crate::stack) fn registry_environment(
-    spec: &RegistrySpec,
-    storage: &RegistryStorage,
-    tmp: &Utf8Path,
-    bootstrap: Option<&str>,
-) -> Result<BTreeMap<String, String>, StackError> {
-    let mut env = BTreeMap::new();
-    let mut set = |name: &str, value: &str| env.insert(name.to_owned(), value.to_owned());
-    for (name, value) in REGISTRY_SETTINGS {
-        set(name, value);
-    }
-    set("APICURIO_IMPORT_WORK_DIR", tmp.as_str());
-    set("APICURIO_STORAGE_SNAPSHOT_LOCATION", tmp.as_str());
-    match storage {
-        RegistryStorage::H2 { path } => {
-            set("APICURIO_STORAGE_KIND", "sql");
-            set("APICURIO_STORAGE_SQL_KIND", "h2");
-            set("APICURIO_DATASOURCE_URL", &format!("jdbc:h2:file:{path}"));
-        }
-        RegistryStorage::Kafkasql { topics } => {
-            let bootstrap = bootstrap.ok_or_else(|| StackError::Setting {
-                what: "registry storage kafkasql".to_owned(),
-                expected: "a broker in the stack".to_owned(),
-                found: "none".to_owned(),
-            })?;
-            set("APICURIO_STORAGE_KIND", "kafkasql");
-            set("APICURIO_KAFKASQL_BOOTSTRAP_SERVERS", bootstrap);
-            // The default of 5 s is waited in full at every start.
-            set("APICURIO_KAFKASQL_CONSUMER_POLL_TIMEOUT", "100");
-            let names = ["APICURIO_KAFKASQL_TOPIC", "APICURIO_KAFKASQL_SNAPSHOTS_TOPIC", "APICURIO_EVENTS_KAFKA_TOPIC"];
-            for (name, topic) in names.iter().zip(topics) {
-                set(name, topic);
-            }
-            set("APICURIO_KAFKASQL_CONSUMER_GROUP_PREFIX", &format!("{}apicurio-", spec.topic_prefix));
-        }
-    }
-    Ok(env)
-}
-
-/// Keeps few database sessions, and lets subjects be deleted: registry damage needs it.
-const REGISTRY_SETTINGS: [(&str, &str); 8] = [
-    ("QUARKUS_LOG_CONSOLE_COLOR", "false"),
-    ("QUARKUS_BANNER_ENABLED", "false"),
-    ("QUARKUS_LOG_CONSOLE_FORMAT", "%d{yyyy-MM-dd HH:mm:ss.SSS} %-5p %c{2.}: %s%e%n"),
-    ("QUARKUS_HTTP_ACCESS_LOG_ENABLED", "false"),
-    ("APICURIO_REST_DELETION_ARTIFACT_ENABLED", "true"),
-    ("APICURIO_REST_DELETION_ARTIFACT_VERSION_ENABLED", "true"),
-    ("APICURIO_REST_DELETION_GROUP_ENABLED", "true"),
-    ("APICURIO_DATASOURCE_JDBC_INITIAL_SIZE", "2"),
-];
-
-pub(in crate::stack) fn registry_storage(spec: &RegistrySpec, home: &Utf8Path) -> RegistryStorage {
-    match spec.storage {
-        RegistryStorageKind::H2 => RegistryStorage::H2 { path: home.join("db") },
-        RegistryStorageKind::Kafkasql => {
-            let names = ["kafkasql-journal", "kafkasql-snapshots", "registry-events"];
-            RegistryStorage::Kafkasql { topics: names.iter().map(|n| format!("{}{n}", spec.topic_prefix)).collect() }
-        }
-    }
-}
-
-/// A random id as Kafka writes it: 16 bytes in URL-safe base64. One that begins with a dash would be an option to its tools.
-pub(super) fn kafka_uuid() -> String {
-    use base64::Engine;
-    loop {
-        let text = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>());
-        if !text.starts_with('-') {
-            return text;
-        }
     }
 }

@@ -1,15 +1,14 @@
-//! The local backend: servers as processes of this machine.
+//! The backend itself.
 
-use super::{
-    Cluster, PostgresSpec, RegistrySpec, ServerPlan, WorkerSpec,
-    binary::{find_binary, reachable_binary},
-    java::Aot,
-    postgres::Initdb,
-    servers::{Broker, Site},
-};
+use super::{java::Aot, servers::Site};
 use crate::{
     config::{Config, RegistryStorage},
-    stack::{Backend, Place, Programs, StackError, fixture},
+    stack::{
+        Backend, Place, Programs, StackError,
+        binary::{find_binary, reachable_binary},
+        fixture,
+        plan::{Broker, Cluster, Initdb, PostgresSpec, RegistrySpec, ServerPlan, WorkerSpec},
+    },
     units::Secret,
 };
 

@@ -3,7 +3,7 @@
 use camino::Utf8Path;
 use toml::{Table, Value};
 
-use super::{folder::write_atomically, postgres::shell_word};
+use super::{plan::shell_word, write::write_atomically};
 use crate::{
     config::{Config, Hook, MEANS_VARIABLE, RegistryStorage},
     stack::StackError,

@@ -9,13 +9,13 @@ use super::{
     exercise,
     java::{Aot, JavaServer, recorded},
     native::Native,
-    owner::OwnerLock,
-    spec::{RegistryStorageKind, StackSpec},
-    stack::LocalStack,
 };
 use crate::{
     client::limits,
-    stack::{Programs, Progress, StackError, blocking::blocking, cache_folder, fetch, progress::Silent},
+    stack::{
+        LocalStack, OwnerLock, Programs, Progress, RegistryStorageKind, StackError, StackSpec, blocking::blocking,
+        cache_folder, fetch, progress::Silent,
+    },
 };
 
 impl Programs {

@@ -1,7 +1,6 @@
 //! A stack's folder, and the operations on one server of it.
 
 use std::{
-    collections::BTreeMap,
     io::{BufRead, BufReader},
     process::{Command, Stdio},
 };
@@ -10,7 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
-use super::binary::{SMALL, find_binary};
+use super::supervised::{PidFile, STARTED};
 use crate::{
     client::{
         limits::{self, Bound},
@@ -18,9 +17,12 @@ use crate::{
     },
     config::Means,
     stack::{
-        Account, Process, StackError,
-        docker::{self, ContainerPlan},
+        Process, StackError,
+        binary::{SMALL, find_binary},
+        docker,
+        plan::{ServerPlan, parse_signal},
         ports, process,
+        write::write_atomically,
     },
 };
 
@@ -30,53 +32,11 @@ const MANIFEST: &str = "stack.json";
 /// How much of a log an error shows.
 const TAIL_LINES: usize = 15;
 
-/// How one server is run.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ServerPlan {
-    /// `postgres`, `kafka`, `connect` or `registry`.
-    pub name: String,
-    /// The program and its arguments.
-    pub argv: Vec<String>,
-    /// Its whole environment.
-    pub env: BTreeMap<String, String>,
-    /// Its working folder.
-    pub cwd: Utf8PathBuf,
-    /// Where its output goes.
-    pub log: Utf8PathBuf,
-    /// How clients reach it, without secrets.
-    pub endpoint: String,
-    /// Where it listens.
-    pub ports: Vec<u16>,
-    /// The signal that stops it cleanly.
-    pub stop_signal: String,
-    /// The signal that ends it at once when its owner has died.
-    pub end_signal: String,
-    /// Who it runs as.
-    pub account: Account,
-    /// The container that it runs in; none for a process of this machine.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub container: Option<ContainerPlan>,
-}
-
-impl ServerPlan {
-    /// The address that its ports belong to.
-    pub(super) fn host(&self) -> &str {
-        self.container.as_ref().map_or("127.0.0.1", |container| container.network.gateway.as_str())
-    }
-}
-
 /// What `stack.json` holds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Manifest {
     format: u32,
     servers: Vec<ServerPlan>,
-}
-
-/// What a supervisor writes about itself and its server.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) struct PidFile {
-    pub(super) supervisor: Process,
-    pub(super) server: Process,
 }
 
 /// One server as it is now.
@@ -121,7 +81,7 @@ impl Folder {
     }
 
     /// Writes the description of a new stack, last of all: without it the folder is no stack.
-    pub(super) fn create(dir: &Utf8Path, servers: Vec<ServerPlan>) -> Result<Folder, StackError> {
+    pub(in crate::stack) fn create(dir: &Utf8Path, servers: Vec<ServerPlan>) -> Result<Folder, StackError> {
         let manifest = Manifest { format: FORMAT, servers };
         let text = serde_json::to_string_pretty(&manifest).map_err(|e| StackError::io("write", dir, e.into()))?;
         write_atomically(&dir.join(MANIFEST), &text, 0o644)?;
@@ -196,7 +156,7 @@ impl Folder {
     }
 
     /// As [`Folder::stop`]; a server that needs longer is killed.
-    pub(super) async fn stop_within(&self, name: &str, bound: impl Into<Bound>) -> Result<(), StackError> {
+    pub(in crate::stack) async fn stop_within(&self, name: &str, bound: impl Into<Bound>) -> Result<(), StackError> {
         let plan = self.server(name)?;
         let signal = parse_signal(&plan.stop_signal)?;
         let Some(pids) = self.pids(name) else { return Ok(()) };
@@ -230,7 +190,7 @@ impl Folder {
             });
         };
         match (&plan.container, means) {
-            (Some(container), means) => container.disturb(means).await,
+            (Some(container), means) => docker::disturb(container, means).await,
             (None, Means::Pause) => {
                 stop_or_continue(pids, Signal::SIGSTOP);
                 Ok(())
@@ -244,7 +204,7 @@ impl Folder {
         let plan = self.server(name)?;
         let Some(pids) = self.pids(name).filter(|pids| pids.server.alive()) else { return Ok(()) };
         match &plan.container {
-            Some(container) => container.settle().await,
+            Some(container) => docker::settle(container).await,
             None => {
                 stop_or_continue(pids, Signal::SIGCONT);
                 Ok(())
@@ -319,7 +279,7 @@ fn launch(binary: &Utf8Path, dir: &Utf8Path, plan: &ServerPlan) -> Result<(), St
     }
     // Waited for in the background, or it would stay a zombie as long as the harness lives.
     std::thread::spawn(move || child.wait());
-    if line.trim() == super::supervisor::STARTED {
+    if line.trim() == STARTED {
         return Ok(());
     }
     let detail = if line.is_empty() {
@@ -330,28 +290,9 @@ fn launch(binary: &Utf8Path, dir: &Utf8Path, plan: &ServerPlan) -> Result<(), St
     Err(StackError::DidNotStart { server: plan.name.clone(), detail, log: plan.log.clone(), tail: tail(&plan.log) })
 }
 
-pub(in crate::stack) fn parse_signal(name: &str) -> Result<Signal, StackError> {
-    name.parse().map_err(|_| StackError::Setting {
-        what: "signal".to_owned(),
-        expected: "a name such as SIGTERM".to_owned(),
-        found: name.to_owned(),
-    })
-}
-
 pub(super) fn tail(log: &Utf8Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
-}
-
-/// Writes a file under another name first, so that a reader sees all of it or none.
-pub(super) fn write_atomically(path: &Utf8Path, text: &str, mode: u32) -> Result<(), StackError> {
-    use std::{io::Write, os::unix::fs::OpenOptionsExt};
-    let failed = |e| StackError::io("write", path, e);
-    let temp = Utf8PathBuf::from(format!("{path}.new"));
-    let mut file =
-        std::fs::File::options().create(true).truncate(true).write(true).mode(mode).open(&temp).map_err(failed)?;
-    file.write_all(text.as_bytes()).map_err(failed)?;
-    std::fs::rename(&temp, path).map_err(failed)
 }

@@ -2,7 +2,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::stack::{Account, StackError};
+use super::{Account, StackError};
 
 /// For a process of this program that holds little: its allocator asks for huge pages otherwise, which makes 5 MiB of it 11.
 pub(super) const SMALL: (&str, &str) = ("MIMALLOC_ALLOW_THP", "0");

@@ -1,4 +1,4 @@
-//! The local backend: a stack is a folder.
+//! A stack is a folder.
 //!
 //! | file below DIR | what |
 //! |---|---|
@@ -14,32 +14,14 @@
 //! Starting, stopping and looking are operations on the folder: the harness does them in-process, and `cdc-drill stack
 //! start|stop|running NAME` does the same for a person and for the hooks in `cdc-drill.toml`.
 
-mod binary;
-mod config_file;
-mod exercise;
 mod folder;
-mod java;
-mod native;
 mod owner;
-mod postgres;
 mod ready;
-mod servers;
-mod spec;
-mod stack;
+mod supervised;
 mod supervisor;
-mod training;
 
-pub use binary::find_binary;
-pub(in crate::stack) use folder::parse_signal;
-pub use folder::{Folder, ServerPlan, ServerStatus};
-pub(in crate::stack) use java::JavaServer;
-pub use native::Native;
+pub use folder::{Folder, ServerStatus};
 pub use owner::OwnerLock;
-pub use postgres::Cluster;
-pub(in crate::stack) use postgres::{CONTAINER_PORT, Initdb, shell_word};
-pub use servers::Broker;
-pub(in crate::stack) use servers::{numbered, registry_environment, registry_storage};
-pub use spec::{Part, PostgresSpec, RegistrySpec, RegistryStorageKind, StackSpec, WorkerSpec};
-pub use stack::{CONFIG_FILE, LocalStack};
+pub(in crate::stack) use ready::Addresses;
+pub(in crate::stack) use supervised::{Supervised, orphaned};
 pub use supervisor::supervise;
-pub(in crate::stack) use supervisor::{Supervised, orphaned};

@@ -6,14 +6,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 use nix::sys::signal::Signal;
 
 use super::{
+    Account, Backend, Place, PortLease, Progress, StackError,
     binary::find_binary,
+    blocking::blocking,
     config_file,
-    folder::{Folder, ServerPlan, ServerStatus},
-    owner::OwnerLock,
-    postgres::Cluster,
-    ready::Addresses,
-    servers::{Broker, kafka_uuid, numbered},
-    spec::{Part, StackSpec},
+    folder::{Addresses, Folder, OwnerLock, ServerStatus},
+    plan::{Broker, Cluster, Part, ServerPlan, StackSpec, kafka_uuid, numbered},
 };
 use crate::{
     client::{
@@ -24,7 +22,6 @@ use crate::{
         Config, ConnectConfig, Hook, KafkaConfig, PostgresConfig, RegistryConfig, RegistryFlavour, RegistryStorage,
         RepositoryConfig,
     },
-    stack::{Account, Backend, Place, PortLease, Progress, StackError, blocking::blocking},
     units::Secret,
 };
 

@@ -1,0 +1,21 @@
+//! How servers are laid out, as data: the same for every backend.
+
+mod broker;
+mod cluster;
+mod container;
+mod registry;
+mod server;
+mod shell;
+mod spec;
+
+pub use broker::Broker;
+pub(in crate::stack) use broker::{kafka_uuid, numbered};
+pub use cluster::Cluster;
+pub(in crate::stack) use cluster::{CONTAINER_PORT, Initdb, environment};
+pub(in crate::stack) use container::LABEL;
+pub use container::{ContainerPlan, Network};
+pub(in crate::stack) use registry::{registry_environment, registry_storage};
+pub use server::ServerPlan;
+pub(in crate::stack) use server::parse_signal;
+pub(in crate::stack) use shell::shell_word;
+pub use spec::{Part, PostgresSpec, RegistrySpec, RegistryStorageKind, StackSpec, WorkerSpec};
