@@ -1,15 +1,17 @@
 //! What the commands need to know of a pipeline: one section a system, file < environment < flags.
 
+mod error;
 mod hook;
 mod model;
 mod secrets;
 mod temporary;
 mod tools;
 
+pub use error::ConfigError;
 pub use hook::{Hook, HookError, MEANS_VARIABLE, Means, Timeouts, Verb, recorded};
 pub use model::{
-    AttachConfig, Config, ConfigError, ConnectConfig, KafkaConfig, Permission, PostgresConfig, RegistryConfig,
-    RegistryFlavour, RegistryStorage, RepositoryConfig, SecurityProtocol, SslMode,
+    AttachConfig, Config, ConnectConfig, KafkaConfig, Permission, PostgresConfig, RegistryConfig, RegistryFlavour,
+    RegistryStorage, RepositoryConfig, SecurityProtocol, SslMode,
 };
 pub use secrets::RestAuth;
 pub use temporary::{Temporary, free_bytes};

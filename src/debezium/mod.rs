@@ -7,14 +7,14 @@ mod java;
 mod lists;
 mod masks;
 mod membership;
+mod operations;
 mod topics;
 
-pub use capture::{
-    Captured, Coverage, Inheritance, Member, Operation, Operations, Publication, Relation, RelationKind, Stream,
-};
+pub use capture::{Captured, Coverage, Inheritance, Member, Publication, Relation, RelationKind, Stream};
 pub use connector::{Connector, DEFAULT_DATABASE, DEFAULT_PORT, DEFAULT_PUBLICATION, DEFAULT_SLOT};
 pub use java::Expression;
 pub use lists::{Choice, Lists, Unknown, Unmatched};
 pub use masks::{Masking, Masks};
 pub use membership::Membership;
+pub use operations::{Operation, Operations};
 pub use topics::{NAMING_STRATEGY, TopicNames};

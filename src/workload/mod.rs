@@ -16,9 +16,11 @@ mod error;
 mod order;
 mod row;
 mod store;
+mod summary;
 
 pub use capture::{Catalogue, capture, place_marker, present_tokens, retain_columns, settle};
 pub use error::WorkloadError;
 pub use order::{WalRange, WalScan, commit_order, switch_lsn};
 pub use row::{Row, RowShape};
-pub use shop::{LoadSpec, LoadSummary, Must, Workload, WorkloadSpec};
+pub use shop::{Must, Workload, WorkloadSpec};
+pub use summary::{LoadSpec, LoadSummary};

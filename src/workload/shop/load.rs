@@ -18,7 +18,7 @@ use crate::{
     client::{limits::pacing, wait},
     units::{Epoch, Secret, TableName},
     workload::{
-        WorkloadError,
+        LoadSpec, LoadSummary, WorkloadError,
         common::{Shared, stream},
         crew::{Crew, Member},
         ledger::{Ledger, Op, Outcome},
@@ -37,98 +37,6 @@ pub struct WorkloadSpec {
     pub token_prefix: String,
     /// Where the ledger is written.
     pub ledger_dir: Utf8PathBuf,
-}
-
-/// What a load is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LoadSpec {
-    /// How many transactions are tried, over all writers.
-    pub transactions: u64,
-    /// What must occur among them.
-    pub must: Vec<Must>,
-    /// Only these tables are written, besides the token's row in `audit_log`; all unless said otherwise.
-    pub tables: Option<Vec<TableName>>,
-}
-
-/// What a load did.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct LoadSummary {
-    /// Transactions tried.
-    pub attempted: u64,
-    /// COMMIT was answered.
-    pub acknowledged: u64,
-    /// Rolled back on purpose.
-    pub rolled_back: u64,
-    /// Rolled back by an error.
-    pub failed: u64,
-    /// COMMIT was sent and not answered.
-    pub unknown: u64,
-    /// Row changes of the acknowledged ones.
-    pub rows: u64,
-    /// Connections that were refused, while writers kept trying.
-    pub refused: u64,
-    /// What occurred.
-    pub seen: BTreeSet<Must>,
-    /// What had to occur and did not.
-    pub missing: Vec<Must>,
-    /// The first error that was not planned.
-    pub first_error: Option<String>,
-    /// How long it took.
-    pub seconds: f64,
-}
-
-impl LoadSummary {
-    fn count(&mut self, attempt: &Attempt) {
-        self.attempted += 1;
-        match attempt.outcome {
-            Outcome::Acknowledged => {
-                self.acknowledged += 1;
-                self.rows += attempt.changes.len() as u64;
-                self.see(attempt);
-            }
-            Outcome::Failed if attempt.ending == Ending::Rollback && attempt.error.is_none() => {
-                self.rolled_back += 1;
-                self.seen.insert(Must::RollBack);
-            }
-            Outcome::Failed => self.failed += 1,
-            Outcome::Unknown => self.unknown += 1,
-        }
-        if self.first_error.is_none() {
-            self.first_error = attempt.error.as_deref().and_then(|e| e.lines().next()).map(str::to_owned);
-        }
-    }
-
-    fn see(&mut self, attempt: &Attempt) {
-        for change in attempt.changes.iter().filter(|c| c.key.is_some()) {
-            self.seen.insert(match change.op {
-                Op::Insert => Must::InsertNewKeys,
-                Op::Update => Must::Update,
-                Op::KeyChange => Must::ChangeKey,
-                Op::Delete => Must::Delete,
-            });
-        }
-        let tables: BTreeSet<&TableName> =
-            attempt.changes.iter().filter(|c| c.key.is_some()).map(|c| &c.table).collect();
-        if tables.len() > 1 {
-            self.seen.insert(Must::MultiTable);
-        }
-        if attempt.ending == Ending::PartialRollback {
-            self.seen.insert(Must::Savepoint);
-        }
-    }
-
-    /// Adds what another writer did.
-    pub(in crate::workload) fn add(&mut self, other: LoadSummary) {
-        self.attempted += other.attempted;
-        self.acknowledged += other.acknowledged;
-        self.rolled_back += other.rolled_back;
-        self.failed += other.failed;
-        self.unknown += other.unknown;
-        self.rows += other.rows;
-        self.refused += other.refused;
-        self.seen.extend(other.seen);
-        self.first_error = self.first_error.take().or(other.first_error);
-    }
 }
 
 /// The seeded writers of one drill.
@@ -195,7 +103,7 @@ impl Workload {
         let mut summary = LoadSummary::default();
         if let Some(writer) = self.crew.writers.first_mut() {
             let mut rng = stream(self.spec.seed, load, u64::from(u32::MAX));
-            summary.count(&writer.attempt(Body::Seed(&first), &mut rng).await?);
+            add_attempt(&mut summary, &writer.attempt(Body::Seed(&first), &mut rng).await?);
         }
         let mut lists = lists.into_iter();
         let task = |mut writer: Writer, mut rng: ChaCha8Rng| {
@@ -206,7 +114,7 @@ impl Workload {
                     if writer.session.is_none() {
                         writer.reconnect().await?;
                     }
-                    summary.count(&writer.attempt(Body::Seed(share), &mut rng).await?);
+                    add_attempt(&mut summary, &writer.attempt(Body::Seed(share), &mut rng).await?);
                 }
                 Ok((writer, summary))
             }
@@ -240,7 +148,7 @@ impl Workload {
                         writer.reconnect().await?;
                     }
                     let plan = Plan::draw(&mut rng, &writer.pool, &allowed, must.get(at as usize).copied());
-                    summary.count(&writer.attempt(Body::Plan(&plan), &mut rng).await?);
+                    add_attempt(&mut summary, &writer.attempt(Body::Plan(&plan), &mut rng).await?);
                 }
                 Ok((writer, summary))
             }
@@ -278,7 +186,7 @@ async fn keep_trying(
             continue;
         }
         let plan = Plan::draw(&mut rng, &writer.pool, &Allowed::default(), None);
-        summary.count(&writer.attempt(Body::Plan(&plan), &mut rng).await?);
+        add_attempt(&mut summary, &writer.attempt(Body::Plan(&plan), &mut rng).await?);
         wait::pause_for(pacing::WRITER_THINK).await;
     }
     Ok((writer, summary))
@@ -297,4 +205,43 @@ fn allowed(spec: &LoadSpec) -> Result<Allowed, WorkloadError> {
         )));
     }
     Ok(Allowed(Some(tables.iter().map(|t| t.name.clone()).collect())))
+}
+
+/// Adds what came of an attempt.
+fn add_attempt(summary: &mut LoadSummary, attempt: &Attempt) {
+    summary.attempted += 1;
+    match attempt.outcome {
+        Outcome::Acknowledged => {
+            summary.acknowledged += 1;
+            summary.rows += attempt.changes.len() as u64;
+            see(summary, attempt);
+        }
+        Outcome::Failed if attempt.ending == Ending::Rollback && attempt.error.is_none() => {
+            summary.rolled_back += 1;
+            summary.seen.insert(Must::RollBack);
+        }
+        Outcome::Failed => summary.failed += 1,
+        Outcome::Unknown => summary.unknown += 1,
+    }
+    if summary.first_error.is_none() {
+        summary.first_error = attempt.error.as_deref().and_then(|e| e.lines().next()).map(str::to_owned);
+    }
+}
+
+fn see(summary: &mut LoadSummary, attempt: &Attempt) {
+    for change in attempt.changes.iter().filter(|c| c.key.is_some()) {
+        summary.seen.insert(match change.op {
+            Op::Insert => Must::InsertNewKeys,
+            Op::Update => Must::Update,
+            Op::KeyChange => Must::ChangeKey,
+            Op::Delete => Must::Delete,
+        });
+    }
+    let tables: BTreeSet<&TableName> = attempt.changes.iter().filter(|c| c.key.is_some()).map(|c| &c.table).collect();
+    if tables.len() > 1 {
+        summary.seen.insert(Must::MultiTable);
+    }
+    if attempt.ending == Ending::PartialRollback {
+        summary.seen.insert(Must::Savepoint);
+    }
 }

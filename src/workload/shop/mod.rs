@@ -12,5 +12,5 @@ mod values;
 mod writer;
 
 pub use kind::Must;
-pub use load::{LoadSpec, LoadSummary, Workload, WorkloadSpec};
+pub use load::{Workload, WorkloadSpec};
 pub use shape::{TABLES, tables};
