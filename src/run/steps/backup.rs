@@ -1,19 +1,11 @@
 //! Taking a recovery point, under load.
 
-use super::{Done, runbook};
+use super::{Done, load::load_during_backup, runbook};
 use crate::{
     backup::{self, CreateOptions, PartKind},
     run::{Known, RunError, chronicle::Fact, rig::Rig},
-    scenario::{self, BackupPart, Load},
+    scenario::{self, BackupPart},
 };
-
-/// Transactions that run beside a backup: a recovery point is always taken under load.
-const LOAD_DURING_BACKUP: u64 = 80;
-
-/// What runs beside a backup.
-pub(super) fn load_during_backup() -> Load {
-    Load { transactions: LOAD_DURING_BACKUP, must: Vec::new(), tables: None }
-}
 
 /// Takes a recovery point, or lets the scenario's command take a backup.
 pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &scenario::Backup) -> Result<Done, RunError> {

@@ -3,9 +3,11 @@
 mod backup;
 mod connectors;
 mod contract;
+mod done;
 mod fault;
 mod group;
 mod kept_wal;
+mod load;
 mod mark;
 mod prove;
 mod recover;
@@ -14,4 +16,5 @@ mod runbook;
 mod signals;
 mod take;
 
-pub use take::{Done, take};
+pub use done::Done;
+pub use take::take;

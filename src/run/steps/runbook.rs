@@ -12,9 +12,9 @@ use nix::{
 
 use super::{
     Done,
-    backup::load_during_backup,
     contract::{environment, prepared},
     kept_wal::KeptWal,
+    load::load_during_backup,
 };
 use crate::{
     client::{ClientError, limits, postgres::Postgres, wait},

@@ -1,36 +1,14 @@
 //! From a step of the scenario to the function that takes it.
 
-use super::{backup, connectors, fault, group, mark, prove, recover, signals};
+use super::{Done, backup, connectors, fault, group, mark, prove, recover, signals};
 use crate::{
     run::{
         Known, RunError,
-        chronicle::Fact,
         rig::{Rig, quiesce},
     },
     scenario::Step,
     units::SubjectVersion,
 };
-
-/// What a step brought about.
-#[derive(Debug)]
-pub struct Done {
-    /// As far as judgement depends on it.
-    pub facts: Vec<Fact>,
-    /// For a person.
-    pub words: String,
-}
-
-impl Done {
-    /// Something that judgement does not depend on.
-    pub fn nothing(words: impl Into<String>) -> Done {
-        Done { facts: Vec::new(), words: words.into() }
-    }
-
-    /// One fact.
-    pub fn one(fact: Fact, words: impl Into<String>) -> Done {
-        Done { facts: vec![fact], words: words.into() }
-    }
-}
 
 /// Takes one step.
 pub async fn take(rig: &mut Rig, known: Known<'_>, step: &Step) -> Result<Done, RunError> {
