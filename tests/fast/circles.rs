@@ -16,21 +16,21 @@ const KNOWN: [(&str, &str); 13] = [
          backup/parts/topics.rs backup/repository.rs backup/writer.rs",
     ),
     (
-        "an error has the hole in the archive that it is about",
+        "an error holds what the archive found, and asks which file system is full",
         "backup/error.rs backup/files.rs backup/wal/archive.rs backup/wal/segment.rs",
     ),
     (
-        "a dump is read from an archive that is compared with it",
+        "a dump knows how its archive is read, and the archive holds a dump",
         "backup/parts/registry/archive.rs backup/parts/registry/dump.rs",
     ),
-    ("sections read their own secrets", "config/model.rs config/secrets.rs"),
+    ("a secret that cannot be read is an error of the configuration", "config/model.rs config/secrets.rs"),
     ("coverage asks a connector, whose skipped operations are coverage's", "debezium/capture.rs debezium/connector.rs"),
     (
         "the playbook's state makes and takes back what its steps do",
         "recovery/abort.rs recovery/coordinated/prepare.rs recovery/coordinated/replay.rs recovery/coordinated/salvage.rs \
          recovery/coordinated/state.rs recovery/coordinated/steps.rs recovery/engine.rs",
     ),
-    ("a record is found where locks are", "recovery/locks.rs recovery/memory/folder.rs recovery/memory/place.rs"),
+    ("a lock names the record of the recovery that holds it, and the record is found by its place", "recovery/locks.rs recovery/memory/folder.rs recovery/memory/place.rs"),
     ("publications are found and made by one file", "recovery/pipeline/discover.rs recovery/pipeline/publication.rs"),
     (
         "a repair's state holds the plan of the schema playbook",
@@ -44,8 +44,8 @@ const KNOWN: [(&str, &str); 13] = [
          stack/docker/supervise.rs stack/docker/sweep.rs stack/local/folder.rs stack/local/native.rs stack/local/postgres.rs \
          stack/local/servers.rs stack/local/supervisor.rs",
     ),
-    ("plugins are programs that are fetched", "stack/fetch/plugins.rs stack/fetch/programs.rs"),
-    ("the crew has the shop's writers", "workload/crew.rs workload/shop/load.rs workload/shop/writer.rs"),
+    ("programs and plugins are made in one another's folders", "stack/fetch/plugins.rs stack/fetch/programs.rs"),
+    ("a crew adds up what the shop's writers, its members, have done", "workload/crew.rs workload/shop/load.rs workload/shop/writer.rs"),
 ];
 
 /// Whether a circle is one of the known ones, or what is left of it.
