@@ -1,101 +1,31 @@
 //! One drill: prepare a pipeline, take its steps, look at what is left, judge.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use camino::Utf8PathBuf;
 
 use super::{
-    Context, Emitter, RunError, assess, engine::verdict_of, judge, pipeline::Pipeline, shared::Servers, steps,
-    writers::Writers,
+    Emitter, Known, RunError,
+    chronicle::{Chronicle, Terms},
+    confirm,
+    judge::{Checked, Ending, Outcome, checked, named_findings, outcome, verdict_of},
+    look,
+    rig::{Context, Pipeline, Rig, Servers, Writers, quiesce},
+    steps,
 };
 use crate::{
-    client::{ClientError, limits, postgres::Slot, wait},
-    event::{FaultReport, Rpo, What},
-    fault::{Fault, FaultGuard},
-    recovery::{Recovered, RecoveryError},
-    scenario::{Absence, ControlRun, DrillPlan, Expect},
+    client::limits,
+    event::What,
+    scenario::{ControlRun, DrillPlan},
     stack::Silent,
-    units::{Epoch, Exit, Lsn, PointId, Verdict},
-    verify::{PointView, RegistryView},
-    workload::ledger::Tables,
+    units::Exit,
 };
 
-/// A place in the WAL that a step named.
-#[derive(Clone, Debug)]
-pub(super) struct Mark {
-    /// The restore point's name.
-    pub restore_point: String,
-    /// Its position.
-    pub lsn: Lsn,
-    /// The server's clock then.
-    pub time: jiff::Timestamp,
-    /// The epoch it was set in.
-    pub epoch: Epoch,
-    /// The tables then, where no ledger knows them.
-    pub tables: Option<Tables>,
-}
-
-/// How an epoch of the drill ended.
-#[derive(Clone, Debug)]
-pub(super) enum EpochEnd {
-    /// Everything committed in it survives.
-    Kept,
-    /// What was committed up to this mark survives; later epochs before this recovery are abandoned as a whole.
-    Mark(Mark),
-}
-
-/// One recovery that the drill went through, or left out.
-#[derive(Debug)]
-pub(super) struct Passed {
-    /// What it was to keep.
-    pub end: EpochEnd,
-    /// The epoch that was running when it began.
-    pub epoch: Epoch,
-    /// The tables that no ledger knows, as they stood when it had ended, or why they could not be read; none where nothing
-    /// was captured at its mark, or writers went on.
-    pub restored: Option<Result<Tables, String>>,
-    /// What it did; none when it was left out or a naive procedure was followed that hands nothing back.
-    pub recovered: Option<Recovered>,
-    /// Seconds it took.
-    pub seconds: f64,
-    /// The recovery point it was based on.
-    pub point: Option<PointId>,
-    /// Whether a command of the scenario's own did it.
-    pub by_command: bool,
-    /// Whether such a command put another data folder in the place of the server's: the epochs before it are on other WAL,
-    /// whatever their timelines are called.
-    pub replaced: bool,
-}
-
-/// A drill under way.
-pub(super) struct Drill<'a> {
-    pub plan: &'a DrillPlan,
-    pub context: &'a Context,
-    pub emit: &'a Emitter,
-    pub pipeline: Pipeline,
-    pub writers: Writers,
-    pub epoch: Epoch,
-    pub marks: BTreeMap<String, Mark>,
-    pub points: BTreeMap<String, PointId>,
-    /// The last backup that a command of the scenario's own took, and the pipeline as it was then; none when a recovery
-    /// point was taken since.
-    pub command_backup: Option<String>,
-    pub looked: Option<PointView>,
-    pub guards: Vec<FaultGuard>,
-    /// Each with the name of the connector that it was aimed at.
-    pub faults: Vec<(String, Fault)>,
-    pub recoveries: Vec<Passed>,
-    /// The timeline on which each epoch ran, and data folders that were set aside with WAL in them.
-    pub timelines: BTreeMap<Epoch, u32>,
-    pub aside: Vec<Utf8PathBuf>,
-    /// Folders with the WAL of the servers that commands of the scenario's own restored over, by the last epoch of each.
-    pub kept_wal: BTreeMap<Epoch, Utf8PathBuf>,
-    /// What stood in the schema-history topic when a coordinated recovery began, by topic.
-    pub histories: BTreeMap<String, Vec<String>>,
-    /// The registry as it was before each fault: what records were written under.
-    pub registry_before_faults: Vec<RegistryView>,
-    /// Why a control's drill went no further than its recovery.
-    pub refusal: Option<RecoveryError>,
+/// A drill under way: its plan, what lives, and what is known.
+struct Drill<'a> {
+    plan: &'a DrillPlan,
+    rig: Rig,
+    chronicle: Chronicle,
 }
 
 /// Runs one drill to its verdict, emits everything, and returns its share in the exit code.
@@ -111,30 +41,18 @@ pub(super) async fn run(plan: &DrillPlan, index: usize, context: &Context, emit:
         rto_reference_seconds: plan.objectives.reference_rto.map(|limit| limit.as_secs_f64()),
         rpo_transactions: plan.objectives.rpo_transactions,
     });
-    // A person who gives a command so much time wants it to have that.
-    let (exit, reason) = match carried_out(plan, index, context, emit).await {
-        Ok((exit, reason)) => (exit, reason),
-        Err(error) => cut_short(plan, emit, &error),
+    let Outcome { exit, reason, control } = match carried_out(plan, index, context, emit).await {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            let why = error.to_string();
+            outcome(&Terms::from(plan), &Ending::CutShort { exit: error.exit(), why: &why })
+        }
     };
+    if let Some(report) = control {
+        emit.emit(What::Control(report));
+    }
     emit.emit(What::DrillFinished { verdict: verdict_of(exit), exit_code: exit.code(), reason });
     exit
-}
-
-/// An error ends a drill; a control with an error is inconclusive, and says so.
-fn cut_short(plan: &DrillPlan, emit: &Emitter, error: &RunError) -> (Exit, String) {
-    let Some(control) = &plan.control else { return (error.exit(), error.to_string()) };
-    let shown = judge::Shown {
-        cut_short: Some(error.to_string()),
-        refusal: None,
-        checks: &[],
-        status: String::new(),
-        running: false,
-        confirmed: None,
-    };
-    let report = judge::red(&control.told(), &shown);
-    let reason = report.reason.clone();
-    emit.emit(What::Control(report));
-    (Exit::Inconclusive.worst(error.exit()), reason)
 }
 
 /// The drill's name, from its place in the plan: everything that it makes is called after it.
@@ -153,31 +71,27 @@ pub(super) fn folders(context: &Context, index: usize) -> [Utf8PathBuf; 2] {
     [context.work.join(&name), own_servers(context, &name)]
 }
 
-async fn carried_out(
-    plan: &DrillPlan,
-    index: usize,
-    context: &Context,
-    emit: &Emitter,
-) -> Result<(Exit, String), RunError> {
+async fn carried_out(plan: &DrillPlan, index: usize, context: &Context, emit: &Emitter) -> Result<Outcome, RunError> {
     let name = name(context, index);
     let mut drill = emit.step("prepare", prepare(plan, &name, context, emit)).await?;
+    // A person who gives a command so much time wants it to have that.
     let deadline = limits::drills::WHOLE.now() + plan.granted();
     let outcome = match tokio::time::timeout(deadline, drill.go_on_to_verdict()).await {
         Ok(outcome) => outcome,
         Err(_) => {
-            drill.heal().await;
+            drill.rig.heal(&plan.id).await;
             Err(RunError::TooLong { seconds: deadline.as_secs(), step: "see the last step".into() })
         }
     };
-    stop(&drill.pipeline, context).await;
+    stop(&drill.rig.pipeline, context).await;
     outcome
 }
 
 async fn prepare<'a>(
     plan: &'a DrillPlan,
     name: &str,
-    context: &'a Context,
-    emit: &'a Emitter,
+    context: &Context,
+    emit: &Emitter,
 ) -> Result<(Drill<'a>, String), RunError> {
     let isolated = context.servers.is_none();
     let servers = match &context.servers {
@@ -194,41 +108,19 @@ async fn prepare<'a>(
         let mut writers = Writers::start(plan, &pipeline.config, &token_prefix, &ledger).await?;
         let filled = writers.fill(plan, &pipeline.config).await?;
         pipeline.start_connectors(plan).await?;
-        Ok::<_, RunError>((writers, filled, pipeline.sql().await?.timeline().await?))
+        let timeline = pipeline.sql().await?.timeline().await?;
+        // The first marker also makes the markers' topic and subjects: the recovery point shall have them.
+        let quiet = quiesce(&pipeline, &context.run).await?;
+        Ok::<_, RunError>((writers, format!("{filled}; {quiet}"), timeline))
     };
-    let (writers, filled, timeline) = match begun.await {
-        Ok(begun) => begun,
+    match begun.await {
+        Ok((writers, words, timeline)) => {
+            let chronicle = Chronicle::new(Terms::from(plan), pipeline.layout.clone(), timeline);
+            let rig = Rig { run: context.run.clone(), pipeline, writers, guards: Vec::new(), emit: emit.clone() };
+            Ok((Drill { plan, rig, chronicle }, words))
+        }
         Err(error) => {
             stop(&pipeline, context).await;
-            return Err(error);
-        }
-    };
-    let drill = Drill {
-        plan,
-        context,
-        emit,
-        pipeline,
-        writers,
-        epoch: Epoch(0),
-        marks: BTreeMap::new(),
-        points: BTreeMap::new(),
-        command_backup: None,
-        looked: None,
-        guards: Vec::new(),
-        faults: Vec::new(),
-        recoveries: Vec::new(),
-        timelines: BTreeMap::from([(Epoch(0), timeline)]),
-        aside: Vec::new(),
-        kept_wal: BTreeMap::new(),
-        histories: BTreeMap::new(),
-        registry_before_faults: Vec::new(),
-        refusal: None,
-    };
-    // The first marker also makes the markers' topic and subjects: the recovery point shall have them.
-    match assess::quiesce(&drill).await {
-        Ok(quiet) => Ok((drill, format!("{filled}; {quiet}"))),
-        Err(error) => {
-            stop(&drill.pipeline, context).await;
             Err(error)
         }
     }
@@ -237,220 +129,62 @@ async fn prepare<'a>(
 /// Stops a pipeline. What fails in that is told and changes no verdict.
 async fn stop(pipeline: &Pipeline, context: &Context) {
     if let Err(error) = pipeline.stop(context).await {
-        tracing::warn!(pipeline = pipeline.name, %error, "cleaning up");
+        tracing::warn!(pipeline = pipeline.layout.name, %error, "cleaning up");
     }
 }
 
 impl Drill<'_> {
-    async fn go_on_to_verdict(&mut self) -> Result<(Exit, String), RunError> {
+    async fn go_on_to_verdict(&mut self) -> Result<Outcome, RunError> {
         let plan = self.plan;
         for step in &plan.steps {
-            let word = step.word().to_owned();
-            let emit = self.emit.clone();
-            let stepped = emit.step(word, steps::take(self, step)).await;
-            if let Err(error) = stepped {
-                self.heal().await;
-                return Err(error);
-            }
-            if self.refusal.is_some() {
+            let emit = self.rig.emit.clone();
+            let known = Known { plan, chronicle: &self.chronicle };
+            let taken = async { steps::take(&mut self.rig, known, step).await.map(|done| (done.facts, done.words)) };
+            let facts = match emit.step(step.word(), taken).await {
+                Ok(facts) => facts,
+                Err(error) => {
+                    self.rig.heal(&plan.id).await;
+                    return Err(error);
+                }
+            };
+            self.chronicle.extend(facts);
+            if self.chronicle.refusal().is_some() {
                 break;
             }
         }
-        self.heal().await;
-        if let Some(error) = self.refusal.take() {
-            return self.refused(&error);
+        self.rig.heal(&plan.id).await;
+        if let Some((exit, why)) = self.chronicle.refusal() {
+            return Ok(outcome(&self.chronicle.terms, &Ending::Refused { exit, why }));
         }
-        let assessed = assess::assess(self).await?;
-        for check in &assessed.checks {
-            self.emit.emit(What::Check(check.clone()));
+        let checked = self.look().await?;
+        for check in &checked.checks {
+            self.rig.emit.emit(What::Check(check.clone()));
         }
-        if let Some(rpo) = assessed.rpo {
-            self.emit.emit(What::Rpo(rpo));
+        if let Some(rpo) = checked.rpo {
+            self.rig.emit.emit(What::Rpo(rpo));
         }
-        Ok(match &self.plan.control {
-            None => self.judged(&assessed),
-            Some(control) => self.judged_control(control, &assessed).await,
-        })
-    }
-
-    /// Undoes the means of the faults, in reverse order, on every way out.
-    async fn heal(&mut self) {
-        while let Some(guard) = self.guards.pop() {
-            if let Err(error) = guard.heal().await {
-                tracing::warn!(drill = %self.plan.id, %error, "healing a fault");
+        let confirmed = match &self.chronicle.terms.control {
+            None => None,
+            Some(control) => {
+                let named = named_findings(&control.plan, &checked.checks);
+                confirm::confirmed(&self.rig.pipeline, &self.chronicle, &control.plan, &named).await
             }
-        }
-        if let Err(error) = self.writers.stop_hammer().await {
-            tracing::warn!(drill = %self.plan.id, %error, "stopping the writers");
-        }
-    }
-
-    /// The recovery went no further.
-    fn refused(&self, error: &RecoveryError) -> Result<(Exit, String), RunError> {
-        let exit = error.exit();
-        let Some(control) = &self.plan.control else {
-            return Ok((exit.worst(Exit::RecoveryFailed), error.to_string()));
         };
-        let shown = judge::Shown {
-            cut_short: None,
-            refusal: Some(exit.code()),
-            checks: &[],
-            status: String::new(),
-            running: false,
-            confirmed: None,
-        };
-        Ok(self.control_judged(control, &shown))
+        let slowest = self.chronicle.recoveries().map(|r| r.seconds).fold(0.0, f64::max);
+        let ending = Ending::Checked { checked: &checked, slowest, confirmed };
+        Ok(outcome(&self.chronicle.terms, &ending))
     }
 
-    fn judged(&self, assessed: &assess::Assessed) -> (Exit, String) {
-        let mut exit = Exit::Passed;
-        let mut reasons = Vec::new();
-        for check in &assessed.checks {
-            match check.verdict {
-                Verdict::Passed => {}
-                Verdict::Failed => {
-                    exit = exit.worst(Exit::CheckFailed);
-                    reasons.push(format!("{} has {} findings", check.id, check.findings_total));
-                }
-                Verdict::Inconclusive => {
-                    exit = exit.worst(Exit::Inconclusive);
-                    reasons.push(format!("{} {}", check.id, check.why_inconclusive()));
-                }
-            }
-        }
-        let seconds = self.recoveries.iter().map(|r| r.seconds).fold(0.0, f64::max);
-        if let Some(limit) = self.plan.objectives.rto.filter(|limit| seconds > limit.as_secs_f64()) {
-            exit = exit.worst(Exit::ObjectiveMissed);
-            reasons.push(format!("recovery took {seconds:.1} s, the objective is {:.0} s", limit.as_secs_f64()));
-        }
-        if let Some(limit) = self.plan.objectives.rpo_transactions
-            && let Some((missed, reason)) = rpo_missed(limit, assessed.rpo)
-        {
-            exit = exit.worst(missed);
-            reasons.push(reason);
-        }
-        (exit, reasons.join("; "))
-    }
-
-    async fn judged_control(&self, control: &ControlRun, assessed: &assess::Assessed) -> (Exit, String) {
-        let plan = control.told();
-        let named = judge::named_findings(&plan, &assessed.checks);
-        let confirmed = assess::confirmed(self, &plan, &named, assessed).await;
-        let shown = judge::Shown {
-            cut_short: None,
-            refusal: None,
-            checks: &assessed.checks,
-            status: assessed.status.clone(),
-            running: assessed.running,
-            confirmed,
-        };
-        self.control_judged(control, &shown)
-    }
-
-    fn control_judged(&self, control: &ControlRun, shown: &judge::Shown<'_>) -> (Exit, String) {
-        let plan = control.told();
-        let report = match control.expect {
-            Expect::Red(_) => judge::red(&plan, shown),
-            Expect::Refusal(code) => judge::refusal(&plan, code, shown),
-        };
-        let exit = report.verdict.exit();
-        let reason = if exit == Exit::Passed { String::new() } else { report.reason.clone() };
-        self.emit.emit(What::Control(report));
-        (exit, reason)
-    }
-
-    /// Reports a fault; one that did not land ends the drill as inconclusive.
-    pub(super) fn fault_seen(&self, report: FaultReport) -> Result<(), RunError> {
-        let landed = report.landed;
-        let error = RunError::NotLanded { fault: report.fault.clone(), evidence: report.evidence.clone() };
-        self.emit.emit(What::Fault(report));
-        if landed == crate::event::Landed::Confirmed { Ok(()) } else { Err(error) }
-    }
-
-    /// What a control does to the recovery.
-    pub(super) fn omission(&self) -> Option<&Absence> {
-        self.plan.control.as_ref().and_then(|c| c.without.as_ref())
-    }
-
-    /// Waits until each of the drill's connectors streams or its task has failed; says which.
-    pub(super) async fn settled(&self) -> Result<String, RunError> {
-        let mut said = Vec::new();
-        for name in self.pipeline.connectors() {
-            said.push(self.connector_settled(&name).await);
-        }
-        Ok(said.join("; "))
-    }
-
-    async fn connector_settled(&self, name: &str) -> String {
-        let connect = self.pipeline.connect();
-        let db = self.pipeline.sql().await.ok();
-        let slot = async || match &db {
-            Some(db) => Ok(db.slots().await?.into_iter().find(|s| s.name.as_str() == name)),
-            None => Ok::<_, ClientError>(None),
-        };
-        // On an invalidated slot it neither streams nor fails: it asks 900 times, two seconds apart, whether there is another.
-        let asks_for_a_lost_slot = async |slot: Option<&Slot>| match (&db, slot) {
-            (Some(db), Some(slot)) if slot.invalidated().is_some() => {
-                Ok(db.text(ASKS_FOR_A_SLOT).await?.as_deref() == Some("t"))
-            }
-            _ => Ok(false),
-        };
-        let said = wait::until(&format!("connector {name} to stream or fail"), limits::connectors::SETTLED, || async {
-            let status = connect.status(name).await?;
-            if let Some(failure) = status.failure() {
-                return Ok(wait::Poll::Ready(failure));
-            }
-            let slot = slot().await?;
-            let streams = status.all_running() && slot.as_ref().is_some_and(|s| s.active);
-            if streams {
-                return Ok(wait::Poll::Ready(status.summary()));
-            }
-            let asks = status.connector.state == "RUNNING" && asks_for_a_lost_slot(slot.as_ref()).await?;
-            Ok::<_, ClientError>(match asks {
-                true => wait::Poll::Ready(format!(
-                    "{}; it asks again and again for its slot, which is lost",
-                    status.summary()
-                )),
-                false => wait::Poll::NotYet(status.summary()),
-            })
-        })
-        .await;
-        // A connector that neither streams nor fails is a state of its own, which the signals will tell.
-        said.unwrap_or_else(|error| error.to_string())
-    }
-}
-
-/// Whether a connector's session has asked for a slot and waits to ask again.
-const ASKS_FOR_A_SLOT: &str = "select exists (select from pg_stat_activity where application_name like 'Debezium%' \
-                               and state like 'idle%' and query like '%pg_replication_slots%')";
-
-/// What speaks against an objective for lost transactions: more of them, or that nobody counted.
-fn rpo_missed(limit: u64, measured: Option<Rpo>) -> Option<(Exit, String)> {
-    let Some(rpo) = measured else {
-        let reason = "the lost transactions were not counted: the workload keeps no ledger of what was acknowledged";
-        return Some((Exit::Inconclusive, format!("{reason}; the objective is {limit}")));
-    };
-    let lost = rpo.lost.transactions;
-    let reason = || format!("{lost} acknowledged transactions are lost, the objective is {limit}");
-    (lost > limit).then(|| (Exit::ObjectiveMissed, reason()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_objective_that_nobody_measured_is_not_met() {
-        let lost = |transactions| {
-            let mut rpo = Rpo::default();
-            rpo.lost.transactions = transactions;
-            Some(rpo)
-        };
-        let exit = |measured| rpo_missed(2, measured).map(|(exit, _)| exit);
-        assert_eq!(exit(lost(2)), None);
-        assert_eq!(exit(lost(3)), Some(Exit::ObjectiveMissed));
-        let (exit, reason) = rpo_missed(0, None).unwrap();
-        assert_eq!(exit, Exit::Inconclusive);
-        assert!(reason.contains("keeps no ledger"), "{reason}");
+    /// Looks at what the steps left, and lets the checks judge it.
+    async fn look(&mut self) -> Result<Checked, RunError> {
+        let known = Known { plan: self.plan, chronicle: &self.chronicle };
+        let seen = look::observed(&self.rig, known).await?;
+        let ledger = look::ledger(&self.rig, &self.chronicle).await?;
+        let basis = look::basis(&self.rig.pipeline, &self.chronicle)?;
+        self.chronicle.extend(basis);
+        // Pure computation, which must not keep the other drills' tasks from running.
+        let chronicle = self.chronicle.clone();
+        let judged = tokio::task::spawn_blocking(move || checked(&chronicle, &seen, ledger.as_ref())).await;
+        Ok(judged.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())))
     }
 }

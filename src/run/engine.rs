@@ -8,21 +8,21 @@ use std::{
     },
 };
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Emitter, RunError, drill,
-    pipeline::needs_own_registry,
+    judge::verdict_of,
+    rig::{Census, Context, Servers, keep_logs, needs_own_registry},
     room::{self, Room},
-    shared::Servers,
 };
 use crate::{
     client::{limits, pace, wait},
     event::{FORMAT, What},
     scenario::{DrillPlan, Plan, WorkloadPlan},
-    stack::{Account, Backend, BackendChoice, Progress, local::Folder, pss_bytes_of},
-    units::{Exit, RunId, Verdict},
+    stack::{Account, BackendChoice, Progress},
+    units::{Exit, RunId},
 };
 
 /// How a run is carried out.
@@ -52,50 +52,6 @@ pub struct Options {
 
 /// The weight of the drills that run at the same time: all servers and the harness stay below 2 GiB.
 const WEIGHT_AT_ONCE: usize = 2;
-
-/// What all drills of a run have in common.
-#[derive(Clone, Debug)]
-pub struct Context {
-    /// The run.
-    pub run: RunId,
-    /// Where drills put their data.
-    pub work: Utf8PathBuf,
-    /// Where drills put their servers' logs.
-    pub logs: Utf8PathBuf,
-    /// Where servers run.
-    pub backend: Arc<dyn Backend>,
-    /// The shared servers; none when isolated.
-    pub servers: Option<Arc<Servers>>,
-    /// Every stack there is, for measuring memory.
-    pub census: Census,
-}
-
-/// The stacks that are alive.
-#[derive(Clone, Debug, Default)]
-pub struct Census(Arc<Mutex<Vec<Folder>>>);
-
-impl Census {
-    /// Counts a stack from now on.
-    pub fn add(&self, folder: &Folder) {
-        if let Ok(mut all) = self.0.lock() {
-            all.push(folder.clone());
-        }
-    }
-
-    /// Counts it no more.
-    pub fn remove(&self, dir: &Utf8Path) {
-        if let Ok(mut all) = self.0.lock() {
-            all.retain(|f| f.dir() != dir);
-        }
-    }
-
-    /// Of everything: this program, what it runs, and the servers, which a recovery may have started by its hooks.
-    fn pss_bytes(&self) -> u64 {
-        let all = self.0.lock().map(|a| a.clone()).unwrap_or_default();
-        let servers = all.iter().flat_map(Folder::roots);
-        pss_bytes_of(servers.chain([std::process::id() as i32]))
-    }
-}
 
 /// Runs all drills and returns the combined exit code. Every outcome, also an error of the harness, is an event first.
 pub async fn run(plan: &Plan, options: &Options, emit: &Emitter, progress: &dyn Progress) -> Result<Exit, RunError> {
@@ -128,7 +84,8 @@ pub async fn run(plan: &Plan, options: &Options, emit: &Emitter, progress: &dyn 
     let context = Context {
         run: options.run.clone(),
         work: options.work.clone(),
-        logs: options.report.join("logs"),
+        report: options.report.clone(),
+        keep: options.keep,
         backend,
         servers: servers.clone(),
         census: census.clone(),
@@ -136,14 +93,14 @@ pub async fn run(plan: &Plan, options: &Options, emit: &Emitter, progress: &dyn 
     let peak = Arc::new(AtomicU64::new(0));
     let sampler = tokio::spawn(sample_memory(census, peak.clone()));
     let queue = Queue::new(plan);
-    let workers = (0..room.jobs).map(|_| worker(plan, &queue, &context, options.keep, emit));
+    let workers = (0..room.jobs).map(|_| worker(plan, &queue, &context, emit));
     let exits = futures::future::join_all(workers).await.into_iter().flatten();
     sampler.abort();
     emit.emit(What::Memory { peak_pss_bytes: peak.load(Ordering::Relaxed), slowest: pace::slowest_seen() });
     if let Some(servers) = servers {
         servers.stop().await?;
         if let Some(logs) = servers.logs() {
-            keep_logs(&logs, &context.logs.join("shared"))?;
+            keep_logs(&logs, &context.logs().join("shared"))?;
         }
     }
     let exit = exits.fold(Exit::Passed, Exit::worst);
@@ -157,12 +114,12 @@ pub async fn run(plan: &Plan, options: &Options, emit: &Emitter, progress: &dyn 
 }
 
 /// Takes one drill after the other until none is left.
-async fn worker(plan: &Plan, queue: &Queue, context: &Context, keep: bool, emit: &Emitter) -> Vec<Exit> {
+async fn worker(plan: &Plan, queue: &Queue, context: &Context, emit: &Emitter) -> Vec<Exit> {
     let mut exits = Vec::new();
     while let Some(next) = queue.next() {
         let drill = &plan.drills[next.index];
         let exit = drill::run(drill, next.index, context, &emit.for_drill(&drill.id)).await;
-        if exit == Exit::Passed && !keep {
+        if exit == Exit::Passed && !context.keep {
             remove(drill::folders(context, next.index)).await;
         }
         exits.push(exit);
@@ -272,15 +229,6 @@ fn spread(groups: Vec<Vec<usize>>) -> VecDeque<usize> {
     placed.into_iter().map(|(_, index)| index).collect()
 }
 
-/// The verdict that belongs to an exit code.
-pub(super) fn verdict_of(exit: Exit) -> Verdict {
-    match exit {
-        Exit::Passed => Verdict::Passed,
-        Exit::CheckFailed | Exit::RecoveryFailed | Exit::ObjectiveMissed => Verdict::Failed,
-        _ => Verdict::Inconclusive,
-    }
-}
-
 async fn sample_memory(census: Census, peak: Arc<AtomicU64>) {
     loop {
         let census = census.clone();
@@ -298,18 +246,6 @@ pub fn machine() -> String {
         memory.lines().next().and_then(|l| l.split_whitespace().nth(1)).and_then(|n| n.parse().ok()).unwrap_or(0);
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     format!("{cores} cores, {} GiB, Linux {}", (kib + (1 << 19)) >> 20, kernel.trim())
-}
-
-/// Copies a stack's logs into the report.
-pub(super) fn keep_logs(from: &Utf8Path, to: &Utf8Path) -> Result<(), RunError> {
-    std::fs::create_dir_all(to).map_err(RunError::file("create", to))?;
-    for entry in from.read_dir_utf8().map_err(RunError::file("read", from))? {
-        let entry = entry.map_err(RunError::file("read", from))?;
-        if entry.path().is_file() {
-            std::fs::copy(entry.path(), to.join(entry.file_name())).map_err(RunError::file("copy", entry.path()))?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

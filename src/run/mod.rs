@@ -1,26 +1,28 @@
 //! Executes plans: brings pipelines up, takes the steps, judges, cleans up, and tells everything as events. The only
 //! module that owns tasks.
+//!
+//! What lives is in `rig`, what is known in `chronicle`. `steps` and `look` take both and hand back facts; `judge` takes what is
+//! known alone.
 
-mod assess;
+mod chronicle;
 mod command;
 mod confirm;
 mod drill;
 mod emit;
 mod engine;
 mod error;
-mod exec;
 mod judge;
-mod pipeline;
+mod known;
+mod look;
+mod rig;
 mod room;
 mod session;
-mod shared;
 mod steps;
-mod writers;
 
 pub use emit::Emitter;
 pub use engine::{Options, machine, run};
 pub use error::RunError;
+pub use rig::may_drill;
 pub use session::{Finished, Session};
-pub use shared::may_drill;
 
-use engine::Context;
+use known::Known;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use camino::Utf8PathBuf;
 use tokio_util::sync::CancellationToken;
 
-use super::{Emitter, Options, RunError, engine};
+use super::{Emitter, Options, RunError, engine, judge::verdict_of};
 use crate::{
     event::{Event, What},
     report::{Folder, RunReport},
@@ -159,7 +159,7 @@ impl Session {
         };
         if let Err(error) = &outcome {
             let exit = error.exit();
-            emit.emit(What::RunFinished { verdict: engine::verdict_of(exit), exit_code: exit.code() });
+            emit.emit(What::RunFinished { verdict: verdict_of(exit), exit_code: exit.code() });
         }
         let report = match folder.lock() {
             Ok(folder) => folder.finish()?,

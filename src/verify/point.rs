@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::observation::{RegistryView, SubjectView, VersionView};
 use crate::{
     backup::{
@@ -12,7 +14,7 @@ use crate::{
 };
 
 /// The parts of a recovery point that checks compare with.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PointView {
     /// The registry, where the point holds it.
     pub registry: Option<RegistryView>,

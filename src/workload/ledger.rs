@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Row;
-use crate::units::{Epoch, Lsn, RowKey, TableName};
+use crate::units::{Epoch, Lsn, RowKey, TableName, pairs};
 
 /// What became of a transaction, as far as its client knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,11 +93,13 @@ pub struct Commit {
 pub type CommitOrder = BTreeMap<Epoch, BTreeMap<u32, Commit>>;
 
 /// The rows of one table, by key; a table without a key is a multiset of images.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableState {
     /// Rows of a keyed table.
+    #[serde(with = "pairs")]
     pub keyed: BTreeMap<RowKey, Row>,
     /// Rows of a table without a key, with how often each stands there.
+    #[serde(with = "pairs")]
     pub unkeyed: BTreeMap<Row, u64>,
 }
 

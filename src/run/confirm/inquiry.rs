@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// What confirming needs to know of a drill.
-pub(in crate::run) struct Inquiry<'a> {
+pub(super) struct Inquiry<'a> {
     /// How to reach the pipeline.
     pub config: &'a Config,
     /// The connectors.
@@ -44,7 +44,7 @@ pub(in crate::run) struct Inquiry<'a> {
 }
 
 /// Looks at one finding again. `Ok` says what confirms it, `Err` what speaks against it.
-pub(in crate::run) async fn confirm(inquiry: &Inquiry<'_>, check: &str, finding: &Finding) -> Result<String, String> {
+pub(super) async fn confirm(inquiry: &Inquiry<'_>, check: &str, finding: &Finding) -> Result<String, String> {
     let outcome = match finding.kind {
         FindingKind::Lost if check == "restored-to-target" => inquiry.gone_from_tables(finding).await,
         FindingKind::Lost => inquiry.gone_from_topics(finding).await,

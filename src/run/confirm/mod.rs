@@ -2,8 +2,9 @@
 //! token's bytes in raw records, a direct question to the registry or the broker. What to ask for is taken from a finding's
 //! data, never from its words.
 
+mod findings;
 mod inquiry;
 mod row;
 mod token;
 
-pub(super) use inquiry::{Inquiry, confirm};
+pub use findings::confirmed;

@@ -1,5 +1,7 @@
 //! `positions`: offsets, slots, publications, topics and groups stand where they must.
 
+use std::collections::BTreeMap;
+
 use crate::{
     client::{kafka::TopicSpec, postgres::Slot},
     event::{About, CheckReport, Evidence, Finding, FindingKind},
@@ -32,9 +34,9 @@ pub fn positions(seen: &Observation, expected: &Expectation<'_>) -> CheckReport 
         compared += 1;
         findings.extend(settings(spec, seen.specs.get(name)));
     }
-    for group in expected.groups.keys() {
+    for (group, offsets) in &expected.groups {
         compared += seen.topics.len() as u64;
-        findings.extend(seen.topics.iter().filter_map(|(topic, fold)| missed(seen, group, topic, fold)));
+        findings.extend(seen.topics.iter().filter_map(|(topic, fold)| missed(seen, group, offsets, topic, fold)));
     }
     for (group, offsets) in &expected.groups {
         for (partition, offset) in offsets {
@@ -231,20 +233,28 @@ fn publication(connector: &ConnectorView) -> Vec<Finding> {
 }
 
 /// A consumer of the group must be given every record that stands in the topic: whoever begins behind a rebuilt topic's
-/// snapshot never learns of it, and nothing says so.
-fn missed(seen: &Observation, group: &str, topic: &str, fold: &TopicFold) -> Option<Finding> {
+/// snapshot never learns of it, and nothing says so. Where topics were not rebuilt, the group goes on behind what it has committed.
+fn missed(
+    seen: &Observation,
+    group: &str,
+    offsets: &BTreeMap<TopicPartition, Offset>,
+    topic: &str,
+    fold: &TopicFold,
+) -> Option<Finding> {
+    let partition = |p: &PartitionFold| TopicPartition { topic: topic.to_owned(), partition: p.partition };
     let given = |p: &PartitionFold| {
-        let partition = TopicPartition { topic: topic.to_owned(), partition: p.partition };
-        seen.consumed.get(group).and_then(|all| all.get(&partition)).copied().unwrap_or_default()
+        seen.consumed.get(group).and_then(|all| all.get(&partition(p))).copied().unwrap_or_default()
     };
+    let all_of = |p: &&PartitionFold| offsets.get(&partition(p)).is_none_or(|offset| *offset == Offset(0));
     let began = |p: &PartitionFold| match given(p).first {
         Some(offset) => format!("{} began at offset {offset}", p.partition),
         None => format!("{} gave nothing", p.partition),
     };
     // One finding a topic: which of a small topic's partitions hold a record at all is up to the keys' hashes.
-    let short: Vec<String> = fold.partitions.iter().filter(|p| given(p).records != p.records).map(began).collect();
-    let all: u64 = fold.partitions.iter().map(|p| p.records).sum();
-    let got: u64 = fold.partitions.iter().map(|p| given(p).records).sum();
+    let rebuilt: Vec<&PartitionFold> = fold.partitions.iter().filter(all_of).collect();
+    let short: Vec<String> = rebuilt.iter().filter(|p| given(p).records != p.records).map(|p| began(p)).collect();
+    let all: u64 = rebuilt.iter().map(|p| p.records).sum();
+    let got: u64 = rebuilt.iter().map(|p| given(p).records).sum();
     (!short.is_empty()).then(|| Finding {
         topic: Some(topic.to_owned()),
         subject: Some(About::Group(group.to_owned())),

@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{RunError, command::Command, exec::libpq};
 use crate::{
     client::postgres::Postgres,
     config::{Config, Tools},
+    run::{
+        RunError,
+        command::{Command, libpq},
+    },
     scenario::{DrillPlan, Load, Must, TableRef, TransactionPlan, WorkloadPlan},
     units::{Epoch, Exit, TableName},
     workload::{

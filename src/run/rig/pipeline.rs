@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use camino::Utf8PathBuf;
 use futures::{StreamExt, TryStreamExt, future, stream};
 
-use super::{Context, RunError, exec, shared::Servers};
+use super::{Context, Servers, keep_logs, sources::sources};
 use crate::{
     backup::Repository,
     client::{
         ClientError,
-        connect::{Connect, ConnectorConfig, snapshot_complete},
+        connect::{Connect, snapshot_complete},
         kafka::{Kafka, TopicSpec},
         limits,
         postgres::Postgres,
@@ -18,15 +18,17 @@ use crate::{
         wait::{self, Poll},
     },
     config::{Config, Tools},
-    debezium::{Choice, Lists},
-    scenario::{ConnectorPlan, DrillPlan, Fault, Recover, RegistryStorageKind, Step, WorkloadPlan},
+    run::{
+        RunError,
+        chronicle::{Layout, Source},
+    },
+    scenario::{DrillPlan, Fault, Recover, RegistryStorageKind, Step, WorkloadPlan},
     stack::{
         Silent,
         local::{
             LocalStack, OwnerLock, Part, PostgresSpec, RegistrySpec, RegistryStorageKind as StorageKind, StackSpec,
             WorkerSpec,
         },
-        use_schema_resolver,
     },
     units::{Subject, TableName},
     workload,
@@ -36,24 +38,15 @@ use crate::{
 /// Netty's encoder releases an answer's body twice, the headers go out and the body does not. Apicurio's own client, which
 /// the connector registers schemas by, waits for the body without a deadline.
 const RELEASED_TWICE: &str = "IllegalReferenceCountException: refCnt: 0";
-/// The setting by which a historized connector names its schema-history topic.
-const SCHEMA_HISTORY: &str = "schema.history.internal.kafka.topic";
-
 /// A drill's pipeline. When it is dropped, its servers end.
 #[derive(Debug)]
 pub struct Pipeline {
-    /// The drill's name; the only connector has it too.
-    pub name: String,
+    /// What it is called and captures.
+    pub layout: Layout,
     /// How to reach and control it: the same that a person would hand to the commands.
     pub config: Config,
-    /// The captured tables of all connectors.
-    pub tables: Vec<TableName>,
-    /// The source connectors; at least one.
-    pub sources: Vec<Source>,
     /// The folder of the cluster's stack.
     pub dir: Utf8PathBuf,
-    /// Whether the registry is this drill's alone.
-    pub own_registry: bool,
     /// Where the registry that the connectors register with logs to, when a stack of this run has it.
     registry_log: Option<Utf8PathBuf>,
     /// Topics of a Connect worker that is this drill's alone.
@@ -61,33 +54,6 @@ pub struct Pipeline {
     stack: LocalStack,
     _owner: OwnerLock,
     _isolated: Option<Arc<Servers>>,
-}
-
-/// A source connector of a drill.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
-    /// Topic prefix, connector, slot and publication all have this name.
-    pub name: String,
-    /// Its configuration as created.
-    pub config: ConnectorConfig,
-    /// The tables that it captures.
-    pub tables: Vec<TableName>,
-    /// The one of them that marker rows are written to.
-    pub markers: TableName,
-    /// Its file as the scenario names it, for messages.
-    file: Utf8PathBuf,
-}
-
-impl Source {
-    /// The topic of a table that it captures.
-    pub fn topic(&self, table: &TableName) -> String {
-        format!("{}.{}.{}", self.name, table.schema, table.name)
-    }
-
-    /// The schema-history topic that it names, if it names one.
-    fn schema_history(&self) -> Option<&String> {
-        self.config.get(SCHEMA_HISTORY)
-    }
 }
 
 impl Pipeline {
@@ -139,11 +105,8 @@ impl Pipeline {
         let sources = sources(plan, name, &config);
         let logs = if own_registry { Some(stack.dir().join("logs")) } else { servers.logs() };
         let pipeline = Pipeline {
-            name: name.to_owned(),
-            tables: sources.iter().flat_map(|s| s.tables.clone()).collect(),
-            sources,
+            layout: Layout { name: name.to_owned(), sources, own_registry },
             dir,
-            own_registry,
             registry_log: logs.map(|logs| logs.join("registry.log")),
             config,
             worker_topics: if plan.stack.plugins.is_empty() { Vec::new() } else { worker.topics().to_vec() },
@@ -176,39 +139,6 @@ impl Pipeline {
         Ok(Kafka::of(&self.config.kafka)?)
     }
 
-    /// The connector that captures a table; the first, where none is known to.
-    pub fn source_of(&self, table: &TableName) -> &Source {
-        self.sources.iter().find(|s| s.tables.contains(table)).unwrap_or(&self.sources[0])
-    }
-
-    /// The names of all connectors.
-    pub fn connectors(&self) -> Vec<String> {
-        self.sources.iter().map(|s| s.name.clone()).collect()
-    }
-
-    /// The topic of a captured table.
-    pub fn topic(&self, table: &TableName) -> String {
-        self.source_of(table).topic(table)
-    }
-
-    /// The data topics.
-    pub fn topics(&self) -> Vec<String> {
-        self.tables.iter().map(|t| self.topic(t)).collect()
-    }
-
-    /// How the subjects begin that are this drill's business: on a shared registry those of its own topics, else all.
-    pub fn subject_prefix(&self) -> String {
-        if self.own_registry { String::new() } else { self.topic_start() }
-    }
-
-    /// How all its topics begin, and no other drill's.
-    fn topic_start(&self) -> String {
-        match self.sources.as_slice() {
-            [only] => format!("{}.", only.name),
-            _ => format!("{}_", self.name),
-        }
-    }
-
     async fn lay_schema(&self, plan: &DrillPlan) -> Result<(), RunError> {
         let db = self.sql().await?;
         if let WorkloadPlan::Pgbench { scale, .. } = &plan.workload {
@@ -220,8 +150,8 @@ impl Pipeline {
         if plan.workload.is_bracketed() {
             workload::sql::lay(&db).await?;
         }
-        let several = self.sources.len() > 1;
-        for source in &self.sources {
+        let several = self.layout.sources.len() > 1;
+        for source in &self.layout.sources {
             if several {
                 workload::sql::lay_markers(&db, &source.markers).await?;
             }
@@ -241,7 +171,7 @@ impl Pipeline {
         {
             return Err(error.into());
         }
-        if self.own_registry {
+        if self.layout.own_registry {
             register_foreign_subjects(&registry, plan.pipeline.foreign_subjects).await?;
         }
         Ok(())
@@ -250,21 +180,21 @@ impl Pipeline {
     /// Creates the connectors and waits until the first snapshots are complete and they stream; then sets the subjects' levels.
     pub async fn start_connectors(&self, plan: &DrillPlan) -> Result<(), RunError> {
         let connect = self.connect();
-        for source in &self.sources {
+        for (source, own) in self.layout.sources.iter().zip(&plan.pipeline.connectors) {
             let wrong = connect.validate(&source.config).await?;
             if !wrong.is_empty() {
                 return Err(RunError::Scenario {
                     scenario: plan.id.to_string(),
-                    what: format!("connector {}", source.file),
+                    what: format!("connector {}", own.file),
                     expected: "a configuration that the worker accepts".into(),
                     found: wrong.join("; "),
                     hint: "correct the connector's file, or its settings in the scenario".into(),
                 });
             }
         }
-        future::try_join_all(self.sources.iter().map(|source| self.start_connector(source))).await?;
+        future::try_join_all(self.layout.sources.iter().map(|source| self.start_connector(source))).await?;
         let registry = self.registry();
-        for (subject, level) in plan.pipeline.subject_levels(|table| self.topic(table)) {
+        for (subject, level) in plan.pipeline.subject_levels(|table| self.layout.topic(table)) {
             registry.set_subject_level(&Subject::new(subject), level.word()).await?;
         }
         Ok(())
@@ -287,9 +217,15 @@ impl Pipeline {
         self.streaming(source).await
     }
 
-    /// The schema-history topics that the connectors name.
-    pub fn schema_histories(&self) -> Vec<String> {
-        self.sources.iter().filter_map(Source::schema_history).cloned().collect()
+    /// What stands in a schema-history topic, as text; none when there is no such topic.
+    pub async fn history(&self, topic: &str) -> Result<Option<Vec<String>>, RunError> {
+        let kafka = self.kafka()?;
+        if !kafka.topics().await?.contains_key(topic) {
+            return Ok(None);
+        }
+        let records = kafka.read_all(topic).await?.into_iter();
+        let text = |value: Vec<u8>| String::from_utf8_lossy(&value).into_owned();
+        Ok(Some(records.filter_map(|r| r.value.map(text)).collect()))
     }
 
     /// Makes the schema-history topic with records in it, as a historized connector would have left them.
@@ -371,11 +307,11 @@ impl Pipeline {
 
     /// Deletes this drill's subjects for good: every drill reads the whole registry several times.
     async fn clear_registry(&self) -> Result<(), RunError> {
-        if self.own_registry {
+        if self.layout.own_registry {
             return Ok(());
         }
         let registry = &self.registry();
-        let start = self.topic_start();
+        let start = self.layout.topic_start();
         let own = registry.subjects(true).await?.into_iter().filter(|s| s.as_str().starts_with(&start));
         stream::iter(own.map(|subject| async move { registry.delete_subject(&subject, true).await }))
             .buffer_unordered(AT_ONCE)
@@ -391,7 +327,7 @@ impl Pipeline {
         let cleared = self.clear_shared().await;
         let stopped = self.stack.stop_all().await;
         context.census.remove(self.stack.dir());
-        let kept = super::engine::keep_logs(&self.stack.dir().join("logs"), &context.logs.join(&self.name));
+        let kept = keep_logs(&self.stack.dir().join("logs"), &context.logs().join(&self.layout.name));
         cleared?;
         stopped?;
         // Not before its worker is down, which would make them again.
@@ -402,15 +338,15 @@ impl Pipeline {
     /// Takes back what the drill made on servers that others use too.
     async fn clear_shared(&self) -> Result<(), RunError> {
         let connect = self.connect();
-        for name in self.connectors() {
+        for name in self.layout.connectors() {
             if connect.exists(&name).await? {
                 connect.stopped(&name, limits::connectors::STOPPED).await?;
                 connect.delete_offsets(&name).await?;
                 connect.delete(&name).await?;
             }
         }
-        let mut topics = self.topics();
-        topics.extend(self.schema_histories());
+        let mut topics = self.layout.topics();
+        topics.extend(self.layout.schema_histories());
         self.kafka()?.delete_topics(&topics).await?;
         self.clear_registry().await
     }
@@ -432,113 +368,33 @@ const AT_ONCE: usize = 4;
 
 /// A drill that damages the registry, or restores it as a whole, has one of its own: no verdict leaks into another drill.
 /// A command that answers to a refused schema may do anything to the registry.
-pub(super) fn needs_own_registry(plan: &DrillPlan) -> bool {
+pub fn needs_own_registry(plan: &DrillPlan) -> bool {
     let refused = plan.steps.iter().any(|s| matches!(s, Step::Fault(Fault::AlterColumn(_))));
     plan.damages_registry()
         || plan.steps.iter().any(|s| matches!(s, Step::Recover(Recover::Schema(_))))
         || (refused && !plan.commands().is_empty())
 }
 
+/// Enough WAL for any drill: what a command restores over is gone, and the ledger's order of commits is read from it.
+const WAL_KEEP: (&str, &str) = ("wal_keep_size", "'2GB'");
+
+/// Whether WAL must be kept for a drill's own commands. A server that keeps it invalidates no slot.
+fn keeps_wal(plan: &DrillPlan) -> bool {
+    let invalidates = plan.steps.iter().any(|s| matches!(s, Step::Fault(Fault::InvalidateSlot)));
+    !plan.commands().is_empty() && !invalidates
+}
+
 fn postgres_spec(drill: &DrillPlan) -> PostgresSpec {
     let plan = &drill.stack;
     let mut settings: Vec<(String, String)> = plan.postgres_settings.clone().into_iter().collect();
-    if exec::keeps_wal(drill) && !plan.postgres_settings.contains_key(exec::WAL_KEEP.0) {
-        settings.push((exec::WAL_KEEP.0.to_owned(), exec::WAL_KEEP.1.to_owned()));
+    if keeps_wal(drill) && !plan.postgres_settings.contains_key(WAL_KEEP.0) {
+        settings.push((WAL_KEEP.0.to_owned(), WAL_KEEP.1.to_owned()));
     }
     PostgresSpec {
         wal_segment_mib: plan.wal_segment_mib,
         max_slot_wal_keep_size: plan.max_slot_wal_keep_mib.map_or_else(|| "-1".to_owned(), |mib| format!("{mib}MB")),
         settings,
         ..PostgresSpec::default()
-    }
-}
-
-/// The scenario's connectors, on this drill's cluster and under this drill's name.
-fn sources(plan: &DrillPlan, drill: &str, config: &Config) -> Vec<Source> {
-    let connectors = &plan.pipeline.connectors;
-    let captured = |table: &TableName| connectors.iter().any(|c| c.tables.contains(table));
-    let source = |(at, connector): (usize, &ConnectorPlan)| {
-        // A slot's name has no hyphens.
-        let short = connector.name.as_deref().map(|name| name.replace('-', "_"));
-        let name = short.as_ref().map_or_else(|| drill.to_owned(), |short| format!("{drill}_{short}"));
-        // A scenario with its own SQL knows nothing of the tables that the drill needs for itself: the first connector has them.
-        let mut own = match at == 0 && plan.workload.is_bracketed() {
-            true => workload::sql::tables(),
-            false => Vec::new(),
-        };
-        own.retain(|table| !captured(table));
-        let mut markers = TableName::new("public", workload::sql::MARKERS);
-        let has_markers = connector.tables.contains(&markers) || own.contains(&markers);
-        // Only what a connector captures tells how far it has come: each of several needs markers of its own.
-        if let (Some(short), false) = (&short, has_markers) {
-            markers = TableName::new("public", format!("{}_{short}", workload::sql::MARKERS));
-            own.push(markers.clone());
-        }
-        let mut settings = connector_config(plan, connector, &name, config);
-        include(&mut settings, &own);
-        let tables = connector.tables.iter().cloned().chain(own).collect();
-        Source { name, config: settings, tables, markers, file: connector.file.clone() }
-    };
-    connectors.iter().enumerate().map(source).collect()
-}
-
-/// A connector's settings with the drill's names and servers in them.
-fn connector_config(plan: &DrillPlan, own: &ConnectorPlan, name: &str, config: &Config) -> ConnectorConfig {
-    let url = crate::client::postgres::address(&config.postgres.url).ok();
-    let host = url.as_ref().and_then(|u| u.get_hosts().first()).map(|h| match h {
-        tokio_postgres::config::Host::Tcp(host) => host.clone(),
-        tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
-    });
-    let port = url.as_ref().and_then(|u| u.get_ports().first()).map(ToString::to_string);
-    let password = url.as_ref().and_then(|u| u.get_password()).map(|p| String::from_utf8_lossy(p).into_owned());
-    let values: BTreeMap<&str, String> = BTreeMap::from([
-        ("name", name.to_owned()),
-        ("prefix", name.to_owned()),
-        ("slot", name.to_owned()),
-        ("publication", name.to_owned()),
-        ("host", host.unwrap_or_default()),
-        ("port", port.unwrap_or_default()),
-        ("user", url.as_ref().and_then(|u| u.get_user()).unwrap_or_default().to_owned()),
-        ("password", password.unwrap_or_default()),
-        ("database", url.as_ref().and_then(|u| u.get_dbname()).unwrap_or_default().to_owned()),
-        ("registry", config.registry.url.clone()),
-        ("bootstrap", config.kafka.bootstrap.clone()),
-        ("partitions", plan.pipeline.partitions.to_string()),
-    ]);
-    let filled = |text: &String| values.iter().fold(text.clone(), |t, (k, v)| t.replace(&format!("{{{k}}}"), v));
-    let mut connector: ConnectorConfig = own.settings.iter().map(|(k, v)| (k.clone(), filled(v))).collect();
-    // Whatever the file says: a drill's names and servers are its own.
-    for (key, value) in [
-        ("name", "name"),
-        ("topic.prefix", "prefix"),
-        ("slot.name", "slot"),
-        ("publication.name", "publication"),
-        ("database.hostname", "host"),
-        ("database.port", "port"),
-        ("database.user", "user"),
-        ("database.password", "password"),
-        ("database.dbname", "database"),
-    ] {
-        connector.insert(key.to_owned(), values[value].clone());
-    }
-    use_schema_resolver(&mut connector, &config.connect);
-    connector
-}
-
-/// Lets the connector capture the drill's own tables too, where its lists of tables and schemas would leave them out. What a list
-/// that excludes leaves out stays out.
-fn include(connector: &mut ConnectorConfig, own: &[TableName]) {
-    for table in own {
-        for (setting, name) in
-            [("schema.include.list", table.schema.clone()), ("table.include.list", table.to_string())]
-        {
-            let alone: ConnectorConfig =
-                connector.get_key_value(setting).into_iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-            let taken = Lists::of(&alone).table(table) == Choice::Taken;
-            if let (false, Some(list)) = (taken, connector.get_mut(setting)) {
-                list.push_str(&format!(",{name}"));
-            }
-        }
     }
 }
 
@@ -560,23 +416,4 @@ async fn register_foreign_subjects(registry: &Registry, count: u32) -> Result<()
         registry.delete_subject(&Subject::new(format!("other-{}-value", count - 1)), true).await?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_drills_own_tables_join_the_lists_that_are_there() {
-        let mut connector = ConnectorConfig::from_iter([
-            ("table.include.list".to_owned(), r"clinic.visits, public\.markers".to_owned()),
-            ("schema.include.list".to_owned(), "clinic".to_owned()),
-        ]);
-        include(&mut connector, &workload::sql::tables());
-        assert_eq!(connector["table.include.list"], r"clinic.visits, public\.markers,public.drill_transactions");
-        assert_eq!(connector["schema.include.list"], "clinic,public");
-        let mut without = ConnectorConfig::new();
-        include(&mut without, &workload::sql::tables());
-        assert!(without.is_empty(), "a list that is not there captures everything: {without:?}");
-    }
 }

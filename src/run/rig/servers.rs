@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Emitter, RunError, engine::Census};
+use super::Census;
 use crate::{
     attach::{self, AttachError},
     config::{Config, ConnectConfig, KafkaConfig, Permission, RegistryConfig},
     event::What,
+    run::{Emitter, RunError},
     stack::{
         Backend, Progress,
         local::{LocalStack, OwnerLock, Part, RegistrySpec, RegistryStorageKind as StorageKind, StackSpec},

@@ -14,8 +14,7 @@ use nix::{
 };
 use tokio::process::Child;
 
-use super::RunError;
-use crate::client::limits;
+use crate::{client::limits, run::RunError};
 
 /// Runs the command, and beside it a watcher that ends the whole process group when standard input closes: that happens
 /// when this process ends in any way, also by SIGKILL.
@@ -36,7 +35,7 @@ const NOT_RUNNABLE: i32 = 126;
 
 /// What to run.
 #[derive(Debug)]
-pub(super) struct Command<'c> {
+pub struct Command<'c> {
     /// For `sh -c`.
     pub text: &'c str,
     /// Where.
@@ -53,7 +52,7 @@ pub(super) struct Command<'c> {
 
 /// How it ended.
 #[derive(Clone, Debug)]
-pub(super) struct Ended {
+pub struct Ended {
     /// None when its time was up.
     pub status: Option<ExitStatus>,
     /// The last of what it said.

@@ -1,0 +1,61 @@
+//! What the checks say of what was seen.
+
+use crate::{
+    event::{CheckReport, Rpo},
+    run::chronicle::{Chronicle, expectation},
+    scenario::CheckId,
+    verify::{Expectation, Observation, checks, observation::ConnectorView},
+    workload::ledger::Ledger,
+};
+
+/// What the checks say of a drill.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checked {
+    /// The checks that the scenario asks for, in its order.
+    pub checks: Vec<CheckReport>,
+    /// What is lost; unknown without a ledger.
+    pub rpo: Option<Rpo>,
+    /// What connectors and tasks said while the checks looked.
+    pub status: String,
+    /// Whether that was RUNNING throughout.
+    pub running: bool,
+}
+
+/// Judges what was seen by what the chronicle says must be there.
+pub fn checked(chronicle: &Chronicle, seen: &Observation, ledger: Option<&Ledger>) -> Checked {
+    let expected = Expectation { ledger, ..expectation(chronicle) };
+    let checks = chronicle.terms.checks.iter().map(|id| timed(*id, seen, &expected)).collect();
+    let rpo = ledger.map(|_| checks::rpo(seen, &expected));
+    let said = |connector: &ConnectorView| match &connector.status {
+        Ok(status) => (status.summary(), status.all_running()),
+        Err(why) => (why.clone(), false),
+    };
+    let (said, running): (Vec<String>, Vec<bool>) = seen.connectors.iter().map(said).unzip();
+    let status = if said.is_empty() { "no connector".into() } else { said.join("; ") };
+    let running = !running.is_empty() && running.iter().all(|running| *running);
+    Checked { checks, rpo, status, running }
+}
+
+fn timed(id: CheckId, seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
+    let began = std::time::Instant::now();
+    let report = judge(id, seen, expected);
+    tracing::debug!(check = id.word(), seconds = began.elapsed().as_secs_f64(), "judged");
+    report
+}
+
+fn judge(id: CheckId, seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
+    match id {
+        CheckId::RestoredToTarget => checks::restored_to_target(seen, expected),
+        CheckId::State => checks::state(seen, expected),
+        CheckId::Loss => checks::loss(seen, expected),
+        CheckId::Ghosts => checks::ghosts(seen, expected),
+        CheckId::Duplicates => checks::duplicates(seen, expected),
+        CheckId::Order => checks::order(seen, expected),
+        CheckId::Atomicity => checks::atomicity(seen, expected),
+        CheckId::SchemaIds => checks::schema_ids(seen, expected),
+        CheckId::Compatibility => checks::compatibility(seen, expected),
+        CheckId::Positions => checks::positions(seen, expected),
+        CheckId::Liveness => checks::liveness(seen, expected),
+        CheckId::Leaks => checks::leaks(seen, expected),
+    }
+}

@@ -1,0 +1,166 @@
+//! How a drill ends: its exit code, why, and what a control showed.
+
+use super::{Checked, control};
+use crate::{
+    event::{ControlReport, Rpo},
+    run::chronicle::{ControlTerms, Terms},
+    units::{Exit, Verdict},
+};
+
+/// How far a drill got.
+#[derive(Clone, Debug)]
+pub enum Ending<'e> {
+    /// An error ended it.
+    CutShort {
+        /// The error's exit code.
+        exit: Exit,
+        /// The error.
+        why: &'e str,
+    },
+    /// A recovery refused, or failed.
+    Refused {
+        /// Its exit code.
+        exit: Exit,
+        /// Its error.
+        why: &'e str,
+    },
+    /// The checks looked.
+    Checked {
+        /// What they say.
+        checked: &'e Checked,
+        /// Seconds that the slowest recovery took.
+        slowest: f64,
+        /// What an independent query said of a control's finding: confirmed, or not.
+        confirmed: Option<Result<String, String>>,
+    },
+}
+
+/// How a drill ends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// Its share in the run's exit code.
+    pub exit: Exit,
+    /// Why it is not green; empty when it is.
+    pub reason: String,
+    /// What a control showed.
+    pub control: Option<ControlReport>,
+}
+
+/// Judges a drill by how far it got.
+pub fn outcome(terms: &Terms, ending: &Ending<'_>) -> Outcome {
+    match &terms.control {
+        Some(control) => of_control(control, ending),
+        None => {
+            let (exit, reason) = match ending {
+                Ending::CutShort { exit, why } => (*exit, (*why).to_owned()),
+                Ending::Refused { exit, why } => (exit.worst(Exit::RecoveryFailed), (*why).to_owned()),
+                Ending::Checked { checked, slowest, .. } => of_checks(terms, checked, *slowest),
+            };
+            Outcome { exit, reason, control: None }
+        }
+    }
+}
+
+fn of_checks(terms: &Terms, checked: &Checked, slowest: f64) -> (Exit, String) {
+    let mut exit = Exit::Passed;
+    let mut reasons = Vec::new();
+    for check in &checked.checks {
+        match check.verdict {
+            Verdict::Passed => {}
+            Verdict::Failed => {
+                exit = exit.worst(Exit::CheckFailed);
+                reasons.push(format!("{} has {} findings", check.id, check.findings_total));
+            }
+            Verdict::Inconclusive => {
+                exit = exit.worst(Exit::Inconclusive);
+                reasons.push(format!("{} {}", check.id, check.why_inconclusive()));
+            }
+        }
+    }
+    if let Some(limit) = terms.objectives.rto_seconds.filter(|limit| slowest > *limit) {
+        exit = exit.worst(Exit::ObjectiveMissed);
+        reasons.push(format!("recovery took {slowest:.1} s, the objective is {limit:.0} s"));
+    }
+    if let Some(limit) = terms.objectives.rpo_transactions
+        && let Some((missed, reason)) = rpo_missed(limit, checked.rpo)
+    {
+        exit = exit.worst(missed);
+        reasons.push(reason);
+    }
+    (exit, reasons.join("; "))
+}
+
+/// An error makes a control inconclusive, whatever it expects.
+fn of_control(terms: &ControlTerms, ending: &Ending<'_>) -> Outcome {
+    let nothing = control::Shown {
+        cut_short: None,
+        refusal: None,
+        checks: &[],
+        status: String::new(),
+        running: false,
+        confirmed: None,
+    };
+    let shown = match ending {
+        Ending::CutShort { exit, why } => {
+            let shown = control::Shown { cut_short: Some((*why).to_owned()), ..nothing };
+            let report = control::red(&terms.plan, &shown);
+            let reason = report.reason.clone();
+            return Outcome { exit: Exit::Inconclusive.worst(*exit), reason, control: Some(report) };
+        }
+        Ending::Refused { exit, .. } => control::Shown { refusal: Some(exit.code()), ..nothing },
+        Ending::Checked { checked, confirmed, .. } => control::Shown {
+            checks: &checked.checks,
+            status: checked.status.clone(),
+            running: checked.running,
+            confirmed: confirmed.clone(),
+            ..nothing
+        },
+    };
+    let report = match terms.refuses {
+        None => control::red(&terms.plan, &shown),
+        Some(code) => control::refusal(&terms.plan, code, &shown),
+    };
+    let exit = report.verdict.exit();
+    let reason = if exit == Exit::Passed { String::new() } else { report.reason.clone() };
+    Outcome { exit, reason, control: Some(report) }
+}
+
+/// The verdict that belongs to an exit code.
+pub fn verdict_of(exit: Exit) -> Verdict {
+    match exit {
+        Exit::Passed => Verdict::Passed,
+        Exit::CheckFailed | Exit::RecoveryFailed | Exit::ObjectiveMissed => Verdict::Failed,
+        _ => Verdict::Inconclusive,
+    }
+}
+
+/// What speaks against an objective for lost transactions: more of them, or that nobody counted.
+fn rpo_missed(limit: u64, measured: Option<Rpo>) -> Option<(Exit, String)> {
+    let Some(rpo) = measured else {
+        let reason = "the lost transactions were not counted: the workload keeps no ledger of what was acknowledged";
+        return Some((Exit::Inconclusive, format!("{reason}; the objective is {limit}")));
+    };
+    let lost = rpo.lost.transactions;
+    let reason = || format!("{lost} acknowledged transactions are lost, the objective is {limit}");
+    (lost > limit).then(|| (Exit::ObjectiveMissed, reason()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_objective_that_nobody_measured_is_not_met() {
+        let lost = |transactions| {
+            let mut rpo = Rpo::default();
+            rpo.lost.transactions = transactions;
+            Some(rpo)
+        };
+        let exit = |measured| rpo_missed(2, measured).map(|(exit, _)| exit);
+        assert_eq!(exit(lost(2)), None);
+        assert_eq!(exit(lost(3)), Some(Exit::ObjectiveMissed));
+        let (exit, reason) = rpo_missed(0, None).unwrap();
+        assert_eq!(exit, Exit::Inconclusive);
+        assert!(reason.contains("keeps no ledger"), "{reason}");
+    }
+}

@@ -1,0 +1,19 @@
+//! What the recovery point holds that a drill is judged by.
+
+use crate::{
+    backup::{PointSelector, Repository},
+    run::{
+        RunError,
+        chronicle::{Basis, Chronicle, Fact},
+        rig::Pipeline,
+    },
+    verify::PointView,
+};
+
+/// Reads the recovery point that the drill is judged by, where it is one.
+pub fn basis(pipeline: &Pipeline, chronicle: &Chronicle) -> Result<Option<Fact>, RunError> {
+    let Some(Basis::Point(id)) = chronicle.basis() else { return Ok(None) };
+    let repository = Repository::open(&pipeline.config.repository.path)?;
+    let view = PointView::load(&repository.point(&PointSelector::Id(id.clone()))?)?;
+    Ok(Some(Fact::PointRead { point: id.clone(), view }))
+}

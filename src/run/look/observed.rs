@@ -1,0 +1,95 @@
+//! What a drill left, once the writers rest.
+
+use std::collections::BTreeMap;
+
+use super::probes::probes;
+use crate::{
+    client::{
+        group::{Consumed, OffsetReset},
+        limits,
+    },
+    run::{
+        Known, RunError,
+        chronicle::{Source, TOKEN_COLUMN},
+        rig::{Pipeline, Rig, place, quieted},
+    },
+    scenario::GroupReset,
+    units::TopicPartition,
+    verify::{
+        Observation,
+        observe::{self, LookOptions, Systems},
+    },
+};
+
+/// Marker, wait, everything once; then a canary and the registry's probes.
+pub async fn observed(rig: &Rig, known: Known<'_>) -> Result<Observation, RunError> {
+    let (pipeline, layout) = (&rig.pipeline, known.layout());
+    let systems = &Systems::new(&pipeline.config)?;
+    let own = layout.connectors();
+    let (views, _) = observe::connectors(systems, &own).await?;
+    let quiet = quieted(pipeline, &rig.run, systems, &views, "end").await?;
+    let options = LookOptions {
+        connectors: own,
+        token_column: TOKEN_COLUMN.to_owned(),
+        groups: known.chronicle.groups().into_keys().map(str::to_owned).collect(),
+        subject_prefix: layout.subject_prefix(),
+    };
+    let mut seen = observe::pipeline(systems, &options).await?;
+    seen.quiet = quiet;
+    seen.consumed = consumed(known, systems, &seen).await?;
+    // Where the marker did not arrive a canary will not either: waiting for it again would only cost time.
+    let works = |source: &&Source| {
+        let quiet = seen.quiet.iter().find(|q| q.table == source.markers);
+        quiet.is_some_and(|q| q.reached.is_ok())
+    };
+    for source in layout.sources.iter().filter(works) {
+        let Some(view) = views.iter().find(|v| v.settings.name == source.name) else { continue };
+        let canary = place(pipeline, &rig.run, source, systems, "canary").await?;
+        let standstill = limits::connectors::CANARY_STALLED;
+        seen.canaries.push(observe::arrival(systems, &view.settings, &canary, standstill).await);
+    }
+    for topic in layout.schema_histories() {
+        seen.histories.extend(pipeline.history(&topic).await?.map(|records| (topic.clone(), records)));
+    }
+    seen.probes = probes(pipeline, known, &seen).await;
+    seen.leftovers = leftovers(pipeline).await?;
+    Ok(seen)
+}
+
+/// What a consumer of each group is given that is started now, with everything at rest.
+async fn consumed(
+    known: Known<'_>,
+    systems: &Systems,
+    seen: &Observation,
+) -> Result<BTreeMap<String, BTreeMap<TopicPartition, Consumed>>, RunError> {
+    let topics: Vec<String> = seen.specs.keys().cloned().collect();
+    let mut consumed = BTreeMap::new();
+    for (group, made) in known.chronicle.groups().into_iter().filter(|_| !topics.is_empty()) {
+        let given = systems.kafka.consume_as(group, offset_reset(made.reset), &topics).await?;
+        consumed.insert(group.to_owned(), given);
+    }
+    Ok(consumed)
+}
+
+/// The language's word in the client's.
+fn offset_reset(reset: GroupReset) -> OffsetReset {
+    match reset {
+        GroupReset::Latest => OffsetReset::Latest,
+        GroupReset::Earliest => OffsetReset::Earliest,
+    }
+}
+
+/// What must not be there any more once the drill's recovery is over.
+async fn leftovers(pipeline: &Pipeline) -> Result<Vec<String>, RunError> {
+    let mut left = Vec::new();
+    let db = pipeline.sql().await?;
+    let setting = "select name || ' = ' || setting from pg_settings where name like 'recovery_target%' and setting <> '' \
+                   and name not in ('recovery_target_action', 'recovery_target_inclusive', 'recovery_target_timeline')";
+    for row in db.texts(setting).await? {
+        left.extend(row.into_iter().flatten());
+    }
+    if db.text("show zero_damaged_pages").await?.as_deref() == Some("on") {
+        left.push("zero_damaged_pages = on".into());
+    }
+    Ok(left)
+}

@@ -1,0 +1,34 @@
+//! What all drills of a run have in common.
+
+use std::sync::Arc;
+
+use camino::Utf8PathBuf;
+
+use super::{Census, Servers};
+use crate::{stack::Backend, units::RunId};
+
+/// What all drills of a run have in common.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The run.
+    pub run: RunId,
+    /// Where drills put their data.
+    pub work: Utf8PathBuf,
+    /// The run's report folder.
+    pub report: Utf8PathBuf,
+    /// Whether everything is kept, whatever the verdict.
+    pub keep: bool,
+    /// Where servers run.
+    pub backend: Arc<dyn Backend>,
+    /// The shared servers; none when isolated.
+    pub servers: Option<Arc<Servers>>,
+    /// Every stack there is, for measuring memory.
+    pub census: Census,
+}
+
+impl Context {
+    /// Where drills put their servers' logs.
+    pub fn logs(&self) -> Utf8PathBuf {
+        self.report.join("logs")
+    }
+}

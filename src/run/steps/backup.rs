@@ -1,0 +1,38 @@
+//! Taking a recovery point, under load.
+
+use super::{Done, load::load_during_backup, runbook};
+use crate::{
+    backup::{self, CreateOptions, PartKind},
+    run::{Known, RunError, chronicle::Fact, rig::Rig},
+    scenario::{self, BackupPart},
+};
+
+/// Takes a recovery point, or lets the scenario's command take a backup.
+pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &scenario::Backup) -> Result<Done, RunError> {
+    if let Some(command) = &wanted.exec {
+        return runbook::backup(rig, known, command).await;
+    }
+    let only: Vec<PartKind> = wanted
+        .only
+        .iter()
+        .map(|part| match part {
+            BackupPart::Postgres => PartKind::Postgres,
+            BackupPart::Connect => PartKind::Connect,
+            BackupPart::Registry => PartKind::Registry,
+            BackupPart::Topics => PartKind::Topics,
+        })
+        .collect();
+    let options = CreateOptions { only };
+    let Rig { pipeline, writers, .. } = rig;
+    let load = load_during_backup();
+    let silent = |_| {};
+    let (created, loaded) = tokio::join!(
+        backup::create(&pipeline.config, &options, &silent),
+        writers.load(known.plan, &pipeline.config, &load)
+    );
+    let created = created?;
+    let loaded = loaded?;
+    let point = created.point().clone();
+    let words = format!("recovery point {point} of {} bytes; meanwhile {loaded}", created.manifest.bytes);
+    Ok(Done::one(Fact::PointTaken { name: wanted.name().to_owned(), point }, words))
+}

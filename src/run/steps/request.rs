@@ -1,0 +1,81 @@
+//! What a recovery is asked for.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    backup::PointSelector,
+    recovery::{self, Naive, Options, Playbook, Request},
+    run::{Known, RunError},
+    scenario::{self, Absence, Recover, Target, TargetBy},
+};
+
+/// What the scenario asks for, as the command line would ask for it.
+pub(super) fn request(known: Known<'_>, wanted: &Recover) -> Result<Request, RunError> {
+    let playbook = match wanted {
+        Recover::Coordinated(_) => Playbook::Coordinated,
+        Recover::Slot(_) => Playbook::Slot,
+        Recover::Schema(_) => Playbook::Schema,
+        Recover::Exec(_) => return Err(known.unknown("playbook", wanted.playbook())),
+    };
+    let mut connectors = known.layout().connectors();
+    // A database goes back with all its connectors; a slot is one connector's, and what the others deliver stays.
+    let hit = |name: &String| known.chronicle.faults().any(|(aim, _)| aim == name);
+    if matches!(playbook, Playbook::Slot) && connectors.iter().any(hit) {
+        connectors.retain(hit);
+    }
+    // Other drills' connectors come and go on the same worker while the point is taken, which one of its checks counts as a
+    // change. What the point is worth, the drill's own checks say.
+    let accept_inconsistent_point = true;
+    let mut request = Request { connectors, neighbours: false, accept_inconsistent_point, ..Request::new(playbook) };
+    if let Some(name) = wanted.point() {
+        request.point = PointSelector::Id(known.point(name)?.clone());
+    }
+    match wanted {
+        Recover::Coordinated(r) => {
+            request.timeline = r.timeline;
+            request.target = match &r.target {
+                Target::Latest => recovery::Target::Latest,
+                Target::Mark { mark, by } => {
+                    let mark = known.mark(mark)?;
+                    match by {
+                        TargetBy::Name => recovery::Target::Name(mark.restore_point.clone()),
+                        TargetBy::Lsn => recovery::Target::Lsn(mark.lsn),
+                        TargetBy::Time => recovery::Target::Time(mark.time),
+                    }
+                }
+            };
+        }
+        Recover::Slot(r) => {
+            request.topics = match r.topics {
+                scenario::TopicsRepair::Purge => recovery::TopicsRepair::Purge,
+                scenario::TopicsRepair::Compensate => recovery::TopicsRepair::Compensate,
+            };
+        }
+        Recover::Schema(r) => {
+            request.on_conflict = match r.on_conflict {
+                scenario::AcceptOrReject::Reject => recovery::OnConflict::Reject,
+                scenario::AcceptOrReject::Accept => recovery::OnConflict::Accept,
+            };
+        }
+        Recover::Exec(_) => {}
+    }
+    Ok(request)
+}
+
+/// What a control leaves out of the playbook, or does in its place.
+pub(super) fn options(known: Known<'_>) -> Options {
+    let mut omit = BTreeSet::new();
+    if let Some(Absence::Step(step)) = known.absence() {
+        omit.insert(step.clone());
+    }
+    let naive = known.plan.control.as_ref().and_then(|c| c.naive.as_ref()).and_then(|naive| match naive {
+        scenario::Naive::SlotByHand => Some(Naive::SlotByHand),
+        scenario::Naive::ZeroDamagedPages => Some(Naive::ZeroDamagedPages),
+        scenario::Naive::ResnapshotWithoutPurge => Some(Naive::ResnapshotWithoutPurge),
+        scenario::Naive::ReRegister => Some(Naive::ReRegister),
+        scenario::Naive::LowerLevelGlobally => Some(Naive::LowerLevelGlobally),
+        scenario::Naive::RestartOnly => Some(Naive::RestartOnly),
+        scenario::Naive::Exec(_) => None,
+    });
+    Options { omit, naive }
+}

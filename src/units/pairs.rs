@@ -1,0 +1,42 @@
+//! Maps whose keys are no text, in JSON: a list of pairs. For `#[serde(with = "pairs")]`.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Writes a map as a list of pairs, in the map's order.
+pub fn serialize<'m, M, K, V, S>(map: &'m M, serializer: S) -> Result<S::Ok, S::Error>
+where
+    &'m M: IntoIterator<Item = (&'m K, &'m V)>,
+    K: Serialize + 'm,
+    V: Serialize + 'm,
+    S: Serializer,
+{
+    serializer.collect_seq(map)
+}
+
+/// Reads it. Where a key stands twice, the last counts.
+pub fn deserialize<'de, M, K, V, D>(deserializer: D) -> Result<M, D::Error>
+where
+    M: FromIterator<(K, V)>,
+    K: Deserialize<'de>,
+    V: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Ok(Vec::<(K, V)>::deserialize(deserializer)?.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Serialize};
+
+    #[test]
+    fn a_map_with_keys_that_are_no_text_comes_back() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct Held(#[serde(with = "super")] BTreeMap<(u8, u8), String>);
+        let held = Held([((1, 2), "a".to_owned()), ((1, 3), "b".to_owned())].into());
+        let json = serde_json::to_string(&held).unwrap();
+        assert_eq!(json, r#"[[[1,2],"a"],[[1,3],"b"]]"#);
+        assert_eq!(serde_json::from_str::<Held>(&json).unwrap(), held);
+    }
+}
