@@ -84,3 +84,7 @@ mutants N="300" SEED="1":
 # Writes the pages and pictures in docs/ that are generated from the program; a test compares them.
 pages:
     CDC_DRILL_WRITE_PAGES=1 cargo test --test fast docs
+
+# Licences and sources of all packages, by deny.toml; needs `cargo install cargo-deny`.
+deny:
+    cargo deny check licenses bans sources
