@@ -10,10 +10,10 @@ use super::{
 };
 use crate::{
     client::{ClientError, limits, postgres::Slot, wait},
-    event::{FaultReport, Rpo, What},
+    event::{Downtime, FaultReport, Rpo, What},
     fault::{Fault, FaultGuard},
     recovery::{Recovered, RecoveryError},
-    scenario::{Absence, ControlRun, DrillPlan, Expect},
+    scenario::{Absence, ControlRun, DowntimeObjective, DrillPlan, Expect},
     stack::Silent,
     units::{Epoch, Exit, Lsn, PointId, Verdict},
     verify::{PointView, RegistryView},
@@ -109,6 +109,8 @@ pub(super) async fn run(plan: &DrillPlan, index: usize, context: &Context, emit:
     emit.emit(What::Objectives {
         rto_seconds: plan.objectives.rto.map(|limit| limit.as_secs_f64()),
         rto_reference_seconds: plan.objectives.reference_rto.map(|limit| limit.as_secs_f64()),
+        downtime: plan.objectives.downtime.map(DowntimeObjective::limits),
+        downtime_reference: plan.objectives.reference_downtime.map(DowntimeObjective::limits),
         rpo_transactions: plan.objectives.rpo_transactions,
     });
     // A person who gives a command so much time wants it to have that.
@@ -323,6 +325,12 @@ impl Drill<'_> {
             exit = exit.worst(Exit::ObjectiveMissed);
             reasons.push(format!("recovery took {seconds:.1} s, the objective is {:.0} s", limit.as_secs_f64()));
         }
+        if let Some(limits) = self.plan.objectives.downtime {
+            let measured = self.recoveries.iter().filter_map(|r| r.recovered.as_ref()?.outcome.downtime);
+            let (missed, told) = downtime_missed(limits.limits(), measured.fold(Downtime::default(), Downtime::max));
+            exit = exit.worst(missed);
+            reasons.extend(told);
+        }
         if let Some(limit) = self.plan.objectives.rpo_transactions
             && let Some((missed, reason)) = rpo_missed(limit, assessed.rpo)
         {
@@ -425,6 +433,21 @@ const ASKS_FOR_A_SLOT: &str = "select exists (select from pg_stat_activity where
                                and state like 'idle%' and query like '%pg_replication_slots%')";
 
 /// What speaks against an objective for lost transactions: more of them, or that nobody counted.
+/// Objectives that were missed or that nobody measured.
+fn downtime_missed(limits: Downtime, measured: Downtime) -> (Exit, Vec<String>) {
+    let mut exit = Exit::Passed;
+    let mut reasons = Vec::new();
+    for (part, seconds, limit) in measured.longer_than(limits) {
+        exit = exit.worst(Exit::ObjectiveMissed);
+        reasons.push(format!("{part}: down for {seconds:.1} s, the objective is {limit:.0} s"));
+    }
+    for (part, limit) in limits.parts().filter(|(part, _)| measured.parts().all(|(known, _)| known != *part)) {
+        exit = exit.worst(Exit::Inconclusive);
+        reasons.push(format!("{part}: how long it was down is not known, the objective is {limit:.0} s"));
+    }
+    (exit, reasons)
+}
+
 fn rpo_missed(limit: u64, measured: Option<Rpo>) -> Option<(Exit, String)> {
     let Some(rpo) = measured else {
         let reason = "the lost transactions were not counted: the workload keeps no ledger of what was acknowledged";
@@ -438,6 +461,21 @@ fn rpo_missed(limit: u64, measured: Option<Rpo>) -> Option<(Exit, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_downtime_that_is_longer_than_its_objective_or_was_not_measured_is_told() {
+        let of = |database, connectors| Downtime { database_seconds: database, connectors_seconds: connectors };
+        let limits = of(Some(2.0), Some(5.0));
+        assert_eq!(downtime_missed(limits, of(Some(2.0), Some(5.0))), (Exit::Passed, Vec::new()));
+        let (exit, reasons) = downtime_missed(limits, of(Some(2.1), Some(4.0)));
+        assert_eq!(exit, Exit::ObjectiveMissed);
+        assert_eq!(reasons, ["database: down for 2.1 s, the objective is 2 s"]);
+        let (exit, reasons) = downtime_missed(limits, of(None, Some(4.0)));
+        assert_eq!(exit, Exit::Inconclusive);
+        assert_eq!(reasons, ["database: how long it was down is not known, the objective is 2 s"]);
+        assert_eq!(downtime_missed(limits, of(Some(9.0), None)).0, Exit::ObjectiveMissed, "the worst one");
+        assert_eq!(downtime_missed(of(None, Some(5.0)), of(Some(9.0), Some(1.0))).0, Exit::Passed, "no objective");
+    }
 
     #[test]
     fn an_objective_that_nobody_measured_is_not_met() {

@@ -12,7 +12,7 @@ use crate::{
     backup::{self, CreateOptions, PartKind, PointSelector},
     client::{connect::stored_position, group::OffsetReset, limits},
     config::Means,
-    event::{Signal, StepReport, What},
+    event::{Downtime, Signal, StepReport, What},
     fault::{self, ColumnChange, Fault, Target as FaultTarget},
     recovery::{self, Naive, Options, Playbook, RecoveryError, Request},
     scenario::{
@@ -384,7 +384,8 @@ async fn recover(drill: &mut Drill<'_>, wanted: &Recover) -> Result<String, RunE
     let did = match did {
         Did::Nothing => "left out on purpose".to_owned(),
         Did::Playbook(recovered) => {
-            finished(drill, wanted, seconds, Verdict::Passed, recovered.outcome.findings.join("; "));
+            let downtime = recovered.outcome.downtime;
+            finished(drill, wanted, (seconds, downtime), Verdict::Passed, recovered.outcome.findings.join("; "));
             let did = format!("{} steps, {seconds:.1} s{meanwhile}", recovered.outcome.steps.len());
             passed.point.clone_from(&recovered.outcome.point);
             drill.aside.extend(recovered.aside.clone());
@@ -392,13 +393,13 @@ async fn recover(drill: &mut Drill<'_>, wanted: &Recover) -> Result<String, RunE
             did
         }
         Did::Command(left) => {
-            finished(drill, wanted, seconds, Verdict::Passed, String::new());
+            finished(drill, wanted, (seconds, None), Verdict::Passed, String::new());
             (passed.by_command, passed.replaced) = (true, left.replaced);
             drill.kept_wal.insert(drill.epoch, left.wal);
             format!("a command, {seconds:.1} s{meanwhile}")
         }
         Did::Failed(error) => {
-            finished(drill, wanted, seconds, Verdict::Failed, error.to_string());
+            finished(drill, wanted, (seconds, None), Verdict::Failed, error.to_string());
             let did = format!("refused: {error}");
             drill.refusal = Some(*error);
             return Ok(did);
@@ -454,12 +455,18 @@ async fn recovered(drill: &Drill<'_>, wanted: &Recover, end: &EpochEnd) -> Resul
     })
 }
 
-fn finished(drill: &Drill<'_>, wanted: &Recover, rto_seconds: f64, verdict: Verdict, detail: String) {
+fn finished(
+    drill: &Drill<'_>,
+    wanted: &Recover,
+    (rto_seconds, downtime): (f64, Option<Downtime>),
+    verdict: Verdict,
+    detail: String,
+) {
     let playbook = match exec::command_of(drill.plan, wanted) {
         Some(_) => "exec".to_owned(),
         None => wanted.playbook().to_owned(),
     };
-    drill.emit.emit(What::RecoveryFinished { playbook, rto_seconds, verdict, detail });
+    drill.emit.emit(What::RecoveryFinished { playbook, rto_seconds, downtime, verdict, detail });
 }
 
 async fn run_playbook(drill: &Drill<'_>, request: &Request) -> Result<recovery::Recovered, RecoveryError> {
