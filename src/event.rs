@@ -83,6 +83,12 @@ pub enum What {
         /// fails nothing.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rto_reference_seconds: Option<f64>,
+        /// The longest that what clients use may be down.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        downtime: Option<Downtime>,
+        /// The same on the reference machine, held against it like `rto_reference_seconds`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        downtime_reference: Option<Downtime>,
         /// Acknowledged transactions before the target that may be missing.
         rpo_transactions: Option<u64>,
     },
@@ -126,6 +132,10 @@ pub enum What {
         playbook: String,
         /// Seconds from the start of the recovery until the pipeline is whole again.
         rto_seconds: f64,
+        /// How long what clients use was down; none where that was not measured: the recovery failed or was a command, or the
+        /// event is of an earlier release.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        downtime: Option<Downtime>,
         /// Whether every step reached its postcondition.
         verdict: Verdict,
         /// Why not, or what a person should know.
@@ -231,6 +241,50 @@ pub struct Signal {
     pub said: String,
     /// Whether that was a lie, that is: it said healthy while it was not.
     pub lied: bool,
+}
+
+/// How long what clients use was down, over all runs of a recovery; or may be at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Downtime {
+    /// Seconds from the stop of the old server to the restored one that takes sessions; none where no server is stopped. A server that
+    /// was down already was so for longer.
+    pub database_seconds: Option<f64>,
+    /// Seconds from the stop of the connectors to their new streams, behind complete snapshots.
+    pub connectors_seconds: Option<f64>,
+}
+
+impl Downtime {
+    /// Each part with its name, where it is known.
+    pub fn parts(self) -> impl Iterator<Item = (&'static str, f64)> {
+        let parts = [("database", self.database_seconds), ("connectors", self.connectors_seconds)];
+        parts.into_iter().filter_map(|(name, seconds)| Some((name, seconds?)))
+    }
+
+    /// The parts that are limited by `limits` and longer, with the limit; a part that is not known is none of them.
+    pub fn longer_than(self, limits: Downtime) -> impl Iterator<Item = (&'static str, f64, f64)> {
+        let limit = move |part: &str| limits.parts().find(|(name, _)| *name == part).map(|(_, seconds)| seconds);
+        self.parts()
+            .filter_map(move |(name, seconds)| limit(name).map(|limit| (name, seconds, limit)))
+            .filter(|(_, seconds, limit)| seconds > limit)
+    }
+
+    /// The longer one of each part.
+    #[must_use]
+    pub fn max(self, other: Downtime) -> Downtime {
+        let longer = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).reduce(f64::max);
+        Downtime {
+            database_seconds: longer(self.database_seconds, other.database_seconds),
+            connectors_seconds: longer(self.connectors_seconds, other.connectors_seconds),
+        }
+    }
+}
+
+impl fmt::Display for Downtime {
+    /// `the database for 2.1 s, the connectors for 6.0 s`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts: Vec<String> = self.parts().map(|(name, seconds)| format!("the {name} for {seconds:.1} s")).collect();
+        f.write_str(&parts.join(", "))
+    }
 }
 
 /// One step of a recovery, done or planned.

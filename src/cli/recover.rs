@@ -19,8 +19,8 @@ use crate::{
     config::Config,
     event::{CheckReport, StepReport, StepResult},
     recovery::{
-        self, Downtime, Leftover, OnConflict, Options, Outcome, Playbook, Progress, Recovered, RecoveryError, Request,
-        Status, SystemStatus, Target, TopicsRepair, Watch,
+        self, Leftover, OnConflict, Options, Outcome, Playbook, Progress, Recovered, RecoveryError, Request, Status,
+        SystemStatus, Target, TopicsRepair, Watch,
     },
     units::{Exit, Verdict},
     verify::{VerifyOptions, verify},
@@ -311,10 +311,8 @@ async fn recover(config: &Config, request: &Request, json: bool) -> Result<Exit,
             // What was diagnosed before the first step may be repaired now.
             notes("before the recovery", &recovered.outcome);
             say(format!("recovered in {:.1} s; record: {}", recovered.seconds, recovered.record));
-            if let Some(Downtime { database_seconds, connectors_seconds }) = recovered.outcome.downtime {
-                say(format!(
-                    "down: the database for {database_seconds:.1} s, the connectors for {connectors_seconds:.1} s"
-                ));
+            if let Some(downtime) = recovered.outcome.downtime {
+                say(format!("down: {downtime}"));
             }
             if let Some(check) = &recovered.outcome.neighbours {
                 super::verify::show(check);

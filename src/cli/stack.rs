@@ -20,6 +20,7 @@ use crate::{
     config::{Config, Means, RestAuth},
     stack::{
         Backend as StackBackend, BackendChoice, ConnectorRequest, Programs, Progress, StackError, debezium_config,
+        file_sink_config,
         local::{
             CONFIG_FILE, Folder, LocalStack, Native, OwnerLock, Part, PostgresSpec, RegistryStorageKind, StackSpec,
         },
@@ -113,6 +114,8 @@ enum Action {
     Running(One),
     /// Print a connector configuration for this stack as JSON
     Connector(Connector),
+    /// Print the configuration of a sink connector that writes records of topics to a file, for this stack, as JSON
+    Sink(Sink),
 }
 
 #[derive(Debug, clap::Args)]
@@ -183,12 +186,38 @@ struct Connector {
     /// The tables it captures: schema.table,schema.table
     #[arg(long, value_delimiter = ',', required = true)]
     tables: Vec<String>,
+    #[command(flatten)]
+    of: Of,
+}
+
+#[derive(Debug, clap::Args)]
+struct Sink {
+    /// The topics it reads: topic,topic
+    #[arg(long, value_delimiter = ',', required = true)]
+    topics: Vec<String>,
+    /// The file it appends to, a line a record; on the worker's machine, writable for the worker's account
+    #[arg(long)]
+    file: Utf8PathBuf,
+    #[command(flatten)]
+    of: Of,
+}
+
+/// The pipeline that a connector is for.
+#[derive(Debug, clap::Args)]
+struct Of {
     /// The configuration of the pipeline
     #[arg(long, conflicts_with = "dir", required_unless_present = "dir")]
     config: Option<Utf8PathBuf>,
     /// The stack's folder, instead of `--config`
     #[arg(long)]
     dir: Option<Utf8PathBuf>,
+}
+
+impl Of {
+    fn load(self) -> Result<Config, CliError> {
+        let path = self.config.or_else(|| self.dir.map(|dir| dir.join(CONFIG_FILE)));
+        Ok(Config::load(&path.unwrap_or_else(|| CONFIG_FILE.into()))?)
+    }
 }
 
 /// The servers a port can be asked for.
@@ -246,6 +275,7 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
             Ok(if running { Exit::Passed } else { Exit::Internal })
         }
         Action::Connector(request) => connector(request),
+        Action::Sink(request) => sink(request),
     }
 }
 
@@ -417,12 +447,18 @@ async fn down(dir: &Utf8Path) -> Result<Exit, CliError> {
 }
 
 fn connector(request: Connector) -> Result<Exit, CliError> {
-    let path = request.config.or_else(|| request.dir.map(|dir| dir.join(CONFIG_FILE)));
-    let config = Config::load(&path.unwrap_or_else(|| CONFIG_FILE.into()))?;
+    let config = request.of.load()?;
     let tables: Result<Vec<TableName>, _> =
         request.tables.iter().filter(|t| !t.is_empty()).map(|t| t.trim().parse()).collect();
     let tables = tables.map_err(|e| CliError::new(Exit::Usage, e.to_string()))?;
     let request = ConnectorRequest { name: request.name, database: request.database, tables };
     print_json(&debezium_config(&config, &request)?)?;
+    Ok(Exit::Passed)
+}
+
+fn sink(request: Sink) -> Result<Exit, CliError> {
+    let topics = request.topics.iter().map(|topic| topic.trim().to_owned()).filter(|topic| !topic.is_empty());
+    let file = camino::absolute_utf8(&request.file).map_err(|e| StackError::io("resolve", &request.file, e))?;
+    print_json(&file_sink_config(&request.of.load()?, &topics.collect::<Vec<_>>(), &file)?)?;
     Ok(Exit::Passed)
 }

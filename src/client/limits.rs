@@ -198,6 +198,9 @@ pub mod connectors {
     /// A stop.
     pub const STOPPED: Limit =
         Limit::new(180, "a stop under load took 4.6 s; a task that sleeps delays it by its grace period");
+    /// The last member of a stopped sink's group.
+    pub const LEFT_GROUP: Limit =
+        Limit::new(60, "one that died without leaving is dropped when its session of 45 s is over");
     /// Tasks RUNNING.
     pub const RUNNING: Limit = Limit::new(120, "workers rebalance within a minute");
     /// A recovery's snapshot.

@@ -3,8 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use super::{
-    Downtime, EndOfWal, Naive, OnStep, Options, Outcome, Playbook, Recovered, RecoveryError, Request, TopicsRepair,
-    Watch,
+    EndOfWal, Naive, OnStep, Options, Outcome, Playbook, Recovered, RecoveryError, Request, TopicsRepair, Watch,
     coordinated::{self, Coordinated},
     locks::Locks,
     memory::{self, Asked, Beginning, ClusterName, Ending, Memory},
@@ -20,6 +19,7 @@ use crate::{
     backup::Repository,
     client::postgres::Postgres,
     config::{Config, Permission},
+    event::Downtime,
     units::Verdict,
 };
 
@@ -202,8 +202,9 @@ async fn carry_out(
         Chosen::Repair(mut state, table) => {
             let steps = step::run(table, state.as_mut(), options, memory, began, on).await?;
             let (sources, resting) = state.pipeline.resting().await?;
+            let downtime = downtime(&Memory::open(memory.folder())?);
             Ok(Recovered {
-                outcome: Outcome { steps, ..of_repair(&state, table, Verdict::Passed) },
+                outcome: Outcome { steps, downtime, ..of_repair(&state, table, Verdict::Passed) },
                 id,
                 record,
                 sources,
@@ -429,10 +430,11 @@ async fn refused_in_time(state: &mut Coordinated, memory: &Memory) -> Result<(),
 /// By the record, which has all runs.
 fn downtime(memory: &Memory) -> Option<Downtime> {
     let (database, connectors) = (("fence", "open"), ("stop-connectors", "resume"));
-    Some(Downtime {
-        database_seconds: memory.seconds_between(database.0, database.1)?,
-        connectors_seconds: memory.seconds_between(connectors.0, connectors.1)?,
-    })
+    let downtime = Downtime {
+        database_seconds: memory.seconds_between(database.0, database.1),
+        connectors_seconds: memory.seconds_between(connectors.0, connectors.1),
+    };
+    (downtime.parts().count() > 0).then_some(downtime)
 }
 
 fn of_coordinated(state: &Coordinated, verdict: Verdict) -> Outcome {

@@ -30,7 +30,7 @@ pub use abort::{abort, give_up};
 pub use engine::{conclude, permit, plan, run};
 pub use error::RecoveryError;
 pub use leftovers::{Leftover, leftovers, remove_leftovers};
-pub use outcome::{Downtime, EndOfWal, Outcome, Recovered};
+pub use outcome::{EndOfWal, Outcome, Recovered};
 pub use pipeline::{Protection, is_protected, protection};
 pub use progress::{Progress, Watch};
 pub use request::{Naive, OnConflict, Options, Playbook, Request, Target, TargetError, TopicsRepair};

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Playbook, Target};
 use crate::{
-    event::{CheckReport, StepReport},
+    event::{CheckReport, Downtime, StepReport},
     units::{Lsn, Offset, PointId, TopicPartition, Verdict},
 };
 
@@ -28,18 +28,8 @@ pub struct Outcome {
     /// That the connectors of others were left alone: their topics by id, offsets and slots before and after. Null in a
     /// plan, and where there are no others.
     pub neighbours: Option<CheckReport>,
-    /// How long what clients use was down. Null in a plan, and where no server is stopped.
+    /// How long what clients use was down. Null in a plan, and where nothing was stopped.
     pub downtime: Option<Downtime>,
-}
-
-/// How long what clients use was down, over all runs of a recovery.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Downtime {
-    /// Seconds from the stop of the old server to the restored one that takes sessions. A server that was down already was so for
-    /// longer.
-    pub database_seconds: f64,
-    /// Seconds from the stop of the connectors to their new streams, behind complete snapshots.
-    pub connectors_seconds: f64,
 }
 
 /// The last record of the old server's WAL.

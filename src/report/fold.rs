@@ -5,7 +5,7 @@ use super::model::{
     SpeedReport, StackReport, StepTime,
 };
 use crate::{
-    event::{ControlPlan, ControlReport, Event, FaultReport, Landed, Signal, StepReport, What},
+    event::{ControlPlan, ControlReport, Downtime, Event, FaultReport, Landed, Signal, StepReport, What},
     units::{DrillId, Exit, REFERENCE_MACHINE, Verdict},
 };
 
@@ -53,6 +53,8 @@ struct Drill {
     last_ms: i64,
     rto_objective_seconds: Option<f64>,
     rto_reference_seconds: Option<f64>,
+    downtime_objective: Option<Downtime>,
+    downtime_reference: Option<Downtime>,
     rpo_objective: Option<u64>,
     steps: Vec<StepTime>,
     faults: Vec<FaultReport>,
@@ -81,6 +83,8 @@ impl Drill {
             last_ms: at_ms,
             rto_objective_seconds: None,
             rto_reference_seconds: None,
+            downtime_objective: None,
+            downtime_reference: None,
             rpo_objective: None,
             steps: Vec::new(),
             faults: Vec::new(),
@@ -281,6 +285,8 @@ impl Fold {
         let mut recovery = recoveries.pop().unwrap_or_default();
         recovery.rto_objective_seconds = main.rto_objective_seconds;
         recovery.rto_reference_seconds = main.rto_reference_seconds;
+        recovery.downtime_objective = main.downtime_objective;
+        recovery.downtime_reference = main.downtime_reference;
         let rpo = main.rpo.unwrap_or_default();
         DrillReport {
             scenario: main.scenario.clone(),
@@ -319,7 +325,9 @@ impl Drill {
                 self.title.clone_from(title);
                 self.control.clone_from(control);
             }
-            What::Objectives { rto_seconds, rto_reference_seconds, rpo_transactions } => {
+            What::Objectives { rto_seconds, rto_reference_seconds, downtime, downtime_reference, rpo_transactions } => {
+                self.downtime_objective = *downtime;
+                self.downtime_reference = *downtime_reference;
                 self.rto_objective_seconds = *rto_seconds;
                 self.rto_reference_seconds = *rto_reference_seconds;
                 self.rpo_objective = *rpo_transactions;
@@ -331,15 +339,20 @@ impl Drill {
             What::Fault(fault) => self.faults.push(fault.clone()),
             What::Signal(signal) => self.signals.push(signal.clone()),
             What::RecoveryStep(step) => self.open_recovery.push(step.clone()),
-            What::RecoveryFinished { playbook, rto_seconds, verdict, detail } => self.recoveries.push(RecoveryReport {
-                playbook: Some(playbook.clone()),
-                rto_seconds: (*verdict == Verdict::Passed).then_some(*rto_seconds),
-                rto_objective_seconds: self.rto_objective_seconds,
-                rto_reference_seconds: self.rto_reference_seconds,
-                verdict: Some(*verdict),
-                detail: detail.clone(),
-                steps: std::mem::take(&mut self.open_recovery),
-            }),
+            What::RecoveryFinished { playbook, rto_seconds, downtime, verdict, detail } => {
+                self.recoveries.push(RecoveryReport {
+                    playbook: Some(playbook.clone()),
+                    rto_seconds: (*verdict == Verdict::Passed).then_some(*rto_seconds),
+                    rto_objective_seconds: self.rto_objective_seconds,
+                    rto_reference_seconds: self.rto_reference_seconds,
+                    downtime: *downtime,
+                    downtime_objective: self.downtime_objective,
+                    downtime_reference: self.downtime_reference,
+                    verdict: Some(*verdict),
+                    detail: detail.clone(),
+                    steps: std::mem::take(&mut self.open_recovery),
+                })
+            }
             What::Rpo(rpo) => self.rpo = Some(*rpo),
             What::Check(check) => self.checks.push(check.clone()),
             What::Control(report) => self.judged = Some(report.clone()),

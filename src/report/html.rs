@@ -8,7 +8,7 @@ use super::{
     waterfall, words,
 };
 use crate::{
-    event::{CheckReport, Finding, Landed, StepResult},
+    event::{CheckReport, Downtime, Finding, Landed, StepResult},
     units::Verdict,
 };
 
@@ -58,6 +58,28 @@ impl Page<'_> {
             (None, Some(reference)) => format!("{reached} ({})", self.reference(reference, recovery.rto_seconds)),
             (None, None) => reached,
         }
+    }
+
+    /// How long what clients use was down, part by part, with the objectives.
+    fn downtime(&self, recovery: &RecoveryReport) -> String {
+        let Some(downtime) = recovery.downtime else { return "not measured".into() };
+        let limit = |limits: Option<Downtime>, part: &str| {
+            limits.and_then(|limits| limits.parts().find(|(name, _)| *name == part).map(|(_, seconds)| seconds))
+        };
+        let told = downtime.parts().map(|(part, seconds)| {
+            let reached = format!("{part} {seconds:.1} s");
+            match (limit(recovery.downtime_objective, part), limit(recovery.downtime_reference, part)) {
+                (Some(objective), _) => format!("{reached} (objective {objective:.0} s)"),
+                (None, Some(reference)) => format!("{reached} ({})", self.reference(reference, Some(seconds))),
+                (None, None) => reached,
+            }
+        });
+        told.collect::<Vec<_>>().join(", ")
+    }
+
+    fn downtime_missed(&self, recovery: &RecoveryReport) -> bool {
+        let limits = recovery.downtime_objective.unwrap_or_default();
+        recovery.downtime.is_some_and(|downtime| downtime.longer_than(limits).next().is_some())
     }
 
     /// A reference time at this machine's speed, and whether the recovery took longer, which fails nothing.

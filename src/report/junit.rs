@@ -42,6 +42,12 @@ fn suite(report: &RunReport, drill: &DrillReport) -> TestSuite {
     suite.add_property(("seed", report.seed.to_string().as_str()));
     suite.add_property(("replay", report.replay.as_str()));
     suite.add_property(("verdict", drill.verdict.word()));
+    if let Some(seconds) = drill.recovery.rto_seconds {
+        suite.add_property(("rto_seconds", format!("{seconds:.3}").as_str()));
+    }
+    for (part, seconds) in drill.recovery.downtime.unwrap_or_default().parts() {
+        suite.add_property((format!("{part}_downtime_seconds").as_str(), format!("{seconds:.3}").as_str()));
+    }
     for check in &drill.checks {
         suite.add_test_case(check_case(&name, check));
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{Amount, CheckReport, FaultReport, FindingKind, Landed, StepReport},
+    event::{Amount, CheckReport, Downtime, FaultReport, FindingKind, Landed, StepReport},
     units::{Speed, Verdict},
 };
 
@@ -155,6 +155,15 @@ pub struct RecoveryReport {
     /// How many it may take on the reference machine; longer than this scaled is reported and fails nothing.
     #[serde(default)]
     pub rto_reference_seconds: Option<f64>,
+    /// How long what clients use was down; null where that was not measured.
+    #[serde(default)]
+    pub downtime: Option<Downtime>,
+    /// How long it may be down.
+    #[serde(default)]
+    pub downtime_objective: Option<Downtime>,
+    /// How long it may be down on the reference machine; longer than this scaled is reported and fails nothing.
+    #[serde(default)]
+    pub downtime_reference: Option<Downtime>,
     /// Whether every step reached its postcondition.
     pub verdict: Option<Verdict>,
     /// Why not, or what a person should know.

@@ -42,7 +42,9 @@ fn replaced(field: &str) -> Option<&'static str> {
         "peak_pss_bytes" => "[bytes]",
         "offset" => "[offset]",
         "schema_id" => "[schema-id]",
-        "seconds" | "rto_seconds" | "started_seconds" | "ready_seconds" => "[seconds]",
+        "seconds" | "rto_seconds" | "database_seconds" | "connectors_seconds" | "started_seconds" | "ready_seconds" => {
+            "[seconds]"
+        }
         _ => return None,
     })
 }

@@ -13,7 +13,7 @@ use super::{
     words::{counted, one_line},
 };
 use crate::{
-    event::{CheckReport, Event, FindingKind, Landed, StepResult, What},
+    event::{CheckReport, Downtime, Event, FindingKind, Landed, StepResult, What},
     units::Verdict,
 };
 
@@ -164,8 +164,8 @@ fn line(what: &What) -> Option<String> {
             StepResult::Skipped => format!("  {}: nothing to do", s.name),
             StepResult::Done | StepResult::Planned => format!("  {} ({:.1} s)", s.name, s.seconds),
         },
-        What::RecoveryFinished { playbook, rto_seconds, verdict: Verdict::Passed, .. } => {
-            format!("{playbook} recovery: whole again after {rto_seconds:.1} s")
+        What::RecoveryFinished { playbook, rto_seconds, downtime, verdict: Verdict::Passed, .. } => {
+            format!("{playbook} recovery: whole again after {rto_seconds:.1} s{}", down(*downtime))
         }
         What::RecoveryFinished { playbook, detail, .. } => format!("{playbook} recovery failed: {detail}"),
         What::Rpo(r) => {
@@ -225,14 +225,20 @@ pub fn verdict_text(report: &RunReport) -> String {
     out
 }
 
+/// How long what clients use was down, behind something; nothing where that was not measured.
+fn down(downtime: Option<Downtime>) -> String {
+    downtime.map(|downtime| format!(", down: {downtime}")).unwrap_or_default()
+}
+
 fn drill_lines(drill: &DrillReport, width: usize) -> String {
     let name = format!("{}/{}", drill.scenario, drill.variant);
     let rto = drill.recovery.rto_seconds.map_or("not recovered".into(), |s| format!("whole again after {s:.1} s"));
+    let down = down(drill.recovery.downtime);
     let lost = match drill.rpo.measured {
         true => format!(", {} lost", counted(drill.rpo.lost.transactions, "transaction")),
         false => String::new(),
     };
-    let mut out = format!("{:<12}  {name:<width$}  {rto}{lost}\n", drill.verdict.word());
+    let mut out = format!("{:<12}  {name:<width$}  {rto}{down}{lost}\n", drill.verdict.word());
     if drill.verdict == Verdict::Passed {
         return out;
     }

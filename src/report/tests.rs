@@ -61,6 +61,18 @@ fn the_lines_of_a_run() {
 }
 
 #[test]
+fn an_older_run_has_no_downtime_and_says_so() {
+    let report = fold(&fixture());
+    let [new, old] = ["logical-disaster", "dropped-no-data"]
+        .map(|variant| report.drills.iter().find(|d| d.variant == variant).map(|d| d.recovery.clone()).unwrap());
+    assert!(new.rto_seconds.is_some() && old.rto_seconds.is_some());
+    assert_eq!(new.downtime.map(|d| d.to_string()).unwrap(), "the database for 3.2 s, the connectors for 6.5 s");
+    assert_eq!(old.downtime, None);
+    assert!(html(&report).unwrap().contains("<td>not measured</td>"));
+    assert!(!verdict_text(&report).contains("dropped-no-data  whole again after 5.2 s, down"));
+}
+
+#[test]
 fn every_report_can_be_read_back() {
     let report = fold(&fixture());
     let text = serde_json::to_string(&report).unwrap();

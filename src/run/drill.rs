@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     client::limits,
-    event::What,
-    scenario::{ControlRun, DrillPlan},
+    event::{Downtime, What},
+    scenario::{ControlRun, DowntimeObjective, DrillPlan},
     stack::Silent,
     units::Exit,
 };
@@ -39,6 +39,8 @@ pub(super) async fn run(plan: &DrillPlan, index: usize, context: &Context, emit:
     emit.emit(What::Objectives {
         rto_seconds: plan.objectives.rto.map(|limit| limit.as_secs_f64()),
         rto_reference_seconds: plan.objectives.reference_rto.map(|limit| limit.as_secs_f64()),
+        downtime: plan.objectives.downtime.map(DowntimeObjective::limits),
+        downtime_reference: plan.objectives.reference_downtime.map(DowntimeObjective::limits),
         rpo_transactions: plan.objectives.rpo_transactions,
     });
     let Outcome { exit, reason, control } = match carried_out(plan, index, context, emit).await {
@@ -171,7 +173,8 @@ impl Drill<'_> {
             }
         };
         let slowest = self.chronicle.recoveries().map(|r| r.seconds).fold(0.0, f64::max);
-        let ending = Ending::Checked { checked: &checked, slowest, confirmed };
+        let downtime = self.chronicle.recoveries().filter_map(|r| r.downtime).fold(Downtime::default(), Downtime::max);
+        let ending = Ending::Checked { checked: &checked, slowest, downtime, confirmed };
         Ok(outcome(&self.chronicle.terms, &ending))
     }
 

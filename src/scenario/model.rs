@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::words::{HumanDuration, Level, Named, TableRef, Target};
-use crate::event::FindingKind;
+use crate::event::{Downtime, FindingKind};
 
 /// A scenario: what to load, break and recover, and what must then hold. Each variant is one drill, and one more for
 /// each of its controls.
@@ -888,8 +888,30 @@ pub struct Objectives {
     /// Recovery time as it was measured on the reference machine (2 cores, 24 GiB, quiet, five drills at a time), at most.
     /// Scaled by the speed that this machine is measured to have; longer is reported and fails nothing.
     pub reference_rto: Option<HumanDuration>,
+    /// How long what clients use may be down, at most. Longer fails the drill, on whatever machine.
+    pub downtime: Option<DowntimeObjective>,
+    /// The same as it was measured on the reference machine; scaled and reported like `reference-rto`, and never a failure.
+    pub reference_downtime: Option<DowntimeObjective>,
     /// Recovery point: how much may be missing.
     pub rpo: Option<RpoObjective>,
+}
+
+/// How long what clients use may be down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct DowntimeObjective {
+    /// From the stop of the old server to the restored one that takes sessions: only a coordinated recovery stops one.
+    pub database: Option<HumanDuration>,
+    /// From the stop of the connectors to their new streams, behind complete snapshots.
+    pub connectors: Option<HumanDuration>,
+}
+
+impl DowntimeObjective {
+    /// The limits, as reports have them.
+    pub fn limits(self) -> Downtime {
+        let seconds = |limit: Option<HumanDuration>| limit.map(|limit| limit.0.as_secs_f64());
+        Downtime { database_seconds: seconds(self.database), connectors_seconds: seconds(self.connectors) }
+    }
 }
 
 /// How much may be missing.

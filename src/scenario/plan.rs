@@ -6,8 +6,8 @@ use camino::Utf8PathBuf;
 
 use super::{
     model::{
-        CheckId, Compatibility, Control, Naive, Pgbench, PipelinePart, Recover, Red, RegistryStorageKind, Scenario,
-        Sql, StackPart, Step, Variant, WorkloadPart,
+        CheckId, Compatibility, Control, DowntimeObjective, Naive, Pgbench, PipelinePart, Recover, Red,
+        RegistryStorageKind, Scenario, Sql, StackPart, Step, Variant, WorkloadPart,
     },
     template::Template,
     validate::{Fixture, Fixtures},
@@ -191,6 +191,10 @@ pub struct ObjectivesPlan {
     pub rto: Option<Duration>,
     /// The longest that a recovery may take on the reference machine; none: nothing was measured.
     pub reference_rto: Option<Duration>,
+    /// The longest that what clients use may be down; none: no objective.
+    pub downtime: Option<DowntimeObjective>,
+    /// The same on the reference machine; none: nothing was measured.
+    pub reference_downtime: Option<DowntimeObjective>,
     /// Acknowledged transactions before the target that may be missing; none: no objective.
     pub rpo_transactions: Option<u64>,
 }
@@ -332,6 +336,8 @@ fn variant_drills(
         objectives: ObjectivesPlan {
             rto: variant.objectives.rto.map(|d| d.0),
             reference_rto: variant.objectives.reference_rto.map(|d| d.0),
+            downtime: variant.objectives.downtime,
+            reference_downtime: variant.objectives.reference_downtime,
             rpo_transactions: variant.objectives.rpo.as_ref().map(|r| r.transactions),
         },
     };

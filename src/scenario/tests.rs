@@ -479,6 +479,26 @@ fn a_loss_that_nobody_counts_has_no_objective() {
 }
 
 #[test]
+fn a_downtime_that_nobody_measures_has_no_objective() {
+    let told = |recovery: &str, objectives: &str| {
+        mistakes(&scenario(&format!(
+            "steps:\n  - load: {{ transactions: 5 }}\n  - backup: {{ name: nightly }}\n  - recover: {recovery}\nchecks: [state]\nobjectives: {objectives}\n"
+        )))
+    };
+    let (slot, command) = ("{ slot: {} }", "{ exec: { command: sh restore.sh, target: latest } }");
+    let text = told(slot, "{ downtime: { database: 5s } }");
+    assert!(text.contains("a downtime of the database, which no recovery stops"), "{text}");
+    let text = told(command, "{ reference-downtime: { connectors: 5s } }");
+    assert!(text.contains("a downtime of the connectors, which is not known of a command"), "{text}");
+    let text = told(slot, "{ downtime: {} }");
+    assert!(text.contains("a downtime of nothing"), "{text}");
+    let text = mistakes(&scenario(
+        "steps:\n  - load: { transactions: 5 }\nchecks: [state]\nobjectives: { downtime: { connectors: 5s } }\n",
+    ));
+    assert!(text.contains("objectives without a recovery"), "{text}");
+}
+
+#[test]
 fn a_plan_has_each_variant_and_then_its_controls() {
     let text = scenario(indoc! {"
         title: One thing
@@ -489,7 +509,7 @@ fn a_plan_has_each_variant_and_then_its_controls() {
           - backup: { name: nightly }
           - recover: { coordinated: { target: latest, writers: continue } }
         checks: [state, loss]
-        objectives: { rto: 1m 5s, rpo: { transactions: 2 } }
+        objectives: { rto: 1m 5s, downtime: { database: 5s }, reference-downtime: { connectors: 1m }, rpo: { transactions: 2 } }
         controls:
           - { without: recovery, red: { check: state, kind: lost } }
           - { without: delete-offsets, naive: slot-by-hand, red: { check: loss, kind: lost }, silent: true }
@@ -514,6 +534,10 @@ fn a_plan_has_each_variant_and_then_its_controls() {
         "d7.public.orders-value"
     );
     assert_eq!(drills[0].objectives.rto.unwrap().as_secs(), 65);
+    let limits = drills[0].objectives.downtime.unwrap().limits();
+    assert_eq!((limits.database_seconds, limits.connectors_seconds), (Some(5.0), None));
+    let reference = drills[0].objectives.reference_downtime.unwrap().limits();
+    assert_eq!((reference.database_seconds, reference.connectors_seconds), (None, Some(60.0)));
     assert_eq!(drills[2].control.as_ref().unwrap().word(), "delete-offsets");
     assert_eq!(plan(&scenario, Some(9), &fixtures).drills[0].seed, 9);
 }

@@ -11,9 +11,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{
     error::{Problem, Seg, nearest},
     model::{
-        Backup, CheckId, Control, DeleteAll, Fault, FlipHeapBytes, Load, Must, Naive, PipelinePart, Prove, Recover,
-        RegistryStorageKind, Scenario, SchemaRecovery, SetLevel, Sql, SqlTransaction, StackPart, Step, TopicsRepair,
-        Variant, WhileRecovering, WorkloadPart,
+        Backup, CheckId, Control, DeleteAll, DowntimeObjective, Fault, FlipHeapBytes, Load, Must, Naive, PipelinePart,
+        Prove, Recover, RegistryStorageKind, Scenario, SchemaRecovery, SetLevel, Sql, SqlTransaction, StackPart, Step,
+        TopicsRepair, Variant, WhileRecovering, WorkloadPart,
     },
     plan::{
         captured, connector_config, connectors_of, control_id, pipeline_of, schema_of, stack_of, subject_of,
@@ -859,15 +859,42 @@ impl Validator<'_> {
 
     fn objectives(&mut self, variant: &Variant, pgbench: bool) {
         let objectives = &variant.objectives;
-        let some = objectives.rto.is_some() || objectives.reference_rto.is_some() || objectives.rpo.is_some();
+        let downtimes = [("downtime", objectives.downtime), ("reference-downtime", objectives.reference_downtime)];
+        let some = objectives.rto.is_some()
+            || objectives.reference_rto.is_some()
+            || downtimes.iter().any(|(_, limits)| limits.is_some())
+            || objectives.rpo.is_some();
         if some && !recovers(variant) {
             self.problem("objectives without a recovery", "add a `recover` step or leave them out");
+        }
+        for (name, limits) in downtimes.into_iter().filter_map(|(name, limits)| Some((name, limits?))) {
+            self.at(name, |v| v.downtime(variant, limits));
         }
         if variant.objectives.rpo.is_some() && pgbench {
             self.at("rpo", |v| {
                 v.problem(
                     "an `rpo` for pgbench, which keeps no ledger of what was acknowledged",
                     "leave `rpo` out, or bring the statements as `workload: { sql: ... }`",
+                )
+            });
+        }
+    }
+
+    /// A limit on what no recovery measures would never be missed.
+    fn downtime(&mut self, variant: &Variant, limits: DowntimeObjective) {
+        if limits == DowntimeObjective::default() {
+            self.problem("a downtime of nothing", "name `database`, `connectors` or both");
+        }
+        if limits.database.is_some() && playbooks(variant).all(|playbook| playbook != "coordinated") {
+            self.at("database", |v| {
+                v.problem("a downtime of the database, which no recovery stops", "only a coordinated recovery stops it")
+            });
+        }
+        if limits.connectors.is_some() && playbooks(variant).all(|playbook| playbook == "exec") {
+            self.at("connectors", |v| {
+                v.problem(
+                    "a downtime of the connectors, which is not known of a command",
+                    "leave it out, or limit `rto`",
                 )
             });
         }

@@ -1,4 +1,7 @@
-//! A Debezium PostgreSQL connector's configuration, with the converter settings that give Confluent's wire format.
+//! Configurations of the connectors that a stack has plugins for: Debezium's for PostgreSQL, and Kafka's own sink that appends
+//! records to a file. Both with the converter settings that give Confluent's wire format.
+
+use camino::Utf8Path;
 
 use super::StackError;
 use crate::{
@@ -89,6 +92,25 @@ pub fn debezium_config(config: &Config, request: &ConnectorRequest) -> Result<Co
     Ok(map)
 }
 
+/// The configuration of a sink that appends each record of `topics` to a file of the worker's machine, a line a record, as the
+/// worker's account. A change reads `Struct{after=Struct{id=1},...}`, and a tombstone `null`.
+pub fn file_sink_config(config: &Config, topics: &[String], file: &Utf8Path) -> Result<ConnectorConfig, StackError> {
+    if topics.is_empty() {
+        return Err(setting("topics", "at least one topic", "none"));
+    }
+    let mut map = ConnectorConfig::new();
+    let mut set = |key: &str, value: &str| map.insert(key.to_owned(), value.to_owned());
+    set("connector.class", "org.apache.kafka.connect.file.FileStreamSinkConnector");
+    set("tasks.max", "1");
+    set("topics", &topics.join(","));
+    set("file", file.as_str());
+    for side in ["key", "value"] {
+        converter(side, &config.registry.url, &mut set);
+    }
+    use_schema_resolver(&mut map, &config.connect);
+    Ok(map)
+}
+
 /// Lets Apicurio's Avro converter use the schema resolver that the workers have, where the configuration names none.
 pub fn use_schema_resolver(connector: &mut ConnectorConfig, workers: &ConnectConfig) {
     let Some(class) = &workers.schema_resolver else { return };
@@ -165,6 +187,25 @@ mod tests {
         assert_eq!((get("database.port"), get("database.password")), ("5433", "p"));
         assert_eq!(get("value.converter.apicurio.registry.url"), "http://h:4/apis/registry/v2");
         assert_eq!(get("key.converter.apicurio.registry.headers.enabled"), "false");
+    }
+
+    #[test]
+    fn a_sink_reads_what_the_connector_writes_and_no_topics_are_refused() {
+        let topics = ["shop.public.a".to_owned(), "shop.public.b".to_owned()];
+        let map = file_sink_config(&config(), &topics, Utf8Path::new("/d/a.txt")).unwrap();
+        assert_eq!((map["topics"].as_str(), map["file"].as_str()), ("shop.public.a,shop.public.b", "/d/a.txt"));
+        let request =
+            ConnectorRequest { name: "shop".into(), database: "d".into(), tables: vec![TableName::new("public", "a")] };
+        let source = debezium_config(&config(), &request).unwrap();
+        let converters = |map: &ConnectorConfig| {
+            let of = map.iter().filter(|(key, _)| key.contains(".converter"));
+            of.map(|(key, value)| (key.clone(), value.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(converters(&map), converters(&source));
+        assert_eq!(
+            file_sink_config(&config(), &[], Utf8Path::new("/d")).unwrap_err().exit(),
+            crate::units::Exit::Invalid
+        );
     }
 
     #[test]

@@ -5,11 +5,12 @@ use sha2::{Digest, Sha256};
 use super::StackError;
 
 /// The Maven project: path below its folder, and text.
-pub(super) const MAVEN: [(&str, &str); 4] = [
+pub(super) const MAVEN: [(&str, &str); 5] = [
     ("pom.xml", include_str!("../../fixtures/stack/maven/pom.xml")),
     ("kafka/pom.xml", include_str!("../../fixtures/stack/maven/kafka/pom.xml")),
     ("converter/pom.xml", include_str!("../../fixtures/stack/maven/converter/pom.xml")),
     ("archives/pom.xml", include_str!("../../fixtures/stack/maven/archives/pom.xml")),
+    ("file-connector/pom.xml", include_str!("../../fixtures/stack/maven/file-connector/pom.xml")),
 ];
 /// The wheels with their hashes.
 pub(super) const REQUIREMENTS: &str = include_str!("../../fixtures/stack/requirements.txt");
@@ -101,6 +102,16 @@ mod tests {
     fn a_missing_value_and_a_missing_place_are_refused() {
         assert!(render("a=@port@", &[]).unwrap_err().to_string().contains("@port@"));
         assert!(render("a=1", &[("port", "7")]).unwrap_err().to_string().contains("@port@"));
+    }
+
+    #[test]
+    fn the_file_connector_is_of_the_worker_s_version() {
+        let version = |file: &str| {
+            let found = SHA256SUMS.lines().filter_map(|line| line.split_once(file)?.1.strip_suffix(".jar"));
+            found.collect::<Vec<_>>()
+        };
+        assert_eq!(version("  file-connector/connect-file-"), version("  kafka/connect-runtime-"));
+        assert_eq!(version("  kafka/connect-runtime-").len(), 1);
     }
 
     #[test]

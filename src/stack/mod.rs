@@ -28,7 +28,7 @@ pub use account::Account;
 pub use backend::{Backend, Place};
 pub use binary::find_binary;
 pub use choice::BackendChoice;
-pub use connector::{ConnectorRequest, debezium_config, use_schema_resolver};
+pub use connector::{ConnectorRequest, debezium_config, file_sink_config, use_schema_resolver};
 pub use docker::{Docker, Images};
 pub use doctor::{Diagnosis, diagnose};
 pub use error::StackError;

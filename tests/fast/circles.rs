@@ -30,7 +30,10 @@ const KNOWN: [(&str, &str); 13] = [
         "recovery/abort.rs recovery/coordinated/prepare.rs recovery/coordinated/replay.rs recovery/coordinated/salvage.rs \
          recovery/coordinated/state.rs recovery/coordinated/steps.rs recovery/engine.rs",
     ),
-    ("a lock names the record of the recovery that holds it, and the record is found by its place", "recovery/locks.rs recovery/memory/folder.rs recovery/memory/place.rs"),
+    (
+        "a lock names the record of the recovery that holds it, and the record is found by its place",
+        "recovery/locks.rs recovery/memory/folder.rs recovery/memory/place.rs",
+    ),
     ("publications are found and made by one file", "recovery/pipeline/discover.rs recovery/pipeline/publication.rs"),
     (
         "a repair's state holds the plan of the schema playbook",
@@ -45,7 +48,10 @@ const KNOWN: [(&str, &str); 13] = [
          stack/local/servers.rs stack/local/supervisor.rs",
     ),
     ("programs and plugins are made in one another's folders", "stack/fetch/plugins.rs stack/fetch/programs.rs"),
-    ("a crew adds up what the shop's writers, its members, have done", "workload/crew.rs workload/shop/load.rs workload/shop/writer.rs"),
+    (
+        "a crew adds up what the shop's writers, its members, have done",
+        "workload/crew.rs workload/shop/load.rs workload/shop/writer.rs",
+    ),
 ];
 
 /// Whether a circle is one of the known ones, or what is left of it.

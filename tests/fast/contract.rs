@@ -250,6 +250,7 @@ fn help_of_every_command() {
     "connector-without-tables",
     "stack connector --name n --database d --config dead.toml"
 )]
+#[case::sink_without_topics("sink-without-topics", "stack sink --file out.txt --config dead.toml")]
 fn bad_input(#[case] name: &str, #[case] line: &str) {
     let folder = folder();
     insta::assert_snapshot!(format!("bad-{name}"), transcript(folder.path(), line));

@@ -26,6 +26,7 @@ mod resolver;
 mod safekeeping;
 mod sandbox;
 mod secure;
+mod sinks;
 mod targets;
 
 use std::{

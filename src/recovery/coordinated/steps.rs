@@ -409,10 +409,10 @@ async fn opened(s: &mut Coordinated) -> Result<String, RecoveryError> {
 }
 
 async fn group_offsets(s: &mut Coordinated) -> Result<Done, RecoveryError> {
-    if s.pipeline.groups.is_empty() {
-        return Ok(Done::Nothing("no group had offsets on the data topics"));
-    }
-    acted(s.pipeline.reset_groups().await)
+    Ok(match s.pipeline.reset_groups().await? {
+        false => Done::Nothing("no group had offsets on the data topics"),
+        true => Done::Acted,
+    })
 }
 
 async fn answers(s: &Coordinated) -> Result<String, RecoveryError> {

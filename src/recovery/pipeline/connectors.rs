@@ -41,7 +41,7 @@ impl Pipeline {
         if workers > 1 {
             self.connect.settled(self.names(), limits::connectors::STOPPED).await?;
         }
-        Ok(())
+        self.sinks_have_left().await
     }
 
     async fn stop_one(&self, name: &str) -> Result<(), RecoveryError> {

@@ -187,7 +187,7 @@ impl Pipeline {
         let missing = missing.into_iter().chain(sinks_missing);
         notes.extend(missing.map(|connector| absent::missing_note(connector, &names, &point_id)));
         let topics = specs(&kafka, &names, point).await?;
-        let (groups, active) = groups_on(&kafka, &topics, &there, &sinks).await?;
+        let (groups, active) = groups_on(&kafka, &topics, &there, &sinks, false).await?;
         let used: BTreeSet<&SlotName> = sources.iter().map(|s| &s.slot).collect();
         let other_slots = slots.iter().filter(|s| !used.contains(&s.name)).cloned().collect();
         let histories: BTreeSet<String> = sources.iter().filter_map(|s| s.schema_history.clone()).collect();
@@ -299,7 +299,7 @@ impl Pipeline {
         sinks.chain(sources.map(|s| format!("tasks of source connector {}", s.name))).collect()
     }
 
-    /// Requires that nobody but the sinks, which are stopped, reads the topics that are deleted: a consumer keeps its
+    /// Requires that nobody but the sinks, which will be stopped, reads the topics that are deleted: a consumer keeps its
     /// position and would skip that many records of the new topic. Groups of which nobody can tell are named.
     pub(crate) fn refuse_active(&self) -> Result<(), RecoveryError> {
         let (reader, untold) = readers(&self.active, &self.topics);
@@ -349,7 +349,7 @@ impl Pipeline {
 
     async fn active_now(&self) -> Result<Vec<ActiveGroup>, RecoveryError> {
         let there = self.kafka.topics().await?;
-        Ok(groups_on(&self.kafka, &self.topics, &there, &self.sinks).await?.1)
+        Ok(groups_on(&self.kafka, &self.topics, &there, &self.sinks, true).await?.1)
     }
 
     /// Lets the repair concern only some of the sources, with their topics and groups. The rest are stopped and resumed
@@ -479,17 +479,19 @@ impl Worker {
         let mut sinks = Vec::new();
         for (connector, status) in self.connectors.iter().filter(|(_, s)| s.kind == "sink") {
             let listed = connector.get("topics").map(String::as_str).unwrap_or_default();
-            let mut reads = listed.split(',').any(|t| topics.iter().any(|d| d == t.trim()));
+            let mut read: BTreeSet<&String> =
+                topics.iter().filter(|topic| listed.split(',').any(|t| t.trim() == *topic)).collect();
             if let Some(text) = connector.get("topics.regex").filter(|text| !text.is_empty()) {
                 let expression = Expression::with_case(text);
                 for topic in topics {
-                    reads |= expression.matches(topic).map_err(|why| {
+                    let matches = expression.matches(topic).map_err(|why| {
                         let (setting, expression) = ("topics.regex".to_owned(), text.clone());
                         not_understood(&status.name, &Unknown { setting, expression, why })
                     })?;
+                    read.extend(matches.then_some(topic));
                 }
             }
-            if reads {
+            if !read.is_empty() {
                 let own = format!("connect-{}", status.name);
                 let group = connector.get("consumer.override.group.id").cloned().unwrap_or(own);
                 sinks.push(Sink {
@@ -497,6 +499,7 @@ impl Worker {
                     config: connector.clone(),
                     status: status.clone(),
                     group,
+                    topics: read.into_iter().cloned().collect(),
                 });
             }
         }
@@ -714,11 +717,14 @@ async fn specs(kafka: &Kafka, names: &[String], point: Option<&Point>) -> Result
     Ok(specs)
 }
 
+/// The groups with offsets on the topics, and those with members, of which a sink's own tasks are none; `stopped` says whether the sinks
+/// are stopped.
 async fn groups_on(
     kafka: &Kafka,
     topics: &[TopicSpec],
     there: &BTreeMap<String, i32>,
     sinks: &[Sink],
+    stopped: bool,
 ) -> Result<(Vec<GroupOffsets>, Vec<ActiveGroup>), RecoveryError> {
     let all = topics.iter().filter(|t| there.contains_key(&t.name));
     let partitions: Vec<TopicPartition> = all
@@ -733,14 +739,18 @@ async fn groups_on(
         }
     });
     let (mut on_data, mut active) = (Vec::new(), Vec::new());
-    for (group, offsets) in futures::future::try_join_all(found).await? {
+    for (mut group, offsets) in futures::future::try_join_all(found).await? {
         let partitions: Vec<TopicPartition> = offsets.iter().map(|(partition, _)| partition.clone()).collect();
         if !offsets.is_empty() {
             on_data.push(GroupOffsets { name: group.name.clone(), offsets });
         }
-        if !sinks.iter().any(|s| group.name == s.group) {
-            active.extend(ActiveGroup::of(group, partitions));
+        if let Some(sink) = sinks.iter().find(|s| group.name == s.group) {
+            if group.untold.is_some() {
+                continue;
+            }
+            group.members = sink.strangers(&group, stopped);
         }
+        active.extend(ActiveGroup::of(group, partitions));
     }
     Ok((on_data, active))
 }

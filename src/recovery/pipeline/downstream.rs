@@ -62,7 +62,7 @@ mod tests {
             tasks: Vec::new(),
             kind: "sink".into(),
         };
-        Sink { name: name.into(), config: ConnectorConfig::new(), status, group: group.into() }
+        Sink { name: name.into(), config: ConnectorConfig::new(), status, group: group.into(), topics: Vec::new() }
     }
 
     fn group(name: &str) -> GroupOffsets {

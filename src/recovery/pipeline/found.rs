@@ -158,6 +158,9 @@ pub(crate) struct Sink {
     pub(crate) status: ConnectorStatus,
     /// The group it reads in.
     pub(crate) group: String,
+    /// The data topics that it reads.
+    #[serde(default)]
+    pub(crate) topics: Vec<String>,
 }
 
 /// A consumer group with offsets on data topics.

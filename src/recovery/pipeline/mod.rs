@@ -13,6 +13,7 @@ mod protected;
 mod publication;
 mod resume;
 mod sessions;
+mod sinks;
 mod topics;
 mod wanted;
 

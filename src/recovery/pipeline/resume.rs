@@ -116,20 +116,12 @@ impl Pipeline {
         }
         let rebuilt = self.sources.iter().map(|s| self.streaming(s, expect_snapshot));
         futures::future::try_join_all(rebuilt).await?;
+        moment::pass("streaming").await?;
+        let released = self.release_sinks().await;
+        // The topics of these were left alone: no sink waits for them.
         let others = self.others.iter().map(|s| self.streaming(s, false));
         futures::future::try_join_all(others).await?;
-        moment::pass("streaming").await?;
-        for sink in &self.sinks {
-            match sink.status.at_rest() {
-                None => {
-                    self.connect.resume(&sink.name).await?;
-                    self.connect.running(&sink.name, limits::connectors::RUNNING).await?;
-                }
-                Some(AtRest::Paused) => self.connect.pause(&sink.name).await?,
-                Some(AtRest::Stopped) => {}
-            }
-        }
-        Ok(())
+        released
     }
 
     /// Waits until a source streams: tasks RUNNING, its slot active, and, where one is expected, the snapshot behind it.
@@ -295,7 +287,8 @@ impl Pipeline {
         Ok(rested)
     }
 
-    /// Requires that every source has the configuration it was found with, and streams.
+    /// Requires that every source has the configuration it was found with, and streams, and that every connector is in the state in
+    /// which it was found.
     pub(crate) async fn config_as_before(&self, step: &str) -> Result<String, RecoveryError> {
         for source in &self.sources {
             let now = self.connect.config(&source.name).await?;
@@ -322,7 +315,11 @@ impl Pipeline {
                 }
             }
         }
-        Ok("configurations and states as found".into())
+        let failed = match self.options.omits("resume") {
+            true => String::new(),
+            false => self.sinks_as_found(step).await?,
+        };
+        Ok(format!("configurations and states as found{failed}"))
     }
 }
 

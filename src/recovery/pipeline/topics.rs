@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Pipeline;
+use super::{
+    Pipeline,
+    found::{GroupOffsets, Sink},
+};
 use crate::{
     client::{kafka::TopicSpec, limits, wait, wait::Poll},
     moment::{self, HALF_WAY},
@@ -85,52 +88,40 @@ impl Pipeline {
     }
 
     /// Commits offset 0 for every partition that a group had an offset on: with no offset, a group that begins at the
-    /// end would skip the snapshot.
-    pub(crate) async fn reset_groups(&self) -> Result<(), RecoveryError> {
-        let there = self.kafka.topics().await?;
-        for group in &self.groups {
-            let partitions = self.partitions_of(&group.offsets, &there);
-            let zero: Vec<(TopicPartition, Offset)> = partitions.into_iter().map(|p| (p, Offset(0))).collect();
-            if !zero.is_empty() {
-                self.kafka.commit_group_offsets(&group.name, &zero).await?;
-                moment::pass(HALF_WAY).await?;
-            }
+    /// end would skip the snapshot. The same for a sink that ran and had not committed yet. Says whether there was one.
+    pub(crate) async fn reset_groups(&self) -> Result<bool, RecoveryError> {
+        let groups = self.groups_that_begin_anew().await?;
+        for (group, partitions) in &groups {
+            let zero: Vec<(TopicPartition, Offset)> = partitions.iter().map(|p| (p.clone(), Offset(0))).collect();
+            self.kafka.commit_group_offsets(group, &zero).await?;
+            moment::pass(HALF_WAY).await?;
         }
-        Ok(())
+        Ok(!groups.is_empty())
     }
 
-    /// Every partition of the topics on which there was an offset: keys may now fall into partitions the group had not
-    /// committed on.
-    fn partitions_of(&self, had: &[(TopicPartition, Offset)], there: &BTreeMap<String, i32>) -> Vec<TopicPartition> {
-        let topics: BTreeSet<&str> = had.iter().map(|(p, _)| p.topic.as_str()).collect();
-        let specs = self.topics.iter().filter(|t| topics.contains(t.name.as_str()) && there.contains_key(&t.name));
-        specs
-            .flat_map(|t| (0..t.partitions).map(|partition| TopicPartition { topic: t.name.clone(), partition }))
-            .collect()
+    async fn groups_that_begin_anew(&self) -> Result<BTreeMap<String, Vec<TopicPartition>>, RecoveryError> {
+        let there = self.kafka.topics().await?;
+        let topics: Vec<&TopicSpec> = self.topics.iter().filter(|t| there.contains_key(&t.name)).collect();
+        Ok(begin_anew(&self.groups, &self.sinks, &topics))
     }
 
     /// Requires that each group stands at 0 on every partition.
     pub(crate) async fn groups_at_zero(&self, step: &str) -> Result<String, RecoveryError> {
-        let there = self.kafka.topics().await?;
-        for group in &self.groups {
-            let wanted = self.partitions_of(&group.offsets, &there);
-            let found = self.kafka.group_offsets(&group.name, &wanted).await?;
+        let groups = self.groups_that_begin_anew().await?;
+        for (group, wanted) in &groups {
+            let found = self.kafka.group_offsets(group, wanted).await?;
             if let Some((at, offset)) = found.iter().find(|(_, o)| o.0 != 0) {
-                return Err(RecoveryError::unmet(
-                    step,
-                    format!("group {} at 0 on {at}", group.name),
-                    offset.to_string(),
-                ));
+                return Err(RecoveryError::unmet(step, format!("group {group} at 0 on {at}"), offset.to_string()));
             }
             if found.len() != wanted.len() {
                 return Err(RecoveryError::unmet(
                     step,
-                    format!("group {} with an offset on {} partitions", group.name, wanted.len()),
+                    format!("group {group} with an offset on {} partitions", wanted.len()),
                     format!("offsets on {}", found.len()),
                 ));
             }
         }
-        Ok(format!("{} groups at offset 0", self.groups.len()))
+        Ok(format!("{} groups at offset 0", groups.len()))
     }
 
     /// Forgets the stored offsets of the sources.
@@ -205,6 +196,27 @@ impl Pipeline {
     }
 }
 
+/// Every partition of the topics on which a group had an offset, or which a sink had begun to read, by group: keys may now fall into
+/// partitions that it had not committed on.
+fn begin_anew(groups: &[GroupOffsets], sinks: &[Sink], topics: &[&TopicSpec]) -> BTreeMap<String, Vec<TopicPartition>> {
+    let mut read: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for group in groups {
+        read.entry(&group.name).or_default().extend(group.offsets.iter().map(|(p, _)| p.topic.as_str()));
+    }
+    for sink in sinks.iter().filter(|sink| sink.has_read()) {
+        read.entry(&sink.group).or_default().extend(sink.topics.iter().map(String::as_str));
+    }
+    let partitions = |topic: &&TopicSpec| {
+        let name = topic.name.clone();
+        (0..topic.partitions).map(move |partition| TopicPartition { topic: name.clone(), partition })
+    };
+    let of_group = read.into_iter().map(|(group, read)| {
+        let topics = topics.iter().filter(|topic| read.contains(topic.name.as_str()));
+        (group.to_owned(), topics.flat_map(partitions).collect::<Vec<_>>())
+    });
+    of_group.filter(|(_, partitions)| !partitions.is_empty()).collect()
+}
+
 /// The first item, and all others. No part is empty.
 fn one_and_the_rest<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
     let (one, rest) = items.split_at(items.len().min(1));
@@ -220,6 +232,7 @@ fn described(topic: &TopicSpec) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::connect::{ConnectorConfig, ConnectorStatus, StateOf, TaskState};
 
     #[test]
     fn the_first_goes_alone_and_none_is_left_out() {
@@ -228,5 +241,41 @@ mod tests {
         assert_eq!(parts(3), [vec![0], vec![1, 2]]);
         assert_eq!(parts(1), [vec![0]]);
         assert!(parts(0).is_empty());
+    }
+
+    #[test]
+    fn a_sink_that_ran_begins_anew_though_it_had_not_committed_and_one_at_rest_does_not() {
+        let topic =
+            |name: &str| TopicSpec { name: name.into(), partitions: 2, replication: 1, settings: BTreeMap::new() };
+        let sink = |name: &str, state: &str, task: Option<&str>| {
+            let tasks = task.map(|state| TaskState { id: 0, state: state.into(), trace: None });
+            let status = ConnectorStatus {
+                name: name.into(),
+                connector: StateOf { state: state.into(), trace: None },
+                tasks: tasks.into_iter().collect(),
+                kind: "sink".into(),
+            };
+            let group = format!("connect-{name}");
+            Sink { name: name.into(), config: ConnectorConfig::new(), status, group, topics: vec!["a".into()] }
+        };
+        let sinks = [
+            sink("fresh", "RUNNING", Some("RUNNING")),
+            sink("failed", "RUNNING", Some("FAILED")),
+            sink("paused", "PAUSED", Some("PAUSED")),
+            sink("stopped", "STOPPED", None),
+        ];
+        let at = |topic: &str| (TopicPartition { topic: topic.into(), partition: 1 }, Offset(7));
+        let group = |name: &str, topic: &str| GroupOffsets { name: name.into(), offsets: vec![at(topic)] };
+        let groups = [group("billing", "b"), group("connect-stopped", "a"), group("elsewhere", "c")];
+        let (a, b) = (topic("a"), topic("b"));
+        let found = begin_anew(&groups, &sinks, &[&a, &b]);
+        let found: Vec<String> = found
+            .into_iter()
+            .map(|(g, p)| format!("{g}: {}", p.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")))
+            .collect();
+        assert_eq!(
+            found,
+            ["billing: b-0 b-1", "connect-fresh: a-0 a-1", "connect-paused: a-0 a-1", "connect-stopped: a-0 a-1"]
+        );
     }
 }

@@ -130,10 +130,10 @@ pub(crate) const GROUP_OFFSETS: Step<Repair> = step(
     OF_SEVERAL,
     |s| {
         Box::pin(async {
-            match s.pipeline.groups.is_empty() {
-                true => Ok(Done::Nothing("no group had offsets on the data topics")),
-                false => acted(s.pipeline.reset_groups().await),
-            }
+            Ok(match s.pipeline.reset_groups().await? {
+                false => Done::Nothing("no group had offsets on the data topics"),
+                true => Done::Acted,
+            })
         })
     },
     |s| Box::pin(s.pipeline.groups_at_zero("group-offsets")),

@@ -221,12 +221,13 @@ async fn of_source(repair: &Repair, cluster: &Cluster, source: &Source) -> Resul
 }
 
 /// Debezium names its replication session; anybody else on the slot is a stranger, and so is any session while the
-/// connector has no running task.
+/// connector has no task that lives: a paused one does, and holds its slot.
 async fn stolen(server: &Postgres, source: &Source, slot: &Slot) -> Result<Option<Diagnosis>, RecoveryError> {
     let Some(pid) = slot.active_pid.filter(|_| slot.active) else { return Ok(None) };
     let sql = format!("select application_name from pg_stat_activity where pid = {pid}");
     let application = server.text(&sql).await?.unwrap_or_default();
-    let own = application.starts_with("Debezium") && source.status.tasks.iter().any(|t| t.state == "RUNNING");
+    let own = application.starts_with("Debezium")
+        && source.status.tasks.iter().any(|t| ["RUNNING", "PAUSED"].contains(&t.state.as_str()));
     Ok((!own).then_some(Diagnosis::Stolen { pid, application }))
 }
 

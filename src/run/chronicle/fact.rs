@@ -6,6 +6,7 @@ use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    event::Downtime,
     scenario::{AcceptOrReject, Fault, GroupReset, Recover, TopicsRepair},
     units::{Epoch, Exit, Lsn, Offset, PointId, TopicPartition, pairs},
     verify::{PointView, RegistryView},
@@ -137,6 +138,9 @@ pub struct Recovery {
     pub restored: Option<Result<Tables, String>>,
     /// Seconds it took.
     pub seconds: f64,
+    /// How long it kept database and connectors down; none where a command did it, or it was left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub downtime: Option<Downtime>,
 }
 
 /// How a recovery was done.
@@ -193,7 +197,7 @@ impl Recovery {
     /// A recovery as the scenario asks for it.
     pub fn asked(wanted: &Recover, end: EpochEnd, epoch: Epoch, timeline: u32, means: Means) -> Recovery {
         let (topics, accepts) = (Topics::from(wanted), accepts(wanted));
-        Recovery { end, epoch, timeline, means, topics, accepts, restored: None, seconds: 0.0 }
+        Recovery { end, epoch, timeline, means, topics, accepts, restored: None, seconds: 0.0, downtime: None }
     }
 
     /// Whether a command of the scenario's own did it.

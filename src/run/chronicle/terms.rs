@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::ControlPlan,
-    scenario::{CheckId, DrillPlan, Expect, ObjectivesPlan},
+    event::{ControlPlan, Downtime},
+    scenario::{CheckId, DowntimeObjective, DrillPlan, Expect, ObjectivesPlan},
 };
 
 /// What a drill is judged by.
@@ -38,13 +38,20 @@ pub struct ControlTerms {
 pub struct Objectives {
     /// Seconds that a recovery may take.
     pub rto_seconds: Option<f64>,
+    /// Seconds that database and connectors may be down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub downtime: Option<Downtime>,
     /// Acknowledged transactions before the target that may be missing.
     pub rpo_transactions: Option<u64>,
 }
 
 impl From<&ObjectivesPlan> for Objectives {
     fn from(plan: &ObjectivesPlan) -> Objectives {
-        Objectives { rto_seconds: plan.rto.map(|limit| limit.as_secs_f64()), rpo_transactions: plan.rpo_transactions }
+        Objectives {
+            rto_seconds: plan.rto.map(|limit| limit.as_secs_f64()),
+            downtime: plan.downtime.map(DowntimeObjective::limits),
+            rpo_transactions: plan.rpo_transactions,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Checked, control};
 use crate::{
-    event::{ControlReport, Rpo},
+    event::{ControlReport, Downtime, Rpo},
     run::chronicle::{ControlTerms, Terms},
     units::{Exit, Verdict},
 };
@@ -30,6 +30,8 @@ pub enum Ending<'e> {
         checked: &'e Checked,
         /// Seconds that the slowest recovery took.
         slowest: f64,
+        /// How long the recoveries' longest downtimes were, of each part.
+        downtime: Downtime,
         /// What an independent query said of a control's finding: confirmed, or not.
         confirmed: Option<Result<String, String>>,
     },
@@ -54,14 +56,14 @@ pub fn outcome(terms: &Terms, ending: &Ending<'_>) -> Outcome {
             let (exit, reason) = match ending {
                 Ending::CutShort { exit, why } => (*exit, (*why).to_owned()),
                 Ending::Refused { exit, why } => (exit.worst(Exit::RecoveryFailed), (*why).to_owned()),
-                Ending::Checked { checked, slowest, .. } => of_checks(terms, checked, *slowest),
+                Ending::Checked { checked, slowest, downtime, .. } => of_checks(terms, checked, *slowest, *downtime),
             };
             Outcome { exit, reason, control: None }
         }
     }
 }
 
-fn of_checks(terms: &Terms, checked: &Checked, slowest: f64) -> (Exit, String) {
+fn of_checks(terms: &Terms, checked: &Checked, slowest: f64, downtime: Downtime) -> (Exit, String) {
     let mut exit = Exit::Passed;
     let mut reasons = Vec::new();
     for check in &checked.checks {
@@ -80,6 +82,11 @@ fn of_checks(terms: &Terms, checked: &Checked, slowest: f64) -> (Exit, String) {
     if let Some(limit) = terms.objectives.rto_seconds.filter(|limit| slowest > *limit) {
         exit = exit.worst(Exit::ObjectiveMissed);
         reasons.push(format!("recovery took {slowest:.1} s, the objective is {limit:.0} s"));
+    }
+    if let Some(limits) = terms.objectives.downtime {
+        let (missed, told) = downtime_missed(limits, downtime);
+        exit = exit.worst(missed);
+        reasons.extend(told);
     }
     if let Some(limit) = terms.objectives.rpo_transactions
         && let Some((missed, reason)) = rpo_missed(limit, checked.rpo)
@@ -134,6 +141,21 @@ pub fn verdict_of(exit: Exit) -> Verdict {
     }
 }
 
+/// Limits of the downtime that were exceeded, or that nobody measured.
+fn downtime_missed(limits: Downtime, measured: Downtime) -> (Exit, Vec<String>) {
+    let mut exit = Exit::Passed;
+    let mut reasons = Vec::new();
+    for (part, seconds, limit) in measured.longer_than(limits) {
+        exit = exit.worst(Exit::ObjectiveMissed);
+        reasons.push(format!("{part}: down for {seconds:.1} s, the objective is {limit:.0} s"));
+    }
+    for (part, limit) in limits.parts().filter(|(part, _)| measured.parts().all(|(known, _)| known != *part)) {
+        exit = exit.worst(Exit::Inconclusive);
+        reasons.push(format!("{part}: how long it was down is not known, the objective is {limit:.0} s"));
+    }
+    (exit, reasons)
+}
+
 /// What speaks against an objective for lost transactions: more of them, or that nobody counted.
 fn rpo_missed(limit: u64, measured: Option<Rpo>) -> Option<(Exit, String)> {
     let Some(rpo) = measured else {
@@ -148,6 +170,21 @@ fn rpo_missed(limit: u64, measured: Option<Rpo>) -> Option<(Exit, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_downtime_that_is_longer_than_its_objective_or_was_not_measured_is_named() {
+        let of = |database, connectors| Downtime { database_seconds: database, connectors_seconds: connectors };
+        let limits = of(Some(2.0), Some(5.0));
+        assert_eq!(downtime_missed(limits, of(Some(2.0), Some(5.0))), (Exit::Passed, Vec::new()));
+        let (exit, reasons) = downtime_missed(limits, of(Some(2.1), Some(4.0)));
+        assert_eq!(exit, Exit::ObjectiveMissed);
+        assert_eq!(reasons, ["database: down for 2.1 s, the objective is 2 s"]);
+        let (exit, reasons) = downtime_missed(limits, of(None, Some(4.0)));
+        assert_eq!(exit, Exit::Inconclusive);
+        assert_eq!(reasons, ["database: how long it was down is not known, the objective is 2 s"]);
+        assert_eq!(downtime_missed(limits, of(Some(9.0), None)).0, Exit::ObjectiveMissed, "the worst one");
+        assert_eq!(downtime_missed(of(None, Some(5.0)), of(Some(9.0), Some(1.0))).0, Exit::Passed, "no objective");
+    }
 
     #[test]
     fn an_objective_that_nobody_measured_is_not_met() {

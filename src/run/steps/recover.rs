@@ -8,7 +8,7 @@ use super::{
     runbook,
 };
 use crate::{
-    event::{StepReport, What},
+    event::{Downtime, StepReport, What},
     recovery::{self, RecoveryError},
     run::{
         Emitter, Known, RunError,
@@ -32,19 +32,21 @@ pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &Recover) -> R
     let outcome = recovered(rig, known, wanted, &end).await?;
     let seconds = began.elapsed().as_secs_f64();
     let meanwhile = if continues { format!("; meanwhile {}", rig.writers.stop_hammer().await?) } else { String::new() };
+    let mut downtime = None;
     let (means, words) = match outcome {
         Outcome::LeftOut => (Means::LeftOut, "left out on purpose".to_owned()),
         Outcome::Playbook(done) => {
-            finished(&rig.emit, known, wanted, seconds, Verdict::Passed, done.outcome.findings.join("; "));
+            downtime = done.outcome.downtime;
+            finished(&rig.emit, known, wanted, (seconds, downtime), Verdict::Passed, done.outcome.findings.join("; "));
             let words = format!("{} steps, {seconds:.1} s{meanwhile}", done.outcome.steps.len());
             (Means::Playbook { point: done.outcome.point, cut: done.epoch_cut, aside: done.aside }, words)
         }
         Outcome::Command(means) => {
-            finished(&rig.emit, known, wanted, seconds, Verdict::Passed, String::new());
+            finished(&rig.emit, known, wanted, (seconds, None), Verdict::Passed, String::new());
             (means, format!("a command, {seconds:.1} s{meanwhile}"))
         }
         Outcome::Failed(error) => {
-            finished(&rig.emit, known, wanted, seconds, Verdict::Failed, error.to_string());
+            finished(&rig.emit, known, wanted, (seconds, None), Verdict::Failed, error.to_string());
             facts.push(Fact::Refused { exit: error.exit(), why: error.to_string() });
             return Ok(Done { facts, words: format!("refused: {error}") });
         }
@@ -54,7 +56,7 @@ pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &Recover) -> R
     let epoch = known.chronicle.epoch();
     rig.writers.set_epoch(Epoch(epoch.0 + 1)).await;
     let timeline = rig.pipeline.sql().await?.timeline().await?;
-    let recovery = Recovery { restored, seconds, ..Recovery::asked(wanted, end, epoch, timeline, means) };
+    let recovery = Recovery { restored, seconds, downtime, ..Recovery::asked(wanted, end, epoch, timeline, means) };
     facts.push(Fact::Recovered(recovery));
     Ok(Done { facts, words })
 }
@@ -155,10 +157,17 @@ async fn playbook(
     Ok(recovered)
 }
 
-fn finished(emit: &Emitter, known: Known<'_>, wanted: &Recover, seconds: f64, verdict: Verdict, detail: String) {
+fn finished(
+    emit: &Emitter,
+    known: Known<'_>,
+    wanted: &Recover,
+    (rto_seconds, downtime): (f64, Option<Downtime>),
+    verdict: Verdict,
+    detail: String,
+) {
     let playbook = match runbook::command_of(known.plan, wanted) {
         Some(_) => "exec".to_owned(),
         None => wanted.playbook().to_owned(),
     };
-    emit.emit(What::RecoveryFinished { playbook, rto_seconds: seconds, verdict, detail });
+    emit.emit(What::RecoveryFinished { playbook, rto_seconds, downtime, verdict, detail });
 }

@@ -19,7 +19,7 @@ const DOWNLOAD_BYTES: u64 = 276_000_000;
 /// How many lines of a client's output an error shows.
 const TAIL_LINES: usize = 12;
 
-/// Downloads everything that is pinned into `stage`: `kafka/`, `converter/`, `archives/`, `wheels/`.
+/// Downloads everything that is pinned into `stage`: `kafka/`, `converter/`, `file-connector/`, `archives/`, `wheels/`.
 pub(super) fn download(work: &Utf8Path, stage: &Utf8Path, progress: &dyn Progress) -> Result<(), StackError> {
     let mvn = find("the Java parts", &["mvn"], "install Maven (Debian: `apt-get install maven`)")?;
     let pip = find(

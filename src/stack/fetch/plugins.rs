@@ -15,7 +15,9 @@ use crate::stack::{StackError, fixture};
 
 /// The plugin folder that has the converter.
 pub(super) const CONVERTER: &str = "debezium-connector-postgres";
-/// The jar that is added to it.
+/// The plugin folder of Kafka's connector for files.
+pub(super) const FILES: &str = "kafka-connect-file";
+/// The jar that is added to the converter's folder.
 const JAR: &str = "cdc-drill-resolver.jar";
 /// Every worker since Kafka 4.0 has at least this.
 const RELEASE: &str = "17";

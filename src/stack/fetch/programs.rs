@@ -227,6 +227,9 @@ fn assemble(stage: &Utf8Path, made: &Utf8Path) -> Result<(), StackError> {
     }
     open_folder(&made.join("kafka"))?;
     unpack::merge(&stage.join("kafka"), &made.join("kafka"))?;
+    let files = made.join("plugins").join(plugins::FILES);
+    open_folder(&files)?;
+    unpack::merge(&stage.join("file-connector"), &files)?;
     // The converter needs the connector's class loader, so it goes into the connector's own plugin folder.
     let plugin = made.join("plugins").join(plugins::CONVERTER);
     unpack::merge(&stage.join("converter"), &plugin)?;

@@ -124,6 +124,10 @@ async fn recovery(play: &mut Play, drill: &Drill) -> std::result::Result<Result,
     settled(play, &before).await;
     let after = play.state().await;
     found.extend(after.differences(&before, &play.rows));
+    let lacks = play.sink_lacks(after.is_anew(&before, "shop.public.orders")).await;
+    if lacks > 0 {
+        found.push(format!("rows: sink files was not given {lacks} rows of shop.orders"));
+    }
     found.extend(after.missing(&healthy));
     registry(drill, &healthy, &after, &mut found);
     let timeline = before.timeline + u32::from(goes_back);

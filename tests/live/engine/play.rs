@@ -1,11 +1,15 @@
 //! A pipeline on which drills of the engine run one after the other: two connectors, one of which is paused and one of which has a
-//! snapshot mode that takes none; topics, groups and subjects with settings of their own.
+//! snapshot mode that takes none; two sinks, one of which is paused; topics, groups and subjects with settings of their own.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::{Read, Seek, SeekFrom},
     os::unix::{fs::PermissionsExt, process::ExitStatusExt},
     process::Command,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use camino::Utf8PathBuf;
@@ -20,7 +24,7 @@ use cdc_drill::{
     config::Config,
     event::Landed,
     fault::{ColumnChange, Fault, Target},
-    stack::{ConnectorRequest, debezium_config},
+    stack::{ConnectorRequest, debezium_config, file_sink_config},
     units::{Offset, Secret, SlotName, Subject, TableName, TopicPartition},
 };
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
@@ -38,7 +42,10 @@ pub(super) const DATABASES: [&str; 2] = ["shop", "extra"];
 /// By database.
 pub(super) const TABLES: [(&str, &str); 3] = [("shop", "orders"), ("shop", "items"), ("extra", "orders")];
 pub(super) const CONNECTORS: [&str; 2] = ["shop", "extra"];
-pub(super) const GROUPS: [&str; 2] = ["audit", "billing"];
+/// The last one is that of the paused sink, which has no consumer; that of the running one goes on by itself.
+pub(super) const GROUPS: [&str; 3] = ["audit", "billing", "connect-idle"];
+/// Sinks on the topic of orders, with their states.
+const SINKS: [(&str, &str); 2] = [("files", "RUNNING"), ("idle", "PAUSED")];
 const ORDERS: &str = "shop.public.orders";
 const HISTORY: &str = "shop.history";
 /// More than the connectors have schemas: registered again first, these would have other ids.
@@ -49,6 +56,8 @@ const ROWS: i64 = 10;
 /// A stack with its pipeline, and what its tables must hold.
 pub(super) struct Play {
     stack: Stack,
+    /// What the running sink writes.
+    written: Written,
     pub(super) registry: Storage,
     pub(super) places: Places,
     /// The committed ids of each table that nobody deleted.
@@ -57,6 +66,42 @@ pub(super) struct Play {
     drills: u32,
     // Removed when the stack is down.
     _folder: tempfile::TempDir,
+}
+
+/// The rows that the running sink was given, as its file has them.
+#[derive(Debug)]
+struct Written {
+    file: Utf8PathBuf,
+    /// So far it was read.
+    at: u64,
+    ever: BTreeSet<i64>,
+    /// Since the fault.
+    since: BTreeSet<i64>,
+}
+
+impl Written {
+    /// Reads on. Records are no text, but each note is: `row 7`.
+    fn read(&mut self) {
+        let Ok(mut file) = std::fs::File::open(&self.file) else { return };
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(self.at)).unwrap();
+        file.read_to_end(&mut bytes).unwrap();
+        // No note has a line break: one that is half written is left for the next time.
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        self.at += whole as u64;
+        let mark = b"row ";
+        for at in 0..whole.saturating_sub(mark.len()) {
+            if bytes[at..].starts_with(mark) {
+                let digits: String = bytes[at + mark.len()..]
+                    .iter()
+                    .take_while(|b| b.is_ascii_digit())
+                    .map(|b| char::from(*b))
+                    .collect();
+                self.since.extend(digits.parse::<i64>());
+            }
+        }
+        self.ever.extend(&self.since);
+    }
 }
 
 /// How a command ended.
@@ -97,8 +142,13 @@ impl Play {
             pgdata,
             temporary,
         };
+        let sinks = root.join("sinks");
+        std::fs::create_dir(&sinks).unwrap();
+        std::fs::set_permissions(&sinks, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let file = sinks.join("files");
+        let written = Written { file, at: 0, ever: BTreeSet::new(), since: BTreeSet::new() };
         let rows = TABLES.iter().map(|(database, table)| (format!("{database}.{table}"), BTreeSet::new())).collect();
-        let mut play = Play { stack, registry, places, rows, next: 1, drills: 0, _folder: folder };
+        let mut play = Play { stack, written, registry, places, rows, next: 1, drills: 0, _folder: folder };
         play.pipeline().await;
         play
     }
@@ -159,6 +209,17 @@ impl Play {
             self.connect().put_config(name, &config).await.unwrap();
         }
         self.delivered().await;
+        for (name, state) in SINKS {
+            let file = self.written.file.with_file_name(name);
+            let mut config = file_sink_config(self.config(), &[ORDERS.to_owned()], &file).unwrap();
+            // It reads on when the registry is lost, too.
+            config.retain(|key, _| !key.contains(".converter."));
+            for side in ["key", "value"] {
+                config.insert(format!("{side}.converter"), "org.apache.kafka.connect.storage.StringConverter".into());
+            }
+            self.connect().create(name, &config, state).await.unwrap();
+        }
+        self.connect().running("files", DEADLINE).await.unwrap();
         // What a second look would not see again.
         let mut config = self.connect().config("shop").await.unwrap();
         config.insert("snapshot.mode".into(), "no_data".into());
@@ -234,6 +295,7 @@ impl Play {
         let kafka = self.kafka();
         let committed = |e: cdc_drill::client::ClientError| e.to_string();
         kafka.commit_group_offsets("billing", &[at(ORDERS, 0, 1), at(ORDERS, 1, 1)]).await.map_err(committed)?;
+        kafka.commit_group_offsets("connect-idle", &[at(ORDERS, 0, 1), at(ORDERS, 2, 1)]).await.map_err(committed)?;
         kafka.commit_group_offsets("audit", &[at("shop.public.items", 0, 1)]).await.map_err(committed)?;
         kafka
             .produce_all(vec![cdc_drill::client::kafka::Outgoing {
@@ -251,7 +313,9 @@ impl Play {
         }
         self.retain(86_400_000 + i64::from(self.drills)).await?;
         self.sql("shop").await.run(&format!("select pg_create_restore_point('{mark}')")).await.map_err(committed)?;
+        self.sink_has_all().await?;
         let healthy = self.state().await;
+        self.written.since.clear();
         self.break_it(fault).await?;
         Ok((mark, healthy))
     }
@@ -383,6 +447,35 @@ impl Play {
             kafka.create_topics(&[defaults]).await.map_err(|e| e.to_string())?;
         }
         Ok(())
+    }
+
+    /// Waits until the running sink was given every row of its topic's table at some time.
+    async fn sink_has_all(&mut self) -> Result<(), String> {
+        match self.sink_lacks(false).await {
+            0 => Ok(()),
+            lacks => Err(format!("sink files was not given {lacks} rows before anything was broken")),
+        }
+    }
+
+    /// How many rows of its topic's table the running sink was not given: since the fault, where the topic was filled anew, or ever. Waits
+    /// for them.
+    pub(super) async fn sink_lacks(&mut self, anew: bool) -> usize {
+        let wanted = &self.rows["shop.orders"];
+        let written = Mutex::new(&mut self.written);
+        let look = || {
+            let mut written = written.lock().unwrap();
+            written.read();
+            wanted.difference(if anew { &written.since } else { &written.ever }).count()
+        };
+        // What does not come is counted.
+        let _ = wait::until("every row in the file of sink files", DEADLINE, || async {
+            Ok::<_, cdc_drill::client::ClientError>(match look() {
+                0 => wait::Poll::Ready(()),
+                lacks => wait::Poll::NotYet(format!("{lacks} are missing")),
+            })
+        })
+        .await;
+        look()
     }
 
     /// Runs a command on this pipeline to its end.

@@ -148,7 +148,7 @@ impl State {
                 }
             }
         }
-        let anew = |topic: &String| self.topic_ids.get(topic) != before.topic_ids.get(topic);
+        let anew = |topic: &String| self.is_anew(before, topic);
         for topic in before.topics.values() {
             for group in GROUPS {
                 let had = |partition: i32| before.offsets.get(&(group.to_owned(), topic.name.clone(), partition));
@@ -166,6 +166,11 @@ impl State {
             }
         }
         found
+    }
+
+    /// Whether a topic is another one than before.
+    pub(super) fn is_anew(&self, before: &State, topic: &str) -> bool {
+        self.topic_ids.get(topic) != before.topic_ids.get(topic)
     }
 
     /// Slots and publications that are not as they were before anything was broken.
