@@ -415,7 +415,7 @@ fn unfinished(status: &Status) {
         say(format!("set aside or prepared: {path}"));
     }
     say(format!("record: {}", status.record));
-    say("next: `recover resume` goes on with it, `recover abort` takes it back");
+    say(format!("next: {}", status.next));
 }
 
 /// What the topics hold decides, not the steps' own words.

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Instant};
 use super::{
     Downtime, EndOfWal, Naive, OnStep, Options, Outcome, Playbook, Recovered, RecoveryError, Request, TopicsRepair,
     Watch,
+    abort::way_on,
     coordinated::{self, Coordinated},
     locks::Locks,
     memory::{self, Asked, Beginning, ClusterName, Ending, Memory},
@@ -160,6 +161,7 @@ fn unfinished_of(
             began: memory.began().to_owned(),
             differs,
             record: memory.folder().to_owned(),
+            next: way_on(&memory),
         }),
     }
 }
