@@ -7,7 +7,7 @@ use super::{
     Watch,
     abort::way_on,
     coordinated::{self, Coordinated},
-    locks::Locks,
+    locks::{self, Locks},
     memory::{self, Asked, Beginning, ClusterName, Ending, Memory},
     neighbours,
     pipeline::Outdated,
@@ -30,6 +30,7 @@ pub async fn plan(config: &Config, request: &Request, options: &Options) -> Resu
     let config = &known(config, request).await?;
     let repository = Repository::open(&config.repository.path)?;
     let record = unfinished_of(config, &repository, request, &options)?;
+    locks::refuse_others(&repository, &config.postgres.pgdata, record.as_ref())?;
     let mut findings = unfinished::planned(config, request.playbook).await?;
     if let Some(memory) = &record {
         let (id, began) = (memory.id(), memory.began());
@@ -63,12 +64,13 @@ pub async fn run(
     let options = options.effective();
     let config = &known(config, request).await?;
     let repository = Repository::open(&config.repository.path)?;
-    match unfinished_of(config, &repository, request, &options)? {
-        Some(memory) => permit_again(config, &memory).await?,
+    let goes_on = unfinished_of(config, &repository, request, &options)?;
+    match &goes_on {
+        Some(memory) => permit_again(config, memory).await?,
         None => permit(config, request).await?,
     }
     let owner = format!("recover run {}", request.playbook);
-    let locks = Arc::new(Locks::take(&repository, &config.postgres.pgdata, &owner)?);
+    let locks = Arc::new(Locks::take(&repository, &config.postgres.pgdata, &owner, goes_on.as_ref())?);
     // Again, now that no other may begin.
     let record = unfinished_of(config, &repository, request, &options)?;
     let unfinished = unfinished::put_back(config, request.playbook).await?;

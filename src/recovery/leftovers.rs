@@ -61,7 +61,7 @@ pub fn leftovers(config: &Config) -> Result<Vec<Leftover>, RecoveryError> {
 pub async fn remove_leftovers(config: &Config, named: &[Leftover]) -> Result<(), RecoveryError> {
     attach::permit(config, Permission::Recover).await?;
     let repository = Repository::open(&config.repository.path)?;
-    let _locks = Locks::take(&repository, &config.postgres.pgdata, "recover finish")?;
+    let _locks = Locks::take(&repository, &config.postgres.pgdata, "recover finish", None)?;
     for Leftover { path, .. } in named {
         let is_folder = std::fs::symlink_metadata(path).map(|meta| meta.is_dir());
         let removed = is_folder.and_then(|is_folder| match is_folder {

@@ -9,10 +9,12 @@ use super::{
     abort::way_on,
     engine,
     leftovers::set_aside_there,
+    locks,
     memory::{Asked, Memory, the_unfinished, unfinished_of},
     pipeline::Found,
 };
 use crate::{
+    backup::Repository,
     client::{ClientError, connect::Connect, kafka::Kafka, limits::asking, postgres::Postgres, registry::Registry},
     config::Config,
 };
@@ -67,9 +69,14 @@ impl Status {
     }
 }
 
-/// The recovery of this cluster that did not end, if there is one.
+/// The recovery of this cluster that did not end, if there is one. One of its data folder from another repository is an error that
+/// names it.
 pub async fn status(config: &Config) -> Result<Option<Status>, RecoveryError> {
-    let Some(memory) = unfinished_of(config)? else { return Ok(None) };
+    let Some(memory) = unfinished_of(config)? else {
+        let repository = Repository::open(&config.repository.path)?;
+        locks::refuse_others(&repository, &config.postgres.pgdata, None)?;
+        return Ok(None);
+    };
     let systems = systems(config, &memory).await?;
     Ok(Some(by_record(&memory, systems)?))
 }
