@@ -25,7 +25,7 @@ fn stack() -> (tempfile::TempDir, Stack) {
     (folder, stack)
 }
 
-fn connect(stack: &Stack) -> Connect {
+pub fn connect(stack: &Stack) -> Connect {
     Connect::of(&stack.config().connect)
 }
 
