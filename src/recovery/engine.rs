@@ -117,18 +117,13 @@ pub async fn run(
     Ok(recovered)
 }
 
-/// Ends a recovery whose result was verified. One that is red stays unfinished: the same command verifies again, and does no step
-/// twice whose result stands.
-pub fn conclude(recovered: &Recovered, verdict: Verdict) -> Result<(), RecoveryError> {
-    match verdict {
-        Verdict::Passed => {
-            let memory = Memory::open(&recovered.record)?;
-            let locks = Locks::of(&memory, "recover run")?;
-            memory.close(Ending::Verified)?;
-            locks.clear()
-        }
-        Verdict::Failed | Verdict::Inconclusive => Ok(()),
-    }
+/// Ends a recovery whose result was verified. One that is red stays unfinished without it: the same command verifies again, and does
+/// no step twice whose result stands.
+pub fn conclude(recovered: &Recovered) -> Result<(), RecoveryError> {
+    let memory = Memory::open(&recovered.record)?;
+    let locks = Locks::of(&memory, "recover run")?;
+    memory.close(Ending::Verified)?;
+    locks.clear()
 }
 
 /// Under which name the record has how the connectors of others were.

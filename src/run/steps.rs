@@ -482,7 +482,7 @@ async fn run_playbook(drill: &Drill<'_>, request: &Request) -> Result<recovery::
     let recovered =
         recovery::run(&drill.pipeline.config, request, &options, &mut told, &recovery::Watch::default()).await?;
     // The drill's own checks say what it was worth.
-    recovery::conclude(&recovered, Verdict::Passed)?;
+    recovery::conclude(&recovered)?;
     Ok(recovered)
 }
 
