@@ -56,7 +56,7 @@ pub enum BackupError {
     },
     /// A recovery has begun to change the pipeline and has not ended.
     #[error(
-        "recovery {recovery} is unfinished: `cdc-drill {asked}` did not end, and its record is {folder}\nhint: `cdc-drill recover resume` goes on with it, `recover abort` takes it back, with the configuration that names the repository {repository}"
+        "recovery {recovery} is unfinished: `cdc-drill {asked}` did not end, and its record is {folder}\nhint: `cdc-drill recover resume` goes on with it, `recover status` says how far it is, with the configuration that names the repository {repository}"
     )]
     RecoveryUnfinished {
         /// Its id.

@@ -20,6 +20,8 @@ const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
 /// A copy of a program, for the owner to run.
 const PROGRAM_MODE: u32 = 0o700;
+/// More links than that are a circle.
+const LINKS: usize = 40;
 /// The longest file name that all usual file systems take.
 const NAME_MAX: usize = 255;
 
@@ -163,6 +165,33 @@ impl Store {
 /// Whether there is a file or folder of this name; what a link points to counts. An error is no absence.
 pub(crate) fn is_there(path: &Utf8Path) -> Result<bool, BackupError> {
     Ok(fs::metadata(path).if_there().map_err(BackupError::io("look at", path))?.is_some())
+}
+
+/// A folder itself, where its name is that of a link. The end of the link need not be there.
+pub(crate) fn behind_links(folder: &Utf8Path) -> Result<Utf8PathBuf, BackupError> {
+    let mut path = folder.to_owned();
+    for _ in 0..LINKS {
+        // A slash behind a link's name means the folder behind it already.
+        path = path.components().collect();
+        let meta = fs::symlink_metadata(&path).if_there().map_err(BackupError::io("look at", &path))?;
+        if !meta.is_some_and(|meta| meta.is_symlink()) {
+            return Ok(path);
+        }
+        let to = path.read_link_utf8().map_err(BackupError::io("read link", &path))?;
+        path = path.parent().unwrap_or(Utf8Path::new("/")).join(to);
+    }
+    Err(BackupError::io("follow link", folder)(io::Error::other("too many links")))
+}
+
+/// Where a folder lies: one path for all that lead to it. The folder need not be there, only what is above it.
+pub(crate) fn place_of(folder: &Utf8Path) -> Result<Utf8PathBuf, BackupError> {
+    let folder = behind_links(folder)?;
+    let real = |path: &Utf8Path| path.canonicalize_utf8().map_err(BackupError::io("look at", path));
+    match (folder.parent(), folder.file_name()) {
+        (Some(parent), Some(name)) if parent.as_str().is_empty() => Ok(real(Utf8Path::new("."))?.join(name)),
+        (Some(parent), Some(name)) => Ok(real(parent)?.join(name)),
+        _ => real(&folder),
+    }
 }
 
 fn is_folder(path: &Utf8Path) -> Result<bool, BackupError> {

@@ -23,7 +23,7 @@ use crate::{
         SystemStatus, Target, TopicsRepair, Watch,
     },
     units::{Exit, Verdict},
-    verify::{VerifyOptions, verify},
+    verify::{VerifyError, VerifyOptions, verify},
 };
 
 /// The command's arguments.
@@ -318,16 +318,16 @@ async fn recover(config: &Config, request: &Request, json: bool) -> Result<Exit,
                 super::verify::show(check);
             }
             let verified = verified(config, request, &recovered).await;
-            let verdict = verified.as_ref().map_or(Verdict::Inconclusive, |verdict| *verdict);
+            let (verdict, ends) = verified.as_ref().map_or((Verdict::Inconclusive, false), |v| (v.verdict, v.ends));
             recovered.outcome.verdict = recovered.outcome.verdict.and(verdict);
-            recovery::conclude(&recovered, verdict)?;
-            if verdict != Verdict::Passed {
-                say(format!("recovery {} stays unfinished: the same command looks again", recovered.id));
+            match ends {
+                true => recovery::conclude(&recovered)?,
+                false => say(format!("recovery {} stays unfinished: the same command looks again", recovered.id)),
             }
             if json {
                 print_json(&recovered.outcome)?;
             }
-            Ok(with_neighbours(verified?, recovered.outcome.neighbours.as_ref()))
+            Ok(with_neighbours(verified?.verdict, recovered.outcome.neighbours.as_ref()))
         }
         Err(error) => {
             if json {
@@ -413,30 +413,68 @@ fn unfinished(status: &Status) {
         say(format!("set aside or prepared: {path}"));
     }
     say(format!("record: {}", status.record));
-    say("next: `recover resume` goes on with it, `recover abort` takes it back");
+    say(format!("next: {}", status.next));
+}
+
+/// What the closing look gave.
+struct Verified {
+    /// Of the recovery: what was not compared is not passed.
+    verdict: Verdict,
+    /// Whether the recovery ends with it: everything that can be compared was, and is right.
+    ends: bool,
+}
+
+impl Verified {
+    /// `compared` is the verdict on the connectors that were compared, `unread` whether `verify` does not read others: looking again
+    /// would not change that.
+    fn of(compared: Option<Verdict>, unread: bool) -> Verified {
+        let verdict = match unread {
+            true => compared.unwrap_or(Verdict::Passed).and(Verdict::Inconclusive),
+            false => compared.unwrap_or(Verdict::Inconclusive),
+        };
+        let ends = compared.map_or(unread, |compared| compared == Verdict::Passed);
+        Verified { verdict, ends }
+    }
 }
 
 /// What the topics hold decides, not the steps' own words.
-async fn verified(config: &Config, request: &Request, recovered: &Recovered) -> Result<Verdict, CliError> {
-    let mut connectors = request.connectors.clone();
+async fn verified(config: &Config, request: &Request, recovered: &Recovered) -> Result<Verified, CliError> {
     let asked_for = |name: &&String| request.connectors.is_empty() || request.connectors.contains(name);
     let resting: Vec<&String> = recovered.resting.iter().filter(asked_for).collect();
-    if !resting.is_empty() {
-        for name in &resting {
-            say(format!("connector {name} is at rest, as it was found, and is not verified"));
-        }
-        connectors =
-            recovered.sources.iter().filter(asked_for).filter(|name| !resting.contains(name)).cloned().collect();
+    for name in &resting {
+        say(format!("connector {name} is at rest, as it was found, and is not verified"));
+    }
+    let running = recovered.sources.iter().filter(asked_for).filter(|name| !resting.contains(name));
+    let mut connectors: Vec<String> = running.cloned().collect();
+    if connectors.is_empty() && !resting.is_empty() {
+        say("no connector runs: resume one, and the same command verifies it");
+        return Ok(Verified::of(None, false));
+    }
+    let mut unread = false;
+    loop {
+        // Without a name `verify` looks at all of the server's, or says that there is none.
+        let named = if resting.is_empty() && !unread { request.connectors.clone() } else { connectors.clone() };
+        let options = VerifyOptions { connectors: named, deadline: limits::verify::AFTER_RECOVERY.into(), point: None };
+        let refused = match verify(config, &options).await {
+            Ok(checks) => {
+                let verdict = checks.iter().fold(Verdict::Passed, |all, check| all.and(check.verdict));
+                super::verify::tell(verdict, &checks);
+                return Ok(Verified::of(Some(verdict), unread));
+            }
+            Err(VerifyError::Refused { connector, setting, found, .. }) if connectors.contains(&connector) => {
+                say(format!(
+                    "connector {connector} is recovered, and `verify` does not read it ({setting}={found}): compare its topics yourself"
+                ));
+                connector
+            }
+            Err(error) => return Err(error.into()),
+        };
+        unread = true;
+        connectors.retain(|name| *name != refused);
         if connectors.is_empty() {
-            say("no connector runs: resume one, and the same command verifies it");
-            return Ok(Verdict::Inconclusive);
+            return Ok(Verified::of(None, resting.is_empty()));
         }
     }
-    let options = VerifyOptions { connectors, deadline: limits::verify::AFTER_RECOVERY.into(), point: None };
-    let checks = verify(config, &options).await?;
-    let verdict = checks.iter().fold(Verdict::Passed, |all, check| all.and(check.verdict));
-    super::verify::tell(verdict, &checks);
-    Ok(verdict)
 }
 
 fn notes(label: &str, outcome: &Outcome) {
@@ -484,6 +522,26 @@ mod tests {
         assert_eq!(exit(Verdict::Passed, Verdict::Inconclusive), Exit::Inconclusive);
         assert_eq!(exit(Verdict::Failed, Verdict::Inconclusive), Exit::CheckFailed);
         assert_eq!(exit(Verdict::Passed, Verdict::Failed), Exit::CheckFailed);
+    }
+
+    #[test]
+    fn a_recovery_ends_when_all_that_can_be_compared_was() {
+        use Verdict::{Failed, Inconclusive, Passed};
+        let cases = [
+            ((Some(Passed), false), (Passed, true)),
+            ((Some(Failed), false), (Failed, false)),
+            ((Some(Inconclusive), false), (Inconclusive, false)),
+            ((Some(Passed), true), (Inconclusive, true)),
+            ((Some(Failed), true), (Failed, false)),
+            ((Some(Inconclusive), true), (Inconclusive, false)),
+            // Nothing but connectors that are not read, and nothing but connectors at rest.
+            ((None, true), (Inconclusive, true)),
+            ((None, false), (Inconclusive, false)),
+        ];
+        for ((compared, unread), expected) in cases {
+            let Verified { verdict, ends } = Verified::of(compared, unread);
+            assert_eq!((verdict, ends), expected, "{compared:?}, unread: {unread}");
+        }
     }
 
     #[test]

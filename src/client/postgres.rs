@@ -242,13 +242,20 @@ impl Postgres {
         port: u16,
         application: &str,
     ) -> Result<Postgres, ClientError> {
+        Self::connect_on_this_machine(url, folder.as_str(), port, application).await
+    }
+
+    /// Opens a session with a server of this machine at an address of its own: a host, or the folder of its unix socket. `url` gives
+    /// user, password and database.
+    pub async fn connect_on_this_machine(
+        url: &Secret,
+        host: &str,
+        port: u16,
+        application: &str,
+    ) -> Result<Postgres, ClientError> {
         let given = address(url)?;
         let mut config = Config::new();
-        config
-            .host_path(folder.as_std_path())
-            .port(port)
-            .application_name(application)
-            .connect_timeout(asking::POSTGRES_CONNECT.now());
+        config.host(host).port(port).application_name(application).connect_timeout(asking::POSTGRES_CONNECT.now());
         if let Some(user) = given.get_user() {
             config.user(user);
         }
@@ -261,7 +268,7 @@ impl Postgres {
         // Nobody but the server itself is at the other end of the socket.
         let wanted =
             Wanted::of(Some("disable"), None).map_err(|e| ClientError::unreachable("postgres", "socket", e))?;
-        Self::open(config, &wanted, format!("socket {folder}/.s.PGSQL.{port}"), Statements::Own).await
+        Self::open(config, &wanted, format!("{host}, port {port}, of this machine"), Statements::Own).await
     }
 
     /// Opens a session with a walsender of the database, which understands replication commands too, by [`Postgres::texts`].

@@ -6,7 +6,7 @@ use super::{
     Options, Playbook, RecoveryError, coordinated,
     engine::{self, Chosen},
     locks::Locks,
-    memory::{Ending, the_unfinished},
+    memory::{Ending, Memory, the_unfinished},
 };
 use crate::config::Config;
 
@@ -17,6 +17,19 @@ pub(super) const NO_WAY_BACK: &str =
 const TAKEN_BACK: [&str; 8] =
     ["prepare", "stop-connectors", "fence", "salvage", "pin-timeline", "restore", "dump-broken", "find-records"];
 
+/// What comes next for a recovery that did not end.
+pub(super) fn way_on(memory: &Memory) -> &'static str {
+    match point_of_no_return(memory) {
+        None => "`recover resume` goes on with it, `recover abort` takes it back",
+        Some(_) => NO_WAY_BACK,
+    }
+}
+
+/// The first step that has begun and cannot be taken back.
+fn point_of_no_return(memory: &Memory) -> Option<&str> {
+    memory.steps_begun().find(|step| !TAKEN_BACK.contains(step))
+}
+
 /// Takes back the recovery of this cluster that did not end, as long as there is a way back; says what it did.
 pub async fn abort(config: &Config) -> Result<Vec<String>, RecoveryError> {
     let mut memory = the_unfinished(config)?;
@@ -25,7 +38,7 @@ pub async fn abort(config: &Config) -> Result<Vec<String>, RecoveryError> {
     memory.guard(locks.clone());
     let asked = memory.asked().clone();
     let options = Options { omit: asked.omit.clone(), naive: asked.naive };
-    if let Some(step) = memory.steps_begun().find(|step| !TAKEN_BACK.contains(step)) {
+    if let Some(step) = point_of_no_return(&memory) {
         return Err(RecoveryError::Refused {
             what: format!("step {step} of recovery {} has begun, which cannot be taken back", memory.id()),
             hint: NO_WAY_BACK.into(),

@@ -4,8 +4,9 @@ use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use super::{
     EndOfWal, Naive, OnStep, Options, Outcome, Playbook, Recovered, RecoveryError, Request, TopicsRepair, Watch,
+    abort::way_on,
     coordinated::{self, Coordinated},
-    locks::Locks,
+    locks::{self, Locks},
     memory::{self, Asked, Beginning, ClusterName, Ending, Memory},
     neighbours,
     pipeline::Outdated,
@@ -29,6 +30,7 @@ pub async fn plan(config: &Config, request: &Request, options: &Options) -> Resu
     let config = &known(config, request).await?;
     let repository = Repository::open(&config.repository.path)?;
     let record = unfinished_of(config, &repository, request, &options)?;
+    locks::refuse_others(&repository, &config.postgres.pgdata, record.as_ref())?;
     let mut findings = unfinished::planned(config, request.playbook).await?;
     if let Some(memory) = &record {
         let (id, began) = (memory.id(), memory.began());
@@ -62,12 +64,13 @@ pub async fn run(
     let options = options.effective();
     let config = &known(config, request).await?;
     let repository = Repository::open(&config.repository.path)?;
-    match unfinished_of(config, &repository, request, &options)? {
-        Some(memory) => permit_again(config, &memory).await?,
+    let goes_on = unfinished_of(config, &repository, request, &options)?;
+    match &goes_on {
+        Some(memory) => permit_again(config, memory).await?,
         None => permit(config, request).await?,
     }
     let owner = format!("recover run {}", request.playbook);
-    let locks = Arc::new(Locks::take(&repository, &config.postgres.pgdata, &owner)?);
+    let locks = Arc::new(Locks::take(&repository, &config.postgres.pgdata, &owner, goes_on.as_ref())?);
     // Again, now that no other may begin.
     let record = unfinished_of(config, &repository, request, &options)?;
     let unfinished = unfinished::put_back(config, request.playbook).await?;
@@ -114,18 +117,13 @@ pub async fn run(
     Ok(recovered)
 }
 
-/// Ends a recovery whose result was verified. One that is red stays unfinished: the same command verifies again, and does no step
-/// twice whose result stands.
-pub fn conclude(recovered: &Recovered, verdict: Verdict) -> Result<(), RecoveryError> {
-    match verdict {
-        Verdict::Passed => {
-            let memory = Memory::open(&recovered.record)?;
-            let locks = Locks::of(&memory, "recover run")?;
-            memory.close(Ending::Verified)?;
-            locks.clear()
-        }
-        Verdict::Failed | Verdict::Inconclusive => Ok(()),
-    }
+/// Ends a recovery whose result was verified. One that is red stays unfinished without it: the same command verifies again, and does
+/// no step twice whose result stands.
+pub fn conclude(recovered: &Recovered) -> Result<(), RecoveryError> {
+    let memory = Memory::open(&recovered.record)?;
+    let locks = Locks::of(&memory, "recover run")?;
+    memory.close(Ending::Verified)?;
+    locks.clear()
 }
 
 /// Under which name the record has how the connectors of others were.
@@ -160,6 +158,7 @@ fn unfinished_of(
             began: memory.began().to_owned(),
             differs,
             record: memory.folder().to_owned(),
+            next: way_on(&memory),
         }),
     }
 }

@@ -36,7 +36,7 @@ pub enum RecoveryError {
     },
     /// Another recovery of the cluster did not end. Nothing was touched.
     #[error(
-        "recovery {id}, begun {began}, did not end, and this is another request ({differs}); its record is {record}\nhint: `recover resume` goes on with it, `recover status` says how far it is, `recover abort` takes it back"
+        "recovery {id}, begun {began}, did not end, and this is another request ({differs}); its record is {record}\nhint: `recover status` says how far it is, {next}"
     )]
     Unfinished {
         /// The recovery.
@@ -47,6 +47,8 @@ pub enum RecoveryError {
         differs: String,
         /// The folder of its record.
         record: Utf8PathBuf,
+        /// What comes next for it.
+        next: &'static str,
     },
     /// The archive lacks WAL that the target needs. Nothing was touched.
     #[error("wal of timeline {timeline} has a hole: {missing} {} missing\nhint: choose a target before the hole, or a recovery point after it", if *.count == 1 { "segment is" } else { "segments are" })]

@@ -4,7 +4,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
 use super::{
-    RecoveryError, coordinated,
+    RecoveryError,
+    abort::way_on,
+    coordinated,
     locks::Locks,
     memory::{self, ClusterName, Memory},
     schema,
@@ -36,7 +38,7 @@ pub fn leftovers(config: &Config) -> Result<Vec<Leftover>, RecoveryError> {
     if let Some(memory) = memory::unfinished(&repository, &cluster)? {
         return Err(RecoveryError::Refused {
             what: format!("recovery {} did not end: what it has set aside may be needed", memory.id()),
-            hint: "`recover resume` goes on with it, `recover abort` takes it back".into(),
+            hint: way_on(&memory).into(),
         });
     }
     let mut found = Vec::new();
@@ -59,7 +61,7 @@ pub fn leftovers(config: &Config) -> Result<Vec<Leftover>, RecoveryError> {
 pub async fn remove_leftovers(config: &Config, named: &[Leftover]) -> Result<(), RecoveryError> {
     attach::permit(config, Permission::Recover).await?;
     let repository = Repository::open(&config.repository.path)?;
-    let _locks = Locks::take(&repository, &config.postgres.pgdata, "recover finish")?;
+    let _locks = Locks::take(&repository, &config.postgres.pgdata, "recover finish", None)?;
     for Leftover { path, .. } in named {
         let is_folder = std::fs::symlink_metadata(path).map(|meta| meta.is_dir());
         let removed = is_folder.and_then(|is_folder| match is_folder {
@@ -78,9 +80,24 @@ pub(super) fn set_aside(memory: &Memory) -> Result<Vec<(&'static str, Utf8PathBu
     Ok(data.into_iter().chain(coordinated::prepared(memory)?).chain(registry).collect())
 }
 
+/// Of these what is still there: what was prepared may be in its place by now, or not be made yet.
+pub(super) fn set_aside_there(memory: &Memory) -> Result<Vec<Utf8PathBuf>, RecoveryError> {
+    let mut there = Vec::new();
+    for (_, path) in set_aside(memory)? {
+        if look_at(&path)?.is_some() {
+            there.push(path);
+        }
+    }
+    Ok(there)
+}
+
+/// What the file system says of a path; none where there is nothing.
+fn look_at(path: &Utf8Path) -> Result<Option<std::fs::Metadata>, RecoveryError> {
+    std::fs::symlink_metadata(path).if_there().map_err(|e| RecoveryError::io("look at", path, e))
+}
+
 /// Bytes of a file or of everything in a folder; none where there is nothing.
 fn size(path: &Utf8Path) -> Result<Option<u64>, RecoveryError> {
-    let meta = std::fs::symlink_metadata(path).if_there().map_err(|e| RecoveryError::io("look at", path, e))?;
-    let Some(meta) = meta else { return Ok(None) };
+    let Some(meta) = look_at(path)? else { return Ok(None) };
     Ok(Some(if meta.is_dir() { files::size_of(path)? } else { meta.len() }))
 }

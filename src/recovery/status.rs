@@ -5,12 +5,16 @@ use futures::FutureExt;
 use serde::Serialize;
 
 use super::{
-    Playbook, RecoveryError, Request, engine,
-    leftovers::set_aside,
+    Playbook, RecoveryError, Request,
+    abort::way_on,
+    engine,
+    leftovers::set_aside_there,
+    locks,
     memory::{Asked, Memory, the_unfinished, unfinished_of},
     pipeline::Found,
 };
 use crate::{
+    backup::Repository,
     client::{ClientError, connect::Connect, kafka::Kafka, limits::asking, postgres::Postgres, registry::Registry},
     config::Config,
 };
@@ -30,6 +34,8 @@ pub struct Status {
     pub steps: Vec<StepStatus>,
     /// The steps that did not begin, in their order, with what they do: what they change was not touched.
     pub not_begun: Vec<String>,
+    /// Which commands come next.
+    pub next: &'static str,
     /// What is set aside, and where.
     pub set_aside: Vec<Utf8PathBuf>,
     /// What is up and what is down.
@@ -63,9 +69,14 @@ impl Status {
     }
 }
 
-/// The recovery of this cluster that did not end, if there is one.
+/// The recovery of this cluster that did not end, if there is one. One of its data folder from another repository is an error that
+/// names it.
 pub async fn status(config: &Config) -> Result<Option<Status>, RecoveryError> {
-    let Some(memory) = unfinished_of(config)? else { return Ok(None) };
+    let Some(memory) = unfinished_of(config)? else {
+        let repository = Repository::open(&config.repository.path)?;
+        locks::refuse_others(&repository, &config.postgres.pgdata, None)?;
+        return Ok(None);
+    };
     let systems = systems(config, &memory).await?;
     Ok(Some(by_record(&memory, systems)?))
 }
@@ -84,7 +95,8 @@ fn by_record(memory: &Memory, systems: Vec<SystemStatus>) -> Result<Status, Reco
         asked: memory.asked().clone(),
         steps: steps.collect(),
         not_begun: to_come.map(|step| format!("{} ({})", step.id, step.does)).collect(),
-        set_aside: set_aside(memory)?.into_iter().map(|(_, path)| path).collect(),
+        next: way_on(memory),
+        set_aside: set_aside_there(memory)?,
         systems,
     })
 }
@@ -167,7 +179,7 @@ mod tests {
         let request = Request { target: "name:before".parse().unwrap(), ..Request::new(Playbook::Coordinated) };
         let options = Options { omit: ["pin-timeline".to_owned()].into(), ..Options::default() };
         let asked = Asked::of(&request, &options);
-        let cluster = ClusterName { pgdata: "/data".into(), address: "h:1".into() };
+        let cluster = ClusterName { pgdata: "/data".into(), address: "h:1".into(), system_id: None };
         let memory = Memory::begin(&repository, &Beginning { asked, cluster, found: &0, decided: &0 }).unwrap();
         memory.begun("prepare", &[]).unwrap();
         memory.ended(&report("prepare")).unwrap();
@@ -184,6 +196,7 @@ mod tests {
             "asked": null,
             "steps": [{"name": "prepare", "ended": true}, {"name": "stop-connectors", "ended": false}],
             "not_begun": null,
+            "next": "`recover resume` goes on with it, `recover abort` takes it back",
             "set_aside": [],
             "systems": [{"system": "postgres", "answers": false, "state": "refused"}],
         });
@@ -195,6 +208,10 @@ mod tests {
             engine::steps_of(&memory).unwrap().into_iter().map(|step| step.id).filter(|id| !begun.contains(id));
         assert_eq!(names.collect::<Vec<_>>(), to_come.collect::<Vec<_>>());
         assert_eq!(not_begun[0], json!("fence (stops the old server)"));
+        memory.ended(&report("stop-connectors")).unwrap();
+        memory.begun("open", &[]).unwrap();
+        let memory = Memory::open(memory.folder()).unwrap();
+        assert_eq!(by_record(&memory, vec![]).unwrap().next, crate::recovery::abort::NO_WAY_BACK);
         assert!(asked["connectors"].is_array() && asked["timeline"] == Value::Null, "{asked}");
     }
 }

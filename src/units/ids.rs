@@ -136,24 +136,78 @@ impl fmt::Display for TableName {
     }
 }
 
+/// `schema.table`, divided at the first dot, or `"schema".table`, where the schema may have any characters and a quote in it is
+/// doubled.
 impl std::str::FromStr for TableName {
     type Err = NameError;
     fn from_str(s: &str) -> Result<Self, NameError> {
-        match s.split_once('.') {
+        match quoted_schema(s).or_else(|| s.split_once('.').map(|(schema, name)| (schema.to_owned(), name))) {
             Some((schema, name)) if !schema.is_empty() && !name.is_empty() => Ok(TableName::new(schema, name)),
             _ => Err(NameError(s.to_owned())),
         }
     }
 }
 
+/// The schema and the table of `"schema".table`.
+fn quoted_schema(s: &str) -> Option<(String, &str)> {
+    let (mut schema, mut rest) = (String::new(), s.strip_prefix('"')?);
+    loop {
+        let (part, behind) = rest.split_once('"')?;
+        schema.push_str(part);
+        match behind.strip_prefix('"') {
+            Some(more) => {
+                schema.push('"');
+                rest = more;
+            }
+            None => return Some((schema, behind.strip_prefix('.')?)),
+        }
+    }
+}
+
+/// The schema is quoted only where the text would not be read back as this name otherwise.
 impl serde::Serialize for TableName {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
+        match self.schema.contains('.') || self.schema.starts_with('"') {
+            true => s.collect_str(&format_args!("\"{}\".{}", self.schema.replace('"', "\"\""), self.name)),
+            false => s.collect_str(self),
+        }
     }
 }
 
 impl<'de> serde::Deserialize<'de> for TableName {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_table_name_is_read_back_from_its_json() {
+        let names = [
+            ("public", "orders", "public.orders"),
+            ("public", "v1.orders", "public.v1.orders"),
+            ("Sales", "O \"r\".der", "Sales.O \"r\".der"),
+            ("my.schema", "orders", "\"my.schema\".orders"),
+            ("my.schema", "v1.\"orders", "\"my.schema\".v1.\"orders"),
+            ("\"a\".b", "t", "\"\"\"a\"\".b\".t"),
+            ("\"", "t", "\"\"\"\".t"),
+            ("a\"b", "t", "a\"b.t"),
+        ];
+        for (schema, table, text) in names {
+            let name = TableName::new(schema, table);
+            assert_eq!(serde_json::to_value(&name).unwrap(), json!(text));
+            assert_eq!(serde_json::from_value::<TableName>(json!(text)).unwrap(), name);
+        }
+        // As `quote_ident` gives it, and as an earlier release wrote a schema that begins with a quote.
+        assert_eq!("\"Sales\".orders".parse(), Ok(TableName::new("Sales", "orders")));
+        assert_eq!("\"a.t".parse(), Ok(TableName::new("\"a", "t")));
+        for text in ["orders", ".t", "s.", "\"\".t", "\"s\"."] {
+            assert!(text.parse::<TableName>().is_err(), "{text}");
+        }
     }
 }

@@ -134,6 +134,9 @@ async fn damage_is_found_while_everything_runs() {
 
     // A file of the configuration that the server would not start with is seen, and the backup's is taken instead.
     let sql = stack.sql("shop").await;
+    sql.run("select pg_switch_wal()").await.unwrap();
+    let between: String = sql.value("select pg_walfile_name(pg_create_restore_point('between'))").await.unwrap();
+    sql.run("select pg_switch_wal()").await.unwrap();
     sql.run("select pg_create_restore_point('before')").await.unwrap();
     sql.run("delete from orders where id > 150").await.unwrap();
     sql.run("alter system set work_mem = '7MB'").await.unwrap();
@@ -163,6 +166,14 @@ async fn damage_is_found_while_everything_runs() {
     assert_eq!(sql.value::<u64>("select count(*) from orders").await.unwrap(), 200);
     assert_eq!(sql.text("show work_mem").await.unwrap().as_deref(), Some("7MB"));
     assert!(std::fs::read_to_string(&hba).unwrap().ends_with(since));
+
+    // Of the new timeline nothing is archived yet: what leads to it is compared all the same.
+    let damage = Flipped::new(file_below(&repository.join("wal"), &format!("{between}.zst")));
+    refused(&stack, 31, &run, &format!("{between}.zst: expected")).await;
+    drop(damage);
+    let damage = Flipped::new(file_below(&repository.join("wal"), "00000002.history"));
+    refused(&stack, 31, &run, "00000002.history: expected").await;
+    drop(damage);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::backup::{
     BackupError,
-    files::{Store, is_there},
+    files::{Store, is_there, place_of},
 };
 
 /// Where the locks of one repository, or of one data folder, lie.
@@ -27,8 +27,9 @@ enum Ground {
 impl Ground {
     /// None for a path that names no folder.
     fn beside(pgdata: &Utf8Path) -> Result<Option<Ground>, BackupError> {
+        // Configurations may name one folder by several paths.
+        let pgdata = &place_of(pgdata)?;
         let (Some(parent), Some(name)) = (pgdata.parent(), pgdata.file_name()) else { return Ok(None) };
-        let parent = if parent.as_str().is_empty() { Utf8Path::new(".") } else { parent };
         // Between the exchange of two data folders there is none.
         let like = if is_there(pgdata)? { pgdata } else { parent };
         Ok(Some(Ground::DataFolder { store: Store::owned_like(parent, like)?, name: name.to_owned() }))
@@ -201,6 +202,15 @@ impl Lock {
         Ok(())
     }
 
+    /// The recovery of a data folder that is unfinished, by the lock beside it. Takes no lock; none where this account cannot look.
+    pub(crate) fn left_beside(pgdata: &Utf8Path) -> Result<Option<Left>, BackupError> {
+        let file = || Ok(Ground::beside(pgdata)?.and_then(|ground| ground.lock_file(Activity::Recover)));
+        match file().and_then(|file: Option<LockFile>| file.map_or(Ok(None), |file| Ok(file.look()?.left()))) {
+            Err(error) if out_of_reach(&error) => Ok(None),
+            found => found,
+        }
+    }
+
     /// The recovery that was unfinished when the lock was taken, or that this process has left since.
     pub fn left(&self) -> Option<Left> {
         self.own.as_ref().and_then(Held::left)
@@ -362,6 +372,12 @@ mod tests {
         let first = beside().unwrap().unwrap();
         let said = held(beside().map(Option::unwrap));
         assert!(said.contains(&format!("{}/.cdc-drill/main.lock", pgdata.parent().unwrap())), "{said}");
+        // By other paths too.
+        std::os::unix::fs::symlink("main", pgdata.with_file_name("link")).unwrap();
+        for path in ["link", "main/../main", "one/../link/"] {
+            let path = pgdata.parent().unwrap().join(path);
+            held(Lock::beside(&path, "recover run coordinated").map(Option::unwrap));
+        }
         first.leave(left(&one)).unwrap();
         drop(first);
         // Also while the folders are being exchanged.

@@ -142,28 +142,33 @@ impl Coordinated {
         let archive = self.repository.archive(self.system_id);
         archive.drain()?;
         let (size, history) = (self.segment_size, self.aim.history.clone());
-        let stop = self.point.postgres()?.stop_lsn;
+        let (stop, oldest) = (self.point.postgres()?.stop_lsn, self.point.postgres()?.timeline);
         let end = match to {
             Some(to) => to,
             None => {
                 let last = archive.segments(self.aim.timeline)?.last().map(|(name, _)| *name);
-                last.and_then(|name| name.start(size)).map_or(stop, |start| Lsn(start.0 + size.bytes()))
+                let archived = last.and_then(|name| name.start(size)).map(|start| Lsn(start.0 + size.bytes()));
+                // Of a timeline that has just begun nothing may be archived; what leads to it is.
+                archived.unwrap_or(stop).max(history.begin())
             }
         };
         let end = end.max(stop);
         let watch = self.watch.clone();
         blocking(move || {
+            // What is not archived yet lies with the old server; salvage brings it.
+            let segments = archive.required(&history, size, from, end)?.into_iter().filter_map(|(_, name)| name);
+            // A replay asks for the histories from its own timeline to the target's, and for all later ones, to find a free number.
+            let later = archive.history_files()?.into_keys().filter(|timeline| *timeline >= oldest);
+            let files = later.map(WalFile::History).chain(segments.map(WalFile::Segment));
             let mut indexes = BTreeMap::new();
             let mut wanted = Vec::new();
-            for (_, name) in archive.required(&history, size, from, end)? {
-                // What is not archived yet lies with the old server; salvage brings it.
-                let Some(name) = name else { continue };
-                let index = match indexes.entry(name.timeline) {
+            for file in files {
+                let index = match indexes.entry(file.timeline()) {
                     Entry::Occupied(read) => read.into_mut(),
-                    Entry::Vacant(new) => new.insert(archive.index(name.timeline)?),
+                    Entry::Vacant(new) => new.insert(archive.index(file.timeline())?),
                 };
-                let line = index.get(&name.to_string()).cloned();
-                wanted.push((WalFile::Segment(name), line));
+                let line = index.get(&file.to_string()).cloned();
+                wanted.push((file, line));
             }
             let total = wanted.iter().filter_map(|(_, line)| line.as_ref()).map(|line| line.size).sum();
             let mut done = 0;

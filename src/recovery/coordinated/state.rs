@@ -25,13 +25,14 @@ use crate::{
         memory::{self, Kept, Memory},
         pipeline::{Found, Outdated, Pipeline},
         server::{
-            Configuration, Control, ControlData, Layout, MAIN, Owner, Replay, Room, copy_reachable, left_beside,
-            major_of, refuse_fixed, refuse_other_version, refuse_tablespaces, resolved, size_below, wal_elsewhere,
+            Configuration, Control, ControlData, Layout, Listening, MAIN, Owner, Replay, Room, copy_reachable,
+            left_beside, listening, major_of, refuse_fixed, refuse_other_version, refuse_tablespaces, resolved,
+            size_below, wal_elsewhere,
         },
         step::GoesOn,
         wal::{Tail, WalView},
     },
-    units::{IfThere, Lsn, Offset, PointId, TopicPartition},
+    units::{IfThere, Lsn, Offset, PointId, TopicPartition, redact_url},
 };
 
 /// Names the program that archives and fetches WAL.
@@ -195,6 +196,9 @@ impl Coordinated {
             Some(server) => Some(server.system_id().await?),
             None => None,
         };
+        if let (None, true, Some(data)) = (&server, was_running, &control_data) {
+            refuse_other_address(config, &pgdata, &data.system_id).await?;
+        }
         let known = Identity { control_data: control_data.as_ref(), control_file, running };
         let (system_id, segment_size, mut notes) = known.settle(&repository, request.system_id)?;
         let salvaged = repository.path().join("salvage").join(system_id.to_string());
@@ -652,6 +656,30 @@ async fn server_at(config: &Config, runs: bool) -> Result<Option<Postgres>, Reco
         format!("that it does not run, and {said}"),
         "does the hook ask about the server at this address? it must exit 1 only where the server is down",
     ))
+}
+
+/// Where the server of the data folder gives a session itself, nobody at the configuration's address is no dead server, but another
+/// address: the restored one would not be found there either.
+async fn refuse_other_address(config: &Config, pgdata: &Utf8Path, system_id: &str) -> Result<(), RecoveryError> {
+    let Some(Listening { port, hosts }) = listening(pgdata)? else { return Ok(()) };
+    for host in hosts {
+        let url = &config.postgres.url;
+        let session = Postgres::connect_on_this_machine(url, &host, port, "cdc-drill-recovery").await;
+        // Of a container, `postmaster.pid` has an address within it, and another server may have that here.
+        let is_it = match session {
+            Ok(session) => session.system_id().await.is_ok_and(|id| id == system_id),
+            Err(_) => false,
+        };
+        if is_it {
+            return Err(RecoveryError::impossible(
+                format!("[postgres] url, {}", redact_url(url.expose())),
+                format!("the address of the server that runs on {pgdata}"),
+                format!("silence there, while that server answers at {host}, port {port}"),
+                "is the address in the configuration right, and does its name resolve? the restored server is looked for there",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// What says which cluster this is.

@@ -343,7 +343,7 @@ pub(in crate::recovery) mod tests {
 
     pub(in crate::recovery) fn begin(repository: &Repository) -> Memory {
         let asked = Asked::of(&Request::new(Playbook::Schema), &Options::default());
-        let cluster = ClusterName { pgdata: "/data".into(), address: "h:1".into() };
+        let cluster = ClusterName { pgdata: "/data".into(), address: "h:1".into(), system_id: None };
         Memory::begin(repository, &Beginning { asked, cluster, found: &7, decided: &"plan" }).unwrap()
     }
 
@@ -404,14 +404,14 @@ pub(in crate::recovery) mod tests {
     #[test]
     fn only_a_recovery_that_began_a_step_and_was_not_closed_is_unfinished() {
         let (_folder, repository) = repository();
-        let cluster = ClusterName { pgdata: "/data".into(), address: "elsewhere:1".into() };
+        let cluster = ClusterName { pgdata: "/data".into(), address: "elsewhere:1".into(), system_id: None };
         let found = || unfinished(&repository, &cluster).unwrap().map(|memory| memory.id().to_owned());
         assert_eq!(found(), None, "no recovery has been here");
         let memory = begin(&repository);
         assert_eq!(found(), None, "nothing was changed");
         memory.begun("stop-connectors", &[]).unwrap();
         assert_eq!(found().as_deref(), Some(memory.id()));
-        let stranger = ClusterName { pgdata: "/other".into(), address: "h:2".into() };
+        let stranger = ClusterName { pgdata: "/other".into(), address: "h:2".into(), system_id: None };
         assert!(unfinished(&repository, &stranger).unwrap().is_none());
         memory.close(Ending::Verified).unwrap();
         assert_eq!(found(), None);

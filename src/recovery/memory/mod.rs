@@ -13,7 +13,7 @@ mod place;
 pub(super) use asked::{Asked, ClusterName};
 pub(super) use folder::{Beginning, Ending, Memory};
 pub(super) use kept::Kept;
-pub(super) use place::{all, ended_well, the_unfinished, unfinished, unfinished_of};
+pub(super) use place::{all, ended_well, is_unfinished, the_unfinished, unfinished, unfinished_of};
 
 #[cfg(test)]
 pub(super) use folder::tests;

@@ -3,7 +3,12 @@
 use camino::Utf8PathBuf;
 
 use super::{ClusterName, Ending, Memory};
-use crate::{backup::Repository, config::Config, recovery::RecoveryError};
+use crate::{
+    backup::{Left, Repository},
+    config::Config,
+    recovery::RecoveryError,
+    units::IfThere,
+};
 
 pub(super) const FOLDER: &str = "recoveries";
 /// A folder that is being written: nothing was changed yet.
@@ -31,6 +36,14 @@ pub(crate) fn all(repository: &Repository) -> Result<Vec<Utf8PathBuf>, RecoveryE
 /// Whether a recovery of this id is remembered that was closed with a verified result.
 pub(crate) fn ended_well(repository: &Repository, id: &str) -> Result<bool, RecoveryError> {
     Ok(Memory::ending(&repository.path().join(FOLDER).join(id))? == Some(Ending::Verified))
+}
+
+/// Whether the recovery that a lock speaks of is unfinished. Its record is asked, in this repository, which may have been moved
+/// since, or else where the lock says; one that cannot be found there may be.
+pub(crate) fn is_unfinished(repository: &Repository, left: &Left) -> Result<bool, RecoveryError> {
+    let here = repository.path().join(FOLDER).join(&left.recovery);
+    let is_here = std::fs::metadata(&here).if_there().map_err(|e| RecoveryError::io("look at", &here, e))?.is_some();
+    Ok(!Memory::is_closed(if is_here { &here } else { &left.folder })?)
 }
 
 /// The recovery of this cluster that began a step and was not closed. There is at most one: no other may begin beside it.

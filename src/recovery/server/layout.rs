@@ -7,7 +7,7 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{recovery::RecoveryError, units::IfThere};
+use crate::{backup::files, recovery::RecoveryError, units::IfThere};
 
 /// What does not lie in the data folder itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,22 +18,10 @@ pub(crate) struct Layout {
     pub(crate) wal: Option<Utf8PathBuf>,
 }
 
-/// More links than that are a circle.
-const LINKS: usize = 40;
-
 /// The data folder itself, where its name is that of a link: it is exchanged behind the link, on its own file system. The end of the
 /// link need not be there.
 pub(crate) fn resolved(pgdata: &Utf8Path) -> Result<Utf8PathBuf, RecoveryError> {
-    let mut path = pgdata.to_owned();
-    for _ in 0..LINKS {
-        let meta = std::fs::symlink_metadata(&path).if_there().map_err(|e| RecoveryError::io("look at", &path, e))?;
-        if !meta.is_some_and(|meta| meta.is_symlink()) {
-            return Ok(path);
-        }
-        let to = path.read_link_utf8().map_err(|e| RecoveryError::io("read link", &path, e))?;
-        path = path.parent().unwrap_or(Utf8Path::new("/")).join(to);
-    }
-    Err(RecoveryError::io("follow link", pgdata, std::io::Error::other("too many links")))
+    Ok(files::behind_links(pgdata)?)
 }
 
 /// Whether two paths lead to one folder: PostgreSQL shows its own without `..` and without double slashes.
@@ -142,6 +130,7 @@ pub(super) mod tests {
         assert_eq!(resolved(&root.join("main")).unwrap(), root.join("volume/main"));
         std::fs::create_dir(root.join("volume/main")).unwrap();
         assert_eq!(resolved(&root.join("main")).unwrap(), root.join("volume/main"));
+        assert_eq!(resolved(&root.join("main/")).unwrap(), root.join("volume/main"));
         assert_eq!(resolved(&root.join("volume")).unwrap(), root.join("volume"));
         assert!(is_same(&root.join("volume/../volume/main"), &root.join("main")));
         assert!(

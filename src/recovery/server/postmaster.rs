@@ -31,6 +31,34 @@ pub(crate) fn is_occupied(folder: &Utf8Path) -> Result<bool, RecoveryError> {
     Ok(matches!(occupant(folder)?, Occupant::Server(_) | Occupant::Orphans(_)))
 }
 
+/// Where the server of a data folder says that it listens, in `postmaster.pid`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listening {
+    /// Its port.
+    pub(crate) port: u16,
+    /// Addresses, or folders of unix sockets.
+    pub(crate) hosts: Vec<String>,
+}
+
+/// Where the server of a data folder says that it listens; none where it is not there, or says nothing that is understood.
+pub(crate) fn listening(pgdata: &Utf8Path) -> Result<Option<Listening>, RecoveryError> {
+    let file = pgdata.join("postmaster.pid");
+    let text = std::fs::read_to_string(&file).if_there().map_err(|e| RecoveryError::io("read", &file, e))?;
+    Ok(text.as_deref().and_then(listening_by))
+}
+
+/// Line 4 has the port, line 5 the first folder of its sockets, line 6 the first address, `*` for all of them.
+fn listening_by(text: &str) -> Option<Listening> {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let port = lines.get(3)?.parse().ok()?;
+    let address = lines.get(5).map(|address| match *address {
+        "*" | "0.0.0.0" | "::" => "localhost",
+        address => address,
+    });
+    let hosts = lines.get(4).copied().into_iter().chain(address).filter(|host| !host.is_empty());
+    Some(Listening { port, hosts: hosts.map(str::to_owned).collect() })
+}
+
 /// Looks into a folder and at the processes of this machine, those of containers on it included as far as this process sees them.
 pub(super) fn occupant(pgdata: &Utf8Path) -> Result<Occupant, RecoveryError> {
     among(pgdata, Utf8Path::new(PROCESSES))
@@ -119,6 +147,19 @@ fn works_in(link: &Utf8Path, pgdata: &Utf8Path, folder: Option<(u64, u64)>) -> R
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_server_says_where_it_listens() {
+        let of = |address: &str, sockets: &str| {
+            listening_by(&format!("17\n/data\n1795744811\n5433\n{sockets}\n{address}\n  5432001  32768\nready   \n"))
+        };
+        let listening = |hosts: &[&str]| {
+            Some(Listening { port: 5433, hosts: hosts.iter().map(|host| (*host).to_owned()).collect() })
+        };
+        assert_eq!(of("*", "/run/postgresql"), listening(&["/run/postgresql", "localhost"]));
+        assert_eq!(of("10.0.0.7", ""), listening(&["10.0.0.7"]));
+        assert_eq!(listening_by("17\n/data\n1795744811\n"), None, "a server that has just begun");
+    }
 
     /// A data folder, and the processes of a machine.
     struct Machine {

@@ -153,7 +153,7 @@ async fn playbook(
     let watch = recovery::Watch::default();
     let recovered = recovery::run(&rig.pipeline.config, request, &options(known), &mut told, &watch).await?;
     // The drill's own checks say what it was worth.
-    recovery::conclude(&recovered, Verdict::Passed)?;
+    recovery::conclude(&recovered)?;
     Ok(recovered)
 }
 

@@ -100,10 +100,10 @@ pub struct Setting {
 const PUBLICATIONS: &str = "select coalesce(json_agg(json_build_object(
     'name', p.pubname, 'all_tables', p.puballtables, 'insert', p.pubinsert, 'update', p.pubupdate,
     'delete', p.pubdelete, 'truncate', p.pubtruncate, 'via_root', p.pubviaroot,
-    'tables', coalesce((select json_agg(t.schemaname || '.' || t.tablename order by 1)
+    'tables', coalesce((select json_agg(quote_ident(t.schemaname) || '.' || t.tablename order by t.schemaname, t.tablename)
         from (select schemaname, tablename from pg_publication_tables where pubname = p.pubname order by 1, 2) t), '[]'::json),
     'named', json_build_object(
-        'tables', coalesce((select json_agg(json_build_object('name', n.nspname || '.' || c.relname,
+        'tables', coalesce((select json_agg(json_build_object('name', quote_ident(n.nspname) || '.' || c.relname,
             'filter', pg_get_expr(m.prqual, m.prrelid), 'columns', (select json_agg(a.attname order by a.attnum)
                 from pg_attribute a where a.attrelid = m.prrelid and a.attnum = any(m.prattrs::int2[])))
             order by n.nspname, c.relname)
@@ -114,7 +114,7 @@ const PUBLICATIONS: &str = "select coalesce(json_agg(json_build_object(
     order by p.pubname), '[]'::json)::text from pg_publication p";
 
 const SEQUENCES: &str = "select coalesce(json_agg(json_build_object(
-    'name', schemaname || '.' || sequencename, 'last_value', last_value, 'increment', increment_by)
+    'name', quote_ident(schemaname) || '.' || sequencename, 'last_value', last_value, 'increment', increment_by)
     order by schemaname, sequencename), '[]'::json)::text from pg_sequences";
 
 /// Values that come from no file and no command line restore themselves; connection strings and passphrases are secret.
