@@ -64,6 +64,14 @@ impl Store {
         Store::new(root)
     }
 
+    /// The same, where the root, if it has to be made, belongs to the owner of `like`.
+    pub(crate) fn make_like(root: &Utf8Path, like: &Utf8Path) -> Result<Store, BackupError> {
+        let above = root.parent().filter(|above| !above.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
+        fs::create_dir_all(above).map_err(BackupError::io("make folder", above))?;
+        Store::owned_like(above, like)?.folder(root)?;
+        Store::new(root)
+    }
+
     pub(crate) fn root(&self) -> &Utf8Path {
         &self.root
     }

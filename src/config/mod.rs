@@ -8,8 +8,8 @@ mod tools;
 
 pub use hook::{Hook, HookError, MEANS_VARIABLE, Means, Timeouts, Verb, recorded};
 pub use model::{
-    AttachConfig, Config, ConfigError, ConnectConfig, KafkaConfig, Permission, PostgresConfig, RegistryConfig,
-    RegistryFlavour, RegistryStorage, RepositoryConfig, SecurityProtocol, SslMode,
+    AttachConfig, Config, ConfigError, ConnectConfig, KafkaConfig, Permission, PostgresConfig, RecoveryConfig,
+    RegistryConfig, RegistryFlavour, RegistryStorage, RepositoryConfig, SecurityProtocol, SslMode,
 };
 pub use secrets::RestAuth;
 pub use temporary::{Temporary, free_bytes};

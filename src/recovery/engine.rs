@@ -7,7 +7,7 @@ use super::{
     Watch,
     coordinated::{self, Coordinated},
     locks::Locks,
-    memory::{self, Asked, Beginning, ClusterName, Ending, Memory},
+    memory::{Asked, Beginning, Ending, Memory, Place},
     neighbours,
     pipeline::Outdated,
     repair::{Decided, Repair},
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     attach,
-    backup::Repository,
+    backup::ClusterName,
     client::postgres::Postgres,
     config::{Config, Permission},
     units::Verdict,
@@ -27,8 +27,7 @@ use crate::{
 pub async fn plan(config: &Config, request: &Request, options: &Options) -> Result<Outcome, RecoveryError> {
     let options = options.effective();
     let config = &known(config, request).await?;
-    let repository = Repository::open(&config.repository.path)?;
-    let record = unfinished_of(config, &repository, request, &options)?;
+    let record = unfinished_of(config, &Place::of(config)?, request, &options)?;
     let mut findings = unfinished::planned(config, request.playbook).await?;
     if let Some(memory) = &record {
         let (id, began) = (memory.id(), memory.began());
@@ -61,15 +60,15 @@ pub async fn run(
     let began = Instant::now();
     let options = options.effective();
     let config = &known(config, request).await?;
-    let repository = Repository::open(&config.repository.path)?;
-    match unfinished_of(config, &repository, request, &options)? {
+    let place = Place::of(config)?;
+    match unfinished_of(config, &place, request, &options)? {
         Some(memory) => permit_again(config, &memory).await?,
         None => permit(config, request).await?,
     }
     let owner = format!("recover run {}", request.playbook);
-    let locks = Arc::new(Locks::take(&repository, &config.postgres.pgdata, &owner)?);
+    let locks = Arc::new(Locks::take(place.repository(), &config.postgres.pgdata, &owner)?);
     // Again, now that no other may begin.
-    let record = unfinished_of(config, &repository, request, &options)?;
+    let record = unfinished_of(config, &place, request, &options)?;
     let unfinished = unfinished::put_back(config, request.playbook).await?;
     let mut chosen = chosen(config, request, &options, record.as_ref()).await?;
     chosen.refuse_strangers(config)?;
@@ -92,7 +91,7 @@ pub async fn run(
                 None => Vec::new(),
             };
             let asked = Asked::of(request, &options);
-            let memory = chosen.begin(&repository, asked, ClusterName::of(config))?;
+            let memory = chosen.begin(&place, asked, ClusterName::of(config))?;
             memory.note(NEIGHBOURS, &before)?;
             (memory, before)
         }
@@ -122,7 +121,7 @@ pub fn conclude(recovered: &Recovered, verdict: Verdict) -> Result<(), RecoveryE
             let memory = Memory::open(&recovered.record)?;
             let locks = Locks::of(&memory, "recover run")?;
             memory.close(Ending::Verified)?;
-            locks.clear()
+            locks.clear(memory.id())
         }
         Verdict::Failed | Verdict::Inconclusive => Ok(()),
     }
@@ -148,11 +147,11 @@ pub(super) async fn permit_again(config: &Config, memory: &Memory) -> Result<(),
 /// The recovery of this cluster that did not end, if this is the same request.
 fn unfinished_of(
     config: &Config,
-    repository: &Repository,
+    place: &Place,
     request: &Request,
     options: &Options,
 ) -> Result<Option<Memory>, RecoveryError> {
-    let Some(memory) = memory::unfinished(repository, &ClusterName::of(config))? else { return Ok(None) };
+    let Some(memory) = place.unfinished(&ClusterName::of(config))? else { return Ok(None) };
     match memory.asked().differs(&Asked::of(request, options)) {
         None => Ok(Some(memory)),
         Some(differs) => Err(RecoveryError::Unfinished {
@@ -277,11 +276,11 @@ pub fn tables() -> Vec<(&'static str, Vec<Moments>)> {
 
 impl Chosen {
     /// Writes down what was found and decided, before anything is changed.
-    fn begin(&self, repository: &Repository, asked: Asked, cluster: ClusterName) -> Result<Memory, RecoveryError> {
+    fn begin(&self, place: &Place, asked: Asked, cluster: ClusterName) -> Result<Memory, RecoveryError> {
         match self {
             Chosen::Coordinated(state) => {
                 let (found, decided) = (&state.pipeline.found, &state.goal());
-                Memory::begin(repository, &Beginning { asked, cluster, found, decided })
+                Memory::begin(place, &Beginning { asked, cluster, found, decided })
             }
             Chosen::Repair(state, table) => {
                 let name = TABLES.iter().find(|(_, steps)| std::ptr::eq(*steps, *table)).map_or("", |(name, _)| *name);
@@ -294,7 +293,7 @@ impl Chosen {
                     not_looked_at: state.not_looked_at.clone(),
                 };
                 let found = &state.pipeline.found;
-                Memory::begin(repository, &Beginning { asked, cluster, found, decided })
+                Memory::begin(place, &Beginning { asked, cluster, found, decided })
             }
         }
     }

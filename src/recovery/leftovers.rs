@@ -6,12 +6,12 @@ use serde::Serialize;
 use super::{
     RecoveryError, coordinated,
     locks::Locks,
-    memory::{self, ClusterName, Memory},
+    memory::{Memory, Place},
     schema,
 };
 use crate::{
     attach,
-    backup::{Repository, files},
+    backup::{ClusterName, files},
     config::{Config, Permission},
     units::IfThere,
 };
@@ -31,16 +31,16 @@ pub struct Leftover {
 
 /// What the recoveries of this cluster have set aside that ended. Refused while one is unfinished: it may need them.
 pub fn leftovers(config: &Config) -> Result<Vec<Leftover>, RecoveryError> {
-    let repository = Repository::open(&config.repository.path)?;
+    let place = Place::of(config)?;
     let cluster = ClusterName::of(config);
-    if let Some(memory) = memory::unfinished(&repository, &cluster)? {
+    if let Some(memory) = place.unfinished(&cluster)? {
         return Err(RecoveryError::Refused {
             what: format!("recovery {} did not end: what it has set aside may be needed", memory.id()),
             hint: "`recover resume` goes on with it, `recover abort` takes it back".into(),
         });
     }
     let mut found = Vec::new();
-    for folder in memory::all(&repository)? {
+    for folder in place.all()? {
         let memory = Memory::open(&folder)?;
         if !memory.cluster().is_that_of(&cluster) {
             continue;
@@ -58,8 +58,7 @@ pub fn leftovers(config: &Config) -> Result<Vec<Leftover>, RecoveryError> {
 /// Removes what was named.
 pub async fn remove_leftovers(config: &Config, named: &[Leftover]) -> Result<(), RecoveryError> {
     attach::permit(config, Permission::Recover).await?;
-    let repository = Repository::open(&config.repository.path)?;
-    let _locks = Locks::take(&repository, &config.postgres.pgdata, "recover finish")?;
+    let _locks = Locks::take(Place::of(config)?.repository(), &config.postgres.pgdata, "recover finish")?;
     for Leftover { path, .. } in named {
         let is_folder = std::fs::symlink_metadata(path).map(|meta| meta.is_dir());
         let removed = is_folder.and_then(|is_folder| match is_folder {

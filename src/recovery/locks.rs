@@ -21,11 +21,11 @@ impl Locks {
             true => None,
             false => Lock::beside(pgdata, owner)?,
         };
-        if let Some(left) = beside.as_ref().and_then(Lock::left).filter(|left| left.repository != repository.path()) {
+        let left = beside.iter().flat_map(Lock::left).find(|left| left.repository != repository.path());
+        if let Some(Left { recovery, folder, repository, .. }) = left {
             return Err(RecoveryError::Refused {
                 what: format!(
-                    "recovery {} of data folder {pgdata}, from the repository {}, did not end",
-                    left.recovery, left.repository
+                    "recovery {recovery} of data folder {pgdata}, from the repository {repository}, did not end; its record is {folder}"
                 ),
                 hint: "`recover resume` with the configuration that names that repository goes on with it".into(),
             });
@@ -44,16 +44,17 @@ impl Locks {
             lock.leave(Left {
                 recovery: memory.id().to_owned(),
                 folder: memory.folder().to_owned(),
-                repository: memory.repository()?.path().to_owned(),
+                repository: memory.repository_path().to_owned(),
                 asked: memory.asked().in_words(),
+                cluster: memory.cluster().clone(),
             })?;
         }
         Ok(())
     }
 
-    /// Says that no recovery is unfinished.
-    pub(super) fn clear(&self) -> Result<(), RecoveryError> {
-        self.all().try_for_each(|lock| Ok(lock.clear()?))
+    /// Says that this recovery is no longer unfinished.
+    pub(super) fn clear(&self, recovery: &str) -> Result<(), RecoveryError> {
+        self.all().try_for_each(|lock| Ok(lock.clear(recovery)?))
     }
 
     /// Fails if another process has taken one of them over: this one was suspended for too long, and must change nothing more.
@@ -71,30 +72,30 @@ mod tests {
     use super::*;
     use crate::{
         backup::BackupError,
-        recovery::memory::tests::{begin, repository},
+        recovery::memory::tests::{begin, place},
         units::Exit,
     };
 
     #[test]
     fn an_unfinished_recovery_refuses_backups_and_recoveries_from_other_repositories() {
-        let (folder, first) = repository();
-        let (_other, second) = repository();
+        let ((folder, first), (_other, second)) = (place(), place());
         let pgdata = Utf8Path::from_path(folder.path()).unwrap().join("data");
         std::fs::create_dir(&pgdata).unwrap();
         let memory = begin(&first);
-        let locks = Locks::take(&first, &pgdata, "recover run schema").unwrap();
+        let (first, second) = (first.repository(), second.repository());
+        let locks = Locks::take(first, &pgdata, "recover run schema").unwrap();
         locks.leave(&memory).unwrap();
         locks.still_ours().unwrap();
         drop(locks);
         let refused = first.lock(Activity::Create, "backup create").unwrap_err();
         assert!(matches!(refused, BackupError::RecoveryUnfinished { .. }), "{refused}");
-        let refused = Locks::take(&second, &pgdata, "recover run slot").unwrap_err();
+        let refused = Locks::take(second, &pgdata, "recover run slot").unwrap_err();
         assert_eq!(refused.exit(), Exit::Refused);
         assert!(refused.to_string().contains(memory.id()), "{refused}");
-        let again = Locks::take(&first, &pgdata, "recover run schema").unwrap();
-        again.clear().unwrap();
+        let again = Locks::take(first, &pgdata, "recover run schema").unwrap();
+        again.clear(memory.id()).unwrap();
         drop(again);
-        drop(Locks::take(&second, &pgdata, "recover run slot").unwrap());
+        drop(Locks::take(second, &pgdata, "recover run slot").unwrap());
         drop(first.lock(Activity::Create, "backup create").unwrap());
     }
 }

@@ -156,19 +156,18 @@ mod tests {
     use crate::recovery::{
         Options,
         memory::{
-            Beginning, ClusterName,
-            tests::{report, repository},
+            Beginning,
+            tests::{cluster, place, report},
         },
     };
 
     #[test]
     fn the_json_has_these_keys_and_each_step_once() {
-        let (_folder, repository) = repository();
+        let (_folder, place) = place();
         let request = Request { target: "name:before".parse().unwrap(), ..Request::new(Playbook::Coordinated) };
         let options = Options { omit: ["pin-timeline".to_owned()].into(), ..Options::default() };
         let asked = Asked::of(&request, &options);
-        let cluster = ClusterName { pgdata: "/data".into(), address: "h:1".into() };
-        let memory = Memory::begin(&repository, &Beginning { asked, cluster, found: &0, decided: &0 }).unwrap();
+        let memory = Memory::begin(&place, &Beginning { asked, cluster: cluster(), found: &0, decided: &0 }).unwrap();
         memory.begun("prepare", &[]).unwrap();
         memory.ended(&report("prepare")).unwrap();
         memory.begun("stop-connectors", &[]).unwrap();

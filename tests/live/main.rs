@@ -6,6 +6,7 @@
 // Also in helpers, which are no `#[test]` to the lint.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod alternating;
 mod attach;
 mod backward;
 mod captured;

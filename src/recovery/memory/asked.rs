@@ -4,11 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    client::postgres,
-    config::Config,
-    recovery::{Naive, OnConflict, Options, Playbook, RecoveryError, Request, Target, TopicsRepair},
-};
+use crate::recovery::{Naive, OnConflict, Options, Playbook, RecoveryError, Request, Target, TopicsRepair};
 
 /// A request as it is written down. Agreements to a loss are no part of it: they may be added on the way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,30 +112,6 @@ impl Asked {
     }
 }
 
-/// Which cluster a recovery is of: two recoveries are of one if they have the same data folder or the same address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ClusterName {
-    /// The data folder; empty where the configuration names none.
-    pub(crate) pgdata: String,
-    /// `host:port`; empty where the address cannot be understood.
-    pub(crate) address: String,
-}
-
-impl ClusterName {
-    pub(crate) fn of(config: &Config) -> ClusterName {
-        let address = postgres::address(&config.postgres.url).map(|address| {
-            let host = address.get_hosts().first().map(|host| format!("{host:?}")).unwrap_or_default();
-            format!("{host}:{}", address.get_ports().first().copied().unwrap_or(5432))
-        });
-        ClusterName { pgdata: config.postgres.pgdata.to_string(), address: address.unwrap_or_default() }
-    }
-
-    pub(crate) fn is_that_of(&self, other: &ClusterName) -> bool {
-        let same = |a: &str, b: &str| !a.is_empty() && a == b;
-        same(&self.pgdata, &other.pgdata) || same(&self.address, &other.address)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,12 +144,5 @@ mod tests {
         assert_eq!(Asked::of(&read.request(true).unwrap(), &Options::default()), asked);
         let words = "recover run slot --target time:2026-11-22T20:00:00Z --timeline 2 --system-id 7412 --connector a --connector b";
         assert_eq!(asked.in_words(), words);
-    }
-
-    #[test]
-    fn a_cluster_is_told_by_its_folder_or_its_address() {
-        let name = |pgdata: &str, address: &str| ClusterName { pgdata: pgdata.into(), address: address.into() };
-        assert!(name("/a", "h:1").is_that_of(&name("/a", "h:2")) && name("", "h:1").is_that_of(&name("/a", "h:1")));
-        assert!(!name("", "").is_that_of(&name("", "")) && !name("/a", "h:1").is_that_of(&name("/b", "h:2")));
     }
 }

@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
-    asked::{Asked, ClusterName},
-    place::{FOLDER, UNFINISHED_WRITE},
+    asked::Asked,
+    place::{Place, UNFINISHED_WRITE},
 };
 use crate::{
     backup::{
-        BackupError, Repository,
+        BackupError, ClusterName, Repository,
         files::{self, Store, is_there},
     },
     event::StepReport,
@@ -40,6 +40,8 @@ struct Head {
     version: String,
     asked: Asked,
     cluster: ClusterName,
+    /// What it restores from.
+    repository: Utf8PathBuf,
 }
 
 /// What is known before the first change.
@@ -93,15 +95,13 @@ pub(crate) struct Memory {
 impl Memory {
     /// Writes everything that is known before the first change. Complete on disk, its name included, or not there.
     pub(crate) fn begin<F: Serialize, D: Serialize>(
-        repository: &Repository,
+        place: &Place,
         beginning: &Beginning<'_, F, D>,
     ) -> Result<Memory, RecoveryError> {
-        let store = repository.store().clone();
-        let place = repository.path().join(FOLDER);
-        store.folder(&place)?;
+        let store = place.store()?;
         let now = jiff::Timestamp::now();
         let id = format!("{}-{:04x}", now.strftime("%Y%m%dT%H%M%SZ"), rand::random::<u16>());
-        let (folder, new) = (place.join(&id), place.join(format!("{id}{UNFINISHED_WRITE}")));
+        let (folder, new) = (place.folder().join(&id), place.folder().join(format!("{id}{UNFINISHED_WRITE}")));
         let head = Head {
             format: FORMAT,
             id,
@@ -109,6 +109,7 @@ impl Memory {
             version: env!("CARGO_PKG_VERSION").into(),
             asked: beginning.asked.clone(),
             cluster: beginning.cluster.clone(),
+            repository: place.repository().path().to_owned(),
         };
         store.folder(&new)?;
         write_json(&store, &new.join(RECOVERY), &head)?;
@@ -152,13 +153,17 @@ impl Memory {
 
     /// Says that nothing is unfinished any more, once the recovery is closed.
     pub(crate) fn let_go(&self) -> Result<(), RecoveryError> {
-        self.locks.as_ref().map_or(Ok(()), |locks| locks.clear())
+        self.locks.as_ref().map_or(Ok(()), |locks| locks.clear(self.id()))
     }
 
-    /// The repository that it is in.
+    /// The folder of the repository that it restores from.
+    pub(crate) fn repository_path(&self) -> &Utf8Path {
+        &self.head.repository
+    }
+
+    /// The repository that it restores from.
     pub(crate) fn repository(&self) -> Result<Repository, RecoveryError> {
-        let root = self.folder.ancestors().nth(2).unwrap_or(&self.folder);
-        Ok(Repository::open(root)?)
+        Ok(Repository::open(&self.head.repository)?)
     }
 
     /// Whether a recovery has ended.
@@ -332,24 +337,26 @@ pub(in crate::recovery) mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::recovery::{Options, Playbook, Request, memory::unfinished};
+    use crate::recovery::{Options, Playbook, Request, memory::place};
 
-    pub(in crate::recovery) fn repository() -> (tempfile::TempDir, Repository) {
+    pub(in crate::recovery) fn place() -> (tempfile::TempDir, Place) {
         let folder = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(folder.path()).unwrap().join("repository");
-        let repository = Repository::init(&root).unwrap();
-        (folder, repository)
+        let place = place::tests::place(&folder, "repository", "repository/recoveries");
+        (folder, place)
     }
 
-    pub(in crate::recovery) fn begin(repository: &Repository) -> Memory {
+    pub(in crate::recovery) fn cluster() -> ClusterName {
+        ClusterName { pgdata: "/data".into(), address: "h:1".into() }
+    }
+
+    pub(in crate::recovery) fn begin(place: &Place) -> Memory {
         let asked = Asked::of(&Request::new(Playbook::Schema), &Options::default());
-        let cluster = ClusterName { pgdata: "/data".into(), address: "h:1".into() };
-        Memory::begin(repository, &Beginning { asked, cluster, found: &7, decided: &"plan" }).unwrap()
+        Memory::begin(place, &Beginning { asked, cluster: cluster(), found: &7, decided: &"plan" }).unwrap()
     }
 
     pub(in crate::recovery) fn begun() -> (tempfile::TempDir, Memory) {
-        let (folder, repository) = repository();
-        let memory = begin(&repository);
+        let (folder, place) = place();
+        let memory = begin(&place);
         (folder, memory)
     }
 
@@ -403,16 +410,16 @@ pub(in crate::recovery) mod tests {
 
     #[test]
     fn only_a_recovery_that_began_a_step_and_was_not_closed_is_unfinished() {
-        let (_folder, repository) = repository();
+        let (_folder, place) = place();
         let cluster = ClusterName { pgdata: "/data".into(), address: "elsewhere:1".into() };
-        let found = || unfinished(&repository, &cluster).unwrap().map(|memory| memory.id().to_owned());
+        let found = || place.unfinished(&cluster).unwrap().map(|memory| memory.id().to_owned());
         assert_eq!(found(), None, "no recovery has been here");
-        let memory = begin(&repository);
+        let memory = begin(&place);
         assert_eq!(found(), None, "nothing was changed");
         memory.begun("stop-connectors", &[]).unwrap();
         assert_eq!(found().as_deref(), Some(memory.id()));
         let stranger = ClusterName { pgdata: "/other".into(), address: "h:2".into() };
-        assert!(unfinished(&repository, &stranger).unwrap().is_none());
+        assert!(place.unfinished(&stranger).unwrap().is_none());
         memory.close(Ending::Verified).unwrap();
         assert_eq!(found(), None);
     }

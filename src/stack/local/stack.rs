@@ -21,8 +21,8 @@ use crate::{
         wait::{Poll, until},
     },
     config::{
-        Config, ConnectConfig, Hook, KafkaConfig, PostgresConfig, RegistryConfig, RegistryFlavour, RegistryStorage,
-        RepositoryConfig,
+        Config, ConnectConfig, Hook, KafkaConfig, PostgresConfig, RecoveryConfig, RegistryConfig, RegistryFlavour,
+        RegistryStorage, RepositoryConfig,
     },
     stack::{Account, Backend, Place, PortLease, Progress, StackError, blocking::blocking},
     units::Secret,
@@ -229,6 +229,7 @@ impl LocalStack {
             connect: self.connect_config()?,
             registry: self.registry_config()?,
             repository: RepositoryConfig { path: self.dir().join("repository") },
+            recovery: RecoveryConfig::default(),
             control: self.control.clone(),
             attach: None,
         })
