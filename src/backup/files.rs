@@ -5,6 +5,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    time::Duration,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -138,6 +139,17 @@ impl Store {
         self.fill(path, FILE_MODE, |file| file.write_all(bytes))
     }
 
+    /// Replaces a whole file, which others see as it was or as it is. It need not stay after a power cut.
+    pub(crate) fn replace(&self, path: &Utf8Path, bytes: &[u8]) -> Result<(), BackupError> {
+        let temporary = temporary_beside(path);
+        let mut file = self.create_with(&temporary, FILE_MODE)?;
+        let written = file.write_all(bytes).and_then(|()| fs::rename(&temporary, path));
+        written.map_err(|e| {
+            let _ = fs::remove_file(&temporary);
+            BackupError::io("write", path)(e)
+        })
+    }
+
     /// Copies a file's content, as durably as [`Store::write`].
     pub(crate) fn copy(&self, from: &Utf8Path, to: &Utf8Path) -> Result<(), BackupError> {
         let mut source = File::open(from).map_err(BackupError::io("open", from))?;
@@ -196,6 +208,16 @@ pub(crate) fn publish(temporary: &Utf8Path, path: &Utf8Path) -> Result<(), Backu
 /// Makes renames and new names in a folder survive a power cut.
 pub(crate) fn sync_folder(path: &Utf8Path) -> Result<(), BackupError> {
     File::open(path).and_then(|f| f.sync_all()).map_err(BackupError::io("sync folder", path))
+}
+
+/// How long ago an open file of this folder was written or touched, by the clock that stamps files there: the file server's, not this
+/// machine's. Zero where that clock was set back since.
+pub(crate) fn age(file: &File, folder: &Utf8Path) -> Result<Duration, BackupError> {
+    let now = tempfile::tempfile_in(folder).and_then(|probe| probe.metadata()).and_then(|meta| meta.modified());
+    let now = now.map_err(BackupError::io("make a temporary file in", folder))?;
+    let then =
+        file.metadata().and_then(|meta| meta.modified()).map_err(BackupError::io("look at a file of", folder))?;
+    Ok(now.duration_since(then).unwrap_or_default())
 }
 
 /// Reads a whole file.

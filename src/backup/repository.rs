@@ -232,6 +232,11 @@ impl Repository {
         Lock::left_in(&self.store)
     }
 
+    /// Who recovers from this repository now: the command, its process and its machine.
+    pub(crate) fn recoverer(&self) -> Result<Option<String>, BackupError> {
+        Lock::recoverer_in(&self.store)
+    }
+
     /// Every recovery point, oldest first; unfinished and damaged ones with what is wrong with them.
     pub fn points(&self) -> Result<Vec<PointSummary>, BackupError> {
         let summaries = self.folders()?.into_iter().map(|(id, folder, partial)| PointSummary::of(id, &folder, partial));

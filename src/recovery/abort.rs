@@ -22,6 +22,8 @@ pub async fn abort(config: &Config) -> Result<Vec<String>, RecoveryError> {
     let mut memory = the_unfinished(config)?;
     engine::permit_again(config, &memory).await?;
     let locks = Arc::new(Locks::of(&memory, "recover abort")?);
+    // Again, now that no other may go on with it.
+    memory = the_unfinished(config)?;
     memory.guard(locks.clone());
     let asked = memory.asked().clone();
     let options = Options { omit: asked.omit.clone(), naive: asked.naive };
@@ -65,6 +67,7 @@ pub fn give_up(config: &Config) -> Result<String, RecoveryError> {
         });
     }
     let locks = Locks::of(&memory, "recover abort --leave")?;
+    let memory = the_unfinished(config)?;
     memory.close(Ending::GivenUp)?;
     locks.clear(memory.id())?;
     Ok(format!("recovery {} is given up; what it found is in {}", memory.id(), memory.folder()))

@@ -9,7 +9,7 @@ use super::{
     locks::Locks,
     memory::{Asked, Beginning, Ending, Memory, Place},
     neighbours,
-    pipeline::Outdated,
+    pipeline::{Outdated, Pipeline},
     repair::{Decided, Repair},
     schema, slot,
     step::{self, Moments, Step, StepInfo},
@@ -74,7 +74,6 @@ pub async fn run(
     chosen.refuse_strangers(config)?;
     if let Chosen::Coordinated(state) = &mut chosen {
         state.place_archiver()?;
-        state.watch = watch.clone();
     }
     let others = match request.neighbours {
         true => Some(chosen.concerned()),
@@ -101,6 +100,7 @@ pub async fn run(
     memory.note("run", &(std::process::id(), env!("CARGO_PKG_VERSION")))?;
     memory.note("put-back-first", &unfinished)?;
     chosen.keep_in(&memory)?;
+    chosen.pipeline_mut().watch = watch.kept_in(&memory);
     let mut recovered = carry_out(chosen, &options, &memory, began, on).await?;
     recovered.outcome.findings.splice(..0, unfinished);
     if let (Some(concerned), false) = (&others, before.is_empty()) {
@@ -308,12 +308,23 @@ impl Chosen {
         }
     }
 
-    /// The connectors that the recovery stops or changes.
-    fn concerned(&self) -> BTreeSet<String> {
-        let pipeline = match self {
+    fn pipeline(&self) -> &Pipeline {
+        match self {
             Chosen::Coordinated(state) => &state.pipeline,
             Chosen::Repair(state, _) => &state.pipeline,
-        };
+        }
+    }
+
+    fn pipeline_mut(&mut self) -> &mut Pipeline {
+        match self {
+            Chosen::Coordinated(state) => &mut state.pipeline,
+            Chosen::Repair(state, _) => &mut state.pipeline,
+        }
+    }
+
+    /// The connectors that the recovery stops or changes.
+    fn concerned(&self) -> BTreeSet<String> {
+        let pipeline = self.pipeline();
         let sources = pipeline.sources.iter().chain(&pipeline.others).map(|s| s.name.clone());
         sources.chain(pipeline.sinks.iter().map(|s| s.name.clone())).collect()
     }

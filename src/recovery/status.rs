@@ -5,7 +5,7 @@ use futures::FutureExt;
 use serde::Serialize;
 
 use super::{
-    Playbook, RecoveryError, Request, engine,
+    Playbook, Progress, RecoveryError, Request, engine,
     leftovers::set_aside,
     memory::{Asked, Memory, the_unfinished, unfinished_of},
     pipeline::Found,
@@ -26,6 +26,10 @@ pub struct Status {
     pub record: Utf8PathBuf,
     /// What it was asked for.
     asked: Asked,
+    /// Who is at work on it, or on another recovery from the repository: the command, its process and its machine. Absent where nobody is.
+    pub at_work: Option<String>,
+    /// What the step that began last and did not end has told of its progress.
+    pub progress: Option<ProgressStatus>,
     /// The steps that began, in their order.
     pub steps: Vec<StepStatus>,
     /// The steps that did not begin, in their order, with what they do: what they change was not touched.
@@ -43,6 +47,18 @@ pub struct StepStatus {
     pub name: String,
     /// Whether its postcondition was read back by the last run that began it.
     pub ended: bool,
+}
+
+/// What a step told last of its progress.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ProgressStatus {
+    /// In numbers.
+    #[serde(flatten)]
+    pub progress: Progress,
+    /// In words.
+    pub text: String,
+    /// How many seconds ago, by the clock that stamps files in the record's folder.
+    pub age_seconds: u64,
 }
 
 /// The state of a system, or of a connector.
@@ -67,17 +83,25 @@ impl Status {
 pub async fn status(config: &Config) -> Result<Option<Status>, RecoveryError> {
     let Some(memory) = unfinished_of(config)? else { return Ok(None) };
     let systems = systems(config, &memory).await?;
-    Ok(Some(by_record(&memory, systems)?))
+    let at_work = memory.repository()?.recoverer()?;
+    Ok(Some(by_record(&memory, at_work, systems)?))
 }
 
 /// What the record says, beside what the systems do.
-fn by_record(memory: &Memory, systems: Vec<SystemStatus>) -> Result<Status, RecoveryError> {
+fn by_record(memory: &Memory, at_work: Option<String>, systems: Vec<SystemStatus>) -> Result<Status, RecoveryError> {
     let steps = memory.steps_begun().map(|name| StepStatus { name: name.to_owned(), ended: memory.ended_step(name) });
     let omitted = &memory.asked().omit;
     let to_come = engine::steps_of(memory)?
         .into_iter()
         .filter(|step| !memory.began_step(step.id) && !omitted.iter().any(|omitted| omitted == step.id));
+    let progress = memory.progress::<Progress>()?.map(|(progress, age)| ProgressStatus {
+        text: progress.to_string(),
+        progress,
+        age_seconds: age.as_secs(),
+    });
     Ok(Status {
+        at_work,
+        progress,
         id: memory.id().to_owned(),
         began: memory.began().to_owned(),
         record: memory.folder().to_owned(),
@@ -173,7 +197,11 @@ mod tests {
         memory.begun("stop-connectors", &[]).unwrap();
         let memory = Memory::open(memory.folder()).unwrap();
         let down = SystemStatus { system: "postgres".into(), answers: false, state: "refused".into() };
-        let mut status = serde_json::to_value(by_record(&memory, vec![down]).unwrap()).unwrap();
+        let progress = Progress::Bytes { what: "base backup".into(), done: 1 << 20, total: 4 << 20 };
+        memory.set_progress(&progress).unwrap();
+        let by = Some("recover run coordinated (pid 7 on h, since then)".to_owned());
+        let mut status = serde_json::to_value(by_record(&memory, by, vec![down]).unwrap()).unwrap();
+        assert!(status["progress"]["age_seconds"].take().is_u64());
         let not_begun = status["not_begun"].take();
         let asked = status["asked"].take();
         let expected = json!({
@@ -181,6 +209,11 @@ mod tests {
             "began": memory.began(),
             "record": memory.folder(),
             "asked": null,
+            "at_work": "recover run coordinated (pid 7 on h, since then)",
+            "progress": {
+                "kind": "bytes", "what": "base backup", "done": 1 << 20, "total": 4 << 20,
+                "text": "base backup: 1 of 4 MB (25 %)", "age_seconds": null,
+            },
             "steps": [{"name": "prepare", "ended": true}, {"name": "stop-connectors", "ended": false}],
             "not_begun": null,
             "set_aside": [],

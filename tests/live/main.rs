@@ -28,6 +28,7 @@ mod safekeeping;
 mod sandbox;
 mod secure;
 mod targets;
+mod watched;
 
 use std::{
     path::{Path, PathBuf},

@@ -8,7 +8,6 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::MetadataExt,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -67,6 +66,14 @@ pub(super) enum State {
 }
 
 impl State {
+    /// Who is at work.
+    pub(super) fn holder(&self) -> Option<&str> {
+        match self {
+            State::Held { by, .. } => Some(by),
+            State::Absent | State::Left(_) | State::Dead { .. } => None,
+        }
+    }
+
     pub(super) fn left(self) -> Vec<Left> {
         match self {
             State::Absent => Vec::new(),
@@ -162,7 +169,7 @@ impl LockFile {
         let how = match life {
             Life::Lives => return Ok(State::Held { by, left }),
             Life::Dead => "its process has ended".to_owned(),
-            Life::Elsewhere => match self.heartbeat_age(file)? {
+            Life::Elsewhere => match files::age(file, self.folder())? {
                 age if beats(age) => return Ok(State::Held { by, left }),
                 age => format!("its last heartbeat is {} s old (limit: {} s)", age.as_secs(), HEARTBEAT_OLD.as_secs()),
             },
@@ -178,16 +185,6 @@ impl LockFile {
             Err(TryLockError::Error(e)) if unsupported(&e) => Ok(Flock::Unsupported),
             Err(TryLockError::Error(e)) => Err(BackupError::io("test the lock of", &self.path)(e)),
         }
-    }
-
-    /// How long ago the file was touched, by the clock that stamps files in its folder: the file server's, not this
-    /// machine's. Zero when that clock was set back since.
-    fn heartbeat_age(&self, file: &File) -> Result<Duration, BackupError> {
-        let folder = self.folder();
-        let now = tempfile::tempfile_in(folder).and_then(|probe| probe.metadata()).and_then(|meta| meta.modified());
-        let now = now.map_err(BackupError::io("make a temporary file in", folder))?;
-        let beat = file.metadata().and_then(|meta| meta.modified()).map_err(BackupError::io("look at", &self.path))?;
-        Ok(now.duration_since(beat).unwrap_or_default())
     }
 
     /// Takes the lock. The caller holds the guard.
@@ -346,7 +343,7 @@ fn unsupported(error: &io::Error) -> bool {
 mod tests {
     use super::*;
     use rstest::rstest;
-    use std::time::SystemTime;
+    use std::time::{Duration, SystemTime};
 
     fn lock_file() -> (tempfile::TempDir, LockFile) {
         let folder = tempfile::tempdir().unwrap();

@@ -212,6 +212,12 @@ impl Lock {
         file.map_or(Ok(Vec::new()), |file| Ok(file.look()?.left()))
     }
 
+    /// Who recovers from a repository now. Takes no lock.
+    pub(crate) fn recoverer_in(store: &Store) -> Result<Option<String>, BackupError> {
+        let file = Ground::Repository(store.clone()).lock_file(Activity::Recover);
+        file.map_or(Ok(None), |file| Ok(file.look()?.holder().map(str::to_owned)))
+    }
+
     /// Says, durably, that a recovery begins to change the pipeline. From now on it is unfinished until
     /// [`Lock::clear`], whatever becomes of this process.
     pub fn leave(&self, left: Left) -> Result<(), BackupError> {

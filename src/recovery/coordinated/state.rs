@@ -20,7 +20,7 @@ use crate::{
     },
     config::{Config, Tools},
     recovery::{
-        Naive, Options, RecoveryError, Request, Watch,
+        Naive, Options, RecoveryError, Request,
         abort::NO_WAY_BACK,
         memory::{Kept, Memory, Place},
         pipeline::{Found, Outdated, Pipeline},
@@ -74,8 +74,6 @@ pub(crate) struct Coordinated {
     pub(crate) learned: Kept<Learned>,
     /// What was made before anything stopped.
     pub(crate) prepared: Kept<Prepared>,
-    /// Takes what steps tell of their progress.
-    pub(crate) watch: Watch,
     horizon: Horizon,
     /// What could not be counted.
     notes: Vec<String>,
@@ -260,7 +258,6 @@ impl Coordinated {
             memory: None,
             learned: Kept::of(LEARNED, None)?,
             prepared: Kept::of(PREPARED, None)?,
-            watch: Watch::default(),
             horizon: Horizon::default(),
             notes: Vec::new(),
             differs: Vec::new(),
@@ -325,7 +322,6 @@ impl Coordinated {
             memory: Some(memory.clone()),
             learned,
             prepared: Kept::of(PREPARED, Some(memory))?,
-            watch: Watch::default(),
             notes: Vec::new(),
             differs: Vec::new(),
             horizon: Horizon {

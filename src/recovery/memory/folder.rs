@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::{Read, Seek, SeekFrom, Write},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -21,6 +22,7 @@ use crate::{
     },
     event::StepReport,
     recovery::{RecoveryError, locks::Locks},
+    units::IfThere,
 };
 
 /// The version of the folder's content.
@@ -30,6 +32,8 @@ const FOUND: &str = "found.json";
 const DECIDED: &str = "decided.json";
 const STEPS: &str = "steps.jsonl";
 const CLOSED: &str = "closed.json";
+/// How far the step is that is at work. Only for those who watch: it need not survive anything.
+const PROGRESS: &str = "progress.json";
 
 /// What `recovery.json` holds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -80,13 +84,46 @@ struct Past {
     notes: BTreeMap<String, Value>,
 }
 
+/// The open `steps.jsonl`.
+#[derive(Debug)]
+struct Lines {
+    file: std::fs::File,
+    /// Whether it is known to end with a complete line.
+    complete: bool,
+}
+
+impl Lines {
+    /// Half a last line, of a run that was killed while it wrote, is cut off before the next one is written, and not before: to whoever
+    /// only looks, a line that another process is writing may be half there.
+    fn append(&mut self, line: &str) -> std::io::Result<()> {
+        if !self.complete {
+            let mut text = Vec::new();
+            self.file.seek(SeekFrom::Start(0))?;
+            self.file.read_to_end(&mut text)?;
+            let complete = complete(&text).len();
+            if complete < text.len() {
+                self.file.set_len(complete as u64)?;
+            }
+            self.complete = true;
+        }
+        self.file.write_all(line.as_bytes())?;
+        self.file.sync_data()
+    }
+}
+
+/// The complete lines of a text.
+fn complete(text: &[u8]) -> &[u8] {
+    let end = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    &text[..end]
+}
+
 /// A recovery's record; clones write to the same file.
 #[derive(Clone, Debug)]
 pub(crate) struct Memory {
     head: Arc<Head>,
     folder: Utf8PathBuf,
     store: Store,
-    lines: Arc<Mutex<std::fs::File>>,
+    lines: Arc<Mutex<Lines>>,
     past: Arc<Past>,
     /// What must still be held when something is written: nothing is changed before it is written down.
     locks: Option<Arc<Locks>>,
@@ -120,7 +157,7 @@ impl Memory {
         Memory::open(&folder)
     }
 
-    /// Reads a recovery's record, to go on with it. Half a last line, of a run that was killed while it wrote, is cut off.
+    /// Reads a recovery's record. Changes nothing.
     pub(crate) fn open(folder: &Utf8Path) -> Result<Memory, RecoveryError> {
         let path = folder.join(RECOVERY);
         let head: Head = files::read_json(&path)?;
@@ -133,16 +170,12 @@ impl Memory {
         let io = |e| RecoveryError::io("read", &path, e);
         let mut text = Vec::new();
         file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut text)).map_err(io)?;
-        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        if whole < text.len() {
-            file.set_len(whole as u64).and_then(|()| file.sync_all()).map_err(io)?;
-        }
         let mut past = Past::default();
-        for line in text[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        for line in complete(&text).split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let line: Value = serde_json::from_slice(line).map_err(|e| BackupError::malformed(&path, e))?;
             past.take(&line);
         }
-        let lines = Arc::new(Mutex::new(file));
+        let lines = Arc::new(Mutex::new(Lines { file, complete: false }));
         Ok(Memory { head: Arc::new(head), folder: folder.to_owned(), store, lines, past: Arc::new(past), locks: None })
     }
 
@@ -258,14 +291,39 @@ impl Memory {
     }
 
     pub(crate) fn begun(&self, step: &str, destroys: &[String]) -> Result<(), RecoveryError> {
+        self.forget_progress()?;
         self.line(&json!({ "step": step, "transition": "begun", "destroys": destroys }))
     }
 
     pub(crate) fn ended(&self, report: &StepReport) -> Result<(), RecoveryError> {
+        self.forget_progress()?;
         self.line(&json!({
             "step": report.name, "transition": report.result, "seconds": report.seconds, "detail": report.detail,
             "hooks": report.hooks,
         }))
+    }
+
+    /// Tells other processes how far the step is.
+    pub(crate) fn set_progress(&self, progress: &impl Serialize) -> Result<(), RecoveryError> {
+        let path = self.folder.join(PROGRESS);
+        Ok(self.store.replace(&path, &files::canonical_json(&path, progress)?)?)
+    }
+
+    /// What the step that is at work, or was at work when its process was killed, told last, and how long ago.
+    pub(crate) fn progress<P: DeserializeOwned>(&self) -> Result<Option<(P, Duration)>, RecoveryError> {
+        let path = self.folder.join(PROGRESS);
+        let io = |e| RecoveryError::io("read", &path, e);
+        let Some(mut file) = std::fs::File::open(&path).if_there().map_err(io)? else { return Ok(None) };
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(io)?;
+        let progress = serde_json::from_slice(&text).map_err(|e| BackupError::malformed(&path, e))?;
+        Ok(Some((progress, files::age(&file, &self.folder)?)))
+    }
+
+    fn forget_progress(&self) -> Result<(), RecoveryError> {
+        let path = self.folder.join(PROGRESS);
+        let removed = std::fs::remove_file(&path).if_there();
+        removed.map(drop).map_err(|e| RecoveryError::io("remove", &path, e))
     }
 
     fn line(&self, value: &Value) -> Result<(), RecoveryError> {
@@ -274,9 +332,8 @@ impl Memory {
         }
         let mut value = value.clone();
         value["at_ms"] = json!(jiff::Timestamp::now().as_millisecond());
-        let mut file = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = file.write_all(format!("{value}\n").as_bytes()).and_then(|()| file.sync_data());
-        written.map_err(|e| RecoveryError::io("write", &self.folder.join(STEPS), e))
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.append(&format!("{value}\n")).map_err(|e| RecoveryError::io("write", &self.folder.join(STEPS), e))
     }
 
     /// A file of the recovery's own: a server's log, a dump.
@@ -299,7 +356,8 @@ impl Memory {
 
     #[cfg(test)]
     pub(super) fn break_for_tests(&self) {
-        *self.lines.lock().unwrap() = std::fs::File::open("/dev/null").unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        *self.lines.lock().unwrap() = Lines { file, complete: true };
     }
 }
 
@@ -400,8 +458,13 @@ pub(in crate::recovery) mod tests {
         let path = memory.file(STEPS);
         let mut text = std::fs::read_to_string(&path).unwrap();
         text.push_str("{\"note\": \"lost");
-        std::fs::write(&path, text).unwrap();
+        std::fs::write(&path, &text).unwrap();
         let again = Memory::open(memory.folder()).unwrap();
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            text,
+            "who only looks may see a line that is being written"
+        );
         again.note("more", &2).unwrap();
         let third = Memory::open(memory.folder()).unwrap();
         assert_eq!(third.learned::<u8>("kept").unwrap(), Some(1));

@@ -4,7 +4,7 @@
 //! was asked for, of which cluster, from which repository), `found.json` (everything that
 //! has to be put back, with configurations: readable by the owner only), `decided.json` (what was decided by looking),
 //! `steps.jsonl` (what began, what ended and what was learned on the way, each line on disk before the recovery goes on) and, in the
-//! end, `closed.json`.
+//! end, `closed.json`. `progress.json` is how far the step at work is, for those who watch.
 
 mod asked;
 mod folder;
