@@ -334,7 +334,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        backup::{Left, PointSelector, fixture},
+        backup::{ClusterName, Left, PointSelector, fixture},
         client::connect::StoredOffset,
         units::{Exit, SlotName},
     };
@@ -402,6 +402,7 @@ mod tests {
                     folder: "/repository/recoveries/20261123T020000Z-1a2b".into(),
                     repository: "/repository".into(),
                     asked: "recover run slot".into(),
+                    cluster: ClusterName { pgdata: "/data".into(), address: "h:1".into(), system_id: None },
                 };
                 recover(repository).leave(left).unwrap();
             }),

@@ -5,6 +5,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    time::Duration,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -63,6 +64,14 @@ impl Store {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             Err(e) => return Err(BackupError::io("make folder", root)(e)),
         }
+        Store::new(root)
+    }
+
+    /// The same, where the root, if it has to be made, belongs to the owner of `like`.
+    pub(crate) fn make_like(root: &Utf8Path, like: &Utf8Path) -> Result<Store, BackupError> {
+        let above = root.parent().filter(|above| !above.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
+        fs::create_dir_all(above).map_err(BackupError::io("make folder", above))?;
+        Store::owned_like(above, like)?.folder(root)?;
         Store::new(root)
     }
 
@@ -130,6 +139,17 @@ impl Store {
     /// Writes a whole file so that it is either there completely or not at all, and stays after a power cut.
     pub(crate) fn write(&self, path: &Utf8Path, bytes: &[u8]) -> Result<(), BackupError> {
         self.fill(path, FILE_MODE, |file| file.write_all(bytes))
+    }
+
+    /// Replaces a whole file, which others see as it was or as it is. It need not stay after a power cut.
+    pub(crate) fn replace(&self, path: &Utf8Path, bytes: &[u8]) -> Result<(), BackupError> {
+        let temporary = temporary_beside(path);
+        let mut file = self.create_with(&temporary, FILE_MODE)?;
+        let written = file.write_all(bytes).and_then(|()| fs::rename(&temporary, path));
+        written.map_err(|e| {
+            let _ = fs::remove_file(&temporary);
+            BackupError::io("write", path)(e)
+        })
     }
 
     /// Copies a file's content, as durably as [`Store::write`].
@@ -217,6 +237,16 @@ pub(crate) fn publish(temporary: &Utf8Path, path: &Utf8Path) -> Result<(), Backu
 /// Makes renames and new names in a folder survive a power cut.
 pub(crate) fn sync_folder(path: &Utf8Path) -> Result<(), BackupError> {
     File::open(path).and_then(|f| f.sync_all()).map_err(BackupError::io("sync folder", path))
+}
+
+/// How long ago an open file of this folder was written or touched, by the clock that stamps files there: the file server's, not this
+/// machine's. Zero where that clock was set back since.
+pub(crate) fn age(file: &File, folder: &Utf8Path) -> Result<Duration, BackupError> {
+    let now = tempfile::tempfile_in(folder).and_then(|probe| probe.metadata()).and_then(|meta| meta.modified());
+    let now = now.map_err(BackupError::io("make a temporary file in", folder))?;
+    let then =
+        file.metadata().and_then(|meta| meta.modified()).map_err(BackupError::io("look at a file of", folder))?;
+    Ok(now.duration_since(then).unwrap_or_default())
 }
 
 /// Reads a whole file.

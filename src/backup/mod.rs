@@ -10,6 +10,7 @@ mod error;
 pub(crate) mod files;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod identity;
 mod lock;
 mod manifest;
 mod origin;
@@ -24,7 +25,7 @@ pub use create::{CreateOptions, Created, MOMENTS, PartKind, Progress, create};
 pub use error::BackupError;
 pub(crate) use files::{Store, is_there};
 pub use files::{decode_name, encode_name};
-pub use lock::{Activity, Left, Lock};
+pub use lock::{Activity, ClusterName, Left, Lock};
 pub use manifest::{
     Clock, ConnectFacts, Consistency, ConsistencyCheck, DataFolder, FORMAT, FileEntry, KafkaFacts, Kind, Manifest,
     Part, PostgresFacts, RegistryFacts, SchemaHistory, SchemaHistoryTopic, Tool, Window,

@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Activity, BackupError, ConsistencyCheck, Lock, Manifest, Origin,
+    Activity, BackupError, ConsistencyCheck, Left, Lock, Manifest, Origin,
     files::{self, Store, is_there},
     manifest,
     parts::{
@@ -225,6 +225,16 @@ impl Repository {
     /// with [`BackupError::LockHeld`] or [`BackupError::RecoveryUnfinished`] where it is refused itself.
     pub fn lock(&self, begins: Activity, owner: &str) -> Result<Lock, BackupError> {
         Lock::take(&self.store, begins, owner)
+    }
+
+    /// The recoveries from this repository that have begun to change a pipeline and have not ended.
+    pub(crate) fn unfinished_recoveries(&self) -> Result<Vec<Left>, BackupError> {
+        Lock::left_in(&self.store)
+    }
+
+    /// Who recovers from this repository now: the command, its process and its machine.
+    pub(crate) fn recoverer(&self) -> Result<Option<String>, BackupError> {
+        Lock::recoverer_in(&self.store)
     }
 
     /// Every recovery point, oldest first; unfinished and damaged ones with what is wrong with them.

@@ -365,28 +365,13 @@ fn shown() -> impl Fn(Progress) + Send + Sync + 'static {
             return;
         }
         *last = began.elapsed();
-        let text = how_much(&progress);
+        let text = progress.to_string();
         match terminal {
             // Overwritten by the next one, and by the step's own line.
             true => {
                 let _ = write!(std::io::stderr().lock(), "\r\x1b[K{text}\r");
             }
             false => say(text),
-        }
-    }
-}
-
-fn how_much(progress: &Progress) -> String {
-    let percent = |done: u64, total: u64| done.min(total) * 100 / total.max(1);
-    match progress {
-        Progress::Bytes { what, done, total } => {
-            format!("{what}: {} of {} MB ({} %)", done >> 20, total.div_ceil(1 << 20), percent(*done, *total))
-        }
-        Progress::Replay { at: None, .. } => "replay: not begun".to_owned(),
-        Progress::Replay { at: Some(at), to: None, .. } => format!("replay: at {at}"),
-        Progress::Replay { at: Some(at), from, to: Some(to) } => {
-            let (done, total) = (at.0.saturating_sub(from.0), to.0.saturating_sub(from.0));
-            format!("replay: at {at} of {to} ({} %)", percent(done, total))
         }
     }
 }
@@ -399,9 +384,16 @@ async fn how_far(config: &Config) {
 }
 
 fn unfinished(status: &Status) {
-    say(format!("recovery {} ({}), begun {}, did not end", status.id, status.request(), status.began));
+    let ended = if status.at_work.is_some() { "has not ended" } else { "did not end" };
+    say(format!("recovery {} ({}), begun {}, {ended}", status.id, status.request(), status.began));
     for step in &status.steps {
         say(format!("  {}: {}", step.name, if step.ended { "ended" } else { "begun, and not ended" }));
+    }
+    if let Some(by) = &status.at_work {
+        say(format!("at work: {by}"));
+    }
+    if let Some(progress) = &status.progress {
+        say(format!("{} ({} s ago)", progress.text, progress.age_seconds));
     }
     for step in &status.not_begun {
         say(format!("  {step}: not begun, nothing of it was touched"));
@@ -413,7 +405,9 @@ fn unfinished(status: &Status) {
         say(format!("set aside or prepared: {path}"));
     }
     say(format!("record: {}", status.record));
-    say(format!("next: {}", status.next));
+    if status.at_work.is_none() {
+        say(format!("next: {}", status.next));
+    }
 }
 
 /// What the closing look gave.
@@ -511,7 +505,6 @@ fn line(step: &StepReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::Lsn;
 
     #[test]
     fn neighbours_that_cannot_be_looked_at_again_are_no_failed_check() {
@@ -542,17 +535,5 @@ mod tests {
             let Verified { verdict, ends } = Verified::of(compared, unread);
             assert_eq!((verdict, ends), expected, "{compared:?}, unread: {unread}");
         }
-    }
-
-    #[test]
-    fn progress_is_told_in_numbers() {
-        let bytes = Progress::Bytes { what: "base backup", done: 30 << 20, total: 40 << 20 };
-        assert_eq!(how_much(&bytes), "base backup: 30 of 40 MB (75 %)");
-        let replay = |at, to| how_much(&Progress::Replay { at, from: Lsn(0x100_0000), to });
-        assert_eq!(replay(Some(Lsn(0x200_0000)), Some(Lsn(0x500_0000))), "replay: at 0/2000000 of 0/5000000 (25 %)");
-        assert_eq!(replay(Some(Lsn(0x200_0000)), None), "replay: at 0/2000000");
-        assert_eq!(replay(None, None), "replay: not begun");
-        // A position before the beginning, and one that nothing is left behind of.
-        assert_eq!(replay(Some(Lsn(0)), Some(Lsn(0x100_0000))), "replay: at 0/0 of 0/1000000 (0 %)");
     }
 }

@@ -22,6 +22,9 @@ pub struct Config {
     pub registry: RegistryConfig,
     /// Where recovery points and WAL live.
     pub repository: RepositoryConfig,
+    /// What recoveries remember.
+    #[serde(default)]
+    pub recovery: RecoveryConfig,
     /// How to stop and start what the engine must stop and start, by server: `postgres`, `registry`.
     #[serde(default)]
     pub control: BTreeMap<String, Hook>,
@@ -368,7 +371,21 @@ impl RepositoryConfig {
     }
 }
 
+/// What recoveries remember.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecoveryConfig {
+    /// The folder of their records; `recoveries` in the repository by default.
+    #[serde(default)]
+    pub folder: Option<Utf8PathBuf>,
+}
+
 impl Config {
+    /// The folder of the records of recoveries.
+    pub fn recoveries(&self) -> Utf8PathBuf {
+        self.recovery.folder.clone().unwrap_or_else(|| self.repository.path.join("recoveries"))
+    }
+
     /// This configuration with the data folder known, asking the hook that prints it where the file does not name it.
     pub async fn settled(&self) -> Result<Config, ConfigError> {
         let mut config = self.clone();
@@ -415,6 +432,7 @@ impl Config {
         let (connect, registry) = (&mut config.connect, &mut config.registry);
         let files = [
             &mut config.postgres.config_file,
+            &mut config.recovery.folder,
             &mut config.postgres.password_file,
             &mut config.postgres.passfile,
             &mut config.postgres.sslrootcert,

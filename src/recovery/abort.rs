@@ -6,9 +6,9 @@ use super::{
     Options, Playbook, RecoveryError, coordinated,
     engine::{self, Chosen},
     locks::Locks,
-    memory::{Ending, Memory, the_unfinished},
+    memory::{Elsewhere, Ending, Memory, Place, the_unfinished},
 };
-use crate::config::Config;
+use crate::{backup::ClusterName, config::Config};
 
 /// What there is to do where a recovery cannot be taken back.
 pub(super) const NO_WAY_BACK: &str =
@@ -35,6 +35,8 @@ pub async fn abort(config: &Config) -> Result<Vec<String>, RecoveryError> {
     let mut memory = the_unfinished(config)?;
     engine::permit_again(config, &memory).await?;
     let locks = Arc::new(Locks::of(&memory, "recover abort")?);
+    // Again, now that no other may go on with it.
+    memory = the_unfinished(config)?;
     memory.guard(locks.clone());
     let asked = memory.asked().clone();
     let options = Options { omit: asked.omit.clone(), naive: asked.naive };
@@ -58,12 +60,18 @@ pub async fn abort(config: &Config) -> Result<Vec<String>, RecoveryError> {
         Chosen::Repair(state, _) => said.extend(state.pipeline.states_as_found(made).await?),
     }
     memory.close(Ending::Aborted)?;
-    locks.clear()?;
+    locks.clear(memory.id())?;
     Ok(said)
 }
 
 /// Gives up the recovery of this cluster that did not end. Everything stays as it is; the record says what was found.
 pub fn give_up(config: &Config) -> Result<String, RecoveryError> {
+    let place = Place::of(config)?;
+    if let Some(Elsewhere { left, is_there: false }) = place.elsewhere(&ClusterName::of(config))? {
+        let locks = Locks::take_for(&place, &config.postgres.pgdata, "recover abort --leave", Some(&left.recovery))?;
+        locks.clear(&left.recovery)?;
+        return Ok(format!("recovery {} is given up; its record was {} and is not there", left.recovery, left.folder));
+    }
     let memory = the_unfinished(config)?;
     if memory.asked().playbook == Playbook::Coordinated && coordinated::is_half_exchanged(&memory)? {
         return Err(RecoveryError::Refused {
@@ -72,8 +80,9 @@ pub fn give_up(config: &Config) -> Result<String, RecoveryError> {
         });
     }
     let locks = Locks::of(&memory, "recover abort --leave")?;
+    let memory = the_unfinished(config)?;
     memory.close(Ending::GivenUp)?;
-    locks.clear()?;
+    locks.clear(memory.id())?;
     Ok(format!("recovery {} is given up; what it found is in {}", memory.id(), memory.folder()))
 }
 

@@ -7,9 +7,9 @@ use super::{
     abort::way_on,
     coordinated::{self, Coordinated},
     locks::{self, Locks},
-    memory::{self, Asked, Beginning, ClusterName, Ending, Memory},
+    memory::{Asked, Beginning, Ending, Memory, Place},
     neighbours,
-    pipeline::Outdated,
+    pipeline::{Outdated, Pipeline},
     repair::{Decided, Repair},
     schema, slot,
     step::{self, Moments, Step, StepInfo},
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     attach,
-    backup::Repository,
+    backup::ClusterName,
     client::postgres::Postgres,
     config::{Config, Permission},
     event::Downtime,
@@ -28,9 +28,9 @@ use crate::{
 pub async fn plan(config: &Config, request: &Request, options: &Options) -> Result<Outcome, RecoveryError> {
     let options = options.effective();
     let config = &known(config, request).await?;
-    let repository = Repository::open(&config.repository.path)?;
-    let record = unfinished_of(config, &repository, request, &options)?;
-    locks::refuse_others(&repository, &config.postgres.pgdata, record.as_ref())?;
+    let place = Place::of(config)?;
+    let record = unfinished_of(config, &place, request, &options)?;
+    locks::refuse_others(&place, &config.postgres.pgdata, record.as_ref())?;
     let mut findings = unfinished::planned(config, request.playbook).await?;
     if let Some(memory) = &record {
         let (id, began) = (memory.id(), memory.began());
@@ -63,22 +63,21 @@ pub async fn run(
     let began = Instant::now();
     let options = options.effective();
     let config = &known(config, request).await?;
-    let repository = Repository::open(&config.repository.path)?;
-    let goes_on = unfinished_of(config, &repository, request, &options)?;
+    let place = Place::of(config)?;
+    let goes_on = unfinished_of(config, &place, request, &options)?;
     match &goes_on {
         Some(memory) => permit_again(config, memory).await?,
         None => permit(config, request).await?,
     }
     let owner = format!("recover run {}", request.playbook);
-    let locks = Arc::new(Locks::take(&repository, &config.postgres.pgdata, &owner, goes_on.as_ref())?);
+    let locks = Arc::new(Locks::take(&place, &config.postgres.pgdata, &owner, goes_on.as_ref())?);
     // Again, now that no other may begin.
-    let record = unfinished_of(config, &repository, request, &options)?;
+    let record = unfinished_of(config, &place, request, &options)?;
     let unfinished = unfinished::put_back(config, request.playbook).await?;
     let mut chosen = chosen(config, request, &options, record.as_ref()).await?;
     chosen.refuse_strangers(config)?;
     if let Chosen::Coordinated(state) = &mut chosen {
         state.place_archiver()?;
-        state.watch = watch.clone();
     }
     let others = match request.neighbours {
         true => Some(chosen.concerned()),
@@ -95,7 +94,7 @@ pub async fn run(
                 None => Vec::new(),
             };
             let asked = Asked::of(request, &options);
-            let memory = chosen.begin(&repository, asked, ClusterName::of(config))?;
+            let memory = chosen.begin(&place, asked, ClusterName::of(config))?;
             memory.note(NEIGHBOURS, &before)?;
             (memory, before)
         }
@@ -105,6 +104,7 @@ pub async fn run(
     memory.note("run", &(std::process::id(), env!("CARGO_PKG_VERSION")))?;
     memory.note("put-back-first", &unfinished)?;
     chosen.keep_in(&memory)?;
+    chosen.pipeline_mut().watch = watch.kept_in(&memory);
     let mut recovered = carry_out(chosen, &options, &memory, began, on).await?;
     recovered.outcome.findings.splice(..0, unfinished);
     if let (Some(concerned), false) = (&others, before.is_empty()) {
@@ -123,7 +123,7 @@ pub fn conclude(recovered: &Recovered) -> Result<(), RecoveryError> {
     let memory = Memory::open(&recovered.record)?;
     let locks = Locks::of(&memory, "recover run")?;
     memory.close(Ending::Verified)?;
-    locks.clear()
+    locks.clear(memory.id())
 }
 
 /// Under which name the record has how the connectors of others were.
@@ -146,11 +146,11 @@ pub(super) async fn permit_again(config: &Config, memory: &Memory) -> Result<(),
 /// The recovery of this cluster that did not end, if this is the same request.
 fn unfinished_of(
     config: &Config,
-    repository: &Repository,
+    place: &Place,
     request: &Request,
     options: &Options,
 ) -> Result<Option<Memory>, RecoveryError> {
-    let Some(memory) = memory::unfinished(repository, &ClusterName::of(config))? else { return Ok(None) };
+    let Some(memory) = place.unfinished(&ClusterName::of(config))? else { return Ok(None) };
     match memory.asked().differs(&Asked::of(request, options)) {
         None => Ok(Some(memory)),
         Some(differs) => Err(RecoveryError::Unfinished {
@@ -277,11 +277,11 @@ pub fn tables() -> Vec<(&'static str, Vec<Moments>)> {
 
 impl Chosen {
     /// Writes down what was found and decided, before anything is changed.
-    fn begin(&self, repository: &Repository, asked: Asked, cluster: ClusterName) -> Result<Memory, RecoveryError> {
+    fn begin(&self, place: &Place, asked: Asked, cluster: ClusterName) -> Result<Memory, RecoveryError> {
         match self {
             Chosen::Coordinated(state) => {
                 let (found, decided) = (&state.pipeline.found, &state.goal());
-                Memory::begin(repository, &Beginning { asked, cluster, found, decided })
+                Memory::begin(place, &Beginning { asked, cluster, found, decided })
             }
             Chosen::Repair(state, table) => {
                 let name = TABLES.iter().find(|(_, steps)| std::ptr::eq(*steps, *table)).map_or("", |(name, _)| *name);
@@ -294,7 +294,7 @@ impl Chosen {
                     not_looked_at: state.not_looked_at.clone(),
                 };
                 let found = &state.pipeline.found;
-                Memory::begin(repository, &Beginning { asked, cluster, found, decided })
+                Memory::begin(place, &Beginning { asked, cluster, found, decided })
             }
         }
     }
@@ -309,12 +309,23 @@ impl Chosen {
         }
     }
 
-    /// The connectors that the recovery stops or changes.
-    fn concerned(&self) -> BTreeSet<String> {
-        let pipeline = match self {
+    fn pipeline(&self) -> &Pipeline {
+        match self {
             Chosen::Coordinated(state) => &state.pipeline,
             Chosen::Repair(state, _) => &state.pipeline,
-        };
+        }
+    }
+
+    fn pipeline_mut(&mut self) -> &mut Pipeline {
+        match self {
+            Chosen::Coordinated(state) => &mut state.pipeline,
+            Chosen::Repair(state, _) => &mut state.pipeline,
+        }
+    }
+
+    /// The connectors that the recovery stops or changes.
+    fn concerned(&self) -> BTreeSet<String> {
+        let pipeline = self.pipeline();
         let sources = pipeline.sources.iter().chain(&pipeline.others).map(|s| s.name.clone());
         sources.chain(pipeline.sinks.iter().map(|s| s.name.clone())).collect()
     }

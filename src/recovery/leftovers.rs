@@ -8,12 +8,12 @@ use super::{
     abort::way_on,
     coordinated,
     locks::Locks,
-    memory::{self, ClusterName, Memory},
+    memory::{Memory, Place},
     schema,
 };
 use crate::{
     attach,
-    backup::{Repository, files},
+    backup::{ClusterName, files},
     config::{Config, Permission},
     units::IfThere,
 };
@@ -33,16 +33,16 @@ pub struct Leftover {
 
 /// What the recoveries of this cluster have set aside that ended. Refused while one is unfinished: it may need them.
 pub fn leftovers(config: &Config) -> Result<Vec<Leftover>, RecoveryError> {
-    let repository = Repository::open(&config.repository.path)?;
+    let place = Place::of(config)?;
     let cluster = ClusterName::of(config);
-    if let Some(memory) = memory::unfinished(&repository, &cluster)? {
+    if let Some(memory) = place.unfinished(&cluster)? {
         return Err(RecoveryError::Refused {
             what: format!("recovery {} did not end: what it has set aside may be needed", memory.id()),
             hint: way_on(&memory).into(),
         });
     }
     let mut found = Vec::new();
-    for folder in memory::all(&repository)? {
+    for folder in place.all()? {
         let memory = Memory::open(&folder)?;
         if !memory.cluster().is_that_of(&cluster) {
             continue;
@@ -60,8 +60,7 @@ pub fn leftovers(config: &Config) -> Result<Vec<Leftover>, RecoveryError> {
 /// Removes what was named.
 pub async fn remove_leftovers(config: &Config, named: &[Leftover]) -> Result<(), RecoveryError> {
     attach::permit(config, Permission::Recover).await?;
-    let repository = Repository::open(&config.repository.path)?;
-    let _locks = Locks::take(&repository, &config.postgres.pgdata, "recover finish", None)?;
+    let _locks = Locks::take(&Place::of(config)?, &config.postgres.pgdata, "recover finish", None)?;
     for Leftover { path, .. } in named {
         let is_folder = std::fs::symlink_metadata(path).map(|meta| meta.is_dir());
         let removed = is_folder.and_then(|is_folder| match is_folder {

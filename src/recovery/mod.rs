@@ -34,7 +34,7 @@ pub use outcome::{EndOfWal, Outcome, Recovered};
 pub use pipeline::{Protection, is_protected, protection};
 pub use progress::{Progress, Watch};
 pub use request::{Naive, OnConflict, Options, Playbook, Request, Target, TargetError, TopicsRepair};
-pub use status::{Status, StepStatus, SystemStatus, status, unfinished_request};
+pub use status::{ProgressStatus, Status, StepStatus, SystemStatus, status, unfinished_request};
 pub use step::{Moments, NoticedBy, OnStep, StepInfo};
 
 /// The playbooks' declarations.

@@ -5,16 +5,15 @@ use futures::FutureExt;
 use serde::Serialize;
 
 use super::{
-    Playbook, RecoveryError, Request,
+    Playbook, Progress, RecoveryError, Request,
     abort::way_on,
     engine,
     leftovers::set_aside_there,
     locks,
-    memory::{Asked, Memory, the_unfinished, unfinished_of},
+    memory::{Asked, Memory, Place, the_unfinished, unfinished_of},
     pipeline::Found,
 };
 use crate::{
-    backup::Repository,
     client::{ClientError, connect::Connect, kafka::Kafka, limits::asking, postgres::Postgres, registry::Registry},
     config::Config,
 };
@@ -30,6 +29,10 @@ pub struct Status {
     pub record: Utf8PathBuf,
     /// What it was asked for.
     asked: Asked,
+    /// Who is at work on it, or on another recovery from the repository: the command, its process and its machine. Absent where nobody is.
+    pub at_work: Option<String>,
+    /// What the step that began last and did not end has told of its progress.
+    pub progress: Option<ProgressStatus>,
     /// The steps that began, in their order.
     pub steps: Vec<StepStatus>,
     /// The steps that did not begin, in their order, with what they do: what they change was not touched.
@@ -49,6 +52,18 @@ pub struct StepStatus {
     pub name: String,
     /// Whether its postcondition was read back by the last run that began it.
     pub ended: bool,
+}
+
+/// What a step told last of its progress.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ProgressStatus {
+    /// In numbers.
+    #[serde(flatten)]
+    pub progress: Progress,
+    /// In words.
+    pub text: String,
+    /// How many seconds ago, by the clock that stamps files in the record's folder.
+    pub age_seconds: u64,
 }
 
 /// The state of a system, or of a connector.
@@ -73,22 +88,29 @@ impl Status {
 /// names it.
 pub async fn status(config: &Config) -> Result<Option<Status>, RecoveryError> {
     let Some(memory) = unfinished_of(config)? else {
-        let repository = Repository::open(&config.repository.path)?;
-        locks::refuse_others(&repository, &config.postgres.pgdata, None)?;
+        locks::refuse_others(&Place::of(config)?, &config.postgres.pgdata, None)?;
         return Ok(None);
     };
     let systems = systems(config, &memory).await?;
-    Ok(Some(by_record(&memory, systems)?))
+    let at_work = memory.repository()?.recoverer()?;
+    Ok(Some(by_record(&memory, at_work, systems)?))
 }
 
 /// What the record says, beside what the systems do.
-fn by_record(memory: &Memory, systems: Vec<SystemStatus>) -> Result<Status, RecoveryError> {
+fn by_record(memory: &Memory, at_work: Option<String>, systems: Vec<SystemStatus>) -> Result<Status, RecoveryError> {
     let steps = memory.steps_begun().map(|name| StepStatus { name: name.to_owned(), ended: memory.ended_step(name) });
     let omitted = &memory.asked().omit;
     let to_come = engine::steps_of(memory)?
         .into_iter()
         .filter(|step| !memory.began_step(step.id) && !omitted.iter().any(|omitted| omitted == step.id));
+    let progress = memory.progress::<Progress>()?.map(|(progress, age)| ProgressStatus {
+        text: progress.to_string(),
+        progress,
+        age_seconds: age.as_secs(),
+    });
     Ok(Status {
+        at_work,
+        progress,
         id: memory.id().to_owned(),
         began: memory.began().to_owned(),
         record: memory.folder().to_owned(),
@@ -168,25 +190,28 @@ mod tests {
     use crate::recovery::{
         Options,
         memory::{
-            Beginning, ClusterName,
-            tests::{report, repository},
+            Beginning,
+            tests::{cluster, place, report},
         },
     };
 
     #[test]
     fn the_json_has_these_keys_and_each_step_once() {
-        let (_folder, repository) = repository();
+        let (_folder, place) = place();
         let request = Request { target: "name:before".parse().unwrap(), ..Request::new(Playbook::Coordinated) };
         let options = Options { omit: ["pin-timeline".to_owned()].into(), ..Options::default() };
         let asked = Asked::of(&request, &options);
-        let cluster = ClusterName { pgdata: "/data".into(), address: "h:1".into(), system_id: None };
-        let memory = Memory::begin(&repository, &Beginning { asked, cluster, found: &0, decided: &0 }).unwrap();
+        let memory = Memory::begin(&place, &Beginning { asked, cluster: cluster(), found: &0, decided: &0 }).unwrap();
         memory.begun("prepare", &[]).unwrap();
         memory.ended(&report("prepare")).unwrap();
         memory.begun("stop-connectors", &[]).unwrap();
         let memory = Memory::open(memory.folder()).unwrap();
         let down = SystemStatus { system: "postgres".into(), answers: false, state: "refused".into() };
-        let mut status = serde_json::to_value(by_record(&memory, vec![down]).unwrap()).unwrap();
+        let progress = Progress::Bytes { what: "base backup".into(), done: 1 << 20, total: 4 << 20 };
+        memory.set_progress(&progress).unwrap();
+        let by = Some("recover run coordinated (pid 7 on h, since then)".to_owned());
+        let mut status = serde_json::to_value(by_record(&memory, by, vec![down]).unwrap()).unwrap();
+        assert!(status["progress"]["age_seconds"].take().is_u64());
         let not_begun = status["not_begun"].take();
         let asked = status["asked"].take();
         let expected = json!({
@@ -194,6 +219,11 @@ mod tests {
             "began": memory.began(),
             "record": memory.folder(),
             "asked": null,
+            "at_work": "recover run coordinated (pid 7 on h, since then)",
+            "progress": {
+                "kind": "bytes", "what": "base backup", "done": 1 << 20, "total": 4 << 20,
+                "text": "base backup: 1 of 4 MB (25 %)", "age_seconds": null,
+            },
             "steps": [{"name": "prepare", "ended": true}, {"name": "stop-connectors", "ended": false}],
             "not_begun": null,
             "next": "`recover resume` goes on with it, `recover abort` takes it back",
@@ -211,7 +241,7 @@ mod tests {
         memory.ended(&report("stop-connectors")).unwrap();
         memory.begun("open", &[]).unwrap();
         let memory = Memory::open(memory.folder()).unwrap();
-        assert_eq!(by_record(&memory, vec![]).unwrap().next, crate::recovery::abort::NO_WAY_BACK);
+        assert_eq!(by_record(&memory, None, vec![]).unwrap().next, crate::recovery::abort::NO_WAY_BACK);
         assert!(asked["connectors"].is_array() && asked["timeline"] == Value::Null, "{asked}");
     }
 }

@@ -36,6 +36,9 @@ pub(super) fn render(config: &Config) -> Result<String, StackError> {
     section("connect", &[("url", &config.connect.url), ("offsets_topic", &config.connect.offsets_topic)]);
     section("registry", &[("url", &config.registry.url)]);
     section("repository", &[("path", config.repository.path.as_str())]);
+    if let Some(folder) = &config.recovery.folder {
+        section("recovery", &[("folder", folder.as_str())]);
+    }
     let failed = |e: toml::ser::Error| StackError::Setting {
         what: "configuration".to_owned(),
         expected: "values that TOML can hold".to_owned(),
@@ -94,6 +97,7 @@ mod tests {
                 Some(RegistryStorage::Kafkasql { topics: topics.clone() }),
             ),
             repository: RepositoryConfig { path: "/r".into() },
+            recovery: RecoveryConfig::default(),
             control: [("postgres".to_owned(), hook("/b/cdc-drill".into(), "/it's".into(), "postgres"))].into(),
             attach: None,
         };

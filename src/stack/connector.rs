@@ -167,6 +167,7 @@ mod tests {
             connect: ConnectConfig::plain("http://h:3", "o"),
             registry: RegistryConfig::plain("http://h:4/", RegistryFlavour::Apicurio, None),
             repository: RepositoryConfig { path: "/r".into() },
+            recovery: RecoveryConfig::default(),
             control: Default::default(),
             attach: None,
         }

@@ -19,8 +19,8 @@ use crate::{
         wait::{Poll, until},
     },
     config::{
-        Config, ConnectConfig, Hook, KafkaConfig, PostgresConfig, RegistryConfig, RegistryFlavour, RegistryStorage,
-        RepositoryConfig,
+        Config, ConnectConfig, Hook, KafkaConfig, PostgresConfig, RecoveryConfig, RegistryConfig, RegistryFlavour,
+        RegistryStorage, RepositoryConfig,
     },
     units::Secret,
 };
@@ -226,6 +226,7 @@ impl LocalStack {
             connect: self.connect_config()?,
             registry: self.registry_config()?,
             repository: RepositoryConfig { path: self.dir().join("repository") },
+            recovery: RecoveryConfig::default(),
             control: self.control.clone(),
             attach: None,
         })

@@ -10,7 +10,7 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 use cdc_drill::{
-    backup::{Activity, BackupError, Left, Lock, Repository},
+    backup::{Activity, BackupError, ClusterName, Left, Lock, Repository},
     client::wait::{self, Poll},
 };
 use nix::unistd::geteuid;
@@ -43,6 +43,7 @@ fn left(repository: &Repository) -> Left {
         folder: repository.path().join("recoveries/20261122T201400Z-1a2b"),
         repository: repository.path().to_owned(),
         asked: "recover run coordinated --target latest".into(),
+        cluster: ClusterName { pgdata: "/data".into(), address: "h:1".into(), system_id: None },
     }
 }
 
@@ -68,7 +69,7 @@ fn backup_create_is_refused_while_a_recovery_runs_and_as_long_as_it_is_unfinishe
     drop(recovery);
     let next = "`cdc-drill recover resume` goes on with it".to_owned();
     create(&config, 34, &[&left.recovery, left.folder.as_str(), &next]);
-    repository.lock(Activity::Recover, "recover run coordinated").unwrap().clear().unwrap();
+    repository.lock(Activity::Recover, "recover run coordinated").unwrap().clear(&left.recovery).unwrap();
     create(&config, 13, &[dead]);
 
     // The same from another repository.

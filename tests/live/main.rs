@@ -6,6 +6,7 @@
 // Also in helpers, which are no `#[test]` to the lint.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod alternating;
 mod attach;
 mod backward;
 mod captured;
@@ -28,6 +29,7 @@ mod sandbox;
 mod secure;
 mod sinks;
 mod targets;
+mod watched;
 
 use std::{
     path::{Path, PathBuf},

@@ -8,7 +8,6 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::MetadataExt,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -16,6 +15,7 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    ClusterName,
     heartbeat::Heartbeat,
     holder::{Flock, Holder, Life, beats},
 };
@@ -38,6 +38,8 @@ pub struct Left {
     pub repository: Utf8PathBuf,
     /// What it was asked for, in the words of the command line: `recover run coordinated --target latest`.
     pub asked: String,
+    /// The cluster that it is of.
+    pub cluster: ClusterName,
 }
 
 /// What a lock file says. One that says nothing is removed.
@@ -45,8 +47,9 @@ pub struct Left {
 struct Content {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     holder: Option<Holder>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    left: Option<Left>,
+    /// One a cluster: several may share a repository.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    left: Vec<Left>,
 }
 
 /// What a lock file means at the moment.
@@ -54,19 +57,27 @@ struct Content {
 pub(super) enum State {
     /// Nobody holds it and nothing is unfinished.
     Absent,
-    /// Nobody holds it; a recovery is unfinished.
-    Left(Left),
+    /// Nobody holds it; recoveries are unfinished.
+    Left(Vec<Left>),
     /// Somebody is at work.
-    Held { by: String, left: Option<Left> },
+    Held { by: String, left: Vec<Left> },
     /// Its holder ended without releasing it.
-    Dead { by: String, how: String, left: Option<Left> },
+    Dead { by: String, how: String, left: Vec<Left> },
 }
 
 impl State {
-    pub(super) fn left(self) -> Option<Left> {
+    /// Who is at work.
+    pub(super) fn holder(&self) -> Option<&str> {
         match self {
-            State::Absent => None,
-            State::Left(left) => Some(left),
+            State::Held { by, .. } => Some(by),
+            State::Absent | State::Left(_) | State::Dead { .. } => None,
+        }
+    }
+
+    pub(super) fn left(self) -> Vec<Left> {
+        match self {
+            State::Absent => Vec::new(),
+            State::Left(left) => left,
             State::Held { left, .. } | State::Dead { left, .. } => left,
         }
     }
@@ -145,20 +156,20 @@ impl LockFile {
         let content: Option<Content> = serde_json::from_slice(bytes).ok();
         let flock = self.flock(file)?;
         let (by, left, life) = match content {
-            Some(Content { holder: None, left: Some(left) }) => return Ok(State::Left(left)),
+            Some(Content { holder: None, left }) if !left.is_empty() => return Ok(State::Left(left)),
             Some(Content { holder: Some(holder), left }) => {
                 let device = file.metadata().map_err(BackupError::io("look at", &self.path))?.dev();
                 (holder.to_string(), left, holder.life(flock, device))
             }
             // Of a version that writes something else, or damaged.
-            Some(Content { holder: None, left: None }) | None => {
-                ("a holder that the file does not name".to_owned(), None, Life::of_unknown(flock))
+            Some(Content { holder: None, .. }) | None => {
+                ("a holder that the file does not name".to_owned(), Vec::new(), Life::of_unknown(flock))
             }
         };
         let how = match life {
             Life::Lives => return Ok(State::Held { by, left }),
             Life::Dead => "its process has ended".to_owned(),
-            Life::Elsewhere => match self.heartbeat_age(file)? {
+            Life::Elsewhere => match files::age(file, self.folder())? {
                 age if beats(age) => return Ok(State::Held { by, left }),
                 age => format!("its last heartbeat is {} s old (limit: {} s)", age.as_secs(), HEARTBEAT_OLD.as_secs()),
             },
@@ -176,21 +187,11 @@ impl LockFile {
         }
     }
 
-    /// How long ago the file was touched, by the clock that stamps files in its folder: the file server's, not this
-    /// machine's. Zero when that clock was set back since.
-    fn heartbeat_age(&self, file: &File) -> Result<Duration, BackupError> {
-        let folder = self.folder();
-        let now = tempfile::tempfile_in(folder).and_then(|probe| probe.metadata()).and_then(|meta| meta.modified());
-        let now = now.map_err(BackupError::io("make a temporary file in", folder))?;
-        let beat = file.metadata().and_then(|meta| meta.modified()).map_err(BackupError::io("look at", &self.path))?;
-        Ok(now.duration_since(beat).unwrap_or_default())
-    }
-
     /// Takes the lock. The caller holds the guard.
     pub(super) fn take(&self, owner: &str) -> Result<Held, BackupError> {
         let left = match self.look()? {
-            State::Absent => None,
-            State::Left(left) => Some(left),
+            State::Absent => Vec::new(),
+            State::Left(left) => left,
             State::Held { by, .. } => return Err(self.held(by)),
             State::Dead { by, how, left } => {
                 tracing::warn!(path = %self.path, "taking over the lock of {by}: {how}");
@@ -251,15 +252,29 @@ impl Held {
     }
 
     /// What is unfinished: what was found when the lock was taken, or was left since.
-    pub(super) fn left(&self) -> Option<Left> {
+    pub(super) fn left(&self) -> Vec<Left> {
         self.written().left.clone()
     }
 
-    /// Writes down, durably, what is unfinished from now on.
-    pub(super) fn leave(&self, left: Option<Left>) -> Result<(), BackupError> {
+    /// Writes down, durably, that a recovery is unfinished from now on. Others of its cluster no longer are.
+    pub(super) fn leave(&self, left: Left) -> Result<(), BackupError> {
+        self.change(|all| {
+            all.retain(|other| other.recovery != left.recovery && !other.cluster.is_that_of(&left.cluster));
+            all.push(left);
+        })
+    }
+
+    /// Writes down, durably, that a recovery is no longer unfinished.
+    pub(super) fn clear(&self, recovery: &str) -> Result<(), BackupError> {
+        self.change(|all| all.retain(|left| left.recovery != recovery))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<Left>)) -> Result<(), BackupError> {
         let mut written = self.written();
         let _guard = self.file.guard()?;
         self.is_there(&written)?;
+        let mut left = written.left.clone();
+        change(&mut left);
         let holder = written.holder.as_ref().map(Holder::again);
         let (file, content) = self.file.write(|_| Content { holder, left })?;
         if let Some(heartbeat) = &self.heartbeat {
@@ -294,8 +309,8 @@ impl Held {
         let written = self.written().clone();
         self.is_there(&written)?;
         match written.left {
-            Some(left) => self.file.write(|_| Content { holder: None, left: Some(left) }).map(drop),
-            None => fs::remove_file(self.file.path()).map_err(BackupError::io("remove", self.file.path())),
+            left if !left.is_empty() => self.file.write(|_| Content { holder: None, left }).map(drop),
+            _ => fs::remove_file(self.file.path()).map_err(BackupError::io("remove", self.file.path())),
         }
     }
 }
@@ -328,7 +343,7 @@ fn unsupported(error: &io::Error) -> bool {
 mod tests {
     use super::*;
     use rstest::rstest;
-    use std::time::SystemTime;
+    use std::time::{Duration, SystemTime};
 
     fn lock_file() -> (tempfile::TempDir, LockFile) {
         let folder = tempfile::tempdir().unwrap();
@@ -344,13 +359,14 @@ mod tests {
             folder: "/repository/recoveries/20261122T201400Z-1a2b".into(),
             repository: "/repository".into(),
             asked: "recover run coordinated --target latest".into(),
+            cluster: ClusterName { pgdata: "/data".into(), address: "h:1".into(), system_id: None },
         }
     }
 
     /// Writes a file as `holder` makes it of this process. Its flock is held for as long as what is returned is there.
     fn written(file: &LockFile, holder: impl FnOnce(Holder) -> Holder, age: Duration) -> File {
         let this = |device| Holder::this_process("recover run coordinated", device);
-        let (open, _) = file.write(|device| Content { holder: Some(holder(this(device))), left: None }).unwrap();
+        let (open, _) = file.write(|device| Content { holder: Some(holder(this(device))), left: Vec::new() }).unwrap();
         open.set_modified(SystemTime::now() - age).unwrap();
         open
     }
@@ -429,23 +445,43 @@ mod tests {
     fn what_was_left_outlives_holders_that_end_and_holders_that_are_killed() {
         let (_folder, file) = lock_file();
         let held = file.take("recover run coordinated").unwrap();
-        assert_eq!(held.left(), None);
-        held.leave(Some(left())).unwrap();
-        assert!(matches!(file.look().unwrap(), State::Held { left: Some(l), .. } if l == left()));
+        assert_eq!(held.left(), []);
+        held.leave(left()).unwrap();
+        assert!(matches!(file.look().unwrap(), State::Held { left: l, .. } if l == [left()]));
         drop(held);
-        assert_eq!(file.look().unwrap(), State::Left(left()));
+        assert_eq!(file.look().unwrap(), State::Left(vec![left()]));
 
         let held = file.take("recover resume").unwrap();
-        assert_eq!(held.left(), Some(left()));
+        assert_eq!(held.left(), [left()]);
         let killed = fs::read(file.path()).unwrap();
-        held.leave(None).unwrap();
+        held.clear(&left().recovery).unwrap();
         held.still_ours().unwrap();
         drop(held);
         assert_eq!(file.look().unwrap(), State::Absent);
         fs::write(file.path(), killed).unwrap();
-        assert!(matches!(file.look().unwrap(), State::Dead { left: Some(l), .. } if l == left()));
-        assert_eq!(file.take("recover resume").unwrap().left(), Some(left()));
-        assert_eq!(file.look().unwrap(), State::Left(left()));
+        assert!(matches!(file.look().unwrap(), State::Dead { left: l, .. } if l == [left()]));
+        assert_eq!(file.take("recover resume").unwrap().left(), [left()]);
+        assert_eq!(file.look().unwrap(), State::Left(vec![left()]));
+    }
+
+    #[test]
+    fn recoveries_of_two_clusters_are_unfinished_each_for_itself() {
+        let (_folder, file) = lock_file();
+        let other = Left {
+            recovery: "20261123T080000Z-0001".into(),
+            cluster: ClusterName { pgdata: "/other".into(), address: "h:2".into(), system_id: None },
+            ..left()
+        };
+        let held = file.take("recover run coordinated").unwrap();
+        held.leave(left()).unwrap();
+        held.leave(other.clone()).unwrap();
+        held.clear(&other.recovery).unwrap();
+        assert_eq!(held.left(), [left()], "the other one's end is not this one's");
+        held.leave(other.clone()).unwrap();
+        let again = Left { recovery: "20261124T080000Z-0002".into(), ..left() };
+        held.leave(again.clone()).unwrap();
+        drop(held);
+        assert_eq!(file.look().unwrap(), State::Left(vec![other, again]), "one a cluster");
     }
 
     #[test]
@@ -453,7 +489,7 @@ mod tests {
         let (_folder, file) = lock_file();
         let held = file.take("recover run coordinated").unwrap();
         std::thread::scope(|scope| {
-            let writes = scope.spawn(|| (0..300).for_each(|_| held.leave(Some(left())).unwrap()));
+            let writes = scope.spawn(|| (0..300).for_each(|_| held.leave(left()).unwrap()));
             let mut looks = 0;
             while !writes.is_finished() || looks == 0 {
                 assert!(is_held(&file), "look {looks}");
@@ -474,7 +510,7 @@ mod tests {
             fs::remove_file(file.path()).unwrap();
         }
         let there = read_if_there(file.path()).unwrap();
-        for lost in [held.still_ours(), held.leave(Some(left())), held.leave(None)] {
+        for lost in [held.still_ours(), held.leave(left()), held.clear("x")] {
             let lost = lost.unwrap_err();
             assert!(matches!(lost, BackupError::LockLost { .. }), "{lost}");
             assert_eq!(lost.exit(), crate::units::Exit::LockHeld);

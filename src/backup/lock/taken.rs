@@ -83,8 +83,8 @@ impl Ground {
                 }
                 By::Unfinished => {
                     let Some(file) = self.lock_file(Activity::Recover) else { continue };
-                    if let Some(left) = file.look()?.left() {
-                        let Left { recovery, folder, repository, asked } = left;
+                    if let Some(left) = file.look()?.left().into_iter().next() {
+                        let Left { recovery, folder, repository, asked, .. } = left;
                         return Err(BackupError::RecoveryUnfinished { recovery, asked, folder, repository });
                     }
                 }
@@ -202,29 +202,41 @@ impl Lock {
         Ok(())
     }
 
-    /// The recovery of a data folder that is unfinished, by the lock beside it. Takes no lock; none where this account cannot look.
-    pub(crate) fn left_beside(pgdata: &Utf8Path) -> Result<Option<Left>, BackupError> {
+    /// The recoveries that were unfinished when the lock was taken, or that this process has left since.
+    pub fn left(&self) -> Vec<Left> {
+        self.own.as_ref().map(Held::left).unwrap_or_default()
+    }
+
+    /// The recoveries of a repository that are unfinished. Takes no lock.
+    pub(crate) fn left_in(store: &Store) -> Result<Vec<Left>, BackupError> {
+        let file = Ground::Repository(store.clone()).lock_file(Activity::Recover);
+        file.map_or(Ok(Vec::new()), |file| Ok(file.look()?.left()))
+    }
+
+    /// The recoveries of a data folder that are unfinished, by the lock beside it. Takes no lock; none where this account cannot look.
+    pub(crate) fn left_beside(pgdata: &Utf8Path) -> Result<Vec<Left>, BackupError> {
         let file = || Ok(Ground::beside(pgdata)?.and_then(|ground| ground.lock_file(Activity::Recover)));
-        match file().and_then(|file: Option<LockFile>| file.map_or(Ok(None), |file| Ok(file.look()?.left()))) {
-            Err(error) if out_of_reach(&error) => Ok(None),
+        match file().and_then(|file: Option<LockFile>| file.map_or(Ok(Vec::new()), |file| Ok(file.look()?.left()))) {
+            Err(error) if out_of_reach(&error) => Ok(Vec::new()),
             found => found,
         }
     }
 
-    /// The recovery that was unfinished when the lock was taken, or that this process has left since.
-    pub fn left(&self) -> Option<Left> {
-        self.own.as_ref().and_then(Held::left)
+    /// Who recovers from a repository now. Takes no lock.
+    pub(crate) fn recoverer_in(store: &Store) -> Result<Option<String>, BackupError> {
+        let file = Ground::Repository(store.clone()).lock_file(Activity::Recover);
+        file.map_or(Ok(None), |file| Ok(file.look()?.holder().map(str::to_owned)))
     }
 
     /// Says, durably, that a recovery begins to change the pipeline. From now on it is unfinished until
     /// [`Lock::clear`], whatever becomes of this process.
     pub fn leave(&self, left: Left) -> Result<(), BackupError> {
-        self.own()?.leave(Some(left))
+        self.own()?.leave(left)
     }
 
-    /// Says, durably, that no recovery is unfinished. The lock stays held.
-    pub fn clear(&self) -> Result<(), BackupError> {
-        self.own()?.leave(None)
+    /// Says, durably, that this recovery is no longer unfinished. The lock stays held.
+    pub fn clear(&self, recovery: &str) -> Result<(), BackupError> {
+        self.own()?.clear(recovery)
     }
 
     /// Fails with [`BackupError::LockLost`] if another process has taken the lock over, or somebody has removed its
@@ -254,7 +266,10 @@ fn out_of_reach(error: &BackupError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{backup::Repository, units::Exit};
+    use crate::{
+        backup::{ClusterName, Repository},
+        units::Exit,
+    };
     use std::os::unix::fs::MetadataExt;
 
     fn repository(folder: &tempfile::TempDir, name: &str) -> Repository {
@@ -267,6 +282,7 @@ mod tests {
             folder: repository.path().join("recoveries/20261122T201400Z-1a2b"),
             repository: repository.path().to_owned(),
             asked: "recover run coordinated --target latest".into(),
+            cluster: ClusterName { pgdata: "/data".into(), address: "h:1".into(), system_id: None },
         }
     }
 
@@ -319,8 +335,8 @@ mod tests {
         );
 
         let again = repository.lock(Activity::Recover, "recover run coordinated").unwrap();
-        assert_eq!(again.left(), Some(left(&repository)));
-        again.clear().unwrap();
+        assert_eq!(again.left(), [left(&repository)]);
+        again.clear(&left(&repository).recovery).unwrap();
         again.still_ours().unwrap();
         drop(again);
         drop(repository.lock(Activity::Create, "backup create").unwrap());
@@ -383,10 +399,10 @@ mod tests {
         // Also while the folders are being exchanged.
         fs::remove_dir(&pgdata).unwrap();
         let second = beside().unwrap().unwrap();
-        assert_eq!(second.left(), Some(left(&one)));
-        second.clear().unwrap();
+        assert_eq!(second.left(), [left(&one)]);
+        second.clear(&left(&one).recovery).unwrap();
         drop(second);
-        assert_eq!(beside().unwrap().unwrap().left(), None);
+        assert_eq!(beside().unwrap().unwrap().left(), []);
     }
 
     #[test]
@@ -410,7 +426,7 @@ mod tests {
         drop(recovery);
         let said = create().unwrap_err().to_string();
         assert!(said.contains(one.path().as_str()), "{said}");
-        Lock::beside(&pgdata, "recover run coordinated").unwrap().unwrap().clear().unwrap();
+        Lock::beside(&pgdata, "recover run coordinated").unwrap().unwrap().clear(&left(&one).recovery).unwrap();
         let backup = create().unwrap();
         drop(Lock::beside(&pgdata, "recover run coordinated").unwrap());
         assert!(matches!(backup.undisturbed(), Err(BackupError::Disturbed { .. })), "it came and went");

@@ -21,7 +21,7 @@ use crate::{
     recovery::{
         Progress, RecoveryError,
         memory::Memory,
-        server::{is_occupied, major_of, refuse_other_version, start_dry},
+        server::{end_orphans, is_occupied, major_of, refuse_other_version, start_dry},
         step::Done,
     },
     units::{IfThere, Lsn},
@@ -112,9 +112,9 @@ impl Coordinated {
             )
         })?;
         let (point, into, owner) = (self.point.clone(), fresh.to_owned(), self.owner.account());
-        let (watch, total) = (self.watch.clone(), self.point.postgres()?.base_raw_bytes);
+        let (watch, total) = (self.pipeline.watch.clone(), self.point.postgres()?.base_raw_bytes);
         let extracted = blocking(move || {
-            let heard = |done| watch.tell(Progress::Bytes { what: "base backup", done, total });
+            let heard = |done| watch.tell(Progress::Bytes { what: "base backup".into(), done, total });
             Ok(base::extract(&point, &into, owner, &heard)?)
         })
         .await?;
@@ -153,7 +153,7 @@ impl Coordinated {
             }
         };
         let end = end.max(stop);
-        let watch = self.watch.clone();
+        let watch = self.pipeline.watch.clone();
         blocking(move || {
             // What is not archived yet lies with the old server; salvage brings it.
             let segments = archive.required(&history, size, from, end)?.into_iter().filter_map(|(_, name)| name);
@@ -175,7 +175,7 @@ impl Coordinated {
             for (file, line) in &wanted {
                 archive.check_stored(file, line.as_ref())?;
                 done += line.as_ref().map_or(0, |line| line.size);
-                watch.tell(Progress::Bytes { what: "archived WAL", done, total });
+                watch.tell(Progress::Bytes { what: "archived WAL".into(), done, total });
             }
             Ok(())
         })
@@ -248,6 +248,11 @@ impl Coordinated {
         self.remove_unused().await
     }
 
+    /// Ends what a replay left running whose server has ended: a start on the same folder would be refused.
+    pub(super) fn end_orphans(&self) -> Result<(), RecoveryError> {
+        if self.tools.elsewhere() { Ok(()) } else { end_orphans(&self.fresh()) }
+    }
+
     /// Removes the folder and its WAL, once a server that replayed there has ended: it ends with its owner.
     async fn remove_unused(&self) -> Result<(), RecoveryError> {
         let fresh = self.fresh();
@@ -256,6 +261,7 @@ impl Coordinated {
             if !is_there(&running)? {
                 return Ok(Poll::Ready(()));
             }
+            self.end_orphans()?;
             // A power cut leaves the file without its server.
             let left = !self.tools.elsewhere() && !is_occupied(&fresh)?;
             Ok::<_, RecoveryError>(if left { Poll::Ready(()) } else { Poll::NotYet(format!("{running} is there")) })

@@ -16,7 +16,7 @@ use crate::{
     recovery::{
         Naive, Progress, RecoveryError,
         pipeline::captured_tables,
-        server::{Configuration, Fenced, Replay, Seen, is_same, recovery_settings_in, tls_files},
+        server::{ASKED_FOR, Configuration, Fenced, Heard, Replay, Seen, is_same, recovery_settings_in, tls_files},
         wal::{WINDOW, history_in, restore},
     },
     units::{IfThere, Lsn},
@@ -122,9 +122,10 @@ impl Coordinated {
         self.repository.store().write(&log, b"")?;
         let sink = self.repository.store().append(&log)?;
         let place = (fresh, self.layout.config_file.as_deref());
+        self.end_orphans()?;
         let mut server = Fenced::start(&self.tools, place, &self.owner, (&log, sink), &settings)?;
         moment::pass("replaying").await?;
-        let replay = server.promoted(&|seen| self.tell(seen)).await?;
+        let replay = server.promoted(&|heard| self.tell(heard)).await?;
         moment::pass("promoted").await?;
         let looked = self.look(&mut server, &replay).await;
         server.stop().await?;
@@ -136,15 +137,17 @@ impl Coordinated {
         Ok((replay, timeline, switch, rows))
     }
 
-    fn tell(&self, seen: Option<Seen>) {
+    fn tell(&self, heard: Heard) {
         let Ok(facts) = self.point.postgres() else { return };
-        let at = match seen {
+        let at = match heard.seen {
             Some(Seen::At(at)) => Some(at),
             Some(Seen::Segment(name)) => name.start(self.segment_size),
             None => None,
         };
         let to = self.aim.at.or(self.learned.end.as_ref().map(|end| end.last));
-        self.watch.tell(Progress::Replay { at, from: facts.start_lsn, to });
+        let (asked_for, still_seconds) = (heard.asked_for, heard.still.as_secs());
+        let from = facts.start_lsn;
+        self.pipeline.watch.tell(Progress::Replay { at, from, to, asked_for, still_seconds });
     }
 
     /// Gives the folder the configuration that the old server had last: a base backup has it as it was, and an address that was let in
@@ -238,7 +241,13 @@ impl Coordinated {
         };
         let salvaged = quoted(self.salvaged.as_str());
         let mut settings = vec![
-            ("restore_command", format!("if [ -f {salvaged}/%f ]; then cp {salvaged}/%f %p; else {fetch}; fi")),
+            // What is said on standard error goes to the server's log, wherever the server runs.
+            (
+                "restore_command",
+                format!(
+                    "echo '{ASKED_FOR}%f' >&2; if [ -f {salvaged}/%f ]; then cp {salvaged}/%f %p; else {fetch}; fi"
+                ),
+            ),
             ("recovery_target_action", "promote".to_owned()),
             // Replay must not fail for settings that only matter to sessions during it.
             ("hot_standby", "off".to_owned()),

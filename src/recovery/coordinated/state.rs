@@ -20,9 +20,9 @@ use crate::{
     },
     config::{Config, Tools},
     recovery::{
-        Naive, Options, RecoveryError, Request, Watch,
+        Naive, Options, RecoveryError, Request,
         abort::NO_WAY_BACK,
-        memory::{self, Kept, Memory},
+        memory::{Kept, Memory, Place},
         pipeline::{Found, Outdated, Pipeline},
         server::{
             Configuration, Control, ControlData, Layout, Listening, MAIN, Owner, Replay, Room, copy_reachable,
@@ -75,8 +75,6 @@ pub(crate) struct Coordinated {
     pub(crate) learned: Kept<Learned>,
     /// What was made before anything stopped.
     pub(crate) prepared: Kept<Prepared>,
-    /// Takes what steps tell of their progress.
-    pub(crate) watch: Watch,
     horizon: Horizon,
     /// What could not be counted.
     notes: Vec<String>,
@@ -173,7 +171,7 @@ impl Coordinated {
         let repository = Repository::open(&config.repository.path)?;
         let control = Control::of(config, "postgres")?;
         let pgdata = resolved(&config.postgres.pgdata)?;
-        refuse_half_exchanged(&repository, &pgdata)?;
+        refuse_half_exchanged(&Place::of(config)?, &pgdata)?;
         let owner = if is_there(&pgdata)? { Some(Owner::of(&pgdata)?) } else { None };
         let mut tools = Tools::of(config);
         refuse_fixed("data folder", &pgdata)?;
@@ -264,7 +262,6 @@ impl Coordinated {
             memory: None,
             learned: Kept::of(LEARNED, None)?,
             prepared: Kept::of(PREPARED, None)?,
-            watch: Watch::default(),
             horizon: Horizon::default(),
             notes: Vec::new(),
             differs: Vec::new(),
@@ -329,7 +326,6 @@ impl Coordinated {
             memory: Some(memory.clone()),
             learned,
             prepared: Kept::of(PREPARED, Some(memory))?,
-            watch: Watch::default(),
             notes: Vec::new(),
             differs: Vec::new(),
             horizon: Horizon {
@@ -796,7 +792,7 @@ fn current_timeline(view: &WalView, control: Option<&ControlData>, pgdata: &Utf8
 
 /// A recovery that was killed between its last two renames leaves no data folder, and the old one beside it. What one has set aside
 /// that ended well is older than what is gone now.
-fn refuse_half_exchanged(repository: &Repository, pgdata: &Utf8PathBuf) -> Result<(), RecoveryError> {
+fn refuse_half_exchanged(place: &Place, pgdata: &Utf8PathBuf) -> Result<(), RecoveryError> {
     let (Some(parent), Some(name)) = (pgdata.parent(), pgdata.file_name()) else { return Ok(()) };
     if is_there(pgdata)? {
         return Ok(());
@@ -808,7 +804,7 @@ fn refuse_half_exchanged(repository: &Repository, pgdata: &Utf8PathBuf) -> Resul
     for entry in beside {
         let entry = entry.map_err(unlisted)?;
         if let Some(recovery) = entry.file_name().strip_prefix(&start)
-            && !memory::ended_well(repository, recovery)?
+            && !place.ended_well(recovery)?
         {
             aside = aside.max(Some(entry.into_path()));
         }
@@ -974,10 +970,10 @@ mod tests {
     fn a_folder_between_two_renames_is_named() {
         let made = tempfile::tempdir().unwrap();
         let folder = Utf8PathBuf::from_path_buf(made.path().to_owned()).unwrap();
-        let (pgdata, (_repository, repository)) = (folder.join("data"), memory_tests::repository());
-        let refuse_half_exchanged = |pgdata| refuse_half_exchanged(&repository, pgdata);
+        let (pgdata, (_folder, place)) = (folder.join("data"), memory_tests::place());
+        let refuse_half_exchanged = |pgdata| refuse_half_exchanged(&place, pgdata);
         assert!(refuse_half_exchanged(&pgdata).is_ok(), "another error's matter");
-        let memory = memory_tests::begin(&repository);
+        let memory = memory_tests::begin(&place);
         fs_err::create_dir(folder.join(format!("data.aside-{}", memory.id()))).unwrap();
         assert!(refuse_half_exchanged(&pgdata).is_err(), "it did not end");
         memory.close(Ending::Verified).unwrap();
@@ -1001,8 +997,8 @@ mod tests {
             std::os::unix::fs::symlink(&looped, &looped).unwrap();
         }
         assert!(refuse_tablespaces(&pgdata).unwrap_err().to_string().contains("pg_tblspc"));
-        let (_repository, repository) = memory_tests::repository();
-        let error = refuse_half_exchanged(&repository, &pgdata.with_file_name("other")).unwrap_err();
+        let (_folder, place) = memory_tests::place();
+        let error = refuse_half_exchanged(&place, &pgdata.with_file_name("other")).unwrap_err();
         assert!(error.to_string().contains("other"));
     }
 }

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::{Read, Seek, SeekFrom, Write},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -11,16 +12,17 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
-    asked::{Asked, ClusterName},
-    place::{FOLDER, UNFINISHED_WRITE},
+    asked::Asked,
+    place::{Place, UNFINISHED_WRITE},
 };
 use crate::{
     backup::{
-        BackupError, Repository,
+        BackupError, ClusterName, Repository,
         files::{self, Store, is_there},
     },
     event::StepReport,
     recovery::{RecoveryError, locks::Locks},
+    units::IfThere,
 };
 
 /// The version of the folder's content.
@@ -30,6 +32,8 @@ const FOUND: &str = "found.json";
 const DECIDED: &str = "decided.json";
 const STEPS: &str = "steps.jsonl";
 const CLOSED: &str = "closed.json";
+/// How far the step is that is at work. Only for those who watch: it need not survive anything.
+const PROGRESS: &str = "progress.json";
 
 /// What `recovery.json` holds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -40,6 +44,8 @@ struct Head {
     version: String,
     asked: Asked,
     cluster: ClusterName,
+    /// What it restores from.
+    repository: Utf8PathBuf,
 }
 
 /// What is known before the first change.
@@ -78,13 +84,56 @@ struct Past {
     notes: BTreeMap<String, Value>,
 }
 
+/// The repository that a record names. One that was moved with the records in it is where they are.
+fn repository_of(head: &Head, folder: &Utf8Path) -> Result<Utf8PathBuf, RecoveryError> {
+    let around = folder.parent().and_then(Utf8Path::parent).filter(|root| Repository::open(root).is_ok());
+    match around {
+        Some(root) if !is_there(&head.repository)? => Ok(root.to_owned()),
+        _ => Ok(head.repository.clone()),
+    }
+}
+
+/// The open `steps.jsonl`.
+#[derive(Debug)]
+struct Lines {
+    file: std::fs::File,
+    /// Whether it is known to end with a complete line.
+    complete: bool,
+}
+
+impl Lines {
+    /// Half a last line, of a run that was killed while it wrote, is cut off before the next one is written, and not before: to whoever
+    /// only looks, a line that another process is writing may be half there.
+    fn append(&mut self, line: &str) -> std::io::Result<()> {
+        if !self.complete {
+            let mut text = Vec::new();
+            self.file.seek(SeekFrom::Start(0))?;
+            self.file.read_to_end(&mut text)?;
+            let complete = complete(&text).len();
+            if complete < text.len() {
+                self.file.set_len(complete as u64)?;
+            }
+            self.complete = true;
+        }
+        self.file.write_all(line.as_bytes())?;
+        self.file.sync_data()
+    }
+}
+
+/// The complete lines of a text.
+fn complete(text: &[u8]) -> &[u8] {
+    let end = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    &text[..end]
+}
+
 /// A recovery's record; clones write to the same file.
 #[derive(Clone, Debug)]
 pub(crate) struct Memory {
     head: Arc<Head>,
     folder: Utf8PathBuf,
+    repository: Utf8PathBuf,
     store: Store,
-    lines: Arc<Mutex<std::fs::File>>,
+    lines: Arc<Mutex<Lines>>,
     past: Arc<Past>,
     /// What must still be held when something is written: nothing is changed before it is written down.
     locks: Option<Arc<Locks>>,
@@ -93,15 +142,13 @@ pub(crate) struct Memory {
 impl Memory {
     /// Writes everything that is known before the first change. Complete on disk, its name included, or not there.
     pub(crate) fn begin<F: Serialize, D: Serialize>(
-        repository: &Repository,
+        place: &Place,
         beginning: &Beginning<'_, F, D>,
     ) -> Result<Memory, RecoveryError> {
-        let store = repository.store().clone();
-        let place = repository.path().join(FOLDER);
-        store.folder(&place)?;
+        let store = place.store()?;
         let now = jiff::Timestamp::now();
         let id = format!("{}-{:04x}", now.strftime("%Y%m%dT%H%M%SZ"), rand::random::<u16>());
-        let (folder, new) = (place.join(&id), place.join(format!("{id}{UNFINISHED_WRITE}")));
+        let (folder, new) = (place.folder().join(&id), place.folder().join(format!("{id}{UNFINISHED_WRITE}")));
         let head = Head {
             format: FORMAT,
             id,
@@ -109,6 +156,7 @@ impl Memory {
             version: env!("CARGO_PKG_VERSION").into(),
             asked: beginning.asked.clone(),
             cluster: beginning.cluster.clone(),
+            repository: place.repository().path().to_owned(),
         };
         store.folder(&new)?;
         write_json(&store, &new.join(RECOVERY), &head)?;
@@ -119,7 +167,7 @@ impl Memory {
         Memory::open(&folder)
     }
 
-    /// Reads a recovery's record, to go on with it. Half a last line, of a run that was killed while it wrote, is cut off.
+    /// Reads a recovery's record. Changes nothing.
     pub(crate) fn open(folder: &Utf8Path) -> Result<Memory, RecoveryError> {
         let path = folder.join(RECOVERY);
         let head: Head = files::read_json(&path)?;
@@ -132,17 +180,21 @@ impl Memory {
         let io = |e| RecoveryError::io("read", &path, e);
         let mut text = Vec::new();
         file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut text)).map_err(io)?;
-        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        if whole < text.len() {
-            file.set_len(whole as u64).and_then(|()| file.sync_all()).map_err(io)?;
-        }
         let mut past = Past::default();
-        for line in text[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        for line in complete(&text).split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let line: Value = serde_json::from_slice(line).map_err(|e| BackupError::malformed(&path, e))?;
             past.take(&line);
         }
-        let lines = Arc::new(Mutex::new(file));
-        Ok(Memory { head: Arc::new(head), folder: folder.to_owned(), store, lines, past: Arc::new(past), locks: None })
+        let lines = Arc::new(Mutex::new(Lines { file, complete: false }));
+        Ok(Memory {
+            repository: repository_of(&head, folder)?,
+            head: Arc::new(head),
+            folder: folder.to_owned(),
+            store,
+            lines,
+            past: Arc::new(past),
+            locks: None,
+        })
     }
 
     /// From here on nothing is written, and so nothing changed, by a process that has lost its locks.
@@ -152,13 +204,17 @@ impl Memory {
 
     /// Says that nothing is unfinished any more, once the recovery is closed.
     pub(crate) fn let_go(&self) -> Result<(), RecoveryError> {
-        self.locks.as_ref().map_or(Ok(()), |locks| locks.clear())
+        self.locks.as_ref().map_or(Ok(()), |locks| locks.clear(self.id()))
     }
 
-    /// The repository that it is in.
+    /// The folder of the repository that it restores from.
+    pub(crate) fn repository_path(&self) -> &Utf8Path {
+        &self.repository
+    }
+
+    /// The repository that it restores from.
     pub(crate) fn repository(&self) -> Result<Repository, RecoveryError> {
-        let root = self.folder.ancestors().nth(2).unwrap_or(&self.folder);
-        Ok(Repository::open(root)?)
+        Ok(Repository::open(&self.repository)?)
     }
 
     /// Whether a recovery has ended.
@@ -253,14 +309,39 @@ impl Memory {
     }
 
     pub(crate) fn begun(&self, step: &str, destroys: &[String]) -> Result<(), RecoveryError> {
+        self.forget_progress()?;
         self.line(&json!({ "step": step, "transition": "begun", "destroys": destroys }))
     }
 
     pub(crate) fn ended(&self, report: &StepReport) -> Result<(), RecoveryError> {
+        self.forget_progress()?;
         self.line(&json!({
             "step": report.name, "transition": report.result, "seconds": report.seconds, "detail": report.detail,
             "hooks": report.hooks,
         }))
+    }
+
+    /// Tells other processes how far the step is.
+    pub(crate) fn set_progress(&self, progress: &impl Serialize) -> Result<(), RecoveryError> {
+        let path = self.folder.join(PROGRESS);
+        Ok(self.store.replace(&path, &files::canonical_json(&path, progress)?)?)
+    }
+
+    /// What the step that is at work, or was at work when its process was killed, told last, and how long ago.
+    pub(crate) fn progress<P: DeserializeOwned>(&self) -> Result<Option<(P, Duration)>, RecoveryError> {
+        let path = self.folder.join(PROGRESS);
+        let io = |e| RecoveryError::io("read", &path, e);
+        let Some(mut file) = std::fs::File::open(&path).if_there().map_err(io)? else { return Ok(None) };
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(io)?;
+        let progress = serde_json::from_slice(&text).map_err(|e| BackupError::malformed(&path, e))?;
+        Ok(Some((progress, files::age(&file, &self.folder)?)))
+    }
+
+    fn forget_progress(&self) -> Result<(), RecoveryError> {
+        let path = self.folder.join(PROGRESS);
+        let removed = std::fs::remove_file(&path).if_there();
+        removed.map(drop).map_err(|e| RecoveryError::io("remove", &path, e))
     }
 
     fn line(&self, value: &Value) -> Result<(), RecoveryError> {
@@ -269,9 +350,8 @@ impl Memory {
         }
         let mut value = value.clone();
         value["at_ms"] = json!(jiff::Timestamp::now().as_millisecond());
-        let mut file = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = file.write_all(format!("{value}\n").as_bytes()).and_then(|()| file.sync_data());
-        written.map_err(|e| RecoveryError::io("write", &self.folder.join(STEPS), e))
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.append(&format!("{value}\n")).map_err(|e| RecoveryError::io("write", &self.folder.join(STEPS), e))
     }
 
     /// A file of the recovery's own: a server's log, a dump.
@@ -294,7 +374,8 @@ impl Memory {
 
     #[cfg(test)]
     pub(super) fn break_for_tests(&self) {
-        *self.lines.lock().unwrap() = std::fs::File::open("/dev/null").unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        *self.lines.lock().unwrap() = Lines { file, complete: true };
     }
 }
 
@@ -332,24 +413,26 @@ pub(in crate::recovery) mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::recovery::{Options, Playbook, Request, memory::unfinished};
+    use crate::recovery::{Options, Playbook, Request, memory::place};
 
-    pub(in crate::recovery) fn repository() -> (tempfile::TempDir, Repository) {
+    pub(in crate::recovery) fn place() -> (tempfile::TempDir, Place) {
         let folder = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(folder.path()).unwrap().join("repository");
-        let repository = Repository::init(&root).unwrap();
-        (folder, repository)
+        let place = place::tests::place(&folder, "repository", "repository/recoveries");
+        (folder, place)
     }
 
-    pub(in crate::recovery) fn begin(repository: &Repository) -> Memory {
+    pub(in crate::recovery) fn cluster() -> ClusterName {
+        ClusterName { pgdata: "/data".into(), address: "h:1".into(), system_id: None }
+    }
+
+    pub(in crate::recovery) fn begin(place: &Place) -> Memory {
         let asked = Asked::of(&Request::new(Playbook::Schema), &Options::default());
-        let cluster = ClusterName { pgdata: "/data".into(), address: "h:1".into(), system_id: None };
-        Memory::begin(repository, &Beginning { asked, cluster, found: &7, decided: &"plan" }).unwrap()
+        Memory::begin(place, &Beginning { asked, cluster: cluster(), found: &7, decided: &"plan" }).unwrap()
     }
 
     pub(in crate::recovery) fn begun() -> (tempfile::TempDir, Memory) {
-        let (folder, repository) = repository();
-        let memory = begin(&repository);
+        let (folder, place) = place();
+        let memory = begin(&place);
         (folder, memory)
     }
 
@@ -393,8 +476,13 @@ pub(in crate::recovery) mod tests {
         let path = memory.file(STEPS);
         let mut text = std::fs::read_to_string(&path).unwrap();
         text.push_str("{\"note\": \"lost");
-        std::fs::write(&path, text).unwrap();
+        std::fs::write(&path, &text).unwrap();
         let again = Memory::open(memory.folder()).unwrap();
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            text,
+            "who only looks may see a line that is being written"
+        );
         again.note("more", &2).unwrap();
         let third = Memory::open(memory.folder()).unwrap();
         assert_eq!(third.learned::<u8>("kept").unwrap(), Some(1));
@@ -403,16 +491,16 @@ pub(in crate::recovery) mod tests {
 
     #[test]
     fn only_a_recovery_that_began_a_step_and_was_not_closed_is_unfinished() {
-        let (_folder, repository) = repository();
+        let (_folder, place) = place();
         let cluster = ClusterName { pgdata: "/data".into(), address: "elsewhere:1".into(), system_id: None };
-        let found = || unfinished(&repository, &cluster).unwrap().map(|memory| memory.id().to_owned());
+        let found = || place.unfinished(&cluster).unwrap().map(|memory| memory.id().to_owned());
         assert_eq!(found(), None, "no recovery has been here");
-        let memory = begin(&repository);
+        let memory = begin(&place);
         assert_eq!(found(), None, "nothing was changed");
         memory.begun("stop-connectors", &[]).unwrap();
         assert_eq!(found().as_deref(), Some(memory.id()));
         let stranger = ClusterName { pgdata: "/other".into(), address: "h:2".into(), system_id: None };
-        assert!(unfinished(&repository, &stranger).unwrap().is_none());
+        assert!(place.unfinished(&stranger).unwrap().is_none());
         memory.close(Ending::Verified).unwrap();
         assert_eq!(found(), None);
     }

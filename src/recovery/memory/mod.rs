@@ -1,19 +1,22 @@
-//! What a recovery remembers: a folder below the repository, complete on disk before anything is changed.
+//! What a recovery remembers: a folder, complete on disk before anything is changed.
 //!
-//! `<repository>/recoveries/<id>/` holds `recovery.json` (what was asked for, and of which cluster), `found.json` (everything that
+//! `<recoveries>/<id>/`, where `[recovery] folder` is `<recoveries>` (by default `<repository>/recoveries`), holds `recovery.json` (what
+//! was asked for, of which cluster, from which repository), `found.json` (everything that
 //! has to be put back, with configurations: readable by the owner only), `decided.json` (what was decided by looking),
 //! `steps.jsonl` (what began, what ended and what was learned on the way, each line on disk before the recovery goes on) and, in the
-//! end, `closed.json`.
+//! end, `closed.json`. `progress.json` is how far the step at work is, for those who watch.
 
 mod asked;
 mod folder;
 mod kept;
 mod place;
 
-pub(super) use asked::{Asked, ClusterName};
+pub(super) use asked::Asked;
 pub(super) use folder::{Beginning, Ending, Memory};
 pub(super) use kept::Kept;
-pub(super) use place::{all, ended_well, is_unfinished, the_unfinished, unfinished, unfinished_of};
+pub(super) use place::{Elsewhere, Place, the_unfinished, unfinished_of};
 
 #[cfg(test)]
 pub(super) use folder::tests;
+#[cfg(test)]
+pub(super) use place::tests::moved;

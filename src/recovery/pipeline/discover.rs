@@ -26,7 +26,7 @@ use crate::{
     },
     config::Config,
     debezium::{Choice, Connector, Expression, Relation, TopicNames, Unknown},
-    recovery::{Options, Playbook, RecoveryError, Request},
+    recovery::{Options, Playbook, RecoveryError, Request, Watch},
     units::{SlotName, TableName, TopicPartition},
 };
 
@@ -102,6 +102,8 @@ pub(crate) struct Pipeline {
     /// Everything as it was before the recovery, of which a repair may concern a part.
     pub(crate) found: Found,
     active: Vec<ActiveGroup>,
+    /// Takes what steps tell of their progress.
+    pub(crate) watch: Watch,
 }
 
 impl Pipeline {
@@ -236,6 +238,7 @@ impl Pipeline {
             groups: found.groups.clone(),
             found,
             active: Vec::new(),
+            watch: Watch::default(),
         })
     }
 

@@ -17,7 +17,7 @@ use crate::{
         wait::Poll,
     },
     moment::{self, HALF_WAY},
-    recovery::{Naive, RecoveryError},
+    recovery::{self, Naive, RecoveryError},
     units::{Lsn, SlotName, is_secret_setting},
 };
 
@@ -413,6 +413,8 @@ impl Progress {
                 growth.told = blockers.clone();
             }
             growth.see(records, confirmed, blockers, Instant::now());
+            let at = server.value::<Lsn>("select pg_current_wal_lsn()").await.ok();
+            pipeline.watch.tell(growth.told_of(&source.name, at));
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = growth.clone();
         }
         growth.pace(Instant::now(), limits::connectors::STALLED.now())
@@ -429,6 +431,17 @@ impl Growth {
             self.moved = now;
         }
         (self.records, self.confirmed, self.blockers, self.looked) = (records, confirmed, blockers, now);
+    }
+
+    /// For those who watch, with the server's position.
+    fn told_of(&self, connector: &str, server: Option<Lsn>) -> recovery::Progress {
+        recovery::Progress::Snapshot {
+            connector: connector.to_owned(),
+            records: self.records.try_into().unwrap_or_default(),
+            lag_bytes: server.zip(self.confirmed).map(|(server, confirmed)| server.0.saturating_sub(confirmed.0)),
+            waits_for: self.blockers.clone(),
+            still_seconds: self.looked.duration_since(self.moved).as_secs(),
+        }
     }
 
     fn pace(&self, now: Instant, standstill: Duration) -> Pace {
@@ -506,6 +519,8 @@ mod tests {
         growth.see(10, None, None, began + STALL);
         growth.see(10, Some(Lsn(5)), None, began + STALL * 2);
         assert_eq!(growth.pace(began + STALL * 3, STALL), Pace::Moves);
+        let told = growth.told_of("shop", Some(Lsn(25))).to_string();
+        assert_eq!(told, "snapshot of connector shop: 10 records in the topics, 20 bytes of WAL behind");
         growth.see(10, Some(Lsn(5)), None, began + STALL * 3 + SECOND);
         assert_eq!(growth.pace(began + STALL * 3 + SECOND, STALL), Pace::Stalled(STALL + SECOND));
     }

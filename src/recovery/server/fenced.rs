@@ -1,6 +1,10 @@
 //! A server that only this process can reach: no TCP, a socket in a private folder, ended when this process ends.
 
-use std::{fs::File, process::Stdio};
+use std::{
+    fs::File,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use tokio::process::{Child, ChildStdin};
@@ -81,6 +85,37 @@ impl Replay {
         }
         replay
     }
+}
+
+/// With this `restore_command` says, in the server's log, which file it was asked for.
+pub(crate) const ASKED_FOR: &str = "cdc-drill: asked for ";
+/// With this `wal fetch` says there why it gives none.
+const NOT_FETCHED: &str = "cdc-drill wal fetch ";
+
+/// What a replay's log says of how far it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Heard {
+    /// The last position or segment.
+    pub(crate) seen: Option<Seen>,
+    /// The file that the server has asked for and was not given yet.
+    pub(crate) asked_for: Option<String>,
+    /// How long the log has not grown.
+    pub(crate) still: Duration,
+}
+
+/// The file that was asked for last, unless a line behind it says that the server went on: with it, or without.
+fn asked_for(log: &str) -> Option<String> {
+    const WENT_ON: [&str; 5] =
+        ["restored log file \"", "redo ", "recovery stopping ", "timeline ID: ", "archive recovery"];
+    let mut asked = None;
+    for line in log.lines() {
+        if let Some(name) = line.strip_prefix(ASKED_FOR) {
+            asked = Some(name.trim().to_owned());
+        } else if WENT_ON.iter().any(|mark| line.contains(mark)) {
+            asked = None;
+        }
+    }
+    asked
 }
 
 /// How far a replay is, by the last line of the log that tells it.
@@ -169,29 +204,31 @@ impl Fenced {
 
     /// Waits until the server has promoted itself and says that it is ready. A replay takes as long as it takes: only the end of the
     /// server ends the wait. `heard` is given what its log says of how far it is, whenever that changes and now and then.
-    pub(crate) async fn promoted(
-        &mut self,
-        heard: &(dyn Fn(Option<Seen>) + Send + Sync),
-    ) -> Result<Replay, RecoveryError> {
+    pub(crate) async fn promoted(&mut self, heard: &(dyn Fn(Heard) + Send + Sync)) -> Result<Replay, RecoveryError> {
         let log = &self.log;
-        let (mut size, mut text) = (0, String::new());
+        let (mut size, mut text, mut moved) = (0, String::new(), Instant::now());
         loop {
             // Before the log is read: what the server wrote last is then in it.
             let dead = self.guard.try_wait().map_err(|e| RecoveryError::io("look at", log, e))?;
             let length = fs_err::metadata(log).map_err(|e| RecoveryError::io("look at log", log, e))?.len();
             if length != size {
                 let bytes = fs_err::read(log).map_err(|e| RecoveryError::io("read log", log, e))?;
-                (size, text) = (length, String::from_utf8_lossy(&bytes).into_owned());
+                (size, text, moved) = (length, String::from_utf8_lossy(&bytes).into_owned(), Instant::now());
             }
             let replay = Replay::parse(&text);
             match dead {
                 Some(status) => {
-                    let said = replay.fatal.unwrap_or_else(|| last_lines(&text));
+                    let said =
+                        [replay.fatal.unwrap_or_else(|| last_lines(&text))].into_iter().chain(not_fetched(&text));
+                    let said = said.collect::<Vec<_>>().join("; ");
                     let detail = format!("the restored server ended before it was promoted ({status}): {said}");
                     return Err(RecoveryError::Program { program: self.program.clone(), detail });
                 }
                 None if replay.ready => return Ok(replay),
-                None => heard(Seen::last_in(&text)),
+                None => {
+                    let still = moved.elapsed();
+                    heard(Heard { seen: Seen::last_in(&text), asked_for: asked_for(&text), still });
+                }
             }
             wait::pause_for(limits::pacing::PAUSE_MAX).await;
         }
@@ -231,6 +268,11 @@ impl Fenced {
             }),
         }
     }
+}
+
+/// Why the last file that could not be fetched was not.
+fn not_fetched(log: &str) -> Option<String> {
+    log.lines().rev().find(|line| line.starts_with(NOT_FETCHED)).map(str::to_owned)
 }
 
 /// The end of a log in one line.
@@ -311,6 +353,20 @@ mod tests {
         assert_eq!(Seen::last_in(&log), Some(Seen::Segment(third)));
         log.push_str("x [1] LOG:  redo in progress, elapsed time: 10.00 s, current LSN: 0/5E3F8A0\n");
         assert_eq!(Seen::last_in(&log), Some(Seen::At(Lsn(0x5E3_F8A0))));
+    }
+
+    #[test]
+    fn the_log_tells_which_file_was_asked_for_and_not_given() {
+        let mut log = String::from("x [1] LOG:  starting archive recovery\ncdc-drill: asked for 00000002.history\n");
+        assert_eq!(asked_for(&log).as_deref(), Some("00000002.history"));
+        log.push_str("x [1] LOG:  redo starts at 0/2000028\n");
+        assert_eq!(asked_for(&log), None, "it went on without it");
+        log.push_str("cdc-drill: asked for 000000010000000000000003\nx [7] LOG:  restartpoint starting: time\n");
+        assert_eq!(asked_for(&log).as_deref(), Some("000000010000000000000003"));
+        log.push_str("x [1] LOG:  restored log file \"000000010000000000000003\" from archive\n");
+        assert_eq!(asked_for(&log), None);
+        log.push_str("cdc-drill wal fetch 0004: damaged\nx [1] FATAL:  could not restore file \"0004\" from archive\n");
+        assert_eq!(not_fetched(&log).as_deref(), Some("cdc-drill wal fetch 0004: damaged"));
     }
 
     #[test]

@@ -13,10 +13,10 @@ mod room;
 
 pub(super) use configuration::{Configuration, MAIN};
 pub(super) use control::ControlData;
-pub(super) use fenced::{Fenced, Replay, Seen};
+pub(super) use fenced::{ASKED_FOR, Fenced, Heard, Replay, Seen};
 pub(super) use folder::{Owner, copy_reachable, recovery_settings_in};
 pub(super) use hook::Control;
 pub(super) use layout::{Layout, is_same, refuse_fixed, refuse_tablespaces, resolved, wal_elsewhere};
-pub(super) use postmaster::{Listening, is_occupied, listening};
+pub(super) use postmaster::{Listening, end_orphans, is_occupied, listening};
 pub(super) use programs::{major_of, refuse_other_version, start_dry, tls_files};
 pub(super) use room::{Room, left_beside, size_below};

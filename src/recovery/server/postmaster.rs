@@ -3,6 +3,11 @@
 use std::os::unix::fs::MetadataExt;
 
 use camino::Utf8Path;
+use nix::{
+    errno::Errno,
+    sys::signal::{Signal, kill, killpg},
+    unistd::{Pid, getpgid},
+};
 
 use crate::{recovery::RecoveryError, units::IfThere};
 
@@ -57,6 +62,25 @@ fn listening_by(text: &str) -> Option<Listening> {
     });
     let hosts = lines.get(4).copied().into_iter().chain(address).filter(|host| !host.is_empty());
     Some(Listening { port, hosts: hosts.map(str::to_owned).collect() })
+}
+
+/// Ends what a server that has ended itself left running in a folder of a recovery's own, with its children. They end by themselves when
+/// they notice, which one does not that waits for a `restore_command`.
+pub(crate) fn end_orphans(folder: &Utf8Path) -> Result<(), RecoveryError> {
+    let Occupant::Orphans(processes) = occupant(folder)? else { return Ok(()) };
+    for process in processes {
+        let Ok(raw) = i32::try_from(process) else { continue };
+        let pid = Pid::from_raw(raw);
+        // Each process of a server leads a session of its own, in which its `restore_command` runs.
+        let ended =
+            if getpgid(Some(pid)) == Ok(pid) { killpg(pid, Signal::SIGKILL) } else { kill(pid, Signal::SIGKILL) };
+        match ended {
+            Ok(()) => tracing::info!(%folder, process, "ended: its server had ended"),
+            Err(Errno::ESRCH) => {}
+            Err(e) => return Err(RecoveryError::io("end what a dead server left in", folder, e.into())),
+        }
+    }
+    Ok(())
 }
 
 /// Looks into a folder and at the processes of this machine, those of containers on it included as far as this process sees them.
