@@ -156,4 +156,23 @@ async fn a_recovery_that_is_cut_short_goes_on_as_it_began() {
     expect(0, &format!("verify --config {file}"), "passed");
     assert_eq!(stack.sql("shop").await.timeline().await.unwrap(), 2);
     expect(0, &format!("recover status --config {file}"), "no recovery of this cluster is unfinished");
+
+    // A session that makes a slot waits for older transactions, and outlives its client: the same command ends it.
+    killed(&run, "delete-topics:before");
+    let (sql, older) = (stack.sql("shop").await, stack.sql("shop").await);
+    older.run("begin; select pg_current_xact_id()").await.unwrap();
+    killed(&run, "resume:half-way");
+    let maker = || async { sql.text("select max(active_pid)::text from pg_replication_slots").await.unwrap() };
+    let first = loop {
+        if let Some(pid) = maker().await {
+            break pid;
+        }
+    };
+    let again = std::thread::spawn(move || cdc_drill(&run));
+    while maker().await.as_ref() == Some(&first) {
+        assert!(!again.is_finished(), "{}", again.join().unwrap().err);
+    }
+    older.run("commit").await.unwrap();
+    let said = again.join().unwrap();
+    assert_eq!(said.exit, 0, "{}", said.err);
 }

@@ -233,7 +233,7 @@ pub(crate) static TABLE: [Step<Coordinated>; 16] = [
         |s| s.pipeline.force_destroys(),
         |s| Box::pin(s.pipeline.stand_still("force-snapshot")),
         OF_SEVERAL,
-        |s| Box::pin(async { acted(s.pipeline.force_snapshot("force-snapshot").await) }),
+        |s| Box::pin(async { acted(s.pipeline.force_snapshot().await) }),
         |s| Box::pin(s.pipeline.snapshot_forced("force-snapshot")),
     ),
     step(

@@ -34,10 +34,10 @@ impl Pipeline {
 
     /// Drops what is left of the connectors' slots, and overrides a snapshot mode that would not take a full snapshot. The
     /// slot is then made by the connector, so that its snapshot is the slot's own: nothing twice, nothing missing.
-    pub(crate) async fn force_snapshot(&self, step: &str) -> Result<(), RecoveryError> {
+    pub(crate) async fn force_snapshot(&self) -> Result<(), RecoveryError> {
         for source in &self.sources {
             let server = self.session(source).await?;
-            drop_slot(&server, &source.slot, step).await?;
+            drop_slot(&server, &source.slot).await?;
             if self.options.naive == Some(Naive::SlotByHand) {
                 self.slot_by_hand(source, &server).await?;
                 continue;
@@ -323,21 +323,27 @@ impl Pipeline {
     }
 }
 
-/// Drops a slot that nobody streams from; an active one belongs to somebody.
-pub(crate) async fn drop_slot(server: &Postgres, name: &SlotName, step: &str) -> Result<bool, RecoveryError> {
-    let slots = server.slots().await?;
-    match slots.iter().find(|s| &s.name == name) {
-        None => Ok(false),
-        Some(slot) if slot.active => Err(RecoveryError::unmet(
-            step,
-            format!("slot {name} without a consumer, to be dropped"),
-            format!("process {} streams from it", slot.active_pid.unwrap_or_default()),
-        )),
-        Some(_) => {
-            server.text(&format!("select pg_drop_replication_slot({})", literal(name.as_str()))).await?;
-            Ok(true)
-        }
+/// Drops a slot of a connector that is stopped. A session that still has it is a stranger's, or what is left of the connector's
+/// own: one that waits for older transactions does not notice that its client has gone. It is ended.
+pub(crate) async fn drop_slot(server: &Postgres, name: &SlotName) -> Result<bool, RecoveryError> {
+    let slot = async || Ok::<_, RecoveryError>(server.slots().await?.into_iter().find(|slot| &slot.name == name));
+    let Some(there) = slot().await? else { return Ok(false) };
+    if let Some(pid) = there.active_pid {
+        server.text(&format!("select pg_terminate_backend({pid})")).await?;
+        let what = format!("process {pid} to let go of slot {name}");
+        wait::until(&what, limits::postgres::LET_GO, || async {
+            Ok::<_, RecoveryError>(match slot().await?.and_then(|slot| slot.active_pid) {
+                None => Poll::Ready(()),
+                Some(pid) => Poll::NotYet(format!("process {pid} streams from it")),
+            })
+        })
+        .await?;
     }
+    // One that was being made has gone with its session.
+    if slot().await?.is_some() {
+        server.text(&format!("select pg_drop_replication_slot({})", literal(name.as_str()))).await?;
+    }
+    Ok(true)
 }
 
 /// Which session holds the slot, and since when.

@@ -177,7 +177,7 @@ pub(crate) const FORCE_SNAPSHOT: Step<Repair> = step(
             if s.pipeline.sources.is_empty() {
                 return Ok(Done::Nothing("no connector begins anew"));
             }
-            acted(s.pipeline.force_snapshot("force-snapshot").await)
+            acted(s.pipeline.force_snapshot().await)
         })
     },
     |s| Box::pin(s.pipeline.snapshot_forced("force-snapshot")),

@@ -2,7 +2,6 @@
 
 use super::compensate;
 use crate::{
-    client::{limits, wait, wait::Poll},
     moment::{self, HALF_WAY, Inside},
     recovery::{
         RecoveryError,
@@ -96,24 +95,7 @@ async fn drop_slots(s: &mut Repair) -> Result<Done, RecoveryError> {
     let mut dropped = 0;
     for source in &s.pipeline.sources {
         let server = s.pipeline.session(source).await?;
-        let active = server.slots().await?.into_iter().find(|x| x.name == source.slot).and_then(|x| x.active_pid);
-        if let Some(pid) = active {
-            server.text(&format!("select pg_terminate_backend({pid})")).await?;
-            wait::until(
-                &format!("process {pid} to let go of slot {}", source.slot),
-                limits::postgres::LET_GO,
-                || async {
-                    let slots = server.slots().await?;
-                    let held = slots.iter().find(|x| x.name == source.slot).and_then(|x| x.active_pid);
-                    Ok::<_, RecoveryError>(match held {
-                        None => Poll::Ready(()),
-                        Some(pid) => Poll::NotYet(format!("process {pid} streams from it")),
-                    })
-                },
-            )
-            .await?;
-        }
-        dropped += usize::from(drop_slot(&server, &source.slot, "drop-slot").await?);
+        dropped += usize::from(drop_slot(&server, &source.slot).await?);
         moment::pass(HALF_WAY).await?;
     }
     Ok(if dropped == 0 { Done::Nothing("no slot was there") } else { Done::Acted })
