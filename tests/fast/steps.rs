@@ -19,7 +19,9 @@ fn every_coordinated_step_has_the_control_that_it_declares() {
                 Expect::Refusal(11) => step.noticed_by.check == "refused",
                 Expect::Refusal(_) => false,
             };
-            variant == step.noticed_by.variant && control.without == Some(Absence::Step(step.id.to_owned())) && check
+            variant == step.noticed_by.variant
+                && control.change.without() == Some(&Absence::Step(step.id.to_owned()))
+                && check
         });
         if !tried {
             missing.push(format!("{} ({}, {})", step.id, step.noticed_by.variant, step.noticed_by.check));

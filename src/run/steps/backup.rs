@@ -4,16 +4,16 @@ use super::{Done, load::load_during_backup, runbook};
 use crate::{
     backup::{self, CreateOptions, PartKind},
     run::{Known, RunError, chronicle::Fact, rig::Rig},
-    scenario::{self, BackupPart},
+    scenario::{BackupPart, BackupPlan},
 };
 
 /// Takes a recovery point, or lets the scenario's command take a backup.
-pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &scenario::Backup) -> Result<Done, RunError> {
-    if let Some(command) = &wanted.exec {
-        return runbook::backup(rig, known, command).await;
-    }
-    let only: Vec<PartKind> = wanted
-        .only
+pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &BackupPlan) -> Result<Done, RunError> {
+    let (name, only) = match wanted {
+        BackupPlan::Command(command) => return runbook::backup(rig, known, command).await,
+        BackupPlan::Engine { name, only } => (name, only),
+    };
+    let only: Vec<PartKind> = only
         .iter()
         .map(|part| match part {
             BackupPart::Postgres => PartKind::Postgres,
@@ -34,5 +34,5 @@ pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &scenario::Bac
     let loaded = loaded?;
     let point = created.point().clone();
     let words = format!("recovery point {point} of {} bytes; meanwhile {loaded}", created.manifest.bytes);
-    Ok(Done::one(Fact::PointTaken { name: wanted.name().to_owned(), point }, words))
+    Ok(Done::one(Fact::PointTaken { name: name.clone(), point }, words))
 }

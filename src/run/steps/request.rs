@@ -68,7 +68,7 @@ pub(super) fn options(known: Known<'_>) -> Options {
     if let Some(Absence::Step(step)) = known.absence() {
         omit.insert(step.clone());
     }
-    let naive = known.plan.control.as_ref().and_then(|c| c.naive.as_ref()).and_then(|naive| match naive {
+    let naive = known.plan.naive().and_then(|naive| match naive {
         scenario::Naive::SlotByHand => Some(Naive::SlotByHand),
         scenario::Naive::ZeroDamagedPages => Some(Naive::ZeroDamagedPages),
         scenario::Naive::ResnapshotWithoutPurge => Some(Naive::ResnapshotWithoutPurge),
