@@ -133,7 +133,7 @@ fn control_entry(control: &ControlRun) -> ControlEntry {
     ControlEntry {
         id: control.id.clone(),
         without: control.change.without().map(|absence| absence.word().to_owned()),
-        naive: control.change.naive().map(|naive| naive.word().to_owned()),
+        naive: control.change.instead().map(|instead| instead.word().to_owned()),
         red,
         refuses,
         silent: control.silent,

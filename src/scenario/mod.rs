@@ -25,12 +25,11 @@ pub use catalogue::{Catalogue, ControlEntry, Entry, Needs, StepNeed, VariantEntr
 pub use error::{Mistake, Problem, ScenarioError, Seg};
 pub use library::{Library, Loaded};
 pub use model::{
-    AcceptOrReject, AlterColumn, Backup, BackupCommand, BackupPart, CheckId, ColumnChange, Compatibility, ConnectPart,
-    ConnectorPart, ConsumerGroup, Control, Coordinated, DeleteAll, DeleteSchemaVersion, DeleteSubject,
-    DowntimeObjective, Fault, FlipHeapBytes, GroupReset, Load, LoseStorage, Must, Naive, NaiveCommand, Objectives,
-    Pgbench, PipelinePart, PostgresPart, Prove, Recover, Red, RegistryPart, RegistryStorageKind, RpoObjective, Runbook,
-    Scenario, SchemaRecovery, SetLevel, SlotRecovery, Sql, SqlTransaction, StackPart, StarvePostgres, Step,
-    SubjectSide, TopicsRepair, Variant, WhileRecovering, WorkloadCommand, WorkloadPart,
+    AlterColumn, Backup, BackupCommand, Compatibility, ConnectPart, ConnectorPart, ConsumerGroup, Control, Coordinated,
+    DeleteAll, DeleteSchemaVersion, DeleteSubject, DowntimeObjective, Fault, FlipHeapBytes, GroupReset, Load,
+    LoseStorage, NaiveCommand, Objectives, Pgbench, PipelinePart, PostgresPart, Prove, Recover, Red, RegistryPart,
+    RpoObjective, Runbook, Scenario, SchemaRecovery, SetLevel, SlotRecovery, Sql, SqlTransaction, StackPart,
+    StarvePostgres, Step, SubjectSide, Variant, WhileRecovering, WorkloadCommand, WorkloadPart,
 };
 pub use parse::parse;
 pub use plan::{

@@ -5,13 +5,14 @@ use std::{collections::BTreeMap, time::Duration};
 use camino::Utf8PathBuf;
 
 use super::{
-    model::{BackupCommand, BackupPart, CheckId, DowntimeObjective, Naive, Recover, Red, RegistryStorageKind, Step},
+    model::{BackupCommand, DowntimeObjective, NaiveCommand, Recover, Red, Step},
     template::Template,
     words::{HumanDuration, Level},
 };
 use crate::{
     event::{ControlPlan, FindingKind},
     units::{DrillId, TableName},
+    vocabulary::{BackupPart, CheckId, Instead, RegistryStorageKind},
 };
 
 /// A file that a scenario names.
@@ -262,9 +263,9 @@ pub enum Change {
     /// Something is left out.
     Without(Absence),
     /// Something is done instead of the recovery.
-    Naive(Naive),
+    Instead(Instead<NaiveCommand>),
     /// Something is left out, and something else done in its place.
-    Both(Absence, Naive),
+    Both(Absence, Instead<NaiveCommand>),
 }
 
 impl Change {
@@ -272,14 +273,14 @@ impl Change {
     pub fn without(&self) -> Option<&Absence> {
         match self {
             Change::Without(absence) | Change::Both(absence, _) => Some(absence),
-            Change::Naive(_) => None,
+            Change::Instead(_) => None,
         }
     }
 
     /// What is done instead, where something is.
-    pub fn naive(&self) -> Option<&Naive> {
+    pub fn instead(&self) -> Option<&Instead<NaiveCommand>> {
         match self {
-            Change::Naive(naive) | Change::Both(_, naive) => Some(naive),
+            Change::Instead(instead) | Change::Both(_, instead) => Some(instead),
             Change::Without(_) => None,
         }
     }
@@ -288,7 +289,7 @@ impl Change {
     pub fn word(&self) -> &str {
         match self {
             Change::Without(absence) | Change::Both(absence, _) => absence.word(),
-            Change::Naive(naive) => naive.word(),
+            Change::Instead(instead) => instead.word(),
         }
     }
 
@@ -296,7 +297,7 @@ impl Change {
     pub fn id(&self) -> String {
         match self {
             Change::Without(_) | Change::Both(..) => format!("without-{}", self.word()),
-            Change::Naive(_) => format!("naive-{}", self.word()),
+            Change::Instead(_) => format!("naive-{}", self.word()),
         }
     }
 }
@@ -333,13 +334,13 @@ impl DrillPlan {
     /// Whether its faults damage the registry, so that it needs one of its own.
     pub fn damages_registry(&self) -> bool {
         let by_fault = self.steps.iter().any(|s| matches!(s, Step::Fault(f) if f.damages_registry()));
-        let by_hand = matches!(self.naive(), Some(Naive::LowerLevelGlobally | Naive::ReRegister));
+        let by_hand = matches!(self.instead(), Some(Instead::LowerLevelGlobally | Instead::ReRegister));
         by_fault || by_hand || self.steps.iter().any(|s| matches!(s, Step::DeleteSchemaVersion(_)))
     }
 
     /// What the control does instead of the recovery, where this is one that does something.
-    pub fn naive(&self) -> Option<&Naive> {
-        self.control.as_ref().and_then(|control| control.change.naive())
+    pub fn instead(&self) -> Option<&Instead<NaiveCommand>> {
+        self.control.as_ref().and_then(|control| control.change.instead())
     }
 
     /// What the control leaves out, where this is one that leaves something out.
@@ -349,8 +350,8 @@ impl DrillPlan {
 
     /// The commands of the scenario's own that it runs, each with the longest that it may take.
     pub fn commands(&self) -> Vec<(&str, Duration)> {
-        let naive = match self.naive() {
-            Some(Naive::Exec(naive)) => Some((naive.command.as_str(), naive.timeout)),
+        let naive = match self.instead() {
+            Some(Instead::Exec(naive)) => Some((naive.command.as_str(), naive.timeout)),
             _ => None,
         };
         let mut commands = Vec::new();

@@ -1,6 +1,7 @@
 //! The steps of the playbooks, which a control can leave out.
 
-use super::model::{Recover, TopicsRepair};
+use super::model::Recover;
+use crate::vocabulary::TopicsRepair;
 
 /// The steps of a recovery that a control can leave out. The recovery engine defines the steps; a test holds the two equal.
 pub fn steps_of(recover: &Recover) -> &'static [&'static str] {

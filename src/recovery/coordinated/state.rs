@@ -20,7 +20,7 @@ use crate::{
     },
     config::{Config, Tools},
     recovery::{
-        Naive, Options, RecoveryError, Request, Watch,
+        Options, RecoveryError, Request, Watch,
         abort::NO_WAY_BACK,
         memory::{self, Kept, Memory},
         pipeline::{Found, Outdated, Pipeline},
@@ -33,6 +33,7 @@ use crate::{
         wal::{Tail, WalView},
     },
     units::{IfThere, Lsn, Offset, PointId, TopicPartition, redact_url},
+    vocabulary::Naive,
 };
 
 /// Names the program that archives and fetches WAL.

@@ -15,7 +15,8 @@ use crate::{
     backup::{Repository, files},
     client::postgres,
     config::Config,
-    recovery::{Naive, OnConflict, Options, Playbook, RecoveryError, Request, Target, TopicsRepair},
+    recovery::{Options, Playbook, RecoveryError, Request, Target},
+    vocabulary::{Naive, OnConflict, TopicsRepair},
 };
 
 /// A request as it is written down. Agreements to a loss are no part of it: they may be added on the way.

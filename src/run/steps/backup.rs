@@ -2,9 +2,9 @@
 
 use super::{Done, load::load_during_backup, runbook};
 use crate::{
-    backup::{self, CreateOptions, PartKind},
+    backup::{self, CreateOptions},
     run::{Known, RunError, chronicle::Fact, rig::Rig},
-    scenario::{BackupPart, BackupPlan},
+    scenario::BackupPlan,
 };
 
 /// Takes a recovery point, or lets the scenario's command take a backup.
@@ -13,16 +13,7 @@ pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &BackupPlan) -
         BackupPlan::Command(command) => return runbook::backup(rig, known, command).await,
         BackupPlan::Engine { name, only } => (name, only),
     };
-    let only: Vec<PartKind> = only
-        .iter()
-        .map(|part| match part {
-            BackupPart::Postgres => PartKind::Postgres,
-            BackupPart::Connect => PartKind::Connect,
-            BackupPart::Registry => PartKind::Registry,
-            BackupPart::Topics => PartKind::Topics,
-        })
-        .collect();
-    let options = CreateOptions { only };
+    let options = CreateOptions { only: only.iter().copied().collect() };
     let Rig { pipeline, writers, .. } = rig;
     let load = load_during_backup();
     let silent = |_| {};

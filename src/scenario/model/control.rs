@@ -3,8 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::CheckId;
-use crate::{event::FindingKind, scenario::words::HumanDuration};
+use crate::{
+    event::FindingKind,
+    scenario::words::HumanDuration,
+    vocabulary::{CheckId, Instead},
+};
 
 /// A command that stands in for a recovery, and is to keep what that is to keep.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -31,7 +34,7 @@ pub struct Control {
     pub without: Option<String>,
     /// What is done instead of the recovery, or, beside `without`, instead of the step that is left out.
     #[serde(default)]
-    pub naive: Option<Naive>,
+    pub naive: Option<Instead<NaiveCommand>>,
     /// The finding that must be there.
     #[serde(default)]
     pub red: Option<Red>,
@@ -51,39 +54,4 @@ pub struct Red {
     pub check: CheckId,
     /// Its kind.
     pub kind: FindingKind,
-}
-
-/// What people do who have no recovery.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Naive {
-    /// The slot is created again by hand, under its old name, and the connector resumes with its old offsets.
-    SlotByHand,
-    /// The server reads broken pages as empty (`zero_damaged_pages`), and the connector takes a new snapshot.
-    ZeroDamagedPages,
-    /// A new slot and a new snapshot into the old topics.
-    ResnapshotWithoutPurge,
-    /// The schemas are registered again, in the order in which somebody finds them.
-    ReRegister,
-    /// The global compatibility level is set to NONE, and stays there.
-    LowerLevelGlobally,
-    /// Everything is restarted.
-    RestartOnly,
-    /// A command of the scenario's own.
-    Exec(NaiveCommand),
-}
-
-impl Naive {
-    /// The procedure's name in the language.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Naive::SlotByHand => "slot-by-hand",
-            Naive::ZeroDamagedPages => "zero-damaged-pages",
-            Naive::ResnapshotWithoutPurge => "resnapshot-without-purge",
-            Naive::ReRegister => "re-register",
-            Naive::LowerLevelGlobally => "lower-level-globally",
-            Naive::RestartOnly => "restart-only",
-            Naive::Exec(_) => "exec",
-        }
-    }
 }

@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::scenario::words::{Level, TableRef};
+use crate::{
+    scenario::words::{Level, TableRef},
+    vocabulary::ColumnChange,
+};
 
 /// Something broken on purpose.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -108,18 +111,6 @@ pub struct AlterColumn {
     pub column: String,
     /// What is done to it.
     pub change: ColumnChange,
-}
-
-/// A change of a column that the registry refuses under BACKWARD.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum ColumnChange {
-    /// An integer column becomes text.
-    IntToText,
-    /// A nullable column without default becomes NOT NULL.
-    SetNotNull,
-    /// A new column, NOT NULL and without default.
-    AddNotNull,
 }
 
 /// A subject to delete.

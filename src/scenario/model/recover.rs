@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::scenario::words::{HumanDuration, Target};
+use crate::{
+    scenario::words::{HumanDuration, Target},
+    vocabulary::{OnConflict, TopicsRepair},
+};
 
 /// A recovery: by one of the three playbooks, or by a command of the scenario's own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -99,23 +102,12 @@ pub struct SlotRecovery {
     pub writers: WhileRecovering,
 }
 
-/// How topics are made right after a hole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum TopicsRepair {
-    /// They are deleted and recreated before the new snapshot.
-    #[default]
-    Purge,
-    /// A delete and a tombstone are written for each key that is no longer in its table.
-    Compensate,
-}
-
 /// The schema playbook.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct SchemaRecovery {
     /// What to do about an incompatible change.
-    pub on_conflict: AcceptOrReject,
+    pub on_conflict: OnConflict,
     /// The backup that holds the registry as it should be; the last one unless said otherwise.
     pub point: Option<String>,
     /// What the writers do meanwhile.
@@ -139,15 +131,4 @@ pub struct Runbook {
     /// What the writers do meanwhile.
     #[serde(default)]
     pub writers: WhileRecovering,
-}
-
-/// The decision about an incompatible change.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum AcceptOrReject {
-    /// It is undone at the source.
-    #[default]
-    Reject,
-    /// It is let through for that subject only.
-    Accept,
 }

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CheckId, Control, Objectives, PipelinePart, Recover, StackPart, Step, WorkloadPart};
-use crate::scenario::words::Named;
+use super::{Control, Objectives, PipelinePart, Recover, StackPart, Step, WorkloadPart};
+use crate::{scenario::words::Named, vocabulary::CheckId};
 
 /// A scenario: what to load, break and recover, and what must then hold. Each variant is one drill, and one more for
 /// each of its controls.

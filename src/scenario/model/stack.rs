@@ -6,6 +6,8 @@ use camino::Utf8PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::vocabulary::RegistryStorageKind;
+
 /// How the servers are set up. A variant's own part wins field by field.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -34,16 +36,6 @@ pub struct ConnectPart {
 pub struct RegistryPart {
     /// Where it keeps its schemas; `h2` unless said otherwise.
     pub storage: Option<RegistryStorageKind>,
-}
-
-/// Where the registry keeps its schemas.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum RegistryStorageKind {
-    /// An H2 database in a file.
-    H2,
-    /// Topics of the broker.
-    Kafkasql,
 }
 
 /// The source database.

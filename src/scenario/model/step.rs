@@ -4,7 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Fault, Recover};
-use crate::scenario::words::{HumanDuration, TableRef};
+use crate::{
+    scenario::words::{HumanDuration, TableRef},
+    vocabulary::{BackupPart, Must},
+};
 
 /// One step of a drill.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -81,41 +84,6 @@ pub struct Load {
     pub tables: Option<Vec<TableRef>>,
 }
 
-/// What a load can be made to contain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Must {
-    /// Rows with keys that did not exist before.
-    InsertNewKeys,
-    /// Updates of existing rows.
-    Update,
-    /// Deletes of existing rows.
-    Delete,
-    /// Updates that change a row's key.
-    ChangeKey,
-    /// Transactions that are rolled back.
-    RollBack,
-    /// Transactions with a savepoint that is rolled back to.
-    Savepoint,
-    /// Transactions over several tables.
-    MultiTable,
-}
-
-impl Must {
-    /// The word in the language.
-    pub fn word(self) -> &'static str {
-        match self {
-            Must::InsertNewKeys => "insert-new-keys",
-            Must::Update => "update",
-            Must::Delete => "delete",
-            Must::ChangeKey => "change-key",
-            Must::RollBack => "roll-back",
-            Must::Savepoint => "savepoint",
-            Must::MultiTable => "multi-table",
-        }
-    }
-}
-
 /// A recovery point.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -151,17 +119,6 @@ pub struct BackupCommand {
     /// How long it may take; 2 minutes unless said otherwise.
     #[serde(default)]
     pub timeout: Option<HumanDuration>,
-}
-
-/// A part of a recovery point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "the parts' own names")]
-pub enum BackupPart {
-    Postgres,
-    Connect,
-    Registry,
-    Topics,
 }
 
 /// An effect of a fault that shows after a further load.

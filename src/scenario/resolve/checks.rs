@@ -6,7 +6,7 @@ use super::{
     problems::{Problems, Resolved, all},
     situation::Situation,
 };
-use crate::scenario::model::CheckId;
+use crate::vocabulary::CheckId;
 
 /// Resolves the checks of a drill whose steps leave this.
 pub(super) fn resolve(checks: &[CheckId], situation: &Situation, problems: &mut Problems) -> Resolved<Vec<CheckId>> {

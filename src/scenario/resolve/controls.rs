@@ -10,11 +10,12 @@ use crate::{
     event::FindingKind,
     scenario::{
         error::nearest,
-        model::{CheckId, Control, Fault, Naive, Recover, Red, Step, Variant},
+        model::{Control, Fault, NaiveCommand, Red, Step, Variant},
         plan::{Absence, Change, ControlRun, Expect},
         playbook::steps_of,
     },
     units::Exit,
+    vocabulary::{CheckId, Instead},
 };
 
 /// Resolves the controls of a variant.
@@ -66,8 +67,8 @@ fn change(control: &Control, problems: &mut Problems) -> Resolved<Change> {
     });
     match (absence, control.naive.clone()) {
         (Some(absence), None) => Ok(Change::Without(absence)),
-        (None, Some(naive)) => Ok(Change::Naive(naive)),
-        (Some(absence), Some(naive)) => Ok(Change::Both(absence, naive)),
+        (None, Some(instead)) => Ok(Change::Instead(instead)),
+        (Some(absence), Some(instead)) => Ok(Change::Both(absence, instead)),
         (None, None) => Err(problems.report(
             "a control that leaves nothing out",
             "give `without: recovery`, `without: <step>` or `naive: <procedure>`",
@@ -102,9 +103,16 @@ fn finding(variant: &Variant, red: Red, problems: &mut Problems) -> Resolved<Red
             format!("the variant checks {}", listed.join(", ")),
         )
     });
-    let reported = problems.at("kind", |p| {
-        let hint = "write `refuses: 11` instead of `red`";
-        p.require(red.kind != FindingKind::RecoveryRefused, "no check reports `recovery-refused`", hint)
+    let reported = problems.at("kind", |p| match red.kind {
+        FindingKind::RecoveryRefused => {
+            Err(p.report("no check reports `recovery-refused`", "write `refuses: 11` instead of `red`"))
+        }
+        kind if red.check.kinds().contains(&kind) => Ok(()),
+        kind => {
+            let kinds: Vec<&str> = red.check.kinds().iter().map(|kind| kind.word()).collect();
+            let message = format!("check `{}` never reports `{}`", red.check, kind.word());
+            Err(p.report(message, format!("it reports {}", kinds.join(", "))))
+        }
     });
     checked.and(reported).map(|()| red)
 }
@@ -119,7 +127,12 @@ fn refusal(code: u8, silent: bool, problems: &mut Problems) -> Resolved<u8> {
     refuses.and(loud).map(|()| code)
 }
 
-fn omission(variant: &Variant, without: &str, naive: Option<&Naive>, problems: &mut Problems) -> Resolved<()> {
+fn omission(
+    variant: &Variant,
+    without: &str,
+    naive: Option<&Instead<NaiveCommand>>,
+    problems: &mut Problems,
+) -> Resolved<()> {
     let steps = variant.recoveries().flat_map(|recover| steps_of(recover).iter().copied());
     let known: Vec<&str> = steps.chain([RECOVERY]).collect();
     let there = match known.contains(&without) {
@@ -133,21 +146,26 @@ fn omission(variant: &Variant, without: &str, naive: Option<&Naive>, problems: &
         }
     };
     let hint = "the command stands in for the whole recovery; leave it out";
-    let alone = !matches!(naive, Some(Naive::Exec(_)));
+    let alone = !matches!(naive, Some(Instead::Exec(_)));
     there.and(problems.require(alone, "`without` beside a command", hint))
 }
 
-fn procedure(variant: &Variant, naive: &Naive, recovers: bool, problems: &mut Problems) -> Resolved<()> {
+fn procedure(
+    variant: &Variant,
+    naive: &Instead<NaiveCommand>,
+    recovers: bool,
+    problems: &mut Problems,
+) -> Resolved<()> {
     let has = |playbook: &str| variant.recoveries().any(|recover| recover.playbook() == playbook);
     let flips = || variant.steps.iter().any(|s| matches!(s, Step::Fault(Fault::FlipHeapBytes(_))));
     let (fits, needs) = match naive {
-        Naive::SlotByHand | Naive::ResnapshotWithoutPurge => {
+        Instead::SlotByHand | Instead::ResnapshotWithoutPurge => {
             (has("slot") || has("coordinated"), "a slot or coordinated recovery")
         }
-        Naive::ZeroDamagedPages => (flips(), "a `flip-heap-bytes` fault"),
-        Naive::ReRegister | Naive::LowerLevelGlobally => (has("schema"), "a schema recovery"),
-        Naive::RestartOnly => (true, ""),
-        Naive::Exec(own) => return problems.at("exec", |p| command::resolve(&own.command, own.timeout, p)),
+        Instead::ZeroDamagedPages => (flips(), "a `flip-heap-bytes` fault"),
+        Instead::ReRegister | Instead::LowerLevelGlobally => (has("schema"), "a schema recovery"),
+        Instead::RestartOnly => (true, ""),
+        Instead::Exec(own) => return problems.at("exec", |p| command::resolve(&own.command, own.timeout, p)),
     };
     // That there is no recovery at all is a problem of its own.
     problems.require(
@@ -185,12 +203,12 @@ mod tests {
     #[case::naive(
         "{ naive: restart-only, red: { check: state, kind: lost } }",
         "naive-restart-only",
-        Change::Naive(Naive::RestartOnly)
+        Change::Instead(Instead::RestartOnly)
     )]
     #[case::both(
         "{ without: drop-slot, naive: slot-by-hand, red: { check: state, kind: lost } }",
         "without-drop-slot",
-        Change::Both(Absence::Step("drop-slot".into()), Naive::SlotByHand)
+        Change::Both(Absence::Step("drop-slot".into()), Instead::SlotByHand)
     )]
     #[case::named("{ id: mine, without: recovery, refuses: 11 }", "mine", Change::Without(Absence::Recovery))]
     fn a_control_changes_something_and_is_named_after_it(
@@ -233,6 +251,11 @@ mod tests {
         SLOT,
         "{ without: resume, red: { check: state, kind: recovery-refused } }",
         "no check reports `recovery-refused`"
+    )]
+    #[case::no_finding_of_that_check(
+        SLOT,
+        "{ without: resume, red: { check: compatibility, kind: lost } }",
+        "check `compatibility` never reports `lost`"
     )]
     fn a_control_that_shows_nothing_is_reported(#[case] recover: &str, #[case] controls: &str, #[case] message: &str) {
         let mut problems = Problems::default();

@@ -2,9 +2,12 @@
 
 use super::{
     problems::{Problems, Resolved},
-    steps::Surroundings,
+    surroundings::Surroundings,
 };
-use crate::scenario::model::{DeleteAll, Fault, FlipHeapBytes, RegistryStorageKind, SetLevel};
+use crate::{
+    scenario::model::{DeleteAll, Fault, FlipHeapBytes, SetLevel},
+    vocabulary::RegistryStorageKind,
+};
 
 /// Docker takes no smaller limit.
 const SMALLEST_SERVER_MIB: u32 = 6;

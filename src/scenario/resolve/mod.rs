@@ -15,6 +15,7 @@ mod scenario;
 mod situation;
 mod stack;
 mod steps;
+mod surroundings;
 mod tables;
 mod workload;
 

@@ -4,7 +4,7 @@ use super::{
     command, faults,
     problems::{Problems, Resolved},
     situation::Situation,
-    steps::Surroundings,
+    surroundings::Surroundings,
     workload::WorkloadKind,
 };
 use crate::scenario::{
@@ -115,11 +115,8 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::scenario::{
-        model::{RegistryStorageKind, Step},
-        parse::as_json,
-        resolve::tables::KnownTables,
-    };
+    use crate::scenario::{model::Step, parse::as_json, resolve::tables::KnownTables};
+    use crate::vocabulary::RegistryStorageKind;
 
     /// What is found of the last step, a recovery, behind those before it.
     fn found(steps: &str, workload: WorkloadKind, several: bool) -> Vec<String> {

@@ -7,8 +7,8 @@ use super::{
     fixture::Fixtures,
     objectives, pipeline,
     problems::{Problems, Resolved, all},
-    stack,
-    steps::{self, Surroundings},
+    stack, steps,
+    surroundings::Surroundings,
     workload,
 };
 use crate::{

@@ -1,7 +1,10 @@
 //! What the steps before the present one have left: which recovery points and marks there are, whether the server is up, whether the
 //! connector runs. A pure state machine; the resolvers of steps ask it.
 
-use crate::scenario::model::{Backup, BackupPart, Fault, Recover, Step};
+use crate::{
+    scenario::model::{Backup, Fault, Recover, Step},
+    vocabulary::BackupPart,
+};
 
 /// The drill at one step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

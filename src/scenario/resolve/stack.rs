@@ -1,9 +1,9 @@
 //! The servers.
 
 use super::problems::{Problems, Resolved};
-use crate::scenario::{
-    model::{RegistryStorageKind, StackPart},
-    plan::StackPlan,
+use crate::{
+    scenario::{model::StackPart, plan::StackPlan},
+    vocabulary::RegistryStorageKind,
 };
 
 /// PostgreSQL's own default.

@@ -5,28 +5,17 @@ use super::{
     problems::{Problems, Resolved, all},
     recover,
     situation::Situation,
-    tables::KnownTables,
+    surroundings::Surroundings,
     workload::WorkloadKind,
 };
-use crate::scenario::{
-    model::{Backup, Load, Must, Prove, RegistryStorageKind, Step},
-    plan::{BackupPlan, StepPlan},
-    words::TableRef,
+use crate::{
+    scenario::{
+        model::{Backup, Load, Prove, Step},
+        plan::{BackupPlan, StepPlan},
+        words::TableRef,
+    },
+    vocabulary::Must,
 };
-
-/// What the other parts of a variant say that decides whether a step can work.
-pub(super) struct Surroundings {
-    /// The captured tables.
-    pub(super) tables: KnownTables,
-    /// Whether there are several connectors.
-    pub(super) several: bool,
-    /// What writes.
-    pub(super) workload: WorkloadKind,
-    /// Where the registry keeps its schemas.
-    pub(super) registry: RegistryStorageKind,
-    /// Whether the server limits the WAL that a slot holds back.
-    pub(super) limits_slots: bool,
-}
 
 /// Resolves the steps, and says what they leave.
 pub(super) fn resolve(
@@ -202,7 +191,8 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::scenario::parse::as_json;
+    use crate::scenario::{parse::as_json, resolve::tables::KnownTables};
+    use crate::vocabulary::{BackupPart, RegistryStorageKind};
 
     fn found(text: &str, workload: WorkloadKind) -> Vec<String> {
         let written: Vec<Step> = serde_json::from_value(as_json(text)).unwrap();
@@ -268,7 +258,7 @@ mod tests {
         let around =
             Surroundings { tables, several: false, workload: WorkloadKind::Shop, registry, limits_slots: false };
         let steps = resolve(&written, &around, &mut Problems::default()).0.unwrap();
-        let only = Some(crate::scenario::model::BackupPart::Topics);
+        let only = Some(BackupPart::Topics);
         assert_eq!(steps[0], Step::Backup(BackupPlan::Engine { name: "a".into(), only }));
         assert!(matches!(&steps[1], Step::Backup(BackupPlan::Command(command)) if command.name == "b"));
     }
