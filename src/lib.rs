@@ -33,6 +33,7 @@ pub mod scenario;
 pub mod stack;
 pub mod units;
 pub mod verify;
+pub mod vocabulary;
 pub mod workload;
 
 /// The README's snippets compile.

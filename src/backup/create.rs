@@ -22,6 +22,7 @@ use crate::{
     debezium::Connector,
     moment,
     units::{Lsn, PointId},
+    vocabulary::BackupPart,
 };
 
 /// The step of which the moments of a backup are.
@@ -41,53 +42,15 @@ pub const MOMENTS: [&str; 11] = [
     "published",
 ];
 
-/// A part of a recovery point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PartKind {
-    /// The cluster.
-    Postgres,
-    /// Connectors with their positions.
-    Connect,
-    /// The schema registry.
-    Registry,
-    /// Topics and groups.
-    Topics,
-}
-
-impl PartKind {
-    /// All parts.
-    pub const ALL: [PartKind; 4] = [PartKind::Postgres, PartKind::Connect, PartKind::Registry, PartKind::Topics];
-
-    /// The word on the command line and in messages.
-    pub fn word(self) -> &'static str {
-        match self {
-            PartKind::Postgres => "postgres",
-            PartKind::Connect => "connect",
-            PartKind::Registry => "registry",
-            PartKind::Topics => "topics",
-        }
-    }
-}
-
-impl std::str::FromStr for PartKind {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
-        PartKind::ALL
-            .into_iter()
-            .find(|p| p.word() == s)
-            .ok_or_else(|| format!("`{s}` is no part (expected postgres, connect, registry or topics)"))
-    }
-}
-
 /// What to take.
 #[derive(Clone, Debug, Default)]
 pub struct CreateOptions {
     /// Only these parts; empty is all.
-    pub only: Vec<PartKind>,
+    pub only: Vec<BackupPart>,
 }
 
 impl CreateOptions {
-    fn takes(&self, part: PartKind) -> bool {
+    fn takes(&self, part: BackupPart) -> bool {
         self.only.is_empty() || self.only.contains(&part)
     }
 }
@@ -96,7 +59,7 @@ impl CreateOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// The part at work.
-    pub part: PartKind,
+    pub part: BackupPart,
     /// The bytes read so far; only the cluster is large enough to tell.
     pub bytes: u64,
     /// About how many there are.
@@ -145,7 +108,7 @@ async fn captured(
     options: &CreateOptions,
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<Created, BackupError> {
-    let settled = if options.takes(PartKind::Postgres) { Some(config.settled().await?) } else { None };
+    let settled = if options.takes(BackupPart::Postgres) { Some(config.settled().await?) } else { None };
     let config = settled.as_ref().unwrap_or(config);
     attach::permit(config, Permission::Backup).await?;
     let repository = Repository::open(&config.repository.path)?;
@@ -155,33 +118,33 @@ async fn captured(
     let begin = jiff::Timestamp::now();
     let mut writer = PointWriter::begin(&repository, point_id(begin))?;
     moment::pass("begun").await?;
-    let wanted = |part: PartKind| options.takes(part);
-    let announce = |part: PartKind| progress(Progress { part, bytes: 0, total: None });
+    let wanted = |part: BackupPart| options.takes(part);
+    let announce = |part: BackupPart| progress(Progress { part, bytes: 0, total: None });
     let absent = || "not asked for (--only)".to_owned();
 
-    if wanted(PartKind::Connect) || wanted(PartKind::Topics) {
+    if wanted(BackupPart::Connect) || wanted(BackupPart::Topics) {
         Kafka::of(&config.kafka)?.takes_connections().await?;
     }
-    if wanted(PartKind::Registry) {
+    if wanted(BackupPart::Registry) {
         // It is read last, after what may take hours.
         Registry::of(&config.registry).info().await?;
     }
     let mut connect = Part::Absent { reason: absent() };
-    if wanted(PartKind::Connect) {
-        announce(PartKind::Connect);
+    if wanted(BackupPart::Connect) {
+        announce(BackupPart::Connect);
         connect = Part::Present(parts::connect::capture(config, &mut writer).await?);
         moment::pass("connect").await?;
     }
     let mut kafka = Part::Absent { reason: absent() };
-    if wanted(PartKind::Topics) {
-        announce(PartKind::Topics);
+    if wanted(BackupPart::Topics) {
+        announce(BackupPart::Topics);
         kafka = Part::Present(parts::topics::capture(config, &mut writer).await?);
         moment::pass("topics").await?;
     }
     let (mut pg, mut clock_skew_ms) = (Part::Absent { reason: absent() }, BTreeMap::new());
-    if wanted(PartKind::Postgres) {
-        announce(PartKind::Postgres);
-        let part = PartKind::Postgres;
+    if wanted(BackupPart::Postgres) {
+        announce(BackupPart::Postgres);
+        let part = BackupPart::Postgres;
         let told = |bytes, total| progress(Progress { part, bytes, total });
         let (facts, skew) = parts::postgres::capture(config, &repository, &mut writer, &told).await?;
         clock_skew_ms.insert("pg".to_owned(), skew);
@@ -189,8 +152,8 @@ async fn captured(
         moment::pass("postgres").await?;
     }
     let (mut registry, mut agreement) = (Part::Absent { reason: absent() }, None);
-    if wanted(PartKind::Registry) {
-        announce(PartKind::Registry);
+    if wanted(BackupPart::Registry) {
+        announce(BackupPart::Registry);
         let (facts, agrees) = parts::registry::capture_into(config, &mut writer).await?;
         registry = Part::Present(facts);
         agreement = Some(agrees);
@@ -236,9 +199,9 @@ fn point_id(begin: jiff::Timestamp) -> PointId {
     PointId::new(format!("{}-{:04x}", begin.strftime("%Y%m%dT%H%M%SZ"), rand::random::<u16>()))
 }
 
-fn kind(only: &[PartKind]) -> Kind {
+fn kind(only: &[BackupPart]) -> Kind {
     let has = |part| only.is_empty() || only.contains(&part);
-    match (has(PartKind::Postgres), PartKind::ALL.into_iter().skip(1).all(has)) {
+    match (has(BackupPart::Postgres), BackupPart::ALL.into_iter().skip(1).all(has)) {
         (true, true) => Kind::Full,
         (false, true) => Kind::StateOnly,
         _ => Kind::Selected,
@@ -424,7 +387,7 @@ mod tests {
 
     #[test]
     fn kinds_follow_from_the_parts() {
-        use PartKind::*;
+        use BackupPart::*;
         assert_eq!(kind(&[]), Kind::Full);
         assert_eq!(kind(&[Topics, Registry, Connect]), Kind::StateOnly);
         assert_eq!(kind(&[Postgres]), Kind::Selected);

@@ -21,7 +21,7 @@ pub mod parts;
 pub mod wal;
 
 pub use check::{CheckOptions, Defect, DefectKind, VerifyReport, verify};
-pub use create::{CreateOptions, Created, MOMENTS, PartKind, Progress, create};
+pub use create::{CreateOptions, Created, MOMENTS, Progress, create};
 pub use error::BackupError;
 pub(crate) use files::{Store, is_there};
 pub use files::{decode_name, encode_name};

@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use crate::{
     attach,
     backup::{
-        self, BackupError, CheckOptions, CreateOptions, PartKind, PointSelector, PointSummary, Progress, Repository,
-        VerifyReport,
+        self, BackupError, CheckOptions, CreateOptions, PointSelector, PointSummary, Progress, Repository, VerifyReport,
     },
     config::{Config, Permission, Tools},
     units::{Exit, PointId},
+    vocabulary::BackupPart,
 };
 
 use super::{
@@ -44,7 +44,7 @@ enum BackupCommand {
         config: Utf8PathBuf,
         /// Only this part (may be given several times): postgres, connect, registry or topics.
         #[arg(long, value_name = "PART")]
-        only: Vec<PartKind>,
+        only: Vec<BackupPart>,
         /// Print the result as JSON.
         #[arg(long)]
         json: bool,
@@ -128,10 +128,10 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
             let config = Config::load(&config)?;
             if dry.is_on() {
                 attach::permit(&config, Permission::Backup).await?;
-                let parts: Vec<&str> = PartKind::ALL
+                let parts: Vec<&str> = BackupPart::ALL
                     .into_iter()
                     .filter(|p| only.is_empty() || only.contains(p))
-                    .map(PartKind::word)
+                    .map(BackupPart::word)
                     .collect();
                 dry.told(format!("take a recovery point of {} into {}", parts.join(", "), config.repository.path));
                 return Ok(Exit::Passed);
@@ -183,7 +183,7 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-async fn create(config: &Config, only: Vec<PartKind>, json: bool) -> Result<Exit, CliError> {
+async fn create(config: &Config, only: Vec<BackupPart>, json: bool) -> Result<Exit, CliError> {
     let bar = bar();
     let told = |progress: Progress| {
         if let Some(total) = progress.total {

@@ -14,6 +14,7 @@ mod supervise;
 mod topic;
 mod verify;
 mod wal;
+mod words;
 
 use clap::{CommandFactory, Parser, Subcommand};
 

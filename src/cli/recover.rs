@@ -19,11 +19,12 @@ use crate::{
     config::Config,
     event::{CheckReport, StepReport, StepResult},
     recovery::{
-        self, Leftover, OnConflict, Options, Outcome, Playbook, Progress, Recovered, RecoveryError, Request, Status,
-        SystemStatus, Target, TopicsRepair, Watch,
+        self, Leftover, Options, Outcome, Playbook, Progress, Recovered, RecoveryError, Request, Status, SystemStatus,
+        Target, Watch,
     },
     units::{Exit, Verdict},
     verify::{VerifyError, VerifyOptions, verify},
+    vocabulary::{OnConflict, TopicsRepair},
 };
 
 /// The command's arguments.

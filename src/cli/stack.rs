@@ -21,11 +21,10 @@ use crate::{
     stack::{
         Backend as StackBackend, BackendChoice, ConnectorRequest, Programs, Progress, StackError, debezium_config,
         file_sink_config,
-        local::{
-            CONFIG_FILE, Folder, LocalStack, Native, OwnerLock, Part, PostgresSpec, RegistryStorageKind, StackSpec,
-        },
+        local::{CONFIG_FILE, Folder, LocalStack, Native, OwnerLock, Part, PostgresSpec, StackSpec},
     },
     units::{Exit, IfThere, TableName},
+    vocabulary::RegistryStorageKind,
 };
 
 /// What to do with which stack.
@@ -123,8 +122,8 @@ struct Up {
     #[command(flatten)]
     dir: Dir,
     /// Where the registry keeps its schemas
-    #[arg(long, value_enum, default_value_t = Storage::H2)]
-    registry: Storage,
+    #[arg(long, value_enum, default_value_t = RegistryStorageKind::H2)]
+    registry: RegistryStorageKind,
     /// How many brokers; the first one is the controller too
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=9))]
     brokers: u16,
@@ -167,12 +166,6 @@ enum Backend {
     Local,
     /// Containers of this machine's Docker engine
     Docker,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Storage {
-    H2,
-    Kafkasql,
 }
 
 #[derive(Debug, clap::Args)]
@@ -290,13 +283,9 @@ async fn bring_up(up: Up) -> Result<Exit, CliError> {
         return bring_up_again(&Folder::open(&dir)?, up.foreground, &progress).await;
     }
     let backend = up.backend(&progress).await?;
-    let storage = match up.registry {
-        Storage::H2 => RegistryStorageKind::H2,
-        Storage::Kafkasql => RegistryStorageKind::Kafkasql,
-    };
     let spec = match &up.join {
         Some(file) => beside(&Config::load(file)?)?,
-        None => StackSpec { brokers: up.brokers, workers: up.workers, ..StackSpec::whole(storage) },
+        None => StackSpec { brokers: up.brokers, workers: up.workers, ..StackSpec::whole(up.registry) },
     };
     let spec = StackSpec { ports: up.port.into_iter().collect(), ..spec };
     let mut stack = LocalStack::create(&dir, spec, &*backend)?;

@@ -9,22 +9,10 @@ use crate::{
     },
     event::{FaultReport, Landed},
     units::TableName,
+    vocabulary::ColumnChange,
 };
 
 const FAULT: &str = "alter-column";
-
-/// What is done to a column.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ColumnChange {
-    /// An integer column becomes text.
-    IntToText,
-    /// A nullable column without default becomes NOT NULL. It must hold no NULL.
-    SetNotNull,
-    /// A new column, NOT NULL and without default. Rows that are there hold `0`.
-    AddNotNull,
-    /// Any statements.
-    Sql(String),
-}
 
 /// A column that was changed.
 #[derive(Debug)]
@@ -60,7 +48,6 @@ impl Altered {
                 "alter table {name} add column {quoted} integer not null default 0; \
                  alter table {name} alter column {quoted} drop default"
             ),
-            ColumnChange::Sql(sql) => sql.clone(),
         };
         db.run(&sql).await.map_err(FaultError::client(FAULT))?;
         touch(&db, table).await?;

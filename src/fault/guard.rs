@@ -1,7 +1,7 @@
 //! The faults by name, and the guard that each leaves.
 
 use super::{
-    ColumnChange, FaultError, Target,
+    FaultError, Target,
     alter::Altered,
     database::Emptied,
     disturb::Disturbed,
@@ -15,6 +15,7 @@ use crate::{
     config::{Means, Permission, recorded},
     event::{FaultReport, HookCall, Landed},
     units::{Subject, TableName},
+    vocabulary::ColumnChange,
 };
 
 /// Something to break.

@@ -16,7 +16,7 @@ mod signals;
 mod slot;
 mod target;
 
-pub use alter::{ColumnChange, schema_refused};
+pub use alter::schema_refused;
 pub use error::FaultError;
 pub use guard::{Fault, FaultGuard};
 pub use registry::{RegistryBefore, records_under_other_ids};

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use super::{
-    EndOfWal, Naive, OnStep, Options, Outcome, Playbook, Recovered, RecoveryError, Request, TopicsRepair, Watch,
+    EndOfWal, OnStep, Options, Outcome, Playbook, Recovered, RecoveryError, Request, Watch,
     abort::way_on,
     coordinated::{self, Coordinated},
     locks::{self, Locks},
@@ -22,6 +22,7 @@ use crate::{
     config::{Config, Permission},
     event::Downtime,
     units::Verdict,
+    vocabulary::{Naive, TopicsRepair},
 };
 
 /// Looks at everything, and says what a run would do and destroy. Changes nothing.

@@ -33,7 +33,7 @@ pub use leftovers::{Leftover, leftovers, remove_leftovers};
 pub use outcome::{EndOfWal, Outcome, Recovered};
 pub use pipeline::{Protection, is_protected, protection};
 pub use progress::{Progress, Watch};
-pub use request::{Naive, OnConflict, Options, Playbook, Request, Target, TargetError, TopicsRepair};
+pub use request::{Options, Playbook, Request, Target, TargetError};
 pub use status::{ProgressStatus, Status, StepStatus, SystemStatus, status, unfinished_request};
 pub use step::{Moments, NoticedBy, OnStep, StepInfo};
 
@@ -41,7 +41,8 @@ pub use step::{Moments, NoticedBy, OnStep, StepInfo};
 pub mod declared {
     pub use super::coordinated::{STEPS as COORDINATED, changes_nothing};
     pub use super::engine::tables;
-    use super::{StepInfo, TopicsRepair, slot};
+    use super::{StepInfo, slot};
+    use crate::vocabulary::TopicsRepair;
 
     /// The slot playbook's.
     pub fn slot(topics: TopicsRepair) -> Vec<StepInfo> {

@@ -4,7 +4,11 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{backup::PointSelector, units::Lsn};
+use crate::{
+    backup::PointSelector,
+    units::Lsn,
+    vocabulary::{Naive, OnConflict, TopicsRepair},
+};
 
 /// An ordered recovery procedure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -96,28 +100,6 @@ impl Serialize for Target {
     }
 }
 
-/// How topics are made right after a hole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum TopicsRepair {
-    /// They are deleted and recreated before the new snapshot.
-    #[default]
-    Purge,
-    /// A delete and a tombstone are written for each key that is no longer in its table.
-    Compensate,
-}
-
-/// The decision about an incompatible change.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnConflict {
-    /// It is undone at the source.
-    #[default]
-    Reject,
-    /// It is let through, for that subject only.
-    Accept,
-}
-
 /// Everything a person decides about a recovery.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -201,55 +183,6 @@ impl Options {
     /// Whether a step is left out.
     pub fn omits(&self, step: &str) -> bool {
         self.omit.contains(step)
-    }
-}
-
-/// What people do who have no recovery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Naive {
-    /// The slot is created again by hand, under its old name, and the connector resumes with its old offsets.
-    SlotByHand,
-    /// The server reads broken pages as empty (`zero_damaged_pages`), and the connector takes a new snapshot.
-    ZeroDamagedPages,
-    /// A new slot and a new snapshot into the old topics.
-    ResnapshotWithoutPurge,
-    /// The schemas are registered again from the dump, and the registry's 200 is believed.
-    ReRegister,
-    /// The global compatibility level is set to NONE, and stays there.
-    LowerLevelGlobally,
-    /// Everything is restarted.
-    RestartOnly,
-}
-
-impl Naive {
-    /// All procedures.
-    pub const ALL: [Naive; 6] = [
-        Naive::SlotByHand,
-        Naive::ZeroDamagedPages,
-        Naive::ResnapshotWithoutPurge,
-        Naive::ReRegister,
-        Naive::LowerLevelGlobally,
-        Naive::RestartOnly,
-    ];
-
-    /// The procedure's name.
-    pub fn word(self) -> &'static str {
-        match self {
-            Naive::SlotByHand => "slot-by-hand",
-            Naive::ZeroDamagedPages => "zero-damaged-pages",
-            Naive::ResnapshotWithoutPurge => "resnapshot-without-purge",
-            Naive::ReRegister => "re-register",
-            Naive::LowerLevelGlobally => "lower-level-globally",
-            Naive::RestartOnly => "restart-only",
-        }
-    }
-}
-
-impl FromStr for Naive {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
-        Naive::ALL.into_iter().find(|n| n.word() == s).ok_or_else(|| format!("no naive procedure is named `{s}`"))
     }
 }
 

@@ -36,7 +36,7 @@ impl<'k> Known<'k> {
 
     /// What a control leaves out of the recovery.
     pub fn absence(self) -> Option<&'k Absence> {
-        self.plan.control.as_ref().and_then(|c| c.without.as_ref())
+        self.plan.without()
     }
 
     /// The error of a step that asks for what was never made.

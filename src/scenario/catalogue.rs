@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::{
     library::Loaded,
-    model::{Red, Scenario, Step},
-    plan::control_id,
+    model::{Red, Step},
+    plan::{ControlRun, DrillPlan, Expect},
 };
 
 /// A step of a playbook with the variant and the check that notice its absence, as the recovery engine declares it.
@@ -90,38 +90,53 @@ pub struct ControlEntry {
 
 /// Lists scenarios. `needs` comes from the recovery engine, which owns the steps.
 pub fn catalogue(loaded: &[Loaded], needs: Vec<Needs>) -> Catalogue {
-    let scenarios = loaded.iter().map(|l| entry(l.file.as_str(), &l.scenario)).collect();
-    Catalogue { scenarios, playbooks: needs }
+    Catalogue { scenarios: loaded.iter().map(entry).collect(), playbooks: needs }
 }
 
-fn entry(file: &str, scenario: &Scenario) -> Entry {
-    let variants = scenario.variants.iter().map(|(id, v)| {
-        let faults =
-            v.steps.iter().filter_map(|s| if let Step::Fault(f) = s { Some(f.word().to_owned()) } else { None });
-        let recoveries =
-            v.steps.iter().filter_map(|s| if let Step::Recover(r) = s { Some(r.playbook().to_owned()) } else { None });
-        let controls = v.controls.iter().map(|c| ControlEntry {
-            id: control_id(c),
-            without: c.without.clone(),
-            naive: c.naive.as_ref().map(|n| n.word().to_owned()),
-            red: c.red,
-            refuses: c.refuses,
-            silent: c.silent,
-        });
-        VariantEntry {
-            id: id.to_owned(),
-            title: v.title.clone().unwrap_or_else(|| scenario.title.clone()),
-            faults: faults.collect(),
-            recoveries: recoveries.collect(),
-            checks: v.checks.iter().map(|c| c.word().to_owned()).collect(),
-            controls: controls.collect(),
+fn entry(loaded: &Loaded) -> Entry {
+    let mut variants: Vec<VariantEntry> = Vec::new();
+    // A variant is followed by its controls.
+    for drill in &loaded.plan.drills {
+        match (&drill.control, variants.last_mut()) {
+            (Some(control), Some(variant)) => variant.controls.push(control_entry(control)),
+            (Some(_), None) | (None, _) => variants.push(variant_entry(drill)),
         }
-    });
+    }
     Entry {
-        id: scenario.id.clone(),
-        title: scenario.title.clone(),
-        file: file.to_owned(),
-        variants: variants.collect(),
+        id: loaded.scenario.id.clone(),
+        title: loaded.scenario.title.clone(),
+        file: loaded.file.to_string(),
+        variants,
+    }
+}
+
+fn variant_entry(drill: &DrillPlan) -> VariantEntry {
+    let faults =
+        drill.steps.iter().filter_map(|s| if let Step::Fault(f) = s { Some(f.word().to_owned()) } else { None });
+    let recoveries =
+        drill.steps.iter().filter_map(|s| if let Step::Recover(r) = s { Some(r.playbook().to_owned()) } else { None });
+    VariantEntry {
+        id: drill.variant.clone(),
+        title: drill.title.clone(),
+        faults: faults.collect(),
+        recoveries: recoveries.collect(),
+        checks: drill.checks.iter().map(|c| c.word().to_owned()).collect(),
+        controls: Vec::new(),
+    }
+}
+
+fn control_entry(control: &ControlRun) -> ControlEntry {
+    let (red, refuses) = match control.expect {
+        Expect::Red(red) => (Some(red), None),
+        Expect::Refusal(code) => (None, Some(code)),
+    };
+    ControlEntry {
+        id: control.id.clone(),
+        without: control.change.without().map(|absence| absence.word().to_owned()),
+        naive: control.change.instead().map(|instead| instead.word().to_owned()),
+        red,
+        refuses,
+        silent: control.silent,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Where scenarios and what they name come from: files first, then what the program carries.
 
+use std::collections::BTreeMap;
+
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
@@ -7,8 +9,7 @@ use super::{
     error::ScenarioError,
     model::Scenario,
     parse::parse,
-    plan::{Plan, plan},
-    validate::Fixture,
+    plan::{Fixture, Plan},
 };
 
 /// A place to look for scenarios and their files: a folder with `scenarios/` and `fixtures/`, which may have neither.
@@ -22,9 +23,10 @@ pub struct Library {
 pub struct Loaded {
     /// Where it came from: a file, or a path within the program.
     pub file: Utf8PathBuf,
-    /// The scenario.
+    /// The scenario as the file has it.
     pub scenario: Scenario,
-    library: Library,
+    /// Its drills, resolved when it was read.
+    pub(super) plan: Plan,
 }
 
 /// The scenarios that `run` takes when none is named.
@@ -87,14 +89,31 @@ impl Library {
 
     /// Reads a scenario from text; `file` is where it came from, for messages and for what it names.
     pub fn parsed(&self, file: Utf8PathBuf, text: &str) -> Result<Loaded, ScenarioError> {
-        let scenario = parse(&file, text, &|path| self.fixture(&file, path))?;
-        let stacks = scenario.variants.iter().map(|(_, variant)| &variant.stack).chain([&scenario.stack]);
-        for path in stacks.flat_map(|stack| &stack.connect.plugins) {
-            if self.folder(&file, path).is_none() {
-                return Err(ScenarioError::NoPlugin { file, path: path.clone() });
+        let (scenario, mut plan) = parse(&file, text, &|path| self.fixture(&file, path))?;
+        let plugins = self.plugins(&file, &scenario)?;
+        let folder = file.parent().unwrap_or(Utf8Path::new(""));
+        let folder = folder.canonicalize_utf8().unwrap_or_else(|_| folder.to_owned());
+        for drill in &mut plan.drills {
+            drill.folder.clone_from(&folder);
+            for plugin in &mut drill.stack.plugins {
+                plugin.clone_from(&plugins[plugin.as_path()]);
             }
         }
-        Ok(Loaded { file, scenario, library: self.clone() })
+        Ok(Loaded { file, scenario, plan })
+    }
+
+    /// Where the plugin folders that a scenario names are.
+    fn plugins(
+        &self,
+        file: &Utf8Path,
+        scenario: &Scenario,
+    ) -> Result<BTreeMap<Utf8PathBuf, Utf8PathBuf>, ScenarioError> {
+        let stacks = scenario.variants.iter().map(|(_, variant)| &variant.stack).chain([&scenario.stack]);
+        let found = stacks.flat_map(|stack| &stack.connect.plugins).map(|path| match self.folder(file, path) {
+            Some(found) => Ok((path.clone(), found)),
+            None => Err(ScenarioError::NoPlugin { file: file.to_owned(), path: path.clone() }),
+        });
+        found.collect()
     }
 
     /// The scenario files below a folder, or the built-in ones when there is no such folder; sorted, with their text.
@@ -144,18 +163,7 @@ impl Library {
 impl Loaded {
     /// The scenario's drills; `seed` wins over the scenario's own.
     pub fn plan(&self, seed: Option<u64>) -> Plan {
-        let mut plan = plan(&self.scenario, seed, &|path| self.library.fixture(&self.file, path));
-        let folder = self.file.parent().unwrap_or(Utf8Path::new(""));
-        let folder = folder.canonicalize_utf8().unwrap_or_else(|_| folder.to_owned());
-        for drill in &mut plan.drills {
-            drill.folder.clone_from(&folder);
-            for plugin in &mut drill.stack.plugins {
-                if let Some(found) = self.library.folder(&self.file, plugin) {
-                    *plugin = found;
-                }
-            }
-        }
-        plan
+        self.plan.clone().seeded(seed)
     }
 }
 

@@ -12,18 +12,19 @@ use serde_saphyr::{Error as YamlError, Spanned};
 use super::{
     error::{Mistake, Problem, ScenarioError, Seg, dotted, nearest},
     model::Scenario,
-    validate::{Fixtures, validate},
+    plan::Plan,
+    resolve::{Fixtures, resolve},
 };
 
-/// Reads and checks a scenario. `file` is for messages only. A text that does not read ends at its first mistake; one
-/// that reads is checked to its end, and every mistake is returned.
-pub fn parse(file: &Utf8Path, text: &str, fixtures: &Fixtures<'_>) -> Result<Scenario, ScenarioError> {
+/// Reads a scenario and resolves it to its drills. `file` is for messages only. A text that does not read ends at its first mistake;
+/// one that reads is resolved to its end, and every mistake is returned.
+pub fn parse(file: &Utf8Path, text: &str, fixtures: &Fixtures<'_>) -> Result<(Scenario, Plan), ScenarioError> {
     let invalid = |mistakes| ScenarioError::Invalid { file: file.to_owned(), mistakes };
     let scenario: Scenario = serde_saphyr::from_str(text).map_err(|e| invalid(vec![unreadable(&e, text)]))?;
-    let problems = validate(&scenario, fixtures);
-    if problems.is_empty() {
-        return Ok(scenario);
-    }
+    let problems = match resolve(&scenario, fixtures) {
+        Ok(plan) => return Ok((scenario, plan)),
+        Err(problems) => problems,
+    };
     // The places are only needed for mistakes, so the text is read a second time only then.
     let places: Option<Place> = serde_saphyr::from_str::<Spanned<Node>>(text).ok().map(Place::from);
     let mut mistakes: Vec<Mistake> = problems.into_iter().map(|p| located(p, places.as_ref(), text)).collect();

@@ -4,8 +4,8 @@ use camino::Utf8Path;
 use indoc::indoc;
 
 use super::{
-    Needs, StepNeed, Template, TransactionPlan, WorkloadPlan, builtin, catalogue, library::Library, parse, plan::plan,
-    schema_text, validate::Fixture,
+    DrillPlan, Fixture, Needs, Plan, Scenario, StepNeed, Template, TransactionPlan, WorkloadPlan, builtin, catalogue,
+    library::Library, parse, resolve, schema_text,
 };
 use crate::units::Piece;
 
@@ -41,6 +41,14 @@ fn mistakes(text: &str) -> String {
             error.to_string()
         }
     }
+}
+
+fn resolved(text: &str) -> (Scenario, Plan) {
+    parse(Utf8Path::new("some.yaml"), text, &fixtures).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn drills(text: &str) -> Vec<DrillPlan> {
+    resolved(text).1.drills
 }
 
 #[test]
@@ -354,8 +362,7 @@ fn several_connectors_have_settings_and_tables_of_their_own() {
             steps: [ { load: { transactions: 5 } } ]
             checks: [state]
     "};
-    let scenario = parse(Utf8Path::new("some.yaml"), text, &fixtures).unwrap_or_else(|e| panic!("{e}"));
-    let drills = plan(&scenario, None, &fixtures).drills;
+    let drills = drills(text);
     let both = &drills[0].pipeline;
     let names: Vec<_> = both.connectors.iter().map(|c| c.name.as_deref().unwrap()).collect();
     assert_eq!(names, ["sales", "parts"]);
@@ -378,8 +385,7 @@ fn topic_settings_reach_the_connector() {
           - load: { transactions: 5 }
         checks: [state]
     "});
-    let scenario = parse(Utf8Path::new("some.yaml"), &text, &fixtures).unwrap_or_else(|e| panic!("{e}"));
-    let pipeline = plan(&scenario, None, &fixtures).drills.remove(0).pipeline;
+    let pipeline = drills(&text).remove(0).pipeline;
     assert_eq!(pipeline.connectors[0].settings["topic.creation.default.retention.ms"], "86400000");
     assert_eq!(pipeline.topic_settings["retention.ms"], "86400000");
 }
@@ -395,8 +401,7 @@ fn a_drill_knows_its_commands_and_a_control_runs_its_own() {
           - { naive: { exec: { command: pray } }, red: { check: state, kind: lost } }
           - { without: recovery, red: { check: state, kind: lost } }
     "});
-    let scenario = parse(Utf8Path::new("some.yaml"), &text, &fixtures).unwrap_or_else(|e| panic!("{e}"));
-    let drills = plan(&scenario, None, &fixtures).drills;
+    let drills = drills(&text);
     let commands = |at: usize| drills[at].commands().into_iter().map(|(c, t)| (c.to_owned(), t.as_secs())).collect();
     let expected = |commands: &[(&str, u64)]| -> Vec<(String, u64)> {
         commands.iter().map(|(c, t)| ((*c).to_owned(), *t)).collect()
@@ -443,9 +448,7 @@ fn naming_one_kind_of_workload_drops_the_others() {
           bench: { workload: { pgbench: { scale: 1, clients: 2 } }, steps: *steps, checks: *checks }
           program: { workload: { command: { command: write, timeout: 7s } }, steps: [ { load: { transactions: 5 } } ], checks: *checks }
     "};
-    let scenario = parse(Utf8Path::new("some.yaml"), text, &fixtures).unwrap_or_else(|e| panic!("{e}"));
-    let workloads: Vec<WorkloadPlan> =
-        plan(&scenario, None, &fixtures).drills.into_iter().map(|d| d.workload).collect();
+    let workloads: Vec<WorkloadPlan> = drills(text).into_iter().map(|d| d.workload).collect();
     let book = TransactionPlan {
         name: "book".into(),
         weight: 1,
@@ -515,8 +518,7 @@ fn a_plan_has_each_variant_and_then_its_controls() {
           - { without: delete-offsets, naive: slot-by-hand, red: { check: loss, kind: lost }, silent: true }
           - { without: stop-connectors, refuses: 11 }
     "});
-    let scenario = parse(Utf8Path::new("some.yaml"), &text, &fixtures).unwrap_or_else(|e| panic!("{e}"));
-    let drills = plan(&scenario, None, &fixtures).drills;
+    let drills = drills(&text);
     let ids: Vec<&str> = drills.iter().map(|d| d.id.as_str()).collect();
     assert_eq!(
         ids,
@@ -538,8 +540,8 @@ fn a_plan_has_each_variant_and_then_its_controls() {
     assert_eq!((limits.database_seconds, limits.connectors_seconds), (Some(5.0), None));
     let reference = drills[0].objectives.reference_downtime.unwrap().limits();
     assert_eq!((reference.database_seconds, reference.connectors_seconds), (None, Some(60.0)));
-    assert_eq!(drills[2].control.as_ref().unwrap().word(), "delete-offsets");
-    assert_eq!(plan(&scenario, Some(9), &fixtures).drills[0].seed, 9);
+    assert_eq!(drills[2].control.as_ref().unwrap().change.word(), "delete-offsets");
+    assert_eq!(resolved(&text).1.seeded(Some(9)).drills[0].seed, 9);
 }
 
 #[test]
@@ -604,4 +606,41 @@ fn the_carried_scenarios_fit_the_schema() {
             validator.iter_errors(&value).map(|e| format!("{} at {}", e, e.instance_path())).collect();
         assert!(errors.is_empty(), "{path}: {errors:?}");
     }
+}
+
+/// A file is read once: what was found good cannot leave the plan later, unnoticed.
+#[test]
+fn a_drill_whose_file_goes_away_after_it_was_read_stays_in_the_plan() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = Utf8Path::from_path(folder.path()).unwrap();
+    for name in ["shop.sql", "shop.json"] {
+        std::fs::write(root.join(name), fixtures(name.into()).unwrap().text).unwrap();
+    }
+    let file = root.join("some.yaml");
+    let text = scenario("steps: [ { load: { transactions: 5 } } ]\nchecks: [state]\n");
+    let loaded = Library::new(root).parsed(file, &text).unwrap_or_else(|e| panic!("{e}"));
+    std::fs::remove_file(root.join("shop.json")).unwrap();
+    assert_eq!(loaded.plan(None).drills.len(), 1);
+}
+
+/// Whatever a drill needs and does not find is a mistake, for each scenario of the tree and each file that it names.
+#[test]
+fn a_file_that_is_missing_is_a_mistake_and_no_smaller_plan() {
+    let library = Library::new(env!("CARGO_MANIFEST_DIR"));
+    let mut missed = 0;
+    for loaded in library.all().unwrap_or_else(|e| panic!("{e}")) {
+        let named = std::cell::RefCell::new(std::collections::BTreeSet::new());
+        let there = |path: &Utf8Path| {
+            named.borrow_mut().insert(path.to_owned());
+            library.fixture(&loaded.file, path)
+        };
+        resolve(&loaded.scenario, &there).unwrap_or_else(|problems| panic!("{}: {problems:?}", loaded.file));
+        for gone in named.take() {
+            let fixtures = |path: &Utf8Path| if path == gone { None } else { library.fixture(&loaded.file, path) };
+            let problems = resolve(&loaded.scenario, &fixtures).unwrap_err();
+            assert!(problems.iter().any(|p| p.message.contains(gone.as_str())), "{}: {problems:?}", loaded.file);
+            missed += 1;
+        }
+    }
+    assert!(missed > 6, "only {missed} files were missed");
 }

@@ -36,8 +36,7 @@ pub use fetch::{Programs, cache_folder};
 pub use folder::{Folder, OwnerLock, ServerStatus, supervise};
 pub use native::Native;
 pub use plan::{
-    Broker, Cluster, ContainerPlan, Network, Part, PostgresSpec, RegistrySpec, RegistryStorageKind, ServerPlan,
-    StackSpec, WorkerSpec,
+    Broker, Cluster, ContainerPlan, Network, Part, PostgresSpec, RegistrySpec, ServerPlan, StackSpec, WorkerSpec,
 };
 pub use ports::PortLease;
 pub use process::{Process, pss_bytes_of};
@@ -48,6 +47,6 @@ pub use stack::{CONFIG_FILE, LocalStack};
 pub mod local {
     pub use super::{
         Broker, CONFIG_FILE, Cluster, Folder, LocalStack, Native, OwnerLock, Part, PostgresSpec, RegistrySpec,
-        RegistryStorageKind, ServerPlan, ServerStatus, StackSpec, WorkerSpec, find_binary, supervise,
+        ServerPlan, ServerStatus, StackSpec, WorkerSpec, find_binary, supervise,
     };
 }

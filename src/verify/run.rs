@@ -24,6 +24,7 @@ use crate::{
     config::Config,
     event::{About, CheckReport, Finding, FindingKind},
     units::{Lsn, Offset, TopicPartition, Verdict},
+    vocabulary::CheckId,
 };
 
 /// A difference that stands in so many snapshots, each with the connector past it, will not go away.
@@ -68,7 +69,7 @@ fn unanswered(error: &ClientError) -> CheckReport {
         found: Some(found),
         ..Finding::new(FindingKind::Dead)
     };
-    CheckReport::new(checks::positions::ID, 0, vec!["nothing else could be looked at".into()], vec![finding])
+    CheckId::Positions.report(0, vec!["nothing else could be looked at".into()], vec![finding])
 }
 
 async fn look_and_judge(config: &Config, options: &VerifyOptions) -> Result<Vec<CheckReport>, VerifyError> {
@@ -101,7 +102,7 @@ fn on_its_way(state: CheckReport, lag: &str) -> CheckReport {
     let why = format!(
         "{total} differences so far, and the connectors are still on their way: {lag}; verify with a longer --deadline"
     );
-    CheckReport { compared: state.compared, ..CheckReport::inconclusive(checks::state::ID, why) }
+    CheckReport { compared: state.compared, ..CheckId::State.inconclusive(why) }
 }
 
 /// First and next offsets of partitions.
@@ -279,7 +280,7 @@ impl<'s> Looking<'s> {
             "{total} differences, none of which stood: somebody writes, and records of ExtractNewRecordState or of an incremental \
              snapshot do not all say which transaction they are of; verify with the writers at rest"
         );
-        CheckReport { compared: state.compared, ..CheckReport::inconclusive(checks::state::ID, why) }
+        CheckReport { compared: state.compared, ..CheckId::State.inconclusive(why) }
     }
 
     /// Whether every connector is past the end of WAL that the snapshot was followed by.
@@ -441,15 +442,15 @@ mod tests {
 
     #[test]
     fn differences_behind_a_connector_on_its_way_are_not_called_lost() {
-        let lost = CheckReport::new(checks::state::ID, 7, Vec::new(), vec![Finding::new(FindingKind::Lost)]);
+        let lost = CheckId::State.report(7, Vec::new(), vec![Finding::new(FindingKind::Lost)]);
         let late = on_its_way(lost, "connector shop has confirmed 0/10 and stored 0/8");
         assert_eq!(late.verdict, Verdict::Inconclusive);
         assert!(late.notes[0].contains("confirmed 0/10"), "{:?}", late.notes);
-        let equal = CheckReport::new(checks::state::ID, 7, Vec::new(), Vec::new());
+        let equal = CheckId::State.report(7, Vec::new(), Vec::new());
         assert_eq!(on_its_way(equal, "").verdict, Verdict::Passed);
         let undecided = CheckReport {
             verdict: Verdict::Inconclusive,
-            ..CheckReport::new(checks::state::ID, 7, Vec::new(), vec![Finding::new(FindingKind::Different)])
+            ..CheckId::State.report(7, Vec::new(), vec![Finding::new(FindingKind::Different)])
         };
         assert_eq!(on_its_way(undecided.clone(), ""), undecided, "its findings are undecided whoever is on the way");
     }

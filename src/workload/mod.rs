@@ -22,5 +22,5 @@ pub use capture::{Catalogue, capture, place_marker, present_tokens, retain_colum
 pub use error::WorkloadError;
 pub use order::{WalRange, WalScan, commit_order, switch_lsn};
 pub use row::{Row, RowShape};
-pub use shop::{Must, Workload, WorkloadSpec};
+pub use shop::{Workload, WorkloadSpec};
 pub use summary::{LoadSpec, LoadSummary};

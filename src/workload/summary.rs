@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::Must;
 use crate::units::TableName;
+use crate::vocabulary::Must;
 
 /// What a load is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,8 +1,9 @@
 //! Each step of the coordinated playbook declares what notices its absence; a control of that variant must try it.
 
 use cdc_drill::{
-    recovery::{self, StepInfo, declared},
-    scenario::{Absence, Expect, Library, Recover, SlotRecovery, TopicsRepair, steps_of},
+    recovery::{StepInfo, declared},
+    scenario::{Absence, Expect, Library, Recover, SlotRecovery, steps_of},
+    vocabulary::TopicsRepair,
 };
 
 #[test]
@@ -19,7 +20,9 @@ fn every_coordinated_step_has_the_control_that_it_declares() {
                 Expect::Refusal(11) => step.noticed_by.check == "refused",
                 Expect::Refusal(_) => false,
             };
-            variant == step.noticed_by.variant && control.without == Some(Absence::Step(step.id.to_owned())) && check
+            variant == step.noticed_by.variant
+                && control.change.without() == Some(&Absence::Step(step.id.to_owned()))
+                && check
         });
         if !tried {
             missing.push(format!("{} ({}, {})", step.id, step.noticed_by.variant, step.noticed_by.check));
@@ -34,6 +37,6 @@ fn a_control_can_leave_out_just_the_steps_that_there_are() {
     let slot = |topics| Recover::Slot(SlotRecovery { topics, ..SlotRecovery::default() });
     let coordinated = serde_json::from_str(r#"{ "coordinated": { "target": "latest" } }"#).unwrap();
     assert_eq!(steps_of(&coordinated), ids(&declared::COORDINATED));
-    assert_eq!(steps_of(&slot(TopicsRepair::Purge)), ids(&declared::slot(recovery::TopicsRepair::Purge)));
-    assert_eq!(steps_of(&slot(TopicsRepair::Compensate)), ids(&declared::slot(recovery::TopicsRepair::Compensate)));
+    assert_eq!(steps_of(&slot(TopicsRepair::Purge)), ids(&declared::slot(TopicsRepair::Purge)));
+    assert_eq!(steps_of(&slot(TopicsRepair::Compensate)), ids(&declared::slot(TopicsRepair::Compensate)));
 }

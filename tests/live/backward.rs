@@ -21,9 +21,10 @@ use cdc_drill::{
     },
     stack::{
         ConnectorRequest, Programs, Silent, debezium_config,
-        local::{LocalStack, Native, OwnerLock, RegistryStorageKind, StackSpec},
+        local::{LocalStack, Native, OwnerLock, StackSpec},
     },
     units::{Subject, TableName},
+    vocabulary::RegistryStorageKind,
 };
 use serde_json::{Value, json};
 

@@ -14,12 +14,13 @@ use crate::{
     config::Temporary,
     moment,
     recovery::{
-        Naive, Progress, RecoveryError,
+        Progress, RecoveryError,
         pipeline::captured_tables,
         server::{ASKED_FOR, Configuration, Fenced, Heard, Replay, Seen, is_same, recovery_settings_in, tls_files},
         wal::{WINDOW, history_in, restore},
     },
     units::{IfThere, Lsn},
+    vocabulary::Naive,
 };
 
 const STEP: &str = "restore";

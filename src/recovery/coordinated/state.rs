@@ -20,7 +20,7 @@ use crate::{
     },
     config::{Config, Tools},
     recovery::{
-        Naive, Options, RecoveryError, Request,
+        Options, RecoveryError, Request,
         abort::NO_WAY_BACK,
         memory::{Kept, Memory, Place},
         pipeline::{Found, Outdated, Pipeline},
@@ -33,6 +33,7 @@ use crate::{
         wal::{Tail, WalView},
     },
     units::{IfThere, Lsn, Offset, PointId, TopicPartition, redact_url},
+    vocabulary::Naive,
 };
 
 /// Names the program that archives and fetches WAL.

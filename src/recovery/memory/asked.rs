@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::recovery::{Naive, OnConflict, Options, Playbook, RecoveryError, Request, Target, TopicsRepair};
+use crate::{
+    recovery::{Options, Playbook, RecoveryError, Request, Target},
+    vocabulary::{Naive, OnConflict, TopicsRepair},
+};
 
 /// A request as it is written down. Agreements to a loss are no part of it: they may be added on the way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -17,8 +17,9 @@ use crate::{
         wait::Poll,
     },
     moment::{self, HALF_WAY},
-    recovery::{self, Naive, RecoveryError},
+    recovery::{self, RecoveryError},
     units::{Lsn, SlotName, is_secret_setting},
+    vocabulary::Naive,
 };
 
 /// With no stored offset these take a full snapshot and then stream; others do only one of the two.

@@ -5,9 +5,10 @@ use crate::{
     client::postgres::Postgres,
     moment::{HALF_WAY, Inside},
     recovery::{
-        Naive, RecoveryError,
+        RecoveryError,
         step::{Answer, Done, GoesOn, NoticedBy, Step, StepInfo},
     },
+    vocabulary::Naive,
 };
 
 /// A step over a repair. `noticed` is `(variant, check)`.

@@ -13,8 +13,9 @@ use super::{
 use crate::{
     backup::parts::registry::{Difference, Dump, capture},
     client::registry::Registry,
-    recovery::{OnConflict, RecoveryError, pipeline::Source, repair::Repair, server::Control, step::Step},
+    recovery::{RecoveryError, pipeline::Source, repair::Repair, server::Control, step::Step},
     units::Subject,
+    vocabulary::OnConflict,
 };
 
 /// What the schema playbook found.

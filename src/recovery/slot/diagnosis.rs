@@ -13,11 +13,12 @@ use crate::{
     },
     debezium::Operations,
     recovery::{
-        RecoveryError, TopicsRepair,
+        RecoveryError,
         pipeline::{Source, coverage, literal, must_stream, unstreamed},
         repair::Repair,
     },
     units::{Lsn, Offset, TableName, TopicPartition},
+    vocabulary::TopicsRepair,
 };
 
 /// A slot that is younger than the first record by more than this was made again: the connector makes its slot before its

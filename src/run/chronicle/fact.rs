@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     event::Downtime,
-    scenario::{AcceptOrReject, Fault, GroupReset, Recover, TopicsRepair},
+    scenario::{Fault, GroupReset, Recover},
     units::{Epoch, Exit, Lsn, Offset, PointId, TopicPartition, pairs},
     verify::{PointView, RegistryView},
+    vocabulary::{OnConflict, TopicsRepair},
     workload::ledger::Tables,
 };
 
@@ -190,7 +191,7 @@ impl From<&Recover> for Topics {
 
 /// Whether a recovery has to register the schema that the registry refused.
 pub(super) fn accepts(wanted: &Recover) -> bool {
-    matches!(wanted, Recover::Schema(schema) if schema.on_conflict == AcceptOrReject::Accept)
+    matches!(wanted, Recover::Schema(schema) if schema.on_conflict == OnConflict::Accept)
 }
 
 impl Recovery {

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{ControlPlan, Downtime},
-    scenario::{CheckId, DowntimeObjective, DrillPlan, Expect, ObjectivesPlan},
+    scenario::{DowntimeObjective, DrillPlan, Expect, ObjectivesPlan},
+    vocabulary::CheckId,
 };
 
 /// What a drill is judged by.

@@ -9,12 +9,13 @@ use rstest::rstest;
 use super::*;
 use crate::{
     event::FindingKind,
-    scenario::{CheckId, Fault, Library, Recover},
+    scenario::{Fault, Library, Recover},
     units::{Epoch, Lsn, Offset, PointId, SchemaId, TableName, TopicPartition},
     verify::{
         Expectation, PointView, RegistryView,
         observation::{Fate, NewerVersions, SubjectView, VersionView},
     },
+    vocabulary::CheckId,
     workload::{
         Row,
         ledger::{Commit, Entry, Ledger, Outcome, TableState, Tables},

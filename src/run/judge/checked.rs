@@ -3,8 +3,8 @@
 use crate::{
     event::{CheckReport, Rpo},
     run::chronicle::{Chronicle, expectation},
-    scenario::CheckId,
     verify::{Expectation, Observation, checks, observation::ConnectorView},
+    vocabulary::CheckId,
     workload::ledger::Ledger,
 };
 
@@ -38,24 +38,7 @@ pub fn checked(chronicle: &Chronicle, seen: &Observation, ledger: Option<&Ledger
 
 fn timed(id: CheckId, seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
     let began = std::time::Instant::now();
-    let report = judge(id, seen, expected);
+    let report = checks::judge(id, seen, expected);
     tracing::debug!(check = id.word(), seconds = began.elapsed().as_secs_f64(), "judged");
     report
-}
-
-fn judge(id: CheckId, seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
-    match id {
-        CheckId::RestoredToTarget => checks::restored_to_target(seen, expected),
-        CheckId::State => checks::state(seen, expected),
-        CheckId::Loss => checks::loss(seen, expected),
-        CheckId::Ghosts => checks::ghosts(seen, expected),
-        CheckId::Duplicates => checks::duplicates(seen, expected),
-        CheckId::Order => checks::order(seen, expected),
-        CheckId::Atomicity => checks::atomicity(seen, expected),
-        CheckId::SchemaIds => checks::schema_ids(seen, expected),
-        CheckId::Compatibility => checks::compatibility(seen, expected),
-        CheckId::Positions => checks::positions(seen, expected),
-        CheckId::Liveness => checks::liveness(seen, expected),
-        CheckId::Leaks => checks::leaks(seen, expected),
-    }
 }

@@ -22,13 +22,10 @@ use crate::{
         RunError,
         chronicle::{Layout, Source},
     },
-    scenario::{DrillPlan, Fault, Recover, RegistryStorageKind, Step, WorkloadPlan},
+    scenario::{DrillPlan, Fault, Recover, Step, WorkloadPlan},
     stack::{
         Silent,
-        local::{
-            LocalStack, OwnerLock, Part, PostgresSpec, RegistrySpec, RegistryStorageKind as StorageKind, StackSpec,
-            WorkerSpec,
-        },
+        local::{LocalStack, OwnerLock, Part, PostgresSpec, RegistrySpec, StackSpec, WorkerSpec},
     },
     units::{Subject, TableName},
     workload,
@@ -69,13 +66,9 @@ impl Pipeline {
         let own_registry = needs_own_registry(plan) || isolated || servers.are_attached();
         let registry = match own_registry {
             false => Part::External(servers.registry.clone()),
-            true => Part::Local(RegistrySpec {
-                topic_prefix: format!("{name}-"),
-                ..RegistrySpec::new(match plan.stack.registry {
-                    RegistryStorageKind::H2 => StorageKind::H2,
-                    RegistryStorageKind::Kafkasql => StorageKind::Kafkasql,
-                })
-            }),
+            true => {
+                Part::Local(RegistrySpec { topic_prefix: format!("{name}-"), ..RegistrySpec::new(plan.stack.registry) })
+            }
         };
         // On the shared broker: its topics and its group have the drill's name.
         let worker = match plan.stack.plugins.is_empty() {

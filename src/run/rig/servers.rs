@@ -13,8 +13,9 @@ use crate::{
     run::{Emitter, RunError},
     stack::{
         Backend, Progress,
-        local::{LocalStack, OwnerLock, Part, RegistrySpec, RegistryStorageKind as StorageKind, StackSpec},
+        local::{LocalStack, OwnerLock, Part, RegistrySpec, StackSpec},
     },
+    vocabulary::RegistryStorageKind,
 };
 
 /// Broker, worker and registry. When it is dropped, they end.
@@ -41,7 +42,7 @@ impl Servers {
         let spec = StackSpec {
             kafka: Part::Local(()),
             connect: Part::Local(()),
-            registry: Part::Local(RegistrySpec::new(StorageKind::H2)),
+            registry: Part::Local(RegistrySpec::new(RegistryStorageKind::H2)),
             ..StackSpec::default()
         };
         let began = Instant::now();

@@ -11,8 +11,9 @@ use crate::{
         RunError,
         command::{Command, libpq},
     },
-    scenario::{DrillPlan, Load, Must, TableRef, TransactionPlan, WorkloadPlan},
+    scenario::{DrillPlan, Load, TableRef, TransactionPlan, WorkloadPlan},
     units::{Epoch, Exit, TableName},
+    vocabulary::Must,
     workload::{
         self, LoadSpec, LoadSummary, Workload, WorkloadSpec,
         ledger::{CommitOrder, Ledger},
@@ -99,7 +100,7 @@ impl Writers {
             Writers::Shop(shop) => {
                 let spec = LoadSpec {
                     transactions: load.transactions,
-                    must: load.must.iter().map(|m| must(*m)).collect(),
+                    must: load.must.clone(),
                     tables: load.tables.as_ref().map(|all| all.iter().map(|TableRef(t)| t.clone()).collect()),
                 };
                 complete(plan, load, &shop.load(spec).await?)
@@ -277,18 +278,6 @@ fn in_words(summary: &LoadSummary) -> String {
         text.push_str(&format!("; first error: {error}"));
     }
     text
-}
-
-fn must(must: Must) -> workload::Must {
-    match must {
-        Must::InsertNewKeys => workload::Must::InsertNewKeys,
-        Must::Update => workload::Must::Update,
-        Must::Delete => workload::Must::Delete,
-        Must::ChangeKey => workload::Must::ChangeKey,
-        Must::RollBack => workload::Must::RollBack,
-        Must::Savepoint => workload::Must::Savepoint,
-        Must::MultiTable => workload::Must::MultiTable,
-    }
 }
 
 fn transaction(plan: &TransactionPlan) -> sql::Transaction {

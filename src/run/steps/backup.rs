@@ -2,27 +2,18 @@
 
 use super::{Done, load::load_during_backup, runbook};
 use crate::{
-    backup::{self, CreateOptions, PartKind},
+    backup::{self, CreateOptions},
     run::{Known, RunError, chronicle::Fact, rig::Rig},
-    scenario::{self, BackupPart},
+    scenario::BackupPlan,
 };
 
 /// Takes a recovery point, or lets the scenario's command take a backup.
-pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &scenario::Backup) -> Result<Done, RunError> {
-    if let Some(command) = &wanted.exec {
-        return runbook::backup(rig, known, command).await;
-    }
-    let only: Vec<PartKind> = wanted
-        .only
-        .iter()
-        .map(|part| match part {
-            BackupPart::Postgres => PartKind::Postgres,
-            BackupPart::Connect => PartKind::Connect,
-            BackupPart::Registry => PartKind::Registry,
-            BackupPart::Topics => PartKind::Topics,
-        })
-        .collect();
-    let options = CreateOptions { only };
+pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &BackupPlan) -> Result<Done, RunError> {
+    let (name, only) = match wanted {
+        BackupPlan::Command(command) => return runbook::backup(rig, known, command).await,
+        BackupPlan::Engine { name, only } => (name, only),
+    };
+    let options = CreateOptions { only: only.iter().copied().collect() };
     let Rig { pipeline, writers, .. } = rig;
     let load = load_during_backup();
     let silent = |_| {};
@@ -34,5 +25,5 @@ pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &scenario::Bac
     let loaded = loaded?;
     let point = created.point().clone();
     let words = format!("recovery point {point} of {} bytes; meanwhile {loaded}", created.manifest.bytes);
-    Ok(Done::one(Fact::PointTaken { name: wanted.name().to_owned(), point }, words))
+    Ok(Done::one(Fact::PointTaken { name: name.clone(), point }, words))
 }

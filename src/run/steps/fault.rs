@@ -4,7 +4,7 @@ use super::Done;
 use crate::{
     config::Means,
     event::{FaultReport, Landed, What},
-    fault::{ColumnChange, Fault, Target},
+    fault::{Fault, Target},
     run::{
         Emitter, Known, RunError,
         chronicle::{Fact, Layout, Source},
@@ -62,15 +62,9 @@ pub(super) fn injected(layout: &Layout, seed: u64, wanted: &scenario::Fault) -> 
         scenario::Fault::StarvePostgres(f) => Fault::DisturbPostgres { means: Means::Memory(f.mib) },
         scenario::Fault::DropSlot => Fault::DropSlot,
         scenario::Fault::InvalidateSlot => Fault::InvalidateSlot,
-        scenario::Fault::AlterColumn(f) => Fault::AlterColumn {
-            table: f.table.0.clone(),
-            column: f.column.clone(),
-            change: match f.change {
-                scenario::ColumnChange::IntToText => ColumnChange::IntToText,
-                scenario::ColumnChange::SetNotNull => ColumnChange::SetNotNull,
-                scenario::ColumnChange::AddNotNull => ColumnChange::AddNotNull,
-            },
-        },
+        scenario::Fault::AlterColumn(f) => {
+            Fault::AlterColumn { table: f.table.0.clone(), column: f.column.clone(), change: f.change }
+        }
         scenario::Fault::RegistryDeleteSubject(f) => {
             Fault::RegistryDeleteSubject { subject: layout.subject(&f.table.0, f.side) }
         }

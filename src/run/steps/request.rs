@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::{
     backup::PointSelector,
-    recovery::{self, Naive, Options, Playbook, Request},
+    recovery::{self, Options, Playbook, Request},
     run::{Known, RunError},
-    scenario::{self, Absence, Recover, Target, TargetBy},
+    scenario::{Absence, Recover, Target, TargetBy},
+    vocabulary::Instead,
 };
 
 /// What the scenario asks for, as the command line would ask for it.
@@ -45,18 +46,8 @@ pub(super) fn request(known: Known<'_>, wanted: &Recover) -> Result<Request, Run
                 }
             };
         }
-        Recover::Slot(r) => {
-            request.topics = match r.topics {
-                scenario::TopicsRepair::Purge => recovery::TopicsRepair::Purge,
-                scenario::TopicsRepair::Compensate => recovery::TopicsRepair::Compensate,
-            };
-        }
-        Recover::Schema(r) => {
-            request.on_conflict = match r.on_conflict {
-                scenario::AcceptOrReject::Reject => recovery::OnConflict::Reject,
-                scenario::AcceptOrReject::Accept => recovery::OnConflict::Accept,
-            };
-        }
+        Recover::Slot(r) => request.topics = r.topics,
+        Recover::Schema(r) => request.on_conflict = r.on_conflict,
         Recover::Exec(_) => {}
     }
     Ok(request)
@@ -68,14 +59,6 @@ pub(super) fn options(known: Known<'_>) -> Options {
     if let Some(Absence::Step(step)) = known.absence() {
         omit.insert(step.clone());
     }
-    let naive = known.plan.control.as_ref().and_then(|c| c.naive.as_ref()).and_then(|naive| match naive {
-        scenario::Naive::SlotByHand => Some(Naive::SlotByHand),
-        scenario::Naive::ZeroDamagedPages => Some(Naive::ZeroDamagedPages),
-        scenario::Naive::ResnapshotWithoutPurge => Some(Naive::ResnapshotWithoutPurge),
-        scenario::Naive::ReRegister => Some(Naive::ReRegister),
-        scenario::Naive::LowerLevelGlobally => Some(Naive::LowerLevelGlobally),
-        scenario::Naive::RestartOnly => Some(Naive::RestartOnly),
-        scenario::Naive::Exec(_) => None,
-    });
+    let naive = known.plan.instead().and_then(Instead::procedure);
     Options { omit, naive }
 }

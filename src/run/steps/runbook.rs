@@ -33,12 +33,13 @@ use crate::{
         PointView,
         observe::{self, Systems},
     },
+    vocabulary::Instead,
 };
 
 /// What a control does instead of the recovery, or the recovery itself, where that is a command.
 pub(super) fn command_of<'d>(plan: &'d DrillPlan, wanted: &'d Recover) -> Option<(&'d str, Duration)> {
-    match (plan.control.as_ref().and_then(|c| c.naive.as_ref()), wanted) {
-        (Some(scenario::Naive::Exec(naive)), _) => Some((&naive.command, time_of(naive.timeout))),
+    match (plan.instead(), wanted) {
+        (Some(Instead::Exec(naive)), _) => Some((&naive.command, time_of(naive.timeout))),
         (None, Recover::Exec(runbook)) => Some((&runbook.command, time_of(runbook.timeout))),
         _ => None,
     }

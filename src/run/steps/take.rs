@@ -6,12 +6,12 @@ use crate::{
         Known, RunError,
         rig::{Rig, quiesce},
     },
-    scenario::Step,
+    scenario::{Step, StepPlan},
     units::SubjectVersion,
 };
 
 /// Takes one step.
-pub async fn take(rig: &mut Rig, known: Known<'_>, step: &Step) -> Result<Done, RunError> {
+pub async fn take(rig: &mut Rig, known: Known<'_>, step: &StepPlan) -> Result<Done, RunError> {
     Ok(match step {
         Step::Load(load) => Done::nothing(rig.writers.load(known.plan, &rig.pipeline.config, load).await?),
         Step::Backup(wanted) => backup::take(rig, known, wanted).await?,

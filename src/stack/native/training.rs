@@ -13,9 +13,10 @@ use super::{
 use crate::{
     client::limits,
     stack::{
-        LocalStack, OwnerLock, Programs, Progress, RegistryStorageKind, StackError, StackSpec, blocking::blocking,
-        cache_folder, fetch, progress::Silent,
+        LocalStack, OwnerLock, Programs, Progress, StackError, StackSpec, blocking::blocking, cache_folder, fetch,
+        progress::Silent,
     },
+    vocabulary::RegistryStorageKind,
 };
 
 impl Programs {

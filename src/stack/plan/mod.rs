@@ -18,4 +18,4 @@ pub(in crate::stack) use registry::{registry_environment, registry_storage};
 pub use server::ServerPlan;
 pub(in crate::stack) use server::parse_signal;
 pub(in crate::stack) use shell::shell_word;
-pub use spec::{Part, PostgresSpec, RegistrySpec, RegistryStorageKind, StackSpec, WorkerSpec};
+pub use spec::{Part, PostgresSpec, RegistrySpec, StackSpec, WorkerSpec};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use camino::Utf8Path;
 
-use super::spec::{RegistrySpec, RegistryStorageKind};
-use crate::{config::RegistryStorage, stack::StackError};
+use super::spec::RegistrySpec;
+use crate::{config::RegistryStorage, stack::StackError, vocabulary::RegistryStorageKind};
 
 /// A registry's environment, but for where it listens. `tmp` is a folder for its temporary files.
 pub(in crate::stack) fn registry_environment(

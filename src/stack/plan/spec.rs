@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use camino::Utf8PathBuf;
 
-use crate::config::{ConnectConfig, Hook, KafkaConfig, RegistryConfig};
+use crate::{
+    config::{ConnectConfig, Hook, KafkaConfig, RegistryConfig},
+    vocabulary::RegistryStorageKind,
+};
 
 /// A server of a stack: not there, run by the stack, or run by somebody else.
 #[derive(Clone, Debug, Default)]
@@ -116,14 +119,4 @@ impl RegistrySpec {
     pub fn new(storage: RegistryStorageKind) -> RegistrySpec {
         RegistrySpec { storage, topic_prefix: String::new() }
     }
-}
-
-/// The kinds of store a registry can have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RegistryStorageKind {
-    /// An H2 database in a file.
-    H2,
-    /// Topics of the stack's broker.
-    Kafkasql,
 }

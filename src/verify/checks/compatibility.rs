@@ -4,19 +4,17 @@
 use crate::{
     event::{About, CheckReport, Finding, FindingKind},
     verify::observation::{Expectation, NewerVersions, Observation, SubjectView, VersionView},
+    vocabulary::CheckId,
 };
-
-/// The check's id.
-pub const ID: &str = "compatibility";
 
 /// Compares the registry with the recovery point's.
 pub fn compatibility(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
     let Some(point) = &expected.registry else {
-        return CheckReport::inconclusive(ID, "no recovery point was given to compare with".into());
+        return CheckId::Compatibility.inconclusive("no recovery point was given to compare with".into());
     };
     let registry = match &seen.registry {
         Some(Ok(registry)) => registry,
-        None => return CheckReport::inconclusive(ID, "the registry was not asked".into()),
+        None => return CheckId::Compatibility.inconclusive("the registry was not asked".into()),
         Some(Err(why)) => {
             let finding = Finding {
                 subject: Some(About::System("registry".into())),
@@ -24,7 +22,7 @@ pub fn compatibility(seen: &Observation, expected: &Expectation<'_>) -> CheckRep
                 found: Some(why.clone()),
                 ..Finding::new(FindingKind::Dead)
             };
-            return CheckReport::new(ID, 0, Vec::new(), vec![finding]);
+            return CheckId::Compatibility.report(0, Vec::new(), vec![finding]);
         }
     };
     let mut diff = Diff { expected, findings: Vec::new(), compared: 0, extras: Vec::new() };
@@ -63,7 +61,7 @@ pub fn compatibility(seen: &Observation, expected: &Expectation<'_>) -> CheckRep
     if !diff.extras.is_empty() {
         notes.push(format!("registered after the recovery point and kept: {}", diff.extras.join(", ")));
     }
-    CheckReport::new(ID, diff.compared, notes, diff.findings)
+    CheckId::Compatibility.report(diff.compared, notes, diff.findings)
 }
 
 /// READWRITE is what a registry is in when no mode was set.

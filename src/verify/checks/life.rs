@@ -4,6 +4,7 @@ use crate::{
     event::{About, CheckReport, Finding, FindingKind},
     units::is_secret_setting,
     verify::observation::{Expectation, Observation},
+    vocabulary::CheckId,
 };
 
 /// A row written now arrives.
@@ -39,7 +40,7 @@ pub fn liveness(seen: &Observation, _: &Expectation<'_>) -> CheckReport {
         }
     }
     let notes = vec![format!("{compared} canaries and markers")];
-    CheckReport::new("liveness", compared, notes, findings)
+    CheckId::Liveness.report(compared, notes, findings)
 }
 
 /// Nothing the drill did is left: slots, connector settings, modes, and what its parts report.
@@ -99,5 +100,5 @@ pub fn leaks(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
             findings.push(leak(About::Mode(None), was, is));
         }
     }
-    CheckReport::new("leaks", compared, vec![format!("{compared} slots, settings and modes looked at")], findings)
+    CheckId::Leaks.report(compared, vec![format!("{compared} slots, settings and modes looked at")], findings)
 }

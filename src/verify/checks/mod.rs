@@ -3,6 +3,7 @@
 mod added;
 pub mod compatibility;
 mod history;
+mod judge;
 mod life;
 pub mod positions;
 mod restored;
@@ -15,6 +16,7 @@ mod transactions;
 mod tests;
 
 pub use compatibility::compatibility;
+pub use judge::judge;
 pub use life::{leaks, liveness};
 pub use positions::positions;
 pub use restored::{restored_to_target, rpo};

@@ -10,10 +10,8 @@ use crate::{
         fold::{PartitionFold, TopicFold},
         observation::{ConnectorView, Expectation, Observation, Unidentified},
     },
+    vocabulary::CheckId,
 };
-
-/// The check's id.
-pub const ID: &str = "positions";
 
 /// Looks at every connector's status, stored offset and slot, and at topics and groups.
 pub fn positions(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
@@ -82,7 +80,7 @@ pub fn positions(seen: &Observation, expected: &Expectation<'_>) -> CheckReport 
     }
     notes.insert(0, format!("{compared} connectors, topics and group offsets compared"));
     notes.splice(0..0, seen.unidentified.iter().map(unidentified));
-    let report = CheckReport::new(ID, compared, notes, findings);
+    let report = CheckId::Positions.report(compared, notes, findings);
     // The slot of a connector that was not looked at may be what is lost.
     let undecided = report.verdict == Verdict::Passed && seen.unidentified.iter().any(|one| !one.excluded);
     if undecided { CheckReport { verdict: Verdict::Inconclusive, ..report } } else { report }

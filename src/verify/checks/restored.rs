@@ -11,24 +11,23 @@ use crate::{
     event::{Amount, CheckReport, Evidence, Finding, FindingKey, FindingKind, Rpo},
     units::{RowKey, TableName},
     verify::observation::{Captured, Expectation, Observation, TableView},
+    vocabulary::CheckId,
     workload::{
         Row,
         ledger::{Entry, Op, Outcome, TableState, Tables},
     },
 };
 
-/// The check's id.
-pub const ID: &str = "restored-to-target";
-
 /// Compares the tables with the ledger replayed to the target, and tables whose rows no ledger knows, as the recovery left
 /// them, with the same as they were captured at the target.
 pub fn restored_to_target(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
     let history = History::new(expected);
     if history.is_none() && expected.captured.is_none() {
-        return CheckReport::inconclusive(ID, "neither a ledger nor tables captured at the target were given".into());
+        return CheckId::RestoredToTarget
+            .inconclusive("neither a ledger nor tables captured at the target were given".into());
     }
     if let Some(note) = history.as_ref().and_then(History::undecided_note) {
-        return CheckReport::inconclusive(ID, note);
+        return CheckId::RestoredToTarget.inconclusive(note);
     }
     let mut outcome = Comparison {
         history: history.as_ref(),
@@ -56,7 +55,7 @@ pub fn restored_to_target(seen: &Observation, expected: &Expectation<'_>) -> Che
     if !left.is_empty() {
         notes.push(format!("neither in the ledger nor captured at the target, and not compared: {}", left.join(", ")));
     }
-    CheckReport::new(ID, outcome.compared, notes, outcome.findings)
+    CheckId::RestoredToTarget.report(outcome.compared, notes, outcome.findings)
 }
 
 fn replayed(expected: &Expectation<'_>, history: &History<'_>) -> Tables {

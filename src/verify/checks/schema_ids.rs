@@ -9,10 +9,8 @@ use crate::{
         fold::{Place, TopicFold},
         observation::{Expectation, Observation},
     },
+    vocabulary::CheckId,
 };
-
-/// The check's id.
-pub const ID: &str = "schema-ids";
 
 /// Looks at every record that was read, and at the schema behind each id.
 pub fn schema_ids(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
@@ -42,8 +40,7 @@ pub fn schema_ids(seen: &Observation, expected: &Expectation<'_>) -> CheckReport
     if compared == 0 && findings.is_empty() && !uses_avro && seen.topics.values().any(|f| f.records() > 0) {
         // Records of other converters carry no ids; that they decode is all that can be said, and it is said.
         let records: u64 = seen.topics.values().map(TopicFold::records).sum();
-        return CheckReport::new(
-            ID,
+        return CheckId::SchemaIds.report(
             records,
             vec![format!("{records} records carry no schema id; all decode")],
             findings,
@@ -54,7 +51,7 @@ pub fn schema_ids(seen: &Observation, expected: &Expectation<'_>) -> CheckReport
     let undecided: Vec<&str> = undecided.map(|c| c.settings.name.as_str()).collect();
     if compared == 0 && findings.is_empty() && !undecided.is_empty() {
         let why = "no record was read, and it is not known which tables these connectors capture";
-        return CheckReport::inconclusive(ID, format!("{why}: {}", undecided.join(", ")));
+        return CheckId::SchemaIds.inconclusive(format!("{why}: {}", undecided.join(", ")));
     }
     let mut notes = vec![format!("{compared} records read to their last byte, {} schema ids compared", ids.len())];
     if let Some(Ok(registry)) = &seen.registry {
@@ -66,7 +63,7 @@ pub fn schema_ids(seen: &Observation, expected: &Expectation<'_>) -> CheckReport
             ));
         }
     }
-    CheckReport::new(ID, compared, notes, findings).with_more(unshown)
+    CheckId::SchemaIds.report(compared, notes, findings).with_more(unshown)
 }
 
 fn records_with_ids(fold: &TopicFold) -> u64 {

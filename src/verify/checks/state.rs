@@ -27,11 +27,9 @@ use crate::{
         fold::{Entry, ImageColumns, Images, LooseFold, Range, Standing, TopicFold},
         observation::{ConnectorView, Expectation, Observation, Orphan, OrphanKind, TableView},
     },
+    vocabulary::CheckId,
     workload::Row,
 };
-
-/// The check's id.
-pub const ID: &str = "state";
 
 /// Which records may mean one of several values.
 const REDEFINED: &str =
@@ -69,11 +67,11 @@ pub fn state(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
     outcome.notes.splice(0..0, unknown.iter().cloned());
     let undecided = outcome.findings.is_empty() && !(outcome.undecided.is_empty() && unknown.is_empty());
     if undecided && outcome.undecided.is_empty() {
-        let report = CheckReport::inconclusive(ID, String::new());
+        let report = CheckId::State.inconclusive(String::new());
         return CheckReport { compared: outcome.rows, notes: outcome.notes, ..report };
     }
     outcome.findings.append(&mut outcome.undecided);
-    let report = CheckReport::new(ID, outcome.rows, outcome.notes, outcome.findings);
+    let report = CheckId::State.report(outcome.rows, outcome.notes, outcome.findings);
     // Nothing is known to be wrong, and not all is known to be right.
     if undecided { CheckReport { verdict: Verdict::Inconclusive, ..report } } else { report }
 }

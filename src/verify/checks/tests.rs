@@ -32,6 +32,7 @@ use crate::{
         fold::{PartitionFold, Place, TopicFold, Use},
         observation::*,
     },
+    vocabulary::CheckId,
     workload::{
         Row,
         ledger::{Change, Commit, Entry, Ledger, Op, Outcome, TableState, Tables},
@@ -603,23 +604,6 @@ fn healthy_registry_and_specs() -> Good {
     (registry(), world.specs, world.groups)
 }
 
-type Check = fn(&Observation, &Expectation<'_>) -> CheckReport;
-
-const ALL: [(&str, Check); 12] = [
-    ("restored-to-target", restored_to_target),
-    ("state", state),
-    ("loss", loss),
-    ("ghosts", ghosts),
-    ("duplicates", duplicates),
-    ("order", super::order),
-    ("atomicity", atomicity),
-    ("schema-ids", schema_ids),
-    ("compatibility", compatibility),
-    ("positions", positions),
-    ("liveness", liveness),
-    ("leaks", leaks),
-];
-
 /// Holds a report to the kept one: a verdict is worth what its findings, counts and notes tell a person. `folder` is one of
 /// `snapshots/`.
 fn as_kept(folder: &str, case: &Context, report: &CheckReport) {
@@ -632,19 +616,48 @@ fn as_kept(folder: &str, case: &Context, report: &CheckReport) {
     });
 }
 
-fn check(id: &str) -> Check {
-    ALL.iter().find(|(name, _)| *name == id).unwrap().1
+fn check(id: &str, seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
+    judge(id.parse().unwrap(), seen, expected)
 }
 
 #[test]
 fn a_healthy_pipeline_passes_every_check() {
     let world = healthy();
     let (seen, expected) = (world.observe(), world.expect());
-    for (id, check) in ALL {
-        let report = check(&seen, &expected);
-        assert_eq!(report.id, id);
+    for id in CheckId::ALL {
+        let report = judge(id, &seen, &expected);
+        assert_eq!(report.id, id.word());
         assert_eq!(report.verdict, Verdict::Passed, "{id}: {:#?}", report.findings);
         assert!(report.compared > 0, "{id} compared nothing");
+    }
+}
+
+/// The findings of the planted mistakes, by check, as they are kept.
+fn planted() -> BTreeMap<CheckId, BTreeSet<FindingKind>> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/verify/checks/snapshots/planted");
+    let mut found: BTreeMap<CheckId, BTreeSet<FindingKind>> = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        let report = text.splitn(3, "---\n").nth(2).unwrap();
+        let report: CheckReport = serde_json::from_str(report).unwrap();
+        let kinds = report.findings.iter().map(|finding| finding.kind);
+        found.entry(report.id.parse().unwrap()).or_default().extend(kinds);
+    }
+    found
+}
+
+/// A control may ask for just these: one more, and it could ask for what never comes; one less, and it could not ask for what does.
+#[test]
+fn the_kinds_of_a_check_are_those_of_its_planted_mistakes() {
+    let planted = planted();
+    for check in CheckId::ALL {
+        let mut named: BTreeSet<FindingKind> = check.kinds().iter().copied().collect();
+        assert_eq!(named.len(), check.kinds().len(), "{check} names a kind twice");
+        let mut found = planted[&check].clone();
+        // What compares nothing is vacuous in each check, by `CheckReport::new`.
+        named.remove(&FindingKind::Vacuous);
+        found.remove(&FindingKind::Vacuous);
+        assert_eq!(named, found, "{check}: what is named, and what is planted");
     }
 }
 
@@ -994,7 +1007,7 @@ fn a_mutant_is_caught_by_the_check_that_names_it(
 ) {
     let mut world = healthy();
     plant(&mut world);
-    let report = check(id)(&world.observe(), &world.expect());
+    let report = check(id, &world.observe(), &world.expect());
     assert_eq!(report.verdict, Verdict::Failed, "{id} did not notice");
     as_kept("planted", &case, &report);
     assert!(
@@ -1169,7 +1182,7 @@ fn what_is_right_is_not_found_wrong(
 ) {
     let mut world = healthy();
     change(&mut world);
-    let report = check(id)(&world.observe(), &world.expect());
+    let report = check(id, &world.observe(), &world.expect());
     assert_eq!(report.verdict, Verdict::Passed, "{id}: {:#?}", report.findings);
     as_kept("right", &case, &report);
 }
@@ -1897,7 +1910,7 @@ fn without_a_ledger_transactions_are_not_judged() {
     let world = World { ledger: None, ..healthy() };
     let (seen, expected) = (world.observe(), world.expect());
     for id in ["restored-to-target", "loss", "atomicity"] {
-        assert_eq!(check(id)(&seen, &expected).verdict, Verdict::Inconclusive, "{id}");
+        assert_eq!(check(id, &seen, &expected).verdict, Verdict::Inconclusive, "{id}");
     }
 }
 
@@ -1947,14 +1960,19 @@ fn two_connectors_that_write_one_table_share_no_topic() {
 }
 
 #[rstest]
-#[case::key(Place::Key, "shop.public.orders-key")]
-#[case::value(Place::Value, "shop.public.orders-value")]
-fn an_id_that_resolves_to_nothing_is_named_with_the_subject_it_must_be_in(#[case] place: Place, #[case] name: &str) {
+#[case::id_of_a_key_resolves_to_nothing(Place::Key, "shop.public.orders-key")]
+#[case::id_of_a_value_resolves_to_nothing(Place::Value, "shop.public.orders-value")]
+fn an_id_that_resolves_to_nothing_is_named_with_the_subject_it_must_be_in(
+    #[context] case: Context,
+    #[case] place: Place,
+    #[case] name: &str,
+) {
     let world = healthy();
     let mut seen = world.observe();
     let used = Use { records: 1, first: (1, 4) };
     seen.topics.get_mut(&topic(ORDERS)).unwrap().partitions[0].ids.insert((place, SchemaId(40)), used);
     let report = schema_ids(&seen, &world.expect());
+    as_kept("planted", &case, &report);
     let named: Vec<_> =
         report.findings.iter().map(|f| (f.subject.clone(), f.schema_id, f.partition, f.offset)).collect();
     let subject = About::Subject(name.to_owned());

@@ -11,6 +11,7 @@ use crate::{
         fold::Logged,
         observation::{Expectation, Observation},
     },
+    vocabulary::CheckId,
     workload::ledger::Outcome,
 };
 
@@ -19,7 +20,7 @@ const NO_LEDGER: &str = "no ledger was given: transactions are not known";
 /// Every acknowledged transaction after the last recovery is in the topics: as its events, or in a snapshot's read or a
 /// later event that shows or explains its rows.
 pub fn loss(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
-    let Some(history) = History::new(expected) else { return CheckReport::inconclusive("loss", NO_LEDGER.into()) };
+    let Some(history) = History::new(expected) else { return CheckId::Loss.inconclusive(NO_LEDGER.into()) };
     let events = Events::new(seen, expected);
     let represented = Represented::new(seen, expected, &history, &events);
     let mut findings = Vec::new();
@@ -46,7 +47,7 @@ pub fn loss(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
         vec![format!("{transactions} transactions with {rows} row changes looked for in {} events", events.total)];
     notes.extend(tokenless_notes(&represented));
     notes.extend(history.undecided_note());
-    CheckReport::new("loss", transactions, notes, findings)
+    CheckId::Loss.report(transactions, notes, findings)
 }
 
 fn outcome(outcome: Outcome) -> &'static str {
@@ -85,7 +86,7 @@ pub fn ghosts(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
     compared += state.compared;
     findings.extend(state.findings.into_iter().filter(|f| f.kind == FindingKind::Ghost));
     let notes = vec![format!("{compared} events and rows looked through for {tokens} tokens that must be nowhere")];
-    CheckReport::new("ghosts", compared, notes, findings)
+    CheckId::Ghosts.report(compared, notes, findings)
 }
 
 /// What makes two streamed events the same change.
@@ -126,7 +127,7 @@ pub fn duplicates(seen: &Observation, expected: &Expectation<'_>) -> CheckReport
         }
     }
     let notes = vec![format!("{compared} streamed events compared; {allowed} repeated inside the declared windows")];
-    CheckReport::new("duplicates", compared, notes, findings)
+    CheckId::Duplicates.report(compared, notes, findings)
 }
 
 /// Per key, streamed events follow their positions in the WAL as they follow their offsets, within one epoch.
@@ -160,13 +161,13 @@ pub fn order(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
         }
     }
     let notes = vec![format!("{compared} streamed events of keyed tables compared")];
-    CheckReport::new("order", compared, notes, findings)
+    CheckId::Order.report(compared, notes, findings)
 }
 
 /// No transaction is half visible in the topics at the end.
 pub fn atomicity(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
     let Some(history) = History::new(expected) else {
-        return CheckReport::inconclusive("atomicity", NO_LEDGER.into());
+        return CheckId::Atomicity.inconclusive(NO_LEDGER.into());
     };
     let events = Events::new(seen, expected);
     let represented = Represented::new(seen, expected, &history, &events);
@@ -192,5 +193,5 @@ pub fn atomicity(seen: &Observation, expected: &Expectation<'_>) -> CheckReport 
     }
     let mut notes = vec![format!("{compared} transactions of several row changes compared")];
     notes.extend(tokenless_notes(&represented));
-    CheckReport::new("atomicity", compared, notes, findings)
+    CheckId::Atomicity.report(compared, notes, findings)
 }

@@ -1,26 +1,6 @@
 //! The kinds of things that writers do, and what a load can be made to contain.
 
-use serde::{Deserialize, Serialize};
-
-/// What a load can be made to contain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Must {
-    /// Rows with keys that did not exist before.
-    InsertNewKeys,
-    /// Updates of existing rows.
-    Update,
-    /// Deletes of rows that existed before the load.
-    Delete,
-    /// Updates that change a row's key.
-    ChangeKey,
-    /// Transactions that are rolled back.
-    RollBack,
-    /// Transactions with a savepoint that is rolled back to.
-    Savepoint,
-    /// Transactions over several tables.
-    MultiTable,
-}
+use crate::vocabulary::Must;
 
 /// One thing a writer does within a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,12 +76,10 @@ impl Kind {
             Kind::AddNotes | Kind::EditNotes | Kind::DropNotes => &["audit_log"],
         }
     }
-}
 
-impl Must {
-    /// Kinds that do it, the preferred one first.
-    pub(super) fn kinds(self) -> &'static [Kind] {
-        match self {
+    /// The kinds that bring it about, the preferred one first.
+    pub(super) fn that_do(must: Must) -> &'static [Kind] {
+        match must {
             Must::InsertNewKeys => &[
                 Kind::PlaceOrder,
                 Kind::OpenOrder,

@@ -7,7 +7,6 @@ use rand_chacha::ChaCha8Rng;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    kind::Must,
     plan::{Allowed, Ending, Plan},
     pool::WRITERS_MAX,
     seed,
@@ -17,6 +16,7 @@ use super::{
 use crate::{
     client::{limits::pacing, wait},
     units::{Epoch, Secret, TableName},
+    vocabulary::Must,
     workload::{
         LoadSpec, LoadSummary, WorkloadError,
         common::{Shared, stream},

@@ -11,6 +11,5 @@ mod shape;
 mod values;
 mod writer;
 
-pub use kind::Must;
 pub use load::{Workload, WorkloadSpec};
 pub use shape::{TABLES, tables};

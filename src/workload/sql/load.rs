@@ -13,12 +13,12 @@ use super::{
 use crate::{
     client::{limits::pacing, wait},
     units::{Epoch, Secret},
+    vocabulary::Must,
     workload::{
         LoadSummary, WorkloadError,
         common::Shared,
         crew::{Crew, Member},
         ledger::{Ledger, Outcome},
-        shop::Must,
         store::LedgerFile,
     },
 };

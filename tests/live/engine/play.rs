@@ -23,9 +23,10 @@ use cdc_drill::{
     },
     config::Config,
     event::Landed,
-    fault::{ColumnChange, Fault, Target},
+    fault::{Fault, Target},
     stack::{ConnectorRequest, debezium_config, file_sink_config},
     units::{Offset, Secret, SlotName, Subject, TableName, TopicPartition},
+    vocabulary::ColumnChange,
 };
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 
