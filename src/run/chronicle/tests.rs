@@ -662,7 +662,7 @@ fn terms_are_the_plans() {
           v:
             steps: [{ load: { transactions: 1 } }, { fault: drop-slot }, { recover: { slot: { topics: purge } } }]
             checks: [loss, state]
-            objectives: { rto: 90s, rpo: { transactions: 3 } }
+            objectives: { rto: 90s, downtime: { connectors: 60s }, rpo: { transactions: 3 } }
             controls:
               - { without: recovery, red: { check: loss, kind: lost }, silent: true }
               - { id: refuses, without: recovery, refuses: 41 }
@@ -673,6 +673,7 @@ fn terms_are_the_plans() {
     assert_eq!(terms.checks, [CheckId::Loss, CheckId::State]);
     assert_eq!((terms.partitions, terms.topic_settings["retention.ms"].as_str()), (5, "7"));
     assert_eq!((terms.objectives.rto_seconds, terms.objectives.rpo_transactions), (Some(90.0), Some(3)));
+    assert_eq!(terms.objectives.downtime.and_then(|limits| limits.connectors_seconds), Some(60.0));
     assert!(terms.control.is_none());
     let control = Terms::from(red).control.unwrap();
     assert_eq!(

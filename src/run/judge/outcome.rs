@@ -184,6 +184,15 @@ mod tests {
         assert_eq!(reasons, ["database: how long it was down is not known, the objective is 2 s"]);
         assert_eq!(downtime_missed(limits, of(Some(9.0), None)).0, Exit::ObjectiveMissed, "the worst one");
         assert_eq!(downtime_missed(of(None, Some(5.0)), of(Some(9.0), Some(1.0))).0, Exit::Passed, "no objective");
+
+        // And it counts.
+        let checked = Checked { checks: Vec::new(), rpo: None, status: String::new(), running: true };
+        let mut terms = Terms::default();
+        let ending =
+            Ending::Checked { checked: &checked, slowest: 1.0, downtime: of(Some(3.0), Some(4.0)), confirmed: None };
+        assert_eq!(outcome(&terms, &ending).exit, Exit::Passed);
+        terms.objectives.downtime = Some(limits);
+        assert_eq!(outcome(&terms, &ending).exit, Exit::ObjectiveMissed);
     }
 
     #[test]
