@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     client::limits,
-    event::{CheckReport, Downtime, What},
+    event::{CheckReport, What},
     scenario::{ControlRun, DowntimeObjective, DrillPlan},
     stack::Silent,
     units::Exit,
