@@ -47,6 +47,12 @@ drill *ARGS:
 schema:
     cargo run -- scenario schema > scenarios/schema.json
 
+# Runs the small drills whose chronicles are judged again by `tests/fast`, and keeps what they leave.
+chronicles:
+    rm -rf target/chronicles
+    cargo run --release -- run fixtures/chronicles/small.yaml --keep --report-dir target/chronicles
+    for drill in target/chronicles/*/drills/small/*; do zstd -q -19 -f "$drill/chronicle.json" -o "fixtures/chronicles/$(basename "$drill").json.zst"; done
+
 # Documentation, with broken links as errors.
 docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Choice, Connector, Operations, Unknown, Unmatched};
 use crate::units::TableName;
 
 /// A table of the catalogue, as far as capture goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relation {
     /// Its name.
     pub name: TableName,
@@ -19,7 +21,7 @@ pub struct Relation {
 }
 
 /// What a relation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RelationKind {
     /// A table with rows of its own, a partition among them.
     Table,
@@ -30,7 +32,7 @@ pub enum RelationKind {
 }
 
 /// Whether a table has children by `INHERITS`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Inheritance {
     /// It has none; partitions do not count.
     None,
@@ -55,7 +57,7 @@ pub struct Publication {
 }
 
 /// A table of a publication.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// The row filter, as an SQL expression.
     pub filter: Option<String>,
@@ -64,7 +66,7 @@ pub struct Member {
 }
 
 /// A table that a connector's lists take.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Captured {
     /// The table.
     pub relation: Relation,
@@ -77,7 +79,7 @@ pub struct Captured {
 }
 
 /// Where the changes of a table go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stream {
     /// To the topic of its name.
     Own(Member),
@@ -89,7 +91,7 @@ pub enum Stream {
 }
 
 /// What a connector captures.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
     /// The tables that its lists take, by name.
     pub tables: Vec<Captured>,

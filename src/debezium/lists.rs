@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use serde::{Deserialize, Serialize};
+
 use super::Expression;
 use crate::units::TableName;
 
@@ -17,7 +19,7 @@ pub enum Choice {
 }
 
 /// An expression of a list that is not understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unknown {
     /// The setting.
     pub setting: String,
@@ -34,10 +36,10 @@ impl fmt::Display for Unknown {
 }
 
 /// An entry of a list that decides nothing: no table of the database matches it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unmatched {
     /// The setting.
-    pub setting: &'static str,
+    pub setting: String,
     /// The entry.
     pub expression: String,
 }
@@ -88,7 +90,7 @@ impl Lists {
             refused: ["database.include.list", "database.exclude.list"].into_iter().find_map(|setting| {
                 let expression = config.get(setting).filter(|list| !list.trim().is_empty())?.clone();
                 let why = "a connector to PostgreSQL has one database, and no list of them".to_owned();
-                Some(Unknown { setting: setting.to_owned(), expression, why })
+                Some(Unknown { setting: (*setting).to_owned(), expression, why })
             }),
         }
     }
@@ -217,7 +219,7 @@ impl List {
         let names: Vec<String> = names.collect();
         let matches = |item: &&Expression| names.iter().any(|name| item.matches(name) != Ok(false));
         let unmatched = items.iter().filter(|item| item.matches("").is_ok() && !matches(item));
-        unmatched.map(|item| Unmatched { setting, expression: item.text().to_owned() }).collect()
+        unmatched.map(|item| Unmatched { setting: (*setting).to_owned(), expression: item.text().to_owned() }).collect()
     }
 
     fn not_understood(&self) -> Option<Unknown> {
@@ -268,7 +270,7 @@ pub(super) fn items(setting: &str, list: &str) -> Items {
         if c == '\\' {
             let Some(escaped) = rest.next() else {
                 let why = "a backslash with nothing behind it".to_owned();
-                return Err(Unknown { setting: setting.to_owned(), expression: list.to_owned(), why });
+                return Err(Unknown { setting: (*setting).to_owned(), expression: list.to_owned(), why });
             };
             part.push(escaped);
         }

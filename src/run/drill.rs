@@ -8,14 +8,14 @@ use super::{
     Emitter, Known, RunError,
     chronicle::{Chronicle, Terms},
     confirm,
-    judge::{Checked, Ending, Outcome, checked, named_findings, outcome, verdict_of},
+    judge::{Checked, Ending, Evidence, Failure, Outcome, Record, checked, named_findings, outcome, verdict_of},
     look,
     rig::{Context, Pipeline, Rig, Servers, Writers, quiesce},
     steps,
 };
 use crate::{
     client::limits,
-    event::{Downtime, What},
+    event::{CheckReport, What},
     scenario::{ControlRun, DowntimeObjective, DrillPlan},
     stack::Silent,
     units::Exit,
@@ -26,6 +26,14 @@ struct Drill<'a> {
     plan: &'a DrillPlan,
     rig: Rig,
     chronicle: Chronicle,
+}
+
+/// What a drill is judged from, and how it ends.
+struct Judged {
+    /// None where a recovery refused: then the chronicle says so.
+    evidence: Option<Evidence>,
+    checks: Vec<CheckReport>,
+    outcome: Outcome,
 }
 
 /// Runs one drill to its verdict, emits everything, and returns its share in the exit code.
@@ -78,15 +86,43 @@ async fn carried_out(plan: &DrillPlan, index: usize, context: &Context, emit: &E
     let mut drill = emit.step("prepare", prepare(plan, &name, context, emit)).await?;
     // A person who gives a command so much time wants it to have that.
     let deadline = limits::drills::WHOLE.now() + plan.granted();
-    let outcome = match tokio::time::timeout(deadline, drill.go_on_to_verdict()).await {
-        Ok(outcome) => outcome,
+    let ended = match tokio::time::timeout(deadline, drill.go_on_to_verdict()).await {
+        Ok(ended) => ended,
         Err(_) => {
             drill.rig.heal(&plan.id).await;
             Err(RunError::TooLong { seconds: deadline.as_secs(), step: "see the last step".into() })
         }
     };
+    let (judged, failure) = match ended {
+        Ok(judged) => (judged, None),
+        Err(error) => {
+            let failure = Failure { exit: error.exit(), why: error.to_string() };
+            let ending = Ending::CutShort { exit: failure.exit, why: &failure.why };
+            let outcome = outcome(&drill.chronicle.terms, &ending);
+            (Judged { evidence: None, checks: Vec::new(), outcome }, Some(failure))
+        }
+    };
+    let Judged { evidence, checks, outcome } = judged;
+    if outcome.exit != Exit::Passed || context.keep {
+        let record = Record::new(plan.id.clone(), drill.chronicle, evidence, failure, checks, outcome.clone());
+        keep(record, context.chronicle_of(&plan.id)).await;
+    }
     stop(&drill.rig.pipeline, context).await;
-    outcome
+    Ok(outcome)
+}
+
+/// Writes what a drill was judged from. What fails in that is logged and changes no verdict.
+async fn keep(record: Record, path: Utf8PathBuf) {
+    let written = tokio::task::spawn_blocking(move || {
+        let json = record.into_json().map_err(|error| error.to_string())?;
+        let folder = path.parent().unwrap_or(&path);
+        std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, json)).map_err(|e| format!("{path}: {e}"))
+    });
+    match written.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(error, "keeping a drill's chronicle"),
+        Err(error) => tracing::warn!(%error, "keeping a drill's chronicle"),
+    }
 }
 
 async fn prepare<'a>(
@@ -136,7 +172,7 @@ async fn stop(pipeline: &Pipeline, context: &Context) {
 }
 
 impl Drill<'_> {
-    async fn go_on_to_verdict(&mut self) -> Result<Outcome, RunError> {
+    async fn go_on_to_verdict(&mut self) -> Result<Judged, RunError> {
         let plan = self.plan;
         for step in &plan.steps {
             let emit = self.rig.emit.clone();
@@ -156,30 +192,29 @@ impl Drill<'_> {
         }
         self.rig.heal(&plan.id).await;
         if let Some((exit, why)) = self.chronicle.refusal() {
-            return Ok(outcome(&self.chronicle.terms, &Ending::Refused { exit, why }));
+            let outcome = outcome(&self.chronicle.terms, &Ending::Refused { exit, why });
+            return Ok(Judged { evidence: None, checks: Vec::new(), outcome });
         }
-        let checked = self.look().await?;
+        let (mut evidence, checked) = self.look().await?;
         for check in &checked.checks {
             self.rig.emit.emit(What::Check(check.clone()));
         }
         if let Some(rpo) = checked.rpo {
             self.rig.emit.emit(What::Rpo(rpo));
         }
-        let confirmed = match &self.chronicle.terms.control {
-            None => None,
-            Some(control) => {
-                let named = named_findings(&control.plan, &checked.checks);
-                confirm::confirmed(&self.rig.pipeline, &self.chronicle, &control.plan, &named).await
-            }
-        };
-        let slowest = self.chronicle.recoveries().map(|r| r.seconds).fold(0.0, f64::max);
-        let downtime = self.chronicle.recoveries().filter_map(|r| r.downtime).fold(Downtime::default(), Downtime::max);
+        if let Some(control) = &self.chronicle.terms.control {
+            let named = named_findings(&control.plan, &checked.checks);
+            evidence.confirmed = confirm::confirmed(&self.rig.pipeline, &self.chronicle, &control.plan, &named).await;
+        }
+        let (slowest, downtime) = (self.chronicle.slowest_seconds(), self.chronicle.longest_downtime());
+        let confirmed = evidence.confirmed.clone();
         let ending = Ending::Checked { checked: &checked, slowest, downtime, confirmed };
-        Ok(outcome(&self.chronicle.terms, &ending))
+        let outcome = outcome(&self.chronicle.terms, &ending);
+        Ok(Judged { evidence: Some(evidence), checks: checked.checks, outcome })
     }
 
     /// Looks at what the steps left, and lets the checks judge it.
-    async fn look(&mut self) -> Result<Checked, RunError> {
+    async fn look(&mut self) -> Result<(Evidence, Checked), RunError> {
         let known = Known { plan: self.plan, chronicle: &self.chronicle };
         let seen = look::observed(&self.rig, known).await?;
         let ledger = look::ledger(&self.rig, &self.chronicle).await?;
@@ -187,7 +222,10 @@ impl Drill<'_> {
         self.chronicle.extend(basis);
         // Pure computation, which must not keep the other drills' tasks from running.
         let chronicle = self.chronicle.clone();
-        let judged = tokio::task::spawn_blocking(move || checked(&chronicle, &seen, ledger.as_ref())).await;
-        Ok(judged.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())))
+        let judged = tokio::task::spawn_blocking(move || {
+            let checked = checked(&chronicle, &seen, ledger.as_ref());
+            (Evidence { seen, ledger, confirmed: None }, checked)
+        });
+        Ok(judged.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())))
     }
 }

@@ -22,6 +22,7 @@ mod steps;
 pub use emit::Emitter;
 pub use engine::{Options, machine, run};
 pub use error::RunError;
+pub use judge::{Outcome, Record, RecordError};
 pub use rig::may_drill;
 pub use session::{Finished, Session};
 

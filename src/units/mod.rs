@@ -4,6 +4,7 @@ mod address;
 mod exit;
 mod ids;
 mod lsn;
+pub(crate) mod packed;
 pub(crate) mod pairs;
 mod piece;
 mod presence;

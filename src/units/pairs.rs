@@ -24,6 +24,34 @@ where
     Ok(Vec::<(K, V)>::deserialize(deserializer)?.into_iter().collect())
 }
 
+/// Maps of such maps, by a text. For `#[serde(with = "pairs::each")]`.
+pub mod each {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// Writes each as a list of pairs.
+    pub fn serialize<K, V, S>(maps: &BTreeMap<String, BTreeMap<K, V>>, serializer: S) -> Result<S::Ok, S::Error>
+    where
+        K: Serialize,
+        V: Serialize,
+        S: Serializer,
+    {
+        serializer.collect_map(maps.iter().map(|(name, map)| (name, map.iter().collect::<Vec<_>>())))
+    }
+
+    /// Reads them.
+    pub fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<String, BTreeMap<K, V>>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        let maps = BTreeMap::<String, Vec<(K, V)>>::deserialize(deserializer)?;
+        Ok(maps.into_iter().map(|(name, pairs)| (name, pairs.into_iter().collect())).collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;

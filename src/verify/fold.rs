@@ -16,6 +16,8 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     decode::{
         record::{Event, Op, Unreadable},
@@ -24,7 +26,7 @@ use super::{
     },
     deliveries::{Change, Delivery, deliveries},
 };
-use crate::units::SchemaId;
+use crate::units::{SchemaId, packed, pairs};
 
 /// Hashes packed keys, eight bytes at a time. Keys come from the user's own tables: no defence against crafted ones.
 #[derive(Clone, Copy, Default)]
@@ -47,10 +49,34 @@ impl Hasher for Fast {
 /// A map by packed key.
 pub type KeyMap<V> = HashMap<Box<[u8]>, V, BuildHasherDefault<Fast>>;
 
+/// A [`KeyMap`] in JSON: an object from each key, in base64, in order.
+mod by_key {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{Entry, KeyMap, packed};
+
+    #[derive(PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    #[serde(transparent)]
+    struct Key(#[serde(with = "packed")] Box<[u8]>);
+
+    pub(super) fn serialize<S: Serializer>(map: &KeyMap<Entry>, serializer: S) -> Result<S::Ok, S::Error> {
+        let sorted: BTreeMap<Key, &Entry> = map.iter().map(|(key, entry)| (Key(key.clone()), entry)).collect();
+        sorted.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<KeyMap<Entry>, D::Error> {
+        let sorted = BTreeMap::<Key, Entry>::deserialize(deserializer)?;
+        Ok(sorted.into_iter().map(|(key, entry)| (key.0, entry)).collect())
+    }
+}
+
 /// The last event of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The packed row; empty when the key's last event took it away.
+    #[serde(with = "packed")]
     pub row: Box<[u8]>,
     /// Its offset.
     pub offset: i64,
@@ -133,7 +159,7 @@ pub enum Standing<'f> {
 }
 
 /// A TRUNCATE.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Truncate {
     /// Its offset.
     pub offset: i64,
@@ -152,7 +178,7 @@ impl Truncate {
 }
 
 /// An event of a table without a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loose {
     /// When the connector made it.
     pub made_ns: i64,
@@ -169,8 +195,10 @@ pub struct Loose {
     /// What it did.
     pub op: Op,
     /// The packed row before.
+    #[serde(with = "packed")]
     pub before: Option<Box<[u8]>>,
     /// The packed row after.
+    #[serde(with = "packed")]
     pub after: Option<Box<[u8]>>,
 }
 
@@ -186,7 +214,7 @@ impl Loose {
 }
 
 /// One event as the checks of a drill need it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Logged {
     /// Its partition.
     pub partition: i32,
@@ -203,6 +231,7 @@ pub struct Logged {
     /// When the connector made it.
     pub made_ns: i64,
     /// The packed key.
+    #[serde(with = "packed")]
     pub key: Option<Box<[u8]>>,
     /// The token of the row before.
     pub token_before: Option<Box<str>>,
@@ -213,7 +242,7 @@ pub struct Logged {
 }
 
 /// A record that is no event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// Its partition.
     pub partition: i32,
@@ -227,7 +256,7 @@ pub struct Problem {
 const PROBLEMS_MAX: usize = 50;
 
 /// Where a schema id was used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Use {
     /// By how many records.
     pub records: u64,
@@ -236,7 +265,7 @@ pub struct Use {
 }
 
 /// Whether a schema id stands in keys or in values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Place {
     /// In keys.
     Key,
@@ -245,20 +274,22 @@ pub enum Place {
 }
 
 /// A record kept for later: its transaction is not visible in the table's snapshot yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deferred {
     /// Its offset.
     pub offset: i64,
     /// The key's bytes.
+    #[serde(with = "packed")]
     pub key: Option<Vec<u8>>,
     /// The value's bytes.
+    #[serde(with = "packed")]
     pub value: Option<Vec<u8>>,
     /// When the record was written, in milliseconds since 1970, as the record itself says.
     pub written_ms: Option<i64>,
 }
 
 /// The first row of a partition that has a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FirstWith {
     /// Its offset.
     pub offset: i64,
@@ -275,13 +306,14 @@ impl FirstWith {
 }
 
 /// What one partition folds to.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PartitionFold {
     /// The partition.
     pub partition: i32,
     /// The offset after the last one read.
     pub next: i64,
     /// Keyed rows.
+    #[serde(with = "by_key")]
     pub keyed: KeyMap<Entry>,
     /// Events without a key.
     pub loose: Vec<Loose>,
@@ -295,6 +327,7 @@ pub struct PartitionFold {
     /// The column with the token, for the log.
     pub token_column: Option<usize>,
     /// Records by schema id.
+    #[serde(with = "pairs")]
     pub ids: BTreeMap<(Place, SchemaId), Use>,
     /// Records that are no events.
     pub problems: Vec<Problem>,
@@ -446,7 +479,7 @@ impl PartitionFold {
 }
 
 /// What a topic folds to.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct TopicFold {
     /// Its partitions.
     pub partitions: Vec<PartitionFold>,

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{
     decode::{
@@ -13,6 +13,7 @@ use super::{
         settings::ConnectorSettings,
         table::Columns,
     },
+    error::VerifyError,
     fold::TopicFold,
 };
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
         postgres::Slot,
     },
     debezium::Coverage,
-    units::{Epoch, KeyColumns, Lsn, Offset, SchemaId, TableName, TopicPartition},
+    units::{Epoch, KeyColumns, Lsn, Offset, SchemaId, TableName, TopicPartition, packed, pairs},
     workload::{
         RowShape,
         ledger::{Ledger, TableState, Tables},
@@ -31,7 +32,7 @@ use crate::{
 };
 
 /// Everything that one look at a pipeline showed.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Observation {
     /// The server's end of WAL and timeline; why not, where it did not answer.
     pub server: Option<Result<ServerView, String>>,
@@ -50,10 +51,13 @@ pub struct Observation {
     /// Settings of the data topics.
     pub specs: BTreeMap<String, TopicSpec>,
     /// First and next offsets of the data topics' partitions.
+    #[serde(with = "pairs")]
     pub ends: BTreeMap<TopicPartition, (Offset, Offset)>,
     /// Committed offsets of consumer groups on the data topics.
+    #[serde(with = "pairs::each")]
     pub groups: BTreeMap<String, BTreeMap<TopicPartition, Offset>>,
     /// What a consumer of each group was given that joined it at the end: it reads as the group's applications do.
+    #[serde(with = "pairs::each")]
     pub consumed: BTreeMap<String, BTreeMap<TopicPartition, Consumed>>,
     /// How the wait for quiet ended, for each connector.
     pub quiet: Vec<Quiet>,
@@ -88,7 +92,7 @@ impl Observation {
 }
 
 /// The server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerView {
     /// `pg_current_wal_lsn()`.
     pub lsn: Lsn,
@@ -97,9 +101,11 @@ pub struct ServerView {
 }
 
 /// A connector.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "SavedConnectorView")]
 pub struct ConnectorView {
-    /// Its configuration, understood.
+    /// Its configuration, understood. In JSON its name alone: the configuration says the rest.
+    #[serde(rename = "name", serialize_with = "name_of")]
     pub settings: Arc<ConnectorSettings>,
     /// Its configuration as the worker has it.
     pub config: ConnectorConfig,
@@ -122,6 +128,47 @@ pub struct ConnectorView {
     pub notes: Vec<String>,
 }
 
+/// A connector as JSON has it.
+#[derive(Deserialize)]
+struct SavedConnectorView {
+    name: String,
+    config: ConnectorConfig,
+    status: Result<ConnectorStatus, String>,
+    offsets: Vec<StoredOffset>,
+    publication: bool,
+    coverage: Coverage,
+    unpublished: Vec<TableName>,
+    uncaptured: Vec<TableName>,
+    orphans: Vec<Orphan>,
+    notes: Vec<String>,
+}
+
+impl TryFrom<SavedConnectorView> for ConnectorView {
+    type Error = VerifyError;
+
+    fn try_from(saved: SavedConnectorView) -> Result<ConnectorView, VerifyError> {
+        let SavedConnectorView { name, config, status, offsets, publication, .. } = saved;
+        let SavedConnectorView { coverage, unpublished, uncaptured, orphans, notes, .. } = saved;
+        let settings = Arc::new(ConnectorSettings::parse(&name, &config)?);
+        Ok(ConnectorView {
+            settings,
+            config,
+            status,
+            offsets,
+            publication,
+            coverage,
+            unpublished,
+            uncaptured,
+            orphans,
+            notes,
+        })
+    }
+}
+
+fn name_of<S: Serializer>(settings: &Arc<ConnectorSettings>, serializer: S) -> Result<S::Ok, S::Error> {
+    settings.name.serialize(serializer)
+}
+
 impl ConnectorView {
     /// A number of the stored offset.
     pub fn offset_number(&self, field: &str) -> Option<u64> {
@@ -135,7 +182,7 @@ impl ConnectorView {
 }
 
 /// A connector to PostgreSQL that was not looked at: it is not known from which server it reads, or how its records are read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unidentified {
     /// Its name.
     pub connector: String,
@@ -147,7 +194,7 @@ pub struct Unidentified {
 }
 
 /// A topic with records that is compared with no table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Orphan {
     /// The topic.
     pub topic: String,
@@ -158,7 +205,7 @@ pub struct Orphan {
 }
 
 /// Why a topic with records is compared with no table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OrphanKind {
     /// The changes of its table, a partitioned table or a partition, go to other topics.
     Elsewhere(TableName),
@@ -177,7 +224,7 @@ pub enum OrphanKind {
 }
 
 /// A captured table.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TableView {
     /// The table.
     pub name: TableName,
@@ -188,6 +235,7 @@ pub struct TableView {
     /// Where its events go.
     pub topic: String,
     /// Its columns.
+    #[serde(with = "shared")]
     pub columns: Arc<Columns>,
     /// The columns of its primary key.
     pub primary_key: Vec<usize>,
@@ -202,15 +250,31 @@ pub struct TableView {
     pub count: Result<u64, String>,
 }
 
+/// A shared value, in JSON the value.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(shared: &Arc<T>, serializer: S) -> Result<S::Ok, S::Error> {
+        (**shared).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(d: D) -> Result<Arc<T>, D::Error> {
+        T::deserialize(d).map(Arc::new)
+    }
+}
+
 /// Rows of a table as packed cells, in blocks: a large table grows without being copied.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rows {
     blocks: Vec<Block>,
     count: u64,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Block {
+    #[serde(with = "packed")]
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
@@ -283,7 +347,7 @@ impl TableView {
 }
 
 /// How the wait for quiet ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quiet {
     /// The marker's topic.
     pub topic: String,
@@ -298,7 +362,7 @@ pub struct Quiet {
 }
 
 /// Why the wait for quiet ended without the marker.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interrupted {
     /// Whether something is dead, rather than slow.
     pub dead: bool,
@@ -307,7 +371,7 @@ pub struct Interrupted {
 }
 
 /// A row written to see whether it arrives.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Canary {
     /// Its table.
     pub table: TableName,
@@ -320,7 +384,7 @@ pub struct Canary {
 }
 
 /// A schema that was offered to the registry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
     /// The subject.
     pub subject: String,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Fact, GroupMade, Layout, Mark, Means, Recovery, Terms};
 use crate::{
+    event::Downtime,
     scenario::Fault,
     units::{Epoch, Exit, PointId},
     verify::{PointView, RegistryView},
@@ -74,6 +75,16 @@ impl Chronicle {
             Fact::Recovered(recovery) => Some(recovery),
             _ => None,
         })
+    }
+
+    /// Seconds that the slowest recovery took; zero without one.
+    pub fn slowest_seconds(&self) -> f64 {
+        self.recoveries().map(|r| r.seconds).fold(0.0, f64::max)
+    }
+
+    /// The longest downtime of each part, over all recoveries.
+    pub fn longest_downtime(&self) -> Downtime {
+        self.recoveries().filter_map(|r| r.downtime).fold(Downtime::default(), Downtime::max)
     }
 
     /// The mark of this name; where there are several, the last.

@@ -3,7 +3,10 @@
 mod checked;
 mod control;
 mod outcome;
+mod record;
+mod secrets;
 
 pub use checked::{Checked, checked};
 pub use control::named_findings;
 pub use outcome::{Ending, Outcome, outcome, verdict_of};
+pub use record::{Evidence, Failure, Record, RecordError};

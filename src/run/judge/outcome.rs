@@ -1,5 +1,7 @@
 //! How a drill ends: its exit code, why, and what a control showed.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Checked, control};
 use crate::{
     event::{ControlReport, Downtime, Rpo},
@@ -38,7 +40,7 @@ pub enum Ending<'e> {
 }
 
 /// How a drill ends.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Its share in the run's exit code.
     pub exit: Exit,

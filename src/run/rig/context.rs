@@ -5,7 +5,10 @@ use std::sync::Arc;
 use camino::Utf8PathBuf;
 
 use super::{Census, Servers};
-use crate::{stack::Backend, units::RunId};
+use crate::{
+    stack::Backend,
+    units::{DrillId, RunId},
+};
 
 /// What all drills of a run have in common.
 #[derive(Clone, Debug)]
@@ -27,6 +30,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// The file that a drill's chronicle is kept in.
+    pub fn chronicle_of(&self, drill: &DrillId) -> Utf8PathBuf {
+        self.report.join("drills").join(drill.as_str()).join("chronicle.json")
+    }
+
     /// Where drills put their servers' logs.
     pub fn logs(&self) -> Utf8PathBuf {
         self.report.join("logs")

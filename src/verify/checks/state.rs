@@ -948,7 +948,10 @@ impl<'o> Comparison<'o> {
                 ..self.about(FindingKind::Lost)
             });
         }
-        for (image, count) in folded.images.iter().filter(|(_, c)| **c != 0) {
+        // In order, so that the same observation gives the same report.
+        let mut left: Vec<_> = folded.images.iter().filter(|(_, c)| **c != 0).collect();
+        left.sort_unstable();
+        for (image, count) in left {
             let row: Vec<Cell<'_>> = cells(image).collect();
             self.findings.push(Finding {
                 token: self.token_of(&row),

@@ -2025,3 +2025,19 @@ fn a_connector_whose_server_is_not_known_leaves_positions_open() {
     let world = World { slots: vec![], ..healthy() };
     assert_eq!(judged(&world, false), Verdict::Failed, "what is known to be wrong stays so");
 }
+
+/// A group whose topics keep their records goes on behind what it has committed; where it has to begin at the first, it must be given all.
+#[test]
+fn a_group_that_reads_on_is_not_given_what_lies_behind_it() {
+    let partition = TopicPartition { topic: topic(ORDERS), partition: 0 };
+    let mut world = healthy();
+    world.skipped = Some((ORDERS, 0, 1));
+    world.groups.get_mut("probe").unwrap().insert(partition.clone(), Offset(1));
+    let judged = |begins: i64| {
+        let mut expected = world.expect();
+        expected.groups.get_mut("probe").unwrap().insert(partition.clone(), Offset(begins));
+        positions(&world.observe(), &expected).verdict
+    };
+    assert_eq!(judged(1), Verdict::Passed);
+    assert_eq!(judged(0), Verdict::Failed);
+}

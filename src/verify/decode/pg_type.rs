@@ -1,7 +1,9 @@
 //! PostgreSQL's types, as far as their texts differ in what they need.
 
+use serde::{Deserialize, Serialize};
+
 /// A column's type.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PgType {
     /// `format_type` of the declared type: `numeric(10,2)`.
     pub name: String,
@@ -14,7 +16,7 @@ pub struct PgType {
 }
 
 /// The families of types.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// `boolean`.
     Bool,

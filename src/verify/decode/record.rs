@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use serde::{Deserialize, Serialize};
+
 use serde_json::Value;
 
 use super::{
@@ -23,7 +25,7 @@ use crate::{
 };
 
 /// What an event did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Op {
     /// A snapshot's read.
     Read,
@@ -98,7 +100,7 @@ pub struct Event<'d> {
 }
 
 /// Why a record is no event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unreadable {
     /// The schema id, where the record names one.
     pub schema: Option<SchemaId>,

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde::{Deserialize, Serialize};
+
 use super::pg_type::{Kind, PgType};
 use crate::verify::text::{
     array,
@@ -11,7 +13,7 @@ use crate::verify::text::{
 };
 
 /// How values of a column are expressed: Connect's type and the name of its schema.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Repr {
     /// By the value's own kind: booleans, integers, floating point, text, bytes.
     Plain,

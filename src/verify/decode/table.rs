@@ -1,6 +1,8 @@
 //! The columns of a captured table, and how its fields are expressed where records carry no schema.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{
     names::field_name,
@@ -10,7 +12,7 @@ use super::{
 };
 
 /// A column.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Column {
     /// Its name in the table.
     pub name: String,
@@ -24,7 +26,7 @@ pub struct Column {
 
 /// What the catalogue knows of how long a column has been defined as it is. A record without a schema does not say
 /// under which definition it was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Definition {
     /// The low half of the id of the transaction that last changed the column's row in the catalogue: its type, its
     /// name, its default or anything else of it.
@@ -49,13 +51,19 @@ impl Definition {
 }
 
 /// The columns of a table, found by the names of fields.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Columns {
     /// In the table's order.
     pub list: Vec<Column>,
     definitions: Vec<Definition>,
     /// For each field name the columns that it may stand for.
+    #[serde(serialize_with = "sorted")]
     by_field: HashMap<String, Vec<usize>>,
+}
+
+/// In the order of the names, so that equal columns are equal texts.
+fn sorted<S: Serializer>(by_field: &HashMap<String, Vec<usize>>, serializer: S) -> Result<S::Ok, S::Error> {
+    by_field.iter().collect::<BTreeMap<_, _>>().serialize(serializer)
 }
 
 impl Columns {

@@ -1,0 +1,128 @@
+//! A drill in a file, and judged again from it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Checked, Ending, Outcome, checked, outcome, secrets::Secrets};
+use crate::{
+    event::CheckReport,
+    run::chronicle::Chronicle,
+    units::{DrillId, Exit},
+    verify::Observation,
+    workload::ledger::Ledger,
+};
+
+/// The format of `chronicle.json`. It goes with the program that wrote it: another one may refuse it, and never misreads it.
+const FORMAT: u32 = 1;
+
+/// Everything from which a drill was judged, without secrets: `chronicle.json`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    format: u32,
+    /// The drill.
+    pub drill: DrillId,
+    /// What is known of it.
+    pub chronicle: Chronicle,
+    /// The error that ended it, where one did.
+    pub failure: Option<Failure>,
+    /// What was seen at its end; none where it did not get there.
+    pub evidence: Option<Evidence>,
+    /// What the checks said; empty where they did not look.
+    pub checks: Vec<CheckReport>,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// An error that ended a drill.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Its exit code.
+    pub exit: Exit,
+    /// The error.
+    pub why: String,
+}
+
+/// What was seen at the end of a drill.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The pipeline.
+    pub seen: Observation,
+    /// What the workload did, with its commit order; none where it keeps no ledger.
+    pub ledger: Option<Ledger>,
+    /// What an independent query said of a control's finding: confirmed, or not.
+    pub confirmed: Option<Result<String, String>>,
+}
+
+/// Why a `chronicle.json` cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// It is of another format.
+    #[error(
+        "chronicle.json has format {found}, expected {FORMAT}\nhint: judge it by the version of cdc-drill that wrote it"
+    )]
+    Format {
+        /// Its format.
+        found: u64,
+    },
+    /// It is no chronicle.
+    #[error("chronicle.json cannot be read: {0}")]
+    Unreadable(#[from] serde_json::Error),
+}
+
+impl Record {
+    /// A drill that has ended.
+    pub fn new(
+        drill: DrillId,
+        chronicle: Chronicle,
+        evidence: Option<Evidence>,
+        failure: Option<Failure>,
+        checks: Vec<CheckReport>,
+        outcome: Outcome,
+    ) -> Record {
+        Record { format: FORMAT, drill, chronicle, failure, evidence, checks, outcome }
+    }
+
+    /// Reads one again.
+    pub fn parse(json: &str) -> Result<Record, RecordError> {
+        #[derive(Deserialize)]
+        struct Header {
+            format: u64,
+        }
+        let Header { format } = serde_json::from_str(json)?;
+        if format != u64::from(FORMAT) {
+            return Err(RecordError::Format { found: format });
+        }
+        Ok(serde_json::from_str(json)?)
+    }
+
+    /// Its text, without secrets.
+    pub fn into_json(mut self) -> Result<String, RecordError> {
+        let mut secrets = Secrets::default();
+        self.chronicle.layout.sources.iter_mut().for_each(|source| secrets.mask(&mut source.config));
+        if let Some(evidence) = &mut self.evidence {
+            evidence.seen.connectors.iter_mut().for_each(|connector| secrets.mask(&mut connector.config));
+        }
+        Ok(secrets.mask_text(serde_json::to_string(&self)?))
+    }
+
+    /// Judges it again, by nothing but what is in it: what the checks say, and how the drill ends.
+    pub fn judged(&self) -> (Vec<CheckReport>, Outcome) {
+        let terms = &self.chronicle.terms;
+        if let Some(Failure { exit, why }) = &self.failure {
+            return (Vec::new(), outcome(terms, &Ending::CutShort { exit: *exit, why }));
+        }
+        if let Some((exit, why)) = self.chronicle.refusal() {
+            return (Vec::new(), outcome(terms, &Ending::Refused { exit, why }));
+        }
+        let Some(evidence) = &self.evidence else {
+            let why = "the file holds nothing that was seen";
+            return (Vec::new(), outcome(terms, &Ending::CutShort { exit: Exit::Inconclusive, why }));
+        };
+        let checked: Checked = checked(&self.chronicle, &evidence.seen, evidence.ledger.as_ref());
+        let (slowest, downtime) = (self.chronicle.slowest_seconds(), self.chronicle.longest_downtime());
+        let confirmed = evidence.confirmed.clone();
+        let ending = Ending::Checked { checked: &checked, slowest, downtime, confirmed };
+        let outcome = outcome(terms, &ending);
+        (checked.checks, outcome)
+    }
+}
