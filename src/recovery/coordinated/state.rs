@@ -25,8 +25,9 @@ use crate::{
         memory::{Kept, Memory, Place},
         pipeline::{Found, Outdated, Pipeline},
         server::{
-            Configuration, Control, ControlData, Layout, MAIN, Owner, Replay, Room, copy_reachable, left_beside,
-            major_of, refuse_fixed, refuse_other_version, refuse_tablespaces, resolved, size_below, wal_elsewhere,
+            Configuration, Control, ControlData, Layout, MAIN, Outside, Owner, Replay, Room, copy_reachable,
+            left_beside, major_of, refuse_fixed, refuse_other_version, refuse_tablespaces, resolved, size_below,
+            wal_elsewhere,
         },
         step::GoesOn,
         wal::{Tail, WalView},
@@ -234,6 +235,11 @@ impl Coordinated {
             refuse_other_version(&tools, of_point).await?;
         }
         let config_file = config_file(config, &pgdata, server.as_ref(), &point).await?;
+        let outside = match tools.elsewhere() {
+            false => Outside::look(&point, &pgdata, config_file.as_deref().unwrap_or(&pgdata.join(MAIN)))?,
+            true => Outside::default(),
+        };
+        refuse_no_configuration(config_file.as_deref(), &outside)?;
         let layout = Layout { config_file, wal };
         let archiver = program()?;
         let state = Coordinated {
@@ -264,6 +270,7 @@ impl Coordinated {
         };
         state.refuse_holes(&view).await?;
         let (notes, differs) = (state.refuse_no_room(&view)?, state.configuration_differs()?);
+        let differs = differs.into_iter().chain(outside.notes()).collect();
         Ok(Coordinated { notes, differs, ..state })
     }
 
@@ -826,6 +833,19 @@ async fn config_file(
         "neither, and the server is down",
         "distributions keep it elsewhere: config_file = \"/etc/postgresql/<version>/<name>/postgresql.conf\" on Debian",
     ))
+}
+
+/// A server whose main file is neither here nor in the recovery point does not start.
+fn refuse_no_configuration(config_file: Option<&Utf8Path>, outside: &Outside) -> Result<(), RecoveryError> {
+    match config_file.filter(|file| outside.missing.iter().any(|missing| missing == file.as_str())) {
+        None => Ok(()),
+        Some(file) => Err(RecoveryError::impossible(
+            file.as_str(),
+            "the server's configuration, on this machine or in the recovery point",
+            "neither",
+            "write it again, or name another file in [postgres] config_file",
+        )),
+    }
 }
 
 /// The program that replay runs to fetch WAL: named, or beside this executable, or one folder above (a test's).
