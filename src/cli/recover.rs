@@ -19,8 +19,8 @@ use crate::{
     config::Config,
     event::{CheckReport, StepReport, StepResult},
     recovery::{
-        self, Downtime, Leftover, OnConflict, Options, Outcome, Playbook, Progress, Recovered, RecoveryError, Request,
-        Status, SystemStatus, Target, TopicsRepair, Watch,
+        self, Downtime, Leftover, Loss, OnConflict, Options, Outcome, Playbook, Progress, Recovered, RecoveryError,
+        Request, Status, SystemStatus, Target, TopicsRepair, Watch,
     },
     units::{Exit, Verdict},
     verify::{VerifyOptions, verify},
@@ -61,9 +61,9 @@ enum Verb {
         /// The pipeline's configuration file
         #[arg(long, value_name = "FILE")]
         config: Utf8PathBuf,
-        /// Go on although WAL is unreadable and acknowledged transactions are lost
-        #[arg(long)]
-        accept_loss: bool,
+        /// Agree to a loss that the plan names; may be given several times
+        #[arg(long, value_enum, value_name = "LOSS")]
+        accept_loss: Vec<Loss>,
         /// Print the result as JSON
         #[arg(long)]
         json: bool,
@@ -138,9 +138,9 @@ struct What {
     /// What becomes of an incompatible schema change
     #[arg(long, value_enum, default_value_t)]
     on_conflict: OnConflict,
-    /// Go on although WAL is unreadable and acknowledged transactions are lost, or a registry in the cluster goes back with it
-    #[arg(long)]
-    accept_loss: bool,
+    /// Agree to a loss that the plan names; may be given several times
+    #[arg(long, value_enum, value_name = "LOSS")]
+    accept_loss: Vec<Loss>,
     /// Start from the recovery point that --point names although consistency checks failed when it was taken
     #[arg(long)]
     accept_inconsistent_point: bool,
@@ -182,7 +182,7 @@ impl What {
             connectors: self.connectors.clone(),
             topics: self.topics,
             on_conflict: self.on_conflict,
-            accept_loss: self.accept_loss,
+            accept_loss: self.accept_loss.iter().copied().collect(),
             accept_inconsistent_point: self.accept_inconsistent_point,
             restore_connectors: self.restore_connectors,
             ..Request::new(match self.playbook {
@@ -227,7 +227,7 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
         Verb::Status { config, json } => status(&Config::load(&config)?, json).await,
         Verb::Resume { config, accept_loss, json, dry } => {
             let config = Config::load(&config)?;
-            let request = recovery::unfinished_request(&config, accept_loss)?;
+            let request = recovery::unfinished_request(&config, accept_loss.into_iter().collect())?;
             if !dry.is_on() {
                 return recover(&config, &request, json).await;
             }
@@ -239,7 +239,7 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
         Verb::Abort { config, leave, dry } => {
             let config = Config::load(&config)?;
             if dry.is_on() {
-                let request = recovery::unfinished_request(&config, false)?;
+                let request = recovery::unfinished_request(&config, Default::default())?;
                 recovery::permit(&config, &request).await?;
                 dry.told(format!("{} {}", if leave { "give up" } else { "take back" }, request.playbook));
                 return Ok(Exit::Passed);

@@ -33,7 +33,7 @@ pub use leftovers::{Leftover, leftovers, remove_leftovers};
 pub use outcome::{Downtime, EndOfWal, Outcome, Recovered};
 pub use pipeline::{Protection, is_protected, protection};
 pub use progress::{Progress, Watch};
-pub use request::{Naive, OnConflict, Options, Playbook, Request, Target, TargetError, TopicsRepair};
+pub use request::{Loss, Naive, OnConflict, Options, Playbook, Request, Target, TargetError, TopicsRepair};
 pub use status::{ProgressStatus, Status, StepStatus, SystemStatus, status, unfinished_request};
 pub use step::{Moments, NoticedBy, OnStep, StepInfo};
 

@@ -118,6 +118,29 @@ pub enum OnConflict {
     Accept,
 }
 
+/// Something that a recovery may lose for good. Each is agreed to by its name, and to agree to one is to agree to no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Loss {
+    /// Transactions that were acknowledged after the last WAL that can be read
+    Wal,
+    /// What a registry that stores in the cluster was given since the target
+    Registry,
+    /// Records that a topic deletes less than an hour after the snapshot wrote them
+    Retention,
+}
+
+impl Loss {
+    /// The option by which it is agreed to.
+    pub(super) const fn option(self) -> &'static str {
+        match self {
+            Loss::Wal => "--accept-loss wal",
+            Loss::Registry => "--accept-loss registry",
+            Loss::Retention => "--accept-loss retention",
+        }
+    }
+}
+
 /// Everything a person decides about a recovery.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -141,9 +164,8 @@ pub struct Request {
     pub on_conflict: OnConflict,
     /// Statements that undo an incompatible change; derived from the recovery point when empty.
     pub undo: Vec<String>,
-    /// Go on although WAL is unreadable or missing and acknowledged transactions are lost, or a registry that stores in the cluster goes
-    /// back with it.
-    pub accept_loss: bool,
+    /// What may be lost.
+    pub accept_loss: BTreeSet<Loss>,
     /// Start from a recovery point whose consistency checks failed when it was taken. Otherwise such a point is passed over, and
     /// refused where it is the one that was named, or where there is no other.
     pub accept_inconsistent_point: bool,
@@ -168,7 +190,7 @@ impl Request {
             topics: TopicsRepair::Purge,
             on_conflict: OnConflict::Reject,
             undo: Vec::new(),
-            accept_loss: false,
+            accept_loss: BTreeSet::new(),
             accept_inconsistent_point: false,
             restore_connectors: false,
             neighbours: true,

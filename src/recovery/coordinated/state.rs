@@ -217,7 +217,7 @@ impl Coordinated {
         let given_up = timelines::given_up(&view, old_timeline, &aim.history, aim.cut).await?;
         let mut pipeline = Pipeline::discover(config, request, options, server.as_ref(), Some(&point)).await?;
         pipeline.refuse_active()?;
-        pipeline.plan_topics(true).await?;
+        pipeline.plan_topics(request, true).await?;
         let gives_up = aim.at.is_some() || !given_up.is_empty();
         pipeline.plan_dependents(request, gives_up, server.as_ref()).await?;
         match server {
