@@ -107,6 +107,12 @@ async fn is_source(
             let id = control_file_id(data)?.or(named).ok_or(error)?;
             return listed("PostgreSQL system identifier", "system_ids", &attach.system_ids, &id);
         }
+        // A database that was dropped carries no comment any more; the server says who it is, and the topic is asked for.
+        Found::Refuses(error) if what == Permission::Recover => {
+            let beside = Postgres::beside_a_dropped_database(&config.postgres.url).await.ok_or(error)?;
+            let id = Postgres::connect(&beside, "cdc-drill guard").await?.system_id().await?;
+            return listed("PostgreSQL system identifier", "system_ids", &attach.system_ids, &id);
+        }
         Found::Silence(error) | Found::Unready(error) | Found::Refuses(error) => return Err(error.into()),
     };
     listed("PostgreSQL system identifier", "system_ids", &attach.system_ids, &session.system_id().await?)?;

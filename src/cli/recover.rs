@@ -24,7 +24,7 @@ use crate::{
     },
     units::{Exit, Verdict},
     verify::{VerifyError, VerifyOptions, verify},
-    vocabulary::{OnConflict, TopicsRepair},
+    vocabulary::{Loss, OnConflict, TopicsRepair},
 };
 
 /// The command's arguments.
@@ -62,9 +62,9 @@ enum Verb {
         /// The pipeline's configuration file
         #[arg(long, value_name = "FILE")]
         config: Utf8PathBuf,
-        /// Go on although WAL is unreadable and acknowledged transactions are lost
-        #[arg(long)]
-        accept_loss: bool,
+        /// Agree to a loss that the plan names; may be given several times
+        #[arg(long, value_enum, value_name = "LOSS")]
+        accept_loss: Vec<Loss>,
         /// Print the result as JSON
         #[arg(long)]
         json: bool,
@@ -139,9 +139,9 @@ struct What {
     /// What becomes of an incompatible schema change
     #[arg(long, value_enum, default_value_t)]
     on_conflict: OnConflict,
-    /// Go on although WAL is unreadable and acknowledged transactions are lost, or a registry in the cluster goes back with it
-    #[arg(long)]
-    accept_loss: bool,
+    /// Agree to a loss that the plan names; may be given several times
+    #[arg(long, value_enum, value_name = "LOSS")]
+    accept_loss: Vec<Loss>,
     /// Start from the recovery point that --point names although consistency checks failed when it was taken
     #[arg(long)]
     accept_inconsistent_point: bool,
@@ -183,7 +183,7 @@ impl What {
             connectors: self.connectors.clone(),
             topics: self.topics,
             on_conflict: self.on_conflict,
-            accept_loss: self.accept_loss,
+            accept_loss: self.accept_loss.iter().copied().collect(),
             accept_inconsistent_point: self.accept_inconsistent_point,
             restore_connectors: self.restore_connectors,
             ..Request::new(match self.playbook {
@@ -228,7 +228,7 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
         Verb::Status { config, json } => status(&Config::load(&config)?, json).await,
         Verb::Resume { config, accept_loss, json, dry } => {
             let config = Config::load(&config)?;
-            let request = recovery::unfinished_request(&config, accept_loss)?;
+            let request = recovery::unfinished_request(&config, accept_loss.into_iter().collect())?;
             if !dry.is_on() {
                 return recover(&config, &request, json).await;
             }
@@ -240,7 +240,7 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
         Verb::Abort { config, leave, dry } => {
             let config = Config::load(&config)?;
             if dry.is_on() {
-                let request = recovery::unfinished_request(&config, false)?;
+                let request = recovery::unfinished_request(&config, Default::default())?;
                 recovery::permit(&config, &request).await?;
                 dry.told(format!("{} {}", if leave { "give up" } else { "take back" }, request.playbook));
                 return Ok(Exit::Passed);

@@ -19,9 +19,8 @@ use crate::{
     client::limits,
     config::{Config, Means, RestAuth},
     stack::{
-        Backend as StackBackend, BackendChoice, ConnectorRequest, Programs, Progress, StackError, debezium_config,
-        file_sink_config,
-        local::{CONFIG_FILE, Folder, LocalStack, Native, OwnerLock, Part, PostgresSpec, StackSpec},
+        Backend as StackBackend, BackendChoice, CONFIG_FILE, ConnectorRequest, Folder, LocalStack, Native, OwnerLock,
+        Part, PostgresSpec, Programs, Progress, StackError, StackSpec, debezium_config, file_sink_config,
     },
     units::{Exit, IfThere, TableName},
     vocabulary::RegistryStorageKind,

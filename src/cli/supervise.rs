@@ -3,7 +3,7 @@
 use camino::Utf8PathBuf;
 
 use super::CliError;
-use crate::{stack::local, units::Exit};
+use crate::{stack, units::Exit};
 
 /// Which server.
 #[derive(Debug, clap::Args)]
@@ -18,7 +18,7 @@ pub struct Args {
 
 /// Runs the server until it ends. An error goes to standard output, where the launcher reads one line.
 pub fn run(args: Args) -> Result<Exit, CliError> {
-    match local::supervise(&args.dir, &args.name) {
+    match stack::supervise(&args.dir, &args.name) {
         Ok(()) => Ok(Exit::Passed),
         Err(error) => {
             use std::io::Write;

@@ -2,7 +2,7 @@
 
 use clap::{ValueEnum, builder::PossibleValue};
 
-use crate::vocabulary::{OnConflict, RegistryStorageKind, TopicsRepair};
+use crate::vocabulary::{Loss, OnConflict, RegistryStorageKind, TopicsRepair};
 
 /// A word with what the help says of it; without one where the option says enough.
 fn possible(word: &'static str, help: Option<&'static str>) -> Option<PossibleValue> {
@@ -42,6 +42,23 @@ impl ValueEnum for OnConflict {
             Some(match self {
                 OnConflict::Reject => "It is undone at the source",
                 OnConflict::Accept => "It is let through, for that subject only",
+            }),
+        )
+    }
+}
+
+impl ValueEnum for Loss {
+    fn value_variants<'a>() -> &'a [Self] {
+        const { &Loss::ALL }
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        possible(
+            self.word(),
+            Some(match self {
+                Loss::Wal => "Transactions that were acknowledged after the last WAL that can be read",
+                Loss::Registry => "What a registry that stores in the cluster was given since the target",
+                Loss::Retention => "Records that a topic deletes less than an hour after the snapshot wrote them",
             }),
         )
     }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     ClientError,
     connect::{ConnectorConfig, encode},
+    limits::asking,
     postgres::{Postgres, Slot},
     server_address::ServerAddress,
 };
@@ -200,10 +201,11 @@ impl Cluster {
         let Some(own) = &self.system_id else {
             return Identity::Unknown("this cluster's identifier is not known".into());
         };
-        let theirs = match connector_session(connector).await {
-            Ok(session) => session.system_id().await.map_err(|e| e.to_string()),
-            Err(why) => Err(why),
-        };
+        // All are asked at once, and one limit holds for the session and the answer together.
+        let limit = asking::POSTGRES_SESSION.now();
+        let answer = async { connector_session(connector).await?.system_id().await.map_err(|e| e.to_string()) };
+        let theirs = tokio::time::timeout(limit, answer).await;
+        let theirs = theirs.unwrap_or_else(|_| Err(format!("its server says nothing within {} s", limit.as_secs())));
         match theirs {
             Ok(theirs) if theirs == *own => Identity::Same,
             Ok(_) => Identity::Other,
@@ -249,6 +251,8 @@ pub fn connector_url(connector: &ConnectorConfig) -> Result<Secret, String> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+
     use super::*;
 
     /// A closed port of this machine: nobody answers, and at once.
@@ -303,6 +307,29 @@ mod tests {
         assert_eq!(names(&of(&[near(), far("a")]).await), ["near"], "the slot is another connector's");
         assert_eq!(names(&of(&[near(), far("c")]).await), ["near"], "a slot of the same name on another database");
         assert_eq!(names(&of(&[near(), far("d"), secret("d")]).await), ["near"], "no slot of the cluster's");
+    }
+
+    #[tokio::test]
+    async fn servers_that_say_nothing_are_asked_side_by_side() {
+        let mut listeners = Vec::new();
+        for _ in 0..3 {
+            listeners.push(tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap());
+        }
+        let ports: Vec<String> = listeners.iter().map(|l| l.local_addr().unwrap().port().to_string()).collect();
+        let connectors: Vec<_> = ports.iter().map(|port| (port.as_str(), connector("127.0.0.1", port, "b"))).collect();
+        let asked = readers(&[], &connectors, &[]);
+        let accepted = futures::future::join_all(listeners.iter().map(async |l| l.accept().await.unwrap().0));
+        let open = async |sockets: Vec<tokio::net::TcpStream>| {
+            for mut socket in sockets {
+                // What a client says first; an end is one that has given up.
+                assert!(socket.read(&mut [0; 64]).await.unwrap() > 0);
+                assert!(!matches!(socket.try_read(&mut [0; 64]), Ok(0)));
+            }
+        };
+        tokio::select! {
+            () = async { open(accepted.await).await } => {}
+            found = asked => panic!("the last one was not asked while the first one was: {found:?}"),
+        }
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use camino::Utf8Path;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::{Config, SimpleQueryMessage, config::Host, error::SqlState};
 
-use super::{ClientError, limits::asking, listener::is_anybody_at, tls::Wanted, walsender};
+use super::{ClientError, connect::encode, limits::asking, listener::is_anybody_at, tls::Wanted, walsender};
 use crate::units::{Lsn, Secret, SlotName, redact_url, without_tls};
 
 /// What a session prints its values by: row images are canonical in these settings and no others.
@@ -180,14 +180,19 @@ enum Refusal {
     UnknownSetting(String),
     /// The server refuses the password.
     Password { said: String, error: ClientError },
+    /// The server has no such database.
+    NoDatabase(ClientError),
     /// Anything else.
     Error(ClientError),
 }
 
+/// Databases that `initdb` makes and sessions may be opened on.
+const MAINTENANCE_DATABASES: [&str; 2] = ["postgres", "template1"];
+
 impl Refusal {
     fn into_error(self, address: &str) -> ClientError {
         match self {
-            Refusal::Password { error, .. } | Refusal::Error(error) => error,
+            Refusal::Password { error, .. } | Refusal::NoDatabase(error) | Refusal::Error(error) => error,
             Refusal::UnknownSetting(found) => {
                 ClientError::answer("postgres", address, "open a session", "PostgreSQL 15 or later", found).for_good()
             }
@@ -303,6 +308,26 @@ impl Postgres {
         }
     }
 
+    /// The address with a database that every server has, where the one that it names is not there: somebody has dropped it. None where
+    /// it is there, and where nobody can tell.
+    pub async fn beside_a_dropped_database(url: &Secret) -> Option<Secret> {
+        let opened = async |url: &Secret| {
+            let (mut config, wanted) = parsed(url).ok()?;
+            config.application_name("cdc-drill look").connect_timeout(asking::POSTGRES_CONNECT.now());
+            Some(Self::start(&config, &wanted, &redact_url(url.expose()), &[]).await)
+        };
+        if !matches!(opened(url).await?, Err(Refusal::NoDatabase(_))) {
+            return None;
+        }
+        for name in MAINTENANCE_DATABASES {
+            let beside = with_database(url, name);
+            if let Some(Ok(_)) = opened(&beside).await {
+                return Some(beside);
+            }
+        }
+        None
+    }
+
     async fn open(
         config: Config,
         wanted: &Wanted,
@@ -348,6 +373,7 @@ impl Postgres {
         let (client, connection) = opened.map_err(|e| match e.code() {
             Some(&SqlState::UNDEFINED_OBJECT) => Refusal::UnknownSetting(cause(&e)),
             Some(&SqlState::INVALID_PASSWORD) => Refusal::Password { said: cause(&e), error: unopened(address, &e) },
+            Some(&SqlState::INVALID_CATALOG_NAME) => Refusal::NoDatabase(unopened(address, &e)),
             _ => Refusal::Error(unopened(address, &e)),
         })?;
         Ok(Postgres::of(client, connection, address.to_owned()))
@@ -492,6 +518,15 @@ fn unopened(address: &str, error: &tokio_postgres::Error) -> ClientError {
     }
 }
 
+/// The same address with another database, keeping the parameters after it.
+pub(crate) fn with_database(url: &Secret, name: &str) -> Secret {
+    let text = url.expose();
+    let Some((scheme, rest)) = text.split_once("://") else { return Secret::new(format!("{text} dbname={name}")) };
+    let (authority, tail) = rest.split_once('/').unwrap_or((rest, ""));
+    let parameters = tail.split_once('?').map(|(_, p)| format!("?{p}")).unwrap_or_default();
+    Secret::new(format!("{scheme}://{authority}/{}{parameters}", encode(name)))
+}
+
 /// Whether a server that is up refused the session: who asks may not, names no database, or is one too many. One that starts or
 /// ends refuses too, and is not up.
 fn is_refusal(error: &tokio_postgres::Error) -> bool {
@@ -532,6 +567,14 @@ fn first_line(sql: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_database_keeps_the_rest_of_the_address() {
+        let of = |u: &str| with_database(&Secret::new(u), "a b").expose().to_owned();
+        assert_eq!(of("postgres://u:p@h:1/db?x=1"), "postgres://u:p@h:1/a%20b?x=1");
+        assert_eq!(of("postgres://u@h:1"), "postgres://u@h:1/a%20b");
+        assert_eq!(of("host=h user=u dbname=d"), "host=h user=u dbname=d dbname=a b");
+    }
 
     #[test]
     fn settings_are_options_as_the_server_splits_them() {

@@ -1,6 +1,6 @@
 //! Taking a recovery back, or giving it up.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     Options, Playbook, RecoveryError, coordinated,
@@ -46,7 +46,7 @@ pub async fn abort(config: &Config) -> Result<Vec<String>, RecoveryError> {
             hint: NO_WAY_BACK.into(),
         });
     }
-    let request = asked.request(false)?;
+    let request = asked.request(BTreeSet::new())?;
     let config = &engine::known(config, &request).await?;
     let mut said = Vec::new();
     // Before that step a connector of a name that was missing is somebody else's.

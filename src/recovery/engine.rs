@@ -18,7 +18,7 @@ use super::{
 use crate::{
     attach,
     backup::ClusterName,
-    client::postgres::Postgres,
+    client::postgres::{self, Postgres},
     config::{Config, Permission},
     event::Downtime,
     units::Verdict,
@@ -28,11 +28,13 @@ use crate::{
 /// Looks at everything, and says what a run would do and destroy. Changes nothing.
 pub async fn plan(config: &Config, request: &Request, options: &Options) -> Result<Outcome, RecoveryError> {
     let options = options.effective();
+    let named = config;
     let config = &known(config, request).await?;
     let place = Place::of(config)?;
     let record = unfinished_of(config, &place, request, &options)?;
     locks::refuse_others(&place, &config.postgres.pgdata, record.as_ref())?;
     let mut findings = unfinished::planned(config, request.playbook).await?;
+    findings.extend(dropped(named, config));
     if let Some(memory) = &record {
         let (id, began) = (memory.id(), memory.began());
         findings
@@ -63,6 +65,7 @@ pub async fn run(
 ) -> Result<Recovered, RecoveryError> {
     let began = Instant::now();
     let options = options.effective();
+    let named = config;
     let config = &known(config, request).await?;
     let place = Place::of(config)?;
     let goes_on = unfinished_of(config, &place, request, &options)?;
@@ -74,7 +77,8 @@ pub async fn run(
     let locks = Arc::new(Locks::take(&place, &config.postgres.pgdata, &owner, goes_on.as_ref())?);
     // Again, now that no other may begin.
     let record = unfinished_of(config, &place, request, &options)?;
-    let unfinished = unfinished::put_back(config, request.playbook).await?;
+    let mut unfinished = unfinished::put_back(config, request.playbook).await?;
+    unfinished.extend(dropped(named, config));
     let mut chosen = chosen(config, request, &options, record.as_ref()).await?;
     chosen.refuse_strangers(config)?;
     if let Chosen::Coordinated(state) = &mut chosen {
@@ -224,7 +228,14 @@ async fn carry_out(
 pub(super) async fn known(config: &Config, request: &Request) -> Result<Config, RecoveryError> {
     match request.playbook {
         Playbook::Schema => {}
-        Playbook::Coordinated => return Ok(config.settled().await?),
+        Playbook::Coordinated => {
+            let mut config = config.settled().await?;
+            // One that was dropped comes back with the target; the server itself can be asked all the same.
+            if let Some(beside) = Postgres::beside_a_dropped_database(&config.postgres.url).await {
+                config.postgres.url = beside;
+            }
+            return Ok(config);
+        }
         Playbook::Slot => {
             // A server that does not answer is refused where the pipeline is looked at.
             if let Ok(server) = Postgres::connect(&config.postgres.url, "cdc-drill-recovery").await {
@@ -234,6 +245,21 @@ pub(super) async fn known(config: &Config, request: &Request) -> Result<Config, 
         }
     }
     Ok(config.clone())
+}
+
+/// What a person should know where the server is asked through another database than the one that is named.
+fn dropped(named: &Config, known: &Config) -> Option<String> {
+    let database = |config: &Config| {
+        let address = postgres::address(&config.postgres.url).ok()?;
+        Some(address.get_dbname().or(address.get_user())?.to_owned())
+    };
+    let (named, known) = (database(named)?, database(known)?);
+    (named != known).then(|| {
+        format!(
+            "the server has no database {named}, which [postgres] url names: it is asked through database {known}. A recovery to a target \
+             before the database was dropped brings it back"
+        )
+    })
 }
 
 /// A playbook's state and its steps.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::{
     backup::PointSelector,
     units::Lsn,
-    vocabulary::{Naive, OnConflict, TopicsRepair},
+    vocabulary::{Loss, Naive, OnConflict, TopicsRepair},
 };
 
 /// An ordered recovery procedure.
@@ -123,9 +123,8 @@ pub struct Request {
     pub on_conflict: OnConflict,
     /// Statements that undo an incompatible change; derived from the recovery point when empty.
     pub undo: Vec<String>,
-    /// Go on although WAL is unreadable or missing and acknowledged transactions are lost, or a registry that stores in the cluster goes
-    /// back with it.
-    pub accept_loss: bool,
+    /// What may be lost.
+    pub accept_loss: BTreeSet<Loss>,
     /// Start from a recovery point whose consistency checks failed when it was taken. Otherwise such a point is passed over, and
     /// refused where it is the one that was named, or where there is no other.
     pub accept_inconsistent_point: bool,
@@ -150,7 +149,7 @@ impl Request {
             topics: TopicsRepair::Purge,
             on_conflict: OnConflict::Reject,
             undo: Vec::new(),
-            accept_loss: false,
+            accept_loss: BTreeSet::new(),
             accept_inconsistent_point: false,
             restore_connectors: false,
             neighbours: true,

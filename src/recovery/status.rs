@@ -1,5 +1,7 @@
 //! How far the recovery of a cluster is that did not end, by its record, and what is up and what is down. Nothing is changed.
 
+use std::collections::BTreeSet;
+
 use camino::Utf8PathBuf;
 use futures::FutureExt;
 use serde::Serialize;
@@ -16,6 +18,7 @@ use super::{
 use crate::{
     client::{ClientError, connect::Connect, kafka::Kafka, limits::asking, postgres::Postgres, registry::Registry},
     config::Config,
+    vocabulary::Loss,
 };
 
 /// A recovery that did not end.
@@ -124,7 +127,7 @@ fn by_record(memory: &Memory, at_work: Option<String>, systems: Vec<SystemStatus
 }
 
 /// What the recovery that did not end was asked for: the request to go on with.
-pub fn unfinished_request(config: &Config, accept_loss: bool) -> Result<Request, RecoveryError> {
+pub fn unfinished_request(config: &Config, accept_loss: BTreeSet<Loss>) -> Result<Request, RecoveryError> {
     the_unfinished(config)?.asked().request(accept_loss)
 }
 

@@ -1,24 +1,13 @@
 //! Where servers run. A backend lays each server out as a [`ServerPlan`]; everything after that is the same for all.
 
-use camino::Utf8Path;
-
 use super::{
-    Account, StackError,
-    plan::{Broker, Cluster, PostgresSpec, RegistrySpec, ServerPlan, WorkerSpec},
+    StackError,
+    plan::{Broker, Cluster, Place, PostgresSpec, RegistrySpec, ServerPlan, WorkerSpec},
 };
 use crate::{
     config::{Config, RegistryStorage},
     units::Secret,
 };
-
-/// The stack that servers are laid out for.
-#[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
-    /// Its folder.
-    pub dir: &'a Utf8Path,
-    /// The account that its data belongs to.
-    pub account: &'a Account,
-}
 
 /// How servers come to be.
 pub trait Backend: std::fmt::Debug + Send + Sync {

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{
     Account, Programs, cache_folder,
     fetch::{check_platform, free_bytes, on_path},
-    local::find_binary,
+    find_binary,
 };
 
 /// One thing that was looked at.

@@ -25,7 +25,7 @@ mod stack;
 mod write;
 
 pub use account::Account;
-pub use backend::{Backend, Place};
+pub use backend::Backend;
 pub use binary::find_binary;
 pub use choice::BackendChoice;
 pub use connector::{ConnectorRequest, debezium_config, file_sink_config, use_schema_resolver};
@@ -36,17 +36,9 @@ pub use fetch::{Programs, cache_folder};
 pub use folder::{Folder, OwnerLock, ServerStatus, supervise};
 pub use native::Native;
 pub use plan::{
-    Broker, Cluster, ContainerPlan, Network, Part, PostgresSpec, RegistrySpec, ServerPlan, StackSpec, WorkerSpec,
+    Broker, Cluster, ContainerPlan, Network, Part, Place, PostgresSpec, RegistrySpec, ServerPlan, StackSpec, WorkerSpec,
 };
 pub use ports::PortLease;
 pub use process::{Process, pss_bytes_of};
 pub use progress::{Progress, Silent};
 pub use stack::{CONFIG_FILE, LocalStack};
-
-/// The former place of what is now above.
-pub mod local {
-    pub use super::{
-        Broker, CONFIG_FILE, Cluster, Folder, LocalStack, Native, OwnerLock, Part, PostgresSpec, RegistrySpec,
-        ServerPlan, ServerStatus, StackSpec, WorkerSpec, find_binary, supervise,
-    };
-}

@@ -16,6 +16,6 @@ pub use check::CheckId;
 pub use fault::ColumnChange;
 pub use load::Must;
 pub use naive::{Instead, Naive};
-pub use recovery::{OnConflict, TopicsRepair};
+pub use recovery::{Loss, OnConflict, TopicsRepair};
 pub use registry::RegistryStorageKind;
 pub use words::UnknownWord;

@@ -26,3 +26,26 @@ words! {
         Accept = "accept",
     }
 }
+
+words! {
+    /// Something that a recovery may lose for good. Each is agreed to by its name, and to agree to one is to agree to no other.
+    pub enum Loss: "loss" {
+        /// Transactions that were acknowledged after the last WAL that can be read.
+        Wal = "wal",
+        /// What a registry that stores in the cluster was given since the target.
+        Registry = "registry",
+        /// Records that a topic deletes less than an hour after the snapshot wrote them.
+        Retention = "retention",
+    }
+}
+
+impl Loss {
+    /// The option by which it is agreed to.
+    pub const fn option(self) -> &'static str {
+        match self {
+            Loss::Wal => "--accept-loss wal",
+            Loss::Registry => "--accept-loss registry",
+            Loss::Retention => "--accept-loss retention",
+        }
+    }
+}

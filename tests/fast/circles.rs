@@ -9,7 +9,7 @@ use std::{
 use regex::Regex;
 
 /// Circles that stand, each with the files that may be in it, below `src`, and why it does. None of them is in `run`.
-const KNOWN: [(&str, &str); 12] = [
+const KNOWN: [(&str, &str); 8] = [
     (
         "the point's saved parts stand beside what captures them, and its reader knows their files",
         "backup/check.rs backup/parts/connect.rs backup/parts/postgres/base.rs backup/parts/postgres/extract.rs \
@@ -23,8 +23,6 @@ const KNOWN: [(&str, &str); 12] = [
         "a dump knows how its archive is read, and the archive holds a dump",
         "backup/parts/registry/archive.rs backup/parts/registry/dump.rs",
     ),
-    ("a secret that cannot be read is an error of the configuration", "config/model.rs config/secrets.rs"),
-    ("coverage asks a connector, whose skipped operations are coverage's", "debezium/capture.rs debezium/connector.rs"),
     (
         "the playbook's state makes and takes back what its steps do",
         "recovery/abort.rs recovery/coordinated/prepare.rs recovery/coordinated/replay.rs recovery/coordinated/salvage.rs \
@@ -40,17 +38,7 @@ const KNOWN: [(&str, &str); 12] = [
         "recovery/repair/state.rs recovery/repair/steps.rs recovery/schema/conflict.rs recovery/schema/plan.rs \
          recovery/schema/steps.rs recovery/schema/undo.rs",
     ),
-    (
-        "the backends know one another's plans of servers",
-        "stack/backend.rs stack/docker/backend.rs stack/docker/container.rs stack/docker/engine.rs stack/docker/network.rs \
-         stack/docker/supervise.rs stack/docker/sweep.rs stack/local/folder.rs stack/local/native.rs stack/local/postgres.rs \
-         stack/local/servers.rs stack/local/supervisor.rs",
-    ),
     ("programs and plugins are made in one another's folders", "stack/fetch/plugins.rs stack/fetch/programs.rs"),
-    (
-        "a crew adds up what the shop's writers, its members, have done",
-        "workload/crew.rs workload/shop/load.rs workload/shop/writer.rs",
-    ),
 ];
 
 /// Whether a circle is one of the known ones, or what is left of it.

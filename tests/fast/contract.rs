@@ -234,6 +234,7 @@ fn help_of_every_command() {
     "recover-unnamed-point",
     "recover plan coordinated --config dead.toml --accept-inconsistent-point"
 )]
+#[case::recover_unnamed_loss("recover-unnamed-loss", "recover run coordinated --config dead.toml --yes --accept-loss")]
 #[case::topic_of_a_server("topic-of-a-server", "topic rebuild --config dead.toml --yes connect-offsets")]
 #[case::topic_of_a_registry("topic-of-a-registry", "topic rebuild --config dead.toml --yes shop.public.a _schemas")]
 #[case::topic_like_a_workers("topic-like-a-workers", "topic rebuild --config dead.toml --yes connect-configs")]

@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use cdc_drill::{
     client::{connect::Connect, kafka::Kafka, postgres::Postgres, registry::Registry, wait},
     config::Config,
-    stack::local::Folder,
+    stack::Folder,
     units::{Secret, Subject},
 };
 use nix::sys::signal::Signal;

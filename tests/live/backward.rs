@@ -19,10 +19,7 @@ use cdc_drill::{
         registry::Registry,
         wait::{self, Poll},
     },
-    stack::{
-        ConnectorRequest, Programs, Silent, debezium_config,
-        local::{LocalStack, Native, OwnerLock, StackSpec},
-    },
+    stack::{ConnectorRequest, LocalStack, Native, OwnerLock, Programs, Silent, StackSpec, debezium_config},
     units::{Subject, TableName},
     vocabulary::RegistryStorageKind,
 };

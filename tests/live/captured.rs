@@ -210,6 +210,9 @@ async fn topics_of_others_are_left_and_lost_connectors_come_back() {
     remade(&stack, &short).await;
     let slot = format!("recover plan slot --config {file} --connector shop");
     expect(40, &slot, "its records are deleted 60 s after they are written (retention.ms=60000)");
+    expect(40, &format!("{slot} --accept-loss wal"), "--accept-loss retention");
+    let accepted = "accepted as lost: what the snapshot writes into topic shop.public.orders";
+    expect(0, &format!("{slot} --accept-loss retention"), accepted);
     remade(&stack, &spec).await;
     // A controller takes 10,000 partitions at once; the topics are asked for in parts.
     let sized = |partitions| TopicSpec { name: format!("large-{partitions}"), partitions, ..spec.clone() };

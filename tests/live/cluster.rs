@@ -9,10 +9,7 @@ use cdc_drill::{
     config::{ConnectConfig, KafkaConfig, RegistryConfig, RegistryFlavour},
     event::Landed,
     fault::{Fault, Target},
-    stack::{
-        Programs, Silent,
-        local::{LocalStack, Native, OwnerLock, Part, PostgresSpec, StackSpec},
-    },
+    stack::{LocalStack, Native, OwnerLock, Part, PostgresSpec, Programs, Silent, StackSpec},
     units::{Secret, SlotName, TableName},
 };
 use nix::sys::signal::Signal;

@@ -119,6 +119,32 @@ async fn a_cluster_whose_configuration_lies_elsewhere_comes_back() {
     sh(&debian.control("stop -m immediate"));
     expect(0, &run, "the topics hold what the tables hold");
     assert_eq!(sql("deb").await.timeline().await.unwrap(), 3);
+
+    // On a machine that has nothing of it any more, with a list of names that only the access file knows.
+    let etc = debian.root.join("etc/15/drill");
+    sh(&format!("echo postgres > {etc}/admins && sed -i '1i local all @admins trust' {etc}/pg_hba.conf"));
+    sh(&format!("chown postgres {etc}/admins && {}", debian.control("reload")));
+    expect(0, &format!("backup create --config {file}"), "recovery point");
+    let newest = debian.root.join("repository/points").read_dir_utf8().unwrap().map(|e| e.unwrap().into_path()).max();
+    let saved = newest.unwrap().join(format!("pg/outside{etc}/admins"));
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(saved).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    sh(&debian.control("stop -m immediate"));
+    sh(&format!("mv {etc} {}/gone", debian.root));
+    let taken = "gone, and made as the recovery point has it: ";
+    let plan = expect(0, &format!("recover plan coordinated --config {file}"), taken);
+    for name in ["postgresql.conf", "pg_hba.conf", "pg_ident.conf", "conf.d/drill.conf", "admins"] {
+        assert!(plan.err.contains(&format!("{etc}/{name}")), "no {name} in {}", plan.err);
+    }
+    assert!(!etc.exists(), "a plan makes nothing");
+    super::interrupted::killed(&run, "stop-connectors:after");
+    assert!(etc.join("admins").exists());
+    expect(0, &format!("recover abort --config {file}"), "");
+    assert!(!etc.join("admins").exists(), "what was made is removed");
+    expect(0, &run, "the topics hold what the tables hold");
+    assert_eq!(sql("deb").await.timeline().await.unwrap(), 4);
+    let rules = "select count(*) from pg_hba_file_rules where user_name @> array['postgres'] and error is null";
+    assert!(sql("deb").await.value::<u64>(rules).await.unwrap() >= 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,7 @@ mod captured;
 mod cluster;
 mod containers;
 mod down;
+mod dropped;
 mod engine;
 mod essence;
 mod interrupted;

@@ -12,10 +12,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use cdc_drill::{
     client::{kafka::Kafka, postgres::Postgres, wait},
     config::{Config, ConnectConfig, RegistryConfig, RegistryFlavour},
-    stack::{
-        Account, Programs, Silent,
-        local::{LocalStack, Native, Part, StackSpec},
-    },
+    stack::{Account, LocalStack, Native, Part, Programs, Silent, StackSpec},
 };
 
 /// A folder that every account gets through.

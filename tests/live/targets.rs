@@ -14,7 +14,7 @@ use cdc_drill::{
         kafka::{Kafka, TopicSpec},
         wait::{self, Poll},
     },
-    stack::local::Folder,
+    stack::Folder,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -171,7 +171,8 @@ async fn a_data_folder_that_is_gone_is_recovered_from_the_repository() {
     let run = format!("recover run coordinated --config {file} --yes");
     std::fs::remove_dir_all(&pgdata).unwrap();
     expect(41, &run, "the control file cannot be read");
-    let said = expect(0, &format!("{run} --accept-loss"), "the topics hold what the tables hold");
+    expect(41, &format!("{run} --accept-loss registry --accept-loss retention"), "agree to it with --accept-loss wal");
+    let said = expect(0, &format!("{run} --accept-loss wal"), "the topics hold what the tables hold");
     let only = format!("the cluster is taken for {system_id}, the only one that the repository knows");
     assert!(said.err.contains(&only) && said.err.contains("is gone: it is made again for uid"), "{}", said.err);
     assert_eq!(committed(&stack).await, [1000]);
@@ -193,7 +194,7 @@ async fn a_data_folder_that_is_gone_is_recovered_from_the_repository() {
     let file = attached(&root, &stack.config, &permitted);
     killed(&stack).await;
     std::fs::remove_file(pgdata.join("global/pg_control")).unwrap();
-    let run = format!("recover run coordinated --config {file} --yes --accept-loss");
+    let run = format!("recover run coordinated --config {file} --yes --accept-loss wal");
     expect(41, &run, "--system-id");
     expect(41, &format!("{run} --system-id 77"), "PostgreSQL system identifier: expected");
     // Cut short in the middle: what was named is remembered.
@@ -265,7 +266,7 @@ async fn two_clusters_in_one_repository_recover_their_own() {
     let pgdata = &shop.config.postgres.pgdata;
     killed(&shop).await;
     std::fs::remove_file(pgdata.join("global/pg_control")).unwrap();
-    let plan = format!("recover plan coordinated --config {} --accept-loss", shop.file());
+    let plan = format!("recover plan coordinated --config {} --accept-loss wal", shop.file());
     let refused = expect(40, &plan, "name the cluster with --system-id N");
     assert!(refused.err.contains(&first) && refused.err.contains(&second), "{}", refused.err);
     let own = shop.config.repository.path.clone();

@@ -21,7 +21,7 @@ use crate::{
     recovery::{
         Progress, RecoveryError,
         memory::Memory,
-        server::{end_orphans, is_occupied, major_of, refuse_other_version, start_dry},
+        server::{MAIN, Outside, end_orphans, is_occupied, major_of, refuse_other_version, remove_made, start_dry},
         step::Done,
     },
     units::{IfThere, Lsn},
@@ -42,6 +42,9 @@ pub(crate) struct Prepared {
     pub(super) extracted: Option<(u64, u64)>,
     /// Up to here every archived segment was compared with its checksum.
     pub(super) wal_checked_to: Option<Lsn>,
+    /// Files and folders of the configuration outside the data folder that were made as the recovery point has them.
+    #[serde(default)]
+    pub(super) outside: Vec<Utf8PathBuf>,
     /// What became of the configuration, for a person.
     pub(super) configuration: Vec<String>,
 }
@@ -78,6 +81,7 @@ impl Coordinated {
         };
         moment::pass("extracted").await?;
         self.prepared.change(|p| p.extracted = Some((extracted.files, extracted.bytes)))?;
+        self.put_configuration_outside()?;
         self.start_dry(fresh, true).await?;
         Ok(done)
     }
@@ -241,8 +245,25 @@ impl Coordinated {
         named(&self.pgdata, &format!("{what}-{}", self.id()))
     }
 
+    /// Makes the configuration outside the data folder that is gone.
+    fn put_configuration_outside(&mut self) -> Result<(), RecoveryError> {
+        if self.tools.elsewhere() {
+            return Ok(());
+        }
+        // A data folder that is gone cannot say what its files name: the restored one can.
+        let data = if is_there(&self.pgdata.join(MAIN))? { self.pgdata.clone() } else { self.fresh() };
+        let main = self.layout.config_file.clone().unwrap_or_else(|| data.join(MAIN));
+        let outside = Outside::look(&self.point, &data, &main)?;
+        self.prepared.change(|p| {
+            let made: Vec<_> = outside.to_make().into_iter().filter(|path| !p.outside.contains(path)).collect();
+            p.outside.extend(made);
+        })?;
+        outside.put(self.owner.ids())
+    }
+
     /// Removes what was prepared, replayed or not, while it is not in its place.
     pub(crate) async fn remove_prepared(&mut self) -> Result<(), RecoveryError> {
+        remove_made(&self.point, &self.prepared.outside)?;
         self.learned.change(|l| l.restored = None)?;
         self.prepared.change(|p| p.extracted = None)?;
         self.remove_unused().await

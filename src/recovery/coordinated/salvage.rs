@@ -14,6 +14,7 @@ use crate::{
         wal::{Tail, WalView},
     },
     units::{IfThere, Lsn},
+    vocabulary::Loss,
 };
 
 impl Coordinated {
@@ -124,12 +125,15 @@ pub(super) fn lost(
         return Ok(None);
     }
     let Some(lost) = what_is_lost(state, view, tail)? else { return Ok(None) };
-    if state.request.accept_loss {
+    if state.request.accept_loss.contains(&Loss::Wal) {
         return Ok(Some(lost));
     }
     Err(RecoveryError::Refused {
         what: lost,
-        hint: "every transaction acknowledged after that position is lost; agree to it with --accept-loss, or choose an earlier target".into(),
+        hint: format!(
+            "every transaction acknowledged after that position is lost; agree to it with {}, or choose an earlier target",
+            Loss::Wal.option()
+        ),
     })
 }
 

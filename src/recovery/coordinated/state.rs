@@ -25,7 +25,7 @@ use crate::{
         memory::{Kept, Memory, Place},
         pipeline::{Found, Outdated, Pipeline},
         server::{
-            Configuration, Control, ControlData, Layout, Listening, MAIN, Owner, Replay, Room, copy_reachable,
+            Configuration, Control, ControlData, Layout, Listening, MAIN, Outside, Owner, Replay, Room, copy_reachable,
             left_beside, listening, major_of, refuse_fixed, refuse_other_version, refuse_tablespaces, resolved,
             size_below, wal_elsewhere,
         },
@@ -221,7 +221,7 @@ impl Coordinated {
         let given_up = timelines::given_up(&view, old_timeline, &aim.history, aim.cut).await?;
         let mut pipeline = Pipeline::discover(config, request, options, server.as_ref(), Some(&point)).await?;
         pipeline.refuse_active()?;
-        pipeline.plan_topics(true).await?;
+        pipeline.plan_topics(request, true).await?;
         let gives_up = aim.at.is_some() || !given_up.is_empty();
         pipeline.plan_dependents(request, gives_up, server.as_ref()).await?;
         match server {
@@ -239,6 +239,11 @@ impl Coordinated {
             refuse_other_version(&tools, of_point).await?;
         }
         let config_file = config_file(config, &pgdata, server.as_ref(), &point).await?;
+        let outside = match tools.elsewhere() {
+            false => Outside::look(&point, &pgdata, config_file.as_deref().unwrap_or(&pgdata.join(MAIN)))?,
+            true => Outside::default(),
+        };
+        refuse_no_configuration(config_file.as_deref(), &outside)?;
         let layout = Layout { config_file, wal };
         let archiver = program()?;
         let state = Coordinated {
@@ -269,6 +274,7 @@ impl Coordinated {
         };
         state.refuse_holes(&view).await?;
         let (notes, differs) = (state.refuse_no_room(&view)?, state.configuration_differs()?);
+        let differs = differs.into_iter().chain(outside.notes()).collect();
         Ok(Coordinated { notes, differs, ..state })
     }
 
@@ -855,6 +861,19 @@ async fn config_file(
         "neither, and the server is down",
         "distributions keep it elsewhere: config_file = \"/etc/postgresql/<version>/<name>/postgresql.conf\" on Debian",
     ))
+}
+
+/// A server whose main file is neither here nor in the recovery point does not start.
+fn refuse_no_configuration(config_file: Option<&Utf8Path>, outside: &Outside) -> Result<(), RecoveryError> {
+    match config_file.filter(|file| outside.missing.iter().any(|missing| missing == file.as_str())) {
+        None => Ok(()),
+        Some(file) => Err(RecoveryError::impossible(
+            file.as_str(),
+            "the server's configuration, on this machine or in the recovery point",
+            "neither",
+            "write it again, or name another file in [postgres] config_file",
+        )),
+    }
 }
 
 /// The program that replay runs to fetch WAL: named, or beside this executable, or one folder above (a test's).

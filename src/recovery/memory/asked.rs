@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     recovery::{Options, Playbook, RecoveryError, Request, Target},
-    vocabulary::{Naive, OnConflict, TopicsRepair},
+    vocabulary::{Loss, Naive, OnConflict, TopicsRepair},
 };
 
 /// A request as it is written down. Agreements to a loss are no part of it: they may be added on the way.
@@ -57,7 +57,7 @@ impl Asked {
     }
 
     /// The request again, with what may be agreed to now.
-    pub(crate) fn request(&self, accept_loss: bool) -> Result<Request, RecoveryError> {
+    pub(crate) fn request(&self, accept_loss: BTreeSet<Loss>) -> Result<Request, RecoveryError> {
         let target = self.target.parse::<Target>().map_err(|why| {
             RecoveryError::impossible("the recorded request", "a target", format!("{why}"), "the record is damaged")
         })?;
@@ -123,7 +123,7 @@ mod tests {
     fn the_same_request_is_the_same_and_another_one_is_named() {
         let request = Request::new(Playbook::Coordinated);
         let asked = Asked::of(&request, &Options::default());
-        let agreed = Request { accept_loss: true, ..request.clone() };
+        let agreed = Request { accept_loss: BTreeSet::from([Loss::Wal]), ..request.clone() };
         assert_eq!(asked.differs(&Asked::of(&agreed, &Options::default())), None, "an agreement may be added");
         let other = Request { target: Target::Name("before".into()), ..request.clone() };
         let why = asked.differs(&Asked::of(&other, &Options::default())).unwrap();
@@ -144,7 +144,7 @@ mod tests {
         let asked = Asked::of(&request, &Options::default());
         let text = serde_json::to_string(&asked).unwrap();
         let read: Asked = serde_json::from_str(&text).unwrap();
-        assert_eq!(Asked::of(&read.request(true).unwrap(), &Options::default()), asked);
+        assert_eq!(Asked::of(&read.request(BTreeSet::new()).unwrap(), &Options::default()), asked);
         let words = "recover run slot --target time:2026-11-22T20:00:00Z --timeline 2 --system-id 7412 --connector a --connector b";
         assert_eq!(asked.in_words(), words);
     }

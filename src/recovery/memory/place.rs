@@ -94,10 +94,8 @@ impl Place {
                 let place = folder.parent().unwrap_or(&folder);
                 let hint = match is_there {
                     true => format!("name {place} in [recovery] folder until the recovery has ended"),
-                    false => format!(
-                        "put the record back, or name the folder that it is in now in [recovery] folder; `recover abort --leave` gives \
-                         the recovery up, with what it found"
-                    ),
+                    false => "put the record back, or name the folder that it is in now in [recovery] folder; `recover abort --leave` gives \
+                         the recovery up, with what it found".to_owned(),
                 };
                 let found = if is_there { "" } else { ", where none is now" };
                 Err(RecoveryError::Refused {

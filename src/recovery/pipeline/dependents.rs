@@ -7,6 +7,7 @@ use super::Pipeline;
 use crate::{
     client::postgres::Postgres,
     recovery::{RecoveryError, Request},
+    vocabulary::Loss,
 };
 
 /// Each walsender, with the database it is connected to, which only `replication=database` has, and the slot it streams from.
@@ -138,8 +139,11 @@ fn judge(stores: &[RegistryStore], gives_up: bool, accept_loss: bool) -> Result<
         "no registry that stores in the PostgreSQL cluster that goes back",
         "the tables of an Apicurio registry (its `sql` storage): schemas registered since the target would be lost, and their ids, \
          which records of topics name, given to others",
-        "move the registry's storage to another server (its export and import keep ids), or drop the tables if no registry uses them; \
-         --accept-loss lets the registry go back with the cluster",
+        format!(
+            "move the registry's storage to another server (its export and import keep ids), or drop the tables if no registry uses them; \
+             {} lets the registry go back with the cluster",
+            Loss::Registry.option()
+        ),
     ))
 }
 
@@ -160,7 +164,7 @@ impl Pipeline {
             return Ok(());
         };
         let (stores, unseen) = self.registry_stores(server).await;
-        let accepted = judge(&stores, gives_up, request.accept_loss)?;
+        let accepted = judge(&stores, gives_up, request.accept_loss.contains(&Loss::Registry))?;
         self.found.notes.extend(accepted.into_iter().chain(unseen));
         match server.texts(WALSENDERS).await {
             Ok(rows) => self.found.notes.extend(rows.into_iter().filter_map(|row| Walsender::of(row).note())),
@@ -259,7 +263,7 @@ mod tests {
         let refused = judge(&stores, true, false).unwrap_err();
         let text = refused.to_string();
         assert_eq!(refused.exit(), Exit::PlanImpossible);
-        assert!(text.contains(both) && text.contains("--accept-loss"), "{text}");
+        assert!(text.contains(both) && text.contains("--accept-loss registry"), "{text}");
         let note = judge(&stores, true, true).unwrap().unwrap();
         assert!(note.starts_with("accepted as lost") && note.contains(both), "{note}");
         for accept_loss in [false, true] {

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use super::Pipeline;
 use crate::{
     client::kafka::{Refusal, TopicSpec},
-    recovery::RecoveryError,
+    recovery::{RecoveryError, Request},
+    vocabulary::Loss,
 };
 
 /// A topic that keeps records for less than this is empty again before anybody has looked at the recovery.
@@ -69,9 +70,9 @@ fn duration(ms: i64) -> String {
 impl Pipeline {
     /// Requires that the data topics can be emptied and filled again, and stay filled. What is not refused and should be known is
     /// noted. `empties` is false where only records are added to them.
-    pub(crate) async fn plan_topics(&mut self, empties: bool) -> Result<(), RecoveryError> {
+    pub(crate) async fn plan_topics(&mut self, request: &Request, empties: bool) -> Result<(), RecoveryError> {
         self.refuse_shared()?;
-        let mut notes = self.retention_notes().await?;
+        let mut notes = self.retention_notes(request.accept_loss.contains(&Loss::Retention)).await?;
         if empties && !self.topics.is_empty() {
             notes.extend(self.refuse_uncreatable().await?);
             notes.extend(self.auto_creation().await);
@@ -99,32 +100,40 @@ impl Pipeline {
         Ok(())
     }
 
-    async fn retention_notes(&self) -> Result<Vec<String>, RecoveryError> {
+    async fn retention_notes(&self, accepted: bool) -> Result<Vec<String>, RecoveryError> {
         let mut settings = self.kafka.effective_settings(&self.topic_names()).await?;
         let mut deleting: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        let mut notes = Vec::new();
         for TopicSpec { name, settings: own, .. } in &self.topics {
             // One that is gone has those that it is made with again.
             let mut held = settings.remove(name).unwrap_or_default();
             held.extend(own.clone());
             let retention = Retention::of(&held);
-            if retention.is_short() {
+            if retention.is_short() && !accepted {
                 return Err(RecoveryError::impossible(
                     format!("topic {name}"),
                     "one that keeps what a snapshot writes for an hour at least, or for each key (cleanup.policy=compact)",
                     format!("its records are {retention}"),
                     format!(
-                        "kafka-configs --alter --entity-type topics --entity-name {name} --add-config retention.ms=..."
+                        "kafka-configs --alter --entity-type topics --entity-name {name} --add-config retention.ms=..., or agree that \
+                         the topic is empty again after that time with {}",
+                        Loss::Retention.option()
                     ),
                 ));
             }
-            if retention != Retention::Keeps {
+            if retention.is_short() {
+                notes.push(format!(
+                    "accepted as lost: what the snapshot writes into topic {name}, whose records are {retention}"
+                ));
+            } else if retention != Retention::Keeps {
                 deleting.entry(retention.to_string()).or_default().push(name);
             }
         }
         let note = |(how, topics): (String, Vec<&str>)| {
             format!("records are {how}, and with them rows that do not change meanwhile: topics {}", topics.join(", "))
         };
-        Ok(deleting.into_iter().map(note).collect())
+        notes.extend(deleting.into_iter().map(note));
+        Ok(notes)
     }
 
     /// Requires that the brokers would make the topics again; what they do not tell is noted.

@@ -6,7 +6,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::folder::recovery_settings_in;
 use crate::{
-    backup::{Store, files},
+    backup::{
+        Store,
+        configuration::{Kind, Mention, Syntax, is_included, mentioned},
+        files,
+    },
     recovery::RecoveryError,
     units::IfThere,
 };
@@ -17,8 +21,6 @@ pub(crate) const MAIN: &str = "postgresql.conf";
 const AUTO: &str = "postgresql.auto.conf";
 /// Where they are unless the main file says otherwise.
 const ACCESS: [&str; 2] = ["pg_hba.conf", "pg_ident.conf"];
-/// Endings of the files that `include_dir` takes.
-const INCLUDED: &str = ".conf";
 
 /// Configuration files by their path within the data folder, with their content.
 pub(crate) type Files = BTreeMap<Utf8PathBuf, Vec<u8>>;
@@ -39,20 +41,26 @@ impl Configuration {
         let mut found = Configuration::default();
         let mut seen = BTreeSet::new();
         if !main_is_outside {
-            found.take(pgdata, MAIN.into(), true, &mut seen);
+            found.take(pgdata, (MAIN.into(), Syntax::Settings), true, &mut seen);
         }
         for name in ACCESS {
             // A server whose main file is elsewhere has these elsewhere too, as a rule.
-            found.take(pgdata, name.into(), !main_is_outside, &mut seen);
+            found.take(pgdata, (name.into(), Syntax::Access), !main_is_outside, &mut seen);
         }
-        found.take(pgdata, AUTO.into(), true, &mut seen);
+        found.take(pgdata, (AUTO.into(), Syntax::Settings), true, &mut seen);
         if let Some(bytes) = found.files.get_mut(Utf8Path::new(AUTO)) {
             *bytes = recovery_settings_in(&String::from_utf8_lossy(bytes)).0.into_bytes();
         }
         found
     }
 
-    fn take(&mut self, pgdata: &Utf8Path, name: Utf8PathBuf, expected: bool, seen: &mut BTreeSet<Utf8PathBuf>) {
+    fn take(
+        &mut self,
+        pgdata: &Utf8Path,
+        (name, syntax): (Utf8PathBuf, Syntax),
+        expected: bool,
+        seen: &mut BTreeSet<Utf8PathBuf>,
+    ) {
         if !seen.insert(name.clone()) {
             return;
         }
@@ -63,19 +71,21 @@ impl Configuration {
             Ok(None) => return self.unreadable.push(format!("{path}: missing")),
             Err(error) => return self.unreadable.push(format!("{path}: {error}")),
         };
-        let named = mentioned(&String::from_utf8_lossy(&bytes));
+        let named = mentioned(&String::from_utf8_lossy(&bytes), syntax);
         self.files.insert(name.clone(), bytes);
         let beside = path.parent().unwrap_or(pgdata).to_owned();
-        for Mention { kind, path } in named {
+        for Mention { kind, path, syntax } in named {
             // Relative to the file that names it; these two files to the data folder, which is the same for the main file.
             let full = beside.join(path);
             let Ok(within) = full.strip_prefix(pgdata).map(Utf8Path::to_owned) else { continue };
             match kind {
-                Kind::File => self.take(pgdata, within, true, seen),
-                Kind::FileIfThere => self.take(pgdata, within, false, seen),
+                Kind::File => self.take(pgdata, (within, syntax), true, seen),
+                Kind::FileIfThere => self.take(pgdata, (within, syntax), false, seen),
                 Kind::Folder => match included(&full) {
                     Ok(names) => {
-                        names.into_iter().for_each(|name| self.take(pgdata, within.join(name), true, seen));
+                        for name in names {
+                            self.take(pgdata, (within.join(name), syntax), true, seen);
+                        }
                     }
                     Err(error) => self.unreadable.push(format!("{full}: {error}")),
                 },
@@ -111,48 +121,12 @@ impl Configuration {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    File,
-    FileIfThere,
-    Folder,
-}
-
-/// A file or folder that a configuration file names.
-#[derive(Debug, PartialEq, Eq)]
-struct Mention {
-    kind: Kind,
-    path: Utf8PathBuf,
-}
-
-/// What a configuration file includes, in either syntax: `include 'file'`, `include_dir = 'folder'`, and in the files of who may
-/// connect, without quotes.
-fn mentioned(text: &str) -> Vec<Mention> {
-    let of = |line: &str| {
-        let line = line.trim();
-        let (word, rest) = line.split_at(line.find(|c: char| c == '=' || c.is_whitespace())?);
-        let kind = match word.to_ascii_lowercase().as_str() {
-            "include" | "hba_file" | "ident_file" => Kind::File,
-            "include_if_exists" => Kind::FileIfThere,
-            "include_dir" => Kind::Folder,
-            _ => return None,
-        };
-        let value = rest.trim_start().trim_start_matches('=').trim_start();
-        let path = match value.strip_prefix(['\'', '"']) {
-            Some(quoted) => quoted.split(['\'', '"']).next()?,
-            None => value.split(|c: char| c.is_whitespace() || c == '#').next()?,
-        };
-        (!path.is_empty()).then(|| Mention { kind, path: path.into() })
-    };
-    text.lines().filter_map(of).collect()
-}
-
 /// What `include_dir` takes, as the server does.
 fn included(folder: &Utf8Path) -> std::io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in folder.read_dir_utf8()? {
         let name = entry?.file_name().to_owned();
-        if name.ends_with(INCLUDED) && !name.starts_with('.') {
+        if is_included(&name) {
             names.push(name);
         }
     }
@@ -172,6 +146,29 @@ mod tests {
             std::fs::write(path.join(name), text).unwrap();
         }
         (made, path)
+    }
+
+    #[test]
+    fn files_outside_the_data_folder_are_left_alone() {
+        let (_old, old) = folder(&[("postgresql.auto.conf", "a = 1\n"), ("postgresql.conf", "stray")]);
+        let found = Configuration::of(&old, true);
+        assert_eq!(found.files.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["postgresql.auto.conf"]);
+        assert_eq!(found.unreadable, Vec::<String>::new());
+    }
+
+    #[test]
+    fn lists_that_access_files_name_are_carried() {
+        let (_folder, path) = folder(&[
+            ("postgresql.conf", "work_mem = '4MB'\n"),
+            ("pg_hba.conf", "local app @lists/admins trust\n"),
+            ("pg_ident.conf", ""),
+            ("lists/admins", "alice\n@more\n"),
+            ("lists/more", "bob\n"),
+            ("postgresql.auto.conf", ""),
+        ]);
+        let found = Configuration::of(&path, false);
+        assert!(["lists/admins", "lists/more"].iter().all(|name| found.files.contains_key(Utf8Path::new(name))));
+        assert!(found.unreadable.is_empty(), "{:?}", found.unreadable);
     }
 
     #[test]
@@ -232,19 +229,5 @@ mod tests {
         assert!(now.unreadable[0].ends_with("pg_hba.conf: missing"), "{:?}", now.unreadable);
         now.put_into(&Store::new(&fresh).unwrap(), &Configuration::of(&fresh, false)).unwrap();
         assert!(fresh.join("pg_hba.conf").exists());
-    }
-
-    #[test]
-    fn files_outside_the_data_folder_are_left_alone() {
-        let (_old, old) = folder(&[("postgresql.auto.conf", "a = 1\n"), ("postgresql.conf", "stray")]);
-        let found = Configuration::of(&old, true);
-        assert_eq!(found.files.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["postgresql.auto.conf"]);
-        assert_eq!(found.unreadable, Vec::<String>::new());
-        let named =
-            mentioned("hba_file = '/etc/postgresql/18/main/pg_hba.conf'\ninclude other.conf # why\nincluded = 1\n");
-        assert_eq!(
-            named.iter().map(|m| m.path.as_str()).collect::<Vec<_>>(),
-            ["/etc/postgresql/18/main/pg_hba.conf", "other.conf"]
-        );
     }
 }

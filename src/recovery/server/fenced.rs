@@ -15,7 +15,11 @@ use crate::{
         Store,
         wal::{SegmentName, WalFile},
     },
-    client::{connect::encode, limits, postgres::Postgres, wait},
+    client::{
+        limits,
+        postgres::{Postgres, with_database},
+        wait,
+    },
     config::{Temporary, Tools},
     recovery::RecoveryError,
     units::{Lsn, Secret},
@@ -284,15 +288,6 @@ fn last_lines(text: &str) -> String {
     }
 }
 
-/// The same address with another database, keeping the parameters after it.
-fn with_database(url: &Secret, name: &str) -> Secret {
-    let text = url.expose();
-    let Some((scheme, rest)) = text.split_once("://") else { return Secret::new(format!("{text} dbname={name}")) };
-    let (authority, tail) = rest.split_once('/').unwrap_or((rest, ""));
-    let parameters = tail.split_once('?').map(|(_, p)| format!("?{p}")).unwrap_or_default();
-    Secret::new(format!("{scheme}://{authority}/{}{parameters}", encode(name)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -374,13 +369,5 @@ mod tests {
         let words = place(Utf8Path::new("/fresh"), Some(Utf8Path::new("/etc/p.conf")));
         let expected = "-D /fresh -c data_directory=/fresh -c external_pid_file= -c ssl=off -c config_file=/etc/p.conf";
         assert_eq!(words.join(" "), expected);
-    }
-
-    #[test]
-    fn another_database_keeps_the_rest_of_the_address() {
-        let of = |u: &str| with_database(&Secret::new(u), "a b").expose().to_owned();
-        assert_eq!(of("postgres://u:p@h:1/db?x=1"), "postgres://u:p@h:1/a%20b?x=1");
-        assert_eq!(of("postgres://u@h:1"), "postgres://u@h:1/a%20b");
-        assert_eq!(of("host=h user=u dbname=d"), "host=h user=u dbname=d dbname=a b");
     }
 }

@@ -159,7 +159,8 @@ fn shortened(trace: &str) -> String {
 /// Looks at every source. The findings are also written into the repair, for the plan.
 pub(crate) async fn diagnose(repair: &mut Repair) -> Result<Vec<(String, Vec<Diagnosis>)>, RecoveryError> {
     repair.pipeline.plan_publications(&repair.request, repair.point.as_ref()).await?;
-    repair.pipeline.plan_topics(repair.request.topics == TopicsRepair::Purge).await?;
+    let empties = repair.request.topics == TopicsRepair::Purge;
+    repair.pipeline.plan_topics(&repair.request, empties).await?;
     repair.pipeline.plan_sessions().await;
     let mut all = Vec::new();
     let url = &repair.pipeline.config.postgres.url;

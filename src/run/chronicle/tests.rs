@@ -146,7 +146,7 @@ impl Story {
     }
 
     /// A coordinated recovery to the end of a timeline.
-    fn to_end_of(self, on: u32, timeline: u32) -> Story {
+    fn goes_to_end_of(self, on: u32, timeline: u32) -> Story {
         self.recovered(&coordinated(), EpochEnd::End { timeline: on }, timeline, bare())
     }
 
@@ -265,11 +265,11 @@ fn subjects(expected: &Expectation<'_>) -> String {
     "0@end 1@300 2@0")]
 // To the end of the first timeline: what the recovery in between had given up is back, and what came after it is gone.
 #[case::the_end_of_an_earlier_timeline(
-    story().mark("m", 100).back_to("m", 2).to_end_of(1, 3), "0@end 1@0")]
+    story().mark("m", 100).back_to("m", 2).goes_to_end_of(1, 3), "0@end 1@0")]
 #[case::the_end_of_the_current_timeline(
-    story().mark("m", 100).back_to("m", 2).to_end_of(2, 3), "0@100 1@end")]
+    story().mark("m", 100).back_to("m", 2).goes_to_end_of(2, 3), "0@100 1@end")]
 #[case::the_end_of_a_timeline_over_several_epochs(
-    story().mark("m", 100).kept(&purge(), 1, bare()).back_to("m", 2).kept(&purge(), 2, bare()).to_end_of(1, 3),
+    story().mark("m", 100).kept(&purge(), 1, bare()).back_to("m", 2).kept(&purge(), 2, bare()).goes_to_end_of(1, 3),
     "0@end 1@end 2@0 3@0")]
 // The mark's position, meant on the timeline that began before it: all of the old one that survived, and as much of the new one.
 #[case::a_position_on_another_timeline(
@@ -314,7 +314,7 @@ fn committed(epoch: u32, lsn: u64) -> (Entry, Ledger) {
 #[case::left_on_the_way(
     story().mark("first", 100).mark("second", 200).back_to("first", 2).back_to_on("second", 1, 3), 1, 150, Fate::GivenUp)]
 #[case::of_the_end_of_an_earlier_timeline(
-    story().mark("m", 100).back_to("m", 2).to_end_of(1, 3), 1, 150, Fate::GivenUp)]
+    story().mark("m", 100).back_to("m", 2).goes_to_end_of(1, 3), 1, 150, Fate::GivenUp)]
 fn what_becomes_of_a_transaction(#[case] story: Story, #[case] epoch: u32, #[case] lsn: u64, #[case] expected: Fate) {
     let (entry, ledger) = committed(epoch, lsn);
     assert_eq!(story.expected().fate(&ledger, &entry), expected);
@@ -644,7 +644,7 @@ fn a_chronicle_is_the_same_when_it_is_read_again() {
         .fault(ALTER)
         .kept(&schema("accept"), 1, cut_at(1, 2))
         .kept(&runbook(), 2, command(true))
-        .to_end_of(1, 3);
+        .goes_to_end_of(1, 3);
     let story = history(story, &["ddl"]);
     let json = serde_json::to_string(&story.0).unwrap();
     assert_eq!(serde_json::from_str::<Chronicle>(&json).unwrap(), story.0);

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use camino::Utf8Path;
 
-use crate::stack::{local::Folder, pss_bytes_of};
+use crate::stack::{Folder, pss_bytes_of};
 
 /// The stacks that are alive.
 #[derive(Clone, Debug, Default)]

@@ -23,10 +23,7 @@ use crate::{
         chronicle::{Layout, Source},
     },
     scenario::{DrillPlan, Fault, Recover, Step, WorkloadPlan},
-    stack::{
-        Silent,
-        local::{LocalStack, OwnerLock, Part, PostgresSpec, RegistrySpec, StackSpec, WorkerSpec},
-    },
+    stack::{LocalStack, OwnerLock, Part, PostgresSpec, RegistrySpec, Silent, StackSpec, WorkerSpec},
     units::{Subject, TableName},
     workload,
 };

@@ -11,10 +11,7 @@ use crate::{
     config::{Config, ConnectConfig, KafkaConfig, Permission, RegistryConfig},
     event::What,
     run::{Emitter, RunError},
-    stack::{
-        Backend, Progress,
-        local::{LocalStack, OwnerLock, Part, RegistrySpec, StackSpec},
-    },
+    stack::{Backend, LocalStack, OwnerLock, Part, Progress, RegistrySpec, StackSpec},
     vocabulary::RegistryStorageKind,
 };
 

@@ -1,4 +1,4 @@
-//! What a backup or a runbook of a scenario's own is given. The contract is in the README.
+//! What a backup or a runbook of a scenario's own is given. The contract is in docs/own-runbook.md.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
         rig::Pipeline,
     },
     scenario::{DrillPlan, Target},
-    stack::{Account, local},
+    stack::{Account, CONFIG_FILE, find_binary},
     units::TableName,
 };
 
@@ -48,8 +48,8 @@ pub(super) fn environment(
     // Connector, prefix, slot and publication have one name.
     let connectors = pipeline.layout.connectors().join(" ");
     let mut all = BTreeMap::from([
-        ("CDC_DRILL_BIN", local::find_binary(None)?.into_string()),
-        ("CDC_DRILL_CONFIG", pipeline.dir.join(local::CONFIG_FILE).into_string()),
+        ("CDC_DRILL_BIN", find_binary(None)?.into_string()),
+        ("CDC_DRILL_CONFIG", pipeline.dir.join(CONFIG_FILE).into_string()),
         ("CDC_DRILL_SCENARIO_DIR", plan.folder.to_string()),
         ("CDC_DRILL_BACKUPS", backups.into_string()),
         ("CDC_DRILL_REPOSITORY", config.repository.path.to_string()),

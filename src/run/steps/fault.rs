@@ -53,9 +53,7 @@ fn aimed_at<'l>(layout: &'l Layout, fault: &scenario::Fault) -> &'l Source {
 pub(super) fn injected(layout: &Layout, seed: u64, wanted: &scenario::Fault) -> Fault {
     match wanted {
         scenario::Fault::DeleteAll(f) => Fault::DeleteAll { table: f.table.0.clone() },
-        scenario::Fault::FlipHeapBytes(f) => {
-            Fault::FlipHeapBytes { table: f.table.0.clone(), pages: f.pages, seed: seed }
-        }
+        scenario::Fault::FlipHeapBytes(f) => Fault::FlipHeapBytes { table: f.table.0.clone(), pages: f.pages, seed },
         scenario::Fault::KillPostgres => Fault::KillPostgres,
         scenario::Fault::PausePostgres => Fault::DisturbPostgres { means: Means::Pause },
         scenario::Fault::DisconnectPostgres => Fault::DisturbPostgres { means: Means::Disconnect },

@@ -1,7 +1,7 @@
 //! Backups and recoveries by a scenario's own commands: what they are told, and what the harness keeps of the pipeline so
 //! that it can judge them without anything that they could hand over.
 //!
-//! The contract is in the README. Whatever the exit status says, it is only ever bad news: 0 proves nothing.
+//! The contract is in docs/own-runbook.md. Whatever the exit status says, it is only ever bad news: 0 proves nothing.
 
 use std::time::{Duration, Instant};
 

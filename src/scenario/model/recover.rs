@@ -114,7 +114,7 @@ pub struct SchemaRecovery {
     pub writers: WhileRecovering,
 }
 
-/// A runbook of the scenario's own. Everything that it needs to know is in its environment: see the README. What it
+/// A runbook of the scenario's own. Everything that it needs to know is in its environment: see docs/own-runbook.md. What it
 /// leaves behind is judged; an exit status other than 0, or none within its time, is a failed recovery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]

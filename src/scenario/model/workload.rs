@@ -53,7 +53,7 @@ pub struct Sql {
     pub transactions: Vec<SqlTransaction>,
 }
 
-/// A command as the workload. It runs once a load and is told what to do by its environment: see the README. Each of its
+/// A command as the workload. It runs once a load and is told what to do by its environment: see docs/own-schema.md. Each of its
 /// transactions must write two rows into `public.drill_transactions`, as those of `sql` do; by these the drill knows which
 /// transactions committed, whole, and in which order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

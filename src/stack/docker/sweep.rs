@@ -7,7 +7,7 @@ use testcontainers_modules::testcontainers::bollard::{
 
 use super::{
     engine::{labelled, refused, remove},
-    label::{SUPERVISOR, process},
+    label::{SUPERVISOR, has_ended},
 };
 use crate::{
     client::limits,
@@ -21,7 +21,7 @@ pub(super) async fn sweep(docker: &Docker) -> Result<(), StackError> {
     let containers = docker.list_containers(Some(options)).await.map_err(refused("list", "containers"))?;
     for container in containers {
         let supervisor = container.labels.as_ref().and_then(|labels| labels.get(SUPERVISOR));
-        let orphan = supervisor.and_then(|text| process(text)).is_some_and(|process| !process.alive());
+        let orphan = supervisor.is_some_and(|text| has_ended(text));
         if let (true, Some(id)) = (orphan, &container.id) {
             tracing::warn!(container = ?container.names, "its supervisor has ended; removing it");
             remove(docker, id).await?;

@@ -14,13 +14,13 @@
 //! Starting, stopping and looking are operations on the folder: the harness does them in-process, and `cdc-drill stack
 //! start|stop|running NAME` does the same for a person and for the hooks in `cdc-drill.toml`.
 
-mod folder;
+mod operations;
 mod owner;
 mod ready;
 mod supervised;
 mod supervisor;
 
-pub use folder::{Folder, ServerStatus};
+pub use operations::{Folder, ServerStatus};
 pub use owner::OwnerLock;
 pub(in crate::stack) use ready::Addresses;
 pub(in crate::stack) use supervised::{Supervised, orphaned};

@@ -1,6 +1,6 @@
 //! Whether a server answers. Asked of the server itself: an open port is no answer.
 
-use super::folder::{Folder, tail};
+use super::operations::{Folder, tail};
 use crate::{
     client::{
         ClientError,

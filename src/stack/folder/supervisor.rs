@@ -24,7 +24,7 @@ use nix::{
 };
 
 use super::{
-    folder::Folder,
+    operations::Folder,
     supervised::{Supervised, orphaned},
 };
 use crate::{

@@ -1,10 +1,10 @@
 //! The native backend: servers as processes of this machine.
 
+mod backend;
 mod exercise;
 mod java;
-mod native;
 mod servers;
 mod training;
 
+pub use backend::Native;
 pub(in crate::stack) use java::JavaServer;
-pub use native::Native;

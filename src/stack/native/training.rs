@@ -6,9 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use camino::Utf8Path;
 
 use super::{
+    backend::Native,
     exercise,
     java::{Aot, JavaServer, recorded},
-    native::Native,
 };
 use crate::{
     client::limits,

@@ -10,10 +10,10 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{container::ContainerPlan, server::ServerPlan, shell::shell_word, spec::PostgresSpec};
+use super::{container::ContainerPlan, place::Place, server::ServerPlan, shell::shell_word, spec::PostgresSpec};
 use crate::{
     config::RepositoryConfig,
-    stack::{Account, Place, StackError, binary::SMALL, fixture, write::write_atomically},
+    stack::{Account, StackError, binary::SMALL, fixture, write::write_atomically},
     units::Secret,
 };
 

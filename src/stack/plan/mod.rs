@@ -3,6 +3,7 @@
 mod broker;
 mod cluster;
 mod container;
+mod place;
 mod registry;
 mod server;
 mod shell;
@@ -14,6 +15,7 @@ pub use cluster::Cluster;
 pub(in crate::stack) use cluster::{CONTAINER_PORT, Initdb, environment};
 pub(in crate::stack) use container::LABEL;
 pub use container::{ContainerPlan, Network};
+pub use place::Place;
 pub(in crate::stack) use registry::{registry_environment, registry_storage};
 pub use server::ServerPlan;
 pub(in crate::stack) use server::parse_signal;

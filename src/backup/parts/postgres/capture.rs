@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 
 use camino::Utf8Path;
 
-use super::{base, facts};
+use super::{base, facts, outside};
 use crate::{
     backup::{
         BackupError, Clock, DataFolder, PostgresFacts, Repository,
@@ -49,6 +49,7 @@ pub(crate) async fn capture(
     writer.json("pg/publications.json", &publications)?;
     writer.json("pg/sequences.json", &sequences)?;
     writer.json("pg/settings.json", &facts::settings(&pg).await?)?;
+    outside::capture(&pg, writer).await?;
     writer.bytes(base::BACKUP_MANIFEST, &base.backup_manifest)?;
 
     let (system_id, size) = identity(&pg).await?;

@@ -4,6 +4,7 @@ mod base;
 mod capture;
 mod extract;
 mod facts;
+mod outside;
 
 pub(crate) use base::BASE;
 pub(crate) use capture::capture;
@@ -13,3 +14,4 @@ pub use facts::{
     DatabasePublications, DatabaseSequences, NamedMembers, Publication, PublishedTable, SequenceState, Setting,
     publications,
 };
+pub(crate) use outside::OUTSIDE;
