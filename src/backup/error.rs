@@ -253,11 +253,9 @@ impl BackupError {
             BackupError::Unsupported { .. } | BackupError::PartAbsent { .. } => Exit::PlanImpossible,
             BackupError::Tool { .. } | BackupError::NoSpace { .. } => Exit::Inconclusive,
             BackupError::Client(error) => error.exit(),
-            BackupError::Io { source, .. } => match source.kind() {
-                io::ErrorKind::PermissionDenied => Exit::Inconclusive,
-                _ if is_full(source) => Exit::Inconclusive,
-                _ => Exit::Internal,
-            },
+            // The system's own word: no permission, read-only, full, broken, gone.
+            BackupError::Io { .. } if self.is_of_a_file_system() => Exit::Inconclusive,
+            BackupError::Io { .. } => Exit::Internal,
         }
     }
 
@@ -288,5 +286,21 @@ impl BackupError {
 
     pub(crate) fn checksum(path: impl ToString, expected: impl ToString, found: impl ToString) -> BackupError {
         BackupError::Checksum { path: path.to_string(), expected: expected.to_string(), found: found.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::errno::Errno;
+
+    use super::*;
+
+    #[test]
+    fn what_a_file_system_refuses_is_no_internal_error() {
+        let exit = |source: io::Error| BackupError::io("open", Utf8Path::new("/repository"))(source).exit();
+        for errno in [Errno::EACCES, Errno::EROFS, Errno::ENOSPC, Errno::EDQUOT, Errno::EIO, Errno::ESTALE] {
+            assert_eq!(exit(errno.into()), Exit::Inconclusive, "{errno}");
+        }
+        assert_eq!(exit(io::Error::other("a header that ends early")), Exit::Internal);
     }
 }

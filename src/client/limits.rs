@@ -97,6 +97,9 @@ pub mod asking {
     /// The rest of an answer whose beginning has come, and the beginning itself.
     pub const ANSWER: Limit =
         Limit::new(60, "a worker that rebalances, or the export of a large registry, takes seconds");
+    /// Silence that is worth a word to whoever waits.
+    pub const NOTABLE_SILENCE: Limit =
+        Limit::new(5, "a worker answers within milliseconds, and within two seconds while it rebalances");
     /// The answer to a question that means the same when it is asked twice.
     pub const USUAL_ANSWER: Limit = Limit::new(
         3,

@@ -93,7 +93,7 @@ impl Rest {
             let at = (first + turn) % self.bases.len();
             let base = &self.bases[at];
             let request = || complete(http.request(method.clone(), format!("{base}{path}")));
-            match self.answered(method, path, request).await {
+            match self.answered(base, method, path, request).await {
                 Ok(answer) => {
                     self.good.store(at, Ordering::Relaxed);
                     return Ok(answer);
@@ -111,13 +111,23 @@ impl Rest {
 
     async fn answered(
         &self,
+        base: &str,
         method: &Method,
         path: &str,
         request: impl Fn() -> RequestBuilder,
     ) -> Result<Answer, Unanswered> {
         let heard = Heard::default();
         let first = std::pin::pin!(complete(request(), &heard));
-        let Some(usual) = self.usual.filter(|_| *method != Method::DELETE) else { return first.await };
+        let Some(usual) = self.usual.filter(|_| *method != Method::DELETE) else {
+            // Whoever waits in front of it learns for whom, long before the limit.
+            return match select(first, std::pin::pin!(heard.nothing_for(asking::NOTABLE_SILENCE))).await {
+                Either::Left((answered, _)) => answered,
+                Either::Right(((), first)) => {
+                    tracing::warn!("{} at {base}: no answer to {method} {path} yet; waiting for it", self.system);
+                    first.await
+                }
+            };
+        };
         let first = match select(first, std::pin::pin!(heard.nothing_for(usual))).await {
             Either::Left((answered, _)) => return answered,
             Either::Right(((), first)) => first,
@@ -259,6 +269,42 @@ mod tests {
             }
         });
         (url, served)
+    }
+
+    /// What was traced.
+    #[derive(Clone, Default)]
+    struct Traced(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Traced {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_takes_connections_and_is_silent_is_named_while_it_is_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let traced = Traced::default();
+        let writer = traced.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let connect = with(&url, RestAuth::default());
+        let named = async {
+            while !String::from_utf8_lossy(&traced.0.lock().unwrap())
+                .contains(&format!("connect at {url}: no answer to GET"))
+            {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        match select(std::pin::pin!(connect.connectors()), std::pin::pin!(named)).await {
+            Either::Left((answer, _)) => panic!("it ended first: {answer:?}"),
+            Either::Right(((), _)) => {}
+        }
     }
 
     fn with(url: &str, auth: RestAuth) -> Connect {

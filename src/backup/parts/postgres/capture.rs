@@ -1,6 +1,9 @@
 //! Capturing the cluster.
 
-use std::os::unix::fs::MetadataExt;
+use std::{
+    os::unix::fs::MetadataExt,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use camino::Utf8Path;
 
@@ -160,6 +163,24 @@ fn history(
     Ok((archive.history(timeline)?, Some(files::sha256_file(&path)?.0)))
 }
 
+/// Whether the server says that it has archived all WAL up to a position, on its timeline.
+async fn has_archived(pg: &Postgres, to: Lsn) -> Result<bool, BackupError> {
+    let needed = format!("pg_walfile_name('{to}')");
+    let says = format!("left(last_archived_wal, 8) = left({needed}, 8) and last_archived_wal >= {needed}");
+    let says = pg.text(&format!("select coalesce({says}, false) from pg_stat_archiver")).await?;
+    Ok(says.as_deref() == Some("t"))
+}
+
+/// Looked at again: it may have come between the first look and the server's answer.
+fn is_missing(archive: &Archive, history: &TimelineHistory, (from, to): (Lsn, Lsn)) -> Result<bool, BackupError> {
+    archive.drain()?;
+    match archive.continuity(history, from, to) {
+        Err(BackupError::WalGap(_)) => Ok(true),
+        Ok(()) => Ok(false),
+        Err(other) => Err(other),
+    }
+}
+
 async fn await_archived(
     pg: &Postgres,
     archive: &Archive,
@@ -168,11 +189,25 @@ async fn await_archived(
     to: Lsn,
 ) -> Result<(), BackupError> {
     let what = format!("WAL {from} to {to} in the archive {}", archive.folder());
+    let named = AtomicBool::new(false);
     let result = wait::until(&what, limits::postgres::ARCHIVED, || async {
         archive.drain()?;
         match archive.continuity(history, from, to) {
             Ok(()) => Ok::<_, BackupError>(Poll::Ready(())),
-            Err(BackupError::WalGap(gap)) => Ok(Poll::NotYet(format!("{} is missing", gap.segment))),
+            Err(BackupError::WalGap(gap)) => {
+                // Something may still bring it here from where the command puts it; a person should know long before the limit.
+                let is_elsewhere = !named.load(Ordering::Relaxed)
+                    && has_archived(pg, to).await?
+                    && is_missing(archive, history, (from, to))?;
+                if is_elsewhere {
+                    named.store(true, Ordering::Relaxed);
+                    tracing::warn!(
+                        "the server has archived its WAL up to {to}, and it is not in {}: is this the repository that archive_command writes to?",
+                        archive.folder()
+                    );
+                }
+                Ok(Poll::NotYet(format!("{} is missing", gap.segment)))
+            }
             Err(other) => Ok(Poll::Hopeless(other.to_string())),
         }
     });
