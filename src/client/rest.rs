@@ -247,7 +247,11 @@ mod tests {
     };
 
     use super::*;
-    use crate::{client::connect::Connect, config::ConnectConfig, units::Secret};
+    use crate::{
+        client::{connect::Connect, wait::Poll},
+        config::ConnectConfig,
+        units::Secret,
+    };
 
     /// A loopback interface that lets in whoever brings the header, and no other.
     async fn guarded(header: &'static str) -> (String, tokio::task::JoinHandle<()>) {
@@ -294,16 +298,14 @@ mod tests {
         let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
         let _guard = tracing::subscriber::set_default(subscriber);
         let connect = with(&url, RestAuth::default());
-        let named = async {
-            while !String::from_utf8_lossy(&traced.0.lock().unwrap())
-                .contains(&format!("connect at {url}: no answer to GET"))
-            {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
-        };
+        let line = format!("connect at {url}: no answer to GET");
+        let named = wait::until(&line, Duration::from_secs(50), || async {
+            let text = String::from_utf8_lossy(&traced.0.lock().unwrap()).into_owned();
+            Ok::<_, ClientError>(if text.contains(&line) { Poll::Ready(()) } else { Poll::NotYet(text) })
+        });
         match select(std::pin::pin!(connect.connectors()), std::pin::pin!(named)).await {
             Either::Left((answer, _)) => panic!("it ended first: {answer:?}"),
-            Either::Right(((), _)) => {}
+            Either::Right((named, _)) => named.unwrap(),
         }
     }
 

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use camino::Utf8PathBuf;
 use cdc_drill::{
     client::{
+        ClientError,
         connect::{Connect, ConnectorConfig},
         kafka::{Kafka, Refusal, TopicSpec},
         wait,
@@ -39,16 +40,21 @@ fn settings(stack: &Stack, name: &str, over: &[(&str, &str)]) -> ConnectorConfig
 }
 
 async fn ends(stack: &Stack, topic: &str) -> i64 {
-    let kafka = Kafka::of(&stack.config().kafka).unwrap();
-    match kafka.topics().await.unwrap().contains_key(topic) {
-        true => kafka.watermarks(topic).await.unwrap().iter().map(|(_, end)| end.0).sum(),
+    ends_now(stack, topic).await.unwrap()
+}
+
+/// A topic that was made a moment ago may have no leader yet.
+async fn ends_now(stack: &Stack, topic: &str) -> Result<i64, ClientError> {
+    let kafka = Kafka::of(&stack.config().kafka)?;
+    Ok(match kafka.topics().await?.contains_key(topic) {
+        true => kafka.watermarks(topic).await?.iter().map(|(_, end)| end.0).sum(),
         false => 0,
-    }
+    })
 }
 
 async fn filled(stack: &Stack, topic: &str, records: i64) {
     wait::until(&format!("{records} records in {topic}"), DEADLINE, || async {
-        Ok::<_, cdc_drill::client::ClientError>(match ends(stack, topic).await {
+        Ok::<_, ClientError>(match ends_now(stack, topic).await? {
             there if there >= records => wait::Poll::Ready(()),
             there => wait::Poll::NotYet(there.to_string()),
         })

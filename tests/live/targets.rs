@@ -3,8 +3,12 @@
 
 use std::{
     io::{Read, Write},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     os::unix::fs::{MetadataExt, PermissionsExt},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -136,15 +140,22 @@ async fn contradicted(stack: &Stack, root: &Utf8Path) {
 
     expect(0, &format!("stack stop --dir {} postgres", stack.dir), "");
     let url: tokio_postgres::Config = stack.config.postgres.url.expose().parse().unwrap();
-    let stranger = TcpListener::bind(("127.0.0.1", url.get_ports()[0])).unwrap();
-    // A server that is full: it has no TLS, and then no room.
+    let address = ("127.0.0.1", url.get_ports()[0]);
+    let stranger = TcpListener::bind(address).unwrap();
+    let leaves = Arc::new(AtomicBool::new(false));
+    let left = leaves.clone();
+    // A server that is full: it has no TLS, and then no room, whoever asks and however often.
     let stranger = std::thread::spawn(move || {
-        let (mut stream, mut message) = (stranger.accept().unwrap().0, [0; 512]);
-        if stream.read(&mut message).is_ok_and(|length| length == 8) {
-            stream.write_all(b"N").unwrap();
-            assert!(stream.read(&mut message).unwrap() > 0);
+        while let Ok((mut stream, _)) = stranger.accept()
+            && !left.load(Ordering::Relaxed)
+        {
+            let mut message = [0; 512];
+            if stream.read(&mut message).is_ok_and(|length| length == 8) {
+                stream.write_all(b"N").unwrap();
+                assert!(stream.read(&mut message).unwrap() > 0);
+            }
+            stream.write_all(b"E\0\0\0\x19SFATAL\0C53300\0Mfull\0\0").unwrap();
         }
-        stream.write_all(b"E\0\0\0\x19SFATAL\0C53300\0Mfull\0\0").unwrap();
     });
     let file = stack.file();
     let refused = expect(40, &format!("recover plan coordinated --config {file}"), "[control.postgres] running");
@@ -153,6 +164,8 @@ async fn contradicted(stack: &Stack, root: &Utf8Path) {
         "{}",
         refused.err
     );
+    leaves.store(true, Ordering::Relaxed);
+    drop(TcpStream::connect(address).unwrap());
     stranger.join().unwrap();
 }
 

@@ -167,6 +167,12 @@ pub(in crate::client) fn is_transient(error: &rdkafka::error::KafkaError) -> boo
     )
 }
 
+/// Whether a partition has no leader just now.
+pub(super) fn is_without_leader(error: &rdkafka::error::KafkaError) -> bool {
+    use rdkafka::types::RDKafkaErrorCode as Code;
+    matches!(error.rdkafka_error_code(), Some(Code::LeaderNotAvailable | Code::NotLeaderForPartition))
+}
+
 /// Whether the broker knows who asks, or does not want to, and says no.
 fn is_refusal(error: &rdkafka::error::KafkaError) -> bool {
     use rdkafka::types::RDKafkaErrorCode as Code;

@@ -8,7 +8,7 @@ use rdkafka::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::connection::{Kafka, blocking, options};
+use super::connection::{Kafka, blocking, is_without_leader, options};
 use crate::{
     client::{
         ClientError,
@@ -264,16 +264,26 @@ impl Kafka {
         .await
     }
 
-    /// The first and the next offset of every partition of a topic.
+    /// The first and the next offset of every partition of a topic. A partition whose leader is being elected, as after the topic was made,
+    /// is waited for.
     pub async fn watermarks(&self, topic: &str) -> Result<Vec<(Offset, Offset)>, ClientError> {
-        let name = topic.to_owned();
-        self.ask(format!("offsets of {topic}"), move |c| {
-            let metadata = c.fetch_metadata(Some(&name), asking::BROKER.now())?;
-            let partitions = metadata.topics().first().map_or(0, |t| t.partitions().len() as i32);
-            let marks = (0..partitions).map(|p| c.fetch_watermarks(&name, p, asking::BROKER.now()));
-            marks.map(|m| m.map(|(low, high)| (Offset(low), Offset(high)))).collect()
+        let what = format!("offsets of {topic}");
+        wait::until(&what, asking::BROKER, || async {
+            let name = topic.to_owned();
+            let marks = self.ask(what.clone(), move |c| {
+                let metadata = c.fetch_metadata(Some(&name), asking::BROKER.now())?;
+                let partitions = metadata.topics().first().map_or(0, |t| t.partitions().len() as i32);
+                let marks = (0..partitions).map(|p| c.fetch_watermarks(&name, p, asking::BROKER.now()));
+                match marks.map(|m| m.map(|(low, high)| (Offset(low), Offset(high)))).collect::<Result<Vec<_>, _>>() {
+                    Ok(marks) => Ok(Poll::Ready(Ok(marks))),
+                    Err(error) if is_without_leader(&error) => Ok(Poll::NotYet(error.to_string())),
+                    Err(error) => Err(error),
+                }
+            });
+            // Only an election is waited for: any other answer is the caller's.
+            Ok::<_, ClientError>(marks.await.unwrap_or_else(|error| Poll::Ready(Err(error))))
         })
-        .await
+        .await?
     }
 }
 
