@@ -1,6 +1,6 @@
 //! One drill: prepare a pipeline, take its steps, look at what is left, judge.
 
-use std::sync::Arc;
+use std::{io::Write, os::unix::fs::OpenOptionsExt, sync::Arc};
 
 use camino::Utf8PathBuf;
 
@@ -115,8 +115,13 @@ async fn carried_out(plan: &DrillPlan, index: usize, context: &Context, emit: &E
 async fn keep(record: Record, path: Utf8PathBuf) {
     let written = tokio::task::spawn_blocking(move || {
         let json = record.into_json().map_err(|error| error.to_string())?;
-        let folder = path.parent().unwrap_or(&path);
-        std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, json)).map_err(|e| format!("{path}: {e}"))
+        let written = || {
+            std::fs::create_dir_all(path.parent().unwrap_or(&path))?;
+            // The drill's rows are in it.
+            let mut file = std::fs::File::options().create(true).truncate(true).write(true).mode(0o600).open(&path)?;
+            file.write_all(json.as_bytes())
+        };
+        written().map_err(|e: std::io::Error| format!("{path}: {e}"))
     });
     match written.await {
         Ok(Ok(())) => {}
