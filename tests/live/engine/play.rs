@@ -275,9 +275,11 @@ impl Play {
                 let there = records.iter().any(|record| {
                     record.value.as_ref().is_some_and(|value| value.windows(last.len()).any(|w| w == last.as_bytes()))
                 });
-                Ok::<_, cdc_drill::client::ClientError>(match there {
-                    true => wait::Poll::Ready(()),
-                    false => wait::Poll::NotYet(format!("{} records", records.len())),
+                let failure = self.connect().status(database).await?.failure();
+                Ok::<_, cdc_drill::client::ClientError>(match (there, failure) {
+                    (true, _) => wait::Poll::Ready(()),
+                    (false, Some(failure)) => wait::Poll::Hopeless(failure),
+                    (false, None) => wait::Poll::NotYet(format!("{} records", records.len())),
                 })
             })
             .await
