@@ -96,6 +96,11 @@ impl ConnectorStatus {
         self.connector.state == "RUNNING" && !self.tasks.is_empty() && self.tasks.iter().all(|t| t.state == "RUNNING")
     }
 
+    /// Whether a task lives: a paused one does, and holds its slot and its positions.
+    pub fn has_live_task(&self) -> bool {
+        self.tasks.iter().any(|task| task.state == "RUNNING" || task.state == "PAUSED")
+    }
+
     /// The first line of the first failure.
     pub fn failure(&self) -> Option<String> {
         let connector = (self.connector.state == "FAILED")
@@ -174,9 +179,23 @@ impl Connect {
 
     /// The names of all connectors, sorted.
     pub async fn connectors(&self) -> Result<Vec<String>, ClientError> {
+        self.has_started().await?;
         let mut names: Vec<String> = self.get("/connectors").await?;
         names.sort();
         Ok(names)
+    }
+
+    /// Requires that the worker has read what is stored: one that starts answers before, and knows no connector then. Kafka 4.0 and later
+    /// say so at `/health` (KIP-1017); an older worker, and one whose proxy does not let the question through, is taken at its word.
+    async fn has_started(&self) -> Result<(), ClientError> {
+        let answer = self.rest.send(&reqwest::Method::GET, "/health", |request| request).await?;
+        let says = answer.text();
+        match answer.status.as_u16() == 503 && says.contains("starting") {
+            true => {
+                Err(ClientError::unreachable("connect", &self.url, format!("the worker is starting: {}", says.trim())))
+            }
+            false => Ok(()),
+        }
     }
 
     /// How many workers are known: addresses given, or workers that a connector or a task is or was assigned to. One that

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use camino::Utf8Path;
+
 use super::{
     Options, Playbook, RecoveryError, coordinated,
     engine::{self, Chosen},
@@ -68,7 +70,12 @@ pub async fn abort(config: &Config) -> Result<Vec<String>, RecoveryError> {
 pub fn give_up(config: &Config) -> Result<String, RecoveryError> {
     let place = Place::of(config)?;
     if let Some(Elsewhere { left, is_there: false }) = place.elsewhere(&ClusterName::of(config))? {
-        let locks = Locks::take_for(&place, &config.postgres.pgdata, "recover abort --leave", Some(&left.recovery))?;
+        let locks = Locks::take_for(
+            &place,
+            Utf8Path::new(&left.cluster.pgdata),
+            "recover abort --leave",
+            Some(&left.recovery),
+        )?;
         locks.clear(&left.recovery)?;
         return Ok(format!("recovery {} is given up; its record was {} and is not there", left.recovery, left.folder));
     }

@@ -33,7 +33,7 @@ pub async fn plan(config: &Config, request: &Request, options: &Options) -> Resu
     let place = Place::of(config)?;
     let record = unfinished_of(config, &place, request, &options)?;
     locks::refuse_others(&place, &config.postgres.pgdata, record.as_ref())?;
-    let mut findings = unfinished::planned(config, request.playbook).await?;
+    let mut findings = unfinished::planned(config, &place, request.playbook).await?;
     findings.extend(dropped(named, config));
     if let Some(memory) = &record {
         let (id, began) = (memory.id(), memory.began());
@@ -77,7 +77,7 @@ pub async fn run(
     let locks = Arc::new(Locks::take(&place, &config.postgres.pgdata, &owner, goes_on.as_ref())?);
     // Again, now that no other may begin.
     let record = unfinished_of(config, &place, request, &options)?;
-    let mut unfinished = unfinished::put_back(config, request.playbook).await?;
+    let mut unfinished = unfinished::put_back(config, &place, request.playbook).await?;
     unfinished.extend(dropped(named, config));
     let mut chosen = chosen(config, request, &options, record.as_ref()).await?;
     chosen.refuse_strangers(config)?;

@@ -8,7 +8,7 @@ use super::{
     memory::{Memory, Place},
     schema::put_level,
 };
-use crate::{attach, client::registry::Registry, config::Config, units::Subject};
+use crate::{attach, backup::ClusterName, client::registry::Registry, config::Config, units::Subject};
 
 /// The note by which a recovery says what the levels were that it is about to lower.
 pub(super) const LOWERED: &str = "lowered-levels";
@@ -49,12 +49,16 @@ impl Left {
     }
 }
 
-/// What the records say was lowered and not put back, the newest first: where several lowered one subject,
+/// What the records of a cluster say was lowered and not put back, the newest first: where several lowered one subject,
 /// the oldest knows what it was.
-fn lowered(place: &Place) -> Result<Vec<Lowered>, RecoveryError> {
+fn lowered(place: &Place, cluster: &ClusterName) -> Result<Vec<Lowered>, RecoveryError> {
     let mut all = Vec::new();
     for folder in place.all()?.into_iter().rev() {
         let memory = Memory::open(&folder)?;
+        // Another cluster's may be in another registry, and its record is written by whoever goes on with it.
+        if !memory.cluster().is_that_of(cluster) {
+            continue;
+        }
         let (lowered, put_back) = (memory.learned::<Levels>(LOWERED)?, memory.learned::<Levels>(PUT_BACK)?);
         if let Some(levels) = lowered.filter(|levels| put_back.as_ref() != Some(levels)) {
             all.push(Lowered { recovery: memory.id().to_owned(), record: folder, levels });
@@ -78,8 +82,8 @@ async fn left(registry: &Registry, lowered: &[Lowered]) -> Result<Vec<Left>, Rec
 }
 
 /// What a run would put back first.
-pub(super) async fn planned(config: &Config, playbook: Playbook) -> Result<Vec<String>, RecoveryError> {
-    let lowered = lowered(&Place::of(config)?)?;
+pub(super) async fn planned(config: &Config, place: &Place, playbook: Playbook) -> Result<Vec<String>, RecoveryError> {
+    let lowered = lowered(place, &ClusterName::of(config))?;
     match left(&Registry::of(&config.registry), &lowered).await {
         Ok(left) => Ok(left.iter().map(|l| l.told("a run first puts it back to")).collect()),
         Err(error) => not_in_the_way(playbook, error),
@@ -87,8 +91,8 @@ pub(super) async fn planned(config: &Config, playbook: Playbook) -> Result<Vec<S
 }
 
 /// Puts back what was left lowered, and says so. No other recovery may be running.
-pub(super) async fn put_back(config: &Config, playbook: Playbook) -> Result<Vec<String>, RecoveryError> {
-    let lowered = lowered(&Place::of(config)?)?;
+pub(super) async fn put_back(config: &Config, place: &Place, playbook: Playbook) -> Result<Vec<String>, RecoveryError> {
+    let lowered = lowered(place, &ClusterName::of(config))?;
     let outcome = async {
         let registry = Registry::of(&config.registry);
         let left = left(&registry, &lowered).await?;
@@ -120,7 +124,7 @@ fn not_in_the_way(playbook: Playbook, error: RecoveryError) -> Result<Vec<String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recovery::memory::tests::{begin, place};
+    use crate::recovery::memory::tests::{begin, cluster, place};
 
     fn levels() -> Levels {
         vec![(Subject::new("s.public.a-value"), Some("FULL".to_owned())), (Subject::new("s.public.b-value"), None)]
@@ -129,14 +133,14 @@ mod tests {
     #[test]
     fn only_a_lowering_that_was_not_taken_back_is_unfinished() {
         let (_folder, place) = place();
-        assert_eq!(lowered(&place).unwrap(), [], "no recovery has been here");
+        assert_eq!(lowered(&place, &cluster()).unwrap(), [], "no recovery has been here");
         let done = begin(&place);
         done.note(LOWERED, &levels()).unwrap();
         done.note(PUT_BACK, &levels()).unwrap();
-        assert_eq!(lowered(&place).unwrap(), []);
+        assert_eq!(lowered(&place, &cluster()).unwrap(), []);
         let killed = begin(&place);
         killed.note(LOWERED, &levels()).unwrap();
-        let found = lowered(&place).unwrap();
+        let found = lowered(&place, &cluster()).unwrap();
         let (recovery, record) = (killed.id().to_owned(), killed.folder().to_owned());
         assert_eq!(found, [Lowered { recovery, record: record.clone(), levels: levels() }]);
         // Killed while it wrote, and put back by another recovery.
@@ -144,9 +148,11 @@ mod tests {
         let mut text = std::fs::read_to_string(&steps).unwrap();
         text.push_str("{\"step\": \"accept-ch");
         std::fs::write(&steps, text).unwrap();
-        assert_eq!(lowered(&place).unwrap().len(), 1);
+        assert_eq!(lowered(&place, &cluster()).unwrap().len(), 1);
+        let other = ClusterName { pgdata: "/other".into(), address: "h:2".into(), system_id: None };
+        assert_eq!(lowered(&place, &other).unwrap(), [], "another cluster's, which may be in another registry");
         Memory::open(&record).unwrap().note(PUT_BACK, &levels()).unwrap();
-        assert_eq!(lowered(&place).unwrap(), []);
+        assert_eq!(lowered(&place, &cluster()).unwrap(), []);
     }
 
     #[test]

@@ -33,7 +33,11 @@ fn is_same_address(one: &str, other: &str) -> bool {
         |address: &str| address.to_socket_addrs().map(Iterator::collect::<Vec<SocketAddr>>).unwrap_or_default();
     match one.is_empty() || other.is_empty() || port(one) != port(other) {
         true => false,
-        false => one == other || resolved(one).iter().any(|address| resolved(other).contains(address)),
+        false if one == other => true,
+        false => {
+            let theirs = resolved(other);
+            resolved(one).iter().any(|address| theirs.contains(address))
+        }
     }
 }
 

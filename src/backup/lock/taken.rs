@@ -53,6 +53,11 @@ impl Ground {
         Some(LockFile::new(self.store(), path))
     }
 
+    /// What the lock of recoveries says here.
+    fn recovery(&self) -> Result<State, BackupError> {
+        self.lock_file(Activity::Recover).map_or(Ok(State::Absent), |file| file.look())
+    }
+
     /// The file that counts the recoveries that have begun here.
     fn counter(&self) -> Utf8PathBuf {
         match self {
@@ -82,8 +87,7 @@ impl Ground {
                     }
                 }
                 By::Unfinished => {
-                    let Some(file) = self.lock_file(Activity::Recover) else { continue };
-                    if let Some(left) = file.look()?.left().into_iter().next() {
+                    if let Some(left) = self.recovery()?.left().into_iter().next() {
                         let Left { recovery, folder, repository, asked, .. } = left;
                         return Err(BackupError::RecoveryUnfinished { recovery, asked, folder, repository });
                     }
@@ -209,23 +213,22 @@ impl Lock {
 
     /// The recoveries of a repository that are unfinished. Takes no lock.
     pub(crate) fn left_in(store: &Store) -> Result<Vec<Left>, BackupError> {
-        let file = Ground::Repository(store.clone()).lock_file(Activity::Recover);
-        file.map_or(Ok(Vec::new()), |file| Ok(file.look()?.left()))
+        Ok(Ground::Repository(store.clone()).recovery()?.left())
     }
 
     /// The recoveries of a data folder that are unfinished, by the lock beside it. Takes no lock; none where this account cannot look.
     pub(crate) fn left_beside(pgdata: &Utf8Path) -> Result<Vec<Left>, BackupError> {
-        let file = || Ok(Ground::beside(pgdata)?.and_then(|ground| ground.lock_file(Activity::Recover)));
-        match file().and_then(|file: Option<LockFile>| file.map_or(Ok(Vec::new()), |file| Ok(file.look()?.left()))) {
+        let seen =
+            Ground::beside(pgdata).and_then(|ground| ground.map_or(Ok(State::Absent), |ground| ground.recovery()));
+        match seen {
             Err(error) if out_of_reach(&error) => Ok(Vec::new()),
-            found => found,
+            seen => Ok(seen?.left()),
         }
     }
 
     /// Who recovers from a repository now. Takes no lock.
     pub(crate) fn recoverer_in(store: &Store) -> Result<Option<String>, BackupError> {
-        let file = Ground::Repository(store.clone()).lock_file(Activity::Recover);
-        file.map_or(Ok(None), |file| Ok(file.look()?.holder().map(str::to_owned)))
+        Ok(Ground::Repository(store.clone()).recovery()?.holder().map(str::to_owned))
     }
 
     /// Says, durably, that a recovery begins to change the pipeline. From now on it is unfinished until

@@ -104,20 +104,8 @@ impl Kafka {
         for tp in partitions {
             list.add_partition(&tp.topic, tp.partition);
         }
-        let (config, bootstrap, wanted) =
-            (self.base.clone().set("group.id", group).clone(), self.bootstrap.clone(), group.to_owned());
-        blocking(move || {
-            let wrong = |e| {
-                ClientError::answer(
-                    "kafka",
-                    &bootstrap,
-                    format!("offsets of group {wanted}"),
-                    "offsets",
-                    format!("{e}"),
-                )
-            };
-            let consumer: BaseConsumer = config.create().map_err(wrong)?;
-            let committed = consumer.committed_offsets(list, asking::BROKER.now()).map_err(wrong)?;
+        self.as_group(group, "offsets", "offsets", move |consumer| {
+            let committed = consumer.committed_offsets(list, asking::BROKER.now())?;
             let found = committed.elements().into_iter().filter_map(|e| match e.offset() {
                 RdOffset::Offset(o) => {
                     Some((TopicPartition { topic: e.topic().to_owned(), partition: e.partition() }, Offset(o)))
@@ -140,20 +128,25 @@ impl Kafka {
             list.add_partition_offset(&tp.topic, tp.partition, RdOffset::Offset(offset.0))
                 .map_err(|e| self.error("commit offsets", e))?;
         }
-        let (config, bootstrap, wanted) =
-            (self.base.clone().set("group.id", group).clone(), self.bootstrap.clone(), group.to_owned());
+        self.as_group(group, "commit offsets", "committed", move |consumer| consumer.commit(&list, CommitMode::Sync))
+            .await
+    }
+
+    /// Asks as a consumer of a group, which does not join it.
+    async fn as_group<T: Send + 'static>(
+        &self,
+        group: &str,
+        what: &'static str,
+        expected: &'static str,
+        question: impl FnOnce(&BaseConsumer) -> Result<T, rdkafka::error::KafkaError> + Send + 'static,
+    ) -> Result<T, ClientError> {
+        let (config, bootstrap) = (self.base.clone().set("group.id", group).clone(), self.bootstrap.clone());
+        let what = format!("{what} of group {group}");
         blocking(move || {
-            let wrong = |e| {
-                ClientError::answer(
-                    "kafka",
-                    &bootstrap,
-                    format!("commit offsets of group {wanted}"),
-                    "committed",
-                    format!("{e}"),
-                )
-            };
-            let consumer: BaseConsumer = config.create().map_err(wrong)?;
-            consumer.commit(&list, CommitMode::Sync).map_err(wrong)
+            let consumer: Result<BaseConsumer, _> = config.create();
+            consumer
+                .and_then(|consumer| question(&consumer))
+                .map_err(|e| ClientError::answer("kafka", &bootstrap, what, expected, e.to_string()))
         })
         .await
     }

@@ -86,11 +86,11 @@ struct Past {
 
 /// The repository that a record names. One that was moved with the records in it is where they are.
 fn repository_of(head: &Head, folder: &Utf8Path) -> Result<Utf8PathBuf, RecoveryError> {
-    let around = folder.parent().and_then(Utf8Path::parent).filter(|root| Repository::open(root).is_ok());
-    match around {
-        Some(root) if !is_there(&head.repository)? => Ok(root.to_owned()),
-        _ => Ok(head.repository.clone()),
+    if is_there(&head.repository)? {
+        return Ok(head.repository.clone());
     }
+    let around = folder.parent().and_then(Utf8Path::parent).filter(|root| Repository::open(root).is_ok());
+    Ok(around.unwrap_or(&head.repository).to_owned())
 }
 
 /// The open `steps.jsonl`.

@@ -9,7 +9,7 @@ use crate::{
         files::{Store, is_there},
     },
     config::Config,
-    recovery::RecoveryError,
+    recovery::{RecoveryError, server::is_same},
     units::IfThere,
 };
 
@@ -111,7 +111,7 @@ impl Place {
     }
 
     fn refuse_other_repository(&self, memory: &Memory) -> Result<(), RecoveryError> {
-        if memory.repository_path() == self.repository.path() {
+        if is_same(memory.repository_path(), self.repository.path()) {
             return Ok(());
         }
         Err(RecoveryError::Refused {
@@ -132,7 +132,7 @@ impl Place {
     pub(crate) fn elsewhere(&self, cluster: &ClusterName) -> Result<Option<Elsewhere>, RecoveryError> {
         for left in self.repository.unfinished_recoveries()? {
             let here = self.folder.join(&left.recovery);
-            if !left.cluster.is_that_of(cluster) || left.folder.parent() == Some(&self.folder) || is_there(&here)? {
+            if left.folder.parent() == Some(&self.folder) || !left.cluster.is_that_of(cluster) || is_there(&here)? {
                 continue;
             }
             if !is_there(&left.folder)? {
@@ -247,6 +247,12 @@ pub(in crate::recovery) mod tests {
             assert!(refused.to_string().contains(part), "no `{part}` in {refused}");
         }
         assert!(one.unfinished(&cluster()).unwrap().is_some());
+        // The same one by another path.
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(one.repository().path(), &link).unwrap();
+        let link = Utf8Path::from_path(&link).unwrap();
+        let by_link = Place { folder: one.folder().to_owned(), repository: Repository::open(link).unwrap() };
+        assert!(by_link.unfinished(&cluster()).unwrap().is_some());
     }
 
     #[test]

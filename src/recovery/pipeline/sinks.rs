@@ -21,7 +21,7 @@ impl Sink {
 
     /// Whether a task of its own had positions when it was found, which it commits at the latest when it is stopped.
     pub(super) fn has_read(&self) -> bool {
-        self.status.tasks.iter().any(|task| task.state == "RUNNING" || task.state == "PAUSED")
+        self.status.has_live_task()
     }
 
     /// How its state differs from the one in which it was found. One that had failed may run as well.

@@ -18,7 +18,7 @@ use crate::{
 /// The server's main file.
 pub(crate) const MAIN: &str = "postgresql.conf";
 /// What `ALTER SYSTEM` writes; always in the data folder.
-const AUTO: &str = "postgresql.auto.conf";
+pub(super) const AUTO: &str = "postgresql.auto.conf";
 /// Where they are unless the main file says otherwise.
 const ACCESS: [&str; 2] = ["pg_hba.conf", "pg_ident.conf"];
 

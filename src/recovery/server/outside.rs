@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use super::configuration::AUTO;
 use crate::{
     backup::{
         Point, Store,
@@ -35,6 +36,7 @@ impl Outside {
         let mut found = Outside::default();
         let mut walk = Walk::from([
             (main.to_owned(), Syntax::Settings),
+            (pgdata.join(AUTO), Syntax::Settings),
             (pgdata.join("pg_hba.conf"), Syntax::Access),
             (pgdata.join("pg_ident.conf"), Syntax::Access),
         ]);

@@ -228,8 +228,7 @@ async fn stolen(server: &Postgres, source: &Source, slot: &Slot) -> Result<Optio
     let Some(pid) = slot.active_pid.filter(|_| slot.active) else { return Ok(None) };
     let sql = format!("select application_name from pg_stat_activity where pid = {pid}");
     let application = server.text(&sql).await?.unwrap_or_default();
-    let own = application.starts_with("Debezium")
-        && source.status.tasks.iter().any(|t| ["RUNNING", "PAUSED"].contains(&t.state.as_str()));
+    let own = application.starts_with("Debezium") && source.status.has_live_task();
     Ok((!own).then_some(Diagnosis::Stolen { pid, application }))
 }
 

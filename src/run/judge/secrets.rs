@@ -22,10 +22,12 @@ impl Secrets {
 
     /// Masks them wherever else they stand in a JSON text.
     pub fn mask_text(&self, json: String) -> String {
-        let long = self.0.iter().filter(|(secret, _)| secret.len() >= IN_TEXTS_FROM);
-        long.fold(json, |json, (secret, mask)| {
+        let mut long: Vec<_> = self.0.iter().filter(|(secret, _)| secret.len() >= IN_TEXTS_FROM).collect();
+        // One may begin with another: of the longer one nothing must be left.
+        long.sort_by_key(|(secret, _)| std::cmp::Reverse(secret.len()));
+        long.into_iter().fold(json, |json, (secret, mask)| {
             let quoted = serde_json::Value::String(secret.clone()).to_string();
-            json.replace(quoted.trim_matches('"'), mask)
+            json.replace(&quoted[1..quoted.len() - 1], mask)
         })
     }
 }
@@ -52,5 +54,15 @@ mod tests {
         let text = serde_json::json!({ "why": "refused: a \"long\" one, in short" }).to_string();
         let masked = secrets.mask_text(text);
         assert_eq!(masked, r#"{"why":"refused: <secret 1>, in short"}"#);
+    }
+
+    #[test]
+    fn a_secret_may_end_in_a_quote_and_begin_with_another() {
+        let mut secrets = Secrets::default();
+        let pairs = [("a.password", "beginning"), ("b.password", "beginning and end\"")];
+        let mut config = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        secrets.mask(&mut config);
+        let masked = secrets.mask_text(serde_json::json!({ "why": "beginning and end\"!" }).to_string());
+        assert_eq!(masked, r#"{"why":"<secret 2>!"}"#);
     }
 }
