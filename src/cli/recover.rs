@@ -12,6 +12,7 @@ use clap::{Subcommand, ValueEnum};
 use super::{
     interrupt::unless_interrupted,
     output::{CliError, DryRun, print_json, say},
+    words,
 };
 use crate::{
     backup::PointSelector,
@@ -63,7 +64,7 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         config: Utf8PathBuf,
         /// Agree to a loss that the plan names; may be given several times
-        #[arg(long, value_enum, value_name = "LOSS")]
+        #[arg(long, value_parser = words::loss(), value_name = "LOSS")]
         accept_loss: Vec<Loss>,
         /// Print the result as JSON
         #[arg(long)]
@@ -134,13 +135,13 @@ struct What {
     #[arg(long, value_name = "N")]
     system_id: Option<u64>,
     /// How topics are made right after a hole
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_parser = words::topics_repair(), default_value_t)]
     topics: TopicsRepair,
     /// What becomes of an incompatible schema change
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_parser = words::on_conflict(), default_value_t)]
     on_conflict: OnConflict,
     /// Agree to a loss that the plan names; may be given several times
-    #[arg(long, value_enum, value_name = "LOSS")]
+    #[arg(long, value_parser = words::loss(), value_name = "LOSS")]
     accept_loss: Vec<Loss>,
     /// Start from the recovery point that --point names although consistency checks failed when it was taken
     #[arg(long)]

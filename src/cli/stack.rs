@@ -12,7 +12,7 @@ use clap::Subcommand;
 use super::{
     CliError,
     output::{DryRun, Terminal, say},
-    print_json,
+    print_json, words,
 };
 use crate::{
     backup::Repository,
@@ -121,7 +121,7 @@ struct Up {
     #[command(flatten)]
     dir: Dir,
     /// Where the registry keeps its schemas
-    #[arg(long, value_enum, default_value_t = RegistryStorageKind::H2)]
+    #[arg(long, value_parser = words::registry_storage(), default_value_t = RegistryStorageKind::H2)]
     registry: RegistryStorageKind,
     /// How many brokers; the first one is the controller too
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=9))]
