@@ -362,11 +362,15 @@ mod tests {
     fn an_extracted_copy_is_judged_behind_the_prefix_of_tools() {
         let (_folder, repository) = fixture::repository();
         let notes = tempfile::tempdir().unwrap();
-        let tools = Tools::noting(Utf8Path::from_path(notes.path()).unwrap());
+        let tools = crate::backup::fixture::noting(Utf8Path::from_path(notes.path()).unwrap());
         let options = CheckOptions { deep: true, tools: Some(tools.clone()) };
         assert_eq!(verify(&repository, &PointId::new(POINT), &options).unwrap().exit(), Exit::Passed);
         let expected = "env LC_ALL=C /pg/bin/pg_verifybackup --no-parse-wal --exit-on-error /";
-        assert!(tools.calls()[0].starts_with(expected), "{:?}", tools.calls());
+        assert!(
+            crate::backup::fixture::calls(Utf8Path::from_path(notes.path()).unwrap())[0].starts_with(expected),
+            "{:?}",
+            crate::backup::fixture::calls(Utf8Path::from_path(notes.path()).unwrap())
+        );
     }
 
     #[test]

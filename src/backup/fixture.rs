@@ -14,7 +14,10 @@ use super::{
     wal::{SegmentName, SegmentSize, SegmentState, segment_bytes},
     writer::{PointWriter, Sealed},
 };
-use crate::units::{Lsn, PointId, SchemaId, Subject, SubjectVersion};
+use crate::{
+    config::Tools,
+    units::{Lsn, PointId, SchemaId, Subject, SubjectVersion},
+};
 
 /// The cluster of the fixture.
 pub(crate) const SYSTEM: u64 = 7711099509720704369;
@@ -299,4 +302,17 @@ pub(crate) fn flip(path: &Utf8Path) {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0x10;
     std::fs::write(path, bytes).unwrap();
+}
+
+/// Programs behind a prefix that only notes in this folder what it was asked to run: see [`calls`].
+pub(crate) fn noting(folder: &Utf8Path) -> Tools {
+    let script = folder.join("note.sh");
+    std::fs::write(&script, format!("echo \"$@\" >> {folder}/calls\n")).unwrap();
+    Tools::here("/pg/bin".into()).behind(format!("sh {script}"), folder.to_owned())
+}
+
+/// What was run behind the prefix of [`noting`], a line each.
+pub(crate) fn calls(folder: &Utf8Path) -> Vec<String> {
+    let text = std::fs::read_to_string(folder.join("calls")).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
 }

@@ -43,25 +43,9 @@ impl Tools {
         Tools { bin: bin.to_owned(), ..Tools::default() }
     }
 
-    /// Programs behind a prefix that only notes what it was asked to run: see [`Tools::calls`].
-    #[cfg(test)]
-    #[allow(clippy::unwrap_used)]
-    pub(crate) fn noting(folder: &Utf8Path) -> Tools {
-        let script = folder.join("note.sh");
-        std::fs::write(&script, format!("echo \"$@\" >> {folder}/calls\n")).unwrap();
-        Tools {
-            prefix: Some(format!("sh {script}")),
-            scratch: Some(folder.to_owned()),
-            ..Tools::here("/pg/bin".into())
-        }
-    }
-
-    /// What was run behind the prefix of [`Tools::noting`], a line each.
-    #[cfg(test)]
-    #[allow(clippy::unwrap_used)]
-    pub(crate) fn calls(&self) -> Vec<String> {
-        let text = std::fs::read_to_string(self.scratch().join("calls")).if_there().unwrap();
-        text.unwrap_or_default().lines().map(str::to_owned).collect()
+    /// The same behind a prefix, with the folder for temporary files that both sides see.
+    pub fn behind(self, prefix: String, scratch: Utf8PathBuf) -> Tools {
+        Tools { prefix: Some(prefix), scratch: Some(scratch), ..self }
     }
 
     /// The tools that a configuration names.

@@ -54,9 +54,12 @@ mod tests {
     #[tokio::test]
     async fn the_prefix_of_tools_is_used() {
         let folder = tempfile::tempdir().unwrap();
-        let tools = Tools::noting(Utf8Path::from_path(folder.path()).unwrap());
+        let tools = crate::backup::fixture::noting(Utf8Path::from_path(folder.path()).unwrap());
         assert!(ControlData::read(&tools, Utf8Path::new("/data")).await.is_err());
-        assert_eq!(tools.calls(), ["env LC_ALL=C /pg/bin/pg_controldata /data"]);
+        assert_eq!(
+            crate::backup::fixture::calls(Utf8Path::from_path(folder.path()).unwrap()),
+            ["env LC_ALL=C /pg/bin/pg_controldata /data"]
+        );
     }
 
     #[test]

@@ -297,7 +297,7 @@ mod tests {
     async fn the_prefix_of_tools_is_used_as_this_process() {
         let folder = tempfile::tempdir().unwrap();
         let path = Utf8Path::from_path(folder.path()).unwrap();
-        let tools = Tools::noting(path);
+        let tools = crate::backup::fixture::noting(path);
         let data = path.join("data");
         fs_err::create_dir(&data).unwrap();
         let owner = Owner::of(&data).unwrap_or_else(|_| {
@@ -312,7 +312,7 @@ mod tests {
         let meta = std::fs::metadata(server.socket.path()).unwrap();
         assert_eq!(meta.permissions().mode() & 0o777, 0o700, "it trusts whoever reaches its socket");
         assert!(server.promoted(&|_| {}).await.unwrap_err().to_string().contains("server ended"));
-        let calls = tools.calls();
+        let calls = crate::backup::fixture::calls(path);
         let words = place(&data, None).join(" ");
         assert!(calls[0].starts_with(&format!("/pg/bin/postgres {words} -c listen_addresses= -c unix")), "{calls:?}");
         assert!(calls[0].ends_with("-c hot_standby=off"), "{calls:?}");

@@ -178,14 +178,14 @@ mod tests {
     async fn the_prefix_of_tools_is_used() {
         let folder = tempfile::tempdir().unwrap();
         let folder = Utf8Path::from_path(folder.path()).unwrap();
-        let tools = Tools::noting(folder);
+        let tools = crate::backup::fixture::noting(folder);
         let size = crate::backup::wal::SegmentSize::new(16 << 20).unwrap();
         let name = SegmentName::new(1, 3, size);
         let stretch = Stretch { tools: &tools, folder, first: name, last: name, from: Lsn(0x300_0028) };
         assert_eq!(read(&stretch, Some("XLOG"), |_| true).await.unwrap().ended, Ended::Whole);
         let expected =
             format!("env TZ=UTC LC_ALL=C /pg/bin/pg_waldump -p {folder} -s 0/3000028 --rmgr=XLOG {name} {name}");
-        assert_eq!(tools.calls(), [expected]);
+        assert_eq!(crate::backup::fixture::calls(folder), [expected]);
     }
 
     #[test]

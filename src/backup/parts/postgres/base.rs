@@ -257,12 +257,12 @@ mod tests {
     #[test]
     fn the_prefix_of_tools_is_used_and_no_secret_is_an_argument() {
         let folder = tempfile::tempdir().unwrap();
-        let tools = Tools::noting(Utf8Path::from_path(folder.path()).unwrap());
+        let tools = crate::backup::fixture::noting(Utf8Path::from_path(folder.path()).unwrap());
         let text = "[postgres]\nurl='postgres://u:hidden@h:7/d?sslmode=require'\n[kafka]\nbootstrap='h:1'\n[connect]\nurl='http://h'\n\
                     [registry]\nurl='http://h'\nflavour='apicurio'\n[repository]\npath='/r'\n";
         let config: Config = toml::from_str(text).unwrap();
         assert!(command(&config, &tools, "x").unwrap().status().unwrap().success());
-        let calls = tools.calls();
+        let calls = crate::backup::fixture::calls(Utf8Path::from_path(folder.path()).unwrap());
         assert!(calls[0].starts_with("env PGHOST=h PGPORT=7 PGUSER=u PGSSLMODE=require LC_ALL=C "), "{calls:?}");
         assert!(calls[0].contains(" /pg/bin/pg_basebackup --pgdata=- "), "{calls:?}");
         assert!(!calls[0].contains("hidden"), "{calls:?}");
