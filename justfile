@@ -55,7 +55,7 @@ chronicles:
 
 # Documentation, with broken links as errors.
 docs:
-    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+    RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --no-deps --document-private-items
 
 # Folding speed of verify, start-up and RTO at a million rows; `just bench --bench recovery` for one alone.
 bench *ARGS:

@@ -1,4 +1,4 @@
-//! Drills with everything resolved: the run engine asks the file nothing any more. [`resolve`](super::resolve) makes them.
+//! Drills with everything resolved: the run engine asks the file nothing any more. [`resolve`](super::resolve()) makes them.
 
 use std::{collections::BTreeMap, time::Duration};
 

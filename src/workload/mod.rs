@@ -2,7 +2,7 @@
 //!
 //! [`shop`] writes to the schema of `fixtures/sql/shop.sql` and keeps a ledger of every row. [`sql`] runs a scenario's own
 //! statements on any schema; its ledger knows each transaction by rows of a table of its own. [`pgbench`] is real input
-//! nobody here wrote, and what it did is known by [`capture`]. Commit order comes from the WAL ([`commit_order`]).
+//! nobody here wrote, and what it did is known by [`capture()`]. Commit order comes from the WAL ([`commit_order`]).
 
 pub mod ledger;
 pub mod pgbench;

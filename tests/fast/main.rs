@@ -10,6 +10,7 @@ mod deploy;
 mod docs;
 mod interrupt;
 mod layout;
+mod licences;
 mod locks;
 mod sample;
 mod steps;
