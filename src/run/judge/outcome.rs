@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Checked, control};
 use crate::{
     event::{ControlReport, Downtime, Rpo},
-    run::chronicle::{ControlTerms, Terms},
+    run::chronicle::{Chronicle, ControlTerms, Terms},
     units::{Exit, Verdict},
 };
 
@@ -37,6 +37,18 @@ pub enum Ending<'e> {
         /// What an independent query said of a control's finding: confirmed, or not.
         confirmed: Option<Result<String, String>>,
     },
+}
+
+impl<'e> Ending<'e> {
+    /// The ending of a drill whose checks looked, with the durations of its recoveries.
+    pub fn checked(
+        chronicle: &Chronicle,
+        checked: &'e Checked,
+        confirmed: Option<Result<String, String>>,
+    ) -> Ending<'e> {
+        let (slowest, downtime) = (chronicle.slowest_seconds(), chronicle.longest_downtime());
+        Ending::Checked { checked, slowest, downtime, confirmed }
+    }
 }
 
 /// How a drill ends.

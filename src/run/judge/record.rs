@@ -119,10 +119,7 @@ impl Record {
             return (Vec::new(), outcome(terms, &Ending::CutShort { exit: Exit::Inconclusive, why }));
         };
         let checked: Checked = checked(&self.chronicle, &evidence.seen, evidence.ledger.as_ref());
-        let (slowest, downtime) = (self.chronicle.slowest_seconds(), self.chronicle.longest_downtime());
-        let confirmed = evidence.confirmed.clone();
-        let ending = Ending::Checked { checked: &checked, slowest, downtime, confirmed };
-        let outcome = outcome(terms, &ending);
+        let outcome = outcome(terms, &Ending::checked(&self.chronicle, &checked, evidence.confirmed.clone()));
         (checked.checks, outcome)
     }
 }
