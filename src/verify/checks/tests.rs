@@ -2041,3 +2041,25 @@ fn a_group_that_reads_on_is_not_given_what_lies_behind_it() {
     assert_eq!(judged(1), Verdict::Passed);
     assert_eq!(judged(0), Verdict::Failed);
 }
+
+/// A report shows the first findings of a kind and counts them all, also those that another check has found or a fold has left out.
+#[test]
+fn findings_beyond_the_cap_are_counted() {
+    let names: Vec<&'static str> = (100..125).map(|id: i32| &*id.to_string().leak()).collect();
+    let mut world = healthy();
+    for (at, id) in names.iter().enumerate() {
+        world.records.push(event(ORDERS, "c", None, Some(&order(id, "gone", "1.00", "t1")), 1800 + at as u64, 200));
+    }
+    let total = |check: fn(&Observation, &Expectation<'_>) -> CheckReport, world: &World| {
+        check(&world.observe(), &world.expect()).findings_total
+    };
+    assert_eq!(total(state, &world), 25);
+    assert_eq!(total(ghosts, &world), 25);
+
+    let mut world = healthy();
+    for _ in 0..70 {
+        world.records.push(Planted { table: LINES, partition: 0, key: None, value: Some(json!([1])) });
+    }
+    assert_eq!(total(schema_ids, &world), 70);
+    assert_eq!(total(state, &world), 70);
+}
