@@ -92,7 +92,8 @@ pub async fn connectors(
     let there = systems.connect.connectors().await?;
     if let Some(missing) = wanted.iter().find(|w| !there.contains(w)) {
         let found = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
-        return Err(VerifyError::NoConnector { connector: missing.clone(), found });
+        let hint = if there.is_empty() { NO_CONNECTOR } else { "name one of these with --connector" };
+        return Err(VerifyError::NoConnector { connector: missing.clone(), found, hint });
     }
     let mut found: Vec<(&String, ConnectorConfig)> = Vec::new();
     let mut unidentified = Vec::new();
@@ -125,19 +126,26 @@ pub async fn connectors(
         });
     }
     if views.is_empty() {
-        return Err(VerifyError::NoConnector {
-            connector: "of class io.debezium.connector.postgresql.PostgresConnector".into(),
-            found: match (there.is_empty(), unidentified.is_empty()) {
-                (true, _) => "none".to_owned(),
-                (false, true) => there.join(", "),
-                (false, false) => {
-                    let why = unidentified.iter().map(|one| format!("{} ({})", one.connector, one.why));
-                    format!("{}; not looked at: {}", there.join(", "), why.collect::<Vec<_>>().join(", "))
-                }
-            },
-        });
+        return Err(none_to_read(&there, &unidentified));
     }
     Ok((views, unidentified))
+}
+
+const NO_CONNECTOR: &str = "is [connect] url the worker's, and has it a connector? `cdc-drill stack connector` makes one in a sandbox";
+
+/// None of the worker's connectors is one that verify reads and that is known to read from the configured server.
+fn none_to_read(there: &[String], unidentified: &[Unidentified]) -> VerifyError {
+    let (found, hint) = match (there.is_empty(), unidentified.is_empty()) {
+        (true, _) => ("none".to_owned(), NO_CONNECTOR),
+        (false, true) => (there.join(", "), "is [postgres] url that of the server that they read from?"),
+        (false, false) => {
+            let why = unidentified.iter().map(|one| format!("{} ({})", one.connector, one.why));
+            let why = why.collect::<Vec<_>>().join(", ");
+            (format!("{}; not looked at: {why}", there.join(", ")), "name one with --connector")
+        }
+    };
+    let connector = "of class io.debezium.connector.postgresql.PostgresConnector".into();
+    VerifyError::NoConnector { connector, found, hint }
 }
 
 /// Those that read from the configured server, and those that may. Where it does not answer and no connector names its address,
@@ -951,6 +959,20 @@ mod tests {
             OrphanKind::LeftOut(table) | OrphanKind::Elsewhere(table) => format!("={table}"),
             OrphanKind::Unexplained => "?".to_owned(),
         })
+    }
+
+    #[test]
+    fn nobody_is_told_to_name_a_connector_where_there_is_none() {
+        let one = Unidentified { connector: "far".into(), why: "no route".into(), excluded: false };
+        let text = |there: &[&str], unidentified: &[Unidentified]| {
+            let there: Vec<String> = there.iter().map(|name| (*name).to_owned()).collect();
+            none_to_read(&there, unidentified).to_string()
+        };
+        let none = text(&[], &[]);
+        assert!(none.contains("found none") && !none.contains("--connector"), "{none}");
+        let sinks = text(&["sink"], &[]);
+        assert!(sinks.contains("found sink") && sinks.contains("[postgres] url"), "{sinks}");
+        assert!(text(&["far"], &[one]).contains("far (no route)\nhint: name one with --connector"));
     }
 
     #[rstest]
