@@ -9,7 +9,9 @@ use super::{
     Emitter, Known, RunError,
     chronicle::{Chronicle, Terms},
     confirm,
-    judge::{Checked, Ending, Evidence, Failure, Outcome, Record, checked, named_findings, outcome, verdict_of},
+    judge::{
+        Checked, Ending, Evidence, Failure, Outcome, Record, checked, named_findings, outcome, outcome_of, verdict_of,
+    },
     look,
     rig::{Context, Pipeline, Rig, Servers, Writers, quiesce},
     steps,
@@ -93,7 +95,7 @@ async fn carried_out(plan: &DrillPlan, index: usize, context: &Context, emit: &E
         Err(error) => {
             let failure = Failure { exit: error.exit(), why: error.to_string() };
             let ending = Ending::CutShort { exit: failure.exit, why: &failure.why };
-            let outcome = outcome(&drill.chronicle.terms, &ending);
+            let outcome = outcome_of(&drill.chronicle, &ending);
             (Judged { evidence: None, checks: Vec::new(), outcome }, Some(failure))
         }
     };
@@ -202,7 +204,7 @@ impl Drill<'_> {
 
     async fn judge(&mut self) -> Result<Judged, RunError> {
         if let Some((exit, why)) = self.chronicle.refusal() {
-            let outcome = outcome(&self.chronicle.terms, &Ending::Refused { exit, why });
+            let outcome = outcome_of(&self.chronicle, &Ending::Refused { exit, why });
             return Ok(Judged { evidence: None, checks: Vec::new(), outcome });
         }
         let (mut evidence, checked) = self.look().await?;
@@ -217,7 +219,7 @@ impl Drill<'_> {
             evidence.confirmed = confirm::confirmed(&self.rig.pipeline, &self.chronicle, &control.plan, &named).await;
         }
         let ending = Ending::checked(&self.chronicle, &checked, evidence.confirmed.clone());
-        let outcome = outcome(&self.chronicle.terms, &ending);
+        let outcome = outcome_of(&self.chronicle, &ending);
         Ok(Judged { evidence: Some(evidence), checks: checked.checks, outcome })
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Checked, Ending, Outcome, checked, outcome, secrets::Secrets};
+use super::{Checked, Ending, Outcome, checked, outcome_of, secrets::Secrets};
 use crate::{
     event::CheckReport,
     run::chronicle::Chronicle,
@@ -107,19 +107,18 @@ impl Record {
 
     /// Judges it again, by nothing but what is in it: what the checks say, and how the drill ends.
     pub fn judged(&self) -> (Vec<CheckReport>, Outcome) {
-        let terms = &self.chronicle.terms;
         if let Some(Failure { exit, why }) = &self.failure {
-            return (Vec::new(), outcome(terms, &Ending::CutShort { exit: *exit, why }));
+            return (Vec::new(), outcome_of(&self.chronicle, &Ending::CutShort { exit: *exit, why }));
         }
         if let Some((exit, why)) = self.chronicle.refusal() {
-            return (Vec::new(), outcome(terms, &Ending::Refused { exit, why }));
+            return (Vec::new(), outcome_of(&self.chronicle, &Ending::Refused { exit, why }));
         }
         let Some(evidence) = &self.evidence else {
             let why = "the file holds nothing that was seen";
-            return (Vec::new(), outcome(terms, &Ending::CutShort { exit: Exit::Inconclusive, why }));
+            return (Vec::new(), outcome_of(&self.chronicle, &Ending::CutShort { exit: Exit::Inconclusive, why }));
         };
         let checked: Checked = checked(&self.chronicle, &evidence.seen, evidence.ledger.as_ref());
-        let outcome = outcome(terms, &Ending::checked(&self.chronicle, &checked, evidence.confirmed.clone()));
+        let outcome = outcome_of(&self.chronicle, &Ending::checked(&self.chronicle, &checked, evidence.confirmed.clone()));
         (checked.checks, outcome)
     }
 }

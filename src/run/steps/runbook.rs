@@ -56,8 +56,9 @@ pub(super) async fn backup(
         });
     }
     let seen = look(pipeline).await?;
-    let words = format!("{}; meanwhile {loaded}", ended.told());
-    Ok(Done::one(Fact::CommandBackup { name: wanted.name.clone(), seen }, words))
+    let words = format!("{}; meanwhile {}", ended.told(), loaded.words);
+    let taken = Fact::CommandBackup { name: wanted.name.clone(), seen };
+    Ok(Done { facts: loaded.facts().chain([taken]).collect(), words })
 }
 
 /// How long a command may take: what the scenario says, or else a time that is longer on a slower machine.
