@@ -31,7 +31,7 @@ use crate::{
     units::Exit,
     verify::{
         PointView,
-        observe::{self, Systems},
+        look::{self, Systems},
     },
 };
 
@@ -69,7 +69,7 @@ fn time_of(asked: Option<HumanDuration>) -> Duration {
 /// The registry and the topics as they are, which a recovery point would otherwise tell.
 async fn look(pipeline: &Pipeline) -> Result<PointView, RunError> {
     let systems = Systems::new(&pipeline.config)?;
-    let registry = observe::registry(&systems, &pipeline.layout.subject_prefix()).await?;
+    let registry = look::registry(&systems, &pipeline.layout.subject_prefix()).await?;
     let specs = pipeline.kafka()?.topic_specs(&pipeline.layout.topics()).await?;
     let specs = specs.into_iter().map(|s| (s.name.clone(), s)).collect();
     Ok(PointView { registry: Some(registry), specs })
