@@ -40,13 +40,11 @@ pub enum RunError {
     #[error(transparent)]
     Report(#[from] crate::report::ReportError),
     /// The records of a scenario's connector are none that the checks read.
-    #[error("scenario {scenario}: connector file `{file}`: {source}")]
+    #[error("scenario {scenario}: {source}")]
     Connector {
         /// The scenario.
         scenario: String,
-        /// The connector's file.
-        file: camino::Utf8PathBuf,
-        /// What is not read of it.
+        /// What is not read, with the connector's file.
         source: Box<VerifyError>,
     },
     /// A configuration.

@@ -10,19 +10,15 @@ use crate::{
 pub fn readable(plan: &Plan) -> Result<(), RunError> {
     for drill in &plan.drills {
         for connector in &drill.pipeline.connectors {
-            understood(connector).map_err(|error| RunError::Connector {
-                scenario: drill.scenario.clone(),
-                file: connector.file.clone(),
-                source: Box::new(error),
-            })?;
+            understood(connector)
+                .map_err(|error| RunError::Connector { scenario: drill.scenario.clone(), source: Box::new(error) })?;
         }
     }
     Ok(())
 }
 
 fn understood(connector: &ConnectorPlan) -> Result<(), VerifyError> {
-    let name = connector.name.as_deref().unwrap_or("{name}");
-    ConnectorSettings::parse(name, &connector.settings).map(drop)
+    ConnectorSettings::parse(connector.file.as_str(), &connector.settings).map(drop)
 }
 
 #[cfg(test)]

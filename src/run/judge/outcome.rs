@@ -239,6 +239,18 @@ mod tests {
     }
 
     #[test]
+    fn a_recovery_may_take_as_long_as_its_objective_and_no_longer() {
+        let checked = Checked { checks: Vec::new(), rpo: None, status: String::new(), running: true };
+        let mut terms = Terms::default();
+        terms.objectives.rto_seconds = Some(5.0);
+        let exit = |slowest| {
+            let ending = Ending::Checked { checked: &checked, slowest, downtime: Downtime::default(), confirmed: None };
+            outcome(&terms, &ending).exit
+        };
+        assert_eq!([4.9, 5.0, 5.1].map(exit), [Exit::Passed, Exit::Passed, Exit::ObjectiveMissed]);
+    }
+
+    #[test]
     fn a_drill_that_could_not_be_carried_out_hides_no_failure() {
         assert_eq!(combined([]), (Verdict::Passed, Exit::Passed));
         assert_eq!(combined([Exit::Passed, Exit::Invalid]), (Verdict::Inconclusive, Exit::Invalid));
