@@ -6,6 +6,7 @@ use camino::Utf8PathBuf;
 
 use super::{CliError, output::say, print_json};
 use crate::{
+    run::{RunError, readable},
     scenario::{Library, Needs, ScenarioError, catalogue, schema_text},
     units::Exit,
 };
@@ -68,9 +69,12 @@ fn check(files: &[Utf8PathBuf]) -> Exit {
     let library = Library::here();
     let mut exit = Exit::Passed;
     for file in files {
-        match library.one(file.as_str()) {
-            Ok(loaded) => {
-                let drills = loaded.plan(None).drills;
+        let checked = library.one(file.as_str()).map_err(RunError::from).and_then(|loaded| {
+            let plan = loaded.plan(None);
+            readable(&plan).map(|()| (loaded, plan.drills))
+        });
+        match checked {
+            Ok((loaded, drills)) => {
                 let controls = drills.iter().filter(|d| !d.is_main()).count();
                 say(format!("{}: good: {} drills, {controls} controls", loaded.file, drills.len() - controls));
             }

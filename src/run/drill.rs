@@ -1,14 +1,17 @@
 //! One drill: prepare a pipeline, take its steps, look at what is left, judge.
 
-use std::{io::Write, os::unix::fs::OpenOptionsExt, sync::Arc};
+use std::{io::Write, os::unix::fs::OpenOptionsExt, sync::Arc, time::Duration};
 
 use camino::Utf8PathBuf;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     Emitter, Known, RunError,
     chronicle::{Chronicle, Terms},
     confirm,
-    judge::{Checked, Ending, Evidence, Failure, Outcome, Record, checked, named_findings, outcome, verdict_of},
+    judge::{
+        Checked, Ending, Evidence, Failure, Outcome, Record, checked, named_findings, outcome, outcome_of, verdict_of,
+    },
     look,
     rig::{Context, Pipeline, Rig, Servers, Writers, quiesce},
     steps,
@@ -25,7 +28,8 @@ use crate::{
 struct Drill<'a> {
     plan: &'a DrillPlan,
     rig: Rig,
-    chronicle: Chronicle,
+    /// Shared with the thread that judges.
+    chronicle: Arc<Chronicle>,
 }
 
 /// What a drill is judged from, and how it ends.
@@ -85,26 +89,20 @@ async fn carried_out(plan: &DrillPlan, index: usize, context: &Context, emit: &E
     let name = name(context, index);
     let mut drill = emit.step("prepare", prepare(plan, &name, context, emit)).await?;
     // A person who gives a command so much time wants it to have that.
-    let deadline = limits::drills::WHOLE.now() + plan.granted();
-    let ended = match tokio::time::timeout(deadline, drill.go_on_to_verdict()).await {
-        Ok(ended) => ended,
-        Err(_) => {
-            drill.rig.heal(&plan.id).await;
-            Err(RunError::TooLong { seconds: deadline.as_secs(), step: "see the last step".into() })
-        }
-    };
-    let (judged, failure) = match ended {
+    let limit = limits::drills::WHOLE.now() + plan.granted();
+    let (judged, failure) = match drill.go_on_to_verdict(limit).await {
         Ok(judged) => (judged, None),
         Err(error) => {
             let failure = Failure { exit: error.exit(), why: error.to_string() };
             let ending = Ending::CutShort { exit: failure.exit, why: &failure.why };
-            let outcome = outcome(&drill.chronicle.terms, &ending);
+            let outcome = outcome_of(&drill.chronicle, &ending);
             (Judged { evidence: None, checks: Vec::new(), outcome }, Some(failure))
         }
     };
     let Judged { evidence, checks, outcome } = judged;
     if outcome.exit != Exit::Passed || context.keep {
-        let record = Record::new(plan.id.clone(), drill.chronicle, evidence, failure, checks, outcome.clone());
+        let chronicle = Arc::unwrap_or_clone(drill.chronicle);
+        let record = Record::new(plan.id.clone(), chronicle, evidence, failure, checks, outcome.clone());
         keep(record, context.chronicle_of(&plan.id)).await;
     }
     stop(&drill.rig.pipeline, context).await;
@@ -160,7 +158,7 @@ async fn prepare<'a>(
         Ok((writers, words, timeline)) => {
             let chronicle = Chronicle::new(Terms::from(plan), pipeline.layout.clone(), timeline);
             let rig = Rig { run: context.run.clone(), pipeline, writers, guards: Vec::new(), emit: emit.clone() };
-            Ok((Drill { plan, rig, chronicle }, words))
+            Ok((Drill { plan, rig, chronicle: Arc::new(chronicle) }, words))
         }
         Err(error) => {
             stop(&pipeline, context).await;
@@ -177,27 +175,36 @@ async fn stop(pipeline: &Pipeline, context: &Context) {
 }
 
 impl Drill<'_> {
-    async fn go_on_to_verdict(&mut self) -> Result<Judged, RunError> {
+    /// Takes the steps and judges what they left; a drill that takes longer than the limit has no verdict. The means of faults are
+    /// undone and the writers stopped once the steps have ended, in whichever way they did.
+    async fn go_on_to_verdict(&mut self, limit: Duration) -> Result<Judged, RunError> {
+        let deadline = Instant::now() + limit;
+        let too_long = |_| RunError::TooLong { seconds: limit.as_secs(), step: "see the last step".into() };
+        let taken = timeout_at(deadline, self.take_steps()).await;
+        self.rig.heal(&self.plan.id).await;
+        taken.map_err(too_long)??;
+        timeout_at(deadline, self.judge()).await.map_err(too_long)?
+    }
+
+    /// Takes the steps, as far as the recovery does not refuse.
+    async fn take_steps(&mut self) -> Result<(), RunError> {
         let plan = self.plan;
         for step in &plan.steps {
             let emit = self.rig.emit.clone();
             let known = Known { plan, chronicle: &self.chronicle };
             let taken = async { steps::take(&mut self.rig, known, step).await.map(|done| (done.facts, done.words)) };
-            let facts = match emit.step(step.word(), taken).await {
-                Ok(facts) => facts,
-                Err(error) => {
-                    self.rig.heal(&plan.id).await;
-                    return Err(error);
-                }
-            };
-            self.chronicle.extend(facts);
+            let facts = emit.step(step.word(), taken).await?;
+            Arc::make_mut(&mut self.chronicle).extend(facts);
             if self.chronicle.refusal().is_some() {
                 break;
             }
         }
-        self.rig.heal(&plan.id).await;
+        Ok(())
+    }
+
+    async fn judge(&mut self) -> Result<Judged, RunError> {
         if let Some((exit, why)) = self.chronicle.refusal() {
-            let outcome = outcome(&self.chronicle.terms, &Ending::Refused { exit, why });
+            let outcome = outcome_of(&self.chronicle, &Ending::Refused { exit, why });
             return Ok(Judged { evidence: None, checks: Vec::new(), outcome });
         }
         let (mut evidence, checked) = self.look().await?;
@@ -211,10 +218,8 @@ impl Drill<'_> {
             let named = named_findings(&control.plan, &checked.checks);
             evidence.confirmed = confirm::confirmed(&self.rig.pipeline, &self.chronicle, &control.plan, &named).await;
         }
-        let (slowest, downtime) = (self.chronicle.slowest_seconds(), self.chronicle.longest_downtime());
-        let confirmed = evidence.confirmed.clone();
-        let ending = Ending::Checked { checked: &checked, slowest, downtime, confirmed };
-        let outcome = outcome(&self.chronicle.terms, &ending);
+        let ending = Ending::checked(&self.chronicle, &checked, evidence.confirmed.clone());
+        let outcome = outcome_of(&self.chronicle, &ending);
         Ok(Judged { evidence: Some(evidence), checks: checked.checks, outcome })
     }
 
@@ -224,7 +229,7 @@ impl Drill<'_> {
         let seen = look::observed(&self.rig, known).await?;
         let ledger = look::ledger(&self.rig, &self.chronicle).await?;
         let basis = look::basis(&self.rig.pipeline, &self.chronicle)?;
-        self.chronicle.extend(basis);
+        Arc::make_mut(&mut self.chronicle).extend(basis);
         // Pure computation, which must not keep the other drills' tasks from running.
         let chronicle = self.chronicle.clone();
         let judged = tokio::task::spawn_blocking(move || {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Emitter, RunError, drill,
-    judge::verdict_of,
+    judge::combined,
     rig::{Census, Context, Servers, keep_logs, needs_own_registry},
     room::{self, Room},
 };
@@ -103,8 +103,8 @@ pub async fn run(plan: &Plan, options: &Options, emit: &Emitter, progress: &dyn 
             keep_logs(&logs, &context.logs().join("shared"))?;
         }
     }
-    let exit = exits.fold(Exit::Passed, Exit::worst);
-    emit.emit(What::RunFinished { verdict: verdict_of(exit), exit_code: exit.code() });
+    let (verdict, exit) = combined(exits);
+    emit.emit(What::RunFinished { verdict, exit_code: exit.code() });
     if exit == Exit::Passed && !options.keep {
         std::fs::remove_dir_all(&options.work).map_err(RunError::file("remove", &options.work))?;
     } else {

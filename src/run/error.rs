@@ -39,6 +39,14 @@ pub enum RunError {
     /// The report folder.
     #[error(transparent)]
     Report(#[from] crate::report::ReportError),
+    /// The records of a scenario's connector are none that the checks read.
+    #[error("scenario {scenario}: {source}")]
+    Connector {
+        /// The scenario.
+        scenario: String,
+        /// What is not read, with the connector's file.
+        source: Box<VerifyError>,
+    },
     /// A configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -127,6 +135,7 @@ impl RunError {
             RunError::Backup(e) => e.exit(),
             RunError::Recovery(e) => e.exit(),
             RunError::Verify(e) => e.exit(),
+            RunError::Connector { source, .. } => source.exit(),
             RunError::Unusable(e) => e.exit(),
             RunError::Report(e) => e.exit(),
             RunError::Config(_) | RunError::Scenario { .. } => Exit::Invalid,

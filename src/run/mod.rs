@@ -14,6 +14,7 @@ mod error;
 mod judge;
 mod known;
 mod look;
+mod readable;
 mod rig;
 mod room;
 mod session;
@@ -23,6 +24,7 @@ pub use emit::Emitter;
 pub use engine::{Options, machine, run};
 pub use error::RunError;
 pub use judge::{Outcome, Record, RecordError};
+pub use readable::readable;
 pub use rig::may_drill;
 pub use session::{Finished, Session};
 

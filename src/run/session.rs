@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use camino::Utf8PathBuf;
 use tokio_util::sync::CancellationToken;
 
-use super::{Emitter, Options, RunError, engine, judge::verdict_of};
+use super::{Emitter, Options, RunError, engine, judge::verdict_of, readable};
 use crate::{
     event::{Event, What},
     report::{Folder, RunReport},
@@ -106,7 +106,9 @@ impl Session {
     /// Adds scenarios by file or id; all recovery drills when none is named.
     pub fn scenarios(mut self, wanted: &[String]) -> Result<Session, RunError> {
         for loaded in self.library.load(wanted)? {
-            self.plan.drills.extend(loaded.plan(self.seed).drills);
+            let plan = loaded.plan(self.seed);
+            readable(&plan)?;
+            self.plan.drills.extend(plan.drills);
         }
         Ok(self)
     }

@@ -348,23 +348,24 @@ impl DrillPlan {
         self.control.as_ref().and_then(|control| control.change.without())
     }
 
+    /// The command that does this recovery, where one does, with the time that the scenario gives it: the one that a control runs
+    /// in the recovery's place, else the scenario's runbook.
+    pub fn recovery_command<'p>(&'p self, wanted: &'p Recover) -> Option<(&'p str, Option<HumanDuration>)> {
+        match (self.instead(), wanted) {
+            (Some(Instead::Exec(naive)), _) => Some((&naive.command, naive.timeout)),
+            (None, Recover::Exec(runbook)) => Some((&runbook.command, runbook.timeout)),
+            _ => None,
+        }
+    }
+
     /// The commands of the scenario's own that it runs, each with the longest that it may take.
     pub fn commands(&self) -> Vec<(&str, Duration)> {
-        let naive = match self.instead() {
-            Some(Instead::Exec(naive)) => Some((naive.command.as_str(), naive.timeout)),
+        let command = |step| match step {
+            &Step::Backup(BackupPlan::Command(ref backup)) => Some((backup.command.as_str(), backup.timeout)),
+            Step::Recover(wanted) => self.recovery_command(wanted),
             _ => None,
         };
-        let mut commands = Vec::new();
-        for step in &self.steps {
-            let own = match step {
-                Step::Backup(BackupPlan::Command(backup)) => Some((backup.command.as_str(), backup.timeout)),
-                Step::Recover(_) if naive.is_some() => naive,
-                Step::Recover(Recover::Exec(runbook)) => Some((runbook.command.as_str(), runbook.timeout)),
-                _ => None,
-            };
-            commands.extend(own.map(|(command, timeout)| (command, timeout_of(timeout))));
-        }
-        commands
+        self.steps.iter().filter_map(command).map(|(command, timeout)| (command, timeout_of(timeout))).collect()
     }
 
     /// How much longer than a drill usually may it take: what the scenario grants its commands.

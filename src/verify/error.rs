@@ -21,12 +21,14 @@ pub enum VerifyError {
         hint: String,
     },
     /// There is no such connector, or none at all.
-    #[error("connector {connector} does not exist: found {found}\nhint: name one with --connector")]
+    #[error("connector {connector} does not exist: found {found}\nhint: {hint}")]
     NoConnector {
         /// The one that was asked for.
         connector: String,
         /// What there is.
         found: String,
+        /// What to do.
+        hint: &'static str,
     },
     /// A recovery point that cannot be compared with.
     #[error(

@@ -542,6 +542,11 @@ pub struct LooseFold {
 }
 
 impl TopicFold {
+    /// How many problems there were beyond those that the partitions keep.
+    pub fn unshown_problems(&self) -> u64 {
+        self.partitions.iter().map(|p| p.problems_total.saturating_sub(p.problems.len() as u64)).sum()
+    }
+
     /// Takes what a decoder has learned.
     pub fn learn(&mut self, decoder: &super::decode::record::Decoder) {
         if self.reprs.len() < decoder.reprs().len() {

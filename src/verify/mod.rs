@@ -1,5 +1,5 @@
-//! Judges a pipeline from its rows and records. [`observe`](mod@observe) is the only file here that reads a stack; everything else is
-//! a pure function over what it saw.
+//! Judges a pipeline from its rows and records. [`look`] and `read` ask a pipeline's systems; everything else is a pure
+//! function over what they saw.
 //!
 //! Nothing that recovery produced is used here except the target and the epoch's cut.
 
@@ -8,8 +8,8 @@ pub mod decode;
 mod deliveries;
 mod error;
 pub mod fold;
+pub mod look;
 pub mod observation;
-pub mod observe;
 mod point;
 pub mod read;
 pub mod run;

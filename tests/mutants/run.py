@@ -26,19 +26,23 @@ FILES = [
     "src/verify/decode/**/*.rs",
     "src/verify/checks/**/*.rs",
     "src/verify/text/**/*.rs",
-    "src/run/judge.rs",
+    "src/run/chronicle/**/*.rs",
+    "src/run/judge/**/*.rs",
 ]
 # What has to be copied for the library and its unit tests.
-PARTS = ["Cargo.toml", "Cargo.lock", "askama.toml", "src", "benches", "examples", "fixtures", "scenarios", "tests", "deploy", "reports"]
+PARTS = ["Cargo.toml", "Cargo.lock", "askama.toml", "ARCHITECTURE.md", "src", "benches", "examples", "fixtures", "scenarios", "tests", "deploy", "reports"]
 # What is left of each of these: the modules that the mutated ones need.
 MODULES = {
-    "src/lib.rs": {"client", "config", "debezium", "event", "run", "units", "verify", "workload"},
-    "src/run/mod.rs": {"judge"},
-    "src/verify/mod.rs": {"checks", "decode", "deliveries", "error", "fold", "observation", "text"},
+    "src/lib.rs": {
+        "attach", "backup", "client", "config", "debezium", "event", "moment", "run", "scenario", "units", "verify", "vocabulary",
+        "workload",
+    },
+    "src/run/mod.rs": {"chronicle", "judge"},
+    "src/verify/mod.rs": {"checks", "decode", "deliveries", "error", "fold", "observation", "point", "text"},
     "src/workload/mod.rs": {"ledger", "row"},
 }
 # The tests of what is mutated; all others would only cost time.
-TESTS = ["verify::", "run::judge"]
+TESTS = ["verify::", "run::chronicle", "run::judge"]
 
 TEST_FILE = re.compile(r"/(tests|properties|neighbours)\.rs$")
 
@@ -105,19 +109,22 @@ def main():
     parser.add_argument("number", nargs="?", type=int, default=300)
     parser.add_argument("seed", nargs="?", default="1")
     parser.add_argument("--list", action="store_true", help="print the sample and run nothing")
+    parser.add_argument("--only", metavar="PREFIX", action="append", default=[], help="sample only files whose path begins so")
+    parser.add_argument("--workers", metavar="N", type=int, default=os.cpu_count() or 1, help="copies that are tested side by side")
     parser.add_argument("--again", metavar="FILE", help="of the sample, only the mutants that this file names, one a line")
     options = parser.parse_args()
     if shutil.which("cargo-mutants") is None:
         print("cargo-mutants is not installed: cargo install cargo-mutants --locked", file=sys.stderr)
         return 2
-    workers = [OUT / str(n) for n in range(os.cpu_count() or 1)]
+    workers = [OUT / str(n) for n in range(options.workers)]
     for worker in workers:
         synchronise(worker / "tree")
     selection = [part for file in FILES for part in ("--file", file)]
     tree = str(workers[0] / "tree")
     listed = subprocess.run(command("--list", "--json", "--dir", tree, *selection), check=True, capture_output=True)
     mutants = [m for m in json.loads(listed.stdout) if not TEST_FILE.search(m["file"])]
-    sample = ranked(mutants, options.seed)[: options.number]
+    wanted = [m for m in mutants if not options.only or m["file"].startswith(tuple(options.only))]
+    sample = ranked(wanted, options.seed)[: options.number]
     if options.again:
         named = {re.sub(r"^\s*([^ ]*?):\d+:\d+: ", r"\1: ", line) for line in pathlib.Path(options.again).read_text().splitlines()}
         sample = [m for m in sample if identity(m) in named]

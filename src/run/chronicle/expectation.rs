@@ -36,6 +36,11 @@ pub fn expectation(chronicle: &Chronicle) -> Expectation<'static> {
     }
 }
 
+/// The registry as the drill's basis has it, of its own subjects; none without a basis, or without a registry in it.
+pub fn basis_registry(chronicle: &Chronicle) -> Option<RegistryView> {
+    own_part(chronicle, chronicle.basis_view()?).registry
+}
+
 /// What the basis has of the drill's own subjects and topics. Of a topic's settings, what the scenario asks for counts, also where the
 /// basis was taken of something else.
 fn own_part(chronicle: &Chronicle, basis: &PointView) -> PointView {

@@ -34,6 +34,8 @@ pub enum Fact {
         /// The pipeline as it was then, by the harness's own look.
         seen: PointView,
     },
+    /// Transactions of a load failed that were to be committed, or rolled back on purpose.
+    LoadFailed(FailedLoad),
     /// A consumer group was made.
     GroupMade(GroupMade),
     /// The registry as it was before a fault: what records were written under.
@@ -85,6 +87,27 @@ pub struct Mark {
     pub epoch: Epoch,
     /// The tables then, where no ledger knows them.
     pub tables: Option<Tables>,
+}
+
+/// A load of which transactions failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedLoad {
+    /// How many were tried.
+    pub attempted: u64,
+    /// How many the server refused.
+    pub failed: u64,
+    /// Its first error; none where the program that writes does not pass it on.
+    pub first_error: Option<String>,
+}
+
+impl std::fmt::Display for FailedLoad {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {} transactions of a load failed", self.failed, self.attempted)?;
+        match &self.first_error {
+            Some(error) => write!(f, ", the first: {error}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A consumer group without members.

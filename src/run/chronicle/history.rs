@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
-use super::{Fact, GroupMade, Layout, Mark, Means, Recovery, Terms};
+use super::{Fact, FailedLoad, GroupMade, Layout, Mark, Means, Recovery, Terms};
 use crate::{
     event::Downtime,
     scenario::Fault,
@@ -115,6 +115,14 @@ impl Chronicle {
     pub fn faults(&self) -> impl Iterator<Item = (&str, &Fault)> {
         self.facts.iter().filter_map(|fact| match fact {
             Fact::FaultInjected { connector, fault } => Some((connector.as_str(), fault)),
+            _ => None,
+        })
+    }
+
+    /// The first load of which transactions failed.
+    pub fn failed_load(&self) -> Option<&FailedLoad> {
+        self.facts.iter().find_map(|fact| match fact {
+            Fact::LoadFailed(load) => Some(load),
             _ => None,
         })
     }

@@ -9,8 +9,8 @@ mod terms;
 #[cfg(test)]
 mod tests;
 
-pub use expectation::{TOKEN_COLUMN, expectation};
-pub use fact::{EpochEnd, Fact, GroupMade, Mark, Means, Recovery, Topics};
+pub use expectation::{TOKEN_COLUMN, basis_registry, expectation};
+pub use fact::{EpochEnd, Fact, FailedLoad, GroupMade, Mark, Means, Recovery, Topics};
 pub use history::{Basis, Chronicle, WalSource};
 pub use layout::{Layout, Source};
 pub use terms::{ControlTerms, Terms};

@@ -237,6 +237,11 @@ fn subjects(expected: &Expectation<'_>) -> String {
 #[case::left_out_is_expected_all_the_same(
     { let s = story().mark("m", 100); let mark = s.0.mark("m").unwrap().clone();
       s.recovered(&coordinated(), EpochEnd::Mark { mark, timeline: None }, 1, Means::LeftOut) }, "0@100")]
+// It begins an epoch all the same, and what the next one goes back to has that cut behind it.
+#[case::left_out_twice(
+    { let left_out = |s: Story, mark: &str| { let mark = s.0.mark(mark).unwrap().clone();
+        s.recovered(&coordinated(), EpochEnd::Mark { mark, timeline: None }, 1, Means::LeftOut) };
+      left_out(left_out(story().mark("m", 100), "m").mark("n", 200), "n") }, "0@100 1@200")]
 // The epochs between mark and recovery are no part of the mark's epoch.
 #[case::later_epochs_are_given_up_whole(
     story().mark("m", 100).kept(&purge(), 1, bare()).kept(&purge(), 1, bare()).back_to("m", 2), "0@100 1@0 2@0")]
@@ -682,4 +687,39 @@ fn terms_are_the_plans() {
     );
     assert_eq!(control.refuses, None);
     assert_eq!(Terms::from(refused).control.unwrap().refuses, Some(41));
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Names and questions
+
+#[test]
+fn a_layout_names_what_is_the_drills() {
+    let mut story = story();
+    assert_eq!((story.0.layout.group("g"), story.0.layout.schema_histories()), ("d-g".to_owned(), vec![]));
+    let setting = ("schema.history.internal.kafka.topic".to_owned(), "d-history".to_owned());
+    story.0.layout.sources[0].config.extend([setting]);
+    assert_eq!(story.0.layout.schema_histories(), ["d-history"]);
+}
+
+#[test]
+fn a_chronicle_answers_with_what_happened_last_or_longest() {
+    let repair = |story: Story, seconds: f64| {
+        let epoch = story.0.epoch();
+        let recovery = Recovery { seconds, ..Recovery::asked(&purge(), EpochEnd::Kept, epoch, 1, bare()) };
+        story.fact(Fact::Recovered(recovery))
+    };
+    let none = story();
+    assert_eq!((none.0.slowest_seconds(), none.0.command_backup(), none.0.faults().count()), (0.0, None, 0));
+    let fault = Fact::FaultInjected { connector: "d".into(), fault: Fault::KillPostgres };
+    let story = repair(repair(repair(story().fact(fault), 3.0), 7.5), 2.0)
+        .command_backup("first", point(A1, ""))
+        .command_backup("second", point(A1, ""))
+        .group("g", 1, 2)
+        .group("g", 3, 4);
+    assert_eq!(story.0.slowest_seconds(), 7.5);
+    assert_eq!(story.0.command_backup(), Some("second"));
+    assert_eq!(story.0.faults().collect::<Vec<_>>(), [("d", &Fault::KillPostgres)]);
+    let groups = story.0.groups();
+    assert_eq!(groups.keys().collect::<Vec<_>>(), [&"d-g"]);
+    assert_eq!(offsets(&groups["d-g"].committed), "d.public.a-0=3 d.public.a-1=4");
 }

@@ -8,7 +8,7 @@ use super::inquiry::{Inquiry, confirm};
 use crate::{
     event::{ControlPlan, Finding},
     run::{
-        chronicle::{Chronicle, expectation},
+        chronicle::{Chronicle, basis_registry},
         rig::Pipeline,
     },
     units::{Subject, TableName},
@@ -24,7 +24,7 @@ pub async fn confirmed(
 ) -> Option<Result<String, String>> {
     let mut schemas = BTreeMap::new();
     let mut levels = BTreeMap::new();
-    if let Some(view) = expectation(chronicle).registry {
+    if let Some(view) = basis_registry(chronicle) {
         levels.insert(Subject::new(""), view.global_level);
         for (name, subject) in &view.subjects {
             levels.insert(Subject::new(name.clone()), subject.level.clone());

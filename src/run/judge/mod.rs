@@ -8,5 +8,5 @@ mod secrets;
 
 pub use checked::{Checked, checked};
 pub use control::named_findings;
-pub use outcome::{Ending, Outcome, outcome, verdict_of};
+pub use outcome::{Ending, Outcome, combined, outcome, outcome_of, verdict_of};
 pub use record::{Evidence, Failure, Record, RecordError};

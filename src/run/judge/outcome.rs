@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Checked, control};
 use crate::{
     event::{ControlReport, Downtime, Rpo},
-    run::chronicle::{ControlTerms, Terms},
+    run::chronicle::{Chronicle, ControlTerms, FailedLoad, Terms},
     units::{Exit, Verdict},
 };
 
@@ -39,6 +39,18 @@ pub enum Ending<'e> {
     },
 }
 
+impl<'e> Ending<'e> {
+    /// The ending of a drill whose checks looked, with the durations of its recoveries.
+    pub fn checked(
+        chronicle: &Chronicle,
+        checked: &'e Checked,
+        confirmed: Option<Result<String, String>>,
+    ) -> Ending<'e> {
+        let (slowest, downtime) = (chronicle.slowest_seconds(), chronicle.longest_downtime());
+        Ending::Checked { checked, slowest, downtime, confirmed }
+    }
+}
+
 /// How a drill ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
@@ -48,6 +60,27 @@ pub struct Outcome {
     pub reason: String,
     /// What a control showed.
     pub control: Option<ControlReport>,
+}
+
+/// Judges a drill by how far it got, and by what its chronicle knows of why.
+pub fn outcome_of(chronicle: &Chronicle, ending: &Ending<'_>) -> Outcome {
+    let outcome = outcome(&chronicle.terms, ending);
+    match chronicle.failed_load() {
+        Some(load) if outcome.exit != Exit::Passed => outcome.beside(load),
+        _ => outcome,
+    }
+}
+
+impl Outcome {
+    /// What is not green may be a consequence of a load that failed: its first error stands beside the reason.
+    fn beside(mut self, load: &FailedLoad) -> Outcome {
+        let both = |reason: &str| format!("{reason}; {load}");
+        self.reason = both(&self.reason);
+        if let Some(control) = self.control.as_mut().filter(|control| control.verdict != Verdict::Passed) {
+            control.reason = both(&control.reason);
+        }
+        self
+    }
 }
 
 /// Judges a drill by how far it got.
@@ -143,6 +176,13 @@ pub fn verdict_of(exit: Exit) -> Verdict {
     }
 }
 
+/// What several drills come to: the worst verdict and the worst exit code. A drill that could not be carried out has a code that may
+/// be worse than that of a failure, and its verdict is not.
+pub fn combined(exits: impl IntoIterator<Item = Exit>) -> (Verdict, Exit) {
+    let worse = |(verdict, worst): (Verdict, Exit), exit| (verdict.and(verdict_of(exit)), worst.worst(exit));
+    exits.into_iter().fold((Verdict::Passed, Exit::Passed), worse)
+}
+
 /// Limits of the downtime that were exceeded, or that nobody measured.
 fn downtime_missed(limits: Downtime, measured: Downtime) -> (Exit, Vec<String>) {
     let mut exit = Exit::Passed;
@@ -172,6 +212,7 @@ fn rpo_missed(limit: u64, measured: Option<Rpo>) -> Option<(Exit, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::chronicle::{Fact, Layout};
 
     #[test]
     fn a_downtime_that_is_longer_than_its_objective_or_was_not_measured_is_named() {
@@ -195,6 +236,45 @@ mod tests {
         assert_eq!(outcome(&terms, &ending).exit, Exit::Passed);
         terms.objectives.downtime = Some(limits);
         assert_eq!(outcome(&terms, &ending).exit, Exit::ObjectiveMissed);
+    }
+
+    #[test]
+    fn a_recovery_may_take_as_long_as_its_objective_and_no_longer() {
+        let checked = Checked { checks: Vec::new(), rpo: None, status: String::new(), running: true };
+        let mut terms = Terms::default();
+        terms.objectives.rto_seconds = Some(5.0);
+        let exit = |slowest| {
+            let ending = Ending::Checked { checked: &checked, slowest, downtime: Downtime::default(), confirmed: None };
+            outcome(&terms, &ending).exit
+        };
+        assert_eq!([4.9, 5.0, 5.1].map(exit), [Exit::Passed, Exit::Passed, Exit::ObjectiveMissed]);
+    }
+
+    #[test]
+    fn a_drill_that_could_not_be_carried_out_hides_no_failure() {
+        assert_eq!(combined([]), (Verdict::Passed, Exit::Passed));
+        assert_eq!(combined([Exit::Passed, Exit::Invalid]), (Verdict::Inconclusive, Exit::Invalid));
+        for exits in [[Exit::CheckFailed, Exit::Invalid], [Exit::BackupIncomplete, Exit::ObjectiveMissed]] {
+            assert_eq!(combined(exits).0, Verdict::Failed, "{exits:?}");
+        }
+        assert_eq!(combined([Exit::CheckFailed, Exit::Invalid]).1, Exit::Invalid);
+        assert_eq!(combined([Exit::Inconclusive, Exit::CheckFailed]).1, Exit::CheckFailed);
+    }
+
+    #[test]
+    fn the_first_error_of_a_load_stands_beside_what_came_of_it() {
+        let load = |failed, error: &str| {
+            Fact::LoadFailed(FailedLoad { attempted: 60, failed, first_error: Some(error.to_owned()) })
+        };
+        let layout = Layout { name: "d".into(), sources: Vec::new(), own_registry: false };
+        let mut chronicle = Chronicle::new(Terms::default(), layout, 1);
+        let cut = Ending::CutShort { exit: Exit::Inconclusive, why: "fault delete-all did not land" };
+        assert_eq!(outcome_of(&chronicle, &cut).reason, "fault delete-all did not land");
+        chronicle.extend([load(60, "relation \"calls\" does not exist"), load(3, "deadlock detected")]);
+        let words = "60 of 60 transactions of a load failed, the first: relation \"calls\" does not exist";
+        assert_eq!(outcome_of(&chronicle, &cut).reason, format!("fault delete-all did not land; {words}"));
+        let green = Checked { checks: Vec::new(), rpo: None, status: String::new(), running: true };
+        assert_eq!(outcome_of(&chronicle, &Ending::checked(&chronicle, &green, None)).reason, "");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Checked, Ending, Outcome, checked, outcome, secrets::Secrets};
+use super::{Checked, Ending, Outcome, checked, outcome_of, secrets::Secrets};
 use crate::{
     event::CheckReport,
     run::chronicle::Chronicle,
@@ -107,22 +107,52 @@ impl Record {
 
     /// Judges it again, by nothing but what is in it: what the checks say, and how the drill ends.
     pub fn judged(&self) -> (Vec<CheckReport>, Outcome) {
-        let terms = &self.chronicle.terms;
         if let Some(Failure { exit, why }) = &self.failure {
-            return (Vec::new(), outcome(terms, &Ending::CutShort { exit: *exit, why }));
+            return (Vec::new(), outcome_of(&self.chronicle, &Ending::CutShort { exit: *exit, why }));
         }
         if let Some((exit, why)) = self.chronicle.refusal() {
-            return (Vec::new(), outcome(terms, &Ending::Refused { exit, why }));
+            return (Vec::new(), outcome_of(&self.chronicle, &Ending::Refused { exit, why }));
         }
         let Some(evidence) = &self.evidence else {
             let why = "the file holds nothing that was seen";
-            return (Vec::new(), outcome(terms, &Ending::CutShort { exit: Exit::Inconclusive, why }));
+            return (Vec::new(), outcome_of(&self.chronicle, &Ending::CutShort { exit: Exit::Inconclusive, why }));
         };
         let checked: Checked = checked(&self.chronicle, &evidence.seen, evidence.ledger.as_ref());
-        let (slowest, downtime) = (self.chronicle.slowest_seconds(), self.chronicle.longest_downtime());
-        let confirmed = evidence.confirmed.clone();
-        let ending = Ending::Checked { checked: &checked, slowest, downtime, confirmed };
-        let outcome = outcome(terms, &ending);
+        let outcome =
+            outcome_of(&self.chronicle, &Ending::checked(&self.chronicle, &checked, evidence.confirmed.clone()));
         (checked.checks, outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        run::chronicle::{Layout, Source, Terms},
+        units::TableName,
+    };
+
+    #[test]
+    fn a_record_is_read_again_as_it_was_but_for_its_secrets() {
+        let settings = [("topic.prefix", "d"), ("database.password", "correct-horse")];
+        let source = Source {
+            name: "d".into(),
+            config: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            tables: vec![TableName::new("public", "a")],
+            markers: TableName::new("public", "a"),
+        };
+        let layout = Layout { name: "d".into(), sources: vec![source], own_registry: false };
+        let chronicle = Chronicle::new(Terms::default(), layout, 1);
+        let failure = Failure { exit: Exit::Inconclusive, why: "no server".into() };
+        let ending = Ending::CutShort { exit: failure.exit, why: &failure.why };
+        let outcome = outcome_of(&chronicle, &ending);
+        let record =
+            Record::new(DrillId::new("s/v"), chronicle, None, Some(failure.clone()), Vec::new(), outcome.clone());
+        let json = record.into_json().unwrap();
+        assert!(!json.contains("correct-horse"), "{json}");
+        let again = Record::parse(&json).unwrap();
+        assert_eq!((again.drill.as_str(), again.failure.as_ref()), ("s/v", Some(&failure)));
+        assert_eq!(again.judged(), (Vec::new(), outcome));
+        assert!(matches!(Record::parse(r#"{"format": 99}"#), Err(RecordError::Format { found: 99 })));
     }
 }

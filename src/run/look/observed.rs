@@ -17,7 +17,7 @@ use crate::{
     units::TopicPartition,
     verify::{
         Observation,
-        observe::{self, LookOptions, Systems},
+        look::{self, LookOptions, Observer, Systems},
     },
 };
 
@@ -25,17 +25,17 @@ use crate::{
 pub async fn observed(rig: &Rig, known: Known<'_>) -> Result<Observation, RunError> {
     let (pipeline, layout) = (&rig.pipeline, known.layout());
     let systems = &Systems::new(&pipeline.config)?;
-    let own = layout.connectors();
-    let (views, _) = observe::connectors(systems, &own).await?;
-    let quiet = quieted(pipeline, &rig.run, systems, &views, "end").await?;
     let options = LookOptions {
-        connectors: own,
-        token_column: TOKEN_COLUMN.to_owned(),
+        connectors: layout.connectors(),
+        at_rest: true,
+        token_column: Some(TOKEN_COLUMN.to_owned()),
         groups: known.chronicle.groups().into_keys().map(str::to_owned).collect(),
         subject_prefix: layout.subject_prefix(),
     };
-    let mut seen = observe::pipeline(systems, &options).await?;
-    seen.quiet = quiet;
+    let mut observer = Observer::new(systems, options).await?;
+    let quiet = quieted(pipeline, &rig.run, systems, &observer.seen().connectors, "end").await?;
+    observer.look().await?;
+    let mut seen = Observation { quiet, ..observer.into_seen() };
     seen.consumed = consumed(known, systems, &seen).await?;
     // Where the marker did not arrive a canary will not either: waiting for it again would only cost time.
     let works = |source: &&Source| {
@@ -43,10 +43,11 @@ pub async fn observed(rig: &Rig, known: Known<'_>) -> Result<Observation, RunErr
         quiet.is_some_and(|q| q.reached.is_ok())
     };
     for source in layout.sources.iter().filter(works) {
-        let Some(view) = views.iter().find(|v| v.settings.name == source.name) else { continue };
+        let view = seen.connectors.iter().find(|v| v.settings.name == source.name);
+        let Some(settings) = view.map(|view| view.settings.clone()) else { continue };
         let canary = place(pipeline, &rig.run, source, systems, "canary").await?;
         let standstill = limits::connectors::CANARY_STALLED;
-        seen.canaries.push(observe::arrival(systems, &view.settings, &canary, standstill).await);
+        seen.canaries.push(look::arrival(systems, &settings, &canary, standstill).await);
     }
     for topic in layout.schema_histories() {
         seen.histories.extend(pipeline.history(&topic).await?.map(|records| (topic.clone(), records)));

@@ -8,8 +8,8 @@ use crate::{
     run::{RunError, chronicle::Source},
     units::RunId,
     verify::{
+        look::{self, Marker, Systems},
         observation::{ConnectorView, Quiet},
-        observe::{self, Marker, Systems},
     },
     workload,
 };
@@ -17,7 +17,7 @@ use crate::{
 /// Waits until everything committed so far is in its topic. An error says which marker did not arrive.
 pub async fn quiesce(pipeline: &Pipeline, run: &RunId) -> Result<String, RunError> {
     let systems = Systems::new(&pipeline.config)?;
-    let (views, _) = observe::connectors(&systems, &pipeline.layout.connectors()).await?;
+    let (views, _) = look::connectors(&systems, &pipeline.layout.connectors()).await?;
     let mut passed = Vec::new();
     for quiet in quieted(pipeline, run, &systems, &views, "quiesce").await? {
         match quiet.reached {
@@ -45,9 +45,8 @@ pub async fn quieted(
         let marker = place(pipeline, run, source, systems, note).await?;
         markers.extend(views.iter().find(|v| v.settings.name == source.name).map(|view| (view, marker)));
     }
-    let waits = markers
-        .iter()
-        .map(|(view, m)| observe::quiesce(systems, &view.settings, m, limits::connectors::MARKER_STALLED));
+    let waits =
+        markers.iter().map(|(view, m)| look::quiesce(systems, &view.settings, m, limits::connectors::MARKER_STALLED));
     Ok(future::join_all(waits).await)
 }
 

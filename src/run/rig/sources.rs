@@ -1,7 +1,5 @@
 //! A scenario's connectors, on a drill's own servers and under its names.
 
-use std::collections::BTreeMap;
-
 use crate::{
     client::connect::ConnectorConfig,
     config::Config,
@@ -10,6 +8,7 @@ use crate::{
     scenario::{ConnectorPlan, DrillPlan},
     stack::use_schema_resolver,
     units::TableName,
+    vocabulary::Placeholder,
     workload,
 };
 
@@ -51,35 +50,33 @@ fn connector_config(plan: &DrillPlan, own: &ConnectorPlan, name: &str, config: &
     });
     let port = url.as_ref().and_then(|u| u.get_ports().first()).map(ToString::to_string);
     let password = url.as_ref().and_then(|u| u.get_password()).map(|p| String::from_utf8_lossy(p).into_owned());
-    let values: BTreeMap<&str, String> = BTreeMap::from([
-        ("name", name.to_owned()),
-        ("prefix", name.to_owned()),
-        ("slot", name.to_owned()),
-        ("publication", name.to_owned()),
-        ("host", host.unwrap_or_default()),
-        ("port", port.unwrap_or_default()),
-        ("user", url.as_ref().and_then(|u| u.get_user()).unwrap_or_default().to_owned()),
-        ("password", password.unwrap_or_default()),
-        ("database", url.as_ref().and_then(|u| u.get_dbname()).unwrap_or_default().to_owned()),
-        ("registry", config.registry.url.clone()),
-        ("bootstrap", config.kafka.bootstrap.clone()),
-        ("partitions", plan.pipeline.partitions.to_string()),
-    ]);
-    let filled = |text: &String| values.iter().fold(text.clone(), |t, (k, v)| t.replace(&format!("{{{k}}}"), v));
+    let value = |placeholder| match placeholder {
+        Placeholder::Name | Placeholder::Prefix | Placeholder::Slot | Placeholder::Publication => name.to_owned(),
+        Placeholder::Host => host.clone().unwrap_or_default(),
+        Placeholder::Port => port.clone().unwrap_or_default(),
+        Placeholder::User => url.as_ref().and_then(|u| u.get_user()).unwrap_or_default().to_owned(),
+        Placeholder::Password => password.clone().unwrap_or_default(),
+        Placeholder::Database => url.as_ref().and_then(|u| u.get_dbname()).unwrap_or_default().to_owned(),
+        Placeholder::Registry => config.registry.url.clone(),
+        Placeholder::Bootstrap => config.kafka.bootstrap.clone(),
+        Placeholder::Partitions => plan.pipeline.partitions.to_string(),
+    };
+    let values = Placeholder::ALL.map(|placeholder| (placeholder.braced(), value(placeholder)));
+    let filled = |text: &String| values.iter().fold(text.clone(), |t, (braced, value)| t.replace(braced, value));
     let mut connector: ConnectorConfig = own.settings.iter().map(|(k, v)| (k.clone(), filled(v))).collect();
     // Whatever the file says: a drill's names and servers are its own.
-    for (key, value) in [
-        ("name", "name"),
-        ("topic.prefix", "prefix"),
-        ("slot.name", "slot"),
-        ("publication.name", "publication"),
-        ("database.hostname", "host"),
-        ("database.port", "port"),
-        ("database.user", "user"),
-        ("database.password", "password"),
-        ("database.dbname", "database"),
+    for (key, own) in [
+        ("name", Placeholder::Name),
+        ("topic.prefix", Placeholder::Prefix),
+        ("slot.name", Placeholder::Slot),
+        ("publication.name", Placeholder::Publication),
+        ("database.hostname", Placeholder::Host),
+        ("database.port", Placeholder::Port),
+        ("database.user", Placeholder::User),
+        ("database.password", Placeholder::Password),
+        ("database.dbname", Placeholder::Database),
     ] {
-        connector.insert(key.to_owned(), values[value].clone());
+        connector.insert(key.to_owned(), value(own));
     }
     use_schema_resolver(&mut connector, &config.connect);
     connector

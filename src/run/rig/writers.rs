@@ -9,6 +9,7 @@ use crate::{
     config::{Config, Tools},
     run::{
         RunError,
+        chronicle::{Fact, FailedLoad},
         command::{Command, libpq},
     },
     scenario::{DrillPlan, Load, TableRef, TransactionPlan, WorkloadPlan},
@@ -95,7 +96,7 @@ impl Writers {
     }
 
     /// Tries exactly so many transactions. One that had to occur and did not is an error: the drill would prove nothing.
-    pub async fn load(&mut self, plan: &DrillPlan, config: &Config, load: &Load) -> Result<String, RunError> {
+    pub async fn load(&mut self, plan: &DrillPlan, config: &Config, load: &Load) -> Result<Loaded, RunError> {
         match self {
             Writers::Shop(shop) => {
                 let spec = LoadSpec {
@@ -110,13 +111,14 @@ impl Writers {
                     SqlLoad { transactions: load.transactions, must_roll_back: load.must.contains(&Must::RollBack) };
                 complete(plan, load, &own.load(spec).await?)
             }
-            Writers::Command(foreign) => foreign.load(plan, config, load).await,
+            Writers::Command(foreign) => foreign.load(plan, config, load).await.map(Loaded::whole),
             Writers::Pgbench { clients, seed } => {
                 let tools = Tools::of(config);
                 *seed += 1;
                 let done =
                     workload::pgbench::load(&tools, &config.postgres.url, *clients, load.transactions, *seed).await?;
-                Ok(format!("{} transactions processed, {} failed", done.processed, done.failed))
+                let words = format!("{} transactions processed, {} failed", done.processed, done.failed);
+                Ok(Loaded { words, failed: failed(done.attempted, done.failed, None) })
             }
         }
     }
@@ -247,16 +249,43 @@ impl Foreign {
 const SEED_STEP: u64 = 1009;
 const SEED_MAX: u64 = 1 << 31;
 
-/// What a load did, in words, unless something that had to occur did not.
-fn complete(plan: &DrillPlan, load: &Load, summary: &LoadSummary) -> Result<String, RunError> {
-    if summary.missing.is_empty() {
-        return Ok(in_words(summary));
+/// What a load did.
+#[derive(Debug)]
+pub struct Loaded {
+    /// For a person.
+    pub words: String,
+    /// What failed of it, where something did.
+    pub failed: Option<FailedLoad>,
+}
+
+impl Loaded {
+    /// A load of which nothing failed.
+    fn whole(words: String) -> Loaded {
+        Loaded { words, failed: None }
     }
+
+    /// What judgement has to know of it.
+    pub fn facts(&self) -> impl Iterator<Item = Fact> {
+        self.failed.clone().map(Fact::LoadFailed).into_iter()
+    }
+}
+
+fn failed(attempted: u64, failed: u64, first_error: Option<String>) -> Option<FailedLoad> {
+    (failed > 0).then_some(FailedLoad { attempted, failed, first_error })
+}
+
+/// What a load did, in words, unless something that had to occur did not.
+fn complete(plan: &DrillPlan, load: &Load, summary: &LoadSummary) -> Result<Loaded, RunError> {
+    let failed = failed(summary.attempted, summary.failed, summary.first_error.clone());
+    if summary.missing.is_empty() {
+        return Ok(Loaded { words: in_words(summary), failed });
+    }
+    let because = failed.map(|load| format!("; {load}")).unwrap_or_default();
     Err(RunError::Scenario {
         scenario: plan.id.to_string(),
         what: format!("load of {} transactions", load.transactions),
         expected: format!("at least one each of {:?}", load.must),
-        found: format!("none of {:?}", summary.missing),
+        found: format!("none of {:?}{because}", summary.missing),
         hint: "load more transactions, or more rows before".into(),
     })
 }

@@ -24,6 +24,7 @@ pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &BackupPlan) -
     let created = created?;
     let loaded = loaded?;
     let point = created.point().clone();
-    let words = format!("recovery point {point} of {} bytes; meanwhile {loaded}", created.manifest.bytes);
-    Ok(Done::one(Fact::PointTaken { name: name.clone(), point }, words))
+    let words = format!("recovery point {point} of {} bytes; meanwhile {}", created.manifest.bytes, loaded.words);
+    let taken = Fact::PointTaken { name: name.clone(), point };
+    Ok(Done { facts: loaded.facts().chain([taken]).collect(), words })
 }

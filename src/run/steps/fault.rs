@@ -12,7 +12,7 @@ use crate::{
     },
     scenario::{self, SubjectSide},
     units::SlotName,
-    verify::observe::{self, Systems},
+    verify::look::{self, Systems},
 };
 
 /// What a fault needs to know that is aimed at a connector.
@@ -78,7 +78,7 @@ pub(super) fn injected(layout: &Layout, seed: u64, wanted: &scenario::Fault) -> 
 pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &scenario::Fault) -> Result<Done, RunError> {
     let fault = injected(known.layout(), known.plan.seed, wanted);
     let systems = Systems::new(&rig.pipeline.config)?;
-    let before = observe::registry(&systems, &known.layout().subject_prefix()).await?;
+    let before = look::registry(&systems, &known.layout().subject_prefix()).await?;
     let source = aimed_at(known.layout(), wanted);
     let guard = fault.inject(&target(&rig.pipeline, source)).await?;
     let seen = guard.landed().await;

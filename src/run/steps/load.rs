@@ -1,6 +1,12 @@
-//! Load beside other steps.
+//! Load, alone and beside other steps.
 
-use crate::scenario::Load;
+use super::Done;
+use crate::{run::rig::Loaded, scenario::Load};
+
+/// What a load brought about.
+pub(super) fn loaded(load: Loaded) -> Done {
+    Done { facts: load.facts().collect(), words: load.words }
+}
 
 /// Transactions that run beside a backup: a recovery point is always taken under load.
 const LOAD_DURING_BACKUP: u64 = 80;

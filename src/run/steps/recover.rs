@@ -126,7 +126,7 @@ async fn recovered(rig: &Rig, known: Known<'_>, wanted: &Recover, end: &EpochEnd
     if let Some(Absence::Recovery) = known.absence() {
         return Ok(Outcome::LeftOut);
     }
-    if let Some(command) = runbook::command_of(known.plan, wanted) {
+    if let Some(command) = known.plan.recovery_command(wanted) {
         let mark = match end {
             EpochEnd::Mark { mark, .. } => Some(mark),
             EpochEnd::Kept | EpochEnd::End { .. } => None,
@@ -165,7 +165,7 @@ fn finished(
     verdict: Verdict,
     detail: String,
 ) {
-    let playbook = match runbook::command_of(known.plan, wanted) {
+    let playbook = match known.plan.recovery_command(wanted) {
         Some(_) => "exec".to_owned(),
         None => wanted.playbook().to_owned(),
     };

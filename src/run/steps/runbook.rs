@@ -27,23 +27,13 @@ use crate::{
         command::Ended,
         rig::{Pipeline, Rig},
     },
-    scenario::{self, DrillPlan, HumanDuration, Recover},
+    scenario::{self, HumanDuration, Recover},
     units::Exit,
     verify::{
         PointView,
-        observe::{self, Systems},
+        look::{self, Systems},
     },
-    vocabulary::Instead,
 };
-
-/// What a control does instead of the recovery, or the recovery itself, where that is a command.
-pub(super) fn command_of<'d>(plan: &'d DrillPlan, wanted: &'d Recover) -> Option<(&'d str, Duration)> {
-    match (plan.instead(), wanted) {
-        (Some(Instead::Exec(naive)), _) => Some((&naive.command, time_of(naive.timeout))),
-        (None, Recover::Exec(runbook)) => Some((&runbook.command, time_of(runbook.timeout))),
-        _ => None,
-    }
-}
 
 /// Takes a backup by a command, and looks at what must be so again after a recovery from it.
 pub(super) async fn backup(
@@ -66,8 +56,9 @@ pub(super) async fn backup(
         });
     }
     let seen = look(pipeline).await?;
-    let words = format!("{}; meanwhile {loaded}", ended.told());
-    Ok(Done::one(Fact::CommandBackup { name: wanted.name.clone(), seen }, words))
+    let words = format!("{}; meanwhile {}", ended.told(), loaded.words);
+    let taken = Fact::CommandBackup { name: wanted.name.clone(), seen };
+    Ok(Done { facts: loaded.facts().chain([taken]).collect(), words })
 }
 
 /// How long a command may take: what the scenario says, or else a time that is longer on a slower machine.
@@ -78,7 +69,7 @@ fn time_of(asked: Option<HumanDuration>) -> Duration {
 /// The registry and the topics as they are, which a recovery point would otherwise tell.
 async fn look(pipeline: &Pipeline) -> Result<PointView, RunError> {
     let systems = Systems::new(&pipeline.config)?;
-    let registry = observe::registry(&systems, &pipeline.layout.subject_prefix()).await?;
+    let registry = look::registry(&systems, &pipeline.layout.subject_prefix()).await?;
     let specs = pipeline.kafka()?.topic_specs(&pipeline.layout.topics()).await?;
     let specs = specs.into_iter().map(|s| (s.name.clone(), s)).collect();
     Ok(PointView { registry: Some(registry), specs })
@@ -89,13 +80,13 @@ pub(super) async fn recover(
     rig: &Rig,
     known: Known<'_>,
     wanted: &Recover,
-    (text, timeout): (&str, Duration),
+    (text, asked): (&str, Option<HumanDuration>),
     mark: Option<&Mark>,
 ) -> Result<Result<Means, RecoveryError>, RunError> {
     let pipeline = &rig.pipeline;
     let target = Some((wanted.target(), mark));
     let environment = environment(known.plan, pipeline, known.chronicle.command_backup(), target)?;
-    let command = prepared(pipeline, text, timeout, environment, "recover")?;
+    let command = prepared(pipeline, text, time_of(asked), environment, "recover")?;
     let wal = KeptWal::new(pipeline, known.chronicle.epoch())?;
     let began = Instant::now();
     let ended = command.run(|| wal.gather()).await?;

@@ -1,6 +1,6 @@
 //! From a step of the scenario to the function that takes it.
 
-use super::{Done, backup, connectors, fault, group, mark, prove, recover, signals};
+use super::{Done, backup, connectors, fault, group, load::loaded, mark, prove, recover, signals};
 use crate::{
     run::{
         Known, RunError,
@@ -13,7 +13,7 @@ use crate::{
 /// Takes one step.
 pub async fn take(rig: &mut Rig, known: Known<'_>, step: &StepPlan) -> Result<Done, RunError> {
     Ok(match step {
-        Step::Load(load) => Done::nothing(rig.writers.load(known.plan, &rig.pipeline.config, load).await?),
+        Step::Load(load) => loaded(rig.writers.load(known.plan, &rig.pipeline.config, load).await?),
         Step::Backup(wanted) => backup::take(rig, known, wanted).await?,
         Step::Mark(name) => mark::take(rig, known, name).await?,
         Step::Fault(wanted) => fault::take(rig, known, wanted).await?,

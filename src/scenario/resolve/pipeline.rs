@@ -19,6 +19,7 @@ use crate::{
         words::{Level, TableRef},
     },
     units::TableName,
+    vocabulary::Placeholder,
 };
 
 /// Enough for records of one key to meet records of others, few enough that empty ones are read in no time.
@@ -73,10 +74,13 @@ pub(super) fn resolve(
     });
     let partitions = partitions(part, own, problems);
     let topic_settings = topic_settings(part, own, problems);
+    let laid_over = problems.part("pipeline", !own.connector_settings.is_empty(), |p| {
+        p.at("connector-settings", |p| filled("", &part.connector_settings, p))
+    });
     let listed = table_list(part, own, problems);
     let (connectors, tables) = connectors(part, own, workload, fixtures, problems);
     let compatibility = compatibility(part, own, &tables.0, problems);
-    (plan(part, schema, connectors, listed.and(topic_settings).and(partitions), compatibility), tables)
+    (plan(part, schema, connectors, listed.and(topic_settings).and(laid_over).and(partitions), compatibility), tables)
 }
 
 fn plan(
@@ -240,6 +244,7 @@ fn one_of_several(
     if let Some(tables) = &written.tables {
         problems.at("tables", |p| some_tables(tables, p))?;
     }
+    problems.at("settings", |p| filled("", &written.settings, p))?;
     let file = problems.at("file", |p| connector_file(&written.file, fixtures, p))?;
     let settings = laid_over(part, &written.settings, file);
     Ok(connector_plan(Some(written.name.clone()), &written.file, written.tables.as_deref(), settings))
@@ -304,7 +309,9 @@ fn connector_file(
 ) -> Resolved<BTreeMap<String, String>> {
     let file = fixture::resolve("connector", path, fixtures, problems)?;
     match connector_settings(&file.text) {
-        Ok(settings) if settings.contains_key("connector.class") => Ok(settings),
+        Ok(settings) if settings.contains_key("connector.class") => {
+            filled(&format!("connector file `{path}`: "), &settings, problems).map(|()| settings)
+        }
         Ok(_) => Err(problems.report(
             format!("connector file `{path}` names no `connector.class`"),
             "expected the configuration of a source connector",
@@ -313,6 +320,19 @@ fn connector_file(
             Err(problems.report(format!("connector file `{path}`: {why}"), "expected one JSON object of settings"))
         }
     }
+}
+
+/// Whether a drill can fill in all that the settings leave open.
+fn filled(of: &str, settings: &BTreeMap<String, String>, problems: &mut Problems) -> Resolved<()> {
+    let words = settings.iter().flat_map(|(name, value)| Placeholder::unknown_in(value).map(move |word| (name, word)));
+    let looked_at = words.map(|(name, word)| -> Resolved<()> {
+        let hint = match nearest(word, Placeholder::ALL.map(Placeholder::word)) {
+            Some(near) => format!("did you mean `{{{near}}}`?"),
+            None => format!("known: {}", Placeholder::ALL.map(Placeholder::braced).join(", ")),
+        };
+        Err(problems.report(format!("{of}setting `{name}`: no placeholder `{{{word}}}`"), hint))
+    });
+    all(looked_at).map(drop)
 }
 
 /// A connector's file as settings: the configuration itself, or `{"name": ..., "config": {...}}`.
@@ -369,6 +389,7 @@ mod tests {
             "all.json" => r#"{"connector.class": "x"}"#,
             "no-class.json" => "{}",
             "list.json" => "[]",
+            "open.json" => r#"{"connector.class": "x", "slot.name": "{slt}", "table.include.list": "public.a"}"#,
             "nested.json" => r#"{"connector.class": {}}"#,
             "empty.json" => r#"{"connector.class": "x", "table.include.list": " "}"#,
             _ => return None,
@@ -423,6 +444,14 @@ mod tests {
     #[case::nested(
         "{ schema: a.sql, connector: nested.json }",
         "pipeline.connector: connector file `nested.json`: setting"
+    )]
+    #[case::placeholder(
+        "{ schema: a.sql, connector: open.json }",
+        "pipeline.connector: connector file `open.json`: setting `slot.name`: no placeholder `{slt}`"
+    )]
+    #[case::placeholder_laid_over(
+        "{ schema: a.sql, connector: two.json, connector-settings: { slot.name: '{name}_{databse}' } }",
+        "pipeline.connector-settings: setting `slot.name`: no placeholder `{databse}`"
     )]
     #[case::empty_list("{ schema: a.sql, connector: empty.json }", "pipeline.connector: an empty `table.include.list`")]
     #[case::empty_tables("{ schema: a.sql, connector: two.json, tables: [] }", "pipeline.tables: an empty table list")]

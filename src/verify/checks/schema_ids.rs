@@ -20,8 +20,7 @@ pub fn schema_ids(seen: &Observation, expected: &Expectation<'_>) -> CheckReport
     for (topic, fold) in &seen.topics {
         compared += records_with_ids(fold);
         unreadable(topic, fold, &mut findings);
-        // The fold keeps the first problems of each partition and counts them all.
-        unshown += fold.partitions.iter().map(|p| p.problems_total - p.problems.len() as u64).sum::<u64>();
+        unshown += fold.unshown_problems();
         for ((place, id), used) in fold.partitions.iter().flat_map(|p| &p.ids) {
             if ids.insert(*id) {
                 findings.extend(resolved(seen, expected, topic, *place, *id, used.first));

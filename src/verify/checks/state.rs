@@ -37,6 +37,17 @@ const REDEFINED: &str =
 
 /// Compares every captured table with its topic.
 pub fn state(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
+    reported(seen, compared(seen, expected))
+}
+
+/// The rows that are in a topic and not in its table, all of them; and how many rows were compared.
+pub(super) fn ghost_rows(seen: &Observation, expected: &Expectation<'_>) -> (Vec<Finding>, u64) {
+    let outcome = compared(seen, expected);
+    let ghosts = outcome.findings.into_iter().filter(|finding| finding.kind == FindingKind::Ghost).collect();
+    (ghosts, outcome.rows)
+}
+
+fn compared(seen: &Observation, expected: &Expectation<'_>) -> Outcome {
     let mut outcome = Outcome::default();
     let shared = seen.shared_topics();
     for table in &seen.tables {
@@ -64,6 +75,10 @@ pub fn state(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
             });
         }
     }
+    outcome
+}
+
+fn reported(seen: &Observation, mut outcome: Outcome) -> CheckReport {
     outcome.notes.insert(0, format!("{} rows and {} values compared", outcome.rows, outcome.values));
     // What was compared is equal; whether it is all there is to compare is not known.
     let unknown: Vec<String> = seen.connectors.iter().filter_map(unknown).collect();
@@ -74,7 +89,7 @@ pub fn state(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
         return CheckReport { compared: outcome.rows, notes: outcome.notes, ..report };
     }
     outcome.findings.append(&mut outcome.undecided);
-    let report = CheckId::State.report(outcome.rows, outcome.notes, outcome.findings);
+    let report = CheckId::State.report(outcome.rows, outcome.notes, outcome.findings).with_more(outcome.unshown);
     // Nothing is known to be wrong, and not all is known to be right.
     if undecided { CheckReport { verdict: Verdict::Inconclusive, ..report } } else { report }
 }
@@ -96,6 +111,8 @@ struct Outcome {
     values: u64,
     notes: Vec<String>,
     findings: Vec<Finding>,
+    /// Findings that nobody kept, and that count all the same.
+    unshown: u64,
     /// What may be a difference and may be none.
     undecided: Vec<Finding>,
 }
@@ -244,6 +261,7 @@ fn compare_table(seen: &Observation, expected: &Expectation<'_>, table: &TableVi
         return;
     }
     unreadable_records(table, fold, &mut outcome.findings);
+    outcome.unshown += fold.unshown_problems();
     let mut comparison = Comparison::new(seen, expected, table, fold);
     if fold.records() > 0 && fold.is_loose() {
         comparison.loose();

@@ -2041,3 +2041,71 @@ fn a_group_that_reads_on_is_not_given_what_lies_behind_it() {
     assert_eq!(judged(1), Verdict::Passed);
     assert_eq!(judged(0), Verdict::Failed);
 }
+
+/// A report shows the first findings of a kind and counts them all, also those that another check has found or a fold has left out.
+#[test]
+fn findings_beyond_the_cap_are_counted() {
+    let names: Vec<&'static str> = (100..125).map(|id: i32| &*id.to_string().leak()).collect();
+    let mut world = healthy();
+    for (at, id) in names.iter().enumerate() {
+        world.records.push(event(ORDERS, "c", None, Some(&order(id, "gone", "1.00", "t1")), 1800 + at as u64, 200));
+    }
+    let total = |check: fn(&Observation, &Expectation<'_>) -> CheckReport, world: &World| {
+        check(&world.observe(), &world.expect()).findings_total
+    };
+    assert_eq!(total(state, &world), 25);
+    assert_eq!(total(ghosts, &world), 25);
+
+    let mut world = healthy();
+    for _ in 0..70 {
+        world.records.push(Planted { table: LINES, partition: 0, key: None, value: Some(json!([1])) });
+    }
+    assert_eq!(total(schema_ids, &world), 70);
+    assert_eq!(total(state, &world), 70);
+}
+
+const CALLS_STREAMED: &str = r#"{"type":"record","name":"Envelope","namespace":"shop.public.orders","fields":[{"name":"before","type":["null",{"type":"record","name":"Value","fields":[{"name":"id","type":"int"}]}],"default":null},{"name":"after","type":["null","Value"],"default":null},{"name":"op","type":"string"}]}"#;
+const CALLS_READ: &str = r#"{"type":"record","name":"Envelope","namespace":"shop.public.orders","fields":[{"name":"before","type":["null",{"type":"record","name":"Value","fields":[{"name":"id","type":"int"},{"name":"g","type":["null","int"],"default":null}]}],"default":null},{"name":"after","type":["null","Value"],"default":null},{"name":"op","type":"string"}]}"#;
+
+/// A version that is newer than the recovery point's, of `orders`, whose column `g` is generated; `used` by a record.
+fn registered_later(point: &[&str], later: &str, used: bool) -> (Observation, Expectation<'static>) {
+    let version = |id: u32, schema: &str| VersionView { id: SchemaId(id), schema: schema.to_owned(), deleted: false };
+    let view = |schemas: &[&str]| {
+        let versions = schemas.iter().zip(1..).map(|(schema, number)| (number, version(40 + number, schema))).collect();
+        let subject = SubjectView { versions, ..SubjectView::default() };
+        let subjects = (!schemas.is_empty()).then(|| ("shop.public.orders-value".to_owned(), subject));
+        RegistryView { subjects: subjects.into_iter().collect(), ..RegistryView::default() }
+    };
+    let mut seen = healthy().observe();
+    seen.probes.clear();
+    seen.registry = Some(Ok(view(&[point, &[later]].concat())));
+    if used {
+        let id = SchemaId(41 + point.len() as u32);
+        let partition = &mut seen.topics.get_mut("shop.public.orders").unwrap().partitions[0];
+        partition.ids.insert((Place::Value, id), Use { records: 1, first: (0, 0) });
+    }
+    (seen, Expectation { registry: Some(view(point)), ..Expectation::default() })
+}
+
+#[rstest]
+#[case::a_snapshot_behind_a_streamed_change(&[CALLS_STREAMED], CALLS_READ, true, Verdict::Passed)]
+#[case::a_streamed_change_behind_a_snapshot(&[CALLS_READ], CALLS_STREAMED, true, Verdict::Passed)]
+#[case::the_first_record_of_a_table(&[], CALLS_STREAMED, true, Verdict::Passed)]
+#[case::a_version_that_no_record_has(&[CALLS_STREAMED], CALLS_READ, false, Verdict::Failed)]
+#[case::a_subject_that_no_record_has(&[], CALLS_STREAMED, false, Verdict::Failed)]
+#[case::another_column(&[CALLS_STREAMED], &CALLS_READ.replace(r#""g""#, r#""h""#), true, Verdict::Failed)]
+#[case::another_type(&[CALLS_READ], &CALLS_STREAMED.replace(r#""int""#, r#""long""#), true, Verdict::Failed)]
+#[case::outside_of_the_row(&[CALLS_STREAMED], &CALLS_STREAMED.replace(r#"{"name":"op""#, r#"{"name":"g","type":"int"},{"name":"op""#), true, Verdict::Failed)]
+#[case::the_same_again(&[CALLS_STREAMED], CALLS_STREAMED, true, Verdict::Failed)]
+fn a_version_that_a_connector_registers_on_its_own_is_not_found_wrong(
+    #[case] point: &[&str],
+    #[case] later: &str,
+    #[case] used: bool,
+    #[case] expected: Verdict,
+) {
+    let (seen, wanted) = registered_later(point, later, used);
+    let report = compatibility(&seen, &wanted);
+    assert_eq!(report.verdict, expected, "{:#?}", report.findings);
+    let orphan = Observation { tables: Vec::new(), ..seen };
+    assert_eq!(compatibility(&orphan, &wanted).verdict, Verdict::Failed, "of a table that is not captured");
+}

@@ -82,9 +82,9 @@ pub fn ghosts(seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
     }
     let tokens = history.as_ref().map_or(0, |h| h.gone.len());
     // Without tokens a ghost shows only by its row.
-    let state = super::state(seen, expected);
-    compared += state.compared;
-    findings.extend(state.findings.into_iter().filter(|f| f.kind == FindingKind::Ghost));
+    let (rows, looked_at) = super::state::ghost_rows(seen, expected);
+    compared += looked_at;
+    findings.extend(rows);
     let notes = vec![format!("{compared} events and rows looked through for {tokens} tokens that must be nowhere")];
     CheckId::Ghosts.report(compared, notes, findings)
 }
