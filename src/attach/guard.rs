@@ -1,7 +1,5 @@
 //! The questions that come before any change.
 
-use std::io::Read;
-
 use camino::Utf8Path;
 
 use super::AttachError;
@@ -13,6 +11,7 @@ use crate::{
         postgres::{Found, Postgres},
     },
     config::{AttachConfig, Config, Permission},
+    postgres::control,
     units::IfThere,
 };
 
@@ -131,13 +130,11 @@ async fn is_source(
     ))
 }
 
-/// The first eight bytes of the control file are the system identifier; `None` where there is no such file.
+/// The system identifier that a data folder's control file has; `None` where there is no such file.
 fn control_file_id(pgdata: &Utf8Path) -> Result<Option<String>, AttachError> {
-    let path = pgdata.join("global/pg_control");
-    let mut bytes = [0u8; 8];
-    let read = std::fs::File::open(&path).and_then(|mut file| file.read_exact(&mut bytes)).if_there();
-    let read = read.map_err(|source| AttachError::ControlFile { path, source })?;
-    Ok(read.map(|()| u64::from_le_bytes(bytes).to_string()))
+    let read = control::system_id(pgdata).if_there();
+    let read = read.map_err(|source| AttachError::ControlFile { path: control::file(pgdata), source })?;
+    Ok(read.map(|id| id.to_string()))
 }
 
 async fn is_broker(config: &Config, attach: &AttachConfig, marker: &str) -> Result<(), AttachError> {

@@ -10,10 +10,11 @@ use super::{
     files::{self, is_safe_relative, is_there},
     parts,
     repository::{MANIFEST, MANIFEST_SUM},
-    wal::{IndexLine, WalFile},
+    wal::IndexLine,
 };
 use crate::{
     config::Tools,
+    postgres::wal::WalFile,
     units::{Exit, PointId},
 };
 

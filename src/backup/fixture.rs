@@ -11,11 +11,15 @@ use super::{
     files::{self, sha256},
     parts::registry::{Dump, SubjectState, VersionLine, VersionState, import_zip},
     repository::{MANIFEST, MANIFEST_SUM},
-    wal::{SegmentName, SegmentSize, SegmentState, segment_bytes},
+    wal::SegmentState,
     writer::{PointWriter, Sealed},
 };
 use crate::{
     config::Tools,
+    postgres::{
+        version::Version,
+        wal::{SegmentName, SegmentSize, segment_bytes},
+    },
     units::{Lsn, PointId, SchemaId, Subject, SubjectVersion},
 };
 
@@ -258,7 +262,7 @@ fn manifest(point: &PointId, files: Vec<FileEntry>) -> Manifest {
 fn postgres() -> PostgresFacts {
     PostgresFacts {
         system_id: SYSTEM.to_string(),
-        version: 180_006,
+        version: Version(180_006),
         timeline: 1,
         history_sha256: None,
         start_lsn: Lsn(0x30_0028),

@@ -1,12 +1,10 @@
 //! Which cluster a configuration names.
 
-use std::{fs::File, io::Read};
-
 use camino::{Utf8Path, Utf8PathBuf};
 use tokio_postgres::config::Host;
 
 use super::{ClusterName, Repository, files};
-use crate::{client::postgres, config::Config, units::IfThere};
+use crate::{client::postgres, config::Config, postgres::control, units::IfThere};
 
 impl ClusterName {
     /// The cluster that a configuration names.
@@ -34,17 +32,13 @@ impl ClusterName {
 /// The identifier that begins a control file. One that the repository has no WAL of is none: the file may be damaged. Without an
 /// identifier folder and address decide, and then a cluster is rather taken for the same than for another one.
 fn system_id(pgdata: &Utf8Path, repository: &Utf8Path) -> Option<u64> {
-    let path = pgdata.join("global/pg_control");
-    let mut bytes = [0; 8];
-    let read = File::open(&path).and_then(|mut file| file.read_exact(&mut bytes)).if_there();
-    match read {
+    let id = match control::system_id(pgdata).if_there() {
         Ok(there) => there?,
         Err(error) => {
-            tracing::debug!(%path, %error, "the control file does not say which cluster this is");
+            tracing::debug!(path = %control::file(pgdata), %error, "the control file does not say which cluster this is");
             return None;
         }
-    }
-    let id = u64::from_ne_bytes(bytes);
+    };
     let archived = Repository::open(repository).and_then(|repository| repository.archived_clusters());
     archived.is_ok_and(|known| known.contains(&id)).then_some(id)
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     client::postgres::Slot,
+    postgres::version::Version,
     units::{Lsn, PointId},
 };
 
@@ -140,7 +141,7 @@ pub struct PostgresFacts {
     /// The system identifier, in decimal.
     pub system_id: String,
     /// `server_version_num`.
-    pub version: u32,
+    pub version: Version,
     /// The timeline the backup was taken on.
     pub timeline: u32,
     /// The checksum of the timeline's history file; absent on timeline 1.

@@ -5,7 +5,6 @@
 //! `run` and by `recovery`; decides nothing about how to recover.
 
 mod check;
-pub(crate) mod configuration;
 mod create;
 mod error;
 pub(crate) mod files;

@@ -8,6 +8,7 @@ pub(crate) mod packed;
 pub(crate) mod pairs;
 mod piece;
 mod presence;
+mod quoted;
 mod row_key;
 mod secret;
 mod speed;
@@ -19,9 +20,10 @@ pub use ids::{
     DrillId, Epoch, NameError, Offset, PointId, RunId, SchemaId, SlotName, Subject, SubjectVersion, TableName,
     TopicPartition,
 };
-pub use lsn::{Lsn, LsnError, WAL_PAGE};
+pub use lsn::{Lsn, LsnError};
 pub use piece::Piece;
 pub use presence::IfThere;
+pub use quoted::quoted;
 pub(crate) use row_key::readable;
 pub use row_key::{KeyColumns, RowKey};
 pub use secret::{Secret, is_secret_setting, redact_url};

@@ -41,6 +41,7 @@ use crate::{
     },
     config::Config,
     debezium::{Captured, Choice, Connector, Coverage, Inheritance, Member, Relation, RelationKind, Stream},
+    postgres::sql::{identifier, literal},
     units::{Lsn, Offset, SchemaId, TableName, TopicPartition},
 };
 
@@ -482,15 +483,6 @@ fn orphaned<'t>(
         Some(Orphan { topic: topic.clone(), kind: kind?, records: 0 })
     };
     topics.filter(|topic| !told.contains(*topic)).filter_map(orphan).collect()
-}
-
-fn literal(text: &str) -> String {
-    let escaped = text.replace('\\', "\\\\").replace('\'', "''");
-    format!("E'{escaped}'")
-}
-
-fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// The columns of a table, domains resolved to their base types.

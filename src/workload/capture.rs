@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     client::postgres::Postgres,
+    postgres::sql::literal,
     units::{KeyColumns, RowKey, Secret, TableName},
 };
 
@@ -159,12 +160,11 @@ pub fn retain_columns(tables: &mut Tables, columns: &BTreeMap<TableName, BTreeSe
 /// Commits a row in a table for markers and returns its key: a reader of the topics that sees it has seen everything
 /// committed before.
 pub async fn place_marker(pg: &Postgres, table: &TableName, note: &str, token: &str) -> Result<RowKey, WorkloadError> {
-    let quote = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let sql = format!(
         "insert into {} (note, drill_token) values ({}, {}) returning id",
         table.quoted(),
-        quote(note),
-        quote(token)
+        literal(note),
+        literal(token)
     );
     let id: i64 = pg.value(&sql).await?;
     Ok(RowKey::new([("id", Some(id.to_string().as_str()))]))

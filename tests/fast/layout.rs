@@ -14,16 +14,17 @@ fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("config", vec![]),
         ("debezium", vec![]),
         ("moment", vec![]),
+        ("postgres", vec![]),
         ("vocabulary", vec![]),
         ("scenario", vec!["debezium", "vocabulary"]),
-        ("client", vec!["config", "debezium"]),
-        ("attach", vec!["client", "config"]),
-        ("stack", vec!["client", "config", "vocabulary"]),
-        ("workload", vec!["client", "config", "vocabulary"]),
-        ("fault", vec!["attach", "client", "config", "vocabulary"]),
-        ("backup", vec!["attach", "client", "config", "debezium", "moment", "vocabulary"]),
-        ("recovery", vec!["attach", "backup", "client", "config", "debezium", "moment", "vocabulary"]),
-        ("verify", vec!["client", "config", "debezium", "workload", "backup", "vocabulary"]),
+        ("client", vec!["config", "postgres", "debezium"]),
+        ("attach", vec!["client", "postgres", "config"]),
+        ("stack", vec!["client", "config", "postgres", "vocabulary"]),
+        ("workload", vec!["client", "config", "postgres", "vocabulary"]),
+        ("fault", vec!["attach", "client", "config", "postgres", "vocabulary"]),
+        ("backup", vec!["attach", "client", "config", "debezium", "moment", "postgres", "vocabulary"]),
+        ("recovery", vec!["attach", "backup", "client", "config", "debezium", "moment", "postgres", "vocabulary"]),
+        ("verify", vec!["client", "config", "debezium", "workload", "backup", "postgres", "vocabulary"]),
         (
             "run",
             vec![
@@ -31,6 +32,7 @@ fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
                 "client",
                 "config",
                 "debezium",
+                "postgres",
                 "scenario",
                 "stack",
                 "workload",
@@ -283,6 +285,33 @@ fn an_error_is_not_taken_for_absence() {
     };
     let what = "use `units::IfThere` or `backup::is_there`, so that an error stays one";
     only_in(&exceptions, &["attach", "backup", "cli", "config", "recovery"], what, is_such);
+}
+
+/// What a server reads is quoted by `postgres::sql`, which knows what a backslash means there.
+#[test]
+fn quotes_are_doubled_in_one_place() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let doubled =
+        regex::Regex::new(r#"replace\(\s*(?:'\\''|'"'|"'"|"\\""|"`"|'`')\s*,\s*(?:"''"|r?"\\"\\""|"``")\s*\)"#)
+            .unwrap();
+    assert!(doubled.is_match(r##"name.replace('\'', "''")"##) && doubled.is_match(r##"name.replace('"', "\"\"")"##));
+    let mut wrong = Vec::new();
+    for file in sources(&src) {
+        if doubled.is_match(&fs::read_to_string(&file).unwrap()) {
+            wrong.push(file);
+        }
+    }
+    assert!(wrong.is_empty(), "use postgres::sql, or units::quoted for a notation of our own: {wrong:?}");
+}
+
+/// How PostgreSQL names its files and what they begin with is known to `postgres` alone.
+#[test]
+fn postgresql_formats_are_read_in_one_room() {
+    let rooms =
+        ["attach", "backup", "cli", "client", "config", "fault", "recovery", "run", "stack", "verify", "workload"];
+    let formats = [":08X}", "\"global/pg_control\"", ".history\"", "0xD1", "--rmgr", "170_000"];
+    let is_such = |line: &str| formats.iter().any(|format| line.contains(format));
+    only_in(&[], &rooms, "`postgres` knows this", is_such);
 }
 
 #[test]

@@ -10,13 +10,14 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use super::{SegmentName, SegmentSize, TimelineHistory, WalFile, read_header};
+use super::read_header;
 use crate::{
     backup::{
         BackupError,
         files::{self, BUFFER, Hashing, Store, is_there},
     },
     config::RepositoryConfig,
+    postgres::wal::{SegmentName, SegmentSize, TimelineHistory, WalFile, WalNameError, timeline_digits, timeline_of},
     units::{IfThere, Lsn},
 };
 
@@ -106,8 +107,9 @@ impl Archive {
         &self.folder
     }
 
-    fn timeline_folder(&self, timeline: u32) -> Utf8PathBuf {
-        self.folder.join(format!("{timeline:08X}"))
+    /// Where the files of a timeline are kept.
+    pub fn timeline_folder(&self, timeline: u32) -> Utf8PathBuf {
+        self.folder.join(timeline_digits(timeline))
     }
 
     /// Where a file is kept.
@@ -163,7 +165,7 @@ impl Archive {
         let mut timelines = Vec::new();
         for entry in entries {
             let entry = entry.map_err(BackupError::io("list", &self.folder))?;
-            if let Some(timeline) = entry.file_name().to_str().and_then(|n| u32::from_str_radix(n, 16).ok()) {
+            if let Some(timeline) = entry.file_name().to_str().and_then(timeline_of) {
                 timelines.push(timeline);
             }
         }
@@ -374,10 +376,9 @@ impl Archive {
     /// segment's header must agree with it. What is there already with the same content is left alone.
     pub fn add_segment(&self, path: &Utf8Path, state: SegmentState) -> Result<IndexLine, BackupError> {
         let name = path.file_name().unwrap_or_default();
-        let file: WalFile = name.parse().map_err(|e: super::segment::WalNameError| BackupError::NotWal {
-            path: path.to_owned(),
-            why: e.to_string(),
-        })?;
+        let file: WalFile = name
+            .parse()
+            .map_err(|e: WalNameError| BackupError::NotWal { path: path.to_owned(), why: e.to_string() })?;
         let file = match (file, state) {
             (WalFile::Segment(segment), SegmentState::Partial) => WalFile::Partial(segment),
             (file, _) => file,
@@ -532,8 +533,9 @@ mod tests {
         backup::{
             Repository,
             fixture::{self, SYSTEM},
-            wal::{self, Fetched, Pushed, segment_bytes},
+            wal::{self, Fetched, Pushed},
         },
+        postgres::wal::segment_bytes,
         units::Exit,
     };
 

@@ -5,13 +5,8 @@
 
 mod archive;
 mod command;
-mod segment;
-mod timeline;
-
-#[cfg(test)]
-pub(crate) use segment::tests::segment_bytes;
+mod header;
 
 pub use archive::{Archive, IndexLine, SegmentState, WalGap};
 pub use command::{Fetched, Pushed, fetch, push};
-pub use segment::{SegmentHeader, SegmentName, SegmentSize, WalFile, read_header};
-pub use timeline::{TimelineEntry, TimelineHistory};
+pub use header::read_header;

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::timelines::{self, Candidate, Meant, Search};
 use crate::{
-    backup::{Manifest, Origin, Point, PostgresFacts, Repository, wal::TimelineHistory},
+    backup::{Manifest, Origin, Point, PostgresFacts, Repository},
+    postgres::wal::TimelineHistory,
     recovery::{RecoveryError, Request, Target, shortlist::Shortlist, wal::WalView},
     units::Lsn,
 };

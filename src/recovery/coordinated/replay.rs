@@ -7,12 +7,13 @@ use super::{
     state::{Exchange, Restored},
 };
 use crate::{
-    backup::{
-        Store, files, is_there,
-        wal::{SegmentName, WalFile},
-    },
+    backup::{Store, files, is_there},
     config::Temporary,
     moment,
+    postgres::{
+        control,
+        wal::{SegmentName, WalFile},
+    },
     recovery::{
         Progress, RecoveryError,
         pipeline::captured_tables,
@@ -331,7 +332,7 @@ impl Coordinated {
 
 /// A data folder's control file; `None` where there is none. One that cannot be read may have changed or not.
 pub(super) fn control_file_in(pgdata: &Utf8Path) -> Result<Option<Vec<u8>>, RecoveryError> {
-    let path = pgdata.join("global/pg_control");
+    let path = control::file(pgdata);
     std::fs::read(&path).if_there().map_err(|error| {
         RecoveryError::impossible(
             path.as_str(),

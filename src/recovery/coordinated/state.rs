@@ -13,20 +13,21 @@ use super::{
     timelines::{self, GivenUp},
 };
 use crate::{
-    backup::{Origin, Point, PointSelector, Repository, is_there, parts::postgres::listed, wal::SegmentSize},
+    backup::{Origin, Point, PointSelector, Repository, is_there, parts::postgres::listed},
     client::{
         kafka::Kafka,
         postgres::{self as server, Postgres},
     },
     config::{Config, Tools},
+    postgres::{control::ControlData, wal::SegmentSize},
     recovery::{
         Options, RecoveryError, Request,
         abort::NO_WAY_BACK,
         memory::{Kept, Memory, Place},
         pipeline::{Found, Outdated, Pipeline},
         server::{
-            Configuration, Control, ControlData, Layout, Listening, MAIN, Outside, Owner, Replay, Room, copy_reachable,
-            left_beside, listening, major_of, refuse_fixed, refuse_other_version, refuse_tablespaces, resolved,
+            Configuration, Control, Layout, Listening, MAIN, Outside, Owner, Replay, Room, copy_reachable, left_beside,
+            listening, major_of, read_control_data, refuse_fixed, refuse_other_version, refuse_tablespaces, resolved,
             size_below, wal_elsewhere,
         },
         step::GoesOn,
@@ -190,7 +191,7 @@ impl Coordinated {
         let server = server_at(config, was_running).await?;
         // One that is damaged is what a recovery is for; one that cannot be read may be whole.
         let control_file = control_file_in(&pgdata)?;
-        let control_data = ControlData::read(&tools, &pgdata).await.ok();
+        let control_data = read_control_data(&tools, &pgdata).await.ok();
         let running = match &server {
             Some(server) => Some(server.system_id().await?),
             None => None,
@@ -234,7 +235,7 @@ impl Coordinated {
                 pipeline.found.notes.push(unseen.to_owned());
             }
         }
-        let of_point = point.postgres()?.version / 10_000;
+        let of_point = point.postgres()?.version.major();
         if major != Some(of_point) {
             refuse_other_version(&tools, of_point).await?;
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    backup::wal::TimelineHistory,
+    postgres::wal::TimelineHistory,
     recovery::{
         RecoveryError,
         wal::{Commit, Scanned, WalView},

@@ -9,6 +9,7 @@ use crate::{
         Captured, Choice, Connector, Coverage, Member, Membership, Operation, Operations, Relation, RelationKind,
         Stream,
     },
+    postgres::sql::identifier,
     recovery::RecoveryError,
     units::TableName,
 };
@@ -369,15 +370,6 @@ fn member(table: &PublishedTable) -> String {
     });
     let filter = table.filter.as_ref().map(|filter| format!(" where ({filter})"));
     format!("table only {}{}{}", table.name.quoted(), columns.unwrap_or_default(), filter.unwrap_or_default())
-}
-
-fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// A text as an SQL literal.
-pub(crate) fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 #[cfg(test)]

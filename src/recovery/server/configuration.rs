@@ -6,11 +6,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::folder::recovery_settings_in;
 use crate::{
-    backup::{
-        Store,
-        configuration::{Kind, Mention, Syntax, is_included, mentioned},
-        files,
-    },
+    backup::{Store, files},
+    postgres::configuration::{Kind, Mention, Syntax, is_included, mentioned},
     recovery::RecoveryError,
     units::IfThere,
 };

@@ -11,16 +11,14 @@ use tokio::process::{Child, ChildStdin};
 
 use super::Owner;
 use crate::{
-    backup::{
-        Store,
-        wal::{SegmentName, WalFile},
-    },
+    backup::Store,
     client::{
         limits,
         postgres::{Postgres, with_database},
         wait,
     },
     config::{Temporary, Tools},
+    postgres::wal::{SegmentName, WalFile},
     recovery::RecoveryError,
     units::{Lsn, Secret},
 };
@@ -291,7 +289,7 @@ fn last_lines(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backup::wal::SegmentSize;
+    use crate::postgres::wal::SegmentSize;
 
     #[tokio::test]
     async fn the_prefix_of_tools_is_used_as_this_process() {

@@ -12,9 +12,10 @@ use crate::{
         postgres::{Postgres, Slot},
     },
     debezium::Operations,
+    postgres::sql::literal,
     recovery::{
         RecoveryError,
-        pipeline::{Source, coverage, literal, must_stream, unstreamed},
+        pipeline::{Source, coverage, must_stream, unstreamed},
         repair::Repair,
     },
     units::{Lsn, Offset, TableName, TopicPartition},

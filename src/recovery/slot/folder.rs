@@ -1,14 +1,11 @@
 //! The server's data folder as this machine sees it. The slot playbook needs none: it says more where it can look into one, and
 //! one that is another server's would make it say what is not so.
 
-use std::{
-    io::{self, Read},
-    os::unix::fs::MetadataExt,
-};
+use std::{io, os::unix::fs::MetadataExt};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::{client::postgres::Postgres, config::Config, recovery::RecoveryError, units::IfThere};
+use crate::{client::postgres::Postgres, config::Config, postgres::control, recovery::RecoveryError, units::IfThere};
 
 /// The data folder that the configuration names, or that its hook prints; why there is none that can be looked into. One that is
 /// certainly not the live server's is an error.
@@ -66,7 +63,9 @@ impl Running {
             return Ok(Some(("that of the running server".into(), found.into())));
         }
         let Some(own) = &self.folder else { return Ok(None) };
-        if looked_at(own, identifier_in)?.as_deref() != Some(found) || is_same(own, folder)? {
+        if looked_at(own, control::system_id)?.map(|id| id.to_string()).as_deref() != Some(found)
+            || is_same(own, folder)?
+        {
             return Ok(None);
         }
         Ok(Some((format!("that of the server, {own}"), "another of the same cluster".into())))
@@ -81,18 +80,7 @@ fn is_same(one: &Utf8Path, other: &Utf8Path) -> Result<bool, String> {
 
 /// The system identifier in a data folder; why there is none that can be read.
 fn control_file_id(folder: &Utf8Path) -> Result<String, String> {
-    identifier_in(folder).map_err(|e| format!("{}: {e}", control_file(folder)))
-}
-
-/// The first eight bytes of the control file.
-fn identifier_in(folder: &Utf8Path) -> io::Result<String> {
-    let mut bytes = [0u8; 8];
-    std::fs::File::open(control_file(folder))?.read_exact(&mut bytes)?;
-    Ok(u64::from_le_bytes(bytes).to_string())
-}
-
-fn control_file(folder: &Utf8Path) -> Utf8PathBuf {
-    folder.join("global/pg_control")
+    control::system_id(folder).map(|id| id.to_string()).map_err(|e| format!("{}: {e}", control::file(folder)))
 }
 
 /// What a look gives; `None` where there is no such file, and in words why it gives nothing else.

@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    backup::wal::{TimelineHistory, WalFile},
     client::postgres::Postgres,
-    recovery::pipeline::literal,
+    postgres::{
+        sql::literal,
+        wal::{TimelineHistory, WalFile},
+    },
     units::{Lsn, Secret},
 };
 
@@ -82,7 +84,7 @@ async fn history(server: &Postgres, url: &Secret, timeline: u32) -> Result<Strin
         },
         Err(error) => error.to_string(),
     };
-    let file = format!("pg_wal/{timeline:08X}.history");
+    let file = format!("pg_wal/{}", WalFile::History(timeline));
     let read = server.text(&format!("select pg_read_file({})", literal(&file))).await;
     read.ok().flatten().ok_or(refused)
 }

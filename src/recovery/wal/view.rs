@@ -7,19 +7,19 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     Commit, Tail,
-    dump::{self, Ended, Record},
+    dump::{self, Ended},
 };
 use crate::{
     backup::{
         BackupError, is_there,
-        wal::{Archive, SegmentName, SegmentSize, TimelineHistory, WalFile, read_header},
+        wal::{Archive, read_header},
     },
     config::{Temporary, Tools},
+    postgres::wal::{PAGE, Record, SegmentName, SegmentSize, TimelineHistory, WalFile, page_address},
     recovery::RecoveryError,
-    units::{IfThere, Lsn, WAL_PAGE},
+    units::{IfThere, Lsn},
 };
 
-const PAGE: u64 = WAL_PAGE as u64;
 /// How much WAL is laid out at a time while a stretch of any length is read.
 const WINDOW_BYTES: u64 = 64 << 20;
 /// A window begins with the last segment of the one before it, so that a record which begins there is read to its end.
@@ -246,7 +246,7 @@ impl WalView {
     pub(crate) async fn marks(&self, timeline: u32, from: Lsn, name: &str) -> Result<Vec<Lsn>, RecoveryError> {
         let mut found = Vec::new();
         self.scan(timeline, from, Some("XLOG"), |record| {
-            found.extend(record.is_mark(name).then_some(record.at));
+            found.extend(record.is_restore_point(name).then_some(record.at));
             true
         })
         .await?;
@@ -260,7 +260,7 @@ impl WalView {
         from: Lsn,
         mut see: impl FnMut(Commit) -> bool,
     ) -> Result<Scanned, RecoveryError> {
-        self.scan(timeline, from, Some("Transaction"), |record| record.commit().is_none_or(&mut see)).await
+        self.scan(timeline, from, Some("Transaction"), |record| dump::commit(record).is_none_or(&mut see)).await
     }
 
     /// The first record that starts at or after a position of a timeline's own stretch.
@@ -455,30 +455,24 @@ fn wal_files(folder: &Utf8Path) -> Result<Vec<(Utf8PathBuf, WalFile)>, RecoveryE
 /// The first page well after `end` that belongs where it stands in this segment: WAL was written beyond `end`.
 fn page_beyond(bytes: &[u8], start: Lsn, end: Lsn) -> Option<Lsn> {
     // The page that holds the end is there in any case, and so may be the next: a torn record reaches into it.
-    let first = (end.bytes_since(start) / PAGE + 2) * PAGE;
-    (first..bytes.len() as u64).step_by(PAGE as usize).find_map(|at| {
+    let page = PAGE as u64;
+    let first = (end.bytes_since(start) / page + 2) * page;
+    (first..bytes.len() as u64).step_by(PAGE).find_map(|at| {
         let address = page_address(&bytes[at as usize..])?;
         (address.0 == start.0 + at).then_some(address)
     })
 }
 
-/// The address in a page's header, when it has one: magic (2 bytes), flags (2), timeline (4), address (8).
-fn page_address(page: &[u8]) -> Option<Lsn> {
-    let magic = u16::from_le_bytes(page.get(0..2)?.try_into().ok()?);
-    let address = u64::from_le_bytes(page.get(8..16)?.try_into().ok()?);
-    (magic >> 8 == 0xD1).then_some(Lsn(address))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backup::{
-        Repository,
-        wal::{SegmentState, segment_bytes},
+    use crate::{
+        backup::{Repository, wal::SegmentState},
+        postgres::wal::segment_bytes,
     };
 
     fn page(address: u64) -> Vec<u8> {
-        let mut page = vec![0u8; PAGE as usize];
+        let mut page = vec![0u8; PAGE];
         page[0..2].copy_from_slice(&0xD118u16.to_le_bytes());
         page[8..16].copy_from_slice(&address.to_le_bytes());
         page
@@ -518,10 +512,13 @@ mod tests {
         for i in 0..128 {
             // The second half was written for an earlier segment.
             let base = if i < 64 { start } else { start - 0x300_0000 };
-            bytes.extend(page(base + i * PAGE));
+            bytes.extend(page(base + i * PAGE as u64));
         }
-        assert_eq!(page_beyond(&bytes, Lsn(start), Lsn(start + 63 * PAGE + 40)), None);
-        assert_eq!(page_beyond(&bytes, Lsn(start), Lsn(start + 10 * PAGE + 40)), Some(Lsn(start + 12 * PAGE)));
+        assert_eq!(page_beyond(&bytes, Lsn(start), Lsn(start + 63 * PAGE as u64 + 40)), None);
+        assert_eq!(
+            page_beyond(&bytes, Lsn(start), Lsn(start + 10 * PAGE as u64 + 40)),
+            Some(Lsn(start + 12 * PAGE as u64))
+        );
     }
 
     /// Shows the records that stand as lines in its segments, as far as they end in the last one, and notes how many files there are.

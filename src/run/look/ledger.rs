@@ -30,7 +30,7 @@ pub async fn ledger(rig: &Rig, chronicle: &Chronicle) -> Result<Option<Ledger>, 
             match source {
                 WalSource::Kept(folder) | WalSource::Aside(folder) => folders.push(folder.join("pg_wal")),
                 WalSource::Archive => {
-                    folders.push(archive.folder().join(format!("{timeline:08X}")));
+                    folders.push(archive.timeline_folder(timeline));
                     folders.push(archive.folder().to_owned());
                 }
                 WalSource::Server => folders.push(config.postgres.pgdata.join("pg_wal")),

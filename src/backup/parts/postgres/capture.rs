@@ -12,7 +12,7 @@ use crate::{
     backup::{
         BackupError, Clock, DataFolder, PostgresFacts, Repository,
         files::{self, is_there},
-        wal::{Archive, SegmentName, SegmentSize, SegmentState, TimelineHistory, WalFile},
+        wal::{Archive, SegmentState},
         writer::PointWriter,
     },
     client::{
@@ -22,6 +22,10 @@ use crate::{
     },
     config::Config,
     moment,
+    postgres::{
+        version::Version,
+        wal::{SegmentName, SegmentSize, TimelineHistory, WalFile},
+    },
     units::{IfThere, Lsn},
 };
 
@@ -65,7 +69,7 @@ pub(crate) async fn capture(
     writer.note(base.entry);
     let facts = PostgresFacts {
         system_id: system_id.to_string(),
-        version: pg.value("show server_version_num").await?,
+        version: pg.value(Version::SQL).await?,
         timeline,
         history_sha256,
         start_lsn: start,

@@ -3,12 +3,12 @@
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
 use crate::{
-    backup::{
-        BackupError,
-        configuration::{Kind, Syntax, Walk},
-        writer::PointWriter,
-    },
+    backup::{BackupError, writer::PointWriter},
     client::{ClientError, postgres::Postgres},
+    postgres::{
+        configuration::{Kind, Syntax, Walk},
+        sql::literal,
+    },
 };
 
 /// Where a recovery point has them, each by its path below this.
@@ -32,7 +32,7 @@ pub(super) async fn capture(pg: &Postgres, writer: &mut PointWriter) -> Result<(
     };
     while let Some(next) = walk.next() {
         let path = &next.path;
-        let literal = format!("'{}'", path.as_str().replace('\'', "''"));
+        let literal = literal(path.as_str());
         if next.kind == Kind::Folder {
             match pg.texts(&format!("select pg_ls_dir({literal})")).await {
                 Ok(rows) => walk.lists(&next, rows.iter().filter_map(|row| row.first()?.as_deref())),

@@ -1,10 +1,8 @@
-//! Names, sizes and headers of WAL files.
+//! Names and sizes of WAL files.
 
-use std::{fmt, fs::File, io::Read, str::FromStr};
+use std::{fmt, str::FromStr};
 
-use camino::Utf8Path;
-
-use crate::{backup::BackupError, units::Lsn};
+use crate::units::Lsn;
 
 /// The size of a cluster's WAL segments: a power of two from 1 MiB to 1 GiB, chosen at `initdb`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -92,11 +90,11 @@ impl SegmentName {
 
 impl fmt::Display for SegmentName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08X}{:08X}{:08X}", self.timeline, self.log, self.segment)
+        write!(f, "{}{:08X}{:08X}", timeline_digits(self.timeline), self.log, self.segment)
     }
 }
 
-/// A file that PostgreSQL archives or asks for, told by its name.
+/// A file that PostgreSQL archives or asks for, known by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WalFile {
     /// A whole segment.
@@ -107,6 +105,22 @@ pub enum WalFile {
     History(u32),
     /// The record of a base backup, named after its first segment and the offset in it.
     BackupLabel(SegmentName, u32),
+}
+
+/// The eight digits that stand for a timeline in names of files.
+pub fn timeline_digits(timeline: u32) -> String {
+    format!("{timeline:08X}")
+}
+
+/// The timeline that such digits name.
+pub fn timeline_of(digits: &str) -> Option<u32> {
+    eight(digits)
+}
+
+/// A number of eight hexadecimal digits. PostgreSQL writes upper case only; anything else would be found under no name it asks for.
+fn eight(text: &str) -> Option<u32> {
+    let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'A'..=b'F');
+    (text.len() == 8 && text.bytes().all(is_digit)).then(|| u32::from_str_radix(text, 16).ok())?
 }
 
 /// Text that names no WAL file.
@@ -134,7 +148,7 @@ impl fmt::Display for WalFile {
         match self {
             WalFile::Segment(s) => write!(f, "{s}"),
             WalFile::Partial(s) => write!(f, "{s}.partial"),
-            WalFile::History(t) => write!(f, "{t:08X}.history"),
+            WalFile::History(t) => write!(f, "{}.history", timeline_digits(*t)),
             WalFile::BackupLabel(s, offset) => write!(f, "{s}.{offset:08X}.backup"),
         }
     }
@@ -145,11 +159,7 @@ impl FromStr for WalFile {
 
     fn from_str(name: &str) -> Result<Self, WalNameError> {
         let bad = || WalNameError(name.to_owned());
-        // PostgreSQL writes upper case only; anything else would be found under no name it asks for.
-        let digits = |s: &str| match s.len() == 8 && s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F')) {
-            true => u32::from_str_radix(s, 16).map_err(|_| bad()),
-            false => Err(bad()),
-        };
+        let digits = |s: &str| eight(s).ok_or_else(bad);
         if !name.is_ascii() {
             return Err(bad());
         }
@@ -173,81 +183,11 @@ impl FromStr for WalFile {
     }
 }
 
-/// What the first page of a segment says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SegmentHeader {
-    /// The cluster.
-    pub system_id: u64,
-    /// The size of the cluster's segments.
-    pub size: SegmentSize,
-    /// The LSN of the page.
-    pub address: Lsn,
-    /// The timeline the page was written on; in the first segment of a new timeline it is still the old one.
-    pub timeline: u32,
-}
-
-/// `XLogLongPageHeaderData`: magic, info, timeline, page address, remaining length (padded to 24), system id, segment size,
-/// block size.
-const LONG_HEADER: usize = 40;
-/// `XLP_LONG_HEADER`: every first page of a segment has one.
-const LONG_HEADER_FLAG: u16 = 0x0002;
-
-/// Reads and checks the header of a segment that goes by `name`.
-pub fn read_header(path: &Utf8Path, name: SegmentName) -> Result<SegmentHeader, BackupError> {
-    let mut bytes = [0u8; LONG_HEADER];
-    let mut file = File::open(path).map_err(BackupError::io("open", path))?;
-    let length = file.metadata().map_err(BackupError::io("look at", path))?.len();
-    file.read_exact(&mut bytes).map_err(|e| match e.kind() {
-        std::io::ErrorKind::UnexpectedEof => not_wal(path, format!("{length} bytes are too short for a page header")),
-        _ => BackupError::io("read", path)(e),
-    })?;
-    let header = parse_header(&bytes).map_err(|why| not_wal(path, why))?;
-    if name.start(header.size) != Some(header.address) {
-        return Err(not_wal(path, format!("it begins at {}, its name {name} says otherwise", header.address)));
-    }
-    if header.timeline > name.timeline {
-        return Err(not_wal(path, format!("it is of timeline {}, its name {name} says otherwise", header.timeline)));
-    }
-    if length != header.size.bytes() {
-        return Err(not_wal(path, format!("expected {} bytes, found {length}", header.size.bytes())));
-    }
-    Ok(header)
-}
-
-fn parse_header(bytes: &[u8; LONG_HEADER]) -> Result<SegmentHeader, String> {
-    let at = |from: usize, n: usize| bytes[from..from + n].iter().rev().fold(0u64, |v, b| v << 8 | u64::from(*b));
-    let (magic, info) = (at(0, 2) as u16, at(2, 2) as u16);
-    // 0xD1xx since PostgreSQL 10, in the byte order of this machine (x86-64 and arm64: little-endian).
-    if magic >> 8 != 0xD1 || info & LONG_HEADER_FLAG == 0 {
-        return Err(format!("no WAL page header (magic {magic:04X}, info {info:04X})"));
-    }
-    let size = SegmentSize::new(at(32, 4)).ok_or_else(|| format!("impossible segment size {}", at(32, 4)))?;
-    Ok(SegmentHeader { system_id: at(24, 8), size, address: Lsn(at(8, 8)), timeline: at(4, 4) as u32 })
-}
-
-fn not_wal(path: &Utf8Path, why: String) -> BackupError {
-    BackupError::NotWal { path: path.to_owned(), why }
-}
-
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use proptest::prelude::*;
     use rstest::rstest;
-
-    /// A segment with a valid header and `fill` in the rest.
-    pub(crate) fn segment_bytes(system_id: u64, size: SegmentSize, name: SegmentName, fill: u8) -> Vec<u8> {
-        let mut bytes = vec![fill; size.bytes() as usize];
-        bytes[..LONG_HEADER].fill(0);
-        bytes[0..2].copy_from_slice(&0xD118u16.to_le_bytes());
-        bytes[2..4].copy_from_slice(&0x0006u16.to_le_bytes());
-        bytes[4..8].copy_from_slice(&name.timeline.to_le_bytes());
-        bytes[8..16].copy_from_slice(&name.start(size).unwrap().0.to_le_bytes());
-        bytes[24..32].copy_from_slice(&system_id.to_le_bytes());
-        bytes[32..36].copy_from_slice(&(size.bytes() as u32).to_le_bytes());
-        bytes[36..40].copy_from_slice(&8192u32.to_le_bytes());
-        bytes
-    }
 
     fn sizes() -> impl Strategy<Value = SegmentSize> {
         (20u32..=30).prop_map(|shift| SegmentSize::new(1 << shift).unwrap())
@@ -318,24 +258,5 @@ pub(crate) mod tests {
     #[case((1 << 24) + 1)]
     fn impossible_sizes_are_refused(#[case] bytes: u64) {
         assert_eq!(SegmentSize::new(bytes), None);
-    }
-
-    #[test]
-    fn a_header_is_checked_against_the_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = camino::Utf8PathBuf::from_path_buf(folder.path().join("x")).unwrap();
-        let size = SegmentSize::new(1 << 20).unwrap();
-        let name = SegmentName::new(3, 7, size);
-        let bytes = segment_bytes(42, size, name, 1);
-        std::fs::write(&path, &bytes).unwrap();
-        let header = read_header(&path, name).unwrap();
-        assert_eq!((header.system_id, header.size, header.address), (42, size, Lsn(7 << 20)));
-        assert!(read_header(&path, SegmentName::new(3, 8, size)).is_err(), "other segment");
-        assert!(read_header(&path, SegmentName::new(2, 7, size)).is_err(), "older timeline");
-        assert!(read_header(&path, SegmentName::new(4, 7, size)).is_ok(), "first segment of a new timeline");
-        std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-        assert!(read_header(&path, name).unwrap_err().to_string().contains("bytes"));
-        std::fs::write(&path, vec![0; 1 << 20]).unwrap();
-        assert!(read_header(&path, name).unwrap_err().to_string().contains("no WAL page header"));
     }
 }
