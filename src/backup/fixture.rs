@@ -7,10 +7,10 @@ use serde_json::json;
 
 use super::{
     ConnectFacts, Consistency, ConsistencyCheck, FORMAT, FileEntry, KafkaFacts, Kind, Manifest, Part, PostgresFacts,
-    RegistryFacts, Repository, SchemaHistory, Tool, Window, check,
-    files::{self, sha256},
+    RegistryFacts, Repository, SchemaHistory, Tool, Window, check, files,
+    format::layout::{MANIFEST, MANIFEST_SUM},
+    hash::sha256,
     parts::registry::{Dump, SubjectState, VersionLine, VersionState, import_zip},
-    repository::{MANIFEST, MANIFEST_SUM},
     wal::SegmentState,
     writer::{PointWriter, Sealed},
 };

@@ -247,7 +247,7 @@ fn files_with_rows_or_secrets_are_made_in_one_way() {
         // A data folder: its files have the modes that the backup has for them.
         "backup/parts/postgres/extract.rs",
         // Gives a second name to a file that the store has made.
-        "backup/wal/archive.rs",
+        "backup/wal/intake.rs",
     ];
     let ways = [
         "fs::write(",

@@ -2,7 +2,7 @@
 
 use camino::Utf8Path;
 
-use super::{Archive, archive::Stored, read_header};
+use super::{Archive, intake::Stored, read_header};
 use crate::{
     backup::{BackupError, Repository},
     postgres::{

@@ -5,8 +5,18 @@
 
 mod archive;
 mod command;
+mod content;
+mod continuity;
+mod gap;
 mod header;
+mod index;
+mod intake;
+#[cfg(test)]
+mod tests;
 
-pub use archive::{Archive, IndexLine, SegmentState, WalGap};
+pub use archive::Archive;
 pub use command::{Fetched, Pushed, fetch, push};
+pub use gap::WalGap;
 pub use header::read_header;
+pub use index::IndexLine;
+pub use intake::SegmentState;

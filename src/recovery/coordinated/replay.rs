@@ -7,7 +7,7 @@ use super::{
     state::{Exchange, Restored},
 };
 use crate::{
-    backup::{Store, files, is_there},
+    backup::{Store, files, hash::sha256, is_there},
     config::Temporary,
     moment,
     postgres::{
@@ -108,7 +108,7 @@ impl Coordinated {
             Some(restored) if Exchange::of(&self.pgdata, restored)? == Exchange::Half => &restored.aside,
             _ => &self.pgdata,
         };
-        Ok(control_file_in(folder)?.map_or_else(|| "none".to_owned(), |bytes| files::sha256(&bytes)))
+        Ok(control_file_in(folder)?.map_or_else(|| "none".to_owned(), |bytes| sha256(&bytes)))
     }
 
     async fn replay_in(&mut self, fresh: &Utf8Path) -> Result<(Replay, u32, Option<Lsn>, u64), RecoveryError> {

@@ -12,10 +12,7 @@ use super::{
     publication::publication_of,
 };
 use crate::{
-    backup::{
-        Point,
-        parts::{connect::SavedConnector, postgres::Publication},
-    },
+    backup::{Point, Publication, SavedConnector},
     client::{
         catalogue,
         cluster::{Cluster, Readers, is_postgres},

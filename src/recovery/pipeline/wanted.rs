@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    backup::parts::postgres::{Publication as Saved, PublishedTable},
+    backup::{Publication as Saved, PublishedTable},
     debezium::{
         Captured, Choice, Connector, Coverage, Member, Membership, Operation, Operations, Relation, RelationKind,
         Stream,
@@ -375,7 +375,7 @@ fn member(table: &PublishedTable) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{backup::parts::postgres::NamedMembers, debezium::Inheritance};
+    use crate::{backup::NamedMembers, debezium::Inheritance};
 
     fn name(text: &str) -> TableName {
         TableName::new("public", text)

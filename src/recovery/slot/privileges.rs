@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::diagnosis::Diagnosis;
 use crate::{
-    backup::parts::postgres::PublishedTable,
+    backup::PublishedTable,
     client::postgres::Postgres,
     postgres::{sql::literal, version::Version},
     recovery::{

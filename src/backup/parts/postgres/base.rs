@@ -14,7 +14,8 @@ use std::{
 use crate::{
     backup::{
         BackupError, FileEntry,
-        files::{BUFFER, Hashing},
+        format::layout::{BACKUP_MANIFEST, BASE},
+        hash::{BUFFER, Hashing},
         writer::PointWriter,
     },
     client::{limits, postgres::ProgramSettings, wait},
@@ -27,10 +28,6 @@ use crate::{
 };
 use camino::Utf8Path;
 
-/// The base backup within a point.
-pub(crate) const BASE: &str = "pg/base.tar.zst";
-/// The file lists and checksums that the server wrote.
-pub(crate) const BACKUP_MANIFEST: &str = "pg/backup_manifest";
 /// Level 3 shrinks a cluster to a third at a speed above that of `pg_basebackup` itself.
 const BASE_ZSTD_LEVEL: i32 = 3;
 /// A backup's label and manifest are texts; a manifest has about 200 bytes a file.

@@ -11,7 +11,9 @@ use super::{base, facts, outside};
 use crate::{
     backup::{
         BackupError, Clock, DataFolder, PostgresFacts, Repository,
-        files::{self, is_there},
+        files::is_there,
+        format::layout,
+        hash::sha256_file,
         wal::{Archive, SegmentState},
         writer::PointWriter,
     },
@@ -52,12 +54,12 @@ pub(crate) async fn capture(
     let databases = facts::databases(&pg).await?;
     let (publications, sequences) = facts::per_database(&config.postgres, &databases).await?;
     let slots = pg.slots().await?;
-    writer.json("pg/slots.json", &slots)?;
-    writer.json("pg/publications.json", &publications)?;
-    writer.json("pg/sequences.json", &sequences)?;
-    writer.json("pg/settings.json", &facts::settings(&pg).await?)?;
+    writer.json(layout::SLOTS, &slots)?;
+    writer.json(layout::PUBLICATIONS, &publications)?;
+    writer.json(layout::SEQUENCES, &sequences)?;
+    writer.json(layout::SETTINGS, &facts::settings(&pg).await?)?;
     outside::capture(&pg, writer).await?;
-    writer.bytes(base::BACKUP_MANIFEST, &base.backup_manifest)?;
+    writer.bytes(layout::BACKUP_MANIFEST, &base.backup_manifest)?;
 
     let (system_id, size) = identity(&pg).await?;
     let archive = repository.archive(system_id);
@@ -164,7 +166,7 @@ fn history(
     if !is_there(&path)? {
         archive.add_segment(&config.postgres.pgdata.join("pg_wal").join(file.to_string()), SegmentState::Complete)?;
     }
-    Ok((archive.history(timeline)?, Some(files::sha256_file(&path)?.0)))
+    Ok((archive.history(timeline)?, Some(sha256_file(&path)?.0)))
 }
 
 /// Whether the server says that it has archived all WAL up to a position, on its timeline.

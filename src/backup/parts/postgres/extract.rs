@@ -11,11 +11,12 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 use sha2::{Digest, Sha256};
 
-use super::{BASE, base::BACKUP_MANIFEST};
 use crate::{
     backup::{
         BackupError, Point,
-        files::{BUFFER, Hashing, hex, is_there, sha256_file},
+        files::is_there,
+        format::layout::{BACKUP_MANIFEST, BASE},
+        hash::{BUFFER, Hashing, hex, sha256_file},
     },
     postgres::backup_manifest::{self, Listed},
     units::IfThere,
