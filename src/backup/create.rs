@@ -252,7 +252,7 @@ async fn consistency(
 
 /// The connectors that read from the captured cluster.
 async fn readers(config: &Config, pg: &PostgresFacts, connectors: &[SavedConnector]) -> Result<Readers, BackupError> {
-    let cluster = Cluster::new(&config.postgres.url, Some(pg.system_id.clone()), pg.slots.clone())?;
+    let cluster = Cluster::new(&config.postgres.url, Some(pg.system_id), pg.slots.clone())?;
     let postgres = connectors.iter().filter(|c| c.kind == "source" && is_postgres(&c.config));
     Ok(cluster.readers(postgres.map(|c| (c.name.as_str(), &c.config)), &[]).await)
 }

@@ -20,11 +20,11 @@ use crate::{
         version::Version,
         wal::{SegmentName, SegmentSize, segment_bytes},
     },
-    units::{Lsn, PointId, SchemaId, Subject, SubjectVersion},
+    units::{Lsn, PointId, SchemaId, Subject, SubjectVersion, SystemId, Timeline},
 };
 
 /// The cluster of the fixture.
-pub(crate) const SYSTEM: u64 = 7711099509720704369;
+pub(crate) const SYSTEM: SystemId = SystemId(7711099509720704369);
 pub(crate) const POINT: &str = "20261122T020000Z-7f3a";
 /// The segments the point needs; one more before and after are archived too.
 pub(crate) const NEEDED: std::ops::RangeInclusive<u64> = 3..=5;
@@ -35,11 +35,11 @@ pub(crate) fn size() -> SegmentSize {
 
 /// The name of a segment of timeline 1.
 pub(crate) fn segment(number: u64) -> SegmentName {
-    SegmentName::new(1, number, size())
+    SegmentName::new(Timeline::FIRST, number, size())
 }
 
 /// Archives a segment whose pages are filled with its number.
-pub(crate) fn archive(repository: &Repository, scratch: &Utf8Path, timeline: u32, number: u64) {
+pub(crate) fn archive(repository: &Repository, scratch: &Utf8Path, timeline: Timeline, number: u64) {
     let name = SegmentName::new(timeline, number, size());
     let path = scratch.join(name.to_string());
     std::fs::write(&path, segment_bytes(SYSTEM, size(), name, number as u8)).unwrap();
@@ -58,7 +58,7 @@ pub(crate) fn repository() -> (tempfile::TempDir, Repository) {
 pub(crate) fn write(root: &Utf8Path, scratch: &Utf8Path) -> Repository {
     let repository = Repository::init(root).unwrap();
     for number in NEEDED.start() - 1..=NEEDED.end() + 1 {
-        archive(&repository, scratch, 1, number);
+        archive(&repository, scratch, Timeline::FIRST, number);
     }
     let id = PointId::new(POINT);
     let sealed = sealed(&repository, &id);
@@ -261,9 +261,9 @@ fn manifest(point: &PointId, files: Vec<FileEntry>) -> Manifest {
 
 fn postgres() -> PostgresFacts {
     PostgresFacts {
-        system_id: SYSTEM.to_string(),
+        system_id: SYSTEM,
         version: Version(180_006),
-        timeline: 1,
+        timeline: Timeline::FIRST,
         history_sha256: None,
         start_lsn: Lsn(0x30_0028),
         stop_lsn: Lsn(0x40_0120),

@@ -4,7 +4,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use tokio_postgres::config::Host;
 
 use super::{ClusterName, Repository, files};
-use crate::{client::postgres, config::Config, postgres::control, units::IfThere};
+use crate::{client::postgres, config::Config, postgres::control, units::IfThere, units::SystemId};
 
 impl ClusterName {
     /// The cluster that a configuration names.
@@ -31,7 +31,7 @@ impl ClusterName {
 
 /// The identifier that begins a control file. One that the repository has no WAL of is none: the file may be damaged. Without an
 /// identifier folder and address decide, and then a cluster is rather taken for the same than for another one.
-fn system_id(pgdata: &Utf8Path, repository: &Utf8Path) -> Option<u64> {
+fn system_id(pgdata: &Utf8Path, repository: &Utf8Path) -> Option<SystemId> {
     let id = match control::system_id(pgdata).if_there() {
         Ok(there) => there?,
         Err(error) => {
@@ -73,7 +73,7 @@ mod tests {
         }
         let identify = |id: u64| std::fs::write(data.join("global/pg_control"), id.to_ne_bytes()).unwrap();
         identify(7412);
-        assert_eq!(named(data.clone(), 1).system_id, Some(7412));
+        assert_eq!(named(data.clone(), 1).system_id, Some(SystemId(7412)));
         identify(7413);
         assert_eq!(named(data.clone(), 1).system_id, None, "the repository has no WAL of it");
     }

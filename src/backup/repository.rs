@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     client::limits,
-    units::{IfThere, PointId},
+    units::{IfThere, PointId, SystemId},
 };
 
 /// The version of the repository's layout.
@@ -195,17 +195,17 @@ impl Repository {
     }
 
     /// The archived WAL of a cluster.
-    pub fn archive(&self, system_id: u64) -> Archive {
+    pub fn archive(&self, system_id: SystemId) -> Archive {
         Archive::new(&self.store, system_id)
     }
 
     /// The system identifiers of the clusters that archive here.
-    pub(crate) fn archived_clusters(&self) -> Result<Vec<u64>, BackupError> {
+    pub(crate) fn archived_clusters(&self) -> Result<Vec<SystemId>, BackupError> {
         let root = self.path().join("wal");
         let entries = root.read_dir_utf8().if_there().map_err(BackupError::io("list", &root))?;
         let mut found = Vec::new();
         for entry in entries.into_iter().flatten() {
-            found.extend(entry.map_err(BackupError::io("list", &root))?.file_name().parse::<u64>().ok());
+            found.extend(entry.map_err(BackupError::io("list", &root))?.file_name().parse::<SystemId>().ok());
         }
         Ok(found)
     }

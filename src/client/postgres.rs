@@ -9,7 +9,7 @@ use tokio_postgres::{Config, SimpleQueryMessage, config::Host, error::SqlState};
 use super::{ClientError, connect::encode, limits::asking, listener::is_anybody_at, tls::Wanted, walsender};
 use crate::{
     postgres::version::Version,
-    units::{Lsn, Secret, SlotName, redact_url, without_tls},
+    units::{Lsn, Secret, SlotName, SystemId, Timeline, redact_url, without_tls},
 };
 
 /// What a session prints its values by: row images are canonical in these settings and no others.
@@ -473,7 +473,7 @@ impl Postgres {
     }
 
     /// The cluster's system identifier.
-    pub async fn system_id(&self) -> Result<String, ClientError> {
+    pub async fn system_id(&self) -> Result<SystemId, ClientError> {
         self.value("select system_identifier::text from pg_control_system()").await
     }
 
@@ -484,7 +484,7 @@ impl Postgres {
     }
 
     /// The timeline the server writes on.
-    pub async fn timeline(&self) -> Result<u32, ClientError> {
+    pub async fn timeline(&self) -> Result<Timeline, ClientError> {
         self.value("select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int").await
     }
 

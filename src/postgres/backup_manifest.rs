@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::units::Lsn;
+use crate::units::{Lsn, Timeline};
 
 /// The manifest's name within a backup.
 pub const NAME: &str = "backup_manifest";
@@ -14,7 +14,7 @@ pub const NAME: &str = "backup_manifest";
 pub struct WalRange {
     /// The timeline on which the backup ended.
     #[serde(rename = "Timeline")]
-    pub timeline: u32,
+    pub timeline: Timeline,
     /// Where the WAL begins.
     #[serde(rename = "Start-LSN")]
     pub start: Lsn,
@@ -84,7 +84,7 @@ mod tests {
         let text = br#"{"PostgreSQL-Backup-Manifest-Version": 2, "Files": [], "WAL-Ranges": [
             {"Timeline": 1, "Start-LSN": "0/2000028", "End-LSN": "0/2000120"}], "Manifest-Checksum": "x"}"#;
         let range = wal_range(text).unwrap();
-        assert_eq!((range.timeline, range.start, range.end), (1, Lsn(0x2000028), Lsn(0x2000120)));
+        assert_eq!((range.timeline, range.start, range.end), (Timeline::FIRST, Lsn(0x2000028), Lsn(0x2000120)));
         assert!(wal_range(b"").is_err());
         assert!(wal_range(br#"{"WAL-Ranges": []}"#).is_err());
     }

@@ -3,7 +3,7 @@
 use camino::Utf8Path;
 
 use super::wal::SegmentName;
-use crate::units::Lsn;
+use crate::units::{Lsn, Timeline};
 
 /// What makes a program print what this one can read, on any machine.
 pub const PLAIN: [(&str, &str); 2] = [("TZ", "UTC"), ("LC_ALL", "C")];
@@ -27,7 +27,7 @@ pub enum Extent {
     /// From the segment that holds the beginning to another one.
     Segments(SegmentName, SegmentName),
     /// On a timeline, to a position or to the end of what there is.
-    Timeline(u32, Option<Lsn>),
+    Timeline(Timeline, Option<Lsn>),
 }
 
 impl Dump<'_> {
@@ -86,15 +86,20 @@ mod tests {
 
     #[test]
     fn a_dump_ends_at_a_segment_or_on_a_timeline() {
-        let name = |number| SegmentName::new(1, number, SegmentSize::new(16 << 20).unwrap());
+        let name = |number| SegmentName::new(Timeline::FIRST, number, SegmentSize::new(16 << 20).unwrap());
         let dump = |manager, extent| {
             Dump { folder: Utf8Path::new("/w"), from: Lsn(0x300_0028), manager, extent }.arguments().join(" ")
         };
         let segments = dump(None, Extent::Segments(name(3), name(4)));
         assert_eq!(segments, "-p /w -s 0/3000028 000000010000000000000003 000000010000000000000004");
         let manager = Some("Transaction");
-        assert_eq!(dump(manager, Extent::Timeline(2, None)), "-p /w -s 0/3000028 --rmgr=Transaction --timeline=2");
-        assert!(dump(manager, Extent::Timeline(2, Some(Lsn(0x500_0000)))).ends_with(" --timeline=2 --end=0/5000000"));
+        assert_eq!(
+            dump(manager, Extent::Timeline(2.into(), None)),
+            "-p /w -s 0/3000028 --rmgr=Transaction --timeline=2"
+        );
+        assert!(
+            dump(manager, Extent::Timeline(2.into(), Some(Lsn(0x500_0000)))).ends_with(" --timeline=2 --end=0/5000000")
+        );
     }
 
     #[test]

@@ -12,6 +12,8 @@ mod quoted;
 mod row_key;
 mod secret;
 mod speed;
+mod system_id;
+mod timeline;
 mod verdict;
 
 pub use address::{WithoutTls, decode, encode, without_tls};
@@ -28,4 +30,6 @@ pub(crate) use row_key::readable;
 pub use row_key::{KeyColumns, RowKey};
 pub use secret::{Secret, is_secret_setting, redact_url};
 pub use speed::{REFERENCE_MACHINE, Speed};
+pub use system_id::{SystemId, system_id_text};
+pub use timeline::{Timeline, TimelineError};
 pub use verdict::Verdict;

@@ -202,7 +202,7 @@ mod tests {
             entry("other-epoch", 1, 701, Outcome::Unknown),
             entry("failed", 0, 701, Outcome::Failed),
         ];
-        let commit = Commit { timeline: 1, lsn: Lsn(1), xid: 701 };
+        let commit = Commit { timeline: 1.into(), lsn: Lsn(1), xid: 701 };
         let order = CommitOrder::from([(Epoch(0), BTreeMap::from([(701, commit)]))]);
         let settled = settle(&entries, &order, &BTreeSet::from(["present".to_owned()]));
         assert_eq!(settled, BTreeSet::from(["present".to_owned(), "in-wal".to_owned()]));

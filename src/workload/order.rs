@@ -17,7 +17,7 @@ use crate::{
         programs::{Dump, Extent, PLAIN},
         wal::{PAGE, Record, SegmentHeader, SegmentName, TimelineHistory, WalFile, missing_file, record_in_error},
     },
-    units::Lsn,
+    units::{Lsn, Timeline},
 };
 
 /// What stretch of WAL to read, and where it lies.
@@ -27,7 +27,7 @@ pub struct WalRange {
     /// segment wins: name the archive first, as a server renames its old segments for use again.
     pub folders: Vec<Utf8PathBuf>,
     /// The timeline.
-    pub timeline: u32,
+    pub timeline: Timeline,
     /// Where to begin; by default where the timeline begins, or the first segment there is.
     pub from: Option<Lsn>,
     /// Where to end; by default at the last valid record.
@@ -93,7 +93,7 @@ fn scan(tools: &Tools, range: &WalRange) -> Result<WalScan, WorkloadError> {
 }
 
 /// Where a timeline left its parent, by the newest line of its history file; `None` for a timeline without one.
-pub fn switch_lsn(folders: &[Utf8PathBuf], timeline: u32) -> Result<Option<Lsn>, WorkloadError> {
+pub fn switch_lsn(folders: &[Utf8PathBuf], timeline: Timeline) -> Result<Option<Lsn>, WorkloadError> {
     let name = WalFile::History(timeline).to_string();
     for folder in folders {
         let path = folder.join(&name);
@@ -113,7 +113,7 @@ pub fn switch_lsn(folders: &[Utf8PathBuf], timeline: u32) -> Result<Option<Lsn>,
 }
 
 /// The segments of a timeline by name; of several folders the first that has it.
-fn gather(folders: &[Utf8PathBuf], timeline: u32) -> Result<BTreeMap<SegmentName, Utf8PathBuf>, WorkloadError> {
+fn gather(folders: &[Utf8PathBuf], timeline: Timeline) -> Result<BTreeMap<SegmentName, Utf8PathBuf>, WorkloadError> {
     let mut segments = BTreeMap::new();
     for folder in folders {
         let listing = match folder.read_dir_utf8() {
@@ -196,7 +196,10 @@ fn wal_error(what: &str, expected: &str, found: &str) -> WorkloadError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::postgres::wal::{SegmentSize, segment_bytes};
+    use crate::{
+        postgres::wal::{SegmentSize, segment_bytes},
+        units::SystemId,
+    };
     use rstest::rstest;
 
     /// A program of PostgreSQL prints its messages in the language of its environment.
@@ -207,12 +210,12 @@ mod tests {
         let (script, calls) = (folder.join("note.sh"), folder.join("calls"));
         std::fs::write(&script, format!("echo \"$@\" >> {calls}\n")).unwrap();
         let tools = Tools::here("/pg/bin".into()).behind(format!("sh {script}"), folder.to_owned());
-        let name = SegmentName::new(3, 5, SegmentSize::new(1 << 20).unwrap());
+        let name = SegmentName::new(3.into(), 5, SegmentSize::new(1 << 20).unwrap());
         let wal = folder.join("wal");
         std::fs::create_dir(&wal).unwrap();
-        let bytes = segment_bytes(7, SegmentSize::new(1 << 20).unwrap(), name, 0);
+        let bytes = segment_bytes(SystemId(7), SegmentSize::new(1 << 20).unwrap(), name, 0);
         std::fs::write(wal.join(name.to_string()), bytes).unwrap();
-        let range = WalRange { folders: vec![wal], timeline: 3, from: None, to: Some(Lsn(0x50_0100)) };
+        let range = WalRange { folders: vec![wal], timeline: 3.into(), from: None, to: Some(Lsn(0x50_0100)) };
         assert!(scan(&tools, &range).unwrap().commits.is_empty());
         let call = std::fs::read_to_string(&calls).unwrap();
         assert!(call.starts_with("env TZ=UTC LC_ALL=C /pg/bin/pg_waldump -p "), "{call}");
@@ -221,7 +224,7 @@ mod tests {
 
     #[test]
     fn only_a_segment_behind_the_last_one_is_beyond_the_end() {
-        let last = SegmentName::new(1, 4, SegmentSize::new(16 << 20).unwrap());
+        let last = SegmentName::new(1.into(), 4, SegmentSize::new(16 << 20).unwrap());
         let said = |name: &str| format!("pg_waldump: error: could not find file \"{name}\": No such file or directory");
         assert!(is_beyond(&said("000000010000000000000005"), last));
         assert!(!is_beyond(&said("000000010000000000000003"), last), "a hole");
@@ -252,7 +255,7 @@ mod tests {
             "1\t0/3000650\tat restore point \"a\"\n\n2\t0/5000100\tno recovery target specified\n",
         )
         .unwrap();
-        assert_eq!(switch_lsn(std::slice::from_ref(&folder), 3).unwrap(), Some(Lsn(0x500_0100)));
-        assert_eq!(switch_lsn(&[folder], 2).unwrap(), None);
+        assert_eq!(switch_lsn(std::slice::from_ref(&folder), 3.into()).unwrap(), Some(Lsn(0x500_0100)));
+        assert_eq!(switch_lsn(&[folder], 2.into()).unwrap(), None);
     }
 }

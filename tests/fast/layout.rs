@@ -201,12 +201,17 @@ fn fixed_times_are_listed_once() {
     assert!(wrong.is_empty(), "these belong into client/limits.rs:\n{}", wrong.join("\n"));
 }
 
+/// Whether a whole file is compiled for tests alone.
+fn is_for_tests(file: &Path) -> bool {
+    ["fixture.rs", "tests.rs"].iter().any(|name| file.ends_with(name))
+}
+
 /// The lines of these rooms' files, but for their tests, with the file's name below `src` and the line's number.
 fn product_lines(rooms: &[&str]) -> Vec<(String, usize, String)> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let tests = regex::Regex::new(r"#\[cfg\(test\)\]\n(?:pub\([a-z: ]+\) )?mod tests").unwrap();
     let mut lines = Vec::new();
-    for file in rooms.iter().flat_map(|room| sources(&src.join(room))).filter(|f| !f.ends_with("fixture.rs")) {
+    for file in rooms.iter().flat_map(|room| sources(&src.join(room))).filter(|f| !is_for_tests(f)) {
         let text = fs::read_to_string(&file).unwrap();
         let product = tests.splitn(&text, 2).next().unwrap_or_default();
         let name = file.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();

@@ -13,7 +13,7 @@ use crate::{
         parts::postgres::{Extracted, compare_folder, extract},
     },
     postgres::wal::WalFile,
-    units::{Exit, PointId},
+    units::{Exit, PointId, SystemId, Timeline},
 };
 
 fn exit(repository: &Repository) -> Exit {
@@ -342,5 +342,5 @@ fn the_golden_repository_is_whole() {
     let again = files::canonical_json(&path, &point.manifest).unwrap();
     assert_eq!(String::from_utf8(again).unwrap(), String::from_utf8(files::read(&path).unwrap()).unwrap());
     let pg = point.postgres().unwrap();
-    assert_eq!((pg.system_id.as_str(), pg.timeline), ("7711099509720704369", 1));
+    assert_eq!((pg.system_id, pg.timeline), (SystemId(7711099509720704369), Timeline::FIRST));
 }

@@ -19,7 +19,7 @@ use crate::{
     },
     config::Tools,
     postgres::wal::WalFile,
-    units::PointId,
+    units::{PointId, Timeline},
 };
 
 /// Checks a recovery point. A point that is damaged is a report with defects; an error means that it could not be looked
@@ -118,13 +118,7 @@ fn strangers(point: &Point, folder: &Utf8Path, below: &str, report: &mut VerifyR
 
 fn wal(repository: &Repository, point: &Point, deep: bool, report: &mut VerifyReport) -> Result<(), BackupError> {
     let Some(pg) = point.manifest.pg.get() else { return Ok(()) };
-    let archive = match pg.system_id.parse() {
-        Ok(system_id) => repository.archive(system_id),
-        Err(_) => {
-            report.defect(DefectKind::Checksum, MANIFEST, "a system identifier", &pg.system_id);
-            return Ok(());
-        }
-    };
+    let archive = repository.archive(pg.system_id);
     if let Some(expected) = &pg.history_sha256 {
         let path = archive.path(&WalFile::History(pg.timeline));
         if !is_there(&path)? {
@@ -133,7 +127,7 @@ fn wal(repository: &Repository, point: &Point, deep: bool, report: &mut VerifyRe
             report.defect(DefectKind::Checksum, &path, format!("sha256 {expected}"), "another");
         }
     }
-    let mut indexes: BTreeMap<u32, BTreeMap<String, IndexLine>> = BTreeMap::new();
+    let mut indexes: BTreeMap<Timeline, BTreeMap<String, IndexLine>> = BTreeMap::new();
     for name in &pg.wal_required {
         let Ok(file) = name.parse::<WalFile>() else {
             report.defect(DefectKind::Checksum, MANIFEST, "the name of a segment", name);

@@ -11,25 +11,25 @@ use crate::{
         files::{Store, is_there},
     },
     postgres::wal::{SegmentName, SegmentSize, TimelineHistory, WalFile, timeline_digits, timeline_of},
-    units::IfThere,
+    units::{IfThere, SystemId, Timeline},
 };
 
 /// The archived WAL of one cluster.
 #[derive(Clone, Debug)]
 pub struct Archive {
     pub(super) store: Store,
-    pub(super) system_id: u64,
+    pub(super) system_id: SystemId,
     folder: Utf8PathBuf,
 }
 
 impl Archive {
-    pub(crate) fn new(store: &Store, system_id: u64) -> Archive {
+    pub(crate) fn new(store: &Store, system_id: SystemId) -> Archive {
         let folder = store.root().join("wal").join(system_id.to_string());
         Archive { store: store.clone(), system_id, folder }
     }
 
     /// The cluster.
-    pub fn system_id(&self) -> u64 {
+    pub fn system_id(&self) -> SystemId {
         self.system_id
     }
 
@@ -39,7 +39,7 @@ impl Archive {
     }
 
     /// Where the files of a timeline are kept.
-    pub fn timeline_folder(&self, timeline: u32) -> Utf8PathBuf {
+    pub fn timeline_folder(&self, timeline: Timeline) -> Utf8PathBuf {
         self.folder.join(timeline_digits(timeline))
     }
 
@@ -49,7 +49,7 @@ impl Archive {
         if file.is_wal() { folder.join(format!("{file}.zst")) } else { folder.join(file.to_string()) }
     }
 
-    pub(super) fn index_path(&self, timeline: u32) -> Utf8PathBuf {
+    pub(super) fn index_path(&self, timeline: Timeline) -> Utf8PathBuf {
         self.timeline_folder(timeline).join("index.jsonl")
     }
 
@@ -67,7 +67,7 @@ impl Archive {
 
     /// Everything the index of a timeline names, by name. A line torn by a crash is not counted: its file was not
     /// acknowledged to the server, which offers it again.
-    pub fn index(&self, timeline: u32) -> Result<BTreeMap<String, IndexLine>, BackupError> {
+    pub fn index(&self, timeline: Timeline) -> Result<BTreeMap<String, IndexLine>, BackupError> {
         let path = self.index_path(timeline);
         let text = fs::read(&path).if_there().map_err(BackupError::io("read", &path))?;
         let Some(text) = text else { return Ok(BTreeMap::new()) };
@@ -76,7 +76,7 @@ impl Archive {
     }
 
     /// The whole segments of a timeline that are there, by name.
-    pub fn segments(&self, timeline: u32) -> Result<Vec<(SegmentName, IndexLine)>, BackupError> {
+    pub fn segments(&self, timeline: Timeline) -> Result<Vec<(SegmentName, IndexLine)>, BackupError> {
         let mut segments = Vec::new();
         for (name, line) in self.index(timeline)? {
             if let Ok(file @ WalFile::Segment(segment)) = name.parse::<WalFile>()
@@ -90,7 +90,7 @@ impl Archive {
     }
 
     /// The timelines that have a folder here, ascending.
-    pub fn timelines(&self) -> Result<Vec<u32>, BackupError> {
+    pub fn timelines(&self) -> Result<Vec<Timeline>, BackupError> {
         let entries = fs::read_dir(&self.folder).if_there().map_err(BackupError::io("list", &self.folder))?;
         let Some(entries) = entries else { return Ok(Vec::new()) };
         let mut timelines = Vec::new();
@@ -105,8 +105,8 @@ impl Archive {
     }
 
     /// The history of a timeline; timeline 1 has none and needs none.
-    pub fn history(&self, timeline: u32) -> Result<TimelineHistory, BackupError> {
-        if timeline == 1 {
+    pub fn history(&self, timeline: Timeline) -> Result<TimelineHistory, BackupError> {
+        if timeline == Timeline::FIRST {
             return Ok(TimelineHistory::first());
         }
         let path = self.path(&WalFile::History(timeline));
@@ -115,7 +115,7 @@ impl Archive {
     }
 
     /// Every history file in the archive, by timeline.
-    pub fn history_files(&self) -> Result<BTreeMap<u32, Utf8PathBuf>, BackupError> {
+    pub fn history_files(&self) -> Result<BTreeMap<Timeline, Utf8PathBuf>, BackupError> {
         let mut files = BTreeMap::new();
         for timeline in self.timelines()? {
             let path = self.path(&WalFile::History(timeline));

@@ -9,6 +9,7 @@ use crate::{
         control,
         wal::{WalFile, WalNameError},
     },
+    units::SystemId,
 };
 
 /// What `push` did.
@@ -49,7 +50,7 @@ pub fn push(repository: &Repository, pgdata: &Utf8Path, path: &Utf8Path) -> Resu
 
 /// Puts one archived file where recovery wants it: what `restore_command` runs, in the data folder. Only the exact name
 /// is looked for.
-pub fn fetch(repository: &Repository, system_id: u64, name: &str, to: &Utf8Path) -> Result<Fetched, BackupError> {
+pub fn fetch(repository: &Repository, system_id: SystemId, name: &str, to: &Utf8Path) -> Result<Fetched, BackupError> {
     let file = name.parse::<WalFile>().map_err(|e| BackupError::NotWal { path: name.into(), why: e.to_string() })?;
     let archive: Archive = repository.archive(system_id);
     if archive.restore(&file, to)? { Ok(Fetched::Placed) } else { Ok(Fetched::NotThere) }

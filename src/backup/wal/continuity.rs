@@ -6,7 +6,7 @@ use super::{Archive, WalGap};
 use crate::{
     backup::BackupError,
     postgres::wal::{SegmentName, SegmentSize, TimelineHistory},
-    units::Lsn,
+    units::{Lsn, Timeline},
 };
 
 impl Archive {
@@ -19,7 +19,7 @@ impl Archive {
         from: Lsn,
         to: Lsn,
     ) -> Result<Vec<(u64, Option<SegmentName>)>, BackupError> {
-        let mut there: BTreeMap<u32, Vec<SegmentName>> = BTreeMap::new();
+        let mut there: BTreeMap<Timeline, Vec<SegmentName>> = BTreeMap::new();
         let line = history.newest_first();
         for (timeline, _) in &line {
             there.insert(*timeline, self.segments(*timeline)?.into_iter().map(|(s, _)| s).collect());

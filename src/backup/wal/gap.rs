@@ -1,6 +1,6 @@
 //! A hole in the archive.
 
-use crate::units::Lsn;
+use crate::units::{Lsn, SystemId, Timeline};
 
 /// A hole in the archive.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -9,9 +9,9 @@ use crate::units::Lsn;
 )]
 pub struct WalGap {
     /// The cluster.
-    pub system_id: u64,
+    pub system_id: SystemId,
     /// The timeline that was followed.
-    pub timeline: u32,
+    pub timeline: Timeline,
     /// The first missing byte.
     pub missing_from: Lsn,
     /// The end of the first missing stretch.

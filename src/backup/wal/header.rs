@@ -30,18 +30,21 @@ pub fn read_header(path: &Utf8Path, name: SegmentName) -> Result<SegmentHeader, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::postgres::wal::{SegmentSize, segment_bytes};
+    use crate::{
+        postgres::wal::{SegmentSize, segment_bytes},
+        units::SystemId,
+    };
 
     #[test]
     fn a_file_is_the_segment_of_its_name_or_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = camino::Utf8PathBuf::from_path_buf(folder.path().join("x")).unwrap();
         let size = SegmentSize::new(1 << 20).unwrap();
-        let name = SegmentName::new(3, 7, size);
-        let bytes = segment_bytes(42, size, name, 1);
+        let name = SegmentName::new(3.into(), 7, size);
+        let bytes = segment_bytes(SystemId(42), size, name, 1);
         std::fs::write(&path, &bytes).unwrap();
-        assert_eq!(read_header(&path, name).unwrap().system_id, 42);
-        assert!(read_header(&path, SegmentName::new(3, 8, size)).is_err(), "other segment");
+        assert_eq!(read_header(&path, name).unwrap().system_id, SystemId(42));
+        assert!(read_header(&path, SegmentName::new(3.into(), 8, size)).is_err(), "other segment");
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
         assert!(read_header(&path, name).unwrap_err().to_string().contains("bytes"));
         std::fs::write(&path, &bytes[..39]).unwrap();

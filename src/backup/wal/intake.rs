@@ -16,7 +16,7 @@ use crate::{
     },
     config::RepositoryConfig,
     postgres::wal::{WalFile, WalNameError},
-    units::{IfThere, Lsn},
+    units::{IfThere, Lsn, Timeline},
 };
 
 /// Archiving must keep up with the server on a busy machine; level 1 already shrinks an idle segment to nothing.
@@ -184,7 +184,7 @@ impl Archive {
     }
 
     /// Adds a line to the index, durably; the lock is the kernel's and ends with this process.
-    fn append(&self, timeline: u32, line: &IndexLine) -> Result<(), BackupError> {
+    fn append(&self, timeline: Timeline, line: &IndexLine) -> Result<(), BackupError> {
         let path = self.index_path(timeline);
         let mut text = serde_json::to_vec(line).map_err(|e| BackupError::malformed(&path, e))?;
         text.push(b'\n');

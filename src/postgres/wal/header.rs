@@ -1,7 +1,7 @@
 //! The headers of WAL pages.
 
 use super::{SegmentName, SegmentSize};
-use crate::units::Lsn;
+use crate::units::{Lsn, SystemId, Timeline};
 
 /// Bytes in a page of WAL, as PostgreSQL is built by default.
 pub const PAGE: usize = 8192;
@@ -10,13 +10,13 @@ pub const PAGE: usize = 8192;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
     /// The cluster.
-    pub system_id: u64,
+    pub system_id: SystemId,
     /// The size of the cluster's segments.
     pub size: SegmentSize,
     /// The LSN of the page.
     pub address: Lsn,
     /// The timeline the page was written on; in the first segment of a new timeline it is still the old one.
-    pub timeline: u32,
+    pub timeline: Timeline,
 }
 
 /// `XLP_LONG_HEADER`: every first page of a segment has one.
@@ -35,8 +35,9 @@ impl SegmentHeader {
         }
         let size = number(bytes, 32, 4);
         let size = SegmentSize::new(size).ok_or_else(|| format!("impossible segment size {size}"))?;
-        let (address, timeline) = (Lsn(number(bytes, 8, 8)), number(bytes, 4, 4) as u32);
-        Ok(SegmentHeader { system_id: number(bytes, 24, 8), size, address, timeline })
+        let timeline = Timeline::new(number(bytes, 4, 4) as u32).ok_or("a WAL page header of timeline 0")?;
+        let address = Lsn(number(bytes, 8, 8));
+        Ok(SegmentHeader { system_id: SystemId(number(bytes, 24, 8)), size, address, timeline })
     }
 
     /// Requires that a file of this many bytes, which begins with this header, is the segment of its name. A recycled segment,
@@ -76,14 +77,14 @@ pub(crate) mod tests {
     use super::*;
 
     /// A segment with a valid header and `fill` in the rest.
-    pub(crate) fn segment_bytes(system_id: u64, size: SegmentSize, name: SegmentName, fill: u8) -> Vec<u8> {
+    pub(crate) fn segment_bytes(system_id: SystemId, size: SegmentSize, name: SegmentName, fill: u8) -> Vec<u8> {
         let mut bytes = vec![fill; size.bytes() as usize];
         bytes[..SegmentHeader::LENGTH].fill(0);
         bytes[0..2].copy_from_slice(&0xD118u16.to_le_bytes());
         bytes[2..4].copy_from_slice(&0x0006u16.to_le_bytes());
-        bytes[4..8].copy_from_slice(&name.timeline.to_le_bytes());
+        bytes[4..8].copy_from_slice(&name.timeline.get().to_le_bytes());
         bytes[8..16].copy_from_slice(&name.start(size).unwrap().0.to_le_bytes());
-        bytes[24..32].copy_from_slice(&system_id.to_le_bytes());
+        bytes[24..32].copy_from_slice(&system_id.0.to_le_bytes());
         bytes[32..36].copy_from_slice(&(size.bytes() as u32).to_le_bytes());
         bytes[36..40].copy_from_slice(&8192u32.to_le_bytes());
         bytes
@@ -92,11 +93,12 @@ pub(crate) mod tests {
     #[test]
     fn a_header_is_checked_against_the_name() {
         let size = SegmentSize::new(1 << 20).unwrap();
-        let name = SegmentName::new(3, 7, size);
-        let bytes = segment_bytes(42, size, name, 1);
+        let name = SegmentName::new(3.into(), 7, size);
+        let bytes = segment_bytes(SystemId(42), size, name, 1);
         let header = SegmentHeader::parse(bytes.first_chunk().unwrap()).unwrap();
-        assert_eq!((header.system_id, header.size, header.address), (42, size, Lsn(7 << 20)));
-        let check = |timeline, number, length| header.check(SegmentName::new(timeline, number, size), length);
+        assert_eq!((header.system_id, header.size, header.address), (SystemId(42), size, Lsn(7 << 20)));
+        let check =
+            |timeline: u32, number, length| header.check(SegmentName::new(timeline.into(), number, size), length);
         assert_eq!(check(3, 7, 1 << 20), Ok(()));
         assert_eq!(check(4, 7, 1 << 20), Ok(()), "first segment of a new timeline");
         assert!(check(3, 8, 1 << 20).unwrap_err().contains("its name"), "other segment");

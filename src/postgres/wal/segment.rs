@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::units::Lsn;
+use crate::units::{Lsn, Timeline};
 
 /// The size of a cluster's WAL segments: a power of two from 1 MiB to 1 GiB, chosen at `initdb`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -60,19 +60,19 @@ impl From<SegmentSize> for u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentName {
     /// The timeline.
-    pub timeline: u32,
+    pub timeline: Timeline,
     log: u32,
     segment: u32,
 }
 
 impl SegmentName {
     /// Names the segment with this number.
-    pub fn new(timeline: u32, number: u64, size: SegmentSize) -> SegmentName {
+    pub fn new(timeline: Timeline, number: u64, size: SegmentSize) -> SegmentName {
         SegmentName { timeline, log: (number / size.per_log()) as u32, segment: (number % size.per_log()) as u32 }
     }
 
     /// Names the segment that holds the byte at `lsn`.
-    pub fn of(timeline: u32, lsn: Lsn, size: SegmentSize) -> SegmentName {
+    pub fn of(timeline: Timeline, lsn: Lsn, size: SegmentSize) -> SegmentName {
         SegmentName::new(timeline, size.segment_of(lsn), size)
     }
 
@@ -102,19 +102,19 @@ pub enum WalFile {
     /// The last, incomplete segment of a timeline that ended at a promotion.
     Partial(SegmentName),
     /// The history of a timeline.
-    History(u32),
+    History(Timeline),
     /// The record of a base backup, named after its first segment and the offset in it.
     BackupLabel(SegmentName, u32),
 }
 
 /// The eight digits that stand for a timeline in names of files.
-pub fn timeline_digits(timeline: u32) -> String {
-    format!("{timeline:08X}")
+pub fn timeline_digits(timeline: Timeline) -> String {
+    format!("{:08X}", timeline.get())
 }
 
 /// The timeline that such digits name.
-pub fn timeline_of(digits: &str) -> Option<u32> {
-    eight(digits)
+pub fn timeline_of(digits: &str) -> Option<Timeline> {
+    eight(digits).and_then(Timeline::new)
 }
 
 /// A number of eight hexadecimal digits. PostgreSQL writes upper case only; anything else would be found under no name it asks for.
@@ -130,7 +130,7 @@ pub struct WalNameError(pub String);
 
 impl WalFile {
     /// The timeline whose folder the file is kept in.
-    pub fn timeline(&self) -> u32 {
+    pub fn timeline(&self) -> Timeline {
         match self {
             WalFile::Segment(s) | WalFile::Partial(s) | WalFile::BackupLabel(s, _) => s.timeline,
             WalFile::History(timeline) => *timeline,
@@ -160,18 +160,19 @@ impl FromStr for WalFile {
     fn from_str(name: &str) -> Result<Self, WalNameError> {
         let bad = || WalNameError(name.to_owned());
         let digits = |s: &str| eight(s).ok_or_else(bad);
+        let timeline = |s: &str| timeline_of(s).ok_or_else(bad);
         if !name.is_ascii() {
             return Err(bad());
         }
         let (stem, ending) = name.split_once('.').map_or((name, None), |(s, e)| (s, Some(e)));
         if stem.len() == 8 && ending == Some("history") {
-            return Ok(WalFile::History(digits(stem)?));
+            return Ok(WalFile::History(timeline(stem)?));
         }
         if stem.len() != 24 {
             return Err(bad());
         }
         let segment =
-            SegmentName { timeline: digits(&stem[..8])?, log: digits(&stem[8..16])?, segment: digits(&stem[16..])? };
+            SegmentName { timeline: timeline(&stem[..8])?, log: digits(&stem[8..16])?, segment: digits(&stem[16..])? };
         match ending {
             None => Ok(WalFile::Segment(segment)),
             Some("partial") => Ok(WalFile::Partial(segment)),
@@ -196,7 +197,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_name_and_an_lsn_say_the_same(size in sizes(), timeline in 1u32.., lsn in any::<u64>()) {
-            let name = SegmentName::of(timeline, Lsn(lsn), size);
+            let name = SegmentName::of(timeline.into(), Lsn(lsn), size);
             let start = name.start(size).unwrap();
             prop_assert!(start.0 <= lsn && lsn - start.0 < size.bytes());
             prop_assert_eq!(name.to_string().parse(), Ok(WalFile::Segment(name)));
@@ -204,13 +205,14 @@ mod tests {
 
         #[test]
         fn names_sort_as_lsns_do(size in sizes(), a in 0u64..1 << 40, step in 1u64..1000) {
-            let (first, second) = (SegmentName::new(1, a, size), SegmentName::new(1, a + step, size));
+            let (first, second) = (SegmentName::new(Timeline::FIRST, a, size), SegmentName::new(Timeline::FIRST, a + step, size));
             prop_assert!(first < second);
             prop_assert!(first.to_string() < second.to_string());
         }
 
         #[test]
         fn every_printed_name_is_read_back(t in 1u32.., log in any::<u32>(), segment in any::<u32>(), offset in any::<u32>()) {
+            let t = t.into();
             let name = SegmentName { timeline: t, log, segment };
             for file in [WalFile::Segment(name), WalFile::Partial(name), WalFile::History(t), WalFile::BackupLabel(name, offset)] {
                 prop_assert_eq!(file.to_string().parse(), Ok(file));
@@ -226,7 +228,7 @@ mod tests {
     #[case(16 << 20, "16/B374D848", "0000000100000016000000B3")]
     fn known_names(#[case] size: u64, #[case] lsn: &str, #[case] name: &str) {
         let size = SegmentSize::new(size).unwrap();
-        assert_eq!(SegmentName::of(1, lsn.parse().unwrap(), size).to_string(), name);
+        assert_eq!(SegmentName::of(Timeline::FIRST, lsn.parse().unwrap(), size).to_string(), name);
     }
 
     #[test]
@@ -245,6 +247,8 @@ mod tests {
     #[case("000000010000000000000001.part")]
     #[case("000000010000000000000001.zst")]
     #[case("00000001.histor")]
+    #[case("00000000.history")]
+    #[case("000000000000000000000001")]
     #[case("RECOVERYXLOG")]
     #[case("ää00000100000000000000")]
     fn other_names_are_refused(#[case] name: &str) {

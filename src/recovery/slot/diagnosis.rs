@@ -18,7 +18,7 @@ use crate::{
         pipeline::{Source, coverage, must_stream, unstreamed},
         repair::Repair,
     },
-    units::{Lsn, Offset, TableName, TopicPartition},
+    units::{Lsn, Offset, TableName, Timeline, TopicPartition},
     vocabulary::TopicsRepair,
 };
 
@@ -71,7 +71,7 @@ pub(crate) enum Diagnosis {
     AbandonedTimeline {
         stored: Lsn,
         switch: Lsn,
-        timeline: u32,
+        timeline: Timeline,
     },
     /// The slot was made again after records had been written.
     Remade {

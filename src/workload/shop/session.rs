@@ -4,7 +4,7 @@ use super::shape::{Cell, Shape, table, tables};
 use crate::{
     client::{ClientError, postgres::Postgres},
     postgres::sql::{identifier, literal},
-    units::Secret,
+    units::{Secret, Timeline},
     workload::{
         Catalogue, Row, WorkloadError,
         capture::Images,
@@ -17,7 +17,7 @@ use crate::{
 pub(super) struct Session {
     pub(super) pg: Postgres,
     /// The timeline that the server writes on.
-    pub(super) timeline: u32,
+    pub(super) timeline: Timeline,
     shape: Shape,
     catalogue: Catalogue,
 }

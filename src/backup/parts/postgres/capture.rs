@@ -28,7 +28,7 @@ use crate::{
         version::Version,
         wal::{SegmentName, SegmentSize, TimelineHistory, WalFile},
     },
-    units::{IfThere, Lsn},
+    units::{IfThere, Lsn, SystemId, Timeline},
 };
 
 /// The cluster's facts and by how many milliseconds its clock is ahead.
@@ -70,7 +70,7 @@ pub(crate) async fn capture(
     let (base_files, base_raw_bytes) = (base.files, base.entry.raw_size.unwrap_or_default());
     writer.note(base.entry);
     let facts = PostgresFacts {
-        system_id: system_id.to_string(),
+        system_id,
         version: pg.value(Version::SQL).await?,
         timeline,
         history_sha256,
@@ -106,8 +106,8 @@ fn data_folder(pgdata: &Utf8Path) -> Option<DataFolder> {
     Some(DataFolder { uid: meta.uid(), gid: meta.gid(), mode: meta.mode() & 0o777 })
 }
 
-async fn identity(pg: &Postgres) -> Result<(u64, SegmentSize), BackupError> {
-    let system_id: u64 = pg.value("select system_identifier::text from pg_control_system()").await?;
+async fn identity(pg: &Postgres) -> Result<(SystemId, SegmentSize), BackupError> {
+    let system_id = pg.system_id().await?;
     let bytes: u64 = pg.value("select setting from pg_settings where name = 'wal_segment_size'").await?;
     let size = SegmentSize::new(bytes).ok_or_else(|| {
         ClientError::answer("postgres", pg.address(), "wal_segment_size", "1 MiB to 1 GiB", bytes.to_string())
@@ -156,9 +156,9 @@ async fn clock_skew(pg: &Postgres) -> Result<i64, BackupError> {
 fn history(
     config: &Config,
     archive: &Archive,
-    timeline: u32,
+    timeline: Timeline,
 ) -> Result<(TimelineHistory, Option<String>), BackupError> {
-    if timeline == 1 {
+    if timeline == Timeline::FIRST {
         return Ok((TimelineHistory::first(), None));
     }
     let file = WalFile::History(timeline);
