@@ -26,6 +26,7 @@ pub mod debezium;
 pub mod event;
 pub mod fault;
 pub mod moment;
+pub mod postgres;
 pub mod recovery;
 pub mod report;
 pub mod run;

@@ -1,7 +1,5 @@
 //! The questions that come before any change.
 
-use std::io::Read;
-
 use camino::Utf8Path;
 
 use super::AttachError;
@@ -13,7 +11,8 @@ use crate::{
         postgres::{Found, Postgres},
     },
     config::{AttachConfig, Config, Permission},
-    units::IfThere,
+    postgres::control,
+    units::{IfThere, SystemId},
 };
 
 /// The word that the comment on the database must hold.
@@ -37,7 +36,7 @@ pub async fn permit(config: &Config, what: Permission) -> Result<(), AttachError
 
 /// The same for a recovery. `named` is the system identifier that was named for a cluster whose server and control file are gone; it
 /// must be one of those listed.
-pub async fn permit_recovery(config: &Config, named: Option<u64>) -> Result<(), AttachError> {
+pub async fn permit_recovery(config: &Config, named: Option<SystemId>) -> Result<(), AttachError> {
     let Some(attach) = &config.attach else { return Ok(()) };
     let marker = permitted(attach, Permission::Recover)?;
     let data = &config.postgres.pgdata;
@@ -57,7 +56,7 @@ pub async fn permit_again(
     config: &Config,
     what: Permission,
     data: &Utf8Path,
-    system_id: Option<u64>,
+    system_id: Option<SystemId>,
 ) -> Result<(), AttachError> {
     let Some(attach) = &config.attach else { return Ok(()) };
     let marker = permitted(attach, what)?;
@@ -97,25 +96,24 @@ async fn is_source(
     marker: Option<&str>,
     data: &Utf8Path,
     what: Permission,
-    named: Option<u64>,
+    named: Option<SystemId>,
 ) -> Result<(), AttachError> {
     let session = match Postgres::find(&config.postgres.url, "cdc-drill guard").await {
         Found::Session(session) => session,
         // A recovery begins where the server is dead, or hangs; its folder still says who it was.
         Found::Silence(error) | Found::Unready(error) if what == Permission::Recover => {
-            let named = named.map(|id| id.to_string());
             let id = control_file_id(data)?.or(named).ok_or(error)?;
-            return listed("PostgreSQL system identifier", "system_ids", &attach.system_ids, &id);
+            return listed("PostgreSQL system identifier", "system_ids", &attach.system_ids, &id.to_string());
         }
         // A database that was dropped carries no comment any more; the server says who it is, and the topic is asked for.
         Found::Refuses(error) if what == Permission::Recover => {
             let beside = Postgres::beside_a_dropped_database(&config.postgres.url).await.ok_or(error)?;
             let id = Postgres::connect(&beside, "cdc-drill guard").await?.system_id().await?;
-            return listed("PostgreSQL system identifier", "system_ids", &attach.system_ids, &id);
+            return listed("PostgreSQL system identifier", "system_ids", &attach.system_ids, &id.to_string());
         }
         Found::Silence(error) | Found::Unready(error) | Found::Refuses(error) => return Err(error.into()),
     };
-    listed("PostgreSQL system identifier", "system_ids", &attach.system_ids, &session.system_id().await?)?;
+    listed("PostgreSQL system identifier", "system_ids", &attach.system_ids, &session.system_id().await?.to_string())?;
     let Some(marker) = marker else { return Ok(()) };
     let sql = "select shobj_description(oid, 'pg_database') from pg_database where datname = current_database()";
     let comment = session.text(sql).await?.unwrap_or_default();
@@ -131,13 +129,10 @@ async fn is_source(
     ))
 }
 
-/// The first eight bytes of the control file are the system identifier; `None` where there is no such file.
-fn control_file_id(pgdata: &Utf8Path) -> Result<Option<String>, AttachError> {
-    let path = pgdata.join("global/pg_control");
-    let mut bytes = [0u8; 8];
-    let read = std::fs::File::open(&path).and_then(|mut file| file.read_exact(&mut bytes)).if_there();
-    let read = read.map_err(|source| AttachError::ControlFile { path, source })?;
-    Ok(read.map(|()| u64::from_le_bytes(bytes).to_string()))
+/// The system identifier that a data folder's control file has; `None` where there is no such file.
+fn control_file_id(pgdata: &Utf8Path) -> Result<Option<SystemId>, AttachError> {
+    let read = control::system_id(pgdata).if_there();
+    read.map_err(|source| AttachError::ControlFile { path: control::file(pgdata), source })
 }
 
 async fn is_broker(config: &Config, attach: &AttachConfig, marker: &str) -> Result<(), AttachError> {
@@ -243,9 +238,9 @@ mod tests {
         assert!(matches!(error, AttachError::Client(_)), "no folder says who the server was: {error}");
         let lost = permit_recovery(&config, None).await.unwrap_err();
         assert!(lost.exit().code() == 41 && lost.to_string().contains("--system-id"), "{lost}");
-        let other = permit_recovery(&config, Some(77)).await.unwrap_err().to_string();
+        let other = permit_recovery(&config, Some(SystemId(77))).await.unwrap_err().to_string();
         assert!(other.contains("expected 78, found 77"), "{other}");
-        let own = permit_recovery(&config, Some(78)).await.unwrap_err().to_string();
+        let own = permit_recovery(&config, Some(SystemId(78))).await.unwrap_err().to_string();
         assert!(own.contains("Kafka"), "the cluster is known, and the brokers are asked: {own}");
         let looped = folder.path().join("global");
         std::os::unix::fs::symlink(&looped, &looped).unwrap();

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::{
     Activity, BackupError, Consistency, ConsistencyCheck, FORMAT, Kind, Lock, Manifest, Part, PostgresFacts,
     Repository, Tool, Window, check,
-    parts::{self, connect::SavedConnector, postgres::DatabasePublications},
+    format::{DatabasePublications, SavedConnector, layout},
+    parts,
     writer::{PointWriter, Sealed},
 };
 use crate::{
@@ -227,10 +228,10 @@ async fn consistency(
     }
     if let (Part::Present(pg), Part::Present(connect)) = (pg, connect) {
         let read = |path: &str| super::files::read_json(&writer.place(path)?);
-        let connectors: Vec<SavedConnector> = serde_json::from_value(read("connect/connectors.json")?)
-            .map_err(|e| BackupError::malformed("connect/connectors.json".into(), e))?;
-        let publications: Vec<DatabasePublications> = serde_json::from_value(read("pg/publications.json")?)
-            .map_err(|e| BackupError::malformed("pg/publications.json".into(), e))?;
+        let connectors: Vec<SavedConnector> = serde_json::from_value(read(layout::CONNECTORS)?)
+            .map_err(|e| BackupError::malformed(layout::CONNECTORS.into(), e))?;
+        let publications: Vec<DatabasePublications> = serde_json::from_value(read(layout::PUBLICATIONS)?)
+            .map_err(|e| BackupError::malformed(layout::PUBLICATIONS.into(), e))?;
         // Connectors that read from other clusters have positions that mean nothing here.
         let found = readers(config, pg, &connectors).await?;
         let ours: Vec<&SavedConnector> = connectors.iter().filter(|c| found.names.contains(&c.name)).collect();
@@ -251,7 +252,7 @@ async fn consistency(
 
 /// The connectors that read from the captured cluster.
 async fn readers(config: &Config, pg: &PostgresFacts, connectors: &[SavedConnector]) -> Result<Readers, BackupError> {
-    let cluster = Cluster::new(&config.postgres.url, Some(pg.system_id.clone()), pg.slots.clone())?;
+    let cluster = Cluster::new(&config.postgres.url, Some(pg.system_id), pg.slots.clone())?;
     let postgres = connectors.iter().filter(|c| c.kind == "source" && is_postgres(&c.config));
     Ok(cluster.readers(postgres.map(|c| (c.name.as_str(), &c.config)), &[]).await)
 }
@@ -270,7 +271,7 @@ fn not_looked_at(found: &Readers) -> String {
 }
 
 fn offsets_before(connectors: &[&SavedConnector], stop: Lsn) -> (bool, String) {
-    let latest = connectors.iter().flat_map(|c| parts::connect::stored_lsns(c).into_iter().map(|l| (l, &c.name))).max();
+    let latest = connectors.iter().flat_map(|c| c.stored_lsns().into_iter().map(|l| (l, &c.name))).max();
     match latest {
         None => (true, "no stored positions".to_owned()),
         Some((lsn, name)) => (lsn <= stop, format!("{name} at {lsn}, backup consistent from {stop}")),

@@ -4,7 +4,7 @@ use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{files, wal::WalGap};
+use super::{file_system::file_system, wal::WalGap};
 use crate::{
     client::{ClientError, limits::facts::HEARTBEAT_OLD},
     units::{Exit, PointId},
@@ -267,7 +267,7 @@ impl BackupError {
     /// Names the file system, where one is full.
     pub(crate) fn with_file_system(self) -> BackupError {
         match self {
-            BackupError::Io { what, path, source } if is_full(&source) => match files::file_system(&path) {
+            BackupError::Io { what, path, source } if is_full(&source) => match file_system(&path) {
                 Ok((file_system, free)) => BackupError::NoSpace { what, path, file_system, free },
                 Err(_) => BackupError::Io { what, path, source },
             },

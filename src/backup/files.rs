@@ -1,31 +1,25 @@
-//! Files that hold rows or secrets, in a repository and beside a data folder: written atomically, hashed on the way, read by
+//! Files that hold rows or secrets, in a repository and beside a data folder: written atomically, and read by
 //! their owner alone.
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
+    io::{self, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     time::Duration,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
-use sha2::{Digest, Sha256};
 
 use super::BackupError;
-use crate::{config::free_bytes, units::IfThere};
+use crate::units::IfThere;
 
-/// Large enough that hashing and copying are not dominated by system calls.
-pub(crate) const BUFFER: usize = 256 * 1024;
 /// Connector configurations hold passwords, base backups and WAL hold everything: only the owner reads them.
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
-/// A copy of a program, for the owner to run.
-const PROGRAM_MODE: u32 = 0o700;
 /// More links than that are a circle.
 const LINKS: usize = 40;
-/// The longest file name that all usual file systems take.
-const NAME_MAX: usize = 255;
-
+/// A copy of a program, for the owner to run.
+const PROGRAM_MODE: u32 = 0o700;
 /// Makes files and folders below a root that only one account can read: files have mode 0600, folders 0700. Everything that can
 /// hold rows or secrets is made here; `tests/fast/layout.rs` holds that.
 #[derive(Clone, Debug)]
@@ -273,97 +267,6 @@ pub(crate) fn canonical_json<T: serde::Serialize>(path: &Utf8Path, value: &T) ->
     Ok(bytes)
 }
 
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, b| {
-        let _ = write!(out, "{b:02x}");
-        out
-    })
-}
-
-/// SHA-256 of bytes, in hexadecimal.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-/// SHA-256 and length of a file.
-pub(crate) fn sha256_file(path: &Utf8Path) -> Result<(String, u64), BackupError> {
-    let mut reader = Hashing::new(File::open(path).map_err(BackupError::io("open", path))?);
-    io::copy(&mut reader, &mut io::sink()).map_err(BackupError::io("read", path))?;
-    Ok(reader.finish())
-}
-
-/// Hashes and counts what passes through, reading or writing.
-pub(crate) struct Hashing<T> {
-    inner: T,
-    hash: Sha256,
-    count: u64,
-}
-
-impl<T> Hashing<T> {
-    pub(crate) fn new(inner: T) -> Self {
-        Hashing { inner, hash: Sha256::new(), count: 0 }
-    }
-
-    /// The hash in hexadecimal and the number of bytes.
-    pub(crate) fn finish(self) -> (String, u64) {
-        let (_, hash, count) = self.into_parts();
-        (hash, count)
-    }
-
-    /// What was wrapped, the hash in hexadecimal and the number of bytes.
-    pub(crate) fn into_parts(self) -> (T, String, u64) {
-        (self.inner, hex(&self.hash.finalize()), self.count)
-    }
-
-    pub(crate) fn get_ref(&self) -> &T {
-        &self.inner
-    }
-}
-
-impl<T: Read> Read for Hashing<T> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        self.hash.update(&buffer[..n]);
-        self.count += n as u64;
-        Ok(n)
-    }
-}
-
-impl<T: Write> Write for Hashing<T> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.inner.write(bytes)?;
-        self.hash.update(&bytes[..n]);
-        self.count += n as u64;
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
-/// Where the file system of a path begins, and the bytes that are free on it. The path need not be there.
-pub(crate) fn file_system(path: &Utf8Path) -> Result<(Utf8PathBuf, u64), BackupError> {
-    let device = |path: &Utf8Path| {
-        let meta = fs::metadata(path).if_there().map_err(BackupError::io("look at", path))?;
-        Ok::<_, BackupError>(meta.map(|meta| meta.dev()))
-    };
-    let mut begin: Option<(&Utf8Path, u64)> = None;
-    for above in path.ancestors().filter(|above| !above.as_str().is_empty()) {
-        match (begin, device(above)?) {
-            (None, Some(own)) => begin = Some((above, own)),
-            (Some((_, own)), Some(device)) if device == own => begin = Some((above, own)),
-            (Some(_), _) => break,
-            (None, None) => {}
-        }
-    }
-    let begin = begin.map_or(Utf8Path::new("/"), |(begin, _)| begin);
-    let free = free_bytes(begin).map_err(BackupError::io("look at free space of", begin))?;
-    Ok((begin.to_owned(), free))
-}
-
 /// Bytes of everything in a folder.
 pub(crate) fn size_of(folder: &Utf8Path) -> Result<u64, BackupError> {
     let mut bytes = 0;
@@ -375,108 +278,9 @@ pub(crate) fn size_of(folder: &Utf8Path) -> Result<u64, BackupError> {
     Ok(bytes)
 }
 
-/// Percent-encodes a name (of a topic, a subject, a connector) into one safe file name. Names that are too long for a
-/// file are cut and told apart by their hash; such a name cannot be decoded, and is written inside the file too.
-///
-/// Upper-case letters are kept: the repository's file system is expected to tell cases apart, as PostgreSQL's is.
-pub fn encode_name(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    for (i, byte) in name.bytes().enumerate() {
-        match byte {
-            // A leading dot would hide the file, or climb.
-            b'.' if i == 0 => out.push_str("%2E"),
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' => out.push(byte as char),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    // Room for an ending such as `.jsonl.zst`.
-    let room = NAME_MAX - 16;
-    if out.len() > room {
-        let hash = sha256(name.as_bytes());
-        out.truncate(room - 34);
-        out.push_str("~%");
-        out.push_str(&hash[..32]);
-    }
-    out
-}
-
-/// The inverse of [`encode_name`]; `None` for text it never makes.
-pub fn decode_name(file: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(file.len());
-    let mut rest = file.bytes();
-    while let Some(byte) = rest.next() {
-        match byte {
-            b'%' => {
-                let pair = [rest.next()?, rest.next()?];
-                let digits = std::str::from_utf8(&pair).ok().filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()))?;
-                bytes.push(u8::from_str_radix(digits, 16).ok()?);
-            }
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' => bytes.push(byte),
-            _ => return None,
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
-/// Whether a relative path from a manifest stays below its folder: plain components only.
-pub(crate) fn is_safe_relative(path: &str) -> bool {
-    !path.is_empty()
-        && path.split('/').all(|part| {
-            !part.is_empty()
-                && part != "."
-                && part != ".."
-                && part.len() <= NAME_MAX
-                && part
-                    .bytes()
-                    .all(|b| matches!(b, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'%' | b'~'))
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-    use rstest::rstest;
-
-    proptest! {
-        #[test]
-        fn a_short_name_comes_back(name in ".{1,18}") {
-            let file = encode_name(&name);
-            prop_assert!(is_safe_relative(&file), "{file}");
-            prop_assert_eq!(decode_name(&file), Some(name));
-        }
-
-        #[test]
-        fn any_name_is_one_safe_component(name in ".{1,600}") {
-            let file = encode_name(&name);
-            prop_assert!(is_safe_relative(&file) && !file.contains('/') && file.len() <= NAME_MAX - 16, "{file}");
-        }
-    }
-
-    #[rstest]
-    #[case("..", "%2E.")]
-    #[case("a/b:c%", "a%2Fb%3Ac%25")]
-    #[case("shop.public.orders-value", "shop.public.orders-value")]
-    fn names_are_readable(#[case] name: &str, #[case] file: &str) {
-        assert_eq!(encode_name(name), file);
-    }
-
-    #[test]
-    fn long_names_stay_distinct() {
-        let (a, b) = ("x".repeat(300) + "a", "x".repeat(300) + "b");
-        assert_ne!(encode_name(&a), encode_name(&b));
-    }
-
-    #[rstest]
-    #[case("../x")]
-    #[case("/etc/passwd")]
-    #[case("a//b")]
-    #[case("a/./b")]
-    #[case("")]
-    #[case("a\\b")]
-    fn climbing_paths_are_refused(#[case] path: &str) {
-        assert!(!is_safe_relative(path));
-    }
 
     #[test]
     fn a_write_replaces_whole_files_and_leaves_nothing_else() {
@@ -515,12 +319,6 @@ mod tests {
         assert!(store.copy(&root.join("nowhere"), &root.join("copy")).is_err());
         assert_eq!(read(&root.join("copy")).unwrap(), b"12", "what was there stays");
         assert!(Store::make(&root.join("copy/x")).is_err());
-    }
-
-    #[test]
-    fn a_file_system_begins_where_it_is_mounted() {
-        assert_eq!(file_system(Utf8Path::new("/proc/self/not/there")).unwrap().0, "/proc");
-        assert!(file_system(Utf8Path::new("/")).unwrap().1 > 0);
     }
 
     #[test]

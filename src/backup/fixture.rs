@@ -7,20 +7,24 @@ use serde_json::json;
 
 use super::{
     ConnectFacts, Consistency, ConsistencyCheck, FORMAT, FileEntry, KafkaFacts, Kind, Manifest, Part, PostgresFacts,
-    RegistryFacts, Repository, SchemaHistory, Tool, Window, check,
-    files::{self, sha256},
+    RegistryFacts, Repository, SchemaHistory, Tool, Window, check, files,
+    format::layout::{MANIFEST, MANIFEST_SUM},
+    hash::sha256,
     parts::registry::{Dump, SubjectState, VersionLine, VersionState, import_zip},
-    repository::{MANIFEST, MANIFEST_SUM},
-    wal::{SegmentName, SegmentSize, SegmentState, segment_bytes},
+    wal::SegmentState,
     writer::{PointWriter, Sealed},
 };
 use crate::{
     config::Tools,
-    units::{Lsn, PointId, SchemaId, Subject, SubjectVersion},
+    postgres::{
+        version::Version,
+        wal::{SegmentName, SegmentSize, segment_bytes},
+    },
+    units::{Lsn, PointId, SchemaId, Subject, SubjectVersion, SystemId, Timeline},
 };
 
 /// The cluster of the fixture.
-pub(crate) const SYSTEM: u64 = 7711099509720704369;
+pub(crate) const SYSTEM: SystemId = SystemId(7711099509720704369);
 pub(crate) const POINT: &str = "20261122T020000Z-7f3a";
 /// The segments the point needs; one more before and after are archived too.
 pub(crate) const NEEDED: std::ops::RangeInclusive<u64> = 3..=5;
@@ -31,11 +35,11 @@ pub(crate) fn size() -> SegmentSize {
 
 /// The name of a segment of timeline 1.
 pub(crate) fn segment(number: u64) -> SegmentName {
-    SegmentName::new(1, number, size())
+    SegmentName::new(Timeline::FIRST, number, size())
 }
 
 /// Archives a segment whose pages are filled with its number.
-pub(crate) fn archive(repository: &Repository, scratch: &Utf8Path, timeline: u32, number: u64) {
+pub(crate) fn archive(repository: &Repository, scratch: &Utf8Path, timeline: Timeline, number: u64) {
     let name = SegmentName::new(timeline, number, size());
     let path = scratch.join(name.to_string());
     std::fs::write(&path, segment_bytes(SYSTEM, size(), name, number as u8)).unwrap();
@@ -54,7 +58,7 @@ pub(crate) fn repository() -> (tempfile::TempDir, Repository) {
 pub(crate) fn write(root: &Utf8Path, scratch: &Utf8Path) -> Repository {
     let repository = Repository::init(root).unwrap();
     for number in NEEDED.start() - 1..=NEEDED.end() + 1 {
-        archive(&repository, scratch, 1, number);
+        archive(&repository, scratch, Timeline::FIRST, number);
     }
     let id = PointId::new(POINT);
     let sealed = sealed(&repository, &id);
@@ -257,9 +261,9 @@ fn manifest(point: &PointId, files: Vec<FileEntry>) -> Manifest {
 
 fn postgres() -> PostgresFacts {
     PostgresFacts {
-        system_id: SYSTEM.to_string(),
-        version: 180_006,
-        timeline: 1,
+        system_id: SYSTEM,
+        version: Version(180_006),
+        timeline: Timeline::FIRST,
         history_sha256: None,
         start_lsn: Lsn(0x30_0028),
         stop_lsn: Lsn(0x40_0120),

@@ -1,12 +1,10 @@
 //! Which cluster a configuration names.
 
-use std::{fs::File, io::Read};
-
 use camino::{Utf8Path, Utf8PathBuf};
 use tokio_postgres::config::Host;
 
 use super::{ClusterName, Repository, files};
-use crate::{client::postgres, config::Config, units::IfThere};
+use crate::{client::postgres, config::Config, postgres::control, units::IfThere, units::SystemId};
 
 impl ClusterName {
     /// The cluster that a configuration names.
@@ -33,18 +31,14 @@ impl ClusterName {
 
 /// The identifier that begins a control file. One that the repository has no WAL of is none: the file may be damaged. Without an
 /// identifier folder and address decide, and then a cluster is rather taken for the same than for another one.
-fn system_id(pgdata: &Utf8Path, repository: &Utf8Path) -> Option<u64> {
-    let path = pgdata.join("global/pg_control");
-    let mut bytes = [0; 8];
-    let read = File::open(&path).and_then(|mut file| file.read_exact(&mut bytes)).if_there();
-    match read {
+fn system_id(pgdata: &Utf8Path, repository: &Utf8Path) -> Option<SystemId> {
+    let id = match control::system_id(pgdata).if_there() {
         Ok(there) => there?,
         Err(error) => {
-            tracing::debug!(%path, %error, "the control file does not say which cluster this is");
+            tracing::debug!(path = %control::file(pgdata), %error, "the control file does not say which cluster this is");
             return None;
         }
-    }
-    let id = u64::from_ne_bytes(bytes);
+    };
     let archived = Repository::open(repository).and_then(|repository| repository.archived_clusters());
     archived.is_ok_and(|known| known.contains(&id)).then_some(id)
 }
@@ -79,7 +73,7 @@ mod tests {
         }
         let identify = |id: u64| std::fs::write(data.join("global/pg_control"), id.to_ne_bytes()).unwrap();
         identify(7412);
-        assert_eq!(named(data.clone(), 1).system_id, Some(7412));
+        assert_eq!(named(data.clone(), 1).system_id, Some(SystemId(7412)));
         identify(7413);
         assert_eq!(named(data.clone(), 1).system_id, None, "the repository has no WAL of it");
     }

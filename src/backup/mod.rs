@@ -5,16 +5,18 @@
 //! `run` and by `recovery`; decides nothing about how to recover.
 
 mod check;
-pub(crate) mod configuration;
 mod create;
 mod error;
+mod file_system;
 pub(crate) mod files;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub(crate) mod format;
+pub(crate) mod hash;
 mod identity;
 mod lock;
-mod manifest;
 mod origin;
+mod point;
 mod repository;
 mod writer;
 
@@ -25,11 +27,13 @@ pub use check::{CheckOptions, Defect, DefectKind, VerifyReport, verify};
 pub use create::{CreateOptions, Created, MOMENTS, Progress, create};
 pub use error::BackupError;
 pub(crate) use files::{Store, is_there};
-pub use files::{decode_name, encode_name};
-pub use lock::{Activity, ClusterName, Left, Lock};
-pub use manifest::{
-    Clock, ConnectFacts, Consistency, ConsistencyCheck, DataFolder, FORMAT, FileEntry, KafkaFacts, Kind, Manifest,
-    Part, PostgresFacts, RegistryFacts, SchemaHistory, SchemaHistoryTopic, Tool, Window,
+pub use format::{
+    Clock, ConnectFacts, Consistency, ConsistencyCheck, DataFolder, DatabasePublications, DatabaseSequences, FORMAT,
+    FileEntry, GroupOffset, GroupState, KafkaFacts, Kind, Manifest, NamedMembers, Part, PostgresFacts, Publication,
+    PublishedTable, RawRecord, RegistryFacts, SavedConnector, SavedTask, SchemaHistory, SchemaHistoryTopic,
+    SequenceState, Setting, Tool, TopicState, Watermark, Window, decode_name, encode_name,
 };
+pub use lock::{Activity, ClusterName, Left, Lock};
 pub use origin::{Foreign, Origin};
-pub use repository::{Newest, PassedOver, Point, PointSelector, PointSummary, Repository};
+pub use point::Point;
+pub use repository::{Newest, PassedOver, PointSelector, PointSummary, Repository};

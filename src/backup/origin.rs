@@ -4,13 +4,14 @@ use super::Manifest;
 use crate::{
     client::{ClientError, kafka::Kafka, postgres::Postgres},
     config::Config,
+    units::SystemId,
 };
 
 /// What tells a pipeline from others. What is not known tells nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     /// The PostgreSQL cluster's system identifier.
-    pub system_id: Option<String>,
+    pub system_id: Option<SystemId>,
     /// The Kafka cluster's id.
     pub kafka: Option<String>,
 }
@@ -19,7 +20,7 @@ pub struct Origin {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Foreign {
     /// It is of the PostgreSQL cluster with this system identifier.
-    Cluster(String),
+    Cluster(SystemId),
     /// It is of this PostgreSQL cluster, and its topics are of the Kafka cluster with this id.
     Kafka(String),
 }
@@ -44,7 +45,7 @@ impl Origin {
     /// That of a point.
     pub fn of(manifest: &Manifest) -> Origin {
         Origin {
-            system_id: manifest.pg.get().map(|facts| facts.system_id.clone()),
+            system_id: manifest.pg.get().map(|facts| facts.system_id),
             kafka: manifest.kafka.get().and_then(|facts| facts.cluster_id.clone()),
         }
     }
@@ -52,10 +53,13 @@ impl Origin {
     /// By what a point is another pipeline's; `None` for one of this pipeline.
     pub fn foreign(&self, manifest: &Manifest) -> Option<Foreign> {
         let point = Origin::of(manifest);
-        let other =
-            |own: &Option<String>, found: Option<String>| found.filter(|id| own.as_ref().is_some_and(|own| own != id));
         other(&self.system_id, point.system_id)
             .map(Foreign::Cluster)
             .or_else(|| other(&self.kafka, point.kafka).map(Foreign::Kafka))
     }
+}
+
+/// What was found, where it is known to be another than the own one.
+fn other<T: PartialEq>(own: &Option<T>, found: Option<T>) -> Option<T> {
+    found.filter(|found| own.as_ref().is_some_and(|own| own != found))
 }

@@ -6,20 +6,14 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Activity, BackupError, ConsistencyCheck, Left, Lock, Manifest, Origin,
+    Activity, BackupError, Left, Lock, Origin, Point,
     files::{self, Store, is_there},
-    manifest,
-    parts::{
-        connect::SavedConnector,
-        postgres::{DatabasePublications, DatabaseSequences},
-        registry::Dump,
-        topics::{GroupState, TopicState},
-    },
+    format::{ConsistencyCheck, Kind, layout::PARTIAL},
     wal::Archive,
 };
 use crate::{
-    client::{limits, postgres::Slot},
-    units::{IfThere, PointId},
+    client::limits,
+    units::{IfThere, PointId, SystemId},
 };
 
 /// The version of the repository's layout.
@@ -27,11 +21,6 @@ const FORMAT: u32 = 1;
 const FORMAT_WORD: &str = "cdc-backup-repo";
 const NO_FOLDER: &str = "it is not a folder";
 const UNFINISHED: &str = "its backup did not finish";
-/// What a point is called while it is being written.
-pub(crate) const PARTIAL: &str = ".partial";
-pub(crate) const MANIFEST: &str = "manifest.json";
-pub(crate) const MANIFEST_SUM: &str = "manifest.sha256";
-pub(crate) const SUMS: &str = "SHA256SUMS";
 
 /// `repo.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -206,17 +195,17 @@ impl Repository {
     }
 
     /// The archived WAL of a cluster.
-    pub fn archive(&self, system_id: u64) -> Archive {
+    pub fn archive(&self, system_id: SystemId) -> Archive {
         Archive::new(&self.store, system_id)
     }
 
     /// The system identifiers of the clusters that archive here.
-    pub(crate) fn archived_clusters(&self) -> Result<Vec<u64>, BackupError> {
+    pub(crate) fn archived_clusters(&self) -> Result<Vec<SystemId>, BackupError> {
         let root = self.path().join("wal");
         let entries = root.read_dir_utf8().if_there().map_err(BackupError::io("list", &root))?;
         let mut found = Vec::new();
         for entry in entries.into_iter().flatten() {
-            found.extend(entry.map_err(BackupError::io("list", &root))?.file_name().parse::<u64>().ok());
+            found.extend(entry.map_err(BackupError::io("list", &root))?.file_name().parse::<SystemId>().ok());
         }
         Ok(found)
     }
@@ -262,7 +251,7 @@ impl Repository {
         let mut passed_over = Vec::new();
         for point in self.finished()?.rev() {
             match point {
-                Ok(point) if point.manifest.kind == manifest::Kind::Full => match origin.foreign(&point.manifest) {
+                Ok(point) if point.manifest.kind == Kind::Full => match origin.foreign(&point.manifest) {
                     None => return Ok(Newest { point, passed_over }),
                     Some(foreign) => tracing::info!("recovery point {} is passed over: it is of {foreign}", point.id()),
                 },
@@ -370,125 +359,4 @@ fn remove_old_temporaries(folder: &Utf8Path) -> Result<(), BackupError> {
         }
     }
     Ok(())
-}
-
-/// A complete recovery point.
-#[derive(Clone, Debug)]
-pub struct Point {
-    /// What it holds.
-    pub manifest: Manifest,
-    /// Its folder.
-    pub folder: Utf8PathBuf,
-}
-
-impl Point {
-    /// Reads a point's manifest and checks it against its checksum.
-    pub(crate) fn load(id: &PointId, folder: &Utf8Path) -> Result<Point, BackupError> {
-        let incomplete = |what: &str| BackupError::Incomplete { point: id.clone(), what: what.to_owned() };
-        let (path, sum_path) = (folder.join(MANIFEST), folder.join(MANIFEST_SUM));
-        let Some(bytes) = files::read_if_there(&path)? else {
-            return Err(incomplete("it has no manifest.json: its backup did not finish"));
-        };
-        let Some(sum) = files::read_if_there(&sum_path)? else {
-            return Err(incomplete("it has no manifest.sha256"));
-        };
-        let sum = String::from_utf8_lossy(&sum).into_owned();
-        let (expected, found) = (sum.split_whitespace().next().unwrap_or_default(), files::sha256(&bytes));
-        if expected != found {
-            return Err(BackupError::checksum(&path, if expected.is_empty() { "a checksum" } else { expected }, found));
-        }
-        // The format is looked at before the rest: a newer manifest may not have this shape.
-        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| BackupError::malformed(&path, e))?;
-        let format = value["format"].as_u64().unwrap_or_default() as u32;
-        if format > manifest::FORMAT {
-            return Err(BackupError::FormatTooNew { path, found: format, known: manifest::FORMAT });
-        }
-        let manifest: Manifest = serde_json::from_value(value).map_err(|e| BackupError::malformed(&path, e))?;
-        if manifest.point != *id {
-            return Err(BackupError::malformed(&path, format!("it is the manifest of {}", manifest.point)));
-        }
-        Ok(Point { manifest, folder: folder.to_owned() })
-    }
-
-    /// The point's id.
-    pub fn id(&self) -> &PointId {
-        &self.manifest.point
-    }
-
-    /// The bytes of one of its files, verified against the manifest.
-    pub fn file(&self, path: &str) -> Result<Vec<u8>, BackupError> {
-        let Some(entry) = self.manifest.files.iter().find(|f| f.path == path) else {
-            return Err(BackupError::Incomplete { point: self.id().clone(), what: format!("it has no {path}") });
-        };
-        let bytes = files::read(&self.folder.join(path))?;
-        let found = files::sha256(&bytes);
-        if found != entry.sha256 {
-            return Err(BackupError::checksum(self.folder.join(path), &entry.sha256, found));
-        }
-        Ok(bytes)
-    }
-
-    /// Whether the point has such a file.
-    pub fn has(&self, path: &str) -> bool {
-        self.manifest.files.iter().any(|f| f.path == path)
-    }
-
-    fn json<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, BackupError> {
-        serde_json::from_slice(&self.file(path)?).map_err(|e| BackupError::malformed(&self.folder.join(path), e))
-    }
-
-    fn absent(&self, part: &'static str, reason: &str) -> BackupError {
-        BackupError::PartAbsent { point: self.id().clone(), part, reason: reason.to_owned() }
-    }
-
-    /// The cluster's facts.
-    pub fn postgres(&self) -> Result<&manifest::PostgresFacts, BackupError> {
-        self.manifest.pg.get().ok_or_else(|| self.absent("postgres", self.manifest.pg.reason()))
-    }
-
-    /// The connectors, with configuration, state, topics and stored offsets.
-    pub fn connectors(&self) -> Result<Vec<SavedConnector>, BackupError> {
-        self.manifest.connect.get().ok_or_else(|| self.absent("connect", self.manifest.connect.reason()))?;
-        self.json("connect/connectors.json")
-    }
-
-    /// The registry's content.
-    pub fn dump(&self) -> Result<Dump, BackupError> {
-        self.manifest.registry.get().ok_or_else(|| self.absent("registry", self.manifest.registry.reason()))?;
-        let levels = self.file("registry/registry.json")?;
-        let versions = self.file("registry/dump.jsonl")?;
-        let native = self.file("registry/native.zip")?;
-        Dump::from_files(&levels, &versions, &native)
-            .map_err(|e| BackupError::malformed(&self.folder.join("registry"), e))
-    }
-
-    /// The topics, with settings and watermarks.
-    pub fn topics(&self) -> Result<Vec<TopicState>, BackupError> {
-        self.manifest.kafka.get().ok_or_else(|| self.absent("topics", self.manifest.kafka.reason()))?;
-        self.json("kafka/topics.json")
-    }
-
-    /// The consumer groups, with their offsets.
-    pub fn groups(&self) -> Result<Vec<GroupState>, BackupError> {
-        self.manifest.kafka.get().ok_or_else(|| self.absent("topics", self.manifest.kafka.reason()))?;
-        self.json("kafka/groups.json")
-    }
-
-    /// The cluster's replication slots.
-    pub fn slots(&self) -> Result<Vec<Slot>, BackupError> {
-        self.postgres()?;
-        self.json("pg/slots.json")
-    }
-
-    /// The publications with their tables, by database.
-    pub fn publications(&self) -> Result<Vec<DatabasePublications>, BackupError> {
-        self.postgres()?;
-        self.json("pg/publications.json")
-    }
-
-    /// The sequences, by database.
-    pub fn sequences(&self) -> Result<Vec<DatabaseSequences>, BackupError> {
-        self.postgres()?;
-        self.json("pg/sequences.json")
-    }
 }

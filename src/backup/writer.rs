@@ -7,9 +7,13 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
 use super::{
-    BackupError, FileEntry, Manifest, Repository, VerifyReport,
+    BackupError, Repository, VerifyReport,
     files::{self, Store},
-    repository::{MANIFEST, MANIFEST_SUM, PARTIAL, SUMS},
+    format::{
+        FileEntry, Manifest,
+        layout::{MANIFEST, MANIFEST_SUM, PARTIAL, SUMS},
+    },
+    hash::sha256,
 };
 use crate::units::PointId;
 
@@ -61,7 +65,7 @@ impl PointWriter {
         self.note(FileEntry {
             path: path.to_owned(),
             size: bytes.len() as u64,
-            sha256: files::sha256(bytes),
+            sha256: sha256(bytes),
             raw_size: None,
             raw_sha256: None,
         });
@@ -92,7 +96,7 @@ impl PointWriter {
         let manifest = manifest(std::mem::take(&mut self.files));
         let path = self.work.join(MANIFEST);
         let bytes = files::canonical_json(&path, &manifest)?;
-        let sum = format!("{}  {MANIFEST}\n", files::sha256(&bytes));
+        let sum = format!("{}  {MANIFEST}\n", sha256(&bytes));
         self.store.write(&self.work.join(MANIFEST_SUM), sum.as_bytes())?;
         self.store.write(&path, &bytes)?;
         Ok(Sealed { writer: self, manifest })

@@ -23,7 +23,7 @@ use crate::{
         self, Leftover, Options, Outcome, Playbook, Progress, Recovered, RecoveryError, Request, Status, SystemStatus,
         Target, Watch,
     },
-    units::{Exit, Verdict},
+    units::{Exit, SystemId, Timeline, Verdict},
     verify::{VerifyError, VerifyOptions, verify},
     vocabulary::{Loss, OnConflict, TopicsRepair},
 };
@@ -126,7 +126,7 @@ struct What {
     #[arg(long, default_value = "latest")]
     target: Target,
     /// The timeline on which the target lies, where several can mean it
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     timeline: Option<u32>,
     /// Stop just before the target instead of just after it
     #[arg(long)]
@@ -178,8 +178,8 @@ impl What {
         Ok(Request {
             point: self.point.clone(),
             target: self.target.clone(),
-            timeline: self.timeline,
-            system_id: self.system_id,
+            timeline: self.timeline.and_then(Timeline::new),
+            system_id: self.system_id.map(SystemId),
             exclusive: self.exclusive,
             connectors: self.connectors.clone(),
             topics: self.topics,

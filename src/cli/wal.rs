@@ -10,7 +10,7 @@ use crate::{
         BackupError, Repository,
         wal::{self, Fetched},
     },
-    units::Exit,
+    units::{Exit, SystemId},
 };
 
 /// Archive and restore WAL files.
@@ -78,7 +78,7 @@ pub fn run_now(args: Args) -> Result<Exit, BackupError> {
         }
         WalCommand::Drain { repository, system_id, dry } => {
             if !dry.told(format!("take the spool of {repository} into the archive of cluster {system_id}")) {
-                let taken = Repository::open(&repository)?.archive(system_id).drain()?;
+                let taken = Repository::open(&repository)?.archive(SystemId(system_id)).drain()?;
                 super::output::say(format!("{taken} files taken into the archive"));
             }
             Ok(Exit::Passed)
@@ -87,7 +87,7 @@ pub fn run_now(args: Args) -> Result<Exit, BackupError> {
             if dry.told(format!("put {name} of cluster {system_id} from {repository} at {to}")) {
                 return Ok(Exit::Passed);
             }
-            let fetched = Repository::open(&repository).and_then(|r| wal::fetch(&r, system_id, &name, &to));
+            let fetched = Repository::open(&repository).and_then(|r| wal::fetch(&r, SystemId(system_id), &name, &to));
             match fetched {
                 Ok(Fetched::Placed) => Ok(Exit::Passed),
                 Ok(Fetched::NotThere) => Ok(Exit::Internal),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{ClientError, postgres::Postgres};
 use crate::{
     debezium::{Inheritance, Member, Operation, Operations, Publication, Relation, RelationKind},
+    postgres::sql::literal,
     units::TableName,
 };
 
@@ -45,7 +46,7 @@ fn relation(row: Vec<Option<String>>) -> Relation {
 
 /// A publication of the session's database, with its tables as the server resolves them; `None` where there is none of the name.
 pub async fn publication(session: &Postgres, name: &str) -> Result<Option<Publication>, ClientError> {
-    let name = format!("'{}'", name.replace('\'', "''"));
+    let name = literal(name);
     let sql = format!(
         "select puballtables::text, pubinsert::text, pubupdate::text, pubdelete::text, pubtruncate::text, pubviaroot::text \
          from pg_publication where pubname = {name}"

@@ -12,14 +12,14 @@ use super::{
 };
 use crate::{
     debezium::{DEFAULT_DATABASE, DEFAULT_PORT, DEFAULT_SLOT},
-    units::{Secret, SlotName},
+    units::{Secret, SlotName, SystemId},
 };
 
 /// A cluster as far as it is known; a dead one has no slots but those of a recovery point.
 #[derive(Debug)]
 pub struct Cluster {
     address: ServerAddress,
-    system_id: Option<String>,
+    system_id: Option<SystemId>,
     slots: Vec<Slot>,
     directory: Option<Directory>,
 }
@@ -94,7 +94,7 @@ fn share_answers(far: &mut [Far<'_>], asked: &[String]) {
 
 impl Cluster {
     /// The cluster at an address. `slots` are those it has, or had.
-    pub fn new(url: &Secret, system_id: Option<String>, slots: Vec<Slot>) -> Result<Cluster, ClientError> {
+    pub fn new(url: &Secret, system_id: Option<SystemId>, slots: Vec<Slot>) -> Result<Cluster, ClientError> {
         Ok(Cluster { address: ServerAddress::of(url)?, system_id, slots, directory: None })
     }
 
@@ -272,7 +272,7 @@ mod tests {
             invalidation_reason: None,
         });
         let url = Secret::new("postgres://u@127.0.0.1:7/shop");
-        Cluster::new(&url, Some("1".into()), slots.collect()).unwrap()
+        Cluster::new(&url, Some(SystemId(1)), slots.collect()).unwrap()
     }
 
     fn connector(host: &str, port: &str, slot: &str) -> ConnectorConfig {

@@ -7,7 +7,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::{Config, SimpleQueryMessage, config::Host, error::SqlState};
 
 use super::{ClientError, connect::encode, limits::asking, listener::is_anybody_at, tls::Wanted, walsender};
-use crate::units::{Lsn, Secret, SlotName, redact_url, without_tls};
+use crate::{
+    postgres::version::Version,
+    units::{Lsn, Secret, SlotName, SystemId, Timeline, redact_url, without_tls},
+};
 
 /// What a session prints its values by: row images are canonical in these settings and no others.
 const FORMS: &[(&str, &str)] = &[
@@ -447,8 +450,8 @@ impl Postgres {
 
     /// All slots of the cluster, by name.
     pub async fn slots(&self) -> Result<Vec<Slot>, ClientError> {
-        let version: u32 = self.value("show server_version_num").await?;
-        let reason = if version >= 170_000 { "invalidation_reason" } else { "null::text" };
+        let version: Version = self.value(Version::SQL).await?;
+        let reason = if version.has_invalidation_reason() { "invalidation_reason" } else { "null::text" };
         let sql = format!(
             "select slot_name, slot_type, plugin, database, active, active_pid, restart_lsn, confirmed_flush_lsn, wal_status, {reason} \
              from pg_replication_slots order by slot_name"
@@ -470,7 +473,7 @@ impl Postgres {
     }
 
     /// The cluster's system identifier.
-    pub async fn system_id(&self) -> Result<String, ClientError> {
+    pub async fn system_id(&self) -> Result<SystemId, ClientError> {
         self.value("select system_identifier::text from pg_control_system()").await
     }
 
@@ -481,7 +484,7 @@ impl Postgres {
     }
 
     /// The timeline the server writes on.
-    pub async fn timeline(&self) -> Result<u32, ClientError> {
+    pub async fn timeline(&self) -> Result<Timeline, ClientError> {
         self.value("select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int").await
     }
 

@@ -8,6 +8,7 @@ use crate::{
         wait::{self, Poll},
     },
     event::{FaultReport, Landed},
+    postgres::sql,
     units::TableName,
     vocabulary::ColumnChange,
 };
@@ -29,7 +30,7 @@ impl Altered {
     ) -> Result<Altered, FaultError> {
         let db = target.sql().await.map_err(FaultError::client(FAULT))?;
         let name = table.quoted();
-        let quoted = format!("\"{}\"", column.replace('"', "\"\""));
+        let quoted = sql::identifier(column);
         if *change == ColumnChange::SetNotNull {
             let nulls: u64 = db
                 .value(&format!("select count(*) from {name} where {quoted} is null"))
@@ -65,9 +66,9 @@ async fn touch(db: &Postgres, table: &TableName) -> Result<(), FaultError> {
     let name = table.quoted();
     let columns = db
         .texts(&format!(
-            "select quote_ident(attname) from pg_attribute where attrelid = '{}'::regclass and attnum > 0 \
+            "select quote_ident(attname) from pg_attribute where attrelid = {}::regclass and attnum > 0 \
              and not attisdropped and attgenerated = '' and attidentity = '' order by attnum limit 1",
-            name.replace('\'', "''")
+            sql::literal(&name)
         ))
         .await
         .map_err(FaultError::client(FAULT))?;

@@ -15,6 +15,7 @@ use crate::{
         wait::{self, Poll},
     },
     event::Landed,
+    postgres::{sql, version::Version},
     units::TableName,
 };
 
@@ -26,8 +27,6 @@ const PAGES_A_FILE: u64 = 131_072;
 /// How much of the page is flipped, from its end: rows stand there.
 const FLIPPED: usize = 256;
 
-/// The version that brought `pg_buffercache_evict`.
-const EVICTS_BY_NAME: u32 = 170_000;
 /// A table that fills the cache of an older server.
 const CROWD: &str = "public.cdc_drill_crowd";
 
@@ -119,9 +118,9 @@ async fn relation_path(target: &Target, db: &Postgres, table: &TableName) -> Res
         let hint = "without checksums a flipped byte is another value, not an error: use `initdb -k`";
         return Err(FaultError::unfit(FAULT, table, "data_checksums on", found, hint));
     }
-    let quoted = table.quoted().replace('\'', "''");
+    let quoted = sql::literal(&table.quoted());
     let path: String =
-        db.value(&format!("select pg_relation_filepath('{quoted}')")).await.map_err(FaultError::client(FAULT))?;
+        db.value(&format!("select pg_relation_filepath({quoted})")).await.map_err(FaultError::client(FAULT))?;
     Ok(target.config.postgres.pgdata.join(path))
 }
 
@@ -133,13 +132,13 @@ async fn flip_uncached(
     block: u64,
 ) -> Result<(), FaultError> {
     let database: String = db.value("select current_database()").await.map_err(FaultError::client(FAULT))?;
-    let quoted = table.quoted().replace('\'', "''");
+    let quoted = sql::literal(&table.quoted());
     let node: u64 =
-        db.value(&format!("select pg_relation_filenode('{quoted}')")).await.map_err(FaultError::client(FAULT))?;
+        db.value(&format!("select pg_relation_filenode({quoted})")).await.map_err(FaultError::client(FAULT))?;
     let page = format!(
         "from pg_buffercache where relfilenode = {node} and relforknumber = 0 and relblocknumber = {block} \
-         and reldatabase = (select oid from pg_database where datname = '{}')",
-        database.replace('\'', "''")
+         and reldatabase = (select oid from pg_database where datname = {})",
+        sql::literal(&database)
     );
     db.run("checkpoint").await.map_err(FaultError::client(FAULT))?;
     let what = format!("block {block} of {table} damaged and not cached");
@@ -170,7 +169,7 @@ impl Cache {
     async fn open(target: &Target) -> Result<Cache, ClientError> {
         let db = Postgres::connect_database(&target.config.postgres.url, "postgres", "cdc-drill fault").await?;
         db.run("create extension if not exists pg_buffercache").await?;
-        let by_name = db.value::<u32>("show server_version_num").await? >= EVICTS_BY_NAME;
+        let by_name = db.value::<Version>(Version::SQL).await?.evicts_pages();
         if !by_name {
             // Unlogged, so nothing of it reaches the WAL; one row fills a page.
             db.run(&format!(

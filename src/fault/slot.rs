@@ -8,6 +8,7 @@ use crate::{
         wait::{self, Poll},
     },
     event::Landed,
+    postgres::sql,
     units::Lsn,
 };
 
@@ -28,13 +29,14 @@ impl Dropped {
     pub(super) async fn inject(target: &Target) -> Result<Dropped, FaultError> {
         let db = target.sql().await.map_err(FaultError::client(DROP))?;
         let slot = find(&db, target).await.map_err(FaultError::client(DROP))?.ok_or_else(|| no_slot(DROP, target))?;
-        let name = target.slot.as_str().replace('\'', "''");
+        let name = &target.slot;
+        let literal = sql::literal(name.as_str());
         // One statement on the server's side: between the walsender's end and the drop nobody else gets a turn.
         let sql = format!(
             "do $$ declare pid int; begin \
-             select active_pid into pid from pg_replication_slots where slot_name = '{name}'; \
+             select active_pid into pid from pg_replication_slots where slot_name = {literal}; \
              if pid is not null then perform pg_terminate_backend(pid, 2000); end if; \
-             perform pg_drop_replication_slot('{name}'); end $$"
+             perform pg_drop_replication_slot({literal}); end $$"
         );
         let dropped = wait::until(&format!("slot {name} dropped"), limits::faults::SLOT_DROPPED, || async {
             if find(&db, target).await?.is_none() {
@@ -117,7 +119,7 @@ impl Invalidated {
     pub(super) async fn heal(&self, target: &Target) -> Result<(), FaultError> {
         let Ok(db) = target.sql().await else { return Ok(()) };
         let sql = match &self.setting {
-            Some(value) => format!("alter system set max_slot_wal_keep_size = '{}'", value.replace('\'', "''")),
+            Some(value) => format!("alter system set max_slot_wal_keep_size = {}", sql::literal(value)),
             None => "alter system reset max_slot_wal_keep_size".to_owned(),
         };
         db.run(&sql).await.map_err(FaultError::client(INVALIDATE))?;

@@ -2,7 +2,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::{client::ClientError, units::Exit};
+use crate::{client::ClientError, units::Exit, units::Timeline};
 
 /// Why a recovery was not planned, not begun or not finished.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,7 @@ pub enum RecoveryError {
     #[error("wal of timeline {timeline} has a hole: {missing} {} missing\nhint: choose a target before the hole, or a recovery point after it", if *.count == 1 { "segment is" } else { "segments are" })]
     WalGap {
         /// The timeline.
-        timeline: u32,
+        timeline: Timeline,
         /// The first and last missing segment.
         missing: String,
         /// How many.

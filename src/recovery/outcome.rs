@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{Playbook, Target};
 use crate::{
     event::{CheckReport, Downtime, StepReport},
-    units::{Lsn, Offset, PointId, TopicPartition, Verdict},
+    units::{Lsn, Offset, PointId, Timeline, TopicPartition, Verdict},
 };
 
 /// What the command prints: a plan, or what was done.
@@ -36,7 +36,7 @@ pub struct Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EndOfWal {
     /// The timeline it is on.
-    pub timeline: u32,
+    pub timeline: Timeline,
     /// Where it starts.
     pub last_record: Lsn,
 }
@@ -59,9 +59,9 @@ pub struct Recovered {
     /// Where each partition of the data topics began anew.
     pub epoch_cut: Vec<(TopicPartition, Offset)>,
     /// The timeline that was left, and where: positions beyond, from before the recovery, are abandoned.
-    pub abandoned: Option<(u32, Lsn)>,
+    pub abandoned: Option<(Timeline, Lsn)>,
     /// The timeline the restored server is on.
-    pub timeline: Option<u32>,
+    pub timeline: Option<Timeline>,
     /// The end of the old server's WAL.
     pub end_of_wal: Option<EndOfWal>,
     /// The data folder that was set aside.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
     backup::PointSelector,
-    units::Lsn,
+    units::{Lsn, SystemId, Timeline},
     vocabulary::{Loss, Naive, OnConflict, TopicsRepair},
 };
 
@@ -110,9 +110,9 @@ pub struct Request {
     /// Where to stop.
     pub target: Target,
     /// The timeline on which the target lies; found from the target when absent.
-    pub timeline: Option<u32>,
+    pub timeline: Option<Timeline>,
     /// The cluster's system identifier, where its server and its control file are gone and cannot say it.
-    pub system_id: Option<u64>,
+    pub system_id: Option<SystemId>,
     /// Stop just before the target instead of just after it. A time, an LSN and a name are inclusive by default.
     pub exclusive: bool,
     /// The connectors to recover. Empty: all that read from the cluster. Leaving one out is refused.

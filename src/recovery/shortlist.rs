@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::{Playbook, RecoveryError, Request};
 use crate::{
     backup::{Foreign, Kind, Origin, Point, PointSelector, Repository},
-    units::PointId,
+    units::{PointId, SystemId},
 };
 
 /// Recovery points to choose from, oldest first.
@@ -33,7 +33,7 @@ impl Shortlist {
         if let PointSelector::Id(_) = &request.point {
             let point = repository.point(&request.point)?;
             match origin.foreign(&point.manifest) {
-                Some(Foreign::Cluster(id)) => return Err(of_another_cluster(&point, origin, &id)),
+                Some(Foreign::Cluster(id)) => return Err(of_another_cluster(&point, origin, id)),
                 Some(foreign @ Foreign::Kafka(_)) => shortlist.accept_foreign(&point, &foreign),
                 None => {}
             }
@@ -132,8 +132,8 @@ impl Shortlist {
     }
 }
 
-fn of_another_cluster(point: &Point, origin: &Origin, id: &str) -> RecoveryError {
-    let own = origin.system_id.as_deref().unwrap_or("unknown");
+fn of_another_cluster(point: &Point, origin: &Origin, id: SystemId) -> RecoveryError {
+    let own = origin.system_id.map_or_else(|| "unknown".to_owned(), |id| id.to_string());
     RecoveryError::impossible(
         format!("recovery point {}", point.id()),
         format!("a point of the cluster with system identifier {own}"),
@@ -171,8 +171,8 @@ mod tests {
         Shortlist::of(repository, request, &Origin::default())
     }
 
-    fn of(system_id: &str, kafka: Option<&str>) -> Origin {
-        Origin { system_id: Some(system_id.into()), kafka: kafka.map(str::to_owned) }
+    fn of(system_id: SystemId, kafka: Option<&str>) -> Origin {
+        Origin { system_id: Some(system_id), kafka: kafka.map(str::to_owned) }
     }
 
     fn ids(shortlist: &Shortlist) -> Vec<&str> {
@@ -216,7 +216,7 @@ mod tests {
         fixture::flip(&first.join("manifest.json"));
         let error = shortlist(&repository, &request("latest")).unwrap_err();
         assert!(error.exit() == Exit::PlanImpossible && error.to_string().contains(LATER), "{error}");
-        let others = Shortlist::of(&repository, &request("latest"), &of("1", None)).unwrap_err();
+        let others = Shortlist::of(&repository, &request("latest"), &of(SystemId(1), None)).unwrap_err();
         assert_eq!(others.exit(), Exit::ChecksumMismatch, "of the damaged one nobody knows whose it is: {others}");
         std::fs::remove_dir_all(repository.points_folder()).unwrap();
         assert_eq!(ids(&shortlist(&repository, &request("latest")).unwrap()), [""; 0]);
@@ -226,10 +226,10 @@ mod tests {
     fn points_of_other_pipelines_are_passed_over_and_counted() {
         let (_folder, repository) = fixture::repository();
         let own = Origin::of(&repository.point(&PointSelector::Latest).unwrap().manifest);
-        let (system_id, kafka) = (own.system_id.clone().unwrap(), own.kafka.clone().unwrap());
+        let (system_id, kafka) = (own.system_id.unwrap(), own.kafka.clone().unwrap());
         let theirs = |manifest: &mut crate::backup::Manifest| {
             let crate::backup::Part::Present(facts) = &mut manifest.pg else { panic!("no cluster") };
-            facts.system_id = "4711".into();
+            facts.system_id = SystemId(4711);
         };
         fixture::later(&repository, LATER, theirs);
         fixture::later(&repository, LATEST, theirs);
@@ -244,11 +244,11 @@ mod tests {
             let named = Request { point: LATER.parse().unwrap(), ..request.clone() };
             let error = Shortlist::of(&repository, &named, &own).unwrap_err();
             assert!(error.exit() == Exit::PlanImpossible && error.to_string().contains("4711"), "{error}");
-            let none = Shortlist::of(&repository, &request, &of("1", None)).unwrap();
+            let none = Shortlist::of(&repository, &request, &of(SystemId(1), None)).unwrap();
             assert!(none.points.is_empty() && none.others().len() == 2, "{none:?}");
         }
         // The same cluster behind another Kafka: of use to whoever restores the cluster, or to whoever names it.
-        let moved = of(&system_id, Some("another"));
+        let moved = of(system_id, Some("another"));
         let found = |playbook, point: &str| {
             Shortlist::of(&repository, &Request { playbook, ..request(point) }, &moved).unwrap()
         };

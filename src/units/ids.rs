@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::quoted;
+
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -125,8 +127,7 @@ impl TableName {
 
     /// The name quoted for SQL: `"schema"."name"`.
     pub fn quoted(&self) -> String {
-        let q = |s: &str| format!("\"{}\"", s.replace('"', "\"\""));
-        format!("{}.{}", q(&self.schema), q(&self.name))
+        format!("{}.{}", quoted(&self.schema, '"'), quoted(&self.name, '"'))
     }
 }
 
@@ -168,7 +169,7 @@ fn quoted_schema(s: &str) -> Option<(String, &str)> {
 impl serde::Serialize for TableName {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         match self.schema.contains('.') || self.schema.starts_with('"') {
-            true => s.collect_str(&format_args!("\"{}\".{}", self.schema.replace('"', "\"\""), self.name)),
+            true => s.collect_str(&format_args!("{}.{}", quoted(&self.schema, '"'), self.name)),
             false => s.collect_str(self),
         }
     }

@@ -8,9 +8,6 @@ use std::{fmt, str::FromStr};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Lsn(pub u64);
 
-/// The size in bytes of a WAL page, fixed when PostgreSQL is compiled; no distribution changes it.
-pub const WAL_PAGE: usize = 8192;
-
 /// Text that is not an LSN.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{0}` is not an LSN (expected two hexadecimal numbers, such as 0/3000060)")]

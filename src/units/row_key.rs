@@ -7,6 +7,8 @@ use serde::{
     de::{Error, MapAccess, Visitor},
 };
 
+use super::quoted;
+
 /// The columns of a key, in the key's order. The keys of one table share it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyColumns(Arc<[Box<str>]>);
@@ -60,9 +62,7 @@ impl RowKey {
 pub(crate) fn readable(value: Option<&str>) -> std::borrow::Cow<'_, str> {
     match value {
         None => "NULL".into(),
-        Some(text) if text.is_empty() || text == "NULL" || text.contains([',', '=', '\'']) => {
-            format!("'{}'", text.replace('\'', "''")).into()
-        }
+        Some(text) if text.is_empty() || text == "NULL" || text.contains([',', '=', '\'']) => quoted(text, '\'').into(),
         Some(text) => text.into(),
     }
 }

@@ -24,7 +24,7 @@ use crate::{
         postgres::Slot,
     },
     debezium::Coverage,
-    units::{Epoch, KeyColumns, Lsn, Offset, SchemaId, TableName, TopicPartition, packed, pairs},
+    units::{Epoch, KeyColumns, Lsn, Offset, SchemaId, TableName, Timeline, TopicPartition, packed, pairs},
     workload::{
         RowShape,
         ledger::{Ledger, TableState, Tables},
@@ -97,7 +97,7 @@ pub struct ServerView {
     /// `pg_current_wal_lsn()`.
     pub lsn: Lsn,
     /// The timeline that it writes on.
-    pub timeline: u32,
+    pub timeline: Timeline,
 }
 
 /// A connector.

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     client::postgres::Postgres,
+    postgres::sql::literal,
     units::{KeyColumns, RowKey, Secret, TableName},
 };
 
@@ -159,12 +160,11 @@ pub fn retain_columns(tables: &mut Tables, columns: &BTreeMap<TableName, BTreeSe
 /// Commits a row in a table for markers and returns its key: a reader of the topics that sees it has seen everything
 /// committed before.
 pub async fn place_marker(pg: &Postgres, table: &TableName, note: &str, token: &str) -> Result<RowKey, WorkloadError> {
-    let quote = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let sql = format!(
         "insert into {} (note, drill_token) values ({}, {}) returning id",
         table.quoted(),
-        quote(note),
-        quote(token)
+        literal(note),
+        literal(token)
     );
     let id: i64 = pg.value(&sql).await?;
     Ok(RowKey::new([("id", Some(id.to_string().as_str()))]))
@@ -202,7 +202,7 @@ mod tests {
             entry("other-epoch", 1, 701, Outcome::Unknown),
             entry("failed", 0, 701, Outcome::Failed),
         ];
-        let commit = Commit { timeline: 1, lsn: Lsn(1), xid: 701 };
+        let commit = Commit { timeline: 1.into(), lsn: Lsn(1), xid: 701 };
         let order = CommitOrder::from([(Epoch(0), BTreeMap::from([(701, commit)]))]);
         let settled = settle(&entries, &order, &BTreeSet::from(["present".to_owned()]));
         assert_eq!(settled, BTreeSet::from(["present".to_owned(), "in-wal".to_owned()]));

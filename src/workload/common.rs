@@ -11,7 +11,7 @@ use tokio::sync::RwLock;
 
 use crate::{
     client::{ClientError, limits::writers, postgres::Postgres},
-    units::{Epoch, Secret},
+    units::{Epoch, Secret, Timeline},
 };
 
 /// What all writers share.
@@ -31,18 +31,18 @@ impl Shared {
     }
 
     /// A writer met a server on this timeline.
-    pub(super) async fn notice(&self, timeline: u32) {
-        if self.epoch.read().await.timeline < timeline {
+    pub(super) async fn notice(&self, timeline: Timeline) {
+        if self.epoch.read().await.timeline < Some(timeline) {
             self.epoch.write().await.notice(timeline);
         }
     }
 }
 
-/// The epoch, and the timeline that the server was last seen on.
+/// The epoch, and the timeline that the server was last seen on, if it was.
 #[derive(Debug, Default)]
 pub(super) struct EpochNow {
     epoch: Epoch,
-    timeline: u32,
+    timeline: Option<Timeline>,
     /// Whether a COMMIT was sent in this epoch. Set by writers, which hold the epoch for reading only.
     used: AtomicBool,
 }
@@ -66,9 +66,9 @@ impl EpochNow {
 
     /// A higher timeline than any before is a restored server. No epoch may hold commits of two timelines, so one that
     /// does begins the next, and one that nothing was committed in yet goes on.
-    fn notice(&mut self, timeline: u32) {
-        if timeline > self.timeline {
-            self.timeline = timeline;
+    fn notice(&mut self, timeline: Timeline) {
+        if Some(timeline) > self.timeline {
+            self.timeline = Some(timeline);
             if self.used.load(Ordering::Relaxed) {
                 self.begin(Epoch(self.epoch.0 + 1));
             }
@@ -105,19 +105,19 @@ mod tests {
     #[test]
     fn no_epoch_holds_commits_of_two_timelines() {
         let mut now = EpochNow::default();
-        now.notice(1);
+        now.notice(1.into());
         assert_eq!(now.epoch(), Epoch(0), "the first server is no restored one");
         now.commits();
-        now.notice(2);
+        now.notice(2.into());
         assert_eq!(now.epoch(), Epoch(1), "writers met a restored server by themselves");
         now.begin(Epoch(1));
         assert_eq!(now.epoch(), Epoch(1), "they were told afterwards");
         now.commits();
         now.begin(Epoch(2));
-        now.notice(3);
+        now.notice(3.into());
         assert_eq!(now.epoch(), Epoch(2), "they were told before");
         now.begin(Epoch(1));
-        now.notice(2);
+        now.notice(2.into());
         assert_eq!(now.epoch(), Epoch(2), "nothing goes back");
     }
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Row;
-use crate::units::{Epoch, Lsn, RowKey, TableName, pairs};
+use crate::units::{Epoch, Lsn, RowKey, TableName, Timeline, pairs};
 
 /// What became of a transaction, as far as its client knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +81,7 @@ pub enum Op {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Commit {
     /// The timeline that the record stands on.
-    pub timeline: u32,
+    pub timeline: Timeline,
     /// Where the commit record begins.
     pub lsn: Lsn,
     /// The low 32 bits of the transaction's id.
@@ -242,7 +242,7 @@ mod tests {
                 let changes: Vec<Change> = step.into_iter().filter_map(|s| change(&mut rows, s)).collect();
                 // The same ids and positions are used again in the next epoch.
                 let xid = 700 + ledger.order.get(&epoch).map_or(0, |commits| commits.len() as u32);
-                let commit = Commit { timeline: 1 + epoch.0, lsn: Lsn(u64::from(xid)), xid };
+                let commit = Commit { timeline: (1 + epoch.0).into(), lsn: Lsn(u64::from(xid)), xid };
                 ledger.order.entry(epoch).or_default().insert(xid, commit);
                 ledger.entries.push(Entry {
                     token: at.to_string(),

@@ -13,7 +13,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{WorkloadError, ledger::Commit};
 use crate::{
     config::Tools,
-    units::{Lsn, WAL_PAGE},
+    postgres::{
+        programs::{Dump, Extent, PLAIN},
+        wal::{PAGE, Record, SegmentHeader, SegmentName, TimelineHistory, WalFile, missing_file, record_in_error},
+    },
+    units::{Lsn, Timeline},
 };
 
 /// What stretch of WAL to read, and where it lies.
@@ -23,7 +27,7 @@ pub struct WalRange {
     /// segment wins: name the archive first, as a server renames its old segments for use again.
     pub folders: Vec<Utf8PathBuf>,
     /// The timeline.
-    pub timeline: u32,
+    pub timeline: Timeline,
     /// Where to begin; by default where the timeline begins, or the first segment there is.
     pub from: Option<Lsn>,
     /// Where to end; by default at the last valid record.
@@ -57,39 +61,40 @@ fn scan(tools: &Tools, range: &WalRange) -> Result<WalScan, WorkloadError> {
     let Some((first, first_path)) = segments.iter().next() else {
         return Err(wal_error(&what, "WAL segments of that timeline", "none"));
     };
-    let segment_size = segment_size(&read_segment(first_path, PAGE_HEADER)?)
-        .ok_or_else(|| wal_error(&format!("segment {first_path}"), "a WAL page header", "something else"))?;
+    let not_wal = |found: &str| wal_error(&format!("segment {first_path}"), "a WAL page header", found);
+    let size = header(first_path)?.map_err(|why| not_wal(&why))?.size;
     let begin = match range.from {
         Some(lsn) => lsn,
-        None => switch_lsn(folders, *timeline)?.unwrap_or_else(|| segment_start(first, segment_size)),
+        None => match switch_lsn(folders, *timeline)? {
+            Some(lsn) => lsn,
+            None => first.start(size).ok_or_else(|| not_wal("one of another segment size"))?,
+        },
     };
-    let begin_segment = segment_name(*timeline, begin, segment_size);
-    for (name, path) in segments.range(begin_segment..) {
-        lay_out(path, &work_path.join(name))?;
+    for (name, path) in segments.range(SegmentName::of(*timeline, begin, size)..) {
+        lay_out(path, &work_path.join(name.to_string()))?;
     }
-    let mut command = tools.command("pg_waldump", &[]);
-    command.args(["--rmgr=Transaction", "--path", work_path.as_str(), "--timeline", &timeline.to_string()]);
-    command.args(["--start", &begin.to_string()]);
-    if let Some(to) = range.to {
-        command.args(["--end", &to.to_string()]);
-    }
+    let extent = Extent::Timeline(*timeline, range.to);
+    let dump = Dump { folder: &work_path, from: begin, manager: Some("Transaction"), extent };
+    let mut command = tools.command("pg_waldump", &PLAIN);
+    command.args(dump.arguments());
     let output = command.stdin(Stdio::null()).output().map_err(WorkloadError::file("run", tools.name("pg_waldump")))?;
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    let last_record = error_record(&said);
-    let at_end = segments.keys().next_back().is_some_and(|last| beyond(&said, last));
+    let last_record = record_in_error(&said);
+    let at_end = segments.keys().next_back().is_some_and(|last| is_beyond(&said, *last));
     if !output.status.success() && last_record.is_none() && !at_end {
         return Err(wal_error(&format!("from {begin}, {what}"), "records", &said));
     }
     let mut commits = BTreeMap::new();
-    for line in String::from_utf8_lossy(&output.stdout).lines() {
-        read_commit(line, *timeline, &mut commits);
+    for record in String::from_utf8_lossy(&output.stdout).lines().filter_map(Record::parse) {
+        let commit = |xid| (xid, Commit { timeline: *timeline, lsn: record.at, xid });
+        commits.extend(record.committed().into_iter().map(commit));
     }
     Ok(WalScan { commits, last_record, ended: said })
 }
 
 /// Where a timeline left its parent, by the newest line of its history file; `None` for a timeline without one.
-pub fn switch_lsn(folders: &[Utf8PathBuf], timeline: u32) -> Result<Option<Lsn>, WorkloadError> {
-    let name = format!("{timeline:08X}.history");
+pub fn switch_lsn(folders: &[Utf8PathBuf], timeline: Timeline) -> Result<Option<Lsn>, WorkloadError> {
+    let name = WalFile::History(timeline).to_string();
     for folder in folders {
         let path = folder.join(&name);
         let text = match std::fs::read_to_string(&path) {
@@ -97,43 +102,18 @@ pub fn switch_lsn(folders: &[Utf8PathBuf], timeline: u32) -> Result<Option<Lsn>,
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             Err(e) => return Err(WorkloadError::file("read timeline history", path)(e)),
         };
-        let newest = text.lines().rfind(|l| !l.trim().is_empty() && !l.starts_with('#'));
-        let lsn = newest.and_then(|l| l.split_whitespace().nth(1)).and_then(|l| l.parse().ok());
-        return match lsn {
-            Some(lsn) => Ok(Some(lsn)),
-            None => Err(wal_error(&format!("history {path}"), "a line with a switch position", &text)),
+        let history = TimelineHistory::parse(timeline, &text);
+        return match history.as_ref().map(|history| history.ancestors.last()) {
+            Ok(Some(parent)) => Ok(Some(parent.end)),
+            Ok(None) => Err(wal_error(&format!("history {path}"), "a line with a switch position", &text)),
+            Err(why) => Err(wal_error(&format!("history {path}"), "a timeline history", why)),
         };
     }
     Ok(None)
 }
 
-/// Enough of a segment to read its long page header.
-const PAGE_HEADER: usize = 40;
-/// Where `xlp_seg_size` stands in the long page header (PostgreSQL 11 and later).
-const SEGMENT_SIZE_AT: usize = 32;
-
-/// The segment size that a segment's first page names.
-fn segment_size(head: &[u8]) -> Option<u64> {
-    let bytes: [u8; 4] = head.get(SEGMENT_SIZE_AT..SEGMENT_SIZE_AT + 4)?.try_into().ok()?;
-    let size = u32::from_le_bytes(bytes);
-    (size.is_power_of_two() && size >= 1 << 20).then_some(u64::from(size))
-}
-
-fn segment_name(timeline: u32, lsn: Lsn, size: u64) -> String {
-    let segment = lsn.0 / size;
-    let per_id = (1u64 << 32) / size;
-    format!("{timeline:08X}{:08X}{:08X}", segment / per_id, segment % per_id)
-}
-
-fn segment_start(name: &str, size: u64) -> Lsn {
-    let half =
-        |range: std::ops::Range<usize>| name.get(range).and_then(|h| u64::from_str_radix(h, 16).ok()).unwrap_or(0);
-    Lsn((half(8..16) << 32) + half(16..24) * size)
-}
-
 /// The segments of a timeline by name; of several folders the first that has it.
-fn gather(folders: &[Utf8PathBuf], timeline: u32) -> Result<BTreeMap<String, Utf8PathBuf>, WorkloadError> {
-    let prefix = format!("{timeline:08X}");
+fn gather(folders: &[Utf8PathBuf], timeline: Timeline) -> Result<BTreeMap<SegmentName, Utf8PathBuf>, WorkloadError> {
     let mut segments = BTreeMap::new();
     for folder in folders {
         let listing = match folder.read_dir_utf8() {
@@ -144,27 +124,30 @@ fn gather(folders: &[Utf8PathBuf], timeline: u32) -> Result<BTreeMap<String, Utf
         };
         for entry in listing {
             let entry = entry.map_err(WorkloadError::file("read WAL folder", folder.as_path()))?;
-            let name = entry.file_name().trim_end_matches(".zst");
-            if name.len() == 24 && name.starts_with(&prefix) && name.bytes().all(|b| b.is_ascii_hexdigit()) {
-                segments.entry(name.to_owned()).or_insert_with(|| entry.path().to_owned());
+            let name = entry.file_name();
+            if let Ok(WalFile::Segment(name)) = name.strip_suffix(".zst").unwrap_or(name).parse()
+                && name.timeline == timeline
+            {
+                segments.entry(name).or_insert_with(|| entry.path().to_owned());
             }
         }
     }
     Ok(segments)
 }
 
-fn read_segment(path: &Utf8Path, limit: usize) -> Result<Vec<u8>, WorkloadError> {
+/// The header of a segment, or why it has none.
+fn header(path: &Utf8Path) -> Result<Result<SegmentHeader, String>, WorkloadError> {
     let fail = || WorkloadError::file("read WAL segment", path);
-    let file = File::open(path).map_err(fail())?;
-    let mut bytes = Vec::new();
-    let limit = limit as u64;
-    if path.extension() == Some("zst") {
-        let decoder = zstd::Decoder::new(file).map_err(fail())?;
-        decoder.take(limit).read_to_end(&mut bytes).map_err(fail())?;
-    } else {
-        file.take(limit).read_to_end(&mut bytes).map_err(fail())?;
+    let mut file = File::open(path).map_err(fail())?;
+    let mut bytes = [0u8; SegmentHeader::LENGTH];
+    let read = match path.extension() {
+        Some("zst") => zstd::Decoder::new(file).and_then(|mut decoder| decoder.read_exact(&mut bytes)),
+        _ => file.read_exact(&mut bytes),
+    };
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Err("too few bytes".to_owned())),
+        read => read.map_err(fail()).map(|()| SegmentHeader::parse(&bytes)),
     }
-    Ok(bytes)
 }
 
 /// Puts a segment where `pg_waldump` looks for it.
@@ -181,11 +164,11 @@ fn lay_out(from: &Utf8Path, to: &Utf8Path) -> Result<(), WorkloadError> {
 
 /// Copies all bytes and leaves a hole where a page is nothing but zeros: most of a segment that was switched early.
 fn without_zeros(mut from: impl Read, to: &File) -> io::Result<()> {
-    let mut page = Vec::with_capacity(WAL_PAGE);
+    let mut page = Vec::with_capacity(PAGE);
     let mut at = 0;
     loop {
         page.clear();
-        from.by_ref().take(WAL_PAGE as u64).read_to_end(&mut page)?;
+        from.by_ref().take(PAGE as u64).read_to_end(&mut page)?;
         if page.is_empty() {
             return to.set_len(at);
         }
@@ -196,35 +179,10 @@ fn without_zeros(mut from: impl Read, to: &File) -> io::Result<()> {
     }
 }
 
-/// The record named in "error in WAL record at X": the last valid one, after which there is nothing to read.
-fn error_record(said: &str) -> Option<Lsn> {
-    let (_, rest) = said.split_once("error in WAL record at ")?;
-    rest.split(':').next()?.parse().ok()
-}
-
 /// Whether the segment that was not found lies beyond the last there is: the WAL ends at a segment's end, and the next one
 /// is made when something is written into it.
-fn beyond(said: &str, last: &str) -> bool {
-    let missing = said.split_once("could not find file \"").and_then(|(_, rest)| rest.split('"').next());
-    missing.is_some_and(|name| name.len() == last.len() && name > last)
-}
-
-/// Reads one line of `pg_waldump`; anything but a commit is passed over.
-fn read_commit(line: &str, timeline: u32, commits: &mut BTreeMap<u32, Commit>) {
-    let Some((head, desc)) = line.split_once("desc: COMMIT") else { return };
-    let Some(lsn) = field(head, "lsn: ").and_then(|l| l.parse::<Lsn>().ok()) else { return };
-    let prepared = desc.strip_prefix("_PREPARED ").and_then(|d| d.split(':').next()?.trim().parse::<u32>().ok());
-    // The record of a prepared transaction is written by another session: its own id stands in the description.
-    let xid = prepared.or_else(|| field(head, "tx: ").and_then(|x| x.parse().ok()));
-    let subtransactions = desc.split_once("subxacts: ").map(|(_, rest)| rest.split(';').next().unwrap_or_default());
-    let subtransactions = subtransactions.into_iter().flat_map(|s| s.split_whitespace().filter_map(|x| x.parse().ok()));
-    for xid in xid.into_iter().chain(subtransactions).filter(|x| *x != 0) {
-        commits.insert(xid, Commit { timeline, lsn, xid });
-    }
-}
-
-fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    Some(head.split_once(name)?.1.split(',').next()?.trim())
+fn is_beyond(said: &str, last: SegmentName) -> bool {
+    matches!(missing_file(said).map(str::parse), Some(Ok(WalFile::Segment(missing))) if missing > last)
 }
 
 fn names(folders: &[Utf8PathBuf]) -> String {
@@ -238,46 +196,39 @@ fn wal_error(what: &str, expected: &str, found: &str) -> WorkloadError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        postgres::wal::{SegmentSize, segment_bytes},
+        units::SystemId,
+    };
     use rstest::rstest;
 
-    #[rstest]
-    #[case::plain(
-        "rmgr: Transaction len (rec/tot):     34/    34, tx:        740, lsn: 0/0174D0B8, prev 0/0174D080, desc: COMMIT 2026-11-22 20:10:00.000000 UTC",
-        &[740]
-    )]
-    #[case::subtransactions(
-        "rmgr: Transaction len (rec/tot):     60/    60, tx:        750, lsn: 0/0174D0B8, prev 0/0174D080, desc: COMMIT 2026-11-22 20:10:00.000000 UTC; subxacts: 751 752; inval msgs: catcache 7",
-        &[750, 751, 752]
-    )]
-    #[case::prepared(
-        "rmgr: Transaction len (rec/tot):     60/    60, tx:          0, lsn: 0/0174D0B8, prev 0/0174D080, desc: COMMIT_PREPARED 760: 2026-11-22 20:10:00.000000 UTC",
-        &[760]
-    )]
-    #[case::abort(
-        "rmgr: Transaction len (rec/tot):     34/    34, tx:        740, lsn: 0/0174D0B8, prev 0/0174D080, desc: ABORT 2026-11-22 20:10:00.000000 UTC",
-        &[]
-    )]
-    fn reads_commit_records(#[case] line: &str, #[case] xids: &[u32]) {
-        let mut commits = BTreeMap::new();
-        read_commit(line, 3, &mut commits);
-        assert_eq!(commits.keys().copied().collect::<Vec<_>>(), xids);
-        assert!(commits.values().all(|c| c.lsn == Lsn(0x174_D0B8) && c.timeline == 3));
-    }
-
-    #[rstest]
-    #[case(0x0300_0650, 16 << 20, "000000020000000000000003")]
-    #[case(0x1_0010_0000, 1 << 20, "000000020000000100000001")]
-    #[case(0x1_4000_0000, 1 << 30, "000000020000000100000001")]
-    fn names_segments_of_any_size(#[case] lsn: u64, #[case] size: u64, #[case] name: &str) {
-        assert_eq!(segment_name(2, Lsn(lsn), size), name);
-        assert_eq!(segment_start(name, size), Lsn(lsn - lsn % size));
+    /// A program of PostgreSQL prints its messages in the language of its environment.
+    #[test]
+    fn the_messages_that_are_read_are_asked_for_in_english() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(dir.path()).unwrap();
+        let (script, calls) = (folder.join("note.sh"), folder.join("calls"));
+        std::fs::write(&script, format!("echo \"$@\" >> {calls}\n")).unwrap();
+        let tools = Tools::here("/pg/bin".into()).behind(format!("sh {script}"), folder.to_owned());
+        let name = SegmentName::new(3.into(), 5, SegmentSize::new(1 << 20).unwrap());
+        let wal = folder.join("wal");
+        std::fs::create_dir(&wal).unwrap();
+        let bytes = segment_bytes(SystemId(7), SegmentSize::new(1 << 20).unwrap(), name, 0);
+        std::fs::write(wal.join(name.to_string()), bytes).unwrap();
+        let range = WalRange { folders: vec![wal], timeline: 3.into(), from: None, to: Some(Lsn(0x50_0100)) };
+        assert!(scan(&tools, &range).unwrap().commits.is_empty());
+        let call = std::fs::read_to_string(&calls).unwrap();
+        assert!(call.starts_with("env TZ=UTC LC_ALL=C /pg/bin/pg_waldump -p "), "{call}");
+        assert!(call.ends_with(" -s 0/500000 --rmgr=Transaction --timeline=3 --end=0/500100\n"), "{call}");
     }
 
     #[test]
-    fn the_last_valid_record_is_the_one_before_the_error() {
-        let said = "pg_waldump: error: error in WAL record at 0/3000650: invalid record length at 0/3000688: expected at least 24, got 0";
-        assert_eq!(error_record(said), Some(Lsn(0x300_0650)));
-        assert_eq!(error_record("pg_waldump: error: could not find file"), None);
+    fn only_a_segment_behind_the_last_one_is_beyond_the_end() {
+        let last = SegmentName::new(1.into(), 4, SegmentSize::new(16 << 20).unwrap());
+        let said = |name: &str| format!("pg_waldump: error: could not find file \"{name}\": No such file or directory");
+        assert!(is_beyond(&said("000000010000000000000005"), last));
+        assert!(!is_beyond(&said("000000010000000000000003"), last), "a hole");
+        assert!(!is_beyond("pg_waldump: error: could not open directory", last));
     }
 
     #[rstest]
@@ -285,7 +236,7 @@ mod tests {
     #[case::nothing_but_zeros(&[0, 0], 0)]
     #[case::cut_within_a_page(&[0, 7], 100)]
     fn a_segment_is_laid_out_with_all_its_bytes(#[case] pages: &[u8], #[case] cut: usize) {
-        let mut bytes: Vec<u8> = pages.iter().flat_map(|fill| vec![*fill; WAL_PAGE]).collect();
+        let mut bytes: Vec<u8> = pages.iter().flat_map(|fill| vec![*fill; PAGE]).collect();
         bytes.truncate(bytes.len() - cut);
         let dir = tempfile::tempdir().unwrap();
         let folder = Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
@@ -304,7 +255,7 @@ mod tests {
             "1\t0/3000650\tat restore point \"a\"\n\n2\t0/5000100\tno recovery target specified\n",
         )
         .unwrap();
-        assert_eq!(switch_lsn(std::slice::from_ref(&folder), 3).unwrap(), Some(Lsn(0x500_0100)));
-        assert_eq!(switch_lsn(&[folder], 2).unwrap(), None);
+        assert_eq!(switch_lsn(std::slice::from_ref(&folder), 3.into()).unwrap(), Some(Lsn(0x500_0100)));
+        assert_eq!(switch_lsn(&[folder], 2.into()).unwrap(), None);
     }
 }

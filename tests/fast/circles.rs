@@ -9,20 +9,7 @@ use std::{
 use regex::Regex;
 
 /// Circles that stand, each with the files that may be in it, below `src`, and why it does. None of them is in `run`.
-const KNOWN: [(&str, &str); 8] = [
-    (
-        "the point's saved parts stand beside what captures them, and its reader knows their files",
-        "backup/check.rs backup/parts/connect.rs backup/parts/postgres/base.rs backup/parts/postgres/extract.rs \
-         backup/parts/topics.rs backup/repository.rs backup/writer.rs",
-    ),
-    (
-        "an error holds what the archive found, and asks which file system is full",
-        "backup/error.rs backup/files.rs backup/wal/archive.rs backup/wal/segment.rs",
-    ),
-    (
-        "a dump knows how its archive is read, and the archive holds a dump",
-        "backup/parts/registry/archive.rs backup/parts/registry/dump.rs",
-    ),
+const KNOWN: [(&str, &str); 4] = [
     (
         "the playbook's state makes and takes back what its steps do",
         "recovery/abort.rs recovery/coordinated/prepare.rs recovery/coordinated/replay.rs recovery/coordinated/salvage.rs \
@@ -38,7 +25,6 @@ const KNOWN: [(&str, &str); 8] = [
         "recovery/repair/state.rs recovery/repair/steps.rs recovery/schema/conflict.rs recovery/schema/plan.rs \
          recovery/schema/steps.rs recovery/schema/undo.rs",
     ),
-    ("programs and plugins are made in one another's folders", "stack/fetch/plugins.rs stack/fetch/programs.rs"),
 ];
 
 /// Whether a circle is one of the known ones, or what is left of it.

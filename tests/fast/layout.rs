@@ -14,16 +14,17 @@ fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("config", vec![]),
         ("debezium", vec![]),
         ("moment", vec![]),
+        ("postgres", vec![]),
         ("vocabulary", vec![]),
         ("scenario", vec!["debezium", "vocabulary"]),
-        ("client", vec!["config", "debezium"]),
-        ("attach", vec!["client", "config"]),
-        ("stack", vec!["client", "config", "vocabulary"]),
-        ("workload", vec!["client", "config", "vocabulary"]),
-        ("fault", vec!["attach", "client", "config", "vocabulary"]),
-        ("backup", vec!["attach", "client", "config", "debezium", "moment", "vocabulary"]),
-        ("recovery", vec!["attach", "backup", "client", "config", "debezium", "moment", "vocabulary"]),
-        ("verify", vec!["client", "config", "debezium", "workload", "backup", "vocabulary"]),
+        ("client", vec!["config", "postgres", "debezium"]),
+        ("attach", vec!["client", "postgres", "config"]),
+        ("stack", vec!["client", "config", "postgres", "vocabulary"]),
+        ("workload", vec!["client", "config", "postgres", "vocabulary"]),
+        ("fault", vec!["attach", "client", "config", "postgres", "vocabulary"]),
+        ("backup", vec!["attach", "client", "config", "debezium", "moment", "postgres", "vocabulary"]),
+        ("recovery", vec!["attach", "backup", "client", "config", "debezium", "moment", "postgres", "vocabulary"]),
+        ("verify", vec!["client", "config", "debezium", "workload", "backup", "postgres", "vocabulary"]),
         (
             "run",
             vec![
@@ -31,6 +32,7 @@ fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
                 "client",
                 "config",
                 "debezium",
+                "postgres",
                 "scenario",
                 "stack",
                 "workload",
@@ -199,12 +201,17 @@ fn fixed_times_are_listed_once() {
     assert!(wrong.is_empty(), "these belong into client/limits.rs:\n{}", wrong.join("\n"));
 }
 
+/// Whether a whole file is compiled for tests alone.
+fn is_for_tests(file: &Path) -> bool {
+    ["fixture.rs", "tests.rs"].iter().any(|name| file.ends_with(name))
+}
+
 /// The lines of these rooms' files, but for their tests, with the file's name below `src` and the line's number.
 fn product_lines(rooms: &[&str]) -> Vec<(String, usize, String)> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let tests = regex::Regex::new(r"#\[cfg\(test\)\]\n(?:pub\([a-z: ]+\) )?mod tests").unwrap();
     let mut lines = Vec::new();
-    for file in rooms.iter().flat_map(|room| sources(&src.join(room))).filter(|f| !f.ends_with("fixture.rs")) {
+    for file in rooms.iter().flat_map(|room| sources(&src.join(room))).filter(|f| !is_for_tests(f)) {
         let text = fs::read_to_string(&file).unwrap();
         let product = tests.splitn(&text, 2).next().unwrap_or_default();
         let name = file.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
@@ -245,7 +252,7 @@ fn files_with_rows_or_secrets_are_made_in_one_way() {
         // A data folder: its files have the modes that the backup has for them.
         "backup/parts/postgres/extract.rs",
         // Gives a second name to a file that the store has made.
-        "backup/wal/archive.rs",
+        "backup/wal/intake.rs",
     ];
     let ways = [
         "fs::write(",
@@ -283,6 +290,33 @@ fn an_error_is_not_taken_for_absence() {
     };
     let what = "use `units::IfThere` or `backup::is_there`, so that an error stays one";
     only_in(&exceptions, &["attach", "backup", "cli", "config", "recovery"], what, is_such);
+}
+
+/// What a server reads is quoted by `postgres::sql`, which knows what a backslash means there.
+#[test]
+fn quotes_are_doubled_in_one_place() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let doubled =
+        regex::Regex::new(r#"replace\(\s*(?:'\\''|'"'|"'"|"\\""|"`"|'`')\s*,\s*(?:"''"|r?"\\"\\""|"``")\s*\)"#)
+            .unwrap();
+    assert!(doubled.is_match(r##"name.replace('\'', "''")"##) && doubled.is_match(r##"name.replace('"', "\"\"")"##));
+    let mut wrong = Vec::new();
+    for file in sources(&src) {
+        if doubled.is_match(&fs::read_to_string(&file).unwrap()) {
+            wrong.push(file);
+        }
+    }
+    assert!(wrong.is_empty(), "use postgres::sql, or units::quoted for a notation of our own: {wrong:?}");
+}
+
+/// How PostgreSQL names its files and what they begin with is known to `postgres` alone.
+#[test]
+fn postgresql_formats_are_read_in_one_room() {
+    let rooms =
+        ["attach", "backup", "cli", "client", "config", "fault", "recovery", "run", "stack", "verify", "workload"];
+    let formats = [":08X}", "\"global/pg_control\"", ".history\"", "0xD1", "--rmgr", "170_000"];
+    let is_such = |line: &str| formats.iter().any(|format| line.contains(format));
+    only_in(&[], &rooms, "`postgres` knows this", is_such);
 }
 
 #[test]

@@ -129,7 +129,7 @@ async fn a_recovery_that_is_cut_short_goes_on_as_it_began() {
 
     let sql = stack.sql("shop").await;
     assert_eq!(sql.value::<u64>("select count(*) from orders").await.unwrap(), 200 + 4 * 10);
-    assert_eq!(sql.timeline().await.unwrap(), 2, "one point-in-time recovery, however many runs");
+    assert_eq!(sql.timeline().await.unwrap().get(), 2, "one point-in-time recovery, however many runs");
     assert_eq!((beside(&pgdata, ".aside-"), beside(&pgdata, ".restoring-")), (1, 0));
     assert_eq!(spec(&kafka).await, found);
     let offsets = kafka.group_offsets(GROUP, &partitions(found.partitions)).await.unwrap();
@@ -154,7 +154,7 @@ async fn a_recovery_that_is_cut_short_goes_on_as_it_began() {
     expect(0, &format!("recover abort --config {file}"), "the old server runs");
     insert(5_000).await;
     expect(0, &format!("verify --config {file}"), "passed");
-    assert_eq!(stack.sql("shop").await.timeline().await.unwrap(), 2);
+    assert_eq!(stack.sql("shop").await.timeline().await.unwrap().get(), 2);
     expect(0, &format!("recover status --config {file}"), "no recovery of this cluster is unfinished");
 
     // A session that makes a slot waits for older transactions, and outlives its client: the same command ends it.

@@ -110,7 +110,7 @@ async fn a_cluster_whose_configuration_lies_elsewhere_comes_back() {
     expect(0, &run, "the topics hold what the tables hold");
     let session = sql("deb").await;
     assert_eq!(session.value::<u64>("select count(*) from orders").await.unwrap(), 201);
-    assert_eq!(session.timeline().await.unwrap(), 2);
+    assert_eq!(session.timeline().await.unwrap().get(), 2);
     let place = session.text("show data_directory").await.unwrap();
     assert_eq!(place.as_deref(), Some(debian.root.join("data/main").as_str()));
     assert_eq!(beside(&debian.root.join("data/main"), ".aside-"), 1);
@@ -118,7 +118,7 @@ async fn a_cluster_whose_configuration_lies_elsewhere_comes_back() {
     // Dead, and its recovery point knows where the configuration is.
     sh(&debian.control("stop -m immediate"));
     expect(0, &run, "the topics hold what the tables hold");
-    assert_eq!(sql("deb").await.timeline().await.unwrap(), 3);
+    assert_eq!(sql("deb").await.timeline().await.unwrap().get(), 3);
 
     // On a machine that has nothing of it any more, with a list of names that only the access file knows.
     let etc = debian.root.join("etc/15/drill");
@@ -142,7 +142,7 @@ async fn a_cluster_whose_configuration_lies_elsewhere_comes_back() {
     expect(0, &format!("recover abort --config {file}"), "");
     assert!(!etc.join("admins").exists(), "what was made is removed");
     expect(0, &run, "the topics hold what the tables hold");
-    assert_eq!(sql("deb").await.timeline().await.unwrap(), 4);
+    assert_eq!(sql("deb").await.timeline().await.unwrap().get(), 4);
     let rules = "select count(*) from pg_hba_file_rules where user_name @> array['postgres'] and error is null";
     assert!(sql("deb").await.value::<u64>(rules).await.unwrap() >= 1);
 }

@@ -93,7 +93,7 @@ async fn abandoned(stack: &Stack, sql: &Postgres, connect: &Connect, plan: &str)
     expect(0, &format!("backup create --config {file}"), "");
     expect(0, &format!("recover run coordinated --yes --config {file}"), "the topics hold what the tables hold");
     let sql_now = stack.sql("shop").await;
-    assert_eq!(sql_now.timeline().await.unwrap(), 2);
+    assert_eq!(sql_now.timeline().await.unwrap().get(), 2);
     assert!(sql.is_closed(), "the server was another");
     connect.stopped("shop", STOPPED).await.unwrap();
     let end: Lsn = sql_now.value("select pg_current_wal_lsn()").await.unwrap();

@@ -101,7 +101,7 @@ async fn second_thoughts_get_the_second_answer() {
     expect(0, &line, "the topics hold what the tables hold");
     assert_eq!(committed(&stack).await, [1000, 1030]);
     let sql = stack.sql("shop").await;
-    assert_eq!(sql.timeline().await.unwrap(), 3);
+    assert_eq!(sql.timeline().await.unwrap().get(), 3);
 
     // And the end of a timeline that was left.
     expect(2, &format!("recover plan coordinated --config {file} --exclusive"), "--exclusive: expected a target");
@@ -286,6 +286,6 @@ async fn two_clusters_in_one_repository_recover_their_own() {
     assert!(own.join("wal").read_dir_utf8().unwrap().count() == 2);
     let ids: Vec<String> =
         own.join("wal").read_dir_utf8().unwrap().map(|e| e.unwrap().file_name().to_owned()).collect();
-    let own = ids.iter().find(|id| **id != other).unwrap();
+    let own = ids.iter().find(|id| **id != other.to_string()).unwrap();
     expect(0, &format!("{plan} --system-id {own}"), "note:");
 }

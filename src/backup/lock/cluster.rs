@@ -2,6 +2,8 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
+use crate::units::SystemId;
+
 use serde::{Deserialize, Serialize};
 
 /// Which cluster a recovery is of. Two are one if they have the same data folder or the same address, unless their system
@@ -14,7 +16,7 @@ pub struct ClusterName {
     pub address: String,
     /// The system identifier by the data folder's control file; none where that cannot be read.
     #[serde(default)]
-    pub system_id: Option<u64>,
+    pub system_id: Option<SystemId>,
 }
 
 impl ClusterName {
@@ -53,7 +55,7 @@ mod tests {
     fn a_cluster_is_told_by_its_folder_or_its_address() {
         assert!(name("/a", "h:1").is_that_of(&name("/a", "h:2")) && name("", "h:1").is_that_of(&name("/a", "h:1")));
         assert!(!name("", "").is_that_of(&name("", "")) && !name("/a", "h:1").is_that_of(&name("/b", "h:2")));
-        let of = |id| ClusterName { system_id: Some(id), ..name("/a", "localhost:5432") };
+        let of = |id| ClusterName { system_id: Some(SystemId(id)), ..name("/a", "localhost:5432") };
         assert!(of(1).is_that_of(&of(1)) && of(1).is_that_of(&name("/a", "")) && !of(1).is_that_of(&of(2)));
     }
 

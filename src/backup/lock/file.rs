@@ -7,7 +7,6 @@ use std::{
     fs::{self, File, TryLockError},
     io::{self, Read, Write},
     os::unix::fs::MetadataExt,
-    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -16,7 +15,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ClusterName,
-    heartbeat::Heartbeat,
     holder::{Flock, Holder, Life, beats},
 };
 use crate::{
@@ -24,7 +22,7 @@ use crate::{
         BackupError,
         files::{self, Store},
     },
-    client::limits::facts::{HEARTBEAT, HEARTBEAT_OLD},
+    client::limits::facts::HEARTBEAT_OLD,
 };
 
 /// A recovery that has begun to change the pipeline and has not ended.
@@ -44,12 +42,12 @@ pub struct Left {
 
 /// What a lock file says. One that says nothing is removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Content {
+pub(super) struct Content {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    holder: Option<Holder>,
+    pub(super) holder: Option<Holder>,
     /// One a cluster: several may share a repository.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    left: Vec<Left>,
+    pub(super) left: Vec<Left>,
 }
 
 /// What a lock file means at the moment.
@@ -105,7 +103,7 @@ impl LockFile {
 
     /// Makes "look and write" one step among all that change lock files of this folder. The kernel releases it with the
     /// process. None where the file system has no locks: there, of two that write at once, the first finds out by
-    /// [`Held::still_ours`].
+    /// [`Held::still_ours`](super::held::Held::still_ours).
     pub(super) fn guard(&self) -> Result<Option<File>, BackupError> {
         self.store.folder(self.folder())?;
         let path = self.folder().join(".guard");
@@ -144,7 +142,7 @@ impl LockFile {
             let state = self.judge(&file, &bytes)?;
             // A holder lets go of a file when it has replaced or removed it: one that is no longer there proves no
             // death.
-            let replaced = || read_if_there(&self.path).map(|now| now.as_deref() != Some(bytes.as_slice()));
+            let replaced = || files::read_if_there(&self.path).map(|now| now.as_deref() != Some(bytes.as_slice()));
             if matches!(state, State::Dead { .. }) && replaced()? {
                 continue;
             }
@@ -187,34 +185,13 @@ impl LockFile {
         }
     }
 
-    /// Takes the lock. The caller holds the guard.
-    pub(super) fn take(&self, owner: &str) -> Result<Held, BackupError> {
-        let left = match self.look()? {
-            State::Absent => Vec::new(),
-            State::Left(left) => left,
-            State::Held { by, .. } => return Err(self.held(by)),
-            State::Dead { by, how, left } => {
-                tracing::warn!(path = %self.path, "taking over the lock of {by}: {how}");
-                left
-            }
-        };
-        let (file, written) = self.write(|device| {
-            let holder = Some(Holder::this_process(owner, device));
-            Content { holder, left }
-        })?;
-        // Without it the file stays, as that of a holder that ended: it may say what was left.
-        let heartbeat = Heartbeat::start(file, HEARTBEAT);
-        let heartbeat = heartbeat.map_err(BackupError::io("start the heartbeat of", &self.path))?;
-        Ok(Held { file: self.clone(), written: Mutex::new(written), heartbeat: Some(heartbeat) })
-    }
-
     pub(super) fn held(&self, by: String) -> BackupError {
         BackupError::LockHeld { path: self.path.clone(), holder: by }
     }
 
     /// Writes the file anew, durably, and locks it where it has a holder. The content may name the file system's
     /// device.
-    fn write(&self, content: impl FnOnce(u64) -> Content) -> Result<(File, Content), BackupError> {
+    pub(super) fn write(&self, content: impl FnOnce(u64) -> Content) -> Result<(File, Content), BackupError> {
         let temporary = files::temporary_beside(&self.path);
         let mut file = self.store.create(&temporary)?;
         let finish = || {
@@ -238,101 +215,6 @@ impl LockFile {
     }
 }
 
-/// A lock that this process holds, until it is dropped.
-#[derive(Debug)]
-pub(super) struct Held {
-    file: LockFile,
-    written: Mutex<Content>,
-    heartbeat: Option<Heartbeat>,
-}
-
-impl Held {
-    fn written(&self) -> MutexGuard<'_, Content> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What is unfinished: what was found when the lock was taken, or was left since.
-    pub(super) fn left(&self) -> Vec<Left> {
-        self.written().left.clone()
-    }
-
-    /// Writes down, durably, that a recovery is unfinished from now on. Others of its cluster no longer are.
-    pub(super) fn leave(&self, left: Left) -> Result<(), BackupError> {
-        self.change(|all| {
-            all.retain(|other| other.recovery != left.recovery && !other.cluster.is_that_of(&left.cluster));
-            all.push(left);
-        })
-    }
-
-    /// Writes down, durably, that a recovery is no longer unfinished.
-    pub(super) fn clear(&self, recovery: &str) -> Result<(), BackupError> {
-        self.change(|all| all.retain(|left| left.recovery != recovery))
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Vec<Left>)) -> Result<(), BackupError> {
-        let mut written = self.written();
-        let _guard = self.file.guard()?;
-        self.is_there(&written)?;
-        let mut left = written.left.clone();
-        change(&mut left);
-        let holder = written.holder.as_ref().map(Holder::again);
-        let (file, content) = self.file.write(|_| Content { holder, left })?;
-        if let Some(heartbeat) = &self.heartbeat {
-            heartbeat.follow(file);
-        }
-        *written = content;
-        Ok(())
-    }
-
-    /// Fails if another process has taken the lock over, or somebody has removed it.
-    pub(super) fn still_ours(&self) -> Result<(), BackupError> {
-        self.is_there(&self.written())
-    }
-
-    fn is_there(&self, written: &Content) -> Result<(), BackupError> {
-        let path = self.file.path();
-        let bytes = read_if_there(path)?;
-        let now: Option<Content> = bytes.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
-        if now.as_ref() == Some(written) {
-            return Ok(());
-        }
-        let found = match (&bytes, now.and_then(|content| content.holder)) {
-            (None, _) => "no file".to_owned(),
-            (_, Some(holder)) => format!("that of {holder}"),
-            (_, None) => "one that names no holder".to_owned(),
-        };
-        Err(BackupError::LockLost { path: path.to_owned(), found })
-    }
-
-    fn release(&mut self) -> Result<(), BackupError> {
-        let _guard = self.file.guard()?;
-        let written = self.written().clone();
-        self.is_there(&written)?;
-        match written.left {
-            left if !left.is_empty() => self.file.write(|_| Content { holder: None, left }).map(drop),
-            _ => fs::remove_file(self.file.path()).map_err(BackupError::io("remove", self.file.path())),
-        }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if let Err(error) = self.release() {
-            tracing::warn!(%error, "lock not released; it counts as that of a process that has ended");
-        }
-        // Last: as long as the file says that this process holds it, it does.
-        drop(self.heartbeat.take());
-    }
-}
-
-fn read_if_there(path: &Utf8Path) -> Result<Option<Vec<u8>>, BackupError> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(BackupError::io("read", path)(e)),
-    }
-}
-
 /// Whether a file system says that it has no such locks.
 fn unsupported(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
@@ -342,6 +224,7 @@ fn unsupported(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::limits::facts::HEARTBEAT;
     use rstest::rstest;
     use std::time::{Duration, SystemTime};
 
@@ -509,14 +392,14 @@ mod tests {
         if removed {
             fs::remove_file(file.path()).unwrap();
         }
-        let there = read_if_there(file.path()).unwrap();
+        let there = files::read_if_there(file.path()).unwrap();
         for lost in [held.still_ours(), held.leave(left()), held.clear("x")] {
             let lost = lost.unwrap_err();
             assert!(matches!(lost, BackupError::LockLost { .. }), "{lost}");
             assert_eq!(lost.exit(), crate::units::Exit::LockHeld);
         }
         drop(held);
-        assert_eq!(read_if_there(file.path()).unwrap(), there);
+        assert_eq!(files::read_if_there(file.path()).unwrap(), there);
         drop(other);
     }
 

@@ -3,6 +3,7 @@
 mod cluster;
 mod file;
 mod heartbeat;
+mod held;
 mod holder;
 mod matrix;
 mod taken;

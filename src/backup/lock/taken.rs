@@ -6,7 +6,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     Activity, Left,
-    file::{Held, LockFile, State},
+    file::{LockFile, State},
+    held::Held,
     matrix::{By, refused_by},
 };
 use crate::backup::{

@@ -1,115 +1,54 @@
 //! The connectors: configuration, state and positions, by REST and as the raw records behind them.
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    backup::{BackupError, ConnectFacts, SchemaHistory, SchemaHistoryTopic, files::encode_name, writer::PointWriter},
+    backup::{
+        BackupError,
+        format::{
+            ConnectFacts, RawRecord, SavedConnector, SavedTask, SchemaHistory, SchemaHistoryTopic, encode_name, layout,
+        },
+        writer::PointWriter,
+    },
     client::{
         ClientError,
-        connect::{Connect, ConnectorConfig, StoredOffset},
+        connect::Connect,
         kafka::{Kafka, Record},
     },
     config::Config,
-    units::Lsn,
 };
 
 /// The setting by which a connector names its schema history topic. PostgreSQL connectors have none.
 pub const SCHEMA_HISTORY_TOPIC: &str = "schema.history.internal.kafka.topic";
 
-/// A connector as captured. Its configuration may hold passwords: it is written only to files that only the owner reads.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SavedConnector {
-    /// Its name.
-    pub name: String,
-    /// `source` or `sink`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// `RUNNING`, `STOPPED`, ...
-    pub state: String,
-    /// Its tasks.
-    pub tasks: Vec<SavedTask>,
-    /// Its configuration, `${...}` unresolved.
-    pub config: ConnectorConfig,
-    /// The topics it has used.
-    pub topics: Vec<String>,
-    /// Its stored positions.
-    pub offsets: Vec<StoredOffset>,
-}
-
-impl std::fmt::Debug for SavedConnector {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SavedConnector").field("name", &self.name).field("state", &self.state).finish_non_exhaustive()
+/// A record as a point has it.
+fn raw_record(topic: &str, record: &Record) -> RawRecord {
+    let encode = |bytes: &Vec<u8>| BASE64.encode(bytes);
+    RawRecord {
+        topic: topic.to_owned(),
+        kpart: record.partition,
+        koffset: record.offset.0,
+        ts: record.timestamp_ms,
+        raw_key_b64: record.key.as_ref().map(encode),
+        raw_value_b64: record.value.as_ref().map(encode),
+        headers: record.headers.iter().map(|(k, v)| (k.clone(), v.as_ref().map(encode))).collect(),
+        connector: None,
+        partition: None,
+        offset: None,
     }
 }
 
-/// A task as captured.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SavedTask {
-    /// Its number.
-    pub id: u32,
-    /// Its state.
-    pub state: String,
-}
-
-/// A raw record of a topic: a line of `connect/offsets.jsonl` and of a schema history.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RawRecord {
-    /// The topic.
-    pub topic: String,
-    /// The partition.
-    pub kpart: i32,
-    /// The offset.
-    pub koffset: i64,
-    /// Milliseconds since the Unix epoch.
-    pub ts: Option<i64>,
-    /// The key, base64; null is a null key.
-    pub raw_key_b64: Option<String>,
-    /// The value, base64; null is a tombstone.
-    pub raw_value_b64: Option<String>,
-    /// Headers in order, values base64.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub headers: Vec<(String, Option<String>)>,
-    /// The connector that an offset belongs to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub connector: Option<String>,
-    /// The source partition of an offset.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub partition: Option<Value>,
-    /// The position; absent for a tombstone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub offset: Option<Value>,
-}
-
-impl RawRecord {
-    fn of(topic: &str, record: &Record) -> RawRecord {
-        let encode = |bytes: &Vec<u8>| BASE64.encode(bytes);
-        RawRecord {
-            topic: topic.to_owned(),
-            kpart: record.partition,
-            koffset: record.offset.0,
-            ts: record.timestamp_ms,
-            raw_key_b64: record.key.as_ref().map(encode),
-            raw_value_b64: record.value.as_ref().map(encode),
-            headers: record.headers.iter().map(|(k, v)| (k.clone(), v.as_ref().map(encode))).collect(),
-            connector: None,
-            partition: None,
-            offset: None,
-        }
+/// An offset's key is `["<connector>", {partition}]`, its value the position; other shapes keep only their bytes.
+fn raw_offset(topic: &str, record: &Record) -> RawRecord {
+    let mut raw = raw_record(topic, record);
+    let parse = |bytes: &Option<Vec<u8>>| bytes.as_deref().and_then(|b| serde_json::from_slice::<Value>(b).ok());
+    if let Some(key) = parse(&record.key) {
+        raw.connector = key[0].as_str().map(str::to_owned);
+        raw.partition = key.get(1).cloned();
     }
-
-    /// An offset's key is `["<connector>", {partition}]`, its value the position; other shapes keep only their bytes.
-    fn of_offset(topic: &str, record: &Record) -> RawRecord {
-        let mut raw = RawRecord::of(topic, record);
-        let parse = |bytes: &Option<Vec<u8>>| bytes.as_deref().and_then(|b| serde_json::from_slice::<Value>(b).ok());
-        if let Some(key) = parse(&record.key) {
-            raw.connector = key[0].as_str().map(str::to_owned);
-            raw.partition = key.get(1).cloned();
-        }
-        raw.offset = parse(&record.value);
-        raw
-    }
+    raw.offset = parse(&record.value);
+    raw
 }
 
 /// Captures the connectors.
@@ -117,14 +56,14 @@ pub(crate) async fn capture(config: &Config, writer: &mut PointWriter) -> Result
     let connect = Connect::of(&config.connect);
     let root = connect.root().await?;
     let connectors = connectors(&connect).await?;
-    writer.json("connect/connectors.json", &connectors)?;
+    writer.json(layout::CONNECTORS, &connectors)?;
     let kafka = Kafka::of(&config.kafka)?;
     let there = kafka.topics().await?;
     let topic = &config.connect.offsets_topic;
     let (offset_records, offset_records_absent) = if there.contains_key(topic) {
         let records = kafka.read_all(topic).await?;
-        let lines: Vec<RawRecord> = records.iter().map(|r| RawRecord::of_offset(topic, r)).collect();
-        writer.json_lines("connect/offsets.jsonl", &lines)?;
+        let lines: Vec<RawRecord> = records.iter().map(|r| raw_offset(topic, r)).collect();
+        writer.json_lines(layout::OFFSETS, &lines)?;
         (Some(lines.len() as u64), None)
     } else {
         (None, Some(format!("the broker has no topic {topic}")))
@@ -136,15 +75,9 @@ pub(crate) async fn capture(config: &Config, writer: &mut PointWriter) -> Result
         connectors: connectors.len() as u64,
         offset_records,
         offset_records_absent,
-        offsets_max_lsn: connectors.iter().flat_map(stored_lsns).max(),
+        offsets_max_lsn: connectors.iter().flat_map(SavedConnector::stored_lsns).max(),
         schema_history,
     })
-}
-
-/// The LSNs among a connector's stored positions.
-pub(crate) fn stored_lsns(connector: &SavedConnector) -> Vec<Lsn> {
-    let offsets = connector.offsets.iter().filter_map(|o| o.offset.as_ref());
-    offsets.filter_map(|o| o.get("lsn").and_then(Value::as_u64).map(Lsn)).collect()
 }
 
 async fn connectors(connect: &Connect) -> Result<Vec<SavedConnector>, BackupError> {
@@ -193,13 +126,13 @@ async fn schema_history(
             records: 0,
             file: None,
         };
-        let path = format!("connect/schema-history/{}.jsonl", encode_name(topic));
+        let path = layout::schema_history(&encode_name(topic));
         if let Some(same) = topics.iter().find(|t| t.topic == *topic) {
             // Two connectors may share one: it is captured once.
             entry = SchemaHistoryTopic { connector: connector.name.clone(), ..same.clone() };
         } else if there.contains_key(topic) {
             let records = kafka.read_all(topic).await?;
-            let lines: Vec<RawRecord> = records.iter().map(|r| RawRecord::of(topic, r)).collect();
+            let lines: Vec<RawRecord> = records.iter().map(|r| raw_record(topic, r)).collect();
             writer.json_lines(&path, &lines)?;
             entry.present = true;
             entry.records = lines.len() as u64;
@@ -238,26 +171,12 @@ mod tests {
 
     #[test]
     fn an_offset_keeps_its_bytes_and_says_whose_it_is() {
-        let raw = RawRecord::of_offset("o", &record(br#"["shop",{"server":"s"}]"#, Some(br#"{"lsn":  12}"#)));
+        let raw = raw_offset("o", &record(br#"["shop",{"server":"s"}]"#, Some(br#"{"lsn":  12}"#)));
         assert_eq!(raw.connector.as_deref(), Some("shop"));
         assert_eq!(raw.offset.as_ref().unwrap()["lsn"], 12);
         assert_eq!(BASE64.decode(raw.raw_value_b64.unwrap()).unwrap(), br#"{"lsn":  12}"#);
-        let tombstone = RawRecord::of_offset("o", &record(b"not json", None));
+        let tombstone = raw_offset("o", &record(b"not json", None));
         assert_eq!((tombstone.connector, tombstone.raw_value_b64), (None, None));
         assert_eq!(tombstone.headers, [("h".to_owned(), None)]);
-    }
-
-    #[test]
-    fn a_connector_does_not_print_its_configuration() {
-        let connector = SavedConnector {
-            name: "shop".into(),
-            kind: "source".into(),
-            state: "RUNNING".into(),
-            tasks: vec![],
-            config: [("database.password".to_owned(), "hunter2".to_owned())].into(),
-            topics: vec![],
-            offsets: vec![],
-        };
-        assert!(!format!("{connector:?}").contains("hunter2"));
     }
 }

@@ -1,57 +1,15 @@
 //! Topics with what is needed to make them again, and the positions of consumer groups.
 
-use serde::{Deserialize, Serialize};
-
 use crate::{
-    backup::{BackupError, KafkaFacts, writer::PointWriter},
-    client::kafka::{Kafka, TopicSpec},
+    backup::{
+        BackupError,
+        format::{GroupOffset, GroupState, KafkaFacts, TopicState, Watermark, layout},
+        writer::PointWriter,
+    },
+    client::kafka::Kafka,
     config::Config,
-    units::{Offset, TopicPartition},
+    units::TopicPartition,
 };
-
-/// A topic as captured.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TopicState {
-    /// What is needed to make it again.
-    pub spec: TopicSpec,
-    /// The first and next offset of each partition.
-    pub watermarks: Vec<Watermark>,
-}
-
-/// The extent of a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Watermark {
-    /// The partition.
-    pub partition: i32,
-    /// The first offset that is still there.
-    pub low: Offset,
-    /// The offset the next record gets.
-    pub high: Offset,
-}
-
-/// A consumer group as captured.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GroupState {
-    /// Its id.
-    pub name: String,
-    /// `Stable`, `Empty`, ...
-    pub state: String,
-    /// `client-id@host` of each member.
-    pub members: Vec<String>,
-    /// The offsets it has committed.
-    pub offsets: Vec<GroupOffset>,
-}
-
-/// A committed offset.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GroupOffset {
-    /// The topic.
-    pub topic: String,
-    /// The partition.
-    pub partition: i32,
-    /// The next offset the group will read.
-    pub offset: Offset,
-}
 
 /// Captures topics and groups.
 pub(crate) async fn capture(config: &Config, writer: &mut PointWriter) -> Result<KafkaFacts, BackupError> {
@@ -90,8 +48,8 @@ pub(crate) async fn capture(config: &Config, writer: &mut PointWriter) -> Result
             offsets: offsets.collect(),
         });
     }
-    writer.json("kafka/topics.json", &topics)?;
-    writer.json("kafka/groups.json", &groups)?;
+    writer.json(layout::TOPICS, &topics)?;
+    writer.json(layout::GROUPS, &groups)?;
     Ok(KafkaFacts {
         cluster_id: kafka.cluster_id().await?,
         data: "none".into(),

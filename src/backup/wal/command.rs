@@ -1,11 +1,16 @@
 //! `archive_command` and `restore_command`.
 
-use std::{fs::File, io::Read};
+use camino::Utf8Path;
 
-use camino::{Utf8Path, Utf8PathBuf};
-
-use super::{Archive, WalFile, archive::Stored, read_header, segment::WalNameError};
-use crate::backup::{BackupError, Repository};
+use super::{Archive, intake::Stored, read_header};
+use crate::{
+    backup::{BackupError, Repository},
+    postgres::{
+        control,
+        wal::{WalFile, WalNameError},
+    },
+    units::SystemId,
+};
 
 /// What `push` did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +38,9 @@ pub fn push(repository: &Repository, pgdata: &Utf8Path, path: &Utf8Path) -> Resu
     // Segments say which cluster they belong to; the other files are small texts that do not.
     let system_id = match &file {
         WalFile::Segment(name) | WalFile::Partial(name) => read_header(&path, *name)?.system_id,
-        WalFile::History(_) | WalFile::BackupLabel(..) => system_id_of(pgdata)?,
+        WalFile::History(_) | WalFile::BackupLabel(..) => {
+            control::system_id(pgdata).map_err(BackupError::io("read", &control::file(pgdata)))?
+        }
     };
     match repository.archive(system_id).add(&file, &path)? {
         Stored::New => Ok(Pushed::Stored),
@@ -43,7 +50,7 @@ pub fn push(repository: &Repository, pgdata: &Utf8Path, path: &Utf8Path) -> Resu
 
 /// Puts one archived file where recovery wants it: what `restore_command` runs, in the data folder. Only the exact name
 /// is looked for.
-pub fn fetch(repository: &Repository, system_id: u64, name: &str, to: &Utf8Path) -> Result<Fetched, BackupError> {
+pub fn fetch(repository: &Repository, system_id: SystemId, name: &str, to: &Utf8Path) -> Result<Fetched, BackupError> {
     let file = name.parse::<WalFile>().map_err(|e| BackupError::NotWal { path: name.into(), why: e.to_string() })?;
     let archive: Archive = repository.archive(system_id);
     if archive.restore(&file, to)? { Ok(Fetched::Placed) } else { Ok(Fetched::NotThere) }
@@ -52,12 +59,4 @@ pub fn fetch(repository: &Repository, system_id: u64, name: &str, to: &Utf8Path)
 fn wal_file(path: &Utf8Path) -> Result<WalFile, BackupError> {
     let name = path.file_name().unwrap_or_default();
     name.parse().map_err(|e: WalNameError| BackupError::NotWal { path: path.to_owned(), why: e.to_string() })
-}
-
-/// The system identifier is the first field of `global/pg_control`.
-fn system_id_of(pgdata: &Utf8Path) -> Result<u64, BackupError> {
-    let path: Utf8PathBuf = pgdata.join("global/pg_control");
-    let mut bytes = [0u8; 8];
-    File::open(&path).and_then(|mut f| f.read_exact(&mut bytes)).map_err(BackupError::io("read", &path))?;
-    Ok(u64::from_le_bytes(bytes))
 }

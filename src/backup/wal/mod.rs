@@ -5,13 +5,18 @@
 
 mod archive;
 mod command;
-mod segment;
-mod timeline;
-
+mod content;
+mod continuity;
+mod gap;
+mod header;
+mod index;
+mod intake;
 #[cfg(test)]
-pub(crate) use segment::tests::segment_bytes;
+mod tests;
 
-pub use archive::{Archive, IndexLine, SegmentState, WalGap};
+pub use archive::Archive;
 pub use command::{Fetched, Pushed, fetch, push};
-pub use segment::{SegmentHeader, SegmentName, SegmentSize, WalFile, read_header};
-pub use timeline::{TimelineEntry, TimelineHistory};
+pub use gap::WalGap;
+pub use header::read_header;
+pub use index::IndexLine;
+pub use intake::SegmentState;

@@ -6,16 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use super::timelines::{self, Candidate, Meant, Search};
 use crate::{
-    backup::{Manifest, Origin, Point, PostgresFacts, Repository, wal::TimelineHistory},
+    backup::{Manifest, Origin, Point, PostgresFacts, Repository},
+    postgres::wal::TimelineHistory,
     recovery::{RecoveryError, Request, Target, shortlist::Shortlist, wal::WalView},
-    units::Lsn,
+    units::{Lsn, Timeline},
 };
 
 /// A target that was found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Aim {
     /// The timeline on which it lies.
-    pub(super) timeline: u32,
+    pub(super) timeline: Timeline,
     /// That timeline's history.
     pub(super) history: TimelineHistory,
     /// Where replay stops; `None` for the end of the WAL.
@@ -35,7 +36,7 @@ pub(super) async fn resolve(
     repository: &Repository,
     origin: &Origin,
     view: &WalView,
-    current: u32,
+    current: Timeline,
 ) -> Result<(Aim, Point), RecoveryError> {
     let shortlist = points_of(repository, origin, request)?;
     match found(request, &shortlist.points, view, current).await {
@@ -62,7 +63,7 @@ async fn found(
     request: &Request,
     points: &[Point],
     view: &WalView,
-    current: u32,
+    current: Timeline,
 ) -> Result<(Aim, Point), RecoveryError> {
     let aim = match &request.target {
         Target::Latest => ending(view, request.timeline.unwrap_or(current), current).await?,
@@ -75,12 +76,12 @@ async fn found(
 }
 
 /// The timelines on which the target may lie.
-fn asked(request: &Request, view: &WalView) -> Vec<u32> {
+fn asked(request: &Request, view: &WalView) -> Vec<Timeline> {
     request.timeline.map_or_else(|| view.timelines(), |timeline| vec![timeline])
 }
 
 /// The end of a timeline. That of one which the server has left is known and is a position like any other.
-async fn ending(view: &WalView, timeline: u32, current: u32) -> Result<Aim, RecoveryError> {
+async fn ending(view: &WalView, timeline: Timeline, current: Timeline) -> Result<Aim, RecoveryError> {
     let history = view.history(timeline)?.clone();
     if timeline == current {
         return Ok(Aim { timeline, history, at: None, cut: None, setting: None, notes: Vec::new() });
@@ -91,7 +92,7 @@ async fn ending(view: &WalView, timeline: u32, current: u32) -> Result<Aim, Reco
 
 /// By position and not by name: the position is found before anything is touched, and is the right one even if the name is used
 /// again later.
-fn at_position(timeline: u32, history: TimelineHistory, at: Lsn) -> Aim {
+fn at_position(timeline: Timeline, history: TimelineHistory, at: Lsn) -> Aim {
     let setting = Some(("recovery_target_lsn".to_owned(), at.to_string()));
     Aim { timeline, history, at: Some(at), cut: Some(at), setting, notes: Vec::new() }
 }
@@ -109,7 +110,7 @@ async fn positioned(
     at: Lsn,
     view: &WalView,
     points: &[Point],
-    current: u32,
+    current: Timeline,
 ) -> Result<Aim, RecoveryError> {
     let (mut candidates, mut ends, mut unread) = (Vec::new(), Vec::new(), Vec::new());
     for timeline in asked(request, view) {
@@ -145,7 +146,8 @@ async fn positioned(
 fn points_of(repository: &Repository, origin: &Origin, request: &Request) -> Result<Shortlist, RecoveryError> {
     let shortlist = Shortlist::of(repository, request, origin)?;
     if shortlist.points.is_empty() {
-        let (own, others) = (origin.system_id.as_deref().unwrap_or("unknown"), shortlist.others());
+        let (own, others) =
+            (origin.system_id.map_or_else(|| "unknown".to_owned(), |id| id.to_string()), shortlist.others());
         return Err(RecoveryError::impossible(
             format!("repository {}", repository.path()),
             format!("a complete recovery point of the cluster with system identifier {own}"),
@@ -211,7 +213,7 @@ async fn timed(
     moment: jiff::Timestamp,
     view: &WalView,
     points: &[Point],
-    current: u32,
+    current: Timeline,
 ) -> Result<Aim, RecoveryError> {
     let mut search = Search::new(view, moment, request.exclusive);
     let (mut candidates, mut reasons, mut notes) = (Vec::new(), Vec::new(), BTreeMap::new());
@@ -247,7 +249,7 @@ async fn timed(
     if request.timeline.is_none() {
         let ended = search.ended_before(&meant, &candidates).await?;
         if !ended.is_empty() {
-            let each: Vec<u32> = std::iter::once(meant.timeline).chain(ended).collect();
+            let each: Vec<Timeline> = std::iter::once(meant.timeline).chain(ended).collect();
             return Err(ambiguous(request, view, points, &each).await?);
         }
     }
@@ -286,7 +288,7 @@ async fn ambiguous(
     request: &Request,
     view: &WalView,
     points: &[Point],
-    timelines: &[u32],
+    timelines: &[Timeline],
 ) -> Result<RecoveryError, RecoveryError> {
     let mut each = Vec::new();
     for timeline in timelines {
@@ -302,7 +304,7 @@ async fn ambiguous(
 }
 
 /// Where the recovery points of a timeline begin; nothing before can be a target.
-fn begin_on(points: &[Point], timeline: u32) -> Lsn {
+fn begin_on(points: &[Point], timeline: Timeline) -> Lsn {
     let facts = points.iter().filter_map(|p| p.postgres().ok());
     facts.filter(|p| p.timeline == timeline).map(|p| p.stop_lsn).min().unwrap_or_default()
 }

@@ -11,13 +11,13 @@ use crate::{
     backup::{
         Store, is_there,
         parts::postgres::{self as base, Extracted},
-        wal::WalFile,
     },
     client::{
         limits,
         wait::{self, Poll},
     },
     moment,
+    postgres::wal::WalFile,
     recovery::{
         Progress, RecoveryError,
         memory::Memory,
@@ -66,7 +66,7 @@ impl Coordinated {
     }
 
     async fn prepare_in(&mut self, fresh: &Utf8Path) -> Result<Done, RecoveryError> {
-        let major = self.point.postgres()?.version / 10_000;
+        let major = self.point.postgres()?.version.major();
         refuse_other_version(&self.tools, major).await?;
         self.check_archived(self.point.postgres()?.start_lsn, self.aim.at).await?;
         let wal = self.layout.wal.as_ref().map(|old| named(old, &self.id()));
@@ -200,7 +200,7 @@ impl Coordinated {
     /// Tries PostgreSQL on the extracted folder: with the configuration that the old server has now, where that still lies with it,
     /// or with what is in the folder.
     pub(super) async fn start_dry(&self, fresh: &Utf8Path, with_old: bool) -> Result<(), RecoveryError> {
-        let major = self.point.postgres()?.version / 10_000;
+        let major = self.point.postgres()?.version.major();
         let found = major_of(fresh)?;
         if found != Some(major) {
             let found = found.map_or_else(|| "none".to_owned(), |found| found.to_string());
@@ -231,7 +231,7 @@ impl Coordinated {
         Ok(format!(
             "{files} files, {} MB, as the server listed them; archived WAL as it was stored up to {checked}; PostgreSQL {} starts on them",
             bytes.div_ceil(1 << 20),
-            self.point.postgres()?.version / 10_000
+            self.point.postgres()?.version.major()
         ))
     }
 

@@ -7,19 +7,20 @@ use super::{
     state::{Exchange, Restored},
 };
 use crate::{
-    backup::{
-        Store, files, is_there,
-        wal::{SegmentName, WalFile},
-    },
+    backup::{Store, files, hash::sha256, is_there},
     config::Temporary,
     moment,
+    postgres::{
+        control,
+        wal::{SegmentName, WalFile},
+    },
     recovery::{
         Progress, RecoveryError,
         pipeline::captured_tables,
         server::{ASKED_FOR, Configuration, Fenced, Heard, Replay, Seen, is_same, recovery_settings_in, tls_files},
         wal::{WINDOW, history_in, restore},
     },
-    units::{IfThere, Lsn},
+    units::{IfThere, Lsn, Timeline},
     vocabulary::Naive,
 };
 
@@ -107,10 +108,10 @@ impl Coordinated {
             Some(restored) if Exchange::of(&self.pgdata, restored)? == Exchange::Half => &restored.aside,
             _ => &self.pgdata,
         };
-        Ok(control_file_in(folder)?.map_or_else(|| "none".to_owned(), |bytes| files::sha256(&bytes)))
+        Ok(control_file_in(folder)?.map_or_else(|| "none".to_owned(), |bytes| sha256(&bytes)))
     }
 
-    async fn replay_in(&mut self, fresh: &Utf8Path) -> Result<(Replay, u32, Option<Lsn>, u64), RecoveryError> {
+    async fn replay_in(&mut self, fresh: &Utf8Path) -> Result<(Replay, Timeline, Option<Lsn>, u64), RecoveryError> {
         clean_settings(fresh)?;
         self.keep_configuration(fresh).await?;
         Store::new(fresh)?.write(&fresh.join("recovery.signal"), b"")?;
@@ -264,7 +265,7 @@ impl Coordinated {
     }
 
     /// Looks at the restored server before anybody else can: identity, state, target reached, tables readable.
-    async fn look(&self, server: &mut Fenced, replay: &Replay) -> Result<(u32, u64), RecoveryError> {
+    async fn look(&self, server: &mut Fenced, replay: &Replay) -> Result<(Timeline, u64), RecoveryError> {
         let session = server.connect(&self.pipeline.config.postgres.url, None).await?;
         let place = session.text("show data_directory").await?.unwrap_or_default();
         if !is_same(Utf8Path::new(&place), &self.fresh()) {
@@ -275,8 +276,8 @@ impl Coordinated {
             ));
         }
         let found = session.system_id().await?;
-        if found != self.system_id.to_string() {
-            return Err(RecoveryError::unmet(STEP, format!("system identifier {}", self.system_id), found));
+        if found != self.system_id {
+            return Err(RecoveryError::unmet(STEP, format!("system identifier {}", self.system_id), found.to_string()));
         }
         if session.text("select pg_is_in_recovery()").await?.as_deref() != Some("f") || !server.alive() {
             return Err(RecoveryError::unmet(STEP, "a server that is promoted and alive", "it is not"));
@@ -331,7 +332,7 @@ impl Coordinated {
 
 /// A data folder's control file; `None` where there is none. One that cannot be read may have changed or not.
 pub(super) fn control_file_in(pgdata: &Utf8Path) -> Result<Option<Vec<u8>>, RecoveryError> {
-    let path = pgdata.join("global/pg_control");
+    let path = control::file(pgdata);
     std::fs::read(&path).if_there().map_err(|error| {
         RecoveryError::impossible(
             path.as_str(),
@@ -359,7 +360,7 @@ fn clean_settings(data: &Utf8Path) -> Result<(), RecoveryError> {
 }
 
 /// Where a timeline left the one before it.
-fn switch_of(data: &Utf8Path, timeline: u32) -> Result<Option<Lsn>, RecoveryError> {
+fn switch_of(data: &Utf8Path, timeline: Timeline) -> Result<Option<Lsn>, RecoveryError> {
     let path = data.join("pg_wal").join(WalFile::History(timeline).to_string());
     Ok(history_in(&path, timeline)?.ancestors.last().map(|a| a.end))
 }

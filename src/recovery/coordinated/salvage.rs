@@ -4,11 +4,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::Coordinated;
 use crate::{
-    backup::{
-        Store, is_there,
-        wal::{SegmentName, SegmentState, WalFile},
-    },
+    backup::{Store, is_there, wal::SegmentState},
     moment::{self, HALF_WAY},
+    postgres::wal::{SegmentName, WalFile},
     recovery::{
         RecoveryError,
         wal::{Tail, WalView},

@@ -13,26 +13,30 @@ use super::{
     timelines::{self, GivenUp},
 };
 use crate::{
-    backup::{Origin, Point, PointSelector, Repository, is_there, parts::postgres::listed, wal::SegmentSize},
+    backup::{Origin, Point, PointSelector, Repository, is_there, parts::postgres::listed},
     client::{
         kafka::Kafka,
         postgres::{self as server, Postgres},
     },
     config::{Config, Tools},
+    postgres::{
+        control::{self, ControlData},
+        wal::SegmentSize,
+    },
     recovery::{
         Options, RecoveryError, Request,
         abort::NO_WAY_BACK,
         memory::{Kept, Memory, Place},
         pipeline::{Found, Outdated, Pipeline},
         server::{
-            Configuration, Control, ControlData, Layout, Listening, MAIN, Outside, Owner, Replay, Room, copy_reachable,
-            left_beside, listening, major_of, refuse_fixed, refuse_other_version, refuse_tablespaces, resolved,
+            Configuration, Control, Layout, Listening, MAIN, Outside, Owner, Replay, Room, copy_reachable, left_beside,
+            listening, major_of, read_control_data, refuse_fixed, refuse_other_version, refuse_tablespaces, resolved,
             size_below, wal_elsewhere,
         },
         step::GoesOn,
         wal::{Tail, WalView},
     },
-    units::{IfThere, Lsn, Offset, PointId, TopicPartition, redact_url},
+    units::{IfThere, Lsn, Offset, PointId, SystemId, Timeline, TopicPartition, redact_url},
     vocabulary::Naive,
 };
 
@@ -53,7 +57,7 @@ pub(crate) struct Coordinated {
     pub(crate) point: Point,
     pub(super) aim: Aim,
     pub(super) repository: Repository,
-    pub(super) system_id: u64,
+    pub(super) system_id: SystemId,
     pub(super) segment_size: SegmentSize,
     pub(super) pgdata: Utf8PathBuf,
     pub(super) layout: Layout,
@@ -65,7 +69,7 @@ pub(crate) struct Coordinated {
     /// Where segments are kept that the archive may not take.
     pub(super) salvaged: Utf8PathBuf,
     /// The timeline the old server was on.
-    pub(super) old_timeline: u32,
+    pub(super) old_timeline: Timeline,
     /// Whether it was up when the recovery began.
     was_running: bool,
     /// The transactions that the target leaves out, as they were counted when it was found.
@@ -88,13 +92,13 @@ pub(crate) struct Coordinated {
 pub(crate) struct Goal {
     point: PointId,
     aim: Aim,
-    system_id: u64,
+    system_id: SystemId,
     segment_bytes: u64,
     pgdata: Utf8PathBuf,
     #[serde(default)]
     layout: Layout,
     control_data: Option<ControlData>,
-    old_timeline: u32,
+    old_timeline: Timeline,
     /// Whether the old server was up.
     was_running: bool,
     #[serde(default)]
@@ -151,7 +155,7 @@ pub(crate) struct Restored {
     /// What its log says.
     pub(crate) replay: Replay,
     /// The timeline it is on now.
-    pub(crate) timeline: u32,
+    pub(crate) timeline: Timeline,
     /// Where it left the timeline before: later positions from before the recovery are abandoned.
     pub(crate) switch: Option<Lsn>,
     /// Where it was restored.
@@ -190,13 +194,13 @@ impl Coordinated {
         let server = server_at(config, was_running).await?;
         // One that is damaged is what a recovery is for; one that cannot be read may be whole.
         let control_file = control_file_in(&pgdata)?;
-        let control_data = ControlData::read(&tools, &pgdata).await.ok();
+        let control_data = read_control_data(&tools, &pgdata).await.ok();
         let running = match &server {
             Some(server) => Some(server.system_id().await?),
             None => None,
         };
         if let (None, true, Some(data)) = (&server, was_running, &control_data) {
-            refuse_other_address(config, &pgdata, &data.system_id).await?;
+            refuse_other_address(config, &pgdata, data.system_id).await?;
         }
         let known = Identity { control_data: control_data.as_ref(), control_file, running };
         let (system_id, segment_size, mut notes) = known.settle(&repository, request.system_id)?;
@@ -205,7 +209,7 @@ impl Coordinated {
         let view = WalView::open(repository.archive(system_id), segment_size, &tools, &loose)?;
         let old_timeline = current_timeline(&view, control_data.as_ref(), &pgdata);
         let kafka = Kafka::of(&config.kafka)?.own_cluster_id().await?;
-        let origin = Origin { system_id: Some(system_id.to_string()), kafka: Some(kafka) };
+        let origin = Origin { system_id: Some(system_id), kafka: Some(kafka) };
         let (mut aim, point) = aim::resolve(request, &repository, &origin, &view, old_timeline).await?;
         let owner = match owner {
             Some(owner) => owner,
@@ -234,7 +238,7 @@ impl Coordinated {
                 pipeline.found.notes.push(unseen.to_owned());
             }
         }
-        let of_point = point.postgres()?.version / 10_000;
+        let of_point = point.postgres()?.version.major();
         if major != Some(of_point) {
             refuse_other_version(&tools, of_point).await?;
         }
@@ -530,12 +534,12 @@ impl Coordinated {
     }
 
     /// The timeline the old server was on.
-    pub(crate) fn old_timeline(&self) -> u32 {
+    pub(crate) fn old_timeline(&self) -> Timeline {
         self.old_timeline
     }
 
     /// The timeline that the restored server left.
-    pub(crate) fn abandoned_timeline(&self) -> u32 {
+    pub(crate) fn abandoned_timeline(&self) -> Timeline {
         self.aim.timeline
     }
 
@@ -635,7 +639,7 @@ fn word(there: bool) -> &'static str {
 }
 
 /// The cluster that a recovery is of.
-pub(crate) fn cluster(memory: &Memory) -> Result<u64, RecoveryError> {
+pub(crate) fn cluster(memory: &Memory) -> Result<SystemId, RecoveryError> {
     Ok(memory.decided::<Goal>()?.system_id)
 }
 
@@ -663,7 +667,7 @@ async fn server_at(config: &Config, runs: bool) -> Result<Option<Postgres>, Reco
 
 /// Where the server of the data folder gives a session itself, nobody at the configuration's address is no dead server, but another
 /// address: the restored one would not be found there either.
-async fn refuse_other_address(config: &Config, pgdata: &Utf8Path, system_id: &str) -> Result<(), RecoveryError> {
+async fn refuse_other_address(config: &Config, pgdata: &Utf8Path, system_id: SystemId) -> Result<(), RecoveryError> {
     let Some(Listening { port, hosts }) = listening(pgdata)? else { return Ok(()) };
     for host in hosts {
         let url = &config.postgres.url;
@@ -691,7 +695,7 @@ struct Identity<'a> {
     /// The control file, where there is one, also one that the server's program cannot understand.
     control_file: Option<Vec<u8>>,
     /// The identifier that a running server gave.
-    running: Option<String>,
+    running: Option<SystemId>,
 }
 
 impl Identity<'_> {
@@ -700,9 +704,9 @@ impl Identity<'_> {
     fn settle(
         &self,
         repository: &Repository,
-        named: Option<u64>,
-    ) -> Result<(u64, SegmentSize, Vec<String>), RecoveryError> {
-        let unlike = |what: &str, expected: u64, found: &str| {
+        named: Option<SystemId>,
+    ) -> Result<(SystemId, SegmentSize, Vec<String>), RecoveryError> {
+        let unlike = |what: &str, expected: SystemId, found: SystemId| {
             RecoveryError::impossible(
                 what,
                 format!("the cluster of the data folder, with system identifier {expected}"),
@@ -711,34 +715,35 @@ impl Identity<'_> {
             )
         };
         if let Some(data) = self.control_data
-            && let Some((id, size)) = data.system_id.parse().ok().zip(SegmentSize::new(data.segment_size))
+            && let Some((id, size)) = SegmentSize::new(data.segment_size).map(|size| (data.system_id, size))
         {
             if let Some(other) = named.filter(|named| *named != id) {
-                return Err(unlike("--system-id", id, &other.to_string()));
+                return Err(unlike("--system-id", id, other));
             }
-            if let Some(other) = self.running.as_ref().filter(|running| **running != data.system_id) {
+            if let Some(other) = self.running.filter(|running| *running != id) {
                 return Err(unlike("the server at [postgres] url", id, other));
             }
             return Ok((id, size, Vec::new()));
         }
         let known = clusters_of(repository)?;
         // The first eight bytes, which may be whole in a file that is not.
-        let written = self.control_file.as_ref().and_then(|bytes| Some(u64::from_le_bytes(*bytes.first_chunk()?)));
-        let (id, note) = match (named, &self.running, written.filter(|id| known.contains_key(id)), known.len()) {
-            (Some(named), Some(running), ..) if *running != named.to_string() => {
-                return Err(unlike("--system-id", running.parse().unwrap_or_default(), &named.to_string()));
+        let written = self.control_file.as_ref().and_then(|bytes| control::system_id_in(bytes));
+        let (id, note) = match (named, self.running, written.filter(|id| known.contains_key(id))) {
+            (Some(named), Some(running), ..) if running != named => {
+                return Err(unlike("--system-id", running, named));
             }
             (Some(named), ..) => (named, None),
-            (None, Some(running), ..) => (running.parse().unwrap_or_default(), None),
-            (None, None, Some(written), _) => (written, None),
-            (None, None, None, 1) => {
-                let id = known.keys().next().copied().unwrap_or_default();
-                let only = format!(
-                    "the control file is gone: the cluster is taken for {id}, the only one that the repository knows"
-                );
-                (id, Some(only))
-            }
-            (None, None, None, _) => return Err(unidentified(repository, &known)),
+            (None, Some(running), ..) => (running, None),
+            (None, None, Some(written)) => (written, None),
+            (None, None, None) => match known.keys().collect::<Vec<_>>().as_slice() {
+                [only] => {
+                    let note = format!(
+                        "the control file is gone: the cluster is taken for {only}, the only one that the repository knows"
+                    );
+                    (**only, Some(note))
+                }
+                _ => return Err(unidentified(repository, &known)),
+            },
         };
         let points = known.get(&id).map_or(&[][..], Vec::as_slice);
         let size = points.iter().rev().find_map(|point| SegmentSize::new(point.postgres().ok()?.segment_bytes));
@@ -758,18 +763,18 @@ impl Identity<'_> {
 }
 
 /// The clusters of which a repository has WAL or recovery points, with these.
-fn clusters_of(repository: &Repository) -> Result<BTreeMap<u64, Vec<Point>>, RecoveryError> {
-    let mut found: BTreeMap<u64, Vec<Point>> =
+fn clusters_of(repository: &Repository) -> Result<BTreeMap<SystemId, Vec<Point>>, RecoveryError> {
+    let mut found: BTreeMap<SystemId, Vec<Point>> =
         repository.archived_clusters()?.into_iter().map(|id| (id, Vec::new())).collect();
     for point in repository.finished()?.flatten() {
-        if let Some(id) = point.postgres().ok().and_then(|facts| facts.system_id.parse().ok()) {
+        if let Some(id) = point.postgres().ok().map(|facts| facts.system_id) {
             found.entry(id).or_default().push(point);
         }
     }
     Ok(found)
 }
 
-fn described(known: &BTreeMap<u64, Vec<Point>>) -> String {
+fn described(known: &BTreeMap<SystemId, Vec<Point>>) -> String {
     let each = known.iter().map(|(id, points)| match points.last() {
         Some(newest) => format!("{id} (newest recovery point {})", newest.id()),
         None => format!("{id} (WAL only)"),
@@ -778,7 +783,7 @@ fn described(known: &BTreeMap<u64, Vec<Point>>) -> String {
     if each.is_empty() { "none".to_owned() } else { each.join(", ") }
 }
 
-fn unidentified(repository: &Repository, known: &BTreeMap<u64, Vec<Point>>) -> RecoveryError {
+fn unidentified(repository: &Repository, known: &BTreeMap<SystemId, Vec<Point>>) -> RecoveryError {
     RecoveryError::impossible(
         "identity of the cluster",
         "a control file, a server that runs, or one cluster in the repository",
@@ -788,12 +793,12 @@ fn unidentified(repository: &Repository, known: &BTreeMap<u64, Vec<Point>>) -> R
 }
 
 /// The newest timeline that the server itself has seen. The archive may know a newer one, left by a recovery that failed.
-fn current_timeline(view: &WalView, control: Option<&ControlData>, pgdata: &Utf8PathBuf) -> u32 {
+fn current_timeline(view: &WalView, control: Option<&ControlData>, pgdata: &Utf8PathBuf) -> Timeline {
     let own_wal = pgdata.join("pg_wal");
     let own = view.loose().iter().filter(|(_, path)| path.starts_with(&own_wal)).map(|(name, _)| name.timeline).max();
     match (control.map(|c| c.timeline), own) {
         (None, None) => view.newest_timeline(),
-        (control, own) => control.into_iter().chain(own).max().unwrap_or(1),
+        (control, own) => control.into_iter().chain(own).max().unwrap_or(Timeline::FIRST),
     }
 }
 
@@ -906,20 +911,20 @@ mod tests {
         units::Exit,
     };
 
-    fn data(system_id: &str) -> ControlData {
-        ControlData { system_id: system_id.into(), timeline: 1, checkpoint: Lsn(1), segment_size: 16 << 20 }
+    fn data(system_id: u64) -> ControlData {
+        ControlData { system_id: SystemId(system_id), timeline: 1.into(), checkpoint: Lsn(1), segment_size: 16 << 20 }
     }
 
     #[test]
     fn a_cluster_without_a_control_file_is_named_where_the_repository_knows_several() {
         let (_folder, repository) = fixture::repository();
-        let own: u64 = repository.point(&PointSelector::Latest).unwrap().postgres().unwrap().system_id.parse().unwrap();
+        let own = repository.point(&PointSelector::Latest).unwrap().postgres().unwrap().system_id;
         let lost = || Identity { control_data: None, control_file: None, running: None };
         let (id, _, notes) = lost().settle(&repository, None).unwrap();
         assert!(id == own && notes[0].contains("the only one"), "{notes:?}");
         fixture::later(&repository, "20261123T020000Z-0001", |manifest| {
             let Part::Present(facts) = &mut manifest.pg else { panic!("no cluster") };
-            facts.system_id = "4711".into();
+            facts.system_id = SystemId(4711);
         });
         let error = lost().settle(&repository, None).unwrap_err();
         let text = error.to_string();
@@ -928,13 +933,16 @@ mod tests {
             "{text}"
         );
         assert_eq!(lost().settle(&repository, Some(own)).unwrap().0, own);
-        assert_eq!(lost().settle(&repository, Some(4711)).unwrap().0, 4711);
-        assert!(lost().settle(&repository, Some(1)).unwrap_err().to_string().contains("4711"), "of none that it knows");
-        let running = Identity { running: Some("4711".into()), ..lost() };
-        assert_eq!(running.settle(&repository, None).unwrap().0, 4711);
+        assert_eq!(lost().settle(&repository, Some(SystemId(4711))).unwrap().0, SystemId(4711));
+        assert!(
+            lost().settle(&repository, Some(SystemId(1))).unwrap_err().to_string().contains("4711"),
+            "of none that it knows"
+        );
+        let running = Identity { running: Some(SystemId(4711)), ..lost() };
+        assert_eq!(running.settle(&repository, None).unwrap().0, SystemId(4711));
         assert!(running.settle(&repository, Some(own)).is_err());
         // Damaged behind its beginning, or altogether.
-        let mut bytes = own.to_le_bytes().to_vec();
+        let mut bytes = own.0.to_le_bytes().to_vec();
         bytes.extend([0; 8]);
         let damaged = |bytes: Vec<u8>| Identity { control_file: Some(bytes), ..lost() };
         assert_eq!(damaged(bytes).settle(&repository, None).unwrap().0, own);
@@ -945,15 +953,15 @@ mod tests {
     #[test]
     fn the_control_file_is_not_overruled() {
         let (_folder, repository) = fixture::repository();
-        let data = data("77");
-        let found = |running: Option<&str>, named| {
-            let running = running.map(str::to_owned);
-            Identity { control_data: Some(&data), control_file: None, running }.settle(&repository, named)
+        let data = data(77);
+        let found = |running: Option<u64>, named: Option<u64>| {
+            let identity = Identity { control_data: Some(&data), control_file: None, running: running.map(SystemId) };
+            identity.settle(&repository, named.map(SystemId))
         };
-        assert_eq!(found(None, None).unwrap().0, 77);
-        assert_eq!(found(Some("77"), Some(77)).unwrap().0, 77);
+        assert_eq!(found(None, None).unwrap().0, SystemId(77));
+        assert_eq!(found(Some(77), Some(77)).unwrap().0, SystemId(77));
         assert!(found(None, Some(78)).unwrap_err().to_string().contains("--system-id"));
-        assert!(found(Some("78"), None).unwrap_err().to_string().contains("[postgres] url"));
+        assert!(found(Some(78), None).unwrap_err().to_string().contains("[postgres] url"));
     }
 
     #[test]
@@ -963,7 +971,7 @@ mod tests {
         let (pgdata, fresh, aside) = (folder.join("data"), folder.join("data.restoring"), folder.join("data.aside"));
         let restored = Restored {
             replay: Replay::default(),
-            timeline: 2,
+            timeline: 2.into(),
             switch: None,
             fresh: fresh.clone(),
             aside: aside.clone(),

@@ -393,8 +393,8 @@ async fn opened(s: &mut Coordinated) -> Result<String, RecoveryError> {
     let unmet = |expected: String, found: String| RecoveryError::unmet("open", expected, found);
     let session = Postgres::connect(&s.pipeline.config.postgres.url, "cdc-drill-recovery").await?;
     let system_id = session.system_id().await?;
-    if system_id != s.system_id.to_string() {
-        return Err(unmet(format!("system identifier {}", s.system_id), system_id));
+    if system_id != s.system_id {
+        return Err(unmet(format!("system identifier {}", s.system_id), system_id.to_string()));
     }
     if session.text("select pg_is_in_recovery()").await?.as_deref() != Some("f") {
         return Err(unmet("a server that writes".into(), "it is in recovery".into()));

@@ -5,21 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    backup::wal::TimelineHistory,
+    postgres::wal::TimelineHistory,
     recovery::{
         RecoveryError,
         wal::{Commit, Scanned, WalView},
     },
-    units::Lsn,
+    units::{Lsn, Timeline},
 };
 
 /// Where a target lies, seen from one timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
     /// The timeline.
-    pub(super) timeline: u32,
+    pub(super) timeline: Timeline,
     /// It, or the ancestor of it that owns the position.
-    pub(super) owner: u32,
+    pub(super) owner: Timeline,
     /// Where replay stops.
     pub(super) at: Lsn,
 }
@@ -32,18 +32,18 @@ pub(super) enum Meant {
     /// One position.
     One(Candidate),
     /// Different positions; a timeline for each.
-    Several(Vec<u32>),
+    Several(Vec<Timeline>),
 }
 
 /// What the candidates mean together. Timelines that share a position mean the same; then the one that the server is on is taken, or
 /// the position's own.
-pub(super) fn meant(candidates: &[Candidate], current: u32) -> Meant {
-    let mut positions: BTreeMap<(u32, Lsn), Vec<Candidate>> = BTreeMap::new();
+pub(super) fn meant(candidates: &[Candidate], current: Timeline) -> Meant {
+    let mut positions: BTreeMap<(Timeline, Lsn), Vec<Candidate>> = BTreeMap::new();
     for candidate in candidates {
         positions.entry((candidate.owner, candidate.at)).or_default().push(*candidate);
     }
     let chosen = positions.values().filter_map(|same| {
-        let is = |timeline: u32| same.iter().find(|c| c.timeline == timeline);
+        let is = |timeline: Timeline| same.iter().find(|c| c.timeline == timeline);
         is(current).or_else(|| same.iter().find(|c| c.timeline == c.owner)).or(same.first()).copied()
     });
     match chosen.collect::<Vec<_>>().as_slice() {
@@ -54,8 +54,8 @@ pub(super) fn meant(candidates: &[Candidate], current: u32) -> Meant {
 }
 
 /// Stretches of a timeline's path, oldest first: the timeline that owns it, where it begins and where the path leaves it.
-fn path(history: &TimelineHistory) -> Vec<(u32, Lsn, Option<Lsn>)> {
-    let left = |of: u32| history.ancestors.iter().find(|a| a.timeline == of).map(|a| a.end);
+fn path(history: &TimelineHistory) -> Vec<(Timeline, Lsn, Option<Lsn>)> {
+    let left = |of: Timeline| history.ancestors.iter().find(|a| a.timeline == of).map(|a| a.end);
     history.newest_first().into_iter().rev().map(|(of, begin)| (of, begin, left(of))).collect()
 }
 
@@ -66,7 +66,7 @@ pub(super) struct Search<'v> {
     /// Commits of that very moment lie after it.
     exclusive: bool,
     /// The first commit after the moment on a timeline's own stretch, by where looking began, and why reading ended early.
-    seen: BTreeMap<(u32, Lsn), (Option<Commit>, Option<String>)>,
+    seen: BTreeMap<(Timeline, Lsn), (Option<Commit>, Option<String>)>,
 }
 
 impl<'v> Search<'v> {
@@ -95,7 +95,7 @@ impl<'v> Search<'v> {
         Ok(Ok(None))
     }
 
-    async fn on(&mut self, timeline: u32, from: Lsn) -> Result<(Option<Commit>, Option<String>), RecoveryError> {
+    async fn on(&mut self, timeline: Timeline, from: Lsn) -> Result<(Option<Commit>, Option<String>), RecoveryError> {
         if let Some(known) = self.seen.get(&(timeline, from)) {
             return Ok(known.clone());
         }
@@ -121,7 +121,7 @@ impl<'v> Search<'v> {
         &self,
         found: &Candidate,
         candidates: &[Candidate],
-    ) -> Result<Vec<u32>, RecoveryError> {
+    ) -> Result<Vec<Timeline>, RecoveryError> {
         let begin = self.view.history(found.owner)?.begin();
         let Some(parent) = self.view.history(found.owner)?.ancestors.last().map(|a| a.timeline) else {
             return Ok(Vec::new());
@@ -150,7 +150,7 @@ impl<'v> Search<'v> {
     }
 
     /// Whether anything was committed on a timeline's own stretch in `[from, to)`.
-    async fn commits_between(&self, timeline: u32, from: Lsn, to: Option<Lsn>) -> Result<bool, RecoveryError> {
+    async fn commits_between(&self, timeline: Timeline, from: Lsn, to: Option<Lsn>) -> Result<bool, RecoveryError> {
         let mut found = false;
         self.view
             .commits(timeline, from, |commit| {
@@ -164,7 +164,7 @@ impl<'v> Search<'v> {
 
 /// A timeline for a person who has to choose one: its stretch, and when transactions were committed on it. `from` is where the first
 /// recovery point lies on it.
-pub(super) async fn described(view: &WalView, timeline: u32, from: Lsn) -> Result<String, RecoveryError> {
+pub(super) async fn described(view: &WalView, timeline: Timeline, from: Lsn) -> Result<String, RecoveryError> {
     let begin = view.history(timeline)?.begin().max(from);
     let end = view.tail(timeline).await.map_or_else(|_| "an unknown end".to_owned(), |tail| tail.last.to_string());
     let mut times: Option<(jiff::Timestamp, jiff::Timestamp)> = None;
@@ -183,7 +183,7 @@ pub(super) async fn described(view: &WalView, timeline: u32, from: Lsn) -> Resul
 /// Transactions on one timeline that the result of a recovery does not have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct GivenUp {
-    timeline: u32,
+    timeline: Timeline,
     /// Those that were counted.
     transactions: u64,
     /// Where they begin.
@@ -221,7 +221,7 @@ impl std::fmt::Display for GivenUp {
 /// A stretch `[from, to)` of a timeline's own WAL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stretch {
-    timeline: u32,
+    timeline: Timeline,
     from: Lsn,
     to: Option<Lsn>,
     /// Whether the server was not on this timeline any more.
@@ -231,14 +231,14 @@ struct Stretch {
 /// What neither the path of the server nor that of the target keeps, when replay leaves out everything from `cut` on.
 fn beyond(current: &TimelineHistory, target: &TimelineHistory, cut: Lsn) -> Vec<Stretch> {
     let (theirs, ours) = (path(current), path(target));
-    let all: BTreeSet<u32> = theirs.iter().chain(&ours).map(|(of, ..)| *of).collect();
+    let all: BTreeSet<Timeline> = theirs.iter().chain(&ours).map(|(of, ..)| *of).collect();
     let mut found = Vec::new();
     for timeline in all {
-        let on = |path: &[(u32, Lsn, Option<Lsn>)]| path.iter().find(|(of, ..)| *of == timeline).copied();
+        let on = |path: &[(Timeline, Lsn, Option<Lsn>)]| path.iter().find(|(of, ..)| *of == timeline).copied();
         let (server, kept) = (on(&theirs), on(&ours));
         let begin = server.or(kept).map_or(Lsn(0), |(_, begin, _)| begin);
         let from = kept.map_or(begin, |(_, begin, left)| left.map_or(cut, |left| left.min(cut)).max(begin));
-        let ends = |path: Option<(u32, Lsn, Option<Lsn>)>| path.map(|(.., left)| left);
+        let ends = |path: Option<(Timeline, Lsn, Option<Lsn>)>| path.map(|(.., left)| left);
         let (server, kept) = (ends(server), ends(kept));
         if let Some(to) = server
             && to.is_none_or(|to| from < to)
@@ -263,7 +263,7 @@ fn beyond(current: &TimelineHistory, target: &TimelineHistory, cut: Lsn) -> Vec<
 /// Counts what a recovery gives up: on the timelines that the server was on, and on that of the target.
 pub(super) async fn given_up(
     view: &WalView,
-    current: u32,
+    current: Timeline,
     target: &TimelineHistory,
     cut: Option<Lsn>,
 ) -> Result<Vec<GivenUp>, RecoveryError> {
@@ -295,34 +295,38 @@ mod tests {
     use super::*;
 
     fn candidate(timeline: u32, owner: u32, at: u64) -> Candidate {
-        Candidate { timeline, owner, at: Lsn(at) }
+        Candidate { timeline: timeline.into(), owner: owner.into(), at: Lsn(at) }
     }
 
     fn history(timeline: u32, ancestors: &[(u32, u64)]) -> TimelineHistory {
         let text: String = ancestors.iter().map(|(of, end)| format!("{of}\t{}\tx\n", Lsn(*end))).collect();
-        TimelineHistory::parse(timeline, &text).unwrap()
+        TimelineHistory::parse(timeline.into(), &text).unwrap()
     }
 
     #[test]
     fn timelines_that_share_a_position_mean_the_same() {
-        assert_eq!(meant(&[], 1), Meant::Nothing);
+        assert_eq!(meant(&[], 1.into()), Meant::Nothing);
         let (one, two, three) = (candidate(1, 1, 500), candidate(2, 1, 500), candidate(3, 1, 500));
-        assert_eq!(meant(&[one, two, three], 2), Meant::One(two), "the server's own");
-        assert_eq!(meant(&[three, one], 2), Meant::One(one), "the position's own");
-        assert_eq!(meant(&[candidate(2, 2, 700)], 1), Meant::One(candidate(2, 2, 700)));
+        assert_eq!(meant(&[one, two, three], 2.into()), Meant::One(two), "the server's own");
+        assert_eq!(meant(&[three, one], 2.into()), Meant::One(one), "the position's own");
+        assert_eq!(meant(&[candidate(2, 2, 700)], 1.into()), Meant::One(candidate(2, 2, 700)));
     }
 
     #[test]
     fn different_positions_are_named_by_timeline() {
         let found = [candidate(1, 1, 700), candidate(2, 2, 700), candidate(3, 2, 700)];
-        assert_eq!(meant(&found, 3), Meant::Several(vec![1, 3]), "one position, and two histories of it");
+        assert_eq!(
+            meant(&found, 3.into()),
+            Meant::Several(vec![1.into(), 3.into()]),
+            "one position, and two histories of it"
+        );
     }
 
     #[test]
     fn what_is_given_up_lies_beyond_both_paths() {
         let (first, second) = (history(1, &[]), history(2, &[(1, 1000)]));
-        let stretch = |timeline, from, to: Option<u64>, left_before| Stretch {
-            timeline,
+        let stretch = |timeline: u32, from, to: Option<u64>, left_before| Stretch {
+            timeline: timeline.into(),
             from: Lsn(from),
             to: to.map(Lsn),
             left_before,

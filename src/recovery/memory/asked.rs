@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     recovery::{Options, Playbook, RecoveryError, Request, Target},
+    units::{SystemId, Timeline},
     vocabulary::{Loss, Naive, OnConflict, TopicsRepair},
 };
 
@@ -15,9 +16,9 @@ pub(crate) struct Asked {
     pub(crate) playbook: Playbook,
     pub(crate) point: String,
     pub(crate) target: String,
-    pub(crate) timeline: Option<u32>,
+    pub(crate) timeline: Option<Timeline>,
     #[serde(default)]
-    pub(crate) system_id: Option<u64>,
+    pub(crate) system_id: Option<SystemId>,
     pub(crate) exclusive: bool,
     pub(crate) connectors: BTreeSet<String>,
     pub(crate) topics: TopicsRepair,
@@ -136,8 +137,8 @@ mod tests {
     fn a_request_comes_back_from_its_record() {
         let request = Request {
             target: "time:2026-11-22T20:00:00Z".parse().unwrap(),
-            timeline: Some(2),
-            system_id: Some(7412),
+            timeline: Some(2.into()),
+            system_id: Some(SystemId(7412)),
             connectors: vec!["b".into(), "a".into()],
             ..Request::new(Playbook::Slot)
         };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    backup::{Point, parts::connect::SavedConnector},
+    backup::{Point, SavedConnector},
     client::{
         cluster::is_postgres,
         connect::{ConnectorConfig, ConnectorStatus, StateOf},

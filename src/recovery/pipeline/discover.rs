@@ -12,10 +12,7 @@ use super::{
     publication::publication_of,
 };
 use crate::{
-    backup::{
-        Point,
-        parts::{connect::SavedConnector, postgres::Publication},
-    },
+    backup::{Point, Publication, SavedConnector},
     client::{
         catalogue,
         cluster::{Cluster, Readers, is_postgres},
@@ -131,7 +128,7 @@ impl Pipeline {
         known.extend(slots.iter().cloned());
         let system_id = match server {
             Some(server) => Some(server.system_id().await?),
-            None => saved.map(|p| p.system_id.clone()),
+            None => saved.map(|p| p.system_id),
         };
         let subscriptions = match server {
             Some(server) => subscriptions_of(server).await?,

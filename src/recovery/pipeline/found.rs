@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    backup::parts::postgres::Publication,
+    backup::Publication,
     client::{
         connect::{ConnectorConfig, ConnectorStatus, StoredOffset},
         kafka::TopicSpec,

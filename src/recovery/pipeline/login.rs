@@ -1,12 +1,13 @@
 //! Whether connectors can log in. A restored database has the roles and passwords of its target, and a connector has those of now:
 //! its task then says RUNNING, tries again and again, and never streams.
 
-use super::{Pipeline, Source, wanted::literal};
+use super::{Pipeline, Source};
 use crate::{
     client::{
         cluster::{Cluster, connector_url},
         postgres::Postgres,
     },
+    postgres::sql::literal,
     recovery::RecoveryError,
 };
 

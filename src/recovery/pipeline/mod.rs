@@ -23,4 +23,4 @@ pub(super) use found::{Found, Source};
 pub use protected::{Protection, is_protected, protection};
 pub(super) use publication::{captured_tables, coverage, publication_repair};
 pub(super) use resume::drop_slot;
-pub(super) use wanted::{PublicationChange, PublicationRepair, literal, must_stream, unstreamed};
+pub(super) use wanted::{PublicationChange, PublicationRepair, must_stream, unstreamed};

@@ -7,10 +7,7 @@ use super::{
     wanted::{Known, PublicationRepair, membership, obstacle, unstreamed},
 };
 use crate::{
-    backup::{
-        Point,
-        parts::postgres::{self, Publication as Saved},
-    },
+    backup::{Point, Publication as Saved, parts::postgres},
     client::{ClientError, catalogue, postgres::Postgres},
     debezium::{Captured, Choice, Connector, Coverage, Member, Relation, Stream},
     moment::{self, HALF_WAY},

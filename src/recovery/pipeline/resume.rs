@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
-use super::{Pipeline, Source, wanted::literal};
+use super::{Pipeline, Source};
 use crate::{
     client::{
         connect::{AtRest, ConnectorStatus, StoredOffset, snapshot_complete, stored_position},
@@ -17,6 +17,7 @@ use crate::{
         wait::Poll,
     },
     moment::{self, HALF_WAY},
+    postgres::sql::literal,
     recovery::{self, RecoveryError},
     units::{Lsn, SlotName, is_secret_setting},
     vocabulary::Naive,

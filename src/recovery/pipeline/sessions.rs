@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Pipeline, Source, wanted::literal};
-use crate::{client::postgres::Postgres, recovery::RecoveryError};
+use super::{Pipeline, Source};
+use crate::{client::postgres::Postgres, postgres::sql::literal, recovery::RecoveryError};
 
 /// Limits that end a statement, a transaction or a session; 0 is none.
 const LIMITS: [&str; 5] = [

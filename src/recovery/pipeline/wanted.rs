@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    backup::parts::postgres::{Publication as Saved, PublishedTable},
+    backup::{Publication as Saved, PublishedTable},
     debezium::{
         Captured, Choice, Connector, Coverage, Member, Membership, Operation, Operations, Relation, RelationKind,
         Stream,
     },
+    postgres::sql::identifier,
     recovery::RecoveryError,
     units::TableName,
 };
@@ -371,19 +372,10 @@ fn member(table: &PublishedTable) -> String {
     format!("table only {}{}{}", table.name.quoted(), columns.unwrap_or_default(), filter.unwrap_or_default())
 }
 
-fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// A text as an SQL literal.
-pub(crate) fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{backup::parts::postgres::NamedMembers, debezium::Inheritance};
+    use crate::{backup::NamedMembers, debezium::Inheritance};
 
     fn name(text: &str) -> TableName {
         TableName::new("public", text)

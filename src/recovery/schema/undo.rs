@@ -10,11 +10,8 @@ use crate::{
     backup::parts::registry::{Dump, VersionLine, VersionState},
     client::{connect::ConnectorConfig, postgres::Postgres},
     debezium::TopicNames,
-    recovery::{
-        RecoveryError,
-        pipeline::{captured_tables, literal},
-        repair::Repair,
-    },
+    postgres::sql::{identifier, literal},
+    recovery::{RecoveryError, pipeline::captured_tables, repair::Repair},
     units::{Subject, TableName},
 };
 
@@ -180,7 +177,7 @@ fn difference(
     field: Option<&Field>,
     rewriting: Rewriting,
 ) -> Option<(String, String)> {
-    let (quoted, name) = (table.quoted(), format!("\"{}\"", column.name.replace('"', "\"\"")));
+    let (quoted, name) = (table.quoted(), identifier(&column.name));
     let Some(field) = field else {
         // A nullable column, or one with a default, is compatible: it is registered with the table's next change. One whose
         // name Avro does not allow is registered under another.

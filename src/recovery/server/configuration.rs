@@ -6,11 +6,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::folder::recovery_settings_in;
 use crate::{
-    backup::{
-        Store,
-        configuration::{Kind, Mention, Syntax, is_included, mentioned},
-        files,
-    },
+    backup::{Store, hash::sha256},
+    postgres::configuration::{Kind, Mention, Syntax, is_included, mentioned},
     recovery::RecoveryError,
     units::IfThere,
 };
@@ -117,7 +114,7 @@ impl Configuration {
 
     /// The checksum of each file.
     pub(crate) fn checksums(&self) -> impl Iterator<Item = (&Utf8Path, String)> {
-        self.files.iter().map(|(name, bytes)| (name.as_path(), files::sha256(bytes)))
+        self.files.iter().map(|(name, bytes)| (name.as_path(), sha256(bytes)))
     }
 }
 

@@ -6,11 +6,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::configuration::AUTO;
 use crate::{
-    backup::{
-        Point, Store,
-        configuration::{Kind, Syntax, Walk},
-        parts::postgres::OUTSIDE,
-    },
+    backup::{Point, Store, format::layout::OUTSIDE},
+    postgres::configuration::{Kind, Syntax, Walk},
     recovery::RecoveryError,
     units::IfThere,
 };

@@ -6,12 +6,15 @@ use std::process::Stdio;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{Owner, fenced::place, layout::is_same};
-use crate::{config::Tools, recovery::RecoveryError, units::IfThere};
+use crate::{
+    config::Tools,
+    postgres::version::{Version, major_in},
+    recovery::RecoveryError,
+    units::IfThere,
+};
 
 /// What a recovery calls. They come from one folder, but somebody may have linked one of them elsewhere.
 const USED: [&str; 3] = ["postgres", "pg_controldata", "pg_waldump"];
-/// From this version on the server can be asked for what it computes from a data folder and its preloaded libraries.
-const COMPUTES: u32 = 15;
 
 /// The major version that made a data folder, by its `PG_VERSION`; none where there is no such file.
 pub(crate) fn major_of(data: &Utf8Path) -> Result<Option<u32>, RecoveryError> {
@@ -51,12 +54,6 @@ async fn version(tools: &Tools, program: &str) -> Result<String, RecoveryError> 
     }
 }
 
-/// The major version in `postgres (PostgreSQL) 18.1 (Debian 18.1-1)`.
-fn major_in(said: &str) -> Option<u32> {
-    let number = said.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
-    number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-}
-
 /// Lets the server read its configuration for a data folder, and its control file and preloaded libraries where it can, and end
 /// before it starts. An error where it would not start, or on another folder.
 pub(crate) async fn start_dry(
@@ -75,7 +72,7 @@ pub(crate) async fn start_dry(
             "something sets it that outranks the command line",
         ));
     }
-    if major >= COMPUTES {
+    if Version::of_major(major).computes_settings() {
         ask(tools, owner, data, config_file, "shared_memory_size").await?;
     }
     Ok(())
@@ -134,17 +131,7 @@ async fn ask(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rstest::rstest;
     use std::os::unix::fs::PermissionsExt;
-
-    #[rstest]
-    #[case("postgres (PostgreSQL) 18.1", Some(18))]
-    #[case("pg_waldump (PostgreSQL) 15.12 (Debian 15.12-0+deb12u2)", Some(15))]
-    #[case("postgres (PostgreSQL) 19beta1", Some(19))]
-    #[case("no version", None)]
-    fn the_major_version_is_read(#[case] said: &str, #[case] major: Option<u32>) {
-        assert_eq!(major_in(said), major);
-    }
 
     #[tokio::test]
     async fn one_program_of_another_version_is_refused_by_name() {

@@ -14,9 +14,10 @@ use crate::{
         registry::Registry,
     },
     moment::{self, HALF_WAY},
+    postgres::sql::{identifier, literal},
     recovery::{
         RecoveryError,
-        pipeline::{Source, captured_tables, literal},
+        pipeline::{Source, captured_tables},
         repair::Repair,
         slot::record::{Codec, Shape},
         step::Done,
@@ -157,8 +158,7 @@ async fn present(
     keyed: &Keyed,
     candidates: &[Candidate],
 ) -> Result<BTreeSet<Vec<String>>, RecoveryError> {
-    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-    let names: Vec<String> = keyed.columns.iter().map(|(n, _)| quoted(n)).collect();
+    let names: Vec<String> = keyed.columns.iter().map(|(n, _)| identifier(n)).collect();
     let texts: Vec<String> = names.iter().map(|n| format!("{n}::text")).collect();
     let mut there = BTreeSet::new();
     for some in candidates.chunks(KEYS_AT_ONCE) {

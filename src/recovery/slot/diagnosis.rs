@@ -12,12 +12,13 @@ use crate::{
         postgres::{Postgres, Slot},
     },
     debezium::Operations,
+    postgres::sql::literal,
     recovery::{
         RecoveryError,
-        pipeline::{Source, coverage, literal, must_stream, unstreamed},
+        pipeline::{Source, coverage, must_stream, unstreamed},
         repair::Repair,
     },
-    units::{Lsn, Offset, TableName, TopicPartition},
+    units::{Lsn, Offset, TableName, Timeline, TopicPartition},
     vocabulary::TopicsRepair,
 };
 
@@ -70,7 +71,7 @@ pub(crate) enum Diagnosis {
     AbandonedTimeline {
         stored: Lsn,
         switch: Lsn,
-        timeline: u32,
+        timeline: Timeline,
     },
     /// The slot was made again after records had been written.
     Remade {

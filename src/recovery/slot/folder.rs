@@ -1,14 +1,14 @@
 //! The server's data folder as this machine sees it. The slot playbook needs none: it says more where it can look into one, and
 //! one that is another server's would make it say what is not so.
 
-use std::{
-    io::{self, Read},
-    os::unix::fs::MetadataExt,
-};
+use std::{io, os::unix::fs::MetadataExt};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::{client::postgres::Postgres, config::Config, recovery::RecoveryError, units::IfThere};
+use crate::{
+    client::postgres::Postgres, config::Config, postgres::control, recovery::RecoveryError, units::IfThere,
+    units::SystemId,
+};
 
 /// The data folder that the configuration names, or that its hook prints; why there is none that can be looked into. One that is
 /// certainly not the live server's is an error.
@@ -34,7 +34,7 @@ pub(crate) async fn data_folder(
             .flatten()
             .map(Utf8PathBuf::from),
     };
-    match running.other(&folder, &found) {
+    match running.other(&folder, found) {
         Err(untold) => Ok(Err(untold)),
         Ok(None) => Ok(Ok(folder)),
         Ok(Some((expected, found))) => Err(RecoveryError::impossible(
@@ -48,7 +48,7 @@ pub(crate) async fn data_folder(
 
 /// What the server says of itself.
 struct Running {
-    system_id: String,
+    system_id: SystemId,
     /// Its data folder, as its own machine sees it.
     folder: Option<Utf8PathBuf>,
 }
@@ -56,7 +56,7 @@ struct Running {
 impl Running {
     /// Why a folder with this system identifier cannot be the server's: what was expected and what was found. A server on
     /// another machine, or in a container, may call the same folder by another name. An error is why it cannot be told.
-    fn other(&self, folder: &Utf8Path, found: &str) -> Result<Option<(String, String)>, String> {
+    fn other(&self, folder: &Utf8Path, found: SystemId) -> Result<Option<(String, String)>, String> {
         if found != self.system_id {
             let expected = format!("that of the server, with system identifier {}", self.system_id);
             return Ok(Some((expected, format!("one with system identifier {found}"))));
@@ -66,7 +66,7 @@ impl Running {
             return Ok(Some(("that of the running server".into(), found.into())));
         }
         let Some(own) = &self.folder else { return Ok(None) };
-        if looked_at(own, identifier_in)?.as_deref() != Some(found) || is_same(own, folder)? {
+        if looked_at(own, control::system_id)? != Some(found) || is_same(own, folder)? {
             return Ok(None);
         }
         Ok(Some((format!("that of the server, {own}"), "another of the same cluster".into())))
@@ -80,19 +80,8 @@ fn is_same(one: &Utf8Path, other: &Utf8Path) -> Result<bool, String> {
 }
 
 /// The system identifier in a data folder; why there is none that can be read.
-fn control_file_id(folder: &Utf8Path) -> Result<String, String> {
-    identifier_in(folder).map_err(|e| format!("{}: {e}", control_file(folder)))
-}
-
-/// The first eight bytes of the control file.
-fn identifier_in(folder: &Utf8Path) -> io::Result<String> {
-    let mut bytes = [0u8; 8];
-    std::fs::File::open(control_file(folder))?.read_exact(&mut bytes)?;
-    Ok(u64::from_le_bytes(bytes).to_string())
-}
-
-fn control_file(folder: &Utf8Path) -> Utf8PathBuf {
-    folder.join("global/pg_control")
+fn control_file_id(folder: &Utf8Path) -> Result<SystemId, String> {
+    control::system_id(folder).map_err(|e| format!("{}: {e}", control::file(folder)))
 }
 
 /// What a look gives; `None` where there is no such file, and in words why it gives nothing else.
@@ -125,8 +114,8 @@ mod tests {
         let copy = folder(home, "copy", 7, true);
         let alias = home.join("alias");
         std::os::unix::fs::symlink(&own, &alias).unwrap();
-        let running = Running { system_id: "7".into(), folder: Some(own.clone()) };
-        let other = |folder: &Utf8Path| running.other(folder, &control_file_id(folder).unwrap()).unwrap();
+        let running = Running { system_id: SystemId(7), folder: Some(own.clone()) };
+        let other = |folder: &Utf8Path| running.other(folder, control_file_id(folder).unwrap()).unwrap();
         assert_eq!(other(&own), None);
         assert_eq!(other(&alias), None, "the same folder by another name");
         assert!(other(&stranger).unwrap().1.contains("identifier 8"));
@@ -134,16 +123,16 @@ mod tests {
         assert!(other(&copy).unwrap().0.contains(own.as_str()));
         // Of a container, or hidden: what the server calls its folder is no folder of this machine.
         for folder in [Some("/nowhere/data".into()), None] {
-            let running = Running { system_id: "7".into(), folder };
-            assert_eq!(running.other(&copy, "7"), Ok(None));
-            assert!(running.other(&aside, "7").unwrap().is_some());
+            let running = Running { system_id: SystemId(7), folder };
+            assert_eq!(running.other(&copy, SystemId(7)), Ok(None));
+            assert!(running.other(&aside, SystemId(7)).unwrap().is_some());
         }
         // Neither "nothing runs on it" nor "it is the server's": that is not known.
         let looped = aside.join("postmaster.pid");
         std::os::unix::fs::symlink(&looped, &looped).unwrap();
-        assert!(running.other(&aside, "7").unwrap_err().contains("postmaster.pid"));
-        let hidden = Running { system_id: "7".into(), folder: Some(looped.clone()) };
-        assert!(hidden.other(&copy, "7").unwrap_err().contains(looped.as_str()));
+        assert!(running.other(&aside, SystemId(7)).unwrap_err().contains("postmaster.pid"));
+        let hidden = Running { system_id: SystemId(7), folder: Some(looped.clone()) };
+        assert!(hidden.other(&copy, SystemId(7)).unwrap_err().contains(looped.as_str()));
         assert!(control_file_id(&home.join("none")).unwrap_err().contains("none/global/pg_control"));
     }
 }

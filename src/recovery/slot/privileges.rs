@@ -5,18 +5,16 @@ use std::collections::BTreeSet;
 
 use super::diagnosis::Diagnosis;
 use crate::{
-    backup::parts::postgres::PublishedTable,
+    backup::PublishedTable,
     client::postgres::Postgres,
+    postgres::{sql::literal, version::Version},
     recovery::{
         RecoveryError,
-        pipeline::{PublicationChange, PublicationRepair, Source, captured_tables, literal, publication_repair},
+        pipeline::{PublicationChange, PublicationRepair, Source, captured_tables, publication_repair},
         repair::Repair,
     },
     units::TableName,
 };
-
-/// The version from which MAINTAIN is a privilege, and one that locks a table.
-const MAINTAIN_SINCE: u32 = 170_000;
 
 /// What the role may do with a captured table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,9 +115,9 @@ async fn owned(server: &Postgres) -> Result<BTreeSet<TableName>, RecoveryError> 
 }
 
 async fn tables(server: &Postgres, source: &Source) -> Result<Vec<Table>, RecoveryError> {
-    let version: u32 = server.value("show server_version_num").await?;
+    let version: Version = server.value(Version::SQL).await?;
     let locking =
-        if version >= MAINTAIN_SINCE { "update, delete, truncate, maintain" } else { "update, delete, truncate" };
+        if version.has_maintain() { "update, delete, truncate, maintain" } else { "update, delete, truncate" };
     let sql = format!(
         "select n.nspname, c.relname, \
          has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select'), \

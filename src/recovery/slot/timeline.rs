@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    backup::wal::{TimelineHistory, WalFile},
     client::postgres::Postgres,
-    recovery::pipeline::literal,
-    units::{Lsn, Secret},
+    postgres::{
+        sql::literal,
+        wal::{TimelineHistory, WalFile},
+    },
+    units::{Lsn, Secret, Timeline},
 };
 
 /// Where the server left one timeline for another.
@@ -16,7 +18,7 @@ pub(super) struct Switch {
     /// The end of the one.
     pub(super) at: Lsn,
     /// The other.
-    pub(super) timeline: u32,
+    pub(super) timeline: Timeline,
 }
 
 /// The server's timelines.
@@ -25,14 +27,14 @@ pub(super) struct Timelines {
     history: TimelineHistory,
     /// When the history file of each timeline was written, in milliseconds since 1970, or why that is not known. A server
     /// writes it when it begins the timeline.
-    began: Result<BTreeMap<u32, i64>, String>,
+    began: Result<BTreeMap<Timeline, i64>, String>,
 }
 
 impl Timelines {
     /// Asks the server; why it does not say.
     pub(super) async fn of(server: &Postgres, url: &Secret) -> Result<Timelines, String> {
         let timeline = server.timeline().await.map_err(|e| e.to_string())?;
-        if timeline == 1 {
+        if timeline == Timeline::FIRST {
             return Ok(Timelines { history: TimelineHistory::first(), began: Ok(BTreeMap::new()) });
         }
         let text = history(server, url, timeline).await?;
@@ -60,7 +62,7 @@ impl Timelines {
     }
 
     /// Whether something was written before the server began a timeline.
-    fn is_older(&self, written: Option<i64>, timeline: u32) -> Result<bool, String> {
+    fn is_older(&self, written: Option<i64>, timeline: Timeline) -> Result<bool, String> {
         let written = written.ok_or("the stored offset does not say when it was written")?;
         let began = self.began.as_ref().map_err(String::clone)?.get(&timeline);
         let began = began.ok_or_else(|| format!("the server has no history file of timeline {timeline}"))?;
@@ -70,7 +72,7 @@ impl Timelines {
 
 /// The text of a timeline's history, by the replication command, which needs REPLICATION and one of the server's walsenders; or
 /// from the file, which needs a superuser.
-async fn history(server: &Postgres, url: &Secret, timeline: u32) -> Result<String, String> {
+async fn history(server: &Postgres, url: &Secret, timeline: Timeline) -> Result<String, String> {
     let asked = async {
         let walsender = Postgres::connect_walsender(url, "cdc-drill-recovery").await?;
         walsender.texts(&format!("TIMELINE_HISTORY {timeline}")).await
@@ -82,13 +84,13 @@ async fn history(server: &Postgres, url: &Secret, timeline: u32) -> Result<Strin
         },
         Err(error) => error.to_string(),
     };
-    let file = format!("pg_wal/{timeline:08X}.history");
+    let file = format!("pg_wal/{}", WalFile::History(timeline));
     let read = server.text(&format!("select pg_read_file({})", literal(&file))).await;
     read.ok().flatten().ok_or(refused)
 }
 
 /// When each history file in the server's WAL folder was written. Members of `pg_monitor` may ask that.
-async fn began(server: &Postgres) -> Result<BTreeMap<u32, i64>, String> {
+async fn began(server: &Postgres) -> Result<BTreeMap<Timeline, i64>, String> {
     let sql = "select name, floor(extract(epoch from modification) * 1000)::bigint::text from pg_ls_waldir() \
                where name like '%.history'";
     let rows = server.texts(sql).await.map_err(|e| e.to_string())?;
@@ -110,8 +112,9 @@ mod tests {
 
     /// Timeline 3 left timeline 2 at 5000 at second 20, which had left timeline 1 at 1000 at second 10.
     fn timelines() -> Timelines {
-        let history = TimelineHistory::parse(3, "1\t0/1000\tno recovery target specified\n2\t0/5000\tx\n").unwrap();
-        Timelines { history, began: Ok(BTreeMap::from([(2, 10_000), (3, 20_000)])) }
+        let history =
+            TimelineHistory::parse(3.into(), "1\t0/1000\tno recovery target specified\n2\t0/5000\tx\n").unwrap();
+        Timelines { history, began: Ok(BTreeMap::from([(2.into(), 10_000), (3.into(), 20_000)])) }
     }
 
     fn at(seconds: i64) -> Option<i64> {
@@ -121,7 +124,7 @@ mod tests {
     #[test]
     fn a_position_behind_a_switch_that_was_stored_before_it_is_of_a_timeline_that_was_left() {
         let found = |stored, written| timelines().left_behind(Lsn(stored), written).unwrap();
-        let switch = |at, timeline| Some(Switch { at: Lsn(at), timeline });
+        let switch = |at, timeline: u32| Some(Switch { at: Lsn(at), timeline: timeline.into() });
         assert_eq!(found(0x900, at(5)), None);
         assert_eq!(found(0x2000, at(15)), None, "of timeline 2");
         assert_eq!(found(0x6000, at(25)), None, "of timeline 3");
@@ -135,7 +138,7 @@ mod tests {
         assert_eq!(timelines().left_behind(Lsn(0x900), None), Ok(None), "below every switch, whenever it was stored");
         let blind = Timelines { began: Err("permission denied".into()), ..timelines() };
         assert_eq!(blind.left_behind(Lsn(0x6000), at(15)), Err("permission denied".into()));
-        let lacking = Timelines { began: Ok(BTreeMap::from([(3, 20_000)])), ..timelines() };
+        let lacking = Timelines { began: Ok(BTreeMap::from([(3.into(), 20_000)])), ..timelines() };
         assert!(lacking.left_behind(Lsn(0x2000), at(5)).unwrap_err().contains("timeline 2"));
         let first = Timelines { history: TimelineHistory::first(), began: Ok(BTreeMap::new()) };
         assert_eq!(first.left_behind(Lsn(0x6000), None), Ok(None));

@@ -5,7 +5,15 @@ use std::process::Stdio;
 use camino::Utf8Path;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
-use crate::{backup::wal::SegmentName, config::Tools, recovery::RecoveryError, units::Lsn};
+use crate::{
+    config::Tools,
+    postgres::{
+        programs::{Dump, Extent, PLAIN},
+        wal::{Record, SegmentName, skipped_to},
+    },
+    recovery::RecoveryError,
+    units::Lsn,
+};
 
 /// What to read: segments of one timeline in a folder, from a position in the first one on. Naming the last segment matters:
 /// without it `pg_waldump` waits five seconds for the one after it to appear.
@@ -56,24 +64,9 @@ pub(crate) async fn tail(stretch: &Stretch<'_>) -> Result<Tail, RecoveryError> {
     }
 }
 
-/// A line of `pg_waldump` that shows a record.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Record<'a> {
-    /// Where it starts.
-    pub(crate) at: Lsn,
-    line: &'a str,
-}
-
-impl Record<'_> {
-    /// Whether it is the restore point of this name.
-    pub(crate) fn is_mark(&self, name: &str) -> bool {
-        self.line.ends_with(&format!("desc: RESTORE_POINT {name}"))
-    }
-
-    /// When the transaction was committed, by the server's clock, if it is the record of a commit.
-    pub(crate) fn commit(&self) -> Option<Commit> {
-        commit_time(self.line).map(|time| Commit { at: self.at, time })
-    }
+/// The commit that a record shows, if it is one.
+pub(crate) fn commit(record: Record<'_>) -> Option<Commit> {
+    record.commit_time().map(|time| Commit { at: record.at, time })
 }
 
 /// How reading a stretch ended.
@@ -101,11 +94,9 @@ pub(crate) async fn read(
     manager: Option<&str>,
     mut see: impl FnMut(Record<'_>) -> bool,
 ) -> Result<Reading, RecoveryError> {
-    let only = manager.map(|name| format!("--rmgr={name}"));
-    let more: Vec<&str> = only.iter().map(String::as_str).collect();
     let mut first = None;
-    let ended = dump(stretch, &more, |line| match lsn_of(line) {
-        Some(at) => see(Record { at, line }),
+    let ended = dump(stretch, manager, |line| match Record::parse(line) {
+        Some(record) => see(record),
         None => {
             first = skipped_to(line).or(first);
             true
@@ -116,15 +107,18 @@ pub(crate) async fn read(
 }
 
 /// Runs `pg_waldump` and hands each line to `see` until it returns false.
-async fn dump(stretch: &Stretch<'_>, more: &[&str], mut see: impl FnMut(&str) -> bool) -> Result<Ended, RecoveryError> {
+async fn dump(
+    stretch: &Stretch<'_>,
+    manager: Option<&str>,
+    mut see: impl FnMut(&str) -> bool,
+) -> Result<Ended, RecoveryError> {
     let program = stretch.tools.name("pg_waldump");
     let wrong = |detail: String| RecoveryError::Program { program: program.clone(), detail };
-    let settings = [("TZ", "UTC"), ("LC_ALL", "C")];
-    let mut command = tokio::process::Command::from(stretch.tools.command("pg_waldump", &settings));
+    let extent = Extent::Segments(stretch.first, stretch.last);
+    let dump = Dump { folder: stretch.folder, from: stretch.from, manager, extent };
+    let mut command = tokio::process::Command::from(stretch.tools.command("pg_waldump", &PLAIN));
     command
-        .args(["-p", stretch.folder.as_str(), "-s", &stretch.from.to_string()])
-        .args(more)
-        .args([stretch.first.to_string(), stretch.last.to_string()])
+        .args(dump.arguments())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -150,52 +144,21 @@ async fn dump(stretch: &Stretch<'_>, more: &[&str], mut see: impl FnMut(&str) ->
     })
 }
 
-/// `first record is after 0/3000001, at 0/3000028, skipping over 39 bytes`
-fn skipped_to(line: &str) -> Option<Lsn> {
-    line.strip_prefix("first record is after ")?.split(", at ").nth(1)?.split(',').next()?.parse().ok()
-}
-
-fn lsn_of(line: &str) -> Option<Lsn> {
-    line.split("lsn: ").nth(1)?.split(',').next()?.parse().ok()
-}
-
-/// `desc: COMMIT 2026-11-22 20:50:11.123456 UTC; ...`, with `COMMIT_PREPARED` alike.
-fn commit_time(line: &str) -> Option<jiff::Timestamp> {
-    let desc = line.split("desc: COMMIT").nth(1)?;
-    let words: Vec<&str> = desc.split_whitespace().filter(|w| !w.starts_with('_')).collect();
-    let date = words.iter().position(|w| w.len() == 10 && w.as_bytes()[4] == b'-')?;
-    format!("{}T{}Z", words[date], words.get(date + 1)?).parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const COMMIT: &str = "rmgr: Transaction len (rec/tot):     46/    46, tx:        760, lsn: 0/0307D9F8, prev 0/0307D9B8, desc: COMMIT 2026-11-22 20:50:11.123456 UTC; inval msgs: catcache 55";
-    const MARK: &str = "rmgr: XLOG        len (rec/tot):     98/    98, tx:          0, lsn: 0/0307DA28, prev 0/0307D9F8, desc: RESTORE_POINT before: it";
 
     #[tokio::test]
     async fn the_prefix_of_tools_is_used() {
         let folder = tempfile::tempdir().unwrap();
         let folder = Utf8Path::from_path(folder.path()).unwrap();
         let tools = crate::backup::fixture::noting(folder);
-        let size = crate::backup::wal::SegmentSize::new(16 << 20).unwrap();
-        let name = SegmentName::new(1, 3, size);
+        let size = crate::postgres::wal::SegmentSize::new(16 << 20).unwrap();
+        let name = SegmentName::new(1.into(), 3, size);
         let stretch = Stretch { tools: &tools, folder, first: name, last: name, from: Lsn(0x300_0028) };
         assert_eq!(read(&stretch, Some("XLOG"), |_| true).await.unwrap().ended, Ended::Whole);
         let expected =
             format!("env TZ=UTC LC_ALL=C /pg/bin/pg_waldump -p {folder} -s 0/3000028 --rmgr=XLOG {name} {name}");
         assert_eq!(crate::backup::fixture::calls(folder), [expected]);
-    }
-
-    #[test]
-    fn records_are_read_as_pg_waldump_prints_them() {
-        assert_eq!(lsn_of(COMMIT), Some("0/307D9F8".parse().unwrap()));
-        assert_eq!(commit_time(COMMIT), Some("2026-11-22T20:50:11.123456Z".parse().unwrap()));
-        assert_eq!(commit_time(MARK), None);
-        let record = Record { at: Lsn(0), line: MARK };
-        assert!(record.is_mark("before: it") && !record.is_mark("before") && record.commit().is_none());
-        let skipped = "first record is after 0/3000001, at 0/03000028, skipping over 39 bytes";
-        assert_eq!((skipped_to(skipped), skipped_to(COMMIT)), (Some(Lsn(0x300_0028)), None));
     }
 }

@@ -7,19 +7,19 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     Commit, Tail,
-    dump::{self, Ended, Record},
+    dump::{self, Ended},
 };
 use crate::{
     backup::{
         BackupError, is_there,
-        wal::{Archive, SegmentName, SegmentSize, TimelineHistory, WalFile, read_header},
+        wal::{Archive, read_header},
     },
     config::{Temporary, Tools},
+    postgres::wal::{PAGE, Record, SegmentName, SegmentSize, TimelineHistory, WalFile, page_address},
     recovery::RecoveryError,
-    units::{IfThere, Lsn, WAL_PAGE},
+    units::{IfThere, Lsn, Timeline},
 };
 
-const PAGE: u64 = WAL_PAGE as u64;
 /// How much WAL is laid out at a time while a stretch of any length is read.
 const WINDOW_BYTES: u64 = 64 << 20;
 /// A window begins with the last segment of the one before it, so that a record which begins there is read to its end.
@@ -36,7 +36,7 @@ pub(crate) struct WalView {
     /// Segments outside the archive and where they are.
     loose: BTreeMap<SegmentName, Utf8PathBuf>,
     /// Timeline histories found anywhere.
-    histories: BTreeMap<u32, TimelineHistory>,
+    histories: BTreeMap<Timeline, TimelineHistory>,
     /// Segments as plain files, for `pg_waldump`.
     scratch: Temporary,
     /// How many of them are laid out at a time.
@@ -64,7 +64,7 @@ impl WalView {
             tools: tools.clone(),
             archived: BTreeSet::new(),
             loose: BTreeMap::new(),
-            histories: BTreeMap::from([(1, TimelineHistory::first())]),
+            histories: BTreeMap::from([(Timeline::FIRST, TimelineHistory::first())]),
             scratch,
             width: usize::try_from(bytes / size.bytes()).unwrap_or(usize::MAX),
             archive,
@@ -124,9 +124,9 @@ impl WalView {
     }
 
     /// A timeline's history.
-    pub(crate) fn history(&self, timeline: u32) -> Result<&TimelineHistory, RecoveryError> {
+    pub(crate) fn history(&self, timeline: Timeline) -> Result<&TimelineHistory, RecoveryError> {
         self.histories.get(&timeline).ok_or_else(|| {
-            let known: Vec<String> = self.histories.keys().map(u32::to_string).collect();
+            let known: Vec<String> = self.histories.keys().map(Timeline::to_string).collect();
             RecoveryError::impossible(
                 format!("timeline {timeline}"),
                 "its history file in the archive",
@@ -137,18 +137,18 @@ impl WalView {
     }
 
     /// All timelines that are known, ascending.
-    pub(crate) fn timelines(&self) -> Vec<u32> {
+    pub(crate) fn timelines(&self) -> Vec<Timeline> {
         self.histories.keys().copied().collect()
     }
 
     /// The newest timeline of which there is a history or a segment.
-    pub(crate) fn newest_timeline(&self) -> u32 {
+    pub(crate) fn newest_timeline(&self) -> Timeline {
         let segments = self.archived.iter().chain(self.loose.keys()).map(|s| s.timeline);
-        segments.chain(self.histories.keys().copied()).max().unwrap_or(1)
+        segments.chain(self.histories.keys().copied()).max().unwrap_or(Timeline::FIRST)
     }
 
     /// Whether there is any segment of a timeline's own.
-    pub(crate) fn has_wal(&self, timeline: u32) -> bool {
+    pub(crate) fn has_wal(&self, timeline: Timeline) -> bool {
         self.archived.iter().chain(self.loose.keys()).any(|segment| segment.timeline == timeline)
     }
 
@@ -181,7 +181,7 @@ impl WalView {
     }
 
     /// The last segment of a timeline that follows, without a hole, on what is archived; `None` when there is none.
-    fn last_of(&self, timeline: u32) -> Option<SegmentName> {
+    fn last_of(&self, timeline: Timeline) -> Option<SegmentName> {
         let last_archived = self.archived.iter().rfind(|s| s.timeline == timeline).copied();
         let loose: Vec<SegmentName> = self.loose.keys().filter(|s| s.timeline == timeline).copied().collect();
         let mut last = match last_archived {
@@ -198,7 +198,7 @@ impl WalView {
     }
 
     /// The last valid record on a timeline. Reads from its last archived segment on: what is archived has a checksum.
-    pub(crate) async fn tail(&self, timeline: u32) -> Result<Tail, RecoveryError> {
+    pub(crate) async fn tail(&self, timeline: Timeline) -> Result<Tail, RecoveryError> {
         let history = self.history(timeline)?;
         let last = self.last_of(timeline).ok_or_else(|| self.nothing(timeline))?;
         let archived = self.archived.iter().rfind(|s| s.timeline == timeline);
@@ -230,7 +230,7 @@ impl WalView {
     }
 
     /// WAL that was written after `tail` and cannot be reached, because something before it is damaged.
-    pub(crate) fn beyond(&self, timeline: u32, tail: &Tail) -> Result<Option<Lsn>, RecoveryError> {
+    pub(crate) fn beyond(&self, timeline: Timeline, tail: &Tail) -> Result<Option<Lsn>, RecoveryError> {
         let at = self.size.segment_of(tail.last);
         let later = self.loose.keys().filter(|s| s.timeline == timeline);
         // One segment further may begin with the rest of a torn record; two further is a hole.
@@ -243,10 +243,10 @@ impl WalView {
     }
 
     /// Where each restore point of this name lies on a timeline's own stretch, looking from `from` on.
-    pub(crate) async fn marks(&self, timeline: u32, from: Lsn, name: &str) -> Result<Vec<Lsn>, RecoveryError> {
+    pub(crate) async fn marks(&self, timeline: Timeline, from: Lsn, name: &str) -> Result<Vec<Lsn>, RecoveryError> {
         let mut found = Vec::new();
         self.scan(timeline, from, Some("XLOG"), |record| {
-            found.extend(record.is_mark(name).then_some(record.at));
+            found.extend(record.is_restore_point(name).then_some(record.at));
             true
         })
         .await?;
@@ -256,15 +256,15 @@ impl WalView {
     /// Shows the commits on a timeline's own stretch from `from` on to `see` until it returns false.
     pub(crate) async fn commits(
         &self,
-        timeline: u32,
+        timeline: Timeline,
         from: Lsn,
         mut see: impl FnMut(Commit) -> bool,
     ) -> Result<Scanned, RecoveryError> {
-        self.scan(timeline, from, Some("Transaction"), |record| record.commit().is_none_or(&mut see)).await
+        self.scan(timeline, from, Some("Transaction"), |record| dump::commit(record).is_none_or(&mut see)).await
     }
 
     /// The first record that starts at or after a position of a timeline's own stretch.
-    pub(crate) async fn record_from(&self, timeline: u32, from: Lsn) -> Result<Option<Lsn>, RecoveryError> {
+    pub(crate) async fn record_from(&self, timeline: Timeline, from: Lsn) -> Result<Option<Lsn>, RecoveryError> {
         let mut found = None;
         self.scan(timeline, from, None, |record| {
             found = Some(record.at);
@@ -277,7 +277,7 @@ impl WalView {
     /// Shows the records on a timeline's own stretch from `from` on to `see`, in their order, until it returns false.
     async fn scan(
         &self,
-        timeline: u32,
+        timeline: Timeline,
         from: Lsn,
         manager: Option<&str>,
         mut see: impl FnMut(Record<'_>) -> bool,
@@ -321,7 +321,7 @@ impl WalView {
     }
 
     /// A timeline's own segments from a number on that follow on one another, and what is missing where there are more.
-    fn run_of(&self, timeline: u32, from: u64) -> (Vec<SegmentName>, Option<String>) {
+    fn run_of(&self, timeline: Timeline, from: u64) -> (Vec<SegmentName>, Option<String>) {
         let own = self.archived.iter().chain(self.loose.keys()).filter(|s| s.timeline == timeline);
         let all: BTreeSet<SegmentName> = own.copied().filter(|s| self.number(*s) >= from).collect();
         let mut names: Vec<SegmentName> = Vec::new();
@@ -374,7 +374,7 @@ impl WalView {
         restore(&self.archive, &WalFile::Segment(name), &to)
     }
 
-    fn nothing(&self, timeline: u32) -> RecoveryError {
+    fn nothing(&self, timeline: Timeline) -> RecoveryError {
         RecoveryError::impossible(
             format!("wal of timeline {timeline} of system {}", self.archive.system_id()),
             "at least one readable segment",
@@ -430,7 +430,7 @@ pub(crate) fn restore(archive: &Archive, file: &WalFile, to: &Utf8Path) -> Resul
 }
 
 /// Reads a history file.
-pub(crate) fn history_in(path: &Utf8Path, timeline: u32) -> Result<TimelineHistory, RecoveryError> {
+pub(crate) fn history_in(path: &Utf8Path, timeline: Timeline) -> Result<TimelineHistory, RecoveryError> {
     let text = fs_err::read_to_string(path).map_err(|e| RecoveryError::io("read", path, e))?;
     TimelineHistory::parse(timeline, &text).map_err(|why| {
         RecoveryError::impossible(path.as_str(), "a timeline history", why, "restore the file from the archive")
@@ -455,30 +455,25 @@ fn wal_files(folder: &Utf8Path) -> Result<Vec<(Utf8PathBuf, WalFile)>, RecoveryE
 /// The first page well after `end` that belongs where it stands in this segment: WAL was written beyond `end`.
 fn page_beyond(bytes: &[u8], start: Lsn, end: Lsn) -> Option<Lsn> {
     // The page that holds the end is there in any case, and so may be the next: a torn record reaches into it.
-    let first = (end.bytes_since(start) / PAGE + 2) * PAGE;
-    (first..bytes.len() as u64).step_by(PAGE as usize).find_map(|at| {
+    let page = PAGE as u64;
+    let first = (end.bytes_since(start) / page + 2) * page;
+    (first..bytes.len() as u64).step_by(PAGE).find_map(|at| {
         let address = page_address(&bytes[at as usize..])?;
         (address.0 == start.0 + at).then_some(address)
     })
 }
 
-/// The address in a page's header, when it has one: magic (2 bytes), flags (2), timeline (4), address (8).
-fn page_address(page: &[u8]) -> Option<Lsn> {
-    let magic = u16::from_le_bytes(page.get(0..2)?.try_into().ok()?);
-    let address = u64::from_le_bytes(page.get(8..16)?.try_into().ok()?);
-    (magic >> 8 == 0xD1).then_some(Lsn(address))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backup::{
-        Repository,
-        wal::{SegmentState, segment_bytes},
+    use crate::{
+        backup::{Repository, wal::SegmentState},
+        postgres::wal::segment_bytes,
+        units::SystemId,
     };
 
     fn page(address: u64) -> Vec<u8> {
-        let mut page = vec![0u8; PAGE as usize];
+        let mut page = vec![0u8; PAGE];
         page[0..2].copy_from_slice(&0xD118u16.to_le_bytes());
         page[8..16].copy_from_slice(&address.to_le_bytes());
         page
@@ -488,7 +483,7 @@ mod tests {
     fn a_segment_that_cannot_be_read_is_not_left_out() {
         let home = tempfile::tempdir().unwrap();
         let home = Utf8Path::from_path(home.path()).unwrap();
-        let archive = Repository::init(&home.join("repository")).unwrap().archive(7);
+        let archive = Repository::init(&home.join("repository")).unwrap().archive(SystemId(7));
         let pg_wal = home.join("pg_wal");
         fs_err::create_dir(&pg_wal).unwrap();
         let size = SegmentSize::new(1 << 20).unwrap();
@@ -505,8 +500,8 @@ mod tests {
     fn an_archived_segment_that_is_gone_meanwhile_is_an_error() {
         let home = tempfile::tempdir().unwrap();
         let home = Utf8Path::from_path(home.path()).unwrap();
-        let archive = Repository::init(&home.join("repository")).unwrap().archive(7);
-        let name = SegmentName::new(1, 3, SegmentSize::new(1 << 20).unwrap());
+        let archive = Repository::init(&home.join("repository")).unwrap().archive(SystemId(7));
+        let name = SegmentName::new(Timeline::FIRST, 3, SegmentSize::new(1 << 20).unwrap());
         let error = restore(&archive, &WalFile::Segment(name), &home.join("to")).unwrap_err();
         assert!(error.to_string().contains(&name.to_string()), "{error}");
     }
@@ -518,10 +513,13 @@ mod tests {
         for i in 0..128 {
             // The second half was written for an earlier segment.
             let base = if i < 64 { start } else { start - 0x300_0000 };
-            bytes.extend(page(base + i * PAGE));
+            bytes.extend(page(base + i * PAGE as u64));
         }
-        assert_eq!(page_beyond(&bytes, Lsn(start), Lsn(start + 63 * PAGE + 40)), None);
-        assert_eq!(page_beyond(&bytes, Lsn(start), Lsn(start + 10 * PAGE + 40)), Some(Lsn(start + 12 * PAGE)));
+        assert_eq!(page_beyond(&bytes, Lsn(start), Lsn(start + 63 * PAGE as u64 + 40)), None);
+        assert_eq!(
+            page_beyond(&bytes, Lsn(start), Lsn(start + 10 * PAGE as u64 + 40)),
+            Some(Lsn(start + 12 * PAGE as u64))
+        );
     }
 
     /// Shows the records that stand as lines in its segments, as far as they end in the last one, and notes how many files there are.
@@ -545,7 +543,7 @@ cd "$folder" && ls | LC_ALL=C awk -v first="$first" -v last="$last" '$0 >= first
         let home = tempfile::tempdir().unwrap();
         let home = Utf8Path::from_path(home.path()).unwrap();
         let size = SegmentSize::new(1 << 20).unwrap();
-        let archive = Repository::init(&home.join("repository")).unwrap().archive(7);
+        let archive = Repository::init(&home.join("repository")).unwrap().archive(SystemId(7));
         let program = home.join("pg_waldump");
         fs_err::write(&program, WALDUMP).unwrap();
         std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
@@ -553,12 +551,12 @@ cd "$folder" && ls | LC_ALL=C awk -v first="$first" -v last="$last" '$0 >= first
         // A record, and where it ends. One that begins in 5 goes on to 8, and nothing begins between; 12 is lost.
         let records = [(3, 3), (4, 4), (5, 5), (5, 8), (8, 9), (9, 9), (10, 10), (11, 11), (13, 13), (14, 14)];
         for number in (3..15).filter(|number| *number != 12) {
-            let name = SegmentName::new(1, number, size);
-            let mut bytes = segment_bytes(7, size, name, 0);
+            let name = SegmentName::new(Timeline::FIRST, number, size);
+            let mut bytes = segment_bytes(SystemId(7), size, name, 0);
             let mut at = 64;
             for (offset, (_, end)) in records.iter().enumerate().filter(|(_, (begin, _))| *begin == number) {
                 let lsn = Lsn(size.start(number).0 + 0x100 * (1 + offset as u64));
-                let needs = SegmentName::new(1, *end, size);
+                let needs = SegmentName::new(Timeline::FIRST, *end, size);
                 let line = format!(
                     "\nneeds {needs} rmgr: Transaction len: 46, tx: 7, lsn: {lsn}, desc: COMMIT 2026-11-22 20:{number:02}:00.000000 UTC\n"
                 );
@@ -573,7 +571,7 @@ cd "$folder" && ls | LC_ALL=C awk -v first="$first" -v last="$last" '$0 >= first
         let mut view = WalView::open(archive, size, &Tools::here(home), &[]).unwrap();
         view.width = 3;
         let mut seen = Vec::new();
-        let scanned = view.commits(1, Lsn(0), |commit| {
+        let scanned = view.commits(Timeline::FIRST, Lsn(0), |commit| {
             seen.push(commit.at);
             true
         });
@@ -584,7 +582,7 @@ cd "$folder" && ls | LC_ALL=C awk -v first="$first" -v last="$last" '$0 >= first
         let most = files.lines().map(|line| line.trim().parse::<usize>().unwrap()).max();
         assert_eq!(most, Some(6), "three at a time, and six for the record that needs more: {files}");
         let mut after = Vec::new();
-        let scanned = view.commits(1, size.start(13), |commit| {
+        let scanned = view.commits(Timeline::FIRST, size.start(13), |commit| {
             after.push(commit.at);
             after.len() < 2
         });

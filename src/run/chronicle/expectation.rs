@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Chronicle, EpochEnd, Fact, GroupMade, Mark, Means, Recovery, Topics};
 use crate::{
     scenario::{Fault, SubjectSide},
-    units::{Epoch, Lsn, Offset, SchemaId, TopicPartition},
+    units::{Epoch, Lsn, Offset, SchemaId, Timeline, TopicPartition},
     verify::{
         Expectation, PointView, RegistryView,
         observation::{Captured, Cut, NewerVersions},
@@ -92,7 +92,7 @@ const GIVEN_UP: Option<Lsn> = Some(Lsn(0));
 /// A stretch of epochs, each of which goes on where the one before it ended.
 struct Branch {
     /// Its timeline.
-    timeline: u32,
+    timeline: Timeline,
     /// Its first epoch.
     since: Epoch,
     /// What had survived of the epochs before it when it began.
@@ -152,7 +152,7 @@ fn to_the_mark(branches: &[Branch], mark: &Mark, ended: Epoch) -> Survival {
 }
 
 /// What survives a recovery to the end of a timeline; `None` where no epoch is known to have been on it.
-fn to_the_end(branches: &[Branch], timeline: u32, ended: Epoch) -> Option<Survival> {
+fn to_the_end(branches: &[Branch], timeline: Timeline, ended: Epoch) -> Option<Survival> {
     let at = branches.iter().rposition(|branch| branch.timeline == timeline)?;
     let next = branches.get(at + 1).map_or(ended.0 + 1, |next| next.since.0);
     let mut survival = branches[at].origin.clone();

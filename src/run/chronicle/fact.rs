@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     event::Downtime,
     scenario::{Fault, GroupReset, Recover},
-    units::{Epoch, Exit, Lsn, Offset, PointId, TopicPartition, pairs},
+    units::{Epoch, Exit, Lsn, Offset, PointId, Timeline, TopicPartition, pairs},
     verify::{PointView, RegistryView},
     vocabulary::{OnConflict, TopicsRepair},
     workload::ledger::Tables,
@@ -131,14 +131,14 @@ pub enum EpochEnd {
     /// Everything up to the end of this timeline; epochs that began later, on other timelines, are abandoned as a whole.
     End {
         /// The timeline.
-        timeline: u32,
+        timeline: Timeline,
     },
     /// What was committed up to this mark; later epochs before this recovery are abandoned as a whole.
     Mark {
         /// The mark.
         mark: Mark,
         /// The timeline on which its position is meant, where the scenario names one.
-        timeline: Option<u32>,
+        timeline: Option<Timeline>,
     },
 }
 
@@ -150,7 +150,7 @@ pub struct Recovery {
     /// The epoch that it ended.
     pub epoch: Epoch,
     /// The timeline that the epoch after it is on.
-    pub timeline: u32,
+    pub timeline: Timeline,
     /// How it was done.
     pub means: Means,
     /// What it had to do to the data topics.
@@ -219,7 +219,7 @@ pub(super) fn accepts(wanted: &Recover) -> bool {
 
 impl Recovery {
     /// A recovery as the scenario asks for it.
-    pub fn asked(wanted: &Recover, end: EpochEnd, epoch: Epoch, timeline: u32, means: Means) -> Recovery {
+    pub fn asked(wanted: &Recover, end: EpochEnd, epoch: Epoch, timeline: Timeline, means: Means) -> Recovery {
         let (topics, accepts) = (Topics::from(wanted), accepts(wanted));
         Recovery { end, epoch, timeline, means, topics, accepts, restored: None, seconds: 0.0, downtime: None }
     }

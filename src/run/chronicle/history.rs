@@ -9,7 +9,7 @@ use super::{Fact, FailedLoad, GroupMade, Layout, Mark, Means, Recovery, Terms};
 use crate::{
     event::Downtime,
     scenario::Fault,
-    units::{Epoch, Exit, PointId},
+    units::{Epoch, Exit, PointId, Timeline},
     verify::{PointView, RegistryView},
 };
 
@@ -21,7 +21,7 @@ pub struct Chronicle {
     /// What its pipeline is called and captures.
     pub layout: Layout,
     /// The timeline that the first epoch was on.
-    pub timeline: u32,
+    pub timeline: Timeline,
     /// What its steps brought about, in order.
     facts: Vec<Fact>,
 }
@@ -50,7 +50,7 @@ pub enum WalSource<'c> {
 
 impl Chronicle {
     /// A drill that begins, on this timeline.
-    pub fn new(terms: Terms, layout: Layout, timeline: u32) -> Chronicle {
+    pub fn new(terms: Terms, layout: Layout, timeline: Timeline) -> Chronicle {
         Chronicle { terms, layout, timeline, facts: Vec::new() }
     }
 
@@ -162,7 +162,7 @@ impl Chronicle {
     }
 
     /// The timeline of each epoch.
-    pub fn timelines(&self) -> BTreeMap<Epoch, u32> {
+    pub fn timelines(&self) -> BTreeMap<Epoch, Timeline> {
         let later = self.recoveries().map(|r| (Epoch(r.epoch.0 + 1), r.timeline));
         std::iter::once((Epoch(0), self.timeline)).chain(later).collect()
     }

@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     event::FindingKind,
     scenario::{Fault, Library, Recover},
-    units::{Epoch, Lsn, Offset, PointId, SchemaId, TableName, TopicPartition},
+    units::{Epoch, Lsn, Offset, PointId, SchemaId, TableName, Timeline, TopicPartition},
     verify::{
         Expectation, PointView, RegistryView,
         observation::{Fate, NewerVersions, SubjectView, VersionView},
@@ -37,7 +37,7 @@ fn story() -> Story {
     };
     let layout = Layout { name: "d".into(), sources: vec![source], own_registry: false };
     let terms = Terms { checks: CheckId::ALL.into(), partitions: 2, ..Terms::default() };
-    Story(Chronicle::new(terms, layout, 1))
+    Story(Chronicle::new(terms, layout, 1.into()))
 }
 
 fn asked(text: &str) -> Recover {
@@ -124,7 +124,7 @@ impl Story {
 
     /// A recovery that ends on this timeline.
     fn recovered(self, wanted: &Recover, end: EpochEnd, timeline: u32, means: Means) -> Story {
-        let recovery = Recovery::asked(wanted, end, self.0.epoch(), timeline, means);
+        let recovery = Recovery::asked(wanted, end, self.0.epoch(), timeline.into(), means);
         self.fact(Fact::Recovered(recovery))
     }
 
@@ -142,12 +142,12 @@ impl Story {
     /// The same, with the timeline on which the mark's position is meant.
     fn back_to_on(self, mark: &str, on: u32, timeline: u32) -> Story {
         let mark = self.0.mark(mark).unwrap().clone();
-        self.recovered(&coordinated(), EpochEnd::Mark { mark, timeline: Some(on) }, timeline, bare())
+        self.recovered(&coordinated(), EpochEnd::Mark { mark, timeline: Some(on.into()) }, timeline, bare())
     }
 
     /// A coordinated recovery to the end of a timeline.
     fn goes_to_end_of(self, on: u32, timeline: u32) -> Story {
-        self.recovered(&coordinated(), EpochEnd::End { timeline: on }, timeline, bare())
+        self.recovered(&coordinated(), EpochEnd::End { timeline: on.into() }, timeline, bare())
     }
 
     fn expected(&self) -> Expectation<'static> {
@@ -302,7 +302,7 @@ fn committed(epoch: u32, lsn: u64) -> (Entry, Ledger) {
         outcome: Outcome::Acknowledged,
         changes: Vec::new(),
     };
-    let commit = Commit { timeline: 1, lsn: Lsn(lsn), xid: 7 };
+    let commit = Commit { timeline: 1.into(), lsn: Lsn(lsn), xid: 7 };
     let order = BTreeMap::from([(Epoch(epoch), BTreeMap::from([(7, commit)]))]);
     (entry.clone(), Ledger { entries: vec![entry], order, ..Ledger::default() })
 }
@@ -401,8 +401,8 @@ fn captured_rows(expected: &Expectation<'_>) -> String {
 /// A recovery to a mark that leaves these rows.
 fn restoring(story: Story, mark: &str, on: Option<u32>, restored: Option<Result<Tables, String>>) -> Story {
     let mark = story.0.mark(mark).unwrap().clone();
-    let (end, epoch) = (EpochEnd::Mark { mark, timeline: on }, story.0.epoch());
-    let recovery = Recovery { restored, ..Recovery::asked(&coordinated(), end, epoch, epoch.0 + 2, bare()) };
+    let (end, epoch) = (EpochEnd::Mark { mark, timeline: on.map(Timeline::from) }, story.0.epoch());
+    let recovery = Recovery { restored, ..Recovery::asked(&coordinated(), end, epoch, (epoch.0 + 2).into(), bare()) };
     story.fact(Fact::Recovered(recovery))
 }
 
@@ -589,7 +589,7 @@ fn wal(story: &Story) -> String {
         WalSource::Archive => "archive".to_owned(),
         WalSource::Server => "server".to_owned(),
     };
-    let epoch = |(epoch, timeline): (Epoch, u32)| {
+    let epoch = |(epoch, timeline): (Epoch, Timeline)| {
         let sources: Vec<String> = story.0.wal_of(epoch).into_iter().map(source).collect();
         format!("{timeline}:{}", sources.join(","))
     };
@@ -705,7 +705,8 @@ fn a_layout_names_what_is_the_drills() {
 fn a_chronicle_answers_with_what_happened_last_or_longest() {
     let repair = |story: Story, seconds: f64| {
         let epoch = story.0.epoch();
-        let recovery = Recovery { seconds, ..Recovery::asked(&purge(), EpochEnd::Kept, epoch, 1, bare()) };
+        let recovery =
+            Recovery { seconds, ..Recovery::asked(&purge(), EpochEnd::Kept, epoch, Timeline::FIRST, bare()) };
         story.fact(Fact::Recovered(recovery))
     };
     let none = story();

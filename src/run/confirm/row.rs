@@ -2,6 +2,7 @@
 
 use crate::{
     event::{Cells, Finding, FindingKey},
+    postgres::sql::{identifier, literal},
     units::{RowKey, TableName, readable},
 };
 
@@ -78,7 +79,7 @@ pub(super) fn published_sql(publication: &str, table: &TableName) -> String {
 
 /// A value as its type prints it. A cast to text would print a boolean, and a padded text, otherwise than COPY does.
 fn printed(column: &Column) -> String {
-    let name = format!("t.\"{}\"", column.name.replace('"', "\"\""));
+    let name = format!("t.{}", identifier(&column.name));
     format!("case when {name} is not null then format('%s', {name}) end")
 }
 
@@ -93,11 +94,6 @@ fn same(column: &Column, value: Option<&str>) -> String {
             format!("{printed} in ({text}, format('%s', {text}::{}))", column.ty)
         }
     }
-}
-
-/// A text as an SQL literal, whatever `standard_conforming_strings` says.
-fn literal(text: &str) -> String {
-    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 /// The row's cells by the columns' names.

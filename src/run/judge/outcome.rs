@@ -267,7 +267,7 @@ mod tests {
             Fact::LoadFailed(FailedLoad { attempted: 60, failed, first_error: Some(error.to_owned()) })
         };
         let layout = Layout { name: "d".into(), sources: Vec::new(), own_registry: false };
-        let mut chronicle = Chronicle::new(Terms::default(), layout, 1);
+        let mut chronicle = Chronicle::new(Terms::default(), layout, crate::units::Timeline::FIRST);
         let cut = Ending::CutShort { exit: Exit::Inconclusive, why: "fault delete-all did not land" };
         assert_eq!(outcome_of(&chronicle, &cut).reason, "fault delete-all did not land");
         chronicle.extend([load(60, "relation \"calls\" does not exist"), load(3, "deadlock detected")]);

@@ -142,7 +142,7 @@ mod tests {
             markers: TableName::new("public", "a"),
         };
         let layout = Layout { name: "d".into(), sources: vec![source], own_registry: false };
-        let chronicle = Chronicle::new(Terms::default(), layout, 1);
+        let chronicle = Chronicle::new(Terms::default(), layout, crate::units::Timeline::FIRST);
         let failure = Failure { exit: Exit::Inconclusive, why: "no server".into() };
         let ending = Ending::CutShort { exit: failure.exit, why: &failure.why };
         let outcome = outcome_of(&chronicle, &ending);

@@ -20,8 +20,7 @@ use crate::{
 pub async fn ledger(rig: &Rig, chronicle: &Chronicle) -> Result<Option<Ledger>, RunError> {
     let config = &rig.pipeline.config;
     let db = rig.pipeline.sql().await?;
-    let system: u64 = db.value("select system_identifier from pg_control_system()").await?;
-    let archive = Repository::open(&config.repository.path)?.archive(system);
+    let archive = Repository::open(&config.repository.path)?.archive(db.system_id().await?);
     archive.drain()?;
     let mut order = CommitOrder::new();
     for (epoch, timeline) in chronicle.timelines() {
@@ -30,7 +29,7 @@ pub async fn ledger(rig: &Rig, chronicle: &Chronicle) -> Result<Option<Ledger>, 
             match source {
                 WalSource::Kept(folder) | WalSource::Aside(folder) => folders.push(folder.join("pg_wal")),
                 WalSource::Archive => {
-                    folders.push(archive.folder().join(format!("{timeline:08X}")));
+                    folders.push(archive.timeline_folder(timeline));
                     folders.push(archive.folder().to_owned());
                 }
                 WalSource::Server => folders.push(config.postgres.pgdata.join("pg_wal")),

@@ -5,6 +5,7 @@ use std::{os::unix::fs::MetadataExt, path::Path};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::{
+    postgres::wal::WalFile,
     run::{RunError, rig::Pipeline},
     units::Epoch,
 };
@@ -55,8 +56,7 @@ fn inode(path: &Utf8Path) -> Option<u64> {
 
 /// Whether a file of `pg_wal` is a segment or a timeline's history.
 fn is_wal(name: &str) -> bool {
-    let hex = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit());
-    (name.len() == 24 && hex(name)) || name.strip_suffix(".history").is_some_and(|stem| stem.len() == 8 && hex(stem))
+    matches!(name.parse(), Ok(WalFile::Segment(_) | WalFile::History(_)))
 }
 
 #[cfg(test)]

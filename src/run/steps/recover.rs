@@ -16,7 +16,7 @@ use crate::{
         rig::{Pipeline, Rig},
     },
     scenario::{Absence, Recover, Target, TargetBy, WhileRecovering},
-    units::{Epoch, Verdict},
+    units::{Epoch, Timeline, Verdict},
     workload::{self, ledger::Tables},
 };
 
@@ -64,7 +64,7 @@ pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &Recover) -> R
 /// What the recovery is to keep.
 fn epoch_end(known: Known<'_>, wanted: &Recover) -> Result<EpochEnd, RunError> {
     let timeline = match wanted {
-        Recover::Coordinated(coordinated) => coordinated.timeline,
+        Recover::Coordinated(coordinated) => coordinated.timeline.and_then(Timeline::new),
         Recover::Slot(_) | Recover::Schema(_) | Recover::Exec(_) => None,
     };
     let (mark, by) = match (wanted.target(), timeline) {

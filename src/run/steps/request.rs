@@ -7,6 +7,7 @@ use crate::{
     recovery::{self, Options, Playbook, Request},
     run::{Known, RunError},
     scenario::{Absence, Recover, Target, TargetBy},
+    units::Timeline,
     vocabulary::Instead,
 };
 
@@ -33,7 +34,7 @@ pub(super) fn request(known: Known<'_>, wanted: &Recover) -> Result<Request, Run
     }
     match wanted {
         Recover::Coordinated(r) => {
-            request.timeline = r.timeline;
+            request.timeline = r.timeline.and_then(Timeline::new);
             request.target = match &r.target {
                 Target::Latest => recovery::Target::Latest,
                 Target::Mark { mark, by } => {

@@ -5,11 +5,14 @@
 
 mod aot;
 mod clients;
+mod folder;
+mod obtain;
 mod plugins;
 mod programs;
 mod sums;
 mod unpack;
 
 pub(super) use clients::on_path;
+pub(super) use folder::{free_bytes, lock, open_folder};
+pub(super) use obtain::check_platform;
 pub use programs::{Programs, cache_folder};
-pub(super) use programs::{check_platform, free_bytes, lock, open_folder};

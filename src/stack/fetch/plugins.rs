@@ -10,7 +10,12 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Programs, clients, programs, sums};
+use super::{
+    Programs, clients,
+    folder::{open_folder, readable},
+    programs::jars,
+    sums,
+};
 use crate::stack::{StackError, fixture};
 
 /// The plugin folder that has the converter.
@@ -52,14 +57,14 @@ impl Programs {
     ) -> Result<(), StackError> {
         let made = work.join("completed");
         let plugins = made.join("plugins");
-        programs::open_folder(&made)?;
+        open_folder(&made)?;
         let fetched = self.root.join("plugins");
         for file in sums::files(&fetched)?.keys() {
             link(&fetched.join(file), &plugins.join(file))?;
         }
-        let class_path = [programs::jars(&fetched.join(CONVERTER))?, self.kafka_class_path()?].join(":");
+        let class_path = [jars(&fetched.join(CONVERTER))?, self.kafka_class_path()?].join(":");
         compile(&class_path, &plugins.join(CONVERTER).join(JAR))?;
-        programs::readable(&made)?;
+        readable(&made)?;
         sums::stamp(&made)?;
         let completed = self.completed();
         if completed.exists() {

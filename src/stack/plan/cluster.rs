@@ -13,6 +13,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{container::ContainerPlan, place::Place, server::ServerPlan, shell::shell_word, spec::PostgresSpec};
 use crate::{
     config::RepositoryConfig,
+    postgres::sql,
     stack::{Account, StackError, binary::SMALL, fixture, write::write_atomically},
     units::Secret,
 };
@@ -174,18 +175,18 @@ impl Cluster {
         };
         let min_wal = format!("{}MB", (2 * self.spec.wal_segment_mib).max(32));
         let max_wal = format!("{}MB", (8 * self.spec.wal_segment_mib).max(512));
-        let keep = setting_text(&self.spec.max_slot_wal_keep_size);
+        let keep = sql::setting(&self.spec.max_slot_wal_keep_size);
         let (mode, command) = if self.spec.archive { ("on", self.archive_command()) } else { ("off", String::new()) };
         let mut text = fixture::render(
             fixture::POSTGRES,
             &[
-                ("listen", &setting_text(listen)),
+                ("listen", &sql::setting(listen)),
                 ("port", port.as_str()),
                 ("max_slot_wal_keep_size", keep.as_str()),
-                ("min_wal_size", &setting_text(&min_wal)),
-                ("max_wal_size", &setting_text(&max_wal)),
+                ("min_wal_size", &sql::setting(&min_wal)),
+                ("max_wal_size", &sql::setting(&max_wal)),
                 ("archive_mode", mode),
-                ("archive_command", &setting_text(&command)),
+                ("archive_command", &sql::setting(&command)),
             ],
         )?;
         for (name, value) in &self.spec.settings {
@@ -276,11 +277,6 @@ pub(in crate::stack) fn environment(home: &Utf8Path) -> BTreeMap<String, String>
     // PostgreSQL runs this program for each segment that it archives or fetches.
     let pairs = [("PATH", path.as_str()), ("HOME", home.as_str()), ("LC_ALL", "C"), ("TZ", "UTC"), SMALL];
     pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
-}
-
-/// A text for `postgresql.conf`, where a backslash escapes.
-fn setting_text(text: &str) -> String {
-    format!("'{}'", text.replace('\\', r"\\").replace('\'', "''"))
 }
 
 #[cfg(test)]

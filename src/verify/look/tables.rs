@@ -11,6 +11,7 @@ use super::{
 use crate::{
     client::{ClientError, catalogue, postgres::Postgres},
     debezium::{Captured, Coverage, Inheritance, Member, Relation, RelationKind, Stream},
+    postgres::sql::{identifier, literal},
     units::TableName,
     verify::{
         decode::{settings::ConnectorSettings, table::Columns},
@@ -168,13 +169,4 @@ impl Readable<'_> {
         (!streamed.is_empty())
             .then(|| format!("from {only}{} where not ({})", self.relation.name.quoted(), streamed.join(" and ")))
     }
-}
-
-fn literal(text: &str) -> String {
-    let escaped = text.replace('\\', "\\\\").replace('\'', "''");
-    format!("E'{escaped}'")
-}
-
-fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rand::{Rng, RngExt};
 
 use super::{kind::Kind, pool::Pool, session::Transaction, shape::Cell, values as v};
-use crate::{client::ClientError, units::Epoch};
+use crate::{client::ClientError, postgres::sql::literal, units::Epoch};
 
 const TIERS: [&str; 4] = ["bronze", "silver", "gold", "with space"];
 const STATES: [&str; 5] = ["new", "paid", "shipped", "returned", "cancelled"];
@@ -47,7 +47,7 @@ impl<R: Rng> Performer<'_, '_, R> {
     pub(super) async fn finish(&mut self, writer: u32) -> Done {
         for sku in std::mem::take(&mut self.products) {
             let set = [("stock", v::integer(self.rng, 10_000)), ("changed_at", v::timestamp(self.rng))];
-            self.txn.update("products", &set, &format!("sku = {}", v::quote(&sku))).await?;
+            self.txn.update("products", &set, &format!("sku = {}", literal(&sku))).await?;
         }
         self.txn.insert("audit_log", &[audit_row(self.rng, writer, "token")]).await.map(drop)
     }
@@ -186,7 +186,7 @@ impl<R: Rng> Performer<'_, '_, R> {
         let Some(at) = v::pick(self.rng, &shipped).copied() else { return Ok(()) };
         let which = self.rng.random_range(0..self.pool.orders[at].parcels.len());
         let old = self.pool.orders[at].parcels[which].clone();
-        let one = format!("tracking = {}", v::quote(&old));
+        let one = format!("tracking = {}", literal(&old));
         match kind {
             Kind::EditShipment => {
                 let set = [("parcels", v::integer(self.rng, 9)), ("label", blob(self.rng))];
@@ -195,7 +195,7 @@ impl<R: Rng> Performer<'_, '_, R> {
             Kind::Relabel => {
                 let new = self.pool.new_name('T', self.epoch);
                 self.pool.order_mut(at).parcels[which] = new.clone();
-                self.txn.change_key("shipments", &[("tracking", v::quote(&new))], &one).await.map(drop)
+                self.txn.change_key("shipments", &[("tracking", literal(&new))], &one).await.map(drop)
             }
             _ => {
                 self.pool.order_mut(at).parcels.remove(which);
@@ -246,7 +246,7 @@ impl<R: Rng> Performer<'_, '_, R> {
         }
         let at = self.rng.random_range(0..self.pool.notes.len());
         let token = self.pool.notes.remove(at);
-        let those = format!("kind = 'note' and drill_token = {}", v::quote(&token));
+        let those = format!("kind = 'note' and drill_token = {}", literal(&token));
         if kind == Kind::DropNotes {
             return self.txn.delete("audit_log", &those).await.map(drop);
         }
@@ -310,7 +310,7 @@ pub(super) fn customer_row(rng: &mut impl Rng, id: i64) -> Vec<Cell> {
 pub(super) fn product_row(rng: &mut impl Rng, sku: &str) -> Vec<Cell> {
     let ratings = v::integer_array(rng);
     vec![
-        ("sku", v::quote(sku)),
+        ("sku", literal(sku)),
         ("title", v::words(rng, 2)),
         ("price", v::decimal(rng, 4, 2)),
         ("weight_kg", discount(rng)),
@@ -341,7 +341,7 @@ pub(super) fn line_row(rng: &mut impl Rng, order: i64, line: i64, sku: &str) -> 
     vec![
         ("order_id", format!("'{order}'")),
         ("line_no", format!("'{line}'")),
-        ("sku", v::quote(sku)),
+        ("sku", literal(sku)),
         ("quantity", v::integer(rng, 50)),
         ("unit_price", v::decimal(rng, 4, 2)),
         ("options", options(rng)),
@@ -350,7 +350,7 @@ pub(super) fn line_row(rng: &mut impl Rng, order: i64, line: i64, sku: &str) -> 
 
 pub(super) fn shipment_row(rng: &mut impl Rng, tracking: &str, order: i64) -> Vec<Cell> {
     vec![
-        ("tracking", v::quote(tracking)),
+        ("tracking", literal(tracking)),
         ("order_id", format!("'{order}'")),
         ("carrier", v::one_of(rng, &CARRIERS)),
         ("parcels", v::integer(rng, 9)),
@@ -371,7 +371,7 @@ pub(super) fn document_row(rng: &mut impl Rng, customer: i64) -> Vec<Cell> {
 pub(super) fn audit_row(rng: &mut impl Rng, writer: u32, kind: &str) -> Vec<Cell> {
     vec![
         ("writer", format!("'{writer}'")),
-        ("kind", v::quote(kind)),
+        ("kind", literal(kind)),
         ("note", note(rng)),
         ("happened_at", v::timestamptz(rng)),
     ]

@@ -1,12 +1,10 @@
 //! One connection, and one transaction on it.
 
-use super::{
-    shape::{Cell, Shape, table, tables},
-    values::quote,
-};
+use super::shape::{Cell, Shape, table, tables};
 use crate::{
     client::{ClientError, postgres::Postgres},
-    units::Secret,
+    postgres::sql::{identifier, literal},
+    units::{Secret, Timeline},
     workload::{
         Catalogue, Row, WorkloadError,
         capture::Images,
@@ -19,7 +17,7 @@ use crate::{
 pub(super) struct Session {
     pub(super) pg: Postgres,
     /// The timeline that the server writes on.
-    pub(super) timeline: u32,
+    pub(super) timeline: Timeline,
     shape: Shape,
     catalogue: Catalogue,
 }
@@ -64,7 +62,7 @@ impl<'s> Transaction<'s> {
     }
 
     pub(super) async fn insert(&mut self, name: &str, rows: &[Vec<Cell>]) -> Result<Vec<Row>, ClientError> {
-        let token = quote(&self.token);
+        let token = literal(&self.token);
         let mut columns = String::new();
         let mut tuples = Vec::with_capacity(rows.len());
         for cells in rows {
@@ -131,7 +129,7 @@ impl<'s> Transaction<'s> {
 
     fn update_sql(&self, name: &str, set: &[Cell], filter: &str) -> String {
         let mut set = self.session.shape.assignments(name, set);
-        set.push(("drill_token".into(), quote(&self.token)));
+        set.push(("drill_token".into(), literal(&self.token)));
         let set: Vec<String> =
             set.into_iter().map(|(column, literal)| format!("{} = {literal}", identifier(&column))).collect();
         format!("update {} set {} where {filter} returning *", table(name).quoted(), set.join(", "))
@@ -150,8 +148,4 @@ impl<'s> Transaction<'s> {
         let messages = self.session.pg.simple_query(sql).await.map_err(|e| self.session.pg.error(&what(), &e))?;
         Ok(Images::of(&messages))
     }
-}
-
-fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

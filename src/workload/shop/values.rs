@@ -2,6 +2,8 @@
 
 use rand::{Rng, RngExt};
 
+use crate::postgres::sql::literal;
+
 const WORDS: [&str; 16] = [
     "anchor",
     "birch",
@@ -21,11 +23,6 @@ const WORDS: [&str; 16] = [
     "% percent",
 ];
 
-/// A text as a literal.
-pub(super) fn quote(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
 /// NULL in one of `one_in` cases.
 pub(super) fn or_null(rng: &mut impl Rng, one_in: u32, value: String) -> String {
     if rng.random_range(0..one_in) == 0 { "null".into() } else { value }
@@ -40,7 +37,7 @@ fn word(rng: &mut impl Rng) -> &'static str {
 }
 
 pub(super) fn words(rng: &mut impl Rng, count: usize) -> String {
-    quote(&(0..count).map(|_| word(rng)).collect::<Vec<_>>().join(" "))
+    literal(&(0..count).map(|_| word(rng)).collect::<Vec<_>>().join(" "))
 }
 
 pub(super) fn integer(rng: &mut impl Rng, below: u32) -> String {
@@ -110,12 +107,12 @@ pub(super) fn json(rng: &mut impl Rng) -> String {
         "deep": { "list": [word(rng), null, rng.random_range(0..9)], "empty": {} },
     });
     // A number that no double holds exactly.
-    quote(&value.to_string().replacen("\"n\":", "\"big\": 12345678901234567890.1234567890, \"n\":", 1))
+    literal(&value.to_string().replacen("\"n\":", "\"big\": 12345678901234567890.1234567890, \"n\":", 1))
 }
 
 pub(super) fn text_array(rng: &mut impl Rng) -> String {
     let items: Vec<String> = (0..rng.random_range(0..4))
-        .map(|_| if rng.random_range(0..6) == 0 { "null".into() } else { quote(word(rng)) })
+        .map(|_| if rng.random_range(0..6) == 0 { "null".into() } else { literal(word(rng)) })
         .collect();
     format!("array[{}]::text[]", items.join(", "))
 }
@@ -126,11 +123,11 @@ pub(super) fn integer_array(rng: &mut impl Rng) -> String {
 }
 
 pub(super) fn one_of(rng: &mut impl Rng, from: &[&str]) -> String {
-    quote(from[rng.random_range(0..from.len())])
+    literal(from[rng.random_range(0..from.len())])
 }
 
 /// A text that does not fit into its page: it is stored out of line.
 pub(super) fn long_text(rng: &mut impl Rng) -> String {
     let length = rng.random_range(2_300..3_500);
-    quote(&(0..length).map(|_| char::from(rng.random_range(b'a'..=b'z'))).collect::<String>())
+    literal(&(0..length).map(|_| char::from(rng.random_range(b'a'..=b'z'))).collect::<String>())
 }

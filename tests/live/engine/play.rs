@@ -438,7 +438,7 @@ impl Play {
     pub(super) async fn meanwhile(&mut self, before: &State, goes_back: bool) -> Result<(), String> {
         let url = self.config().postgres.url.clone();
         let counts = match Postgres::connect_database(&url, "shop", "test").await {
-            Ok(sql) => !goes_back || sql.timeline().await.map_err(|e| e.to_string())? > before.timeline,
+            Ok(sql) => !goes_back || sql.timeline().await.map_err(|e| e.to_string())?.get() > before.timeline,
             Err(_) => false,
         };
         if counts {

@@ -67,7 +67,7 @@ impl State {
                 sql.texts(published).await.unwrap().into_iter().flatten().flatten().map(|p| format!("{database} {p}")),
             );
             slots.extend(sql.slots().await.unwrap().into_iter().map(|slot| slot.name.to_string()));
-            timeline = sql.timeline().await.unwrap();
+            timeline = sql.timeline().await.unwrap().get();
         }
         let names: Vec<String> = kafka
             .topics()

@@ -11,25 +11,23 @@ use std::{
     time::Instant,
 };
 
-use camino::Utf8Path;
-use serde::Deserialize;
-
 use crate::{
     backup::{
         BackupError, FileEntry,
-        files::{BUFFER, Hashing},
+        format::layout::{BACKUP_MANIFEST, BASE},
+        hash::{BUFFER, Hashing},
         writer::PointWriter,
     },
     client::{limits, postgres::ProgramSettings, wait},
     config::{Config, Tools},
     moment,
-    units::Lsn,
+    postgres::{
+        backup_manifest::{self, WalRange},
+        programs,
+    },
 };
+use camino::Utf8Path;
 
-/// The base backup within a point.
-pub(crate) const BASE: &str = "pg/base.tar.zst";
-/// The file lists and checksums that the server wrote.
-pub(crate) const BACKUP_MANIFEST: &str = "pg/backup_manifest";
 /// Level 3 shrinks a cluster to a third at a speed above that of `pg_basebackup` itself.
 const BASE_ZSTD_LEVEL: i32 = 3;
 /// A backup's label and manifest are texts; a manifest has about 200 bytes a file.
@@ -42,17 +40,6 @@ pub(super) struct Base {
     pub(super) files: u64,
     pub(super) backup_manifest: Vec<u8>,
     pub(super) range: WalRange,
-}
-
-/// The WAL a backup needs, as its manifest says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub(super) struct WalRange {
-    #[serde(rename = "Timeline")]
-    pub(super) timeline: u32,
-    #[serde(rename = "Start-LSN")]
-    pub(super) start: Lsn,
-    #[serde(rename = "End-LSN")]
-    pub(super) end: Lsn,
 }
 
 /// Ends the program when the backup is given up.
@@ -110,7 +97,8 @@ pub(super) async fn take(
         {
             return Err(error);
         }
-        return Err(page_checksum(&text).unwrap_or_else(|| failed(&tool, &status.to_string(), &text)));
+        let damage = programs::damaged_page(&text).map(|detail| BackupError::PageChecksum { detail });
+        return Err(damage.unwrap_or_else(|| failed(&tool, &status.to_string(), &text)));
     }
     streamed?.ok_or_else(|| failed(&tool, "no data", &text))
 }
@@ -142,20 +130,13 @@ async fn watch(
 
 fn command(config: &Config, tools: &Tools, label: &str) -> Result<Command, BackupError> {
     let given = ProgramSettings::of(&config.postgres.url)?;
-    // The messages are read: see `page_checksum`.
+    // The messages are read: see `damaged_page`.
     let mut settings = given.pairs();
     settings.retain(|(name, _)| *name != "PGDATABASE");
     settings.extend([("LC_ALL", "C"), ("PGOPTIONS", "-c lc_messages=C"), ("PGAPPNAME", "cdc-drill backup")]);
     let mut command = tools.command("pg_basebackup", &settings);
-    // WAL is in the archive, which is checked afterwards; damaged pages end the program with an error.
-    command.args([
-        "--pgdata=-",
-        "--format=tar",
-        "--wal-method=none",
-        "--checkpoint=fast",
-        "--manifest-checksums=SHA256",
-    ]);
-    command.args(["--no-password", "--label", label]);
+    // WAL is in the archive, which is checked afterwards.
+    command.args(programs::base_backup(label));
     // By environment: arguments are visible to every user of the machine.
     if let Some(password) = &given.password {
         command.env("PGPASSWORD", password.expose());
@@ -175,15 +156,15 @@ fn stream(stdout: ChildStdout, out: File, place: &Utf8Path, seen: &AtomicU64) ->
     encoder.include_checksum(true).map_err(wrong)?;
     let tee = Tee { from: BufReader::with_capacity(BUFFER, stdout), to: encoder, seen };
     let mut archive = tar::Archive::new(Hashing::new(tee));
-    let (mut files, mut backup_manifest) = (0, Vec::new());
+    let (mut files, mut manifest) = (0, Vec::new());
     for entry in archive.entries().map_err(wrong)? {
         let entry = entry.map_err(wrong)?;
         if entry.header().entry_type().is_file() {
             files += 1;
         }
         let name = entry.path().map_err(wrong)?.into_owned();
-        if name.as_os_str() == "backup_manifest" {
-            entry.take(TEXT_LIMIT).read_to_end(&mut backup_manifest).map_err(wrong)?;
+        if name.as_os_str() == backup_manifest::NAME {
+            entry.take(TEXT_LIMIT).read_to_end(&mut manifest).map_err(wrong)?;
         }
     }
     let mut hashing = archive.into_inner();
@@ -194,23 +175,9 @@ fn stream(stdout: ChildStdout, out: File, place: &Utf8Path, seen: &AtomicU64) ->
     stored.get_ref().sync_all().map_err(wrong)?;
     let (sha256, size) = stored.finish();
     let entry = FileEntry { path: BASE.into(), size, sha256, raw_size: Some(raw_size), raw_sha256: Some(raw_sha256) };
-    let range =
-        wal_range(&backup_manifest).map_err(|why| BackupError::malformed(Utf8Path::new(BACKUP_MANIFEST), why))?;
-    Ok(Base { entry, files, backup_manifest, range })
-}
-
-fn wal_range(backup_manifest: &[u8]) -> Result<WalRange, String> {
-    #[derive(Deserialize)]
-    struct Ranges {
-        #[serde(rename = "WAL-Ranges")]
-        ranges: Vec<WalRange>,
-    }
-    if backup_manifest.is_empty() {
-        return Err("the base backup holds no backup_manifest".into());
-    }
-    let ranges: Ranges = serde_json::from_slice(backup_manifest).map_err(|e| e.to_string())?;
-    let (first, last) = ranges.ranges.first().zip(ranges.ranges.last()).ok_or("it names no WAL")?;
-    Ok(WalRange { timeline: last.timeline, start: first.start, end: last.end })
+    let range = backup_manifest::wal_range(&manifest)
+        .map_err(|why| BackupError::malformed(Utf8Path::new(BACKUP_MANIFEST), why))?;
+    Ok(Base { entry, files, backup_manifest: manifest, range })
 }
 
 /// Hands every byte read on to the encoder.
@@ -229,25 +196,12 @@ impl<R: Read, W: Write> Read for Tee<'_, R, W> {
     }
 }
 
-/// Whether the program ended because the server met a damaged page, and which.
-fn page_checksum(said: &str) -> Option<BackupError> {
-    if !said.contains("checksum error occurred") {
-        return None;
-    }
-    let pages: Vec<&str> = said.lines().filter(|l| l.contains("checksum verification failed")).collect();
-    let detail = match pages.first() {
-        Some(first) => format!("{} ({} such messages)", first.trim(), pages.len()),
-        None => last_line(said),
-    };
-    Some(BackupError::PageChecksum { detail })
-}
-
-fn last_line(said: &str) -> String {
-    said.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("it said nothing").trim().to_owned()
-}
-
 fn failed(tool: &Utf8Path, status: &str, said: &str) -> BackupError {
-    BackupError::Tool { tool: tool.to_string(), status: status.to_owned(), detail: last_line(said) }
+    BackupError::Tool {
+        tool: tool.to_string(),
+        status: status.to_owned(),
+        detail: programs::last_line(said).to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -266,24 +220,5 @@ mod tests {
         assert!(calls[0].starts_with("env PGHOST=h PGPORT=7 PGUSER=u PGSSLMODE=require LC_ALL=C "), "{calls:?}");
         assert!(calls[0].contains(" /pg/bin/pg_basebackup --pgdata=- "), "{calls:?}");
         assert!(!calls[0].contains("hidden"), "{calls:?}");
-    }
-
-    #[test]
-    fn a_page_checksum_failure_is_told_from_others() {
-        let said = "WARNING:  checksum verification failed in file \"./base/5/16384\", block 5: calculated E5F5 but expected 1B2C\n\
-                    pg_basebackup: error: checksum error occurred\n";
-        let error = page_checksum(said).unwrap();
-        assert!(error.to_string().contains("base/5/16384"), "{error}");
-        assert!(page_checksum("pg_basebackup: error: connection to server failed").is_none());
-    }
-
-    #[test]
-    fn positions_come_from_the_backup_manifest() {
-        let text = br#"{"PostgreSQL-Backup-Manifest-Version": 2, "Files": [], "WAL-Ranges": [
-            {"Timeline": 1, "Start-LSN": "0/2000028", "End-LSN": "0/2000120"}], "Manifest-Checksum": "x"}"#;
-        let range = wal_range(text).unwrap();
-        assert_eq!((range.timeline, range.start, range.end), (1, Lsn(0x2000028), Lsn(0x2000120)));
-        assert!(wal_range(b"").is_err());
-        assert!(wal_range(br#"{"WAL-Ranges": []}"#).is_err());
     }
 }

@@ -11,8 +11,10 @@ use super::{base, facts, outside};
 use crate::{
     backup::{
         BackupError, Clock, DataFolder, PostgresFacts, Repository,
-        files::{self, is_there},
-        wal::{Archive, SegmentName, SegmentSize, SegmentState, TimelineHistory, WalFile},
+        files::is_there,
+        format::layout,
+        hash::sha256_file,
+        wal::{Archive, SegmentState},
         writer::PointWriter,
     },
     client::{
@@ -22,7 +24,11 @@ use crate::{
     },
     config::Config,
     moment,
-    units::{IfThere, Lsn},
+    postgres::{
+        version::Version,
+        wal::{SegmentName, SegmentSize, TimelineHistory, WalFile},
+    },
+    units::{IfThere, Lsn, SystemId, Timeline},
 };
 
 /// The cluster's facts and by how many milliseconds its clock is ahead.
@@ -48,12 +54,12 @@ pub(crate) async fn capture(
     let databases = facts::databases(&pg).await?;
     let (publications, sequences) = facts::per_database(&config.postgres, &databases).await?;
     let slots = pg.slots().await?;
-    writer.json("pg/slots.json", &slots)?;
-    writer.json("pg/publications.json", &publications)?;
-    writer.json("pg/sequences.json", &sequences)?;
-    writer.json("pg/settings.json", &facts::settings(&pg).await?)?;
+    writer.json(layout::SLOTS, &slots)?;
+    writer.json(layout::PUBLICATIONS, &publications)?;
+    writer.json(layout::SEQUENCES, &sequences)?;
+    writer.json(layout::SETTINGS, &facts::settings(&pg).await?)?;
     outside::capture(&pg, writer).await?;
-    writer.bytes(base::BACKUP_MANIFEST, &base.backup_manifest)?;
+    writer.bytes(layout::BACKUP_MANIFEST, &base.backup_manifest)?;
 
     let (system_id, size) = identity(&pg).await?;
     let archive = repository.archive(system_id);
@@ -64,8 +70,8 @@ pub(crate) async fn capture(
     let (base_files, base_raw_bytes) = (base.files, base.entry.raw_size.unwrap_or_default());
     writer.note(base.entry);
     let facts = PostgresFacts {
-        system_id: system_id.to_string(),
-        version: pg.value("show server_version_num").await?,
+        system_id,
+        version: pg.value(Version::SQL).await?,
         timeline,
         history_sha256,
         start_lsn: start,
@@ -100,8 +106,8 @@ fn data_folder(pgdata: &Utf8Path) -> Option<DataFolder> {
     Some(DataFolder { uid: meta.uid(), gid: meta.gid(), mode: meta.mode() & 0o777 })
 }
 
-async fn identity(pg: &Postgres) -> Result<(u64, SegmentSize), BackupError> {
-    let system_id: u64 = pg.value("select system_identifier::text from pg_control_system()").await?;
+async fn identity(pg: &Postgres) -> Result<(SystemId, SegmentSize), BackupError> {
+    let system_id = pg.system_id().await?;
     let bytes: u64 = pg.value("select setting from pg_settings where name = 'wal_segment_size'").await?;
     let size = SegmentSize::new(bytes).ok_or_else(|| {
         ClientError::answer("postgres", pg.address(), "wal_segment_size", "1 MiB to 1 GiB", bytes.to_string())
@@ -150,9 +156,9 @@ async fn clock_skew(pg: &Postgres) -> Result<i64, BackupError> {
 fn history(
     config: &Config,
     archive: &Archive,
-    timeline: u32,
+    timeline: Timeline,
 ) -> Result<(TimelineHistory, Option<String>), BackupError> {
-    if timeline == 1 {
+    if timeline == Timeline::FIRST {
         return Ok((TimelineHistory::first(), None));
     }
     let file = WalFile::History(timeline);
@@ -160,7 +166,7 @@ fn history(
     if !is_there(&path)? {
         archive.add_segment(&config.postgres.pgdata.join("pg_wal").join(file.to_string()), SegmentState::Complete)?;
     }
-    Ok((archive.history(timeline)?, Some(files::sha256_file(&path)?.0)))
+    Ok((archive.history(timeline)?, Some(sha256_file(&path)?.0)))
 }
 
 /// Whether the server says that it has archived all WAL up to a position, on its timeline.

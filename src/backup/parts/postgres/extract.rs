@@ -9,15 +9,16 @@ use std::{
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::{BASE, base::BACKUP_MANIFEST};
 use crate::{
     backup::{
         BackupError, Point,
-        files::{BUFFER, Hashing, hex, is_there, sha256_file},
+        files::is_there,
+        format::layout::{BACKUP_MANIFEST, BASE},
+        hash::{BUFFER, Hashing, hex, sha256_file},
     },
+    postgres::backup_manifest::{self, Listed},
     units::IfThere,
 };
 
@@ -79,7 +80,7 @@ pub(crate) fn check(point: &Point) -> Result<Extracted, BackupError> {
 /// Compares an extracted folder, of which nobody knows how much is on disk, with the server's own list: every file with its
 /// checksum, and none that is not in the list. A link in the place of `pg_wal` is passed over, as a base backup holds no WAL.
 pub(crate) fn compare_folder(point: &Point, folder: &Utf8Path) -> Result<Extracted, BackupError> {
-    let mut expected = expected_files(&point.file(BACKUP_MANIFEST)?)
+    let mut expected = backup_manifest::files(&point.file(BACKUP_MANIFEST)?)
         .map_err(|why| BackupError::malformed(&point.folder.join(BACKUP_MANIFEST), why))?;
     let mut done = Extracted { files: 0, bytes: 0 };
     compare_below(folder, folder, &mut expected, &mut done)?;
@@ -89,7 +90,7 @@ pub(crate) fn compare_folder(point: &Point, folder: &Utf8Path) -> Result<Extract
 fn compare_below(
     root: &Utf8Path,
     folder: &Utf8Path,
-    expected: &mut BTreeMap<String, (u64, Option<String>)>,
+    expected: &mut BTreeMap<String, Listed>,
     done: &mut Extracted,
 ) -> Result<(), BackupError> {
     for entry in folder.read_dir_utf8().map_err(BackupError::io("list", folder))? {
@@ -107,7 +108,7 @@ fn compare_below(
             return Err(BackupError::malformed(&path, "neither file nor folder"));
         }
         let (sha256, size) = sha256_file(&path)?;
-        if name != "backup_manifest" {
+        if name != backup_manifest::NAME {
             verify(expected, &name, &sha256, size)?;
         }
         done.files += 1;
@@ -116,7 +117,7 @@ fn compare_below(
     Ok(())
 }
 
-fn none_missing(of: &Utf8Path, expected: &BTreeMap<String, (u64, Option<String>)>) -> Result<(), BackupError> {
+fn none_missing(of: &Utf8Path, expected: &BTreeMap<String, Listed>) -> Result<(), BackupError> {
     match expected.keys().next() {
         None => Ok(()),
         Some(missing) => {
@@ -127,30 +128,9 @@ fn none_missing(of: &Utf8Path, expected: &BTreeMap<String, (u64, Option<String>)
 
 /// The files of the base backup as the server listed them, each with its checksum where it has one.
 pub(crate) fn listed(point: &Point) -> Result<BTreeMap<String, Option<String>>, BackupError> {
-    let expected = expected_files(&point.file(BACKUP_MANIFEST)?)
+    let expected = backup_manifest::files(&point.file(BACKUP_MANIFEST)?)
         .map_err(|why| BackupError::malformed(&point.folder.join(BACKUP_MANIFEST), why))?;
     Ok(expected.into_iter().map(|(name, (_, checksum))| (name, checksum)).collect())
-}
-
-#[derive(Deserialize)]
-struct BackupManifest {
-    #[serde(rename = "Files")]
-    files: Vec<ManifestFile>,
-}
-
-#[derive(Deserialize)]
-struct ManifestFile {
-    #[serde(rename = "Path", default)]
-    path: Option<String>,
-    /// For names that are not UTF-8.
-    #[serde(rename = "Encoded-Path", default)]
-    encoded_path: Option<String>,
-    #[serde(rename = "Size")]
-    size: u64,
-    #[serde(rename = "Checksum-Algorithm", default)]
-    algorithm: Option<String>,
-    #[serde(rename = "Checksum", default)]
-    checksum: Option<String>,
 }
 
 fn walk(
@@ -161,8 +141,8 @@ fn walk(
     point.postgres()?;
     let path = point.folder.join(BASE);
     let listed = point.file(BACKUP_MANIFEST)?;
-    let mut expected =
-        expected_files(&listed).map_err(|why| BackupError::malformed(&point.folder.join(BACKUP_MANIFEST), why))?;
+    let mut expected = backup_manifest::files(&listed)
+        .map_err(|why| BackupError::malformed(&point.folder.join(BACKUP_MANIFEST), why))?;
     let entry = point.manifest.files.iter().find(|f| f.path == BASE);
     let file = File::open(&path).if_there().map_err(BackupError::io("open", &path))?;
     let (Some(entry), Some(file)) = (entry, file) else {
@@ -201,7 +181,7 @@ fn walk(
             transfer(&mut entry, out, &mut buffer, &name, &damaged, &|written| heard(before + written))?;
         done.files += 1;
         done.bytes += size;
-        if name != "backup_manifest" {
+        if name != backup_manifest::NAME {
             verify(&mut expected, &name, &sha256, size)?;
         }
     }
@@ -212,25 +192,7 @@ fn walk(
     none_missing(&path, &expected).map(|()| done)
 }
 
-fn expected_files(listed: &[u8]) -> Result<BTreeMap<String, (u64, Option<String>)>, String> {
-    let manifest: BackupManifest = serde_json::from_slice(listed).map_err(|e| e.to_string())?;
-    let mut expected = BTreeMap::new();
-    for file in manifest.files {
-        let Some(path) = file.path else {
-            return Err(format!("file name that is not UTF-8: {}", file.encoded_path.unwrap_or_default()));
-        };
-        let sha256 = file.checksum.filter(|_| file.algorithm.as_deref() == Some("SHA256"));
-        expected.insert(path, (file.size, sha256));
-    }
-    Ok(expected)
-}
-
-fn verify(
-    expected: &mut BTreeMap<String, (u64, Option<String>)>,
-    name: &str,
-    sha256: &str,
-    size: u64,
-) -> Result<(), BackupError> {
+fn verify(expected: &mut BTreeMap<String, Listed>, name: &str, sha256: &str, size: u64) -> Result<(), BackupError> {
     let Some((listed, checksum)) = expected.remove(name) else {
         return Err(BackupError::checksum(name, "a line in backup_manifest", "none"));
     };

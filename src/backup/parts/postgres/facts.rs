@@ -1,101 +1,10 @@
 //! What is asked of the cluster by SQL.
 
-use serde::{Deserialize, Serialize};
-
 use crate::{
-    backup::BackupError,
+    backup::{BackupError, DatabasePublications, DatabaseSequences, Publication, Setting},
     client::{ClientError, postgres::Postgres},
     config::PostgresConfig,
-    units::TableName,
 };
-
-/// The publications of one database.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DatabasePublications {
-    /// The database.
-    pub database: String,
-    /// Its publications, by name.
-    pub publications: Vec<Publication>,
-}
-
-/// A publication and the tables it has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Publication {
-    /// Its name.
-    pub name: String,
-    /// `FOR ALL TABLES`.
-    pub all_tables: bool,
-    /// Publishes inserts.
-    pub insert: bool,
-    /// Publishes updates.
-    pub update: bool,
-    /// Publishes deletes.
-    pub delete: bool,
-    /// Publishes truncates.
-    pub truncate: bool,
-    /// Publishes partitions as their root.
-    pub via_root: bool,
-    /// The tables it publishes, listed or not, as the server resolves them.
-    pub tables: Vec<TableName>,
-    /// What it was made of; absent in points of earlier releases.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub named: Option<NamedMembers>,
-}
-
-/// The members that a publication was given by name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NamedMembers {
-    /// Tables.
-    pub tables: Vec<PublishedTable>,
-    /// Schemas, each with all of its tables.
-    pub schemas: Vec<String>,
-}
-
-/// A table that a publication was given.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PublishedTable {
-    /// The table.
-    pub name: TableName,
-    /// The row filter, as an SQL expression.
-    pub filter: Option<String>,
-    /// The list of columns.
-    pub columns: Option<Vec<String>>,
-}
-
-/// The sequences of one database.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DatabaseSequences {
-    /// The database.
-    pub database: String,
-    /// Its sequences, by name.
-    pub sequences: Vec<SequenceState>,
-}
-
-/// A sequence.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SequenceState {
-    /// Its name.
-    pub name: TableName,
-    /// The last value it gave; absent before the first.
-    pub last_value: Option<i64>,
-    /// Its step.
-    pub increment: i64,
-}
-
-/// A setting that is not the default.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Setting {
-    /// Its name.
-    pub name: String,
-    /// Its value.
-    pub setting: String,
-    /// The unit of the value.
-    pub unit: Option<String>,
-    /// Where it was set: `configuration file`, `command line`.
-    pub source: String,
-    /// In which file.
-    pub sourcefile: Option<String>,
-}
 
 const PUBLICATIONS: &str = "select coalesce(json_agg(json_build_object(
     'name', p.pubname, 'all_tables', p.puballtables, 'insert', p.pubinsert, 'update', p.pubupdate,

@@ -6,12 +6,7 @@ mod extract;
 mod facts;
 mod outside;
 
-pub(crate) use base::BASE;
 pub(crate) use capture::capture;
 pub use extract::{Extracted, Owner, extract};
 pub(crate) use extract::{check as check_base, compare_folder, listed};
-pub use facts::{
-    DatabasePublications, DatabaseSequences, NamedMembers, Publication, PublishedTable, SequenceState, Setting,
-    publications,
-};
-pub(crate) use outside::OUTSIDE;
+pub use facts::publications;

@@ -3,16 +3,13 @@
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
 use crate::{
-    backup::{
-        BackupError,
-        configuration::{Kind, Syntax, Walk},
-        writer::PointWriter,
-    },
+    backup::{BackupError, format::layout::OUTSIDE, writer::PointWriter},
     client::{ClientError, postgres::Postgres},
+    postgres::{
+        configuration::{Kind, Syntax, Walk},
+        sql::literal,
+    },
 };
-
-/// Where a recovery point has them, each by its path below this.
-pub(crate) const OUTSIDE: &str = "pg/outside";
 
 /// Saves what the server's configuration consists of and is not in its data folder. What the server does not give is logged, and
 /// missing from the point.
@@ -32,7 +29,7 @@ pub(super) async fn capture(pg: &Postgres, writer: &mut PointWriter) -> Result<(
     };
     while let Some(next) = walk.next() {
         let path = &next.path;
-        let literal = format!("'{}'", path.as_str().replace('\'', "''"));
+        let literal = literal(path.as_str());
         if next.kind == Kind::Folder {
             match pg.texts(&format!("select pg_ls_dir({literal})")).await {
                 Ok(rows) => walk.lists(&next, rows.iter().filter_map(|row| row.first()?.as_deref())),
@@ -83,7 +80,7 @@ fn unhex(hex: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backup::files::hex;
+    use crate::backup::hash::hex;
 
     #[test]
     fn a_path_never_leads_out_of_the_point() {

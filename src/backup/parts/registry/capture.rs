@@ -5,11 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 
-use super::{
-    Archive, ArchivedVersion, Dump, SubjectState, VersionLine, VersionState, archive::references_of, read_zip,
-};
+use super::{Archive, ArchivedVersion, Dump, SubjectState, VersionLine, VersionState, export::references_of, read_zip};
 use crate::{
-    backup::{BackupError, RegistryFacts, files::sha256, writer::PointWriter},
+    backup::{BackupError, RegistryFacts, format::layout, hash::sha256, writer::PointWriter},
     client::{
         ClientError,
         registry::{Reference, Registry},
@@ -57,9 +55,9 @@ pub(crate) async fn capture_into(
         None => Ok(format!("{} versions in both", dump.versions.len())),
         Some(difference) => Err(difference),
     };
-    writer.json("registry/registry.json", &dump.head())?;
-    writer.json_lines("registry/dump.jsonl", &dump.versions)?;
-    writer.bytes("registry/native.zip", &export.zip)?;
+    writer.json(layout::REGISTRY, &dump.head())?;
+    writer.json_lines(layout::VERSIONS, &dump.versions)?;
+    writer.bytes(layout::EXPORT, &export.zip)?;
     Ok((facts(&dump), agreement))
 }
 

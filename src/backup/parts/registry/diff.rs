@@ -263,7 +263,7 @@ fn versions(before: &VersionLine, now: &VersionLine, found: &mut Vec<Difference>
 pub(super) mod tests {
     use super::*;
     use crate::{
-        backup::{files::sha256, parts::registry::SubjectState},
+        backup::{hash::sha256, parts::registry::SubjectState},
         client::registry::Reference,
     };
     use rstest::rstest;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Entity, read_zip};
+use super::{ArchivedVersion, Entity, read_zip};
 use crate::{
-    backup::files::sha256,
+    backup::hash::sha256,
     client::registry::Reference,
     units::{SchemaId, Subject, SubjectVersion},
 };
@@ -173,5 +173,18 @@ impl Dump {
     /// The id of a version as it stands in records.
     pub fn record_id(&self, version: &VersionLine) -> SchemaId {
         if self.id_kind == "globalId" { SchemaId(version.global_id as u32) } else { version.id }
+    }
+}
+
+impl From<&VersionLine> for ArchivedVersion {
+    fn from(line: &VersionLine) -> ArchivedVersion {
+        ArchivedVersion {
+            subject: line.subject.clone(),
+            version: line.version,
+            id: line.id,
+            global_id: line.global_id,
+            soft_deleted: line.state == VersionState::SoftDeleted,
+            schema_sha256: line.schema_sha256.clone(),
+        }
     }
 }

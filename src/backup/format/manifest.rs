@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::{
     client::postgres::Slot,
-    units::{Lsn, PointId},
+    postgres::version::Version,
+    units::{Lsn, PointId, SystemId, Timeline, system_id_text},
 };
 
 /// The version of the manifest's format. Fields are only ever added under the same number.
@@ -138,11 +139,12 @@ impl<'de, T: serde::de::DeserializeOwned> Deserialize<'de> for Part<T> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostgresFacts {
     /// The system identifier, in decimal.
-    pub system_id: String,
+    #[serde(with = "system_id_text")]
+    pub system_id: SystemId,
     /// `server_version_num`.
-    pub version: u32,
+    pub version: Version,
     /// The timeline the backup was taken on.
-    pub timeline: u32,
+    pub timeline: Timeline,
     /// The checksum of the timeline's history file; absent on timeline 1.
     pub history_sha256: Option<String>,
     /// Where replay begins.

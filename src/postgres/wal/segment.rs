@@ -1,10 +1,8 @@
-//! Names, sizes and headers of WAL files.
+//! Names and sizes of WAL files.
 
-use std::{fmt, fs::File, io::Read, str::FromStr};
+use std::{fmt, str::FromStr};
 
-use camino::Utf8Path;
-
-use crate::{backup::BackupError, units::Lsn};
+use crate::units::{Lsn, Timeline};
 
 /// The size of a cluster's WAL segments: a power of two from 1 MiB to 1 GiB, chosen at `initdb`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -62,19 +60,19 @@ impl From<SegmentSize> for u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentName {
     /// The timeline.
-    pub timeline: u32,
+    pub timeline: Timeline,
     log: u32,
     segment: u32,
 }
 
 impl SegmentName {
     /// Names the segment with this number.
-    pub fn new(timeline: u32, number: u64, size: SegmentSize) -> SegmentName {
+    pub fn new(timeline: Timeline, number: u64, size: SegmentSize) -> SegmentName {
         SegmentName { timeline, log: (number / size.per_log()) as u32, segment: (number % size.per_log()) as u32 }
     }
 
     /// Names the segment that holds the byte at `lsn`.
-    pub fn of(timeline: u32, lsn: Lsn, size: SegmentSize) -> SegmentName {
+    pub fn of(timeline: Timeline, lsn: Lsn, size: SegmentSize) -> SegmentName {
         SegmentName::new(timeline, size.segment_of(lsn), size)
     }
 
@@ -92,11 +90,11 @@ impl SegmentName {
 
 impl fmt::Display for SegmentName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08X}{:08X}{:08X}", self.timeline, self.log, self.segment)
+        write!(f, "{}{:08X}{:08X}", timeline_digits(self.timeline), self.log, self.segment)
     }
 }
 
-/// A file that PostgreSQL archives or asks for, told by its name.
+/// A file that PostgreSQL archives or asks for, known by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WalFile {
     /// A whole segment.
@@ -104,9 +102,25 @@ pub enum WalFile {
     /// The last, incomplete segment of a timeline that ended at a promotion.
     Partial(SegmentName),
     /// The history of a timeline.
-    History(u32),
+    History(Timeline),
     /// The record of a base backup, named after its first segment and the offset in it.
     BackupLabel(SegmentName, u32),
+}
+
+/// The eight digits that stand for a timeline in names of files.
+pub fn timeline_digits(timeline: Timeline) -> String {
+    format!("{:08X}", timeline.get())
+}
+
+/// The timeline that such digits name.
+pub fn timeline_of(digits: &str) -> Option<Timeline> {
+    eight(digits).and_then(Timeline::new)
+}
+
+/// A number of eight hexadecimal digits. PostgreSQL writes upper case only; anything else would be found under no name it asks for.
+fn eight(text: &str) -> Option<u32> {
+    let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'A'..=b'F');
+    (text.len() == 8 && text.bytes().all(is_digit)).then(|| u32::from_str_radix(text, 16).ok())?
 }
 
 /// Text that names no WAL file.
@@ -116,7 +130,7 @@ pub struct WalNameError(pub String);
 
 impl WalFile {
     /// The timeline whose folder the file is kept in.
-    pub fn timeline(&self) -> u32 {
+    pub fn timeline(&self) -> Timeline {
         match self {
             WalFile::Segment(s) | WalFile::Partial(s) | WalFile::BackupLabel(s, _) => s.timeline,
             WalFile::History(timeline) => *timeline,
@@ -134,7 +148,7 @@ impl fmt::Display for WalFile {
         match self {
             WalFile::Segment(s) => write!(f, "{s}"),
             WalFile::Partial(s) => write!(f, "{s}.partial"),
-            WalFile::History(t) => write!(f, "{t:08X}.history"),
+            WalFile::History(t) => write!(f, "{}.history", timeline_digits(*t)),
             WalFile::BackupLabel(s, offset) => write!(f, "{s}.{offset:08X}.backup"),
         }
     }
@@ -145,23 +159,20 @@ impl FromStr for WalFile {
 
     fn from_str(name: &str) -> Result<Self, WalNameError> {
         let bad = || WalNameError(name.to_owned());
-        // PostgreSQL writes upper case only; anything else would be found under no name it asks for.
-        let digits = |s: &str| match s.len() == 8 && s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F')) {
-            true => u32::from_str_radix(s, 16).map_err(|_| bad()),
-            false => Err(bad()),
-        };
+        let digits = |s: &str| eight(s).ok_or_else(bad);
+        let timeline = |s: &str| timeline_of(s).ok_or_else(bad);
         if !name.is_ascii() {
             return Err(bad());
         }
         let (stem, ending) = name.split_once('.').map_or((name, None), |(s, e)| (s, Some(e)));
         if stem.len() == 8 && ending == Some("history") {
-            return Ok(WalFile::History(digits(stem)?));
+            return Ok(WalFile::History(timeline(stem)?));
         }
         if stem.len() != 24 {
             return Err(bad());
         }
         let segment =
-            SegmentName { timeline: digits(&stem[..8])?, log: digits(&stem[8..16])?, segment: digits(&stem[16..])? };
+            SegmentName { timeline: timeline(&stem[..8])?, log: digits(&stem[8..16])?, segment: digits(&stem[16..])? };
         match ending {
             None => Ok(WalFile::Segment(segment)),
             Some("partial") => Ok(WalFile::Partial(segment)),
@@ -173,81 +184,11 @@ impl FromStr for WalFile {
     }
 }
 
-/// What the first page of a segment says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SegmentHeader {
-    /// The cluster.
-    pub system_id: u64,
-    /// The size of the cluster's segments.
-    pub size: SegmentSize,
-    /// The LSN of the page.
-    pub address: Lsn,
-    /// The timeline the page was written on; in the first segment of a new timeline it is still the old one.
-    pub timeline: u32,
-}
-
-/// `XLogLongPageHeaderData`: magic, info, timeline, page address, remaining length (padded to 24), system id, segment size,
-/// block size.
-const LONG_HEADER: usize = 40;
-/// `XLP_LONG_HEADER`: every first page of a segment has one.
-const LONG_HEADER_FLAG: u16 = 0x0002;
-
-/// Reads and checks the header of a segment that goes by `name`.
-pub fn read_header(path: &Utf8Path, name: SegmentName) -> Result<SegmentHeader, BackupError> {
-    let mut bytes = [0u8; LONG_HEADER];
-    let mut file = File::open(path).map_err(BackupError::io("open", path))?;
-    let length = file.metadata().map_err(BackupError::io("look at", path))?.len();
-    file.read_exact(&mut bytes).map_err(|e| match e.kind() {
-        std::io::ErrorKind::UnexpectedEof => not_wal(path, format!("{length} bytes are too short for a page header")),
-        _ => BackupError::io("read", path)(e),
-    })?;
-    let header = parse_header(&bytes).map_err(|why| not_wal(path, why))?;
-    if name.start(header.size) != Some(header.address) {
-        return Err(not_wal(path, format!("it begins at {}, its name {name} says otherwise", header.address)));
-    }
-    if header.timeline > name.timeline {
-        return Err(not_wal(path, format!("it is of timeline {}, its name {name} says otherwise", header.timeline)));
-    }
-    if length != header.size.bytes() {
-        return Err(not_wal(path, format!("expected {} bytes, found {length}", header.size.bytes())));
-    }
-    Ok(header)
-}
-
-fn parse_header(bytes: &[u8; LONG_HEADER]) -> Result<SegmentHeader, String> {
-    let at = |from: usize, n: usize| bytes[from..from + n].iter().rev().fold(0u64, |v, b| v << 8 | u64::from(*b));
-    let (magic, info) = (at(0, 2) as u16, at(2, 2) as u16);
-    // 0xD1xx since PostgreSQL 10, in the byte order of this machine (x86-64 and arm64: little-endian).
-    if magic >> 8 != 0xD1 || info & LONG_HEADER_FLAG == 0 {
-        return Err(format!("no WAL page header (magic {magic:04X}, info {info:04X})"));
-    }
-    let size = SegmentSize::new(at(32, 4)).ok_or_else(|| format!("impossible segment size {}", at(32, 4)))?;
-    Ok(SegmentHeader { system_id: at(24, 8), size, address: Lsn(at(8, 8)), timeline: at(4, 4) as u32 })
-}
-
-fn not_wal(path: &Utf8Path, why: String) -> BackupError {
-    BackupError::NotWal { path: path.to_owned(), why }
-}
-
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use proptest::prelude::*;
     use rstest::rstest;
-
-    /// A segment with a valid header and `fill` in the rest.
-    pub(crate) fn segment_bytes(system_id: u64, size: SegmentSize, name: SegmentName, fill: u8) -> Vec<u8> {
-        let mut bytes = vec![fill; size.bytes() as usize];
-        bytes[..LONG_HEADER].fill(0);
-        bytes[0..2].copy_from_slice(&0xD118u16.to_le_bytes());
-        bytes[2..4].copy_from_slice(&0x0006u16.to_le_bytes());
-        bytes[4..8].copy_from_slice(&name.timeline.to_le_bytes());
-        bytes[8..16].copy_from_slice(&name.start(size).unwrap().0.to_le_bytes());
-        bytes[24..32].copy_from_slice(&system_id.to_le_bytes());
-        bytes[32..36].copy_from_slice(&(size.bytes() as u32).to_le_bytes());
-        bytes[36..40].copy_from_slice(&8192u32.to_le_bytes());
-        bytes
-    }
 
     fn sizes() -> impl Strategy<Value = SegmentSize> {
         (20u32..=30).prop_map(|shift| SegmentSize::new(1 << shift).unwrap())
@@ -256,7 +197,7 @@ pub(crate) mod tests {
     proptest! {
         #[test]
         fn a_name_and_an_lsn_say_the_same(size in sizes(), timeline in 1u32.., lsn in any::<u64>()) {
-            let name = SegmentName::of(timeline, Lsn(lsn), size);
+            let name = SegmentName::of(timeline.into(), Lsn(lsn), size);
             let start = name.start(size).unwrap();
             prop_assert!(start.0 <= lsn && lsn - start.0 < size.bytes());
             prop_assert_eq!(name.to_string().parse(), Ok(WalFile::Segment(name)));
@@ -264,13 +205,14 @@ pub(crate) mod tests {
 
         #[test]
         fn names_sort_as_lsns_do(size in sizes(), a in 0u64..1 << 40, step in 1u64..1000) {
-            let (first, second) = (SegmentName::new(1, a, size), SegmentName::new(1, a + step, size));
+            let (first, second) = (SegmentName::new(Timeline::FIRST, a, size), SegmentName::new(Timeline::FIRST, a + step, size));
             prop_assert!(first < second);
             prop_assert!(first.to_string() < second.to_string());
         }
 
         #[test]
         fn every_printed_name_is_read_back(t in 1u32.., log in any::<u32>(), segment in any::<u32>(), offset in any::<u32>()) {
+            let t = t.into();
             let name = SegmentName { timeline: t, log, segment };
             for file in [WalFile::Segment(name), WalFile::Partial(name), WalFile::History(t), WalFile::BackupLabel(name, offset)] {
                 prop_assert_eq!(file.to_string().parse(), Ok(file));
@@ -286,7 +228,7 @@ pub(crate) mod tests {
     #[case(16 << 20, "16/B374D848", "0000000100000016000000B3")]
     fn known_names(#[case] size: u64, #[case] lsn: &str, #[case] name: &str) {
         let size = SegmentSize::new(size).unwrap();
-        assert_eq!(SegmentName::of(1, lsn.parse().unwrap(), size).to_string(), name);
+        assert_eq!(SegmentName::of(Timeline::FIRST, lsn.parse().unwrap(), size).to_string(), name);
     }
 
     #[test]
@@ -305,6 +247,8 @@ pub(crate) mod tests {
     #[case("000000010000000000000001.part")]
     #[case("000000010000000000000001.zst")]
     #[case("00000001.histor")]
+    #[case("00000000.history")]
+    #[case("000000000000000000000001")]
     #[case("RECOVERYXLOG")]
     #[case("ää00000100000000000000")]
     fn other_names_are_refused(#[case] name: &str) {
@@ -318,24 +262,5 @@ pub(crate) mod tests {
     #[case((1 << 24) + 1)]
     fn impossible_sizes_are_refused(#[case] bytes: u64) {
         assert_eq!(SegmentSize::new(bytes), None);
-    }
-
-    #[test]
-    fn a_header_is_checked_against_the_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = camino::Utf8PathBuf::from_path_buf(folder.path().join("x")).unwrap();
-        let size = SegmentSize::new(1 << 20).unwrap();
-        let name = SegmentName::new(3, 7, size);
-        let bytes = segment_bytes(42, size, name, 1);
-        std::fs::write(&path, &bytes).unwrap();
-        let header = read_header(&path, name).unwrap();
-        assert_eq!((header.system_id, header.size, header.address), (42, size, Lsn(7 << 20)));
-        assert!(read_header(&path, SegmentName::new(3, 8, size)).is_err(), "other segment");
-        assert!(read_header(&path, SegmentName::new(2, 7, size)).is_err(), "older timeline");
-        assert!(read_header(&path, SegmentName::new(4, 7, size)).is_ok(), "first segment of a new timeline");
-        std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-        assert!(read_header(&path, name).unwrap_err().to_string().contains("bytes"));
-        std::fs::write(&path, vec![0; 1 << 20]).unwrap();
-        assert!(read_header(&path, name).unwrap_err().to_string().contains("no WAL page header"));
     }
 }

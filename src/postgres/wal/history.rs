@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::Lsn;
+use crate::units::{Lsn, Timeline};
 
 /// One earlier timeline and where it was left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimelineEntry {
     /// The timeline.
-    pub timeline: u32,
+    pub timeline: Timeline,
     /// Where the next one branched off.
     pub end: Lsn,
 }
@@ -17,7 +17,7 @@ pub struct TimelineEntry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimelineHistory {
     /// The timeline itself.
-    pub timeline: u32,
+    pub timeline: Timeline,
     /// Its ancestors.
     pub ancestors: Vec<TimelineEntry>,
 }
@@ -25,11 +25,11 @@ pub struct TimelineHistory {
 impl TimelineHistory {
     /// The first timeline of a cluster: it has no history file.
     pub fn first() -> TimelineHistory {
-        TimelineHistory { timeline: 1, ancestors: Vec::new() }
+        TimelineHistory { timeline: Timeline::FIRST, ancestors: Vec::new() }
     }
 
     /// Reads a history file: lines of `parent TLI <tab> switch LSN <tab> reason`, comments after `#`.
-    pub fn parse(timeline: u32, text: &str) -> Result<TimelineHistory, String> {
+    pub fn parse(timeline: Timeline, text: &str) -> Result<TimelineHistory, String> {
         let mut ancestors: Vec<TimelineEntry> = Vec::new();
         for (i, line) in text.lines().enumerate() {
             let line = line.split('#').next().unwrap_or_default().trim();
@@ -38,7 +38,7 @@ impl TimelineHistory {
             }
             let bad = |why: &str| format!("line {} (`{line}`): {why}", i + 1);
             let mut fields = line.split_whitespace();
-            let parent = fields.next().and_then(|f| f.parse::<u32>().ok()).ok_or_else(|| bad("no timeline"))?;
+            let parent = fields.next().and_then(|f| f.parse::<Timeline>().ok()).ok_or_else(|| bad("no timeline"))?;
             let end = fields.next().and_then(|f| f.parse::<Lsn>().ok()).ok_or_else(|| bad("no LSN"))?;
             if ancestors.last().is_some_and(|a| a.timeline >= parent || a.end > end) || parent >= timeline {
                 return Err(bad("timelines must ascend"));
@@ -54,12 +54,12 @@ impl TimelineHistory {
     }
 
     /// The timeline that owns the byte at `lsn`.
-    pub fn owner(&self, lsn: Lsn) -> u32 {
+    pub fn owner(&self, lsn: Lsn) -> Timeline {
         self.ancestors.iter().find(|a| lsn < a.end).map_or(self.timeline, |a| a.timeline)
     }
 
     /// This timeline and its ancestors with the LSN each begins at, newest first.
-    pub fn newest_first(&self) -> Vec<(u32, Lsn)> {
+    pub fn newest_first(&self) -> Vec<(Timeline, Lsn)> {
         let mut begins = Vec::new();
         let mut begin = Lsn(0);
         for ancestor in &self.ancestors {
@@ -80,16 +80,19 @@ mod tests {
     #[test]
     fn ownership_follows_the_switches() {
         let history = TimelineHistory::parse(
-            4,
+            4.into(),
             "1\t0/3000650\tat restore point \"rp1\"\n\n# note\n3\t0/5000000\tno recovery target\n",
         )
         .unwrap();
-        assert_eq!(history.owner(Lsn(0x3000000)), 1);
-        assert_eq!(history.owner(Lsn(0x300064F)), 1);
-        assert_eq!(history.owner(Lsn(0x3000650)), 3);
-        assert_eq!(history.owner(Lsn(0x5000000)), 4);
+        assert_eq!(history.owner(Lsn(0x3000000)), 1.into());
+        assert_eq!(history.owner(Lsn(0x300064F)), 1.into());
+        assert_eq!(history.owner(Lsn(0x3000650)), 3.into());
+        assert_eq!(history.owner(Lsn(0x5000000)), 4.into());
         assert_eq!(history.begin(), Lsn(0x5000000));
-        assert_eq!(history.newest_first(), [(4, Lsn(0x5000000)), (3, Lsn(0x3000650)), (1, Lsn(0))]);
+        assert_eq!(
+            history.newest_first(),
+            [(4, 0x5000000), (3, 0x3000650), (1, 0)].map(|(t, at): (u32, u64)| (t.into(), Lsn(at)))
+        );
     }
 
     #[rstest]
@@ -100,6 +103,6 @@ mod tests {
     #[case("1 0/6\n2 0/5")]
     #[case("3 0/5")]
     fn a_broken_history_is_refused(#[case] text: &str) {
-        assert!(TimelineHistory::parse(3, text).is_err());
+        assert!(TimelineHistory::parse(3.into(), text).is_err());
     }
 }

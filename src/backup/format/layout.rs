@@ -1,0 +1,47 @@
+//! What the files of a recovery point are called, below its folder.
+
+/// What binds the others together.
+pub(crate) const MANIFEST: &str = "manifest.json";
+/// The manifest's checksum.
+pub(crate) const MANIFEST_SUM: &str = "manifest.sha256";
+/// The checksums of all files but these three.
+pub(crate) const SUMS: &str = "SHA256SUMS";
+/// What the folder of a point is called, behind its id, while it is being written.
+pub(crate) const PARTIAL: &str = ".partial";
+
+/// The base backup.
+pub(crate) const BASE: &str = "pg/base.tar.zst";
+/// The list of files, with checksums, that the server wrote.
+pub(crate) const BACKUP_MANIFEST: &str = "pg/backup_manifest";
+/// Configuration that the server has outside of its data folder.
+pub(crate) const OUTSIDE: &str = "pg/outside";
+/// The replication slots.
+pub(crate) const SLOTS: &str = "pg/slots.json";
+/// The publications with their tables, by database.
+pub(crate) const PUBLICATIONS: &str = "pg/publications.json";
+/// The sequences, by database.
+pub(crate) const SEQUENCES: &str = "pg/sequences.json";
+/// The settings that are not the default.
+pub(crate) const SETTINGS: &str = "pg/settings.json";
+
+/// The connectors.
+pub(crate) const CONNECTORS: &str = "connect/connectors.json";
+/// The records of the offsets topic.
+pub(crate) const OFFSETS: &str = "connect/offsets.jsonl";
+
+/// The topics, with settings and watermarks.
+pub(crate) const TOPICS: &str = "kafka/topics.json";
+/// The consumer groups, with their offsets.
+pub(crate) const GROUPS: &str = "kafka/groups.json";
+
+/// What of the registry does not belong to a version.
+pub(crate) const REGISTRY: &str = "registry/registry.json";
+/// The versions.
+pub(crate) const VERSIONS: &str = "registry/dump.jsonl";
+/// The registry's own export.
+pub(crate) const EXPORT: &str = "registry/native.zip";
+
+/// The records of a schema history topic whose name is encoded like this.
+pub(crate) fn schema_history(encoded: &str) -> String {
+    format!("connect/schema-history/{encoded}.jsonl")
+}

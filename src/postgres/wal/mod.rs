@@ -1,0 +1,15 @@
+//! The write-ahead log: how its files are named, what they begin with, which timeline owns which stretch, and how `pg_waldump`
+//! prints its records.
+
+mod header;
+mod history;
+mod record;
+mod segment;
+
+pub use header::{PAGE, SegmentHeader, page_address};
+pub use history::{TimelineEntry, TimelineHistory};
+pub use record::{Record, missing_file, record_in_error, skipped_to};
+pub use segment::{SegmentName, SegmentSize, WalFile, WalNameError, timeline_digits, timeline_of};
+
+#[cfg(test)]
+pub(crate) use header::tests::segment_bytes;
