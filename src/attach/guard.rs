@@ -44,7 +44,7 @@ pub async fn permit_recovery(config: &Config, named: Option<u64>) -> Result<(), 
     let source = is_source(config, attach, Some(marker), data, Permission::Recover, named).await;
     source.map_err(|error| match (error, named) {
         (AttachError::Client(silent @ ClientError::Unreachable { .. }), None) => {
-            AttachError::Lost { pgdata: data.clone(), source: silent }
+            AttachError::Lost { pgdata: data.clone(), cause: silent }
         }
         (other, _) => other,
     })?;
@@ -136,7 +136,7 @@ fn control_file_id(pgdata: &Utf8Path) -> Result<Option<String>, AttachError> {
     let path = pgdata.join("global/pg_control");
     let mut bytes = [0u8; 8];
     let read = std::fs::File::open(&path).and_then(|mut file| file.read_exact(&mut bytes)).if_there();
-    let read = read.map_err(|source| AttachError::ControlFile { path, source })?;
+    let read = read.map_err(|cause| AttachError::ControlFile { path, cause })?;
     Ok(read.map(|()| u64::from_le_bytes(bytes).to_string()))
 }
 
@@ -199,6 +199,7 @@ pub fn within<'a>(config: &Config, what: &str, names: impl IntoIterator<Item = &
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Failure;
     use rstest::rstest;
 
     fn config(attach: &str) -> Config {
@@ -242,7 +243,7 @@ mod tests {
         let error = permit(&config, Permission::Recover).await.unwrap_err();
         assert!(matches!(error, AttachError::Client(_)), "no folder says who the server was: {error}");
         let lost = permit_recovery(&config, None).await.unwrap_err();
-        assert!(lost.exit().code() == 41 && lost.to_string().contains("--system-id"), "{lost}");
+        assert!(lost.exit().code() == 41 && lost.in_full().contains("--system-id"), "{lost}");
         let other = permit_recovery(&config, Some(77)).await.unwrap_err().to_string();
         assert!(other.contains("expected 78, found 77"), "{other}");
         let own = permit_recovery(&config, Some(78)).await.unwrap_err().to_string();

@@ -336,6 +336,7 @@ mod tests {
         fixture::{self, BASE_FILES, NEEDED, POINT, SYSTEM},
         parts::postgres::{Extracted, compare_folder, extract},
     };
+    use crate::units::Failure;
     use rstest::rstest;
 
     fn exit(repository: &Repository) -> Exit {

@@ -342,6 +342,7 @@ fn unsupported(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Failure;
     use rstest::rstest;
     use std::time::{Duration, SystemTime};
 

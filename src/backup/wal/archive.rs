@@ -17,7 +17,7 @@ use crate::{
         files::{self, BUFFER, Hashing, Store, is_there},
     },
     config::RepositoryConfig,
-    units::{IfThere, Lsn},
+    units::{Exit, Failure, Hint, IfThere, Lsn},
 };
 
 /// Archiving must keep up with the server on a busy machine; level 1 already shrinks an idle segment to nothing.
@@ -47,7 +47,7 @@ pub struct IndexLine {
 /// A hole in the archive.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "WAL archive of system {system_id} on timeline {timeline} has a gap: {missing_from} up to {missing_to} is missing (first missing segment {segment}; needed {from} to {to})\nhint: look for the segment in the old server's pg_wal, or choose an earlier target"
+    "WAL archive of system {system_id} on timeline {timeline} has a gap: {missing_from} up to {missing_to} is missing (first missing segment {segment}; needed {from} to {to})"
 )]
 pub struct WalGap {
     /// The cluster.
@@ -64,6 +64,21 @@ pub struct WalGap {
     pub from: Lsn,
     /// Where the needed stretch ends.
     pub to: Lsn,
+}
+
+impl Failure for WalGap {
+    fn exit(&self) -> Exit {
+        Exit::WalGap
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec!["look for the segment in the old server's pg_wal, or choose an earlier target".into()]
+    }
+
+    /// The segment may yet be archived.
+    fn is_transient(&self) -> bool {
+        true
+    }
 }
 
 /// Whether a salvaged segment is whole.

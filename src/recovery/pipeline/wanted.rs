@@ -383,6 +383,7 @@ pub(crate) fn literal(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Failure;
     use crate::{backup::parts::postgres::NamedMembers, debezium::Inheritance};
 
     fn name(text: &str) -> TableName {

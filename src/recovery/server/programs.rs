@@ -134,6 +134,7 @@ async fn ask(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Failure;
     use rstest::rstest;
     use std::os::unix::fs::PermissionsExt;
 

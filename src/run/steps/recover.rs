@@ -16,7 +16,7 @@ use crate::{
         rig::{Pipeline, Rig},
     },
     scenario::{Absence, Recover, Target, TargetBy, WhileRecovering},
-    units::{Epoch, Verdict},
+    units::{Epoch, Failure, Verdict},
     workload::{self, ledger::Tables},
 };
 
