@@ -6,6 +6,8 @@
 
 use std::io::Write;
 
+use crate::units::{Exit, Failure, Hint};
+
 /// Names the moment at which to interrupt, and how.
 const INTERRUPT: &str = "CDC_DRILL_INTERRUPT";
 /// Names the file that gets a line for each moment.
@@ -47,6 +49,20 @@ pub struct Interrupted {
     pub step: String,
     /// Its moment.
     pub moment: String,
+}
+
+impl Failure for Interrupted {
+    fn exit(&self) -> Exit {
+        Exit::Interrupted
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        Vec::new()
+    }
+
+    fn is_transient(&self) -> bool {
+        false
+    }
 }
 
 tokio::task_local! {

@@ -4,14 +4,17 @@ use std::io;
 
 use camino::Utf8PathBuf;
 
-use crate::{client::ClientError, units::Exit};
+use crate::{
+    client::ClientError,
+    units::{Exit, Failure, Hint},
+};
 
 /// A change that is refused, or a pipeline that could not be looked at.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AttachError {
     /// The pipeline is not one that may be touched so. Nothing was.
-    #[error("refused for safety: {what}: expected {expected}, found {found}\nhint: {hint}")]
+    #[error("refused for safety: {what}: expected {expected}, found {found}")]
     Refused {
         /// What was looked at.
         what: String,
@@ -26,29 +29,25 @@ pub enum AttachError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The server does not answer, and there is no control file that says who it was.
-    #[error(
-        "refused for safety: {source}\nhint: data folder {pgdata} has no control file that says which cluster this is; name it with \
-         --system-id N, one that [attach] system_ids lists"
-    )]
+    #[error("refused for safety: {cause}")]
     Lost {
         /// The data folder.
         pgdata: Utf8PathBuf,
         /// What the server's silence was like.
-        source: ClientError,
+        cause: ClientError,
     },
     /// The server does not answer, and its control file, which says who it was, cannot be read.
-    #[error("read {path}: {source}\nhint: the server does not answer, so its control file has to say who it was")]
+    #[error("read {path}: {cause}")]
     ControlFile {
         /// The file.
         path: Utf8PathBuf,
         /// Why not.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
-impl AttachError {
-    /// The exit code for a command that ends with this error.
-    pub fn exit(&self) -> Exit {
+impl Failure for AttachError {
+    fn exit(&self) -> Exit {
         match self {
             AttachError::Refused { .. } | AttachError::Lost { .. } => Exit::Refused,
             AttachError::Client(error) => error.exit(),
@@ -56,6 +55,34 @@ impl AttachError {
         }
     }
 
+    fn hints(&self) -> Vec<Hint> {
+        match self {
+            AttachError::Refused { hint, .. } => vec![hint.clone().into()],
+            AttachError::Client(error) => error.hints(),
+            AttachError::Lost { pgdata, cause } => {
+                let mut hints = cause.hints();
+                let which = format!(
+                    "data folder {pgdata} has no control file that says which cluster this is; name it with --system-id N, \
+                     one that [attach] system_ids lists"
+                );
+                hints.push(which.into());
+                hints
+            }
+            AttachError::ControlFile { .. } => {
+                vec!["the server does not answer, so its control file has to say who it was".into()]
+            }
+        }
+    }
+
+    fn is_transient(&self) -> bool {
+        match self {
+            AttachError::Client(error) => error.is_transient(),
+            AttachError::Refused { .. } | AttachError::Lost { .. } | AttachError::ControlFile { .. } => false,
+        }
+    }
+}
+
+impl AttachError {
     pub(super) fn refused(
         what: impl Into<String>,
         expected: impl Into<String>,

@@ -43,7 +43,7 @@ pub async fn permit_recovery(config: &Config, named: Option<SystemId>) -> Result
     let source = is_source(config, attach, Some(marker), data, Permission::Recover, named).await;
     source.map_err(|error| match (error, named) {
         (AttachError::Client(silent @ ClientError::Unreachable { .. }), None) => {
-            AttachError::Lost { pgdata: data.clone(), source: silent }
+            AttachError::Lost { pgdata: data.clone(), cause: silent }
         }
         (other, _) => other,
     })?;
@@ -132,7 +132,7 @@ async fn is_source(
 /// The system identifier that a data folder's control file has; `None` where there is no such file.
 fn control_file_id(pgdata: &Utf8Path) -> Result<Option<SystemId>, AttachError> {
     let read = control::system_id(pgdata).if_there();
-    read.map_err(|source| AttachError::ControlFile { path: control::file(pgdata), source })
+    read.map_err(|cause| AttachError::ControlFile { path: control::file(pgdata), cause })
 }
 
 async fn is_broker(config: &Config, attach: &AttachConfig, marker: &str) -> Result<(), AttachError> {
@@ -194,6 +194,7 @@ pub fn within<'a>(config: &Config, what: &str, names: impl IntoIterator<Item = &
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Failure;
     use rstest::rstest;
 
     fn config(attach: &str) -> Config {
@@ -237,7 +238,7 @@ mod tests {
         let error = permit(&config, Permission::Recover).await.unwrap_err();
         assert!(matches!(error, AttachError::Client(_)), "no folder says who the server was: {error}");
         let lost = permit_recovery(&config, None).await.unwrap_err();
-        assert!(lost.exit().code() == 41 && lost.to_string().contains("--system-id"), "{lost}");
+        assert!(lost.exit().code() == 41 && lost.in_full().contains("--system-id"), "{lost}");
         let other = permit_recovery(&config, Some(SystemId(77))).await.unwrap_err().to_string();
         assert!(other.contains("expected 78, found 77"), "{other}");
         let own = permit_recovery(&config, Some(SystemId(78))).await.unwrap_err().to_string();

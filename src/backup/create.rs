@@ -300,7 +300,7 @@ mod tests {
     use crate::{
         backup::{ClusterName, Left, PointSelector, fixture},
         client::connect::StoredOffset,
-        units::{Exit, SlotName},
+        units::{Exit, Failure, SlotName},
     };
 
     #[test]

@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{file_system::file_system, wal::WalGap};
 use crate::{
     client::{ClientError, limits::facts::HEARTBEAT_OLD},
-    units::{Exit, PointId},
+    units::{Exit, Failure, Hint, PointId},
 };
 
 /// A backup, an archive operation or a check that could not be done.
@@ -24,9 +24,7 @@ pub enum BackupError {
     #[error(transparent)]
     Interrupted(#[from] crate::moment::Interrupted),
     /// The folder is not a repository.
-    #[error(
-        "{path} is not a backup repository: {found}\nhint: `cdc-drill backup init --repository {path}` makes one in an empty folder"
-    )]
+    #[error("{path} is not a backup repository: {found}")]
     NotARepository {
         /// The folder.
         path: Utf8PathBuf,
@@ -34,7 +32,7 @@ pub enum BackupError {
         found: String,
     },
     /// The repository or point was written by a newer version.
-    #[error("{path} has format {found}; this program knows formats up to {known}\nhint: use the version that wrote it")]
+    #[error("{path} has format {found}; this program knows formats up to {known}")]
     FormatTooNew {
         /// The file that says so.
         path: Utf8PathBuf,
@@ -44,10 +42,7 @@ pub enum BackupError {
         known: u32,
     },
     /// Another process is at work.
-    #[error(
-        "lock {path} is held by {holder}\nhint: wait until it has ended; a holder that died on this machine loses the lock at once, on another one {} s after its last heartbeat",
-        HEARTBEAT_OLD.as_secs()
-    )]
+    #[error("lock {path} is held by {holder}")]
     LockHeld {
         /// The lock's file.
         path: Utf8PathBuf,
@@ -55,9 +50,7 @@ pub enum BackupError {
         holder: String,
     },
     /// A recovery has begun to change the pipeline and has not ended.
-    #[error(
-        "recovery {recovery} is unfinished: `cdc-drill {asked}` did not end, and its record is {folder}\nhint: `cdc-drill recover resume` goes on with it, `recover status` says how far it is, with the configuration that names the repository {repository}"
-    )]
+    #[error("recovery {recovery} is unfinished: `cdc-drill {asked}` did not end, and its record is {folder}")]
     RecoveryUnfinished {
         /// Its id.
         recovery: String,
@@ -69,17 +62,13 @@ pub enum BackupError {
         repository: Utf8PathBuf,
     },
     /// A recovery has begun since the capture of a recovery point did.
-    #[error(
-        "recovery point discarded: a recovery has begun since its capture did: {counter} has changed\nhint: take another one when the recovery has ended"
-    )]
+    #[error("recovery point discarded: a recovery has begun since its capture did: {counter} has changed")]
     Disturbed {
         /// The counter of recoveries that has changed.
         counter: Utf8PathBuf,
     },
     /// The lock is no longer this process's.
-    #[error(
-        "lock {path} is lost: expected this process's file, found {found}\nhint: another process took it over while this one was suspended, or the file was removed"
-    )]
+    #[error("lock {path} is lost: expected this process's file, found {found}")]
     LockLost {
         /// The lock's file.
         path: Utf8PathBuf,
@@ -135,7 +124,7 @@ pub enum BackupError {
     WalGap(#[from] WalGap),
     /// A segment is in the archive with other content: two servers archive into one folder, or one went back in time.
     #[error(
-        "{name} is in the archive already ({path}) with other content: archived sha256 {archived}, offered {offered}\nhint: two servers must not archive under one system identifier and timeline"
+        "{name} is in the archive already ({path}) with other content: archived sha256 {archived}, offered {offered}"
     )]
     WalConflict {
         /// The WAL file.
@@ -156,9 +145,7 @@ pub enum BackupError {
         why: String,
     },
     /// The base backup met a damaged page; nothing of it is kept.
-    #[error(
-        "base backup discarded: the cluster has damaged pages: {detail}\nhint: the last good recovery point is the one before; find the table with pg_amcheck"
-    )]
+    #[error("base backup discarded: the cluster has damaged pages: {detail}")]
     PageChecksum {
         /// What the server said.
         detail: String,
@@ -168,8 +155,10 @@ pub enum BackupError {
     Unsupported {
         /// The cluster's address.
         cluster: String,
-        /// Why, with a hint.
+        /// Why.
         why: String,
+        /// What to do, where that is not plain.
+        hint: Option<Hint>,
     },
     /// A program failed.
     #[error("{tool}: {status}: {detail}")]
@@ -194,7 +183,7 @@ pub enum BackupError {
     Client(#[from] ClientError),
     /// A file system is full.
     #[error(
-        "{what} {path}: no space: the file system of {file_system} has {} MB free\nhint: make room there; nothing of this recovery point was kept",
+        "{what} {path}: no space: the file system of {file_system} has {} MB free",
         .free >> 20
     )]
     NoSpace {
@@ -208,14 +197,14 @@ pub enum BackupError {
         free: u64,
     },
     /// The file system refused.
-    #[error("{what} {path}: {source}")]
+    #[error("{what} {path}: {cause}")]
     Io {
         /// What was tried.
         what: &'static str,
         /// On what.
         path: Utf8PathBuf,
         /// Why not.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -223,19 +212,12 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-impl crate::client::wait::Look for BackupError {
-    fn is_lasting(&self) -> bool {
-        matches!(self, BackupError::Client(error) if error.is_lasting())
-    }
-}
-
-impl BackupError {
-    /// The exit code for a command that ends with this error.
-    pub fn exit(&self) -> Exit {
+impl Failure for BackupError {
+    fn exit(&self) -> Exit {
         match self {
             BackupError::Config(error) => error.exit(),
             BackupError::Attach(error) => error.exit(),
-            BackupError::Interrupted(_) => Exit::Interrupted,
+            BackupError::Interrupted(error) => error.exit(),
             BackupError::NotARepository { .. } | BackupError::NoSuchPoint { .. } => Exit::Invalid,
             BackupError::FormatTooNew { .. } => Exit::FormatTooNew,
             BackupError::LockHeld { .. }
@@ -248,7 +230,7 @@ impl BackupError {
             | BackupError::PageChecksum { .. }
             | BackupError::NotWal { .. }
             | BackupError::Malformed { .. } => Exit::ChecksumMismatch,
-            BackupError::WalGap(_) => Exit::WalGap,
+            BackupError::WalGap(error) => error.exit(),
             BackupError::WalConflict { .. } => Exit::Refused,
             BackupError::Unsupported { .. } | BackupError::PartAbsent { .. } => Exit::PlanImpossible,
             BackupError::Tool { .. } | BackupError::NoSpace { .. } => Exit::Inconclusive,
@@ -259,17 +241,96 @@ impl BackupError {
         }
     }
 
+    fn hints(&self) -> Vec<Hint> {
+        let hint: Hint = match self {
+            BackupError::Config(error) => return error.hints(),
+            BackupError::Attach(error) => return error.hints(),
+            BackupError::Interrupted(error) => return error.hints(),
+            BackupError::WalGap(error) => return error.hints(),
+            BackupError::Client(error) => return error.hints(),
+            BackupError::NotARepository { path, .. } => {
+                format!("`cdc-drill backup init --repository {path}` makes one in an empty folder").into()
+            }
+            BackupError::FormatTooNew { .. } => "use the version that wrote it".into(),
+            BackupError::LockHeld { .. } => format!(
+                "wait until it has ended; a holder that died on this machine loses the lock at once, on another one {} s \
+                 after its last heartbeat",
+                HEARTBEAT_OLD.as_secs()
+            )
+            .into(),
+            BackupError::RecoveryUnfinished { repository, .. } => format!(
+                "`cdc-drill recover resume` goes on with it, `recover status` says how far it is, with the configuration \
+                 that names the repository {repository}"
+            )
+            .into(),
+            BackupError::Disturbed { .. } => "take another one when the recovery has ended".into(),
+            BackupError::LockLost { .. } => {
+                "another process took it over while this one was suspended, or the file was removed".into()
+            }
+            BackupError::WalConflict { .. } => {
+                "two servers must not archive under one system identifier and timeline".into()
+            }
+            BackupError::PageChecksum { .. } => {
+                "the last good recovery point is the one before; find the table with pg_amcheck".into()
+            }
+            BackupError::NoSpace { .. } => "make room there; nothing of this recovery point was kept".into(),
+            BackupError::Unsupported { hint, .. } => return hint.iter().cloned().collect(),
+            BackupError::NoLock { .. }
+            | BackupError::NoSuchPoint { .. }
+            | BackupError::Incomplete { .. }
+            | BackupError::PartAbsent { .. }
+            | BackupError::Checksum { .. }
+            | BackupError::NotWal { .. }
+            | BackupError::Tool { .. }
+            | BackupError::Malformed { .. }
+            | BackupError::Io { .. } => return Vec::new(),
+        };
+        vec![hint]
+    }
+
+    /// A lock is given back, a segment is archived yet, and a file that another program is writing is complete next time.
+    fn is_transient(&self) -> bool {
+        match self {
+            BackupError::Config(error) => error.is_transient(),
+            BackupError::Attach(error) => error.is_transient(),
+            BackupError::Interrupted(error) => error.is_transient(),
+            BackupError::WalGap(error) => error.is_transient(),
+            BackupError::Client(error) => error.is_transient(),
+            BackupError::LockHeld { .. }
+            | BackupError::Disturbed { .. }
+            | BackupError::Checksum { .. }
+            | BackupError::NotWal { .. }
+            | BackupError::Malformed { .. }
+            | BackupError::Tool { .. }
+            | BackupError::Io { .. } => true,
+            BackupError::NotARepository { .. }
+            | BackupError::FormatTooNew { .. }
+            | BackupError::RecoveryUnfinished { .. }
+            | BackupError::LockLost { .. }
+            | BackupError::NoLock { .. }
+            | BackupError::NoSuchPoint { .. }
+            | BackupError::Incomplete { .. }
+            | BackupError::PartAbsent { .. }
+            | BackupError::WalConflict { .. }
+            | BackupError::PageChecksum { .. }
+            | BackupError::Unsupported { .. }
+            | BackupError::NoSpace { .. } => false,
+        }
+    }
+}
+
+impl BackupError {
     /// Whether a file system of this machine refused, and not what was read or asked.
     pub(crate) fn is_of_a_file_system(&self) -> bool {
-        matches!(self, BackupError::Io { source, .. } if is_full(source) || source.raw_os_error().is_some())
+        matches!(self, BackupError::Io { cause, .. } if is_full(cause) || cause.raw_os_error().is_some())
     }
 
     /// Names the file system, where one is full.
     pub(crate) fn with_file_system(self) -> BackupError {
         match self {
-            BackupError::Io { what, path, source } if is_full(&source) => match file_system(&path) {
+            BackupError::Io { what, path, cause } if is_full(&cause) => match file_system(&path) {
                 Ok((file_system, free)) => BackupError::NoSpace { what, path, file_system, free },
-                Err(_) => BackupError::Io { what, path, source },
+                Err(_) => BackupError::Io { what, path, cause },
             },
             other => other,
         }
@@ -277,7 +338,7 @@ impl BackupError {
 
     pub(crate) fn io(what: &'static str, path: &Utf8Path) -> impl FnOnce(io::Error) -> BackupError {
         let path = path.to_owned();
-        move |source| BackupError::Io { what, path, source }
+        move |cause| BackupError::Io { what, path, cause }
     }
 
     pub(crate) fn malformed(path: &Utf8Path, message: impl std::fmt::Display) -> BackupError {

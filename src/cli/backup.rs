@@ -205,7 +205,7 @@ async fn create(config: &Config, only: Vec<BackupPart>, json: bool) -> Result<Ex
             say(format!("  note: {check}"));
         }
         if m.consistency.failed().next().is_some() {
-            say(format!("  hint: `recover` starts from it only with --point {} --accept-inconsistent-point", m.point));
+            say(format!("  note: `recover` starts from it only with --point {} --accept-inconsistent-point", m.point));
         }
     }
     Ok(Exit::Passed)

@@ -4,7 +4,10 @@ use std::io::{IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::{stack::Progress, units::Exit};
+use crate::{
+    stack::Progress,
+    units::{Exit, Failure, Hint, chain, with_hints},
+};
 
 /// Why a command ended badly.
 #[derive(Debug)]
@@ -13,42 +16,27 @@ pub struct CliError {
     pub exit: Exit,
     /// For a person.
     pub message: String,
+    /// What the person can do about it.
+    pub hints: Vec<Hint>,
 }
 
 impl CliError {
     /// An error with its exit code.
     pub fn new(exit: Exit, message: impl Into<String>) -> CliError {
-        CliError { exit, message: message.into() }
+        CliError { exit, message: message.into(), hints: Vec::new() }
+    }
+
+    /// The same error with a hint more.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<Hint>) -> CliError {
+        self.hints.push(hint.into());
+        self
     }
 }
 
-impl From<crate::stack::StackError> for CliError {
-    fn from(error: crate::stack::StackError) -> CliError {
-        CliError::new(error.exit(), error.to_string())
-    }
-}
-
-impl From<crate::backup::BackupError> for CliError {
-    fn from(error: crate::backup::BackupError) -> CliError {
-        CliError::new(error.exit(), error.to_string())
-    }
-}
-
-impl From<crate::config::ConfigError> for CliError {
-    fn from(error: crate::config::ConfigError) -> CliError {
-        CliError::new(error.exit(), error.to_string())
-    }
-}
-
-impl From<crate::attach::AttachError> for CliError {
-    fn from(error: crate::attach::AttachError) -> CliError {
-        CliError::new(error.exit(), error.to_string())
-    }
-}
-
-impl From<crate::client::ClientError> for CliError {
-    fn from(error: crate::client::ClientError) -> CliError {
-        CliError::new(error.exit(), error.to_string())
+impl<E: Failure> From<E> for CliError {
+    fn from(error: E) -> CliError {
+        CliError { exit: error.exit(), message: chain(&error), hints: error.hints() }
     }
 }
 
@@ -89,7 +77,7 @@ impl DryRun {
 }
 
 pub(super) fn complain(error: &CliError) {
-    say(format!("error: {}", error.message));
+    say(format!("error: {}", with_hints(&error.message, &error.hints)));
 }
 
 /// Log lines of the program itself, to standard error, as `RUST_LOG` asks; warnings otherwise.

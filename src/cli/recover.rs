@@ -20,8 +20,7 @@ use crate::{
     config::Config,
     event::{CheckReport, StepReport, StepResult},
     recovery::{
-        self, Leftover, Options, Outcome, Playbook, Progress, Recovered, RecoveryError, Request, Status, SystemStatus,
-        Target, Watch,
+        self, Leftover, Options, Outcome, Playbook, Progress, Recovered, Request, Status, SystemStatus, Target, Watch,
     },
     units::{Exit, SystemId, Timeline, Verdict},
     verify::{VerifyError, VerifyOptions, verify},
@@ -154,20 +153,17 @@ struct What {
     json: bool,
 }
 
-impl From<RecoveryError> for CliError {
-    fn from(error: RecoveryError) -> CliError {
-        CliError::new(error.exit(), error.to_string())
-    }
-}
+/// What to do about a refusal for lack of `--yes`.
+const UNCHANGED: &str = "nothing was changed; run again with --yes to go ahead";
 
 impl What {
     fn request(&self) -> Result<Request, CliError> {
         if self.accept_inconsistent_point && self.point == PointSelector::Latest {
             return Err(CliError::new(
                 Exit::Usage,
-                "--accept-inconsistent-point: expected the id of the recovery point (--point ID), found `latest`\n\
-                 hint: `backup list` shows the points and which of their checks failed",
-            ));
+                "--accept-inconsistent-point: expected the id of the recovery point (--point ID), found `latest`",
+            )
+            .hint("`backup list` shows the points and which of their checks failed"));
         }
         if self.exclusive && self.target == Target::Latest {
             return Err(CliError::new(
@@ -216,11 +212,8 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
                 return Ok(Exit::Passed);
             }
             let destroyed: usize = plan.steps.iter().map(|s| s.destroys.len()).sum();
-            let hint = "hint: nothing was changed; run again with --yes to go ahead";
-            Err(CliError::new(
-                Exit::Refused,
-                format!("refused: this would destroy the {destroyed} things named above\n{hint}"),
-            ))
+            let message = format!("refused: this would destroy the {destroyed} things named above");
+            Err(CliError::new(Exit::Refused, message).hint(UNCHANGED))
         }
         Verb::Run { what, .. } => {
             let request = what.request()?;
@@ -273,8 +266,7 @@ async fn finish(config: &Config, yes: bool, json: bool, dry: DryRun) -> Result<E
         return Ok(Exit::Passed);
     }
     if !yes {
-        let hint = "hint: nothing was changed; run again with --yes to go ahead";
-        return Err(CliError::new(Exit::Refused, format!("refused: this would remove what is named above\n{hint}")));
+        return Err(CliError::new(Exit::Refused, "refused: this would remove what is named above").hint(UNCHANGED));
     }
     recovery::remove_leftovers(config, &leftovers).await?;
     Ok(Exit::Passed)

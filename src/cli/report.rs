@@ -8,15 +8,9 @@ use super::{
     print_json,
 };
 use crate::{
-    report::{ReportError, RunReport, picture, verdict_text, write_picture, write_reports},
+    report::{RunReport, picture, verdict_text, write_picture, write_reports},
     units::{Exit, IfThere},
 };
-
-impl From<ReportError> for CliError {
-    fn from(error: ReportError) -> CliError {
-        CliError::new(error.exit(), error.to_string())
-    }
-}
 
 /// Makes the reports of a run again from its events.
 #[derive(Debug, clap::Args)]

@@ -14,16 +14,10 @@ use crate::{
     config::Config,
     event::Event,
     report::Terminal,
-    run::{RunError, Session, may_drill},
+    run::{Session, may_drill},
     stack::BackendChoice,
     units::Exit,
 };
-
-impl From<RunError> for CliError {
-    fn from(error: RunError) -> CliError {
-        CliError::new(error.exit(), error.to_string())
-    }
-}
 
 /// Where drills run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -105,8 +99,8 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
                 && (drill.is_main() || !args.without_controls)
         });
     if session.is_empty() {
-        let hint = "hint: `cdc-drill scenario list` shows what there is";
-        return Err(CliError::new(Exit::Invalid, format!("no drill is left to run\n{hint}")));
+        let hint = "`cdc-drill scenario list` shows what there is";
+        return Err(CliError::new(Exit::Invalid, "no drill is left to run").hint(hint));
     }
     if args.dry.is_on() {
         for id in session.drills() {

@@ -7,15 +7,9 @@ use camino::Utf8PathBuf;
 use super::{CliError, output::say, print_json};
 use crate::{
     run::{RunError, readable},
-    scenario::{Library, Needs, ScenarioError, catalogue, schema_text},
-    units::Exit,
+    scenario::{Library, Needs, catalogue, schema_text},
+    units::{Exit, Failure},
 };
-
-impl From<ScenarioError> for CliError {
-    fn from(error: ScenarioError) -> CliError {
-        CliError::new(error.exit(), error.to_string())
-    }
-}
 
 /// Shows, checks and describes scenarios.
 #[derive(Debug, clap::Args)]
@@ -79,7 +73,7 @@ fn check(files: &[Utf8PathBuf]) -> Exit {
                 say(format!("{}: good: {} drills, {controls} controls", loaded.file, drills.len() - controls));
             }
             Err(error) => {
-                say(error.to_string());
+                say(error.in_full());
                 exit = exit.worst(error.exit());
             }
         }

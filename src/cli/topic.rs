@@ -10,7 +10,7 @@ use crate::{
     config::{Config, Permission},
     debezium::{Connector, TopicNames},
     recovery::{self, Protection},
-    units::Exit,
+    units::{Exit, Failure},
 };
 
 /// Topics, for runbooks of your own.
@@ -39,10 +39,8 @@ enum Verb {
 }
 
 fn protected(name: &str, why: &str) -> CliError {
-    CliError::new(
-        Exit::Refused,
-        format!("refused: topic {name} is where a server keeps its state{why}\nhint: name data topics only"),
-    )
+    CliError::new(Exit::Refused, format!("refused: topic {name} is where a server keeps its state{why}"))
+        .hint("name data topics only")
 }
 
 /// Refuses topics that are named as workers name theirs, unless a connector of the worker writes to topics so named.
@@ -55,7 +53,9 @@ async fn refuse_like_a_workers(config: &Config, topics: &[String]) -> Result<(),
         futures::future::try_join_all(names.iter().map(|name| connect.described(name))).await
     };
     let connectors = connectors.await.map_err(|error| {
-        protected(first, &format!(", unless a connector's prefix is like that, and the worker does not say: {error}"))
+        let unless = ", unless a connector's prefix is like that, and the worker does not say";
+        let refused = protected(first, &format!("{unless}: {error}"));
+        error.hints().into_iter().fold(refused, CliError::hint)
     })?;
     let with_prefix = connectors.iter().flatten().filter(|(connector, _)| connector.contains_key("topic.prefix"));
     let named: Vec<TopicNames> = with_prefix.map(|(connector, _)| Connector::of(connector).topics).collect();
@@ -79,21 +79,15 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
     let kafka = Kafka::of(&config.kafka)?;
     let specs = kafka.topic_specs(&topics).await?;
     if let Some(absent) = topics.iter().find(|name| specs.iter().all(|s| s.name != **name)) {
-        return Err(CliError::new(
-            Exit::PlanImpossible,
-            format!(
-                "topic {absent}: expected a topic, found none\nhint: nothing was touched; what its settings were is unknown"
-            ),
-        ));
+        return Err(CliError::new(Exit::PlanImpossible, format!("topic {absent}: expected a topic, found none"))
+            .hint("nothing was touched; what its settings were is unknown"));
     }
     if dry.told(format!("delete all records of {}", topics.join(", "))) {
         return Ok(Exit::Passed);
     }
     if !yes {
-        return Err(CliError::new(
-            Exit::Refused,
-            format!("refused: this would delete all records of {}\nhint: give --yes", topics.join(", ")),
-        ));
+        let message = format!("refused: this would delete all records of {}", topics.join(", "));
+        return Err(CliError::new(Exit::Refused, message).hint("give --yes"));
     }
     kafka.delete_topics(&topics).await?;
     kafka.create_topics(&specs).await?;

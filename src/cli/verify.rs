@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use super::{CliError, output::say, print_json};
 use crate::{
-    backup::{BackupError, Origin, PointSelector, Repository},
+    backup::{Origin, PointSelector, Repository},
     client::limits::{self, Bound},
     config::Config,
     event::{CheckReport, Finding},
     units::{Exit, Verdict},
-    verify::{PointView, VerifyError, VerifyOptions, verify},
+    verify::{PointView, VerifyOptions, verify},
 };
 
 /// What to verify.
@@ -42,12 +42,6 @@ struct Answer {
     checks: Vec<CheckReport>,
 }
 
-impl From<VerifyError> for CliError {
-    fn from(error: VerifyError) -> CliError {
-        CliError::new(error.exit(), error.to_string())
-    }
-}
-
 /// Looks, judges, and says so.
 pub async fn run(args: Args) -> Result<Exit, CliError> {
     let config = Config::load(&args.config)?;
@@ -69,18 +63,17 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
 
 /// The point that was named, or the newest one of this pipeline: a repository may have those of others.
 async fn point(config: &Config, selector: &PointSelector) -> Result<PointView, CliError> {
-    let unusable = |e: BackupError| CliError::new(e.exit(), e.to_string());
-    let repository = Repository::open(&config.repository.path).map_err(unusable)?;
+    let repository = Repository::open(&config.repository.path)?;
     let point = match selector {
-        PointSelector::Id(_) => repository.point(selector).map_err(unusable)?,
+        PointSelector::Id(_) => repository.point(selector)?,
         PointSelector::Latest => {
-            let origin = Origin::of_pipeline(config).await.map_err(|e| CliError::new(e.exit(), e.to_string()))?;
-            let newest = repository.newest_of(&origin).map_err(unusable)?;
+            let origin = Origin::of_pipeline(config).await?;
+            let newest = repository.newest_of(&origin)?;
             newest.passed_over.iter().for_each(|passed| tracing::warn!("{passed}"));
             newest.point
         }
     };
-    PointView::load(&point).map_err(unusable)
+    Ok(PointView::load(&point)?)
 }
 
 /// One check, with its notes and findings.

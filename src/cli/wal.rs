@@ -10,7 +10,7 @@ use crate::{
         BackupError, Repository,
         wal::{self, Fetched},
     },
-    units::{Exit, SystemId},
+    units::{Exit, Failure, SystemId},
 };
 
 /// Archive and restore WAL files.
@@ -93,7 +93,7 @@ pub fn run_now(args: Args) -> Result<Exit, BackupError> {
                 Ok(Fetched::NotThere) => Ok(Exit::Internal),
                 Err(error) => {
                     // Goes to the server's log.
-                    super::output::say(format!("cdc-drill wal fetch {name}: {error}"));
+                    super::output::say(format!("cdc-drill wal fetch {name}: {}", error.in_full()));
                     Ok(Exit::WalUnreadable)
                 }
             }

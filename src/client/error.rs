@@ -1,15 +1,13 @@
 //! What can go wrong when asking a system.
 
-use crate::units::{Exit, redact_url};
+use crate::units::{Exit, Failure, Hint, chain, redact_url};
 
 /// A system that did not answer as asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
     /// The system did not answer at all.
-    #[error(
-        "{system} at {address} does not answer: {detail}\nhint: is it running? `cdc-drill stack status` or its log says"
-    )]
+    #[error("{system} at {address} does not answer: {detail}")]
     Unreachable {
         /// `postgres`, `kafka`, `connect` or `registry`.
         system: &'static str,
@@ -47,6 +45,8 @@ pub enum ClientError {
         bound: String,
         /// The last observation.
         last: String,
+        /// What a person can do about what was seen last.
+        hints: Vec<Hint>,
     },
     /// A condition that can no longer come true.
     #[error("waiting for {what}: {why}")]
@@ -55,12 +55,13 @@ pub enum ClientError {
         what: String,
         /// Why it cannot come true.
         why: String,
+        /// What a person can do about that.
+        hints: Vec<Hint>,
     },
 }
 
-impl ClientError {
-    /// The exit code for a command that ends with this error.
-    pub fn exit(&self) -> Exit {
+impl Failure for ClientError {
+    fn exit(&self) -> Exit {
         match self {
             ClientError::TimedOut { .. } => Exit::TimedOut,
             ClientError::Unreachable { .. } | ClientError::Answer { .. } | ClientError::Hopeless { .. } => {
@@ -69,20 +70,30 @@ impl ClientError {
         }
     }
 
+    fn hints(&self) -> Vec<Hint> {
+        match self {
+            ClientError::Unreachable { .. } => vec!["is it running? `cdc-drill stack status` or its log says".into()],
+            ClientError::TimedOut { hints, .. } | ClientError::Hopeless { hints, .. } => hints.clone(),
+            ClientError::Answer { .. } => Vec::new(),
+        }
+    }
+
+    /// No waiting cures credentials that are refused, a permission that is missing, a question that is wrong.
+    fn is_transient(&self) -> bool {
+        match self {
+            ClientError::Answer { lasting, status, .. } => !lasting && !matches!(status, Some(400 | 401 | 403 | 405)),
+            ClientError::Hopeless { .. } => false,
+            ClientError::Unreachable { .. } | ClientError::TimedOut { .. } => true,
+        }
+    }
+}
+
+impl ClientError {
     /// The HTTP status that was answered, where there is one.
     pub fn status(&self) -> Option<u16> {
         match self {
             ClientError::Answer { status, .. } => *status,
             _ => None,
-        }
-    }
-
-    /// Whether no waiting cures it: credentials that are refused, a permission that is missing, a question that is wrong.
-    pub fn is_lasting(&self) -> bool {
-        match self {
-            ClientError::Answer { lasting, status, .. } => *lasting || matches!(status, Some(400 | 401 | 403 | 405)),
-            ClientError::Hopeless { .. } => true,
-            ClientError::Unreachable { .. } | ClientError::TimedOut { .. } => false,
         }
     }
 
@@ -122,15 +133,4 @@ impl ClientError {
             lasting: false,
         }
     }
-}
-
-/// An error and all of its sources in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    text
 }

@@ -88,6 +88,7 @@ impl Kafka {
             seconds: began.elapsed().as_secs_f64(),
             bound: "nothing moved".to_owned(),
             last,
+            hints: Vec::new(),
         };
         let began = Instant::now();
         let mut moved = began;

@@ -560,7 +560,7 @@ pub fn cause(error: &tokio_postgres::Error) -> String {
     if let Some(db) = error.as_db_error() {
         return format!("{} ({})", db.message(), db.code().code());
     }
-    super::error::chain(error)
+    crate::units::chain(error)
 }
 
 fn first_line(sql: &str) -> &str {

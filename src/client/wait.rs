@@ -1,7 +1,6 @@
 //! Waiting for a condition: the one place that sleeps.
 
 use std::{
-    fmt::Display,
     future::Future,
     time::{Duration, Instant},
 };
@@ -13,6 +12,7 @@ use super::{
         pacing::{PAUSE_MAX, PAUSE_MIN},
     },
 };
+use crate::units::{Failure, Hint};
 
 /// What one look at a condition showed.
 #[derive(Debug)]
@@ -25,37 +25,12 @@ pub enum Poll<T> {
     Hopeless(String),
 }
 
-/// An error of a look, and whether another look may end otherwise.
-pub trait Look: Display {
-    /// Whether no waiting cures it.
-    fn is_lasting(&self) -> bool;
-}
-
-impl Look for ClientError {
-    fn is_lasting(&self) -> bool {
-        ClientError::is_lasting(self)
-    }
-}
-
-/// Says nothing of itself.
-impl Look for String {
-    fn is_lasting(&self) -> bool {
-        false
-    }
-}
-
-impl Look for std::convert::Infallible {
-    fn is_lasting(&self) -> bool {
-        match *self {}
-    }
-}
-
 /// Looks again and again until the condition holds, cannot hold any more, or the bound is reached. An error that waiting
 /// may cure counts as "not yet", since a server that is starting refuses connections; but a system that has not answered
 /// for [`asking::OUTAGE`] ends the wait, however far its bound is. An error that no waiting cures ends it at once.
 pub async fn until<T, E, F, Fut>(what: &str, bound: impl Into<Bound>, look: F) -> Result<T, ClientError>
 where
-    E: Look,
+    E: Failure,
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<Poll<T>, E>>,
 {
@@ -70,7 +45,7 @@ pub async fn until_steady<T, E, F, Fut>(
     mut look: F,
 ) -> Result<T, ClientError>
 where
-    E: Look,
+    E: Failure,
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<Poll<T>, E>>,
 {
@@ -89,7 +64,7 @@ const LOOKS_OF_A_STANDSTILL: u32 = 5;
 /// that were answered. A look gives what is seen and a measure that changes while things move: records, positions, sizes.
 pub async fn while_moving<T, E, M, F, Fut>(what: &str, standstill: impl Into<Bound>, look: F) -> Result<T, ClientError>
 where
-    E: Look,
+    E: Failure,
     M: PartialEq,
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<(Poll<T>, M), E>>,
@@ -118,13 +93,16 @@ struct Wait<'a> {
     /// Looks that were answered since, and showed the same.
     still: u32,
     last: String,
+    /// What the last look's error hints at.
+    hints: Vec<Hint>,
 }
 
 impl<'a> Wait<'a> {
     fn new(what: &'a str, steady: Duration, bound: Bound, ends: Ends) -> Wait<'a> {
         let now = Instant::now();
         let outage = asking::OUTAGE.into();
-        Wait { what, steady, bound, ends, outage, began: now, moved: now, still: 0, last: "nothing yet".to_owned() }
+        let last = "nothing yet".to_owned();
+        Wait { what, steady, bound, ends, outage, began: now, moved: now, still: 0, last, hints: Vec::new() }
     }
 
     /// How much of the bound is left.
@@ -147,7 +125,7 @@ impl<'a> Wait<'a> {
 
     async fn run<T, E, M, F, Fut>(mut self, mut look: F) -> Result<T, ClientError>
     where
-        E: Look,
+        E: Failure,
         M: PartialEq,
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<(Poll<T>, M), E>>,
@@ -163,6 +141,7 @@ impl<'a> Wait<'a> {
             }
             if matches!(seen, Ok(Ok(_))) {
                 failing_since = None;
+                self.hints.clear();
             }
             match seen {
                 Ok(Ok((Poll::Ready(value), _))) => {
@@ -180,9 +159,11 @@ impl<'a> Wait<'a> {
                         false => (measure, self.moved, self.still) = (Some(now), Instant::now(), 0),
                     }
                 }
-                Ok(Err(error)) if error.is_lasting() => return Err(self.hopeless(error.to_string())),
                 Ok(Err(error)) => {
-                    self.last = error.to_string();
+                    (self.last, self.hints) = (error.to_string(), error.hints());
+                    if !error.is_transient() {
+                        return Err(self.hopeless(self.last.clone()));
+                    }
                     let failing = failing_since.get_or_insert_with(Instant::now).elapsed();
                     if failing >= self.outage.now() {
                         let why = format!("{} (for {:.0} s, in every look)", self.last, failing.as_secs_f64());
@@ -206,7 +187,7 @@ impl<'a> Wait<'a> {
     }
 
     fn hopeless(&self, why: String) -> ClientError {
-        ClientError::Hopeless { what: self.what.to_owned(), why }
+        ClientError::Hopeless { what: self.what.to_owned(), why, hints: self.hints.clone() }
     }
 
     fn timed_out(self) -> ClientError {
@@ -218,7 +199,7 @@ impl<'a> Wait<'a> {
             }
         };
         let seconds = self.began.elapsed().as_secs_f64();
-        ClientError::TimedOut { what: self.what.to_owned(), seconds, bound, last: self.last }
+        ClientError::TimedOut { what: self.what.to_owned(), seconds, bound, last: self.last, hints: self.hints }
     }
 }
 
@@ -230,11 +211,13 @@ pub async fn pause_for(time: Duration) {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use super::*;
 
     #[tokio::test]
     async fn a_deadline_names_the_last_observation() {
-        let error = until::<(), String, _, _>("the door", Duration::from_millis(30), || async {
+        let error = until::<(), Infallible, _, _>("the door", Duration::from_millis(30), || async {
             Ok(Poll::NotYet("ajar".into()))
         })
         .await
@@ -248,7 +231,7 @@ mod tests {
         let steady = Duration::from_secs(1);
         let began = Instant::now();
         until_steady("the door", steady, Duration::from_secs(60), || async {
-            Ok::<_, String>(match looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+            Ok::<_, Infallible>(match looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
                 1 => Poll::NotYet("open again".into()),
                 _ => Poll::Ready(()),
             })
@@ -304,7 +287,7 @@ mod tests {
         let still = Duration::from_secs(1);
         let looks = std::cell::Cell::new(0_u32);
         let began = Instant::now();
-        let error = while_moving::<(), String, _, _, _>("the snapshot", still, || async {
+        let error = while_moving::<(), Infallible, _, _, _>("the snapshot", still, || async {
             looks.set(looks.get() + 1);
             // Moves in the first looks, which together take longer than it may stand still.
             Ok((Poll::NotYet("rows come".into()), looks.get().min(16)))
@@ -321,7 +304,7 @@ mod tests {
         let still = Duration::from_millis(100);
         let looks = std::cell::Cell::new(0_u32);
         // Each look takes longer than anything may stand still, and the fourth one shows that it holds.
-        while_moving::<(), String, _, _, _>("the marker", still, || async {
+        while_moving::<(), Infallible, _, _, _>("the marker", still, || async {
             pause_for(2 * still).await;
             looks.set(looks.get() + 1);
             Ok((if looks.get() < 4 { Poll::NotYet("not read".into()) } else { Poll::Ready(()) }, 7))
@@ -334,7 +317,7 @@ mod tests {
     #[tokio::test]
     async fn a_hopeless_condition_ends_the_wait_at_once() {
         let began = Instant::now();
-        let error = until::<(), String, _, _>("the door", Duration::from_secs(60), || async {
+        let error = until::<(), Infallible, _, _>("the door", Duration::from_secs(60), || async {
             Ok(Poll::Hopeless("walled up".into()))
         })
         .await

@@ -11,7 +11,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::HookCall;
+use crate::{
+    event::HookCall,
+    units::{Exit, Failure, Hint},
+};
 
 /// A hook returns when the server is down or was told to start. A fast shutdown waits for the archiver, and a checkpoint of
 /// much dirty memory takes its time.
@@ -199,6 +202,21 @@ pub struct HookError {
     pub hook: String,
     /// What happened and the last lines it wrote.
     pub detail: String,
+}
+
+impl Failure for HookError {
+    fn exit(&self) -> Exit {
+        Exit::Inconclusive
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        Vec::new()
+    }
+
+    /// The command may do better next time.
+    fn is_transient(&self) -> bool {
+        true
+    }
 }
 
 tokio::task_local! {

@@ -166,7 +166,7 @@ impl PostgresConfig {
             secrets::certificates("[postgres] sslrootcert", root)?;
         } else if matches!(self.sslmode, Some(SslMode::VerifyCa | SslMode::VerifyFull)) {
             let detail = "expected the authorities that verify-ca and verify-full trust, found none".to_owned();
-            return Err(ConfigError::Secret { key: "[postgres] sslrootcert".into(), detail });
+            return Err(ConfigError::Secret { key: "[postgres] sslrootcert".into(), detail, hint: None });
         }
         Ok(())
     }
@@ -257,11 +257,13 @@ impl KafkaConfig {
             (true, false, _) => Err(ConfigError::Secret {
                 key: "[kafka]".into(),
                 detail: "expected sasl_mechanism, sasl_username and sasl_password_file or sasl_password_env".into(),
+                hint: None,
             }),
             // They would be left unused, and the connection made without them.
             (false, _, true) => Err(ConfigError::Secret {
                 key: "[kafka] security_protocol".into(),
                 detail: "expected sasl_ssl or sasl_plaintext beside credentials for SASL".into(),
+                hint: None,
             }),
         }
     }
@@ -405,8 +407,7 @@ impl Config {
 
     /// Reads a configuration file; relative paths in it are relative to the file's folder.
     pub fn load(path: &Utf8Path) -> Result<Config, ConfigError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Read { path: path.to_owned(), cause })?;
         let wrong = |error: toml::de::Error| {
             let line = error.span().map(|span| text[..span.start.min(text.len())].lines().count().max(1));
             let at = line.map(|l| format!("line {l}: ")).unwrap_or_default();
@@ -417,7 +418,7 @@ impl Config {
         // Absolute: hooks and the server's own commands run in other folders than this process.
         let base =
             camino::absolute_utf8(path.parent().filter(|p| !p.as_str().is_empty()).unwrap_or(Utf8Path::new(".")))
-                .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+                .map_err(|cause| ConfigError::Read { path: path.to_owned(), cause })?;
         let absolute = |p: &mut Utf8PathBuf| {
             if p.is_relative() && !p.as_str().is_empty() {
                 *p = base.join(&*p);
@@ -471,7 +472,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::Exit;
+    use crate::units::{Exit, Failure};
 
     fn config(hook: &str) -> Config {
         let text = format!(

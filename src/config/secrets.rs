@@ -42,7 +42,9 @@ impl RestAuth {
         let key = |name: &str| format!("[{section}] {name}");
         self.password = read(&key("password"), self.password_file.as_deref(), self.password_env.as_deref())?;
         self.token = read(&key("token"), self.token_file.as_deref(), self.token_env.as_deref())?;
-        let wrong = |detail: &str| Err(ConfigError::Secret { key: format!("[{section}]"), detail: detail.to_owned() });
+        let wrong = |detail: &str| {
+            Err(ConfigError::Secret { key: format!("[{section}]"), detail: detail.to_owned(), hint: None })
+        };
         match (&self.username, &self.password, &self.token) {
             (None, None, _) | (Some(_), Some(_), None) => Ok(()),
             (_, _, Some(_)) => wrong("expected a username with a password, or a token, found both"),
@@ -54,7 +56,7 @@ impl RestAuth {
 
 /// A secret from a file's first line or from the environment; `None` when neither is named.
 pub(super) fn read(key: &str, file: Option<&Utf8Path>, variable: Option<&str>) -> Result<Option<Secret>, ConfigError> {
-    let wrong = |detail: String| ConfigError::Secret { key: key.to_owned(), detail };
+    let wrong = |detail: String| ConfigError::Secret { key: key.to_owned(), detail, hint: None };
     let text = match (file, variable) {
         (None, None) => return Ok(None),
         (Some(_), Some(_)) => return Err(wrong("expected a file or a variable, found both".into())),
@@ -74,7 +76,7 @@ pub(super) fn read(key: &str, file: Option<&Utf8Path>, variable: Option<&str>) -
 
 /// Requires certificates in a PEM file, and returns its content.
 pub(super) fn certificates(key: &str, file: &Utf8Path) -> Result<Vec<u8>, ConfigError> {
-    let wrong = |detail: String| ConfigError::Secret { key: key.to_owned(), detail };
+    let wrong = |detail: String| ConfigError::Secret { key: key.to_owned(), detail, hint: None };
     let bytes = std::fs::read(file).map_err(|e| wrong(format!("read {file}: {e}")))?;
     let found: Result<Vec<CertificateDer<'_>>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match found {
@@ -95,7 +97,7 @@ pub(super) fn refuse_written(table: &toml::Table, file: &Utf8Path) -> Result<(),
             return Err(written(format!("[{section}] url"), format!("[{section}.auth] password_file or password_env")));
         }
     }
-    let meta = std::fs::metadata(file).map_err(|source| ConfigError::Read { path: file.to_owned(), source })?;
+    let meta = std::fs::metadata(file).map_err(|cause| ConfigError::Read { path: file.to_owned(), cause })?;
     let own = !table.contains_key("attach") && meta.permissions().mode() & 0o077 == 0;
     if !own && text("postgres").is_some_and(has_password) {
         let instead = "[postgres] password_file, password_env or passfile (and a file that only its owner can read)";
@@ -129,9 +131,8 @@ fn walk(table: &toml::Table, path: &mut Vec<String>) -> Result<(), ConfigError> 
 fn written(key: String, instead: String) -> ConfigError {
     ConfigError::Secret {
         key,
-        detail: format!(
-            "expected no secret in the configuration itself, found one\nhint: name where it is kept: {instead}"
-        ),
+        detail: "expected no secret in the configuration itself, found one".to_owned(),
+        hint: Some(format!("name where it is kept: {instead}").into()),
     }
 }
 
@@ -149,7 +150,7 @@ pub(super) fn with_parameter(url: &Secret, name: &str, value: &str) -> Secret {
 /// The password that a file in the form of `.pgpass` has for an address. As libpq does, it refuses a file that others can
 /// read.
 pub(super) fn from_passfile(url: &Secret, file: &Utf8Path) -> Result<Secret, ConfigError> {
-    let wrong = |detail: String| ConfigError::Secret { key: "[postgres] passfile".into(), detail };
+    let wrong = |detail: String| ConfigError::Secret { key: "[postgres] passfile".into(), detail, hint: None };
     let meta = std::fs::metadata(file).map_err(|e| wrong(format!("read {file}: {e}")))?;
     if meta.permissions().mode() & 0o077 != 0 {
         return Err(wrong(format!("{file}: expected a file that only its owner can read (0600)")));
@@ -192,6 +193,7 @@ fn fields(line: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Failure;
     use rstest::rstest;
 
     fn file(text: &str, mode: u32) -> (tempfile::TempDir, Utf8PathBuf) {
@@ -212,8 +214,9 @@ mod tests {
     #[case("[postgres]\nurl = 'host=h password=hunter2'\n[attach]", "[postgres] url")]
     fn a_secret_in_the_text_is_refused_and_not_repeated(#[case] text: &str, #[case] key: &str) {
         let (_folder, path) = file(text, 0o600);
-        let error = refuse_written(&toml::from_str(text).unwrap(), &path).unwrap_err().to_string();
-        assert!(error.starts_with(key) && error.contains("hint:") && !error.contains("hunter2"), "{error}");
+        let error = refuse_written(&toml::from_str(text).unwrap(), &path).unwrap_err();
+        let said = error.in_full();
+        assert!(said.starts_with(key) && said.contains("\nhint: ") && !said.contains("hunter2"), "{said}");
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use camino::Utf8PathBuf;
 
-use crate::{client::ClientError, units::Exit};
+use crate::{
+    client::ClientError,
+    units::{Exit, Failure, Hint},
+};
 
 /// A fault that could not be injected, or not be looked for.
 #[derive(Debug, thiserror::Error)]
@@ -12,17 +15,15 @@ pub enum FaultError {
     #[error(transparent)]
     Attach(#[from] crate::attach::AttachError),
     /// A system did not answer as asked.
-    #[error("fault {fault}: {source}")]
+    #[error("fault {fault}: {cause}")]
     Client {
         /// The fault.
         fault: &'static str,
         /// What it said.
-        source: ClientError,
+        cause: ClientError,
     },
     /// A file could not be read or changed.
-    #[error(
-        "fault {fault}: {what} {path}: {source}\nhint: faults on files need the server's own machine and its rights"
-    )]
+    #[error("fault {fault}: {what} {path}: {cause}")]
     File {
         /// The fault.
         fault: &'static str,
@@ -31,10 +32,10 @@ pub enum FaultError {
         /// The file.
         path: Utf8PathBuf,
         /// Why not.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The target is not in a state in which this fault means anything.
-    #[error("fault {fault} on {object}: expected {expected}, found {found}\nhint: {hint}")]
+    #[error("fault {fault} on {object}: expected {expected}, found {found}")]
     Unfit {
         /// The fault.
         fault: &'static str,
@@ -49,17 +50,36 @@ pub enum FaultError {
     },
 }
 
-impl FaultError {
-    /// The exit code for a drill that ends with this error: a fault that was not injected proves nothing.
-    pub fn exit(&self) -> Exit {
+impl Failure for FaultError {
+    /// A fault that was not injected proves nothing.
+    fn exit(&self) -> Exit {
         match self {
             FaultError::Attach(error) => error.exit(),
-            _ => Exit::Inconclusive,
+            FaultError::Client { .. } | FaultError::File { .. } | FaultError::Unfit { .. } => Exit::Inconclusive,
         }
     }
 
+    fn hints(&self) -> Vec<Hint> {
+        match self {
+            FaultError::Attach(error) => error.hints(),
+            FaultError::Client { cause, .. } => cause.hints(),
+            FaultError::File { .. } => vec!["faults on files need the server's own machine and its rights".into()],
+            FaultError::Unfit { hint, .. } => vec![(*hint).into()],
+        }
+    }
+
+    fn is_transient(&self) -> bool {
+        match self {
+            FaultError::Attach(error) => error.is_transient(),
+            FaultError::Client { cause, .. } => cause.is_transient(),
+            FaultError::File { .. } | FaultError::Unfit { .. } => false,
+        }
+    }
+}
+
+impl FaultError {
     pub(super) fn client(fault: &'static str) -> impl FnOnce(ClientError) -> FaultError {
-        move |source| FaultError::Client { fault, source }
+        move |cause| FaultError::Client { fault, cause }
     }
 
     pub(super) fn file(
@@ -68,7 +88,7 @@ impl FaultError {
         path: impl Into<Utf8PathBuf>,
     ) -> impl FnOnce(std::io::Error) -> FaultError {
         let path = path.into();
-        move |source| FaultError::File { fault, what, path, source }
+        move |cause| FaultError::File { fault, what, path, cause }
     }
 
     pub(super) fn unfit(

@@ -8,7 +8,7 @@ use crate::event::Signal;
 pub async fn signals(target: &Target, faults: &[Fault]) -> Vec<Signal> {
     let broken = !faults.is_empty();
     let mut all = connector(target, broken).await;
-    let signal = |source: String, said: String, lied: bool| Signal { source, said: first_line(&said), lied };
+    let signal = |source: String, said: String, lied: bool| Signal { source, said, lied };
     match target.sql().await {
         Ok(db) => {
             let database = faults.iter().any(Fault::damages_database);
@@ -38,11 +38,7 @@ async fn connector(target: &Target, broken: bool) -> Vec<Signal> {
     let status = match target.connect().status(name).await {
         Ok(status) => status,
         Err(error) => {
-            return vec![Signal {
-                source: format!("connector {name}"),
-                said: first_line(&error.to_string()),
-                lied: false,
-            }];
+            return vec![Signal { source: format!("connector {name}"), said: error.to_string(), lied: false }];
         }
     };
     let lied = |state: &str| broken && state == "RUNNING";
@@ -52,9 +48,4 @@ async fn connector(target: &Target, broken: bool) -> Vec<Signal> {
         all.push(Signal { source: format!("task {name}/{}", task.id), lied: lied(&task.state), said: task.state });
     }
     all
-}
-
-/// Errors carry a hint on a line of its own, which is no word of the system's.
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
 }

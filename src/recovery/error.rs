@@ -2,7 +2,10 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::{client::ClientError, units::Exit, units::Timeline};
+use crate::{
+    client::ClientError,
+    units::{Exit, Failure, Hint, Timeline},
+};
 
 /// Why a recovery was not planned, not begun or not finished.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +18,7 @@ pub enum RecoveryError {
     #[error(transparent)]
     Attach(#[from] crate::attach::AttachError),
     /// The plan cannot be carried out on what is there. Nothing was touched.
-    #[error("{what}: expected {expected}, found {found}\nhint: {hint}")]
+    #[error("{what}: expected {expected}, found {found}")]
     Impossible {
         /// The object.
         what: String,
@@ -27,7 +30,7 @@ pub enum RecoveryError {
         hint: String,
     },
     /// It could be done, and would lose something that nobody agreed to lose.
-    #[error("refused: {what}\nhint: {hint}")]
+    #[error("refused: {what}")]
     Refused {
         /// What would be lost or destroyed.
         what: String,
@@ -36,7 +39,7 @@ pub enum RecoveryError {
     },
     /// Another recovery of the cluster did not end. Nothing was touched.
     #[error(
-        "recovery {id}, begun {began}, did not end, and this is another request ({differs}); its record is {record}\nhint: `recover status` says how far it is, {next}"
+        "recovery {id}, begun {began}, did not end, and this is another request ({differs}); its record is {record}"
     )]
     Unfinished {
         /// The recovery.
@@ -51,7 +54,7 @@ pub enum RecoveryError {
         next: &'static str,
     },
     /// The archive lacks WAL that the target needs. Nothing was touched.
-    #[error("wal of timeline {timeline} has a hole: {missing} {} missing\nhint: choose a target before the hole, or a recovery point after it", if *.count == 1 { "segment is" } else { "segments are" })]
+    #[error("wal of timeline {timeline} has a hole: {missing} {} missing", if *.count == 1 { "segment is" } else { "segments are" })]
     WalGap {
         /// The timeline.
         timeline: Timeline,
@@ -71,12 +74,12 @@ pub enum RecoveryError {
         found: String,
     },
     /// A step could not look or act.
-    #[error("step {step}: {source}")]
+    #[error("step {step}: {cause}")]
     Step {
         /// The step.
         step: String,
         /// Why.
-        source: Box<RecoveryError>,
+        cause: Box<RecoveryError>,
     },
     /// A system did not answer as asked.
     #[error(transparent)]
@@ -85,17 +88,17 @@ pub enum RecoveryError {
     #[error(transparent)]
     Backup(#[from] crate::backup::BackupError),
     /// A file or folder.
-    #[error("{what} {path}: {source}")]
+    #[error("{what} {path}: {cause}")]
     Io {
         /// What was tried.
         what: &'static str,
         /// The file or folder.
         path: Utf8PathBuf,
         /// Why.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// A runbook of a scenario's own did not do its work.
-    #[error("runbook: expected {expected}, found {found}\nhint: {hint}")]
+    #[error("runbook: expected {expected}, found {found}")]
     Runbook {
         /// What it must do.
         expected: String,
@@ -130,27 +133,8 @@ impl From<crate::config::HookError> for RecoveryError {
     }
 }
 
-impl crate::client::wait::Look for RecoveryError {
-    fn is_lasting(&self) -> bool {
-        match self {
-            RecoveryError::Client(error) => error.is_lasting(),
-            RecoveryError::Step { source, .. } => source.is_lasting(),
-            // A configuration, a repository and a plan do not change while somebody waits; a hook or a program may do
-            // better next time, and a postcondition may come to hold.
-            RecoveryError::Config(_)
-            | RecoveryError::Attach(_)
-            | RecoveryError::Impossible { .. }
-            | RecoveryError::Refused { .. }
-            | RecoveryError::Unfinished { .. }
-            | RecoveryError::WalGap { .. } => true,
-            _ => false,
-        }
-    }
-}
-
-impl RecoveryError {
-    /// The exit code for a command that ends with this error.
-    pub fn exit(&self) -> Exit {
+impl Failure for RecoveryError {
+    fn exit(&self) -> Exit {
         match self {
             RecoveryError::Config(error) => error.exit(),
             RecoveryError::Attach(error) => error.exit(),
@@ -158,7 +142,7 @@ impl RecoveryError {
             RecoveryError::Refused { .. } | RecoveryError::Unfinished { .. } => Exit::Refused,
             RecoveryError::WalGap { .. } => Exit::WalGap,
             RecoveryError::Postcondition { .. } | RecoveryError::Runbook { .. } => Exit::RecoveryFailed,
-            RecoveryError::Step { source, .. } => match source.exit() {
+            RecoveryError::Step { cause, .. } => match cause.exit() {
                 // Once a step has begun, a system that fails it is a failed recovery, not a missing answer.
                 Exit::Inconclusive | Exit::TimedOut | Exit::Internal => Exit::RecoveryFailed,
                 other => other,
@@ -169,8 +153,50 @@ impl RecoveryError {
         }
     }
 
-    pub(crate) fn io(what: &'static str, path: &Utf8Path, source: std::io::Error) -> Self {
-        RecoveryError::Io { what, path: path.to_owned(), source }
+    fn hints(&self) -> Vec<Hint> {
+        match self {
+            RecoveryError::Config(error) => error.hints(),
+            RecoveryError::Attach(error) => error.hints(),
+            RecoveryError::Client(error) => error.hints(),
+            RecoveryError::Backup(error) => error.hints(),
+            RecoveryError::Step { cause, .. } => cause.hints(),
+            RecoveryError::Impossible { hint, .. }
+            | RecoveryError::Refused { hint, .. }
+            | RecoveryError::Runbook { hint, .. } => vec![hint.clone().into()],
+            RecoveryError::Unfinished { next, .. } => {
+                vec![format!("`recover status` says how far it is, {next}").into()]
+            }
+            RecoveryError::WalGap { .. } => {
+                vec!["choose a target before the hole, or a recovery point after it".into()]
+            }
+            RecoveryError::Postcondition { .. } | RecoveryError::Io { .. } | RecoveryError::Program { .. } => {
+                Vec::new()
+            }
+        }
+    }
+
+    /// A plan does not change while somebody waits; a hook or a program may do better next time, and a postcondition may
+    /// come to hold.
+    fn is_transient(&self) -> bool {
+        match self {
+            RecoveryError::Config(error) => error.is_transient(),
+            RecoveryError::Attach(error) => error.is_transient(),
+            RecoveryError::Client(error) => error.is_transient(),
+            RecoveryError::Backup(error) => error.is_transient(),
+            RecoveryError::Step { cause, .. } => cause.is_transient(),
+            RecoveryError::Postcondition { .. } | RecoveryError::Io { .. } | RecoveryError::Program { .. } => true,
+            RecoveryError::Impossible { .. }
+            | RecoveryError::Refused { .. }
+            | RecoveryError::Unfinished { .. }
+            | RecoveryError::WalGap { .. }
+            | RecoveryError::Runbook { .. } => false,
+        }
+    }
+}
+
+impl RecoveryError {
+    pub(crate) fn io(what: &'static str, path: &Utf8Path, cause: std::io::Error) -> Self {
+        RecoveryError::Io { what, path: path.to_owned(), cause }
     }
 
     pub(crate) fn impossible(
@@ -195,7 +221,7 @@ impl RecoveryError {
     pub(crate) fn within(self, step: &str) -> Self {
         match self {
             named @ (RecoveryError::Postcondition { .. } | RecoveryError::Step { .. }) => named,
-            other => RecoveryError::Step { step: step.to_owned(), source: Box::new(other) },
+            other => RecoveryError::Step { step: step.to_owned(), cause: Box::new(other) },
         }
     }
 }

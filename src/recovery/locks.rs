@@ -110,7 +110,7 @@ mod tests {
             Ending, moved as moved_to,
             tests::{begin, place},
         },
-        units::Exit,
+        units::{Exit, Failure},
     };
 
     #[test]

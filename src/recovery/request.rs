@@ -56,7 +56,7 @@ pub enum Target {
 /// Text that is not a target.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "`{text}` is not a target: {why}\nhint: latest, time:2026-11-22T20:00:00Z, lsn:0/3000060 or name:before-the-accident"
+    "`{text}` is not a target: {why} (expected latest, time:2026-11-22T20:00:00Z, lsn:0/3000060 or name:before-the-accident)"
 )]
 pub struct TargetError {
     text: String,
@@ -207,6 +207,6 @@ mod tests {
     #[case("name:", "1 to 63")]
     fn a_wrong_target_says_what_is_wrong(#[case] text: &str, #[case] part: &str) {
         let error = text.parse::<Target>().unwrap_err().to_string();
-        assert!(error.contains(part) && error.contains("hint"), "{error}");
+        assert!(error.contains(part) && error.contains("expected latest"), "{error}");
     }
 }

@@ -157,7 +157,7 @@ mod tests {
     use crate::{
         backup::fixture::{self, POINT},
         recovery::Playbook,
-        units::Exit,
+        units::{Exit, Failure},
     };
 
     const LATER: &str = "20261123T020000Z-0001";
@@ -200,7 +200,7 @@ mod tests {
         fixture::later(&repository, LATER, fixture::fail_a_check);
         let error = shortlist(&repository, &request(LATER)).unwrap_err();
         assert_eq!(error.exit(), Exit::PlanImpossible);
-        assert!(error.to_string().contains("--accept-inconsistent-point"), "{error}");
+        assert!(error.in_full().contains("--accept-inconsistent-point"), "{error}");
         let agreed = Request { accept_inconsistent_point: true, ..request(LATER) };
         let found = shortlist(&repository, &agreed).unwrap();
         assert_eq!(ids(&found), [LATER]);

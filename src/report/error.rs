@@ -2,29 +2,27 @@
 
 use camino::Utf8PathBuf;
 
-use crate::units::Exit;
+use crate::units::{Exit, Failure, Hint};
 
 /// A report that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReportError {
     /// A file cannot be read.
-    #[error("read {path}: {source}\nhint: name a folder with an events.jsonl, or the id of a run below reports/")]
+    #[error("read {path}: {cause}")]
     Read {
         /// The file.
         path: Utf8PathBuf,
         /// Why.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// A file cannot be written.
-    #[error(
-        "write {path}: {source}\nhint: is the disk full, or the folder another user's? `--report-dir DIR` takes another one"
-    )]
+    #[error("write {path}: {cause}")]
     Write {
         /// The file.
         path: Utf8PathBuf,
         /// Why.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// A line is not an event.
     #[error("events {path}: line {line}: expected an event of format {format}, found: {message}")]
@@ -39,7 +37,7 @@ pub enum ReportError {
         message: String,
     },
     /// The file was written by a newer program.
-    #[error("events {path}: expected format {known} or older, found {found}\nhint: use a newer cdc-drill")]
+    #[error("events {path}: expected format {known} or older, found {found}")]
     TooNew {
         /// The file.
         path: Utf8PathBuf,
@@ -58,14 +56,30 @@ pub enum ReportError {
     },
 }
 
-impl ReportError {
-    /// The exit code for a command that ends with this error.
-    pub fn exit(&self) -> Exit {
+impl Failure for ReportError {
+    fn exit(&self) -> Exit {
         match self {
             ReportError::Read { .. } | ReportError::Event { .. } => Exit::Invalid,
             ReportError::TooNew { .. } => Exit::FormatTooNew,
             ReportError::Write { .. } => Exit::Inconclusive,
             ReportError::Format { .. } => Exit::Internal,
         }
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        match self {
+            ReportError::Read { .. } => {
+                vec!["name a folder with an events.jsonl, or the id of a run below reports/".into()]
+            }
+            ReportError::Write { .. } => {
+                vec!["is the disk full, or the folder another user's? `--report-dir DIR` takes another one".into()]
+            }
+            ReportError::TooNew { .. } => vec!["use a newer cdc-drill".into()],
+            ReportError::Event { .. } | ReportError::Format { .. } => Vec::new(),
+        }
+    }
+
+    fn is_transient(&self) -> bool {
+        false
     }
 }

@@ -33,7 +33,7 @@ impl Folder {
     pub fn create(dir: impl Into<Utf8PathBuf>) -> Result<Folder, ReportError> {
         let dir = dir.into();
         let path = dir.join(EVENTS);
-        let write = |source| ReportError::Write { path: path.clone(), source };
+        let write = |cause| ReportError::Write { path: path.clone(), cause };
         std::fs::create_dir_all(dir.join("logs")).map_err(write)?;
         let events = OpenOptions::new().append(true).create_new(true).open(&path).map_err(write)?;
         Ok(Folder { dir, events, fold: Fold::default() })
@@ -60,7 +60,7 @@ impl Folder {
         line.push(b'\n');
         // One write a line: a reader, or a kill in between, sees whole lines.
         let written = self.events.write_all(&line).and_then(|()| self.events.flush());
-        written.map_err(|source| ReportError::Write { path: self.dir.join(EVENTS), source })
+        written.map_err(|cause| ReportError::Write { path: self.dir.join(EVENTS), cause })
     }
 
     /// The report so far.
@@ -79,7 +79,7 @@ impl Folder {
 /// Reads a run's events. A last line that was cut off by a kill is left out; what it leaves is then not complete.
 pub fn read_events(dir: &Utf8Path) -> Result<Vec<Event>, ReportError> {
     let path = dir.join(EVENTS);
-    let read = |source| ReportError::Read { path: path.clone(), source };
+    let read = |cause| ReportError::Read { path: path.clone(), cause };
     let mut reader = BufReader::new(File::open(&path).map_err(read)?);
     let mut events = Vec::new();
     let mut line = Vec::new();
@@ -138,7 +138,7 @@ fn put(dir: &Utf8Path, name: &str, text: &str) -> Result<(), ReportError> {
 fn replace(path: Utf8PathBuf, text: &str) -> Result<(), ReportError> {
     let partial = Utf8PathBuf::from(format!("{path}.partial"));
     let done = std::fs::write(&partial, text).and_then(|()| std::fs::rename(&partial, &path));
-    done.map_err(|source| ReportError::Write { path, source })
+    done.map_err(|cause| ReportError::Write { path, cause })
 }
 
 /// The report of a run's folder, from its events.

@@ -7,7 +7,7 @@ use super::{Folder, Terminal, fold, html, junit, read_events, redact_json, verdi
 use crate::{
     event::{Event, What},
     report::RunReport,
-    units::{DrillId, Verdict},
+    units::{DrillId, Failure, Verdict},
 };
 
 fn fixture() -> Vec<Event> {

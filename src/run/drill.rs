@@ -21,7 +21,7 @@ use crate::{
     event::{CheckReport, What},
     scenario::{ControlRun, DowntimeObjective, DrillPlan},
     stack::Silent,
-    units::Exit,
+    units::{Exit, Failure as _},
 };
 
 /// A drill under way: its plan, what lives, and what is known.

@@ -1,8 +1,15 @@
 //! Why a run, or one drill of it, could not be carried out.
 
 use crate::{
-    backup::BackupError, client::ClientError, config::ConfigError, fault::FaultError, recovery::RecoveryError,
-    stack::StackError, units::Exit, verify::VerifyError, workload::WorkloadError,
+    backup::BackupError,
+    client::ClientError,
+    config::ConfigError,
+    fault::FaultError,
+    recovery::RecoveryError,
+    stack::StackError,
+    units::{Exit, Failure, Hint},
+    verify::VerifyError,
+    workload::WorkloadError,
 };
 
 /// A failure of the harness. What is wrong with the pipeline is a finding, never an error.
@@ -40,20 +47,18 @@ pub enum RunError {
     #[error(transparent)]
     Report(#[from] crate::report::ReportError),
     /// The records of a scenario's connector are none that the checks read.
-    #[error("scenario {scenario}: {source}")]
+    #[error("scenario {scenario}: {cause}")]
     Connector {
         /// The scenario.
         scenario: String,
         /// What is not read, with the connector's file.
-        source: Box<VerifyError>,
+        cause: Box<VerifyError>,
     },
     /// A configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// What was committed did not arrive before the drill went on.
-    #[error(
-        "the pipeline did not come to rest: {seen}\nhint: a task that FAILED gives its reason above; otherwise the connector does not stream, or the machine is too busy"
-    )]
+    #[error("the pipeline did not come to rest: {seen}")]
     NotQuiet {
         /// What was seen last.
         seen: String,
@@ -67,7 +72,7 @@ pub enum RunError {
         seen: String,
     },
     /// The scenario asks for something that this pipeline does not have.
-    #[error("scenario {scenario}: {what}: expected {expected}, found {found}\nhint: {hint}")]
+    #[error("scenario {scenario}: {what}: expected {expected}, found {found}")]
     Scenario {
         /// The drill.
         scenario: String,
@@ -81,14 +86,14 @@ pub enum RunError {
         hint: String,
     },
     /// A file of the run.
-    #[error("{action} {path}: {source}")]
+    #[error("{action} {path}: {cause}")]
     File {
         /// What was tried.
         action: &'static str,
         /// The file or folder.
         path: camino::Utf8PathBuf,
         /// Why not.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The drill took longer than any drill should.
     #[error("the drill did not end within {seconds} s; it was at: {step}")]
@@ -107,7 +112,7 @@ pub enum RunError {
         evidence: String,
     },
     /// A command of the scenario's own, other than a runbook, did not do its work.
-    #[error("{what}: expected exit status 0, found {found}\nhint: {hint}")]
+    #[error("{what}: expected exit status 0, found {found}")]
     Command {
         /// What it was for.
         what: String,
@@ -123,21 +128,20 @@ pub enum RunError {
     Interrupted,
 }
 
-impl RunError {
-    /// The exit code.
-    pub fn exit(&self) -> Exit {
+impl Failure for RunError {
+    fn exit(&self) -> Exit {
         match self {
-            RunError::Attach(e) => e.exit(),
-            RunError::Stack(e) => e.exit(),
-            RunError::Client(e) => e.exit(),
-            RunError::Workload(e) => e.exit(),
-            RunError::Fault(e) => e.exit(),
-            RunError::Backup(e) => e.exit(),
-            RunError::Recovery(e) => e.exit(),
-            RunError::Verify(e) => e.exit(),
-            RunError::Connector { source, .. } => source.exit(),
-            RunError::Unusable(e) => e.exit(),
-            RunError::Report(e) => e.exit(),
+            RunError::Attach(error) => error.exit(),
+            RunError::Stack(error) => error.exit(),
+            RunError::Client(error) => error.exit(),
+            RunError::Workload(error) => error.exit(),
+            RunError::Fault(error) => error.exit(),
+            RunError::Backup(error) => error.exit(),
+            RunError::Recovery(error) => error.exit(),
+            RunError::Verify(error) => error.exit(),
+            RunError::Connector { cause, .. } => cause.exit(),
+            RunError::Unusable(error) => error.exit(),
+            RunError::Report(error) => error.exit(),
             RunError::Config(_) | RunError::Scenario { .. } => Exit::Invalid,
             RunError::File { .. }
             | RunError::NotLanded { .. }
@@ -149,8 +153,93 @@ impl RunError {
         }
     }
 
+    fn hints(&self) -> Vec<Hint> {
+        match self {
+            RunError::Attach(error) => error.hints(),
+            RunError::Stack(error) => error.hints(),
+            RunError::Client(error) => error.hints(),
+            RunError::Workload(error) => error.hints(),
+            RunError::Fault(error) => error.hints(),
+            RunError::Backup(error) => error.hints(),
+            RunError::Recovery(error) => error.hints(),
+            RunError::Verify(error) => error.hints(),
+            RunError::Connector { cause, .. } => cause.hints(),
+            RunError::Unusable(error) => error.hints(),
+            RunError::Report(error) => error.hints(),
+            RunError::Config(error) => error.hints(),
+            RunError::NotQuiet { .. } => vec![
+                "a task that FAILED gives its reason above; otherwise the connector does not stream, or the machine is \
+                 too busy"
+                    .into(),
+            ],
+            RunError::Scenario { hint, .. } | RunError::Command { hint, .. } => vec![hint.clone().into()],
+            RunError::Condition { .. }
+            | RunError::File { .. }
+            | RunError::TooLong { .. }
+            | RunError::NotLanded { .. }
+            | RunError::Interrupted => Vec::new(),
+        }
+    }
+
+    fn is_transient(&self) -> bool {
+        match self {
+            RunError::Attach(error) => error.is_transient(),
+            RunError::Stack(error) => error.is_transient(),
+            RunError::Client(error) => error.is_transient(),
+            RunError::Workload(error) => error.is_transient(),
+            RunError::Fault(error) => error.is_transient(),
+            RunError::Backup(error) => error.is_transient(),
+            RunError::Recovery(error) => error.is_transient(),
+            RunError::Verify(error) => error.is_transient(),
+            RunError::Connector { cause, .. } => cause.is_transient(),
+            RunError::Unusable(error) => error.is_transient(),
+            RunError::Report(error) => error.is_transient(),
+            RunError::Config(error) => error.is_transient(),
+            RunError::NotQuiet { .. } | RunError::Condition { .. } | RunError::NotLanded { .. } => true,
+            RunError::Scenario { .. }
+            | RunError::Command { .. }
+            | RunError::File { .. }
+            | RunError::TooLong { .. }
+            | RunError::Interrupted => false,
+        }
+    }
+}
+
+impl RunError {
     pub(super) fn file(action: &'static str, path: &camino::Utf8Path) -> impl FnOnce(std::io::Error) -> RunError {
         let path = path.to_owned();
-        move |source| RunError::File { action, path, source }
+        move |cause| RunError::File { action, path, cause }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{attach::AttachError, units::chain};
+
+    #[test]
+    fn a_wrapping_error_says_its_cause_once_and_hands_on_what_it_knows() {
+        let silent = || ClientError::unreachable("postgres", "db:5432", "connection refused");
+        let file = |name: &str| std::io::Error::other(format!("{name} is broken"));
+        let wrapping: Vec<(RunError, &str, bool)> = vec![
+            (silent().into(), "connection refused", true),
+            (FaultError::Client { fault: "slot-dropped", cause: silent() }.into(), "connection refused", true),
+            (RecoveryError::Client(silent()).within("start-database").into(), "connection refused", true),
+            (BackupError::from(silent()).into(), "connection refused", true),
+            (AttachError::Lost { pgdata: "/pgdata".into(), cause: silent() }.into(), "connection refused", false),
+            (BackupError::io("open", "/repository".into())(file("disk")).into(), "disk is broken", true),
+            (RunError::file("create", "/reports".into())(file("disk")), "disk is broken", false),
+        ];
+        for (error, cause, is_transient) in wrapping {
+            let said = chain(&error);
+            assert_eq!(said.matches(cause).count(), 1, "{said}");
+            assert_eq!(error.is_transient(), is_transient, "{said}");
+            let hinted = cause == "connection refused";
+            assert_eq!(
+                error.hints().iter().filter(|hint| hint.to_string().starts_with("is it running?")).count() == 1,
+                hinted,
+                "{said}"
+            );
+        }
     }
 }

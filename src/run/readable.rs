@@ -11,7 +11,7 @@ pub fn readable(plan: &Plan) -> Result<(), RunError> {
     for drill in &plan.drills {
         for connector in &drill.pipeline.connectors {
             understood(connector)
-                .map_err(|error| RunError::Connector { scenario: drill.scenario.clone(), source: Box::new(error) })?;
+                .map_err(|error| RunError::Connector { scenario: drill.scenario.clone(), cause: Box::new(error) })?;
         }
     }
     Ok(())
@@ -24,7 +24,7 @@ fn understood(connector: &ConnectorPlan) -> Result<(), VerifyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::Library;
+    use crate::{scenario::Library, units::Failure};
 
     #[test]
     fn a_connector_whose_records_no_check_reads_is_refused_by_its_file_and_setting() {

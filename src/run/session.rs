@@ -11,7 +11,7 @@ use crate::{
     report::{Folder, RunReport},
     scenario::{Library, Plan},
     stack::{BackendChoice, Progress, Silent},
-    units::{Exit, RunId},
+    units::{Exit, Failure, RunId},
 };
 
 /// What to run, and where its reports go.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use camino::Utf8PathBuf;
 
-use crate::units::Exit;
+use crate::units::{Exit, Failure, Hint};
 
 /// One step on the way to a value: `variants`, `logical-disaster`, `steps`, `3`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,15 +60,15 @@ pub struct Mistake {
 #[non_exhaustive]
 pub enum ScenarioError {
     /// The file cannot be read.
-    #[error("read scenario {path}: {source}\nhint: `cdc-drill scenario list` shows the scenarios that are there")]
+    #[error("read scenario {path}: {cause}")]
     Read {
         /// The file.
         path: Utf8PathBuf,
         /// Why.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// Neither a file nor a known id.
-    #[error("scenario `{wanted}`: neither a file nor the id of a scenario\nhint: known ids: {known}")]
+    #[error("scenario `{wanted}`: neither a file nor the id of a scenario")]
     Unknown {
         /// What was asked for.
         wanted: String,
@@ -76,9 +76,7 @@ pub enum ScenarioError {
         known: String,
     },
     /// A folder with a plugin that is not there.
-    #[error(
-        "{file}: plugin folder `{path}` is nowhere\nhint: folders are looked up beside the scenario file, and in the folders above it"
-    )]
+    #[error("{file}: plugin folder `{path}` is nowhere")]
     NoPlugin {
         /// The scenario's file.
         file: Utf8PathBuf,
@@ -86,7 +84,7 @@ pub enum ScenarioError {
         path: Utf8PathBuf,
     },
     /// Nothing to run.
-    #[error("no scenario in {place}: expected *.yaml files\nhint: name a file, or run where scenarios/recovery/ is")]
+    #[error("no scenario in {place}: expected *.yaml files")]
     Nothing {
         /// Where was looked.
         place: Utf8PathBuf,
@@ -101,9 +99,8 @@ pub enum ScenarioError {
     },
 }
 
-impl ScenarioError {
-    /// The exit code for a command that ends with this error.
-    pub fn exit(&self) -> Exit {
+impl Failure for ScenarioError {
+    fn exit(&self) -> Exit {
         match self {
             ScenarioError::Read { .. }
             | ScenarioError::Unknown { .. }
@@ -111,6 +108,23 @@ impl ScenarioError {
             | ScenarioError::NoPlugin { .. }
             | ScenarioError::Invalid { .. } => Exit::Invalid,
         }
+    }
+
+    /// The hint at a mistake stands where the mistake is shown.
+    fn hints(&self) -> Vec<Hint> {
+        match self {
+            ScenarioError::Read { .. } => vec!["`cdc-drill scenario list` shows the scenarios that are there".into()],
+            ScenarioError::Unknown { known, .. } => vec![format!("known ids: {known}").into()],
+            ScenarioError::NoPlugin { .. } => {
+                vec!["folders are looked up beside the scenario file, and in the folders above it".into()]
+            }
+            ScenarioError::Nothing { .. } => vec!["name a file, or run where scenarios/recovery/ is".into()],
+            ScenarioError::Invalid { .. } => Vec::new(),
+        }
+    }
+
+    fn is_transient(&self) -> bool {
+        false
     }
 }
 

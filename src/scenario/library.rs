@@ -63,9 +63,9 @@ impl Library {
         if path.is_file() || wanted.contains('/') || wanted.ends_with(".yaml") || wanted.ends_with(".yml") {
             let text = match std::fs::read_to_string(path) {
                 Ok(text) => text,
-                Err(source) => match builtin::SCENARIOS.iter().find(|(p, _)| *p == wanted) {
+                Err(cause) => match builtin::SCENARIOS.iter().find(|(p, _)| *p == wanted) {
                     Some((_, text)) => (*text).to_owned(),
-                    None => return Err(ScenarioError::Read { path: path.to_owned(), source }),
+                    None => return Err(ScenarioError::Read { path: path.to_owned(), cause }),
                 },
             };
             return self.parsed(path.to_owned(), &text);
@@ -135,7 +135,7 @@ impl Library {
         files.sort_by(|a, b| (rank(a), a).cmp(&(rank(b), b)));
         let read = |path: Utf8PathBuf| match std::fs::read_to_string(&path) {
             Ok(text) => Ok((path.strip_prefix("./").map(Utf8Path::to_owned).unwrap_or(path), text)),
-            Err(source) => Err(ScenarioError::Read { path, source }),
+            Err(cause) => Err(ScenarioError::Read { path, cause }),
         };
         files.into_iter().map(read).collect()
     }
@@ -173,7 +173,7 @@ const DEPTH_MAX: usize = 4;
 fn yaml_files(dir: &Utf8Path, into: &mut Vec<Utf8PathBuf>) -> Result<(), ScenarioError> {
     let mut folders = vec![(dir.to_owned(), 0)];
     while let Some((folder, depth)) = folders.pop() {
-        let failed = |source| ScenarioError::Read { path: folder.clone(), source };
+        let failed = |cause| ScenarioError::Read { path: folder.clone(), cause };
         for entry in folder.read_dir_utf8().map_err(failed)? {
             let path = entry.map_err(failed)?.into_path();
             if path.is_dir() && depth < DEPTH_MAX {

@@ -7,7 +7,7 @@ use super::{
     DrillPlan, Fixture, Needs, Plan, Scenario, StepNeed, Template, TransactionPlan, WorkloadPlan, builtin, catalogue,
     library::Library, parse, resolve, schema_text,
 };
-use crate::units::Piece;
+use crate::units::{Failure, Piece};
 
 const CONNECTOR: &str = r#"{"connector.class": "io.debezium.connector.postgresql.PostgresConnector", "topic.prefix": "shop",
     "table.include.list": "public.orders,public.order_lines"}"#;

@@ -158,6 +158,7 @@ fn setting(what: &str, expected: &str, found: &str) -> StackError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Failure;
     use crate::{config::*, units::Secret};
 
     fn config() -> Config {

@@ -7,6 +7,7 @@ use super::{
     fetch::{check_platform, free_bytes, on_path},
     find_binary,
 };
+use crate::units::Failure;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, Serialize)]
@@ -30,12 +31,10 @@ pub fn diagnose() -> Vec<Diagnosis> {
     vec![
         told(
             "platform",
-            check_platform()
-                .map(|()| "Linux on x86-64: the local stack runs here".to_owned())
-                .map_err(|e| e.to_string()),
+            check_platform().map(|()| "Linux on x86-64: the local stack runs here".to_owned()).map_err(|e| e.in_full()),
         ),
-        told("account", Account::choose().map_err(|e| e.to_string()).map(|a| account_text(&a))),
-        told("cdc-drill", find_binary(None).map(|p| p.into_string()).map_err(|e| e.to_string())),
+        told("account", Account::choose().map_err(|e| e.in_full()).map(|a| account_text(&a))),
+        told("cdc-drill", find_binary(None).map(|p| p.into_string()).map_err(|e| e.in_full())),
         client("maven", &["mvn"], &["-v"], programs.is_ok()),
         client("javac", &["javac"], &["-version"], programs.is_ok()),
         client("pip", &["pip", "pip3"], &["--version"], programs.is_ok()),

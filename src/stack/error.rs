@@ -2,22 +2,23 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::{client::ClientError, units::Exit};
+use crate::{
+    client::ClientError,
+    units::{Exit, Failure, Hint},
+};
 
 /// A stack that is not as asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StackError {
     /// This machine cannot run the local backend.
-    #[error(
-        "the local stack needs Linux on x86-64, found {found}\nhint: give `--config` for a pipeline that runs elsewhere"
-    )]
+    #[error("the local stack needs Linux on x86-64, found {found}")]
     Platform {
         /// The operating system and architecture.
         found: String,
     },
     /// A program that fetches is not installed.
-    #[error("fetch {what}: none of {tried} was found on the PATH\nhint: {hint}")]
+    #[error("fetch {what}: none of {tried} was found on the PATH")]
     ClientMissing {
         /// What should be fetched.
         what: String,
@@ -27,7 +28,7 @@ pub enum StackError {
         hint: String,
     },
     /// A program that fetches failed.
-    #[error("fetch {what}: {program} ended with {status}: {detail}\nhint: {hint}")]
+    #[error("fetch {what}: {program} ended with {status}: {detail}")]
     Fetch {
         /// What should be fetched.
         what: String,
@@ -41,9 +42,7 @@ pub enum StackError {
         hint: String,
     },
     /// A fetched file is not the one that was pinned.
-    #[error(
-        "fetched file {file}: expected sha256 {expected}, found {found}\nhint: the mirror serves another file than the one pinned in fixtures/stack/SHA256SUMS; clear the client's own cache of it and run `cdc-drill setup` again"
-    )]
+    #[error("fetched file {file}: expected sha256 {expected}, found {found}")]
     Checksum {
         /// The file, relative to the download folder.
         file: String,
@@ -53,9 +52,7 @@ pub enum StackError {
         found: String,
     },
     /// No space is left.
-    #[error(
-        "{action} {path}: no space left on the device\nhint: free space there, or set CDC_DRILL_CACHE to a folder on another file system (about 700 MB are needed)"
-    )]
+    #[error("{action} {path}: no space left on the device")]
     DiskFull {
         /// What was being done.
         action: String,
@@ -63,27 +60,23 @@ pub enum StackError {
         path: Utf8PathBuf,
     },
     /// A file or folder cannot be used.
-    #[error("{action} {path}: {source}")]
+    #[error("{action} {path}: {cause}")]
     Io {
         /// What was being done.
         action: String,
         /// The file or folder.
         path: Utf8PathBuf,
         /// Why.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// Root has no account to give the servers to.
-    #[error(
-        "no unprivileged account for the servers: {detail}\nhint: PostgreSQL refuses to run as root; set CDC_DRILL_USER to an existing account"
-    )]
+    #[error("no unprivileged account for the servers: {detail}")]
     Account {
         /// Why.
         detail: String,
     },
     /// The account cannot get at something it needs.
-    #[error(
-        "{path} cannot be reached by the account {user}, which runs the servers: {blocker} has mode {mode:o}\nhint: choose a folder that others may pass through, or `chmod o+x {blocker}`"
-    )]
+    #[error("{path} cannot be reached by the account {user}, which runs the servers: {blocker} has mode {mode:o}")]
     Unreachable {
         /// What it needs.
         path: Utf8PathBuf,
@@ -95,15 +88,13 @@ pub enum StackError {
         mode: u32,
     },
     /// The program that supervises and archives is missing.
-    #[error(
-        "the cdc-drill program was not found: {detail}\nhint: set CDC_DRILL_BIN to it, or build it (`cargo build`)"
-    )]
+    #[error("the cdc-drill program was not found: {detail}")]
     Binary {
         /// Where was looked.
         detail: String,
     },
     /// There is no stack.
-    #[error("no stack in {dir}: {detail}\nhint: `cdc-drill stack up --dir {dir}` makes one")]
+    #[error("no stack in {dir}: {detail}")]
     NoStack {
         /// The folder.
         dir: Utf8PathBuf,
@@ -111,7 +102,7 @@ pub enum StackError {
         detail: String,
     },
     /// The folder is in use for something else.
-    #[error("refusing to make a stack in {dir}: {detail}\nhint: {hint}")]
+    #[error("refusing to make a stack in {dir}: {detail}")]
     Occupied {
         /// The folder.
         dir: Utf8PathBuf,
@@ -141,9 +132,7 @@ pub enum StackError {
         found: String,
     },
     /// A port is taken.
-    #[error(
-        "{server} cannot listen on port {port}: {detail}\nhint: `ss -ltnp` names the program that listens there; end it, or choose another port"
-    )]
+    #[error("{server} cannot listen on port {port}: {detail}")]
     Port {
         /// The server.
         server: String,
@@ -165,7 +154,7 @@ pub enum StackError {
         tail: String,
     },
     /// A server did not go down.
-    #[error("{server} (pid {pid}) did not stop within {seconds} s\nhint: its log says why: {log}")]
+    #[error("{server} (pid {pid}) did not stop within {seconds} s")]
     DidNotStop {
         /// The server.
         server: String,
@@ -189,25 +178,19 @@ pub enum StackError {
         detail: String,
     },
     /// No Docker engine answers.
-    #[error(
-        "no Docker engine answers: {detail}\nhint: start one and let this account use it, or run without containers: `--backend local`"
-    )]
+    #[error("no Docker engine answers: {detail}")]
     NoDocker {
         /// What was tried and what came of it.
         detail: String,
     },
     /// A program that is needed beside the engine.
-    #[error(
-        "{program} was not found on the PATH\nhint: install Docker's command line client, or use `--backend local`"
-    )]
+    #[error("{program} was not found on the PATH")]
     NoDockerClient {
         /// Its name.
         program: String,
     },
     /// An image that is neither there nor to be had.
-    #[error(
-        "image {image} for {server} is not on this machine and could not be pulled: {detail}\nhint: name another one in {variable}; `just images` builds stand-ins where images cannot be pulled"
-    )]
+    #[error("image {image} for {server} is not on this machine and could not be pulled: {detail}")]
     Image {
         /// The image.
         image: String,
@@ -227,9 +210,7 @@ pub enum StackError {
         detail: String,
     },
     /// Something that only a container can suffer.
-    #[error(
-        "{server}: a native process cannot be told {means}\nhint: it needs a network or a memory limit of its own: `--backend docker`"
-    )]
+    #[error("{server}: a native process cannot be told {means}")]
     NeedsContainers {
         /// The server.
         server: String,
@@ -251,15 +232,8 @@ pub enum StackError {
     Client(#[from] ClientError),
 }
 
-impl crate::client::wait::Look for StackError {
-    fn is_lasting(&self) -> bool {
-        matches!(self, StackError::Client(error) if error.is_lasting())
-    }
-}
-
-impl StackError {
-    /// The exit code for a command that ends with this error.
-    pub fn exit(&self) -> Exit {
+impl Failure for StackError {
+    fn exit(&self) -> Exit {
         match self {
             StackError::NoStack { .. } | StackError::NoServer { .. } | StackError::Setting { .. } => Exit::Invalid,
             StackError::Occupied { .. } | StackError::NeedsContainers { .. } => Exit::Refused,
@@ -269,11 +243,94 @@ impl StackError {
         }
     }
 
+    fn hints(&self) -> Vec<Hint> {
+        let hint: Hint = match self {
+            StackError::Platform { .. } => "give `--config` for a pipeline that runs elsewhere".into(),
+            StackError::ClientMissing { hint, .. }
+            | StackError::Fetch { hint, .. }
+            | StackError::Occupied { hint, .. } => hint.clone().into(),
+            StackError::Checksum { .. } => {
+                "the mirror serves another file than the one pinned in fixtures/stack/SHA256SUMS; clear the client's own \
+                 cache of it and run `cdc-drill setup` again"
+                    .into()
+            }
+            StackError::DiskFull { .. } => "free space there, or set CDC_DRILL_CACHE to a folder on another file system \
+                 (about 700 MB are needed)"
+                .into(),
+            StackError::Account { .. } => {
+                "PostgreSQL refuses to run as root; set CDC_DRILL_USER to an existing account".into()
+            }
+            StackError::Unreachable { blocker, .. } => {
+                format!("choose a folder that others may pass through, or `chmod o+x {blocker}`").into()
+            }
+            StackError::Binary { .. } => "set CDC_DRILL_BIN to it, or build it (`cargo build`)".into(),
+            StackError::NoStack { dir, .. } => format!("`cdc-drill stack up --dir {dir}` makes one").into(),
+            StackError::Port { .. } => {
+                "`ss -ltnp` names the program that listens there; end it, or choose another port".into()
+            }
+            StackError::DidNotStop { log, .. } => format!("its log says why: {log}").into(),
+            StackError::NoDocker { .. } => {
+                "start one and let this account use it, or run without containers: `--backend local`".into()
+            }
+            StackError::NoDockerClient { .. } => {
+                "install Docker's command line client, or use `--backend local`".into()
+            }
+            StackError::Image { variable, .. } => format!(
+                "name another one in {variable}; `just images` builds stand-ins where images cannot be pulled"
+            )
+            .into(),
+            StackError::NeedsContainers { .. } => {
+                "it needs a network or a memory limit of its own: `--backend docker`".into()
+            }
+            StackError::Client(error) => return error.hints(),
+            StackError::Io { .. }
+            | StackError::NoServer { .. }
+            | StackError::Setting { .. }
+            | StackError::DidNotStart { .. }
+            | StackError::Prepare { .. }
+            | StackError::Engine { .. }
+            | StackError::Container { .. } => return Vec::new(),
+        };
+        vec![hint]
+    }
+
+    /// A network, an engine and a port that is taken change by themselves; what is missing or set wrongly stays so.
+    fn is_transient(&self) -> bool {
+        match self {
+            StackError::Client(error) => error.is_transient(),
+            StackError::Fetch { .. }
+            | StackError::Io { .. }
+            | StackError::Port { .. }
+            | StackError::DidNotStart { .. }
+            | StackError::DidNotStop { .. }
+            | StackError::Prepare { .. }
+            | StackError::NoDocker { .. }
+            | StackError::Image { .. }
+            | StackError::Engine { .. }
+            | StackError::Container { .. } => true,
+            StackError::Platform { .. }
+            | StackError::ClientMissing { .. }
+            | StackError::Checksum { .. }
+            | StackError::DiskFull { .. }
+            | StackError::Account { .. }
+            | StackError::Unreachable { .. }
+            | StackError::Binary { .. }
+            | StackError::NoStack { .. }
+            | StackError::Occupied { .. }
+            | StackError::NoServer { .. }
+            | StackError::Setting { .. }
+            | StackError::NoDockerClient { .. }
+            | StackError::NeedsContainers { .. } => false,
+        }
+    }
+}
+
+impl StackError {
     /// Wraps an I/O error with what was being done to what; a full disk gets its own message.
-    pub(crate) fn io(action: &str, path: &Utf8Path, source: std::io::Error) -> StackError {
-        if source.kind() == std::io::ErrorKind::StorageFull {
+    pub(crate) fn io(action: &str, path: &Utf8Path, cause: std::io::Error) -> StackError {
+        if cause.kind() == std::io::ErrorKind::StorageFull {
             return StackError::DiskFull { action: action.to_owned(), path: path.to_owned() };
         }
-        StackError::Io { action: action.to_owned(), path: path.to_owned(), source }
+        StackError::Io { action: action.to_owned(), path: path.to_owned(), cause }
     }
 }

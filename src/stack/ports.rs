@@ -75,6 +75,7 @@ pub(super) fn check_free(server: &str, host: &str, port: u16) -> Result<(), Stac
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Failure;
 
     #[test]
     fn a_port_is_leased_once_and_comes_back() {

@@ -461,6 +461,7 @@ fn random_password() -> Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Failure;
 
     fn open_folder() -> (tempfile::TempDir, Utf8PathBuf) {
         let temp = tempfile::tempdir().unwrap();

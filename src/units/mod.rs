@@ -2,6 +2,7 @@
 
 mod address;
 mod exit;
+mod failure;
 mod ids;
 mod lsn;
 pub(crate) mod packed;
@@ -18,6 +19,7 @@ mod verdict;
 
 pub use address::{WithoutTls, decode, encode, without_tls};
 pub use exit::Exit;
+pub use failure::{Failure, Hint, chain, with_hints};
 pub use ids::{
     DrillId, Epoch, NameError, Offset, PointId, RunId, SchemaId, SlotName, Subject, SubjectVersion, TableName,
     TopicPartition,

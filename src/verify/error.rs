@@ -1,13 +1,16 @@
 //! What keeps verification from looking at all. What it sees is a finding, never an error.
 
-use crate::{client::ClientError, units::Exit};
+use crate::{
+    client::ClientError,
+    units::{Exit, Failure, Hint},
+};
 
 /// Why nothing could be judged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
     /// A connector is set up in a way this tool cannot read; reading on would pass what it has not understood.
-    #[error("connector {connector}: {setting}={found} is not supported: expected {expected}\nhint: {hint}")]
+    #[error("connector {connector}: {setting}={found} is not supported: expected {expected}")]
     Refused {
         /// The connector.
         connector: String,
@@ -21,7 +24,7 @@ pub enum VerifyError {
         hint: String,
     },
     /// There is no such connector, or none at all.
-    #[error("connector {connector} does not exist: found {found}\nhint: {hint}")]
+    #[error("connector {connector} does not exist: found {found}")]
     NoConnector {
         /// The one that was asked for.
         connector: String,
@@ -31,9 +34,7 @@ pub enum VerifyError {
         hint: &'static str,
     },
     /// A recovery point that cannot be compared with.
-    #[error(
-        "recovery point {point}: expected a readable registry dump and topic settings, found {found}\nhint: `cdc-drill backup list`"
-    )]
+    #[error("recovery point {point}: expected a readable registry dump and topic settings, found {found}")]
     Point {
         /// The point.
         point: String,
@@ -48,14 +49,35 @@ pub enum VerifyError {
     Thread(String),
 }
 
-impl VerifyError {
-    /// The exit code for a command that ends with this error.
-    pub fn exit(&self) -> Exit {
+impl Failure for VerifyError {
+    fn exit(&self) -> Exit {
         match self {
             VerifyError::Refused { .. } | VerifyError::NoConnector { .. } => Exit::Invalid,
             VerifyError::Point { .. } => Exit::BackupIncomplete,
             VerifyError::Client(error) => error.exit(),
             VerifyError::Thread(_) => Exit::Internal,
+        }
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        match self {
+            VerifyError::Refused { hint, .. } => vec![hint.clone().into()],
+            VerifyError::NoConnector { hint, .. } => vec![(*hint).into()],
+            VerifyError::Point { .. } => {
+                vec!["`cdc-drill backup list` shows the points that can be compared with".into()]
+            }
+            VerifyError::Client(error) => error.hints(),
+            VerifyError::Thread(_) => Vec::new(),
+        }
+    }
+
+    fn is_transient(&self) -> bool {
+        match self {
+            VerifyError::Client(error) => error.is_transient(),
+            VerifyError::Refused { .. }
+            | VerifyError::NoConnector { .. }
+            | VerifyError::Point { .. }
+            | VerifyError::Thread(_) => false,
         }
     }
 }

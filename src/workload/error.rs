@@ -4,7 +4,7 @@ use camino::Utf8PathBuf;
 
 use crate::{
     client::ClientError,
-    units::{Exit, TableName},
+    units::{Exit, Failure, Hint, TableName},
 };
 
 /// A workload that cannot write, or a record of it that cannot be read.
@@ -15,14 +15,14 @@ pub enum WorkloadError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// A file of the ledger, or of the WAL, cannot be read or written.
-    #[error("{what} {path}: {source}")]
+    #[error("{what} {path}: {cause}")]
     File {
         /// What was tried: `read ledger`.
         what: &'static str,
         /// The file.
         path: Utf8PathBuf,
         /// Why.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// A line of the ledger is not one.
     #[error("ledger {path}, line {line}: {message}")]
@@ -35,9 +35,7 @@ pub enum WorkloadError {
         message: String,
     },
     /// The database is not the one the workload knows.
-    #[error(
-        "table {table} at {address}: expected the shop workload's schema, found {found}\nhint: fixtures/sql/shop.sql makes it"
-    )]
+    #[error("table {table} at {address}: expected the shop workload's schema, found {found}")]
     Schema {
         /// The table.
         table: TableName,
@@ -47,9 +45,7 @@ pub enum WorkloadError {
         found: String,
     },
     /// A table of a name that the drill needs for itself is another one.
-    #[error(
-        "table {table} at {address}: expected {expected}, found {found}\nhint: a drill keeps rows of its own in this table; give yours another name"
-    )]
+    #[error("table {table} at {address}: expected {expected}, found {found}")]
     Taken {
         /// The table.
         table: TableName,
@@ -62,7 +58,7 @@ pub enum WorkloadError {
     },
     /// A transaction's own statements ended it.
     #[error(
-        "transaction {name} at {address}: expected one transaction from its first statement to its last, found two\nhint: a statement of it commits or rolls back, as a procedure can; the writers do that themselves"
+        "transaction {name} at {address}: expected one transaction from its first statement to its last, found two"
     )]
     Ended {
         /// The transaction's name.
@@ -72,7 +68,7 @@ pub enum WorkloadError {
     },
     /// A transaction of a command's whose two rows are not two, or not of one transaction.
     #[error(
-        "transaction {token} in public.drill_transactions at {address}: expected a row `begin` and a row `end` of one transaction, found {found}\nhint: write the first before, the second behind everything else that the transaction does"
+        "transaction {token} in public.drill_transactions at {address}: expected a row `begin` and a row `end` of one transaction, found {found}"
     )]
     Rows {
         /// The transaction's token.
@@ -107,19 +103,8 @@ pub enum WorkloadError {
     Task(String),
 }
 
-impl crate::client::wait::Look for WorkloadError {
-    fn is_lasting(&self) -> bool {
-        match self {
-            WorkloadError::Client(error) => error.is_lasting(),
-            WorkloadError::Schema { .. } | WorkloadError::Taken { .. } => true,
-            _ => false,
-        }
-    }
-}
-
-impl WorkloadError {
-    /// The exit code for a command that ends with this error.
-    pub fn exit(&self) -> Exit {
+impl Failure for WorkloadError {
+    fn exit(&self) -> Exit {
         match self {
             WorkloadError::Client(error) => error.exit(),
             WorkloadError::Plan { .. }
@@ -134,8 +119,44 @@ impl WorkloadError {
         }
     }
 
+    fn hints(&self) -> Vec<Hint> {
+        let hint = match self {
+            WorkloadError::Client(error) => return error.hints(),
+            WorkloadError::Schema { .. } => "fixtures/sql/shop.sql makes it",
+            WorkloadError::Taken { .. } => "a drill keeps rows of its own in this table; give yours another name",
+            WorkloadError::Ended { .. } => {
+                "a statement of it commits or rolls back, as a procedure can; the writers do that themselves"
+            }
+            WorkloadError::Rows { .. } => {
+                "write the first before, the second behind everything else that the transaction does"
+            }
+            WorkloadError::File { .. }
+            | WorkloadError::Line { .. }
+            | WorkloadError::Plan { .. }
+            | WorkloadError::Program { .. }
+            | WorkloadError::Task(_) => return Vec::new(),
+        };
+        vec![hint.into()]
+    }
+
+    fn is_transient(&self) -> bool {
+        match self {
+            WorkloadError::Client(error) => error.is_transient(),
+            WorkloadError::File { .. } | WorkloadError::Program { .. } => true,
+            WorkloadError::Line { .. }
+            | WorkloadError::Schema { .. }
+            | WorkloadError::Taken { .. }
+            | WorkloadError::Ended { .. }
+            | WorkloadError::Rows { .. }
+            | WorkloadError::Plan { .. }
+            | WorkloadError::Task(_) => false,
+        }
+    }
+}
+
+impl WorkloadError {
     pub(crate) fn file(what: &'static str, path: impl Into<Utf8PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
-        move |source| WorkloadError::File { what, path, source }
+        move |cause| WorkloadError::File { what, path, cause }
     }
 }

@@ -58,7 +58,7 @@ async fn a_program_that_ran_sessions_ends_at_ctrl_c() {
     // Were the signal taken, it would not end by itself.
     let child = std::cell::RefCell::new(child);
     let ended = wait::until("the program to end at Ctrl-C", limits::servers::KILLED, || async {
-        Ok::<_, String>(match child.borrow_mut().try_wait().unwrap() {
+        Ok::<_, std::convert::Infallible>(match child.borrow_mut().try_wait().unwrap() {
             Some(status) => Poll::Ready(status),
             None => Poll::NotYet("it runs".into()),
         })

@@ -319,6 +319,54 @@ fn postgresql_formats_are_read_in_one_room() {
     only_in(&[], &rooms, "`postgres` knows this", is_such);
 }
 
+/// The sources with their names below `src`.
+fn texts() -> Vec<(String, String)> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let name = |file: &Path| file.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
+    sources(&src).iter().map(|file| (name(file), fs::read_to_string(file).unwrap())).collect()
+}
+
+/// A hint is data (`units::Hint`), which whoever prints an error puts behind its message. In the message it would be in the middle of every
+/// text that quotes the error.
+#[test]
+fn no_message_holds_a_hint() {
+    // Prints hints; shows the hint of a mistake in a scenario below its line.
+    let exceptions = ["units/failure.rs", "scenario/error.rs"];
+    let in_text = regex::Regex::new(r#"(?:"|\\n)\s*(?:\\\n\s*)?hint: "#).unwrap();
+    let mut met = BTreeSet::new();
+    let mut wrong = Vec::new();
+    for (file, text) in texts() {
+        let product = text.split("#[cfg(test)]").next().unwrap_or_default();
+        match in_text.find(product) {
+            Some(_) if exceptions.contains(&file.as_str()) => _ = met.insert(file),
+            Some(found) => wrong.push(format!("{file}:{}", product[..found.start()].lines().count())),
+            None => {}
+        }
+    }
+    assert!(wrong.is_empty(), "give these by `Failure::hints`:\n{}", wrong.join("\n"));
+    assert_eq!(met.len(), exceptions.len(), "exceptions that nobody needs: only {met:?}");
+}
+
+/// The message of an error is complete, so what prints an error and then its sources says nothing twice: only an error that passes on
+/// another one's message has a source.
+#[test]
+fn no_error_says_its_cause_twice() {
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for (file, text) in texts() {
+        for error in text.split("#[error(").skip(1).filter(|error| !error.starts_with("transparent)]")) {
+            seen += 1;
+            let variant = error.split("\n    ///").take_while(|part| !part.contains("#[error(")).collect::<String>();
+            let fields = variant.split("\n}\n").next().unwrap_or_default();
+            if ["#[from]", "#[source]", " source:", "{source}"].iter().any(|way| fields.contains(way)) {
+                wrong.push(format!("{file}: {}", fields.lines().find(|l| l.contains('"')).unwrap_or_default().trim()));
+            }
+        }
+    }
+    assert!(seen > 100, "only {seen} errors were looked at");
+    assert!(wrong.is_empty(), "name the field `cause`:\n{}", wrong.join("\n"));
+}
+
 #[test]
 fn a_group_import_names_each_of_its_modules() {
     let text = "use crate::{client::{kafka, wait}, units::Lsn};\nlet x = crate::event::What;";

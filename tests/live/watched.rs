@@ -43,7 +43,7 @@ async fn status(file: &Utf8Path, what: &str, wanted: impl Fn(&Value) -> bool) ->
     wait::until(what, DEADLINE, || async {
         let said = cdc_drill(&format!("recover status --config {file} --json"));
         let status: Value = serde_json::from_str(&said.out).unwrap();
-        Ok::<_, String>(match wanted(&status) {
+        Ok::<_, std::convert::Infallible>(match wanted(&status) {
             true => Poll::Ready(status),
             false => Poll::NotYet(format!("{}{}", status["at_work"], status["progress"])),
         })

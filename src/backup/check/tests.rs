@@ -13,7 +13,7 @@ use crate::{
         parts::postgres::{Extracted, compare_folder, extract},
     },
     postgres::wal::WalFile,
-    units::{Exit, PointId, SystemId, Timeline},
+    units::{Exit, Failure, PointId, SystemId, Timeline},
 };
 
 fn exit(repository: &Repository) -> Exit {

@@ -224,7 +224,7 @@ fn unsupported(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::limits::facts::HEARTBEAT;
+    use crate::{client::limits::facts::HEARTBEAT, units::Failure};
     use rstest::rstest;
     use std::time::{Duration, SystemTime};
 

@@ -77,7 +77,7 @@ mod tests {
 
     async fn beats(file: &File) {
         let beat = wait::until("a heartbeat", Duration::from_secs(60), || async {
-            Ok::<_, String>(match file.metadata().unwrap().modified().unwrap() {
+            Ok::<_, std::convert::Infallible>(match file.metadata().unwrap().modified().unwrap() {
                 LONG_AGO => Poll::NotYet("none".into()),
                 _ => Poll::Ready(()),
             })

@@ -198,7 +198,7 @@ impl Lock {
         match watched {
             Ok(watched) => self.watched.extend(watched),
             // A data folder that is not on this machine, or not there.
-            Err(BackupError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(BackupError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {}
             Err(error) if out_of_reach(&error) => {
                 tracing::warn!("recoveries from other repositories are not looked for beside {pgdata}: {error}");
             }
@@ -263,8 +263,8 @@ impl Lock {
 /// Whether the lock's place is none for this account.
 fn out_of_reach(error: &BackupError) -> bool {
     use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
-    matches!(error, BackupError::Io { source, .. }
-        if matches!(source.kind(), NotFound | PermissionDenied | ReadOnlyFilesystem))
+    matches!(error, BackupError::Io { cause, .. }
+        if matches!(cause.kind(), NotFound | PermissionDenied | ReadOnlyFilesystem))
 }
 
 #[cfg(test)]
@@ -272,7 +272,7 @@ mod tests {
     use super::*;
     use crate::{
         backup::{ClusterName, Repository},
-        units::Exit,
+        units::{Exit, Failure},
     };
     use std::os::unix::fs::MetadataExt;
 
@@ -331,7 +331,7 @@ mod tests {
         repository.lock(Activity::Recover, "recover run coordinated").unwrap().leave(left(&repository)).unwrap();
         let error = repository.lock(Activity::Create, "backup create").unwrap_err();
         assert_eq!(error.exit(), Exit::LockHeld);
-        let said = error.to_string();
+        let said = error.in_full();
         let Left { recovery, folder, asked, .. } = left(&repository);
         assert!(
             [&*recovery, folder.as_str(), &asked, "cdc-drill recover resume"].iter().all(|part| said.contains(part)),

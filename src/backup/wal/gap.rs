@@ -1,11 +1,11 @@
 //! A hole in the archive.
 
-use crate::units::{Lsn, SystemId, Timeline};
+use crate::units::{Exit, Failure, Hint, Lsn, SystemId, Timeline};
 
 /// A hole in the archive.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "WAL archive of system {system_id} on timeline {timeline} has a gap: {missing_from} up to {missing_to} is missing (first missing segment {segment}; needed {from} to {to})\nhint: look for the segment in the old server's pg_wal, or choose an earlier target"
+    "WAL archive of system {system_id} on timeline {timeline} has a gap: {missing_from} up to {missing_to} is missing (first missing segment {segment}; needed {from} to {to})"
 )]
 pub struct WalGap {
     /// The cluster.
@@ -22,4 +22,19 @@ pub struct WalGap {
     pub from: Lsn,
     /// Where the needed stretch ends.
     pub to: Lsn,
+}
+
+impl Failure for WalGap {
+    fn exit(&self) -> Exit {
+        Exit::WalGap
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec!["look for the segment in the old server's pg_wal, or choose an earlier target".into()]
+    }
+
+    /// The segment may yet be archived.
+    fn is_transient(&self) -> bool {
+        true
+    }
 }

@@ -14,7 +14,7 @@ use crate::{
         fixture::{self, SYSTEM},
     },
     postgres::wal::{SegmentName, TimelineHistory, WalFile, segment_bytes},
-    units::{Exit, Lsn, SystemId, Timeline},
+    units::{Exit, Failure, Lsn, SystemId, Timeline},
 };
 
 struct Cluster {

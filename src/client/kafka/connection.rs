@@ -195,7 +195,9 @@ pub(in crate::client) async fn blocking<T: Send + 'static>(
 ) -> Result<T, ClientError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(join) => Err(ClientError::Hopeless { what: "a blocking task".into(), why: join.to_string() }),
+        Err(join) => {
+            Err(ClientError::Hopeless { what: "a blocking task".into(), why: join.to_string(), hints: Vec::new() })
+        }
     }
 }
 

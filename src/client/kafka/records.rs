@@ -239,6 +239,7 @@ impl Kafka {
                     seconds: moved.elapsed().as_secs_f64(),
                     bound: format!("nothing moved; limit: {silence}"),
                     last: "no record arrived although the end was not reached".into(),
+                    hints: Vec::new(),
                 });
             }
         }

@@ -653,8 +653,7 @@ async fn server_at(config: &Config, runs: bool) -> Result<Option<Postgres>, Reco
         (server::Found::Unready(_), true) | (server::Found::Silence(_), _) => return Ok(None),
         (server::Found::Session(session), false) => format!("a session with a server at {}", session.address()),
         (server::Found::Refuses(error) | server::Found::Unready(error), false) => {
-            // Its own hint is about a server that is to answer.
-            format!("somebody there: {}", error.to_string().lines().next().unwrap_or_default())
+            format!("somebody there: {error}")
         }
     };
     Err(RecoveryError::impossible(
@@ -908,7 +907,7 @@ mod tests {
     use crate::{
         backup::{Part, fixture},
         recovery::memory::{Ending, tests as memory_tests},
-        units::Exit,
+        units::{Exit, Failure},
     };
 
     fn data(system_id: u64) -> ControlData {
@@ -927,7 +926,7 @@ mod tests {
             facts.system_id = SystemId(4711);
         });
         let error = lost().settle(&repository, None).unwrap_err();
-        let text = error.to_string();
+        let text = error.in_full();
         assert!(
             error.exit() == Exit::PlanImpossible && text.contains("--system-id") && text.contains("4711"),
             "{text}"

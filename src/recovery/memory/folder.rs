@@ -414,6 +414,7 @@ pub(in crate::recovery) mod tests {
 
     use super::*;
     use crate::recovery::{Options, Playbook, Request, memory::place};
+    use crate::units::Failure;
 
     pub(in crate::recovery) fn place() -> (tempfile::TempDir, Place) {
         let folder = tempfile::tempdir().unwrap();

@@ -180,6 +180,7 @@ pub(in crate::recovery) mod tests {
         locks::Locks,
         memory::tests::{begin, cluster},
     };
+    use crate::units::Failure;
 
     /// Records in `<folder>/<records>` of recoveries from the repository `<folder>/<repository>`.
     pub(in crate::recovery) fn place(folder: &tempfile::TempDir, repository: &str, records: &str) -> Place {
@@ -219,14 +220,14 @@ pub(in crate::recovery) mod tests {
         let refused = after.unfinished(&cluster()).unwrap_err();
         assert_eq!(refused.exit(), crate::units::Exit::Refused);
         for part in [memory.id(), memory.folder().as_str(), after.folder().as_str(), before.folder().as_str()] {
-            assert!(refused.to_string().contains(part), "no `{part}` in {refused}");
+            assert!(refused.in_full().contains(part), "no `{part}` in {refused}");
         }
         let other = ClusterName { pgdata: "/other".into(), address: "h:2".into(), system_id: None };
         assert!(after.unfinished(&other).unwrap().is_none(), "another cluster in the same repository");
         // Gone: what it found is lost, which a person has to know.
         let aside = folder.path().join("aside");
         std::fs::rename(memory.folder(), &aside).unwrap();
-        let refused = after.unfinished(&cluster()).unwrap_err().to_string();
+        let refused = after.unfinished(&cluster()).unwrap_err().in_full();
         assert!(refused.contains("where none is now") && refused.contains("abort --leave"), "{refused}");
         // Moved along with the setting.
         after.store().unwrap();
@@ -244,7 +245,7 @@ pub(in crate::recovery) mod tests {
         let refused = two.unfinished(&cluster()).unwrap_err();
         assert_eq!(refused.exit(), crate::units::Exit::Refused);
         for part in [memory.id(), one.repository().path().as_str(), two.repository().path().as_str()] {
-            assert!(refused.to_string().contains(part), "no `{part}` in {refused}");
+            assert!(refused.in_full().contains(part), "no `{part}` in {refused}");
         }
         assert!(one.unfinished(&cluster()).unwrap().is_some());
         // The same one by another path.

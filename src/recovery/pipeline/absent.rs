@@ -151,6 +151,7 @@ pub(super) fn restored<'c>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Failure;
 
     fn config(pairs: &[(&str, &str)]) -> ConnectorConfig {
         pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
@@ -180,7 +181,7 @@ mod tests {
     #[test]
     fn a_recovery_of_no_connector_where_there_were_some_is_refused() {
         let (one, two) = (connector("a", "RUNNING"), connector("b", "RUNNING"));
-        let refused = refuse_none(0, &[&one, &two], "P").unwrap_err().to_string();
+        let refused = refuse_none(0, &[&one, &two], "P").unwrap_err().in_full();
         assert!(refused.contains("recovery point P has a, b") && refused.contains("--restore-connectors"), "{refused}");
         assert!(refuse_none(1, &[&one], "P").is_ok() && refuse_none(0, &[], "P").is_ok());
     }

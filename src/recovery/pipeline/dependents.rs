@@ -213,7 +213,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::units::Exit;
+    use crate::units::{Exit, Failure};
 
     fn row(cells: [&str; 7]) -> Vec<Option<String>> {
         cells.into_iter().map(|cell| (!cell.is_empty()).then(|| cell.to_owned())).collect()
@@ -261,7 +261,7 @@ mod tests {
         let stores = [store("registry"), store("other")];
         let both = "database registry, schema public; database other, schema public";
         let refused = judge(&stores, true, false).unwrap_err();
-        let text = refused.to_string();
+        let text = refused.in_full();
         assert_eq!(refused.exit(), Exit::PlanImpossible);
         assert!(text.contains(both) && text.contains("--accept-loss registry"), "{text}");
         let note = judge(&stores, true, true).unwrap().unwrap();

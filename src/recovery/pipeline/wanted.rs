@@ -375,7 +375,7 @@ fn member(table: &PublishedTable) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{backup::NamedMembers, debezium::Inheritance};
+    use crate::{backup::NamedMembers, debezium::Inheritance, units::Failure};
 
     fn name(text: &str) -> TableName {
         TableName::new("public", text)

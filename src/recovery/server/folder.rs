@@ -193,6 +193,7 @@ pub(crate) fn recovery_settings_in(text: &str) -> (String, Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Failure;
 
     #[test]
     fn a_copy_of_the_program_is_the_owners_alone() {
@@ -232,7 +233,7 @@ mod tests {
         if me.is_root() {
             let (owner, says) = Owner::of_lost(&data, recorded(65534)).unwrap();
             assert_eq!((owner.ids(), says.contains("the recovery point")), (Some((65534, 7)), true));
-            let error = Owner::of_lost(&data, None).unwrap_err().to_string();
+            let error = Owner::of_lost(&data, None).unwrap_err().in_full();
             assert!(error.contains("install -d") && error.contains("uid 0"), "a server never runs as root: {error}");
             nix::unistd::chown(home.path(), Some(65533.into()), Some(65532.into())).unwrap();
             assert_eq!(Owner::of_lost(&data, None).unwrap().0.ids(), Some((65533, 65532)));

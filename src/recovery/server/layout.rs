@@ -114,6 +114,7 @@ pub(super) mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::units::Failure;
 
     pub(in crate::recovery::server) fn folder() -> (tempfile::TempDir, Utf8PathBuf) {
         let made = tempfile::tempdir().unwrap();

@@ -131,6 +131,7 @@ async fn ask(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Failure;
     use std::os::unix::fs::PermissionsExt;
 
     #[tokio::test]

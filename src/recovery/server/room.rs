@@ -141,6 +141,7 @@ pub(crate) fn left_beside(pgdata: &Utf8Path) -> Result<Vec<(Utf8PathBuf, u64)>, 
 mod tests {
     use super::*;
     use crate::recovery::server::layout::tests::folder;
+    use crate::units::Failure;
 
     #[test]
     fn what_lies_on_one_file_system_shares_its_room() {
@@ -152,7 +153,7 @@ mod tests {
         room.need("salvaged WAL", &root, free / 3 * 2);
         let error = room.refuse_none(|| vec![(root.join("data.aside-x"), 5 << 20)]).unwrap_err();
         assert_eq!(error.exit(), crate::units::Exit::PlanImpossible);
-        let error = error.to_string();
+        let error = error.in_full();
         for part in ["the data folder", "salvaged WAL", "data.aside-x (5 MB)", "recover finish"] {
             assert!(error.contains(part), "{part}: {error}");
         }

@@ -18,7 +18,7 @@ pub(crate) async fn data_folder(
 ) -> Result<Result<Utf8PathBuf, String>, RecoveryError> {
     let folder = match config.settled().await {
         Ok(config) => config.postgres.pgdata,
-        Err(error) => return Ok(Err(error.to_string().lines().next().unwrap_or_default().to_owned())),
+        Err(error) => return Ok(Err(error.to_string())),
     };
     let found = match control_file_id(&folder) {
         Ok(found) => found,

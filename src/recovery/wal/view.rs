@@ -108,7 +108,7 @@ impl WalView {
                 Ok(header.system_id == self.archive.system_id() && Some(header.address) == name.start(self.size))
             }
             Err(BackupError::NotWal { .. }) => Ok(false),
-            Err(BackupError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(BackupError::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

@@ -57,16 +57,20 @@ pub struct Evidence {
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// It is of another format.
-    #[error(
-        "chronicle.json has format {found}, expected {FORMAT}\nhint: judge it by the version of cdc-drill that wrote it"
-    )]
+    #[error("chronicle.json has format {found}, expected {FORMAT}: judge it by the version of cdc-drill that wrote it")]
     Format {
         /// Its format.
         found: u64,
     },
     /// It is no chronicle.
     #[error("chronicle.json cannot be read: {0}")]
-    Unreadable(#[from] serde_json::Error),
+    Unreadable(serde_json::Error),
+}
+
+impl From<serde_json::Error> for RecordError {
+    fn from(error: serde_json::Error) -> RecordError {
+        RecordError::Unreadable(error)
+    }
 }
 
 impl Record {

@@ -16,7 +16,7 @@ use crate::{
         rig::{Pipeline, Rig},
     },
     scenario::{Absence, Recover, Target, TargetBy, WhileRecovering},
-    units::{Epoch, Timeline, Verdict},
+    units::{Epoch, Failure, Timeline, Verdict},
     workload::{self, ledger::Tables},
 };
 

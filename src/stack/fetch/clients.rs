@@ -168,10 +168,11 @@ pub(in crate::stack) fn on_path(names: &[&str]) -> Option<Utf8PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Failure;
     use std::os::unix::process::ExitStatusExt;
 
     fn explained(program: &str, text: &str) -> String {
-        explain("x", program, ExitStatus::from_raw(256), text, Utf8Path::new("/stage")).to_string()
+        explain("x", program, ExitStatus::from_raw(256), text, Utf8Path::new("/stage")).in_full()
     }
 
     #[test]

@@ -93,6 +93,7 @@ pub(super) fn whole(folder: &Utf8Path) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Failure;
 
     fn folder() -> (tempfile::TempDir, camino::Utf8PathBuf) {
         let temp = tempfile::tempdir().unwrap();

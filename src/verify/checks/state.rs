@@ -65,10 +65,7 @@ fn compared(seen: &Observation, expected: &Expectation<'_>) -> Outcome {
                 subject: Some(About::Connector(connector.settings.name.clone())),
                 expected: Some("at least one captured table".into()),
                 found: Some(match &seen.server {
-                    Some(Err(why)) => {
-                        let why = why.to_string();
-                        format!("no session with its server: {}", why.lines().next().unwrap_or_default())
-                    }
+                    Some(Err(why)) => format!("no session with its server: {why}"),
                     _ => "the publication and the connector's lists leave none".into(),
                 }),
                 ..Finding::new(FindingKind::Vacuous)

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     client::{ClientError, connect::ConnectorConfig},
-    units::SchemaId,
+    units::{Failure, SchemaId},
     verify::{VerifyError, fold::PartitionFold},
 };
 

@@ -181,6 +181,8 @@ async fn contains(systems: &Systems, marker: &Marker) -> Result<bool, ClientErro
     });
     match work.await {
         Ok(result) => result,
-        Err(error) => Err(ClientError::Hopeless { what: "a blocking task".into(), why: error.to_string() }),
+        Err(error) => {
+            Err(ClientError::Hopeless { what: "a blocking task".into(), why: error.to_string(), hints: Vec::new() })
+        }
     }
 }

@@ -82,6 +82,7 @@ fn entries(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Failure;
 
     fn row(token: &str, part: &str, xid: &str) -> Row {
         let pairs = [("drill_token", token), ("part", part), ("name", "buy"), ("writer", "2"), (XID, xid)];
@@ -110,8 +111,8 @@ mod tests {
         let apart = [row("t-1", "begin", "801"), row("t-1", "end", "802")];
         let half = [row("t-1", "begin", "801")];
         for rows in [apart.to_vec(), half.to_vec()] {
-            let error = entries(rows.into_iter(), Epoch(0), 0, "here").unwrap_err().to_string();
-            assert!(error.contains("t-1") && error.contains("hint"), "{error}");
+            let error = entries(rows.into_iter(), Epoch(0), 0, "here").unwrap_err().in_full();
+            assert!(error.contains("t-1") && error.contains("\nhint: "), "{error}");
         }
     }
 }

@@ -150,7 +150,7 @@ fn command(config: &Config, tools: &Tools, label: &str) -> Result<Command, Backu
 
 /// Reads the tar stream to its end: every byte goes compressed into `out`, and the files are looked at on the way.
 fn stream(stdout: ChildStdout, out: File, place: &Utf8Path, seen: &AtomicU64) -> Result<Base, BackupError> {
-    let wrong = |e: io::Error| BackupError::Io { what: "stream the base backup to", path: place.to_owned(), source: e };
+    let wrong = |e: io::Error| BackupError::Io { what: "stream the base backup to", path: place.to_owned(), cause: e };
     let mut stored = Hashing::new(out);
     let mut encoder = zstd::Encoder::new(&mut stored, BASE_ZSTD_LEVEL).map_err(wrong)?;
     encoder.include_checksum(true).map_err(wrong)?;

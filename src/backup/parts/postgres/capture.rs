@@ -28,7 +28,7 @@ use crate::{
         version::Version,
         wal::{SegmentName, SegmentSize, TimelineHistory, WalFile},
     },
-    units::{IfThere, Lsn, SystemId, Timeline},
+    units::{Hint, IfThere, Lsn, SystemId, Timeline},
 };
 
 /// The cluster's facts and by how many milliseconds its clock is ahead.
@@ -117,20 +117,22 @@ async fn identity(pg: &Postgres) -> Result<(SystemId, SegmentSize), BackupError>
 
 /// What would give a backup that cannot be restored is refused before anything is read.
 async fn refuse_unsupported(pg: &Postgres) -> Result<(), BackupError> {
-    let refuse = |why: String| BackupError::Unsupported { cluster: pg.address().to_owned(), why };
+    let refuse = |why: String, hint: Option<&'static str>| BackupError::Unsupported {
+        cluster: pg.address().to_owned(),
+        why,
+        hint: hint.map(Hint::from),
+    };
     let spaces = "select spcname || ' at ' || pg_tablespace_location(oid) from pg_tablespace where pg_tablespace_location(oid) <> ''";
     if let Some(outside) = pg.text(spaces).await? {
-        return Err(refuse(format!(
-            "tablespace {outside} is outside the data folder\nhint: move its tables to pg_default and drop it"
-        )));
+        let hint = "move its tables to pg_default and drop it";
+        return Err(refuse(format!("tablespace {outside} is outside the data folder"), Some(hint)));
     }
     if pg.text("show archive_mode").await?.as_deref() == Some("off") {
-        return Err(refuse(
-            "archive_mode is off: the backup could not be made consistent\nhint: set archive_mode=on and archive_command='cdc-drill wal push --repository DIR --pgdata PGDATA %p'".into(),
-        ));
+        let hint = "set archive_mode=on and archive_command='cdc-drill wal push --repository DIR --pgdata PGDATA %p'";
+        return Err(refuse("archive_mode is off: the backup could not be made consistent".into(), Some(hint)));
     }
     if pg.text("select pg_is_in_recovery()").await?.as_deref() == Some("t") {
-        return Err(refuse("it is in recovery: a standby, or a restore that has not been promoted".into()));
+        return Err(refuse("it is in recovery: a standby, or a restore that has not been promoted".into(), None));
     }
     Ok(())
 }
@@ -219,11 +221,12 @@ async fn await_archived(
     });
     match result.await {
         Ok(()) => Ok(()),
-        Err(ClientError::TimedOut { what, seconds, bound, last }) => {
+        Err(ClientError::TimedOut { what, seconds, bound, last, mut hints }) => {
             let archiver = "select 'archiver: last failure ' || coalesce(last_failed_wal || ' at ' || last_failed_time, 'never') from pg_stat_archiver";
             let archiver = pg.text(archiver).await.ok().flatten().unwrap_or_default();
-            let last = format!("{last}; {archiver}\nhint: is this the repository that archive_command writes to?");
-            Err(ClientError::TimedOut { what, seconds, bound, last }.into())
+            let last = format!("{last}; {archiver}");
+            hints.insert(0, "is this the repository that archive_command writes to?".into());
+            Err(ClientError::TimedOut { what, seconds, bound, last, hints }.into())
         }
         Err(other) => Err(other.into()),
     }

@@ -58,7 +58,7 @@ pub fn extract(
     let existed = there.is_some();
     if there.is_some_and(|mut entries| entries.next().is_some()) {
         let source = io::Error::new(io::ErrorKind::AlreadyExists, "the folder is not empty");
-        return Err(BackupError::Io { what: "restore into", path: into.to_owned(), source });
+        return Err(BackupError::Io { what: "restore into", path: into.to_owned(), cause: source });
     }
     fs::create_dir_all(into).map_err(BackupError::io("make folder", into))?;
     set(into, 0o700, owner)?;
@@ -149,7 +149,7 @@ fn walk(
         return Err(BackupError::Incomplete { point: point.id().clone(), what: format!("it has no {BASE}") });
     };
     let damaged = |e: io::Error| match e.raw_os_error() {
-        Some(_) => BackupError::Io { what: "read", path: path.clone(), source: e },
+        Some(_) => BackupError::Io { what: "read", path: path.clone(), cause: e },
         None => BackupError::checksum(&path, "a zstd tar stream", e),
     };
     let mut stored = Hashing::new(BufReader::with_capacity(BUFFER, file));
