@@ -146,13 +146,14 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::units::Failure;
 
     #[test]
     fn nobody_is_told_to_name_a_connector_where_there_is_none() {
         let one = Unidentified { connector: "far".into(), why: "no route".into(), excluded: false };
         let text = |there: &[&str], unidentified: &[Unidentified]| {
             let there: Vec<String> = there.iter().map(|name| (*name).to_owned()).collect();
-            none_to_read(&there, unidentified).to_string()
+            none_to_read(&there, unidentified).in_full()
         };
         let none = text(&[], &[]);
         assert!(none.contains("found none") && !none.contains("--connector"), "{none}");
