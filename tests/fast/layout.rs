@@ -247,8 +247,6 @@ fn files_with_rows_or_secrets_are_made_in_one_way() {
         // The ways themselves.
         "backup/files.rs",
         "config/temporary.rs",
-        // A program that stands in for the tools in tests.
-        "config/tools.rs",
         // A data folder: its files have the modes that the backup has for them.
         "backup/parts/postgres/extract.rs",
         // Gives a second name to a file that the store has made.
