@@ -61,7 +61,10 @@ mod tests {
                     Latest checkpoint location:           0/3000060\nLatest checkpoint's REDO location:    0/3000028\n\
                     Latest checkpoint's TimeLineID:       2\nBytes per WAL segment:                16777216\n";
         let data = ControlData::parse(text).unwrap();
-        assert_eq!((data.system_id, data.timeline, data.checkpoint.0), (SystemId(7412), 2.into(), 0x300_0060));
+        assert_eq!(
+            (data.system_id, data.timeline, data.checkpoint.0),
+            (SystemId(7412), Timeline::literal(2), 0x300_0060)
+        );
         assert_eq!(data.segment_size, 16 << 20);
         assert_eq!(ControlData::parse(&text.replace("TimeLineID", "timeline")), None);
     }

@@ -94,11 +94,12 @@ mod tests {
         assert_eq!(segments, "-p /w -s 0/3000028 000000010000000000000003 000000010000000000000004");
         let manager = Some("Transaction");
         assert_eq!(
-            dump(manager, Extent::Timeline(2.into(), None)),
+            dump(manager, Extent::Timeline(Timeline::literal(2), None)),
             "-p /w -s 0/3000028 --rmgr=Transaction --timeline=2"
         );
         assert!(
-            dump(manager, Extent::Timeline(2.into(), Some(Lsn(0x500_0000)))).ends_with(" --timeline=2 --end=0/5000000")
+            dump(manager, Extent::Timeline(Timeline::literal(2), Some(Lsn(0x500_0000))))
+                .ends_with(" --timeline=2 --end=0/5000000")
         );
     }
 

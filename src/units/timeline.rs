@@ -26,17 +26,21 @@ impl Timeline {
         }
     }
 
+    /// The timeline of a number that is known not to be 0.
+    ///
+    /// # Panics
+    ///
+    /// On 0: in a constant, when it is compiled.
+    pub const fn literal(number: u32) -> Timeline {
+        match Timeline::new(number) {
+            Some(timeline) => timeline,
+            None => panic!("timelines are counted from 1"),
+        }
+    }
+
     /// Its number.
     pub const fn get(self) -> u32 {
         self.0.get()
-    }
-}
-
-/// A test names timelines by literals.
-#[cfg(test)]
-impl From<u32> for Timeline {
-    fn from(number: u32) -> Timeline {
-        Timeline::new(number).unwrap()
     }
 }
 

@@ -173,6 +173,7 @@ pub async fn place_marker(pg: &Postgres, table: &TableName, note: &str, token: &
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Timeline;
     use crate::{
         units::{Epoch, Lsn},
         workload::ledger::Commit,
@@ -202,7 +203,7 @@ mod tests {
             entry("other-epoch", 1, 701, Outcome::Unknown),
             entry("failed", 0, 701, Outcome::Failed),
         ];
-        let commit = Commit { timeline: 1.into(), lsn: Lsn(1), xid: 701 };
+        let commit = Commit { timeline: Timeline::literal(1), lsn: Lsn(1), xid: 701 };
         let order = CommitOrder::from([(Epoch(0), BTreeMap::from([(701, commit)]))]);
         let settled = settle(&entries, &order, &BTreeSet::from(["present".to_owned()]));
         assert_eq!(settled, BTreeSet::from(["present".to_owned(), "in-wal".to_owned()]));

@@ -105,19 +105,19 @@ mod tests {
     #[test]
     fn no_epoch_holds_commits_of_two_timelines() {
         let mut now = EpochNow::default();
-        now.notice(1.into());
+        now.notice(Timeline::literal(1));
         assert_eq!(now.epoch(), Epoch(0), "the first server is no restored one");
         now.commits();
-        now.notice(2.into());
+        now.notice(Timeline::literal(2));
         assert_eq!(now.epoch(), Epoch(1), "writers met a restored server by themselves");
         now.begin(Epoch(1));
         assert_eq!(now.epoch(), Epoch(1), "they were told afterwards");
         now.commits();
         now.begin(Epoch(2));
-        now.notice(3.into());
+        now.notice(Timeline::literal(3));
         assert_eq!(now.epoch(), Epoch(2), "they were told before");
         now.begin(Epoch(1));
-        now.notice(2.into());
+        now.notice(Timeline::literal(2));
         assert_eq!(now.epoch(), Epoch(2), "nothing goes back");
     }
 }

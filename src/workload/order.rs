@@ -210,12 +210,13 @@ mod tests {
         let (script, calls) = (folder.join("note.sh"), folder.join("calls"));
         std::fs::write(&script, format!("echo \"$@\" >> {calls}\n")).unwrap();
         let tools = Tools::here("/pg/bin".into()).behind(format!("sh {script}"), folder.to_owned());
-        let name = SegmentName::new(3.into(), 5, SegmentSize::new(1 << 20).unwrap());
+        let name = SegmentName::new(Timeline::literal(3), 5, SegmentSize::new(1 << 20).unwrap());
         let wal = folder.join("wal");
         std::fs::create_dir(&wal).unwrap();
         let bytes = segment_bytes(SystemId(7), SegmentSize::new(1 << 20).unwrap(), name, 0);
         std::fs::write(wal.join(name.to_string()), bytes).unwrap();
-        let range = WalRange { folders: vec![wal], timeline: 3.into(), from: None, to: Some(Lsn(0x50_0100)) };
+        let range =
+            WalRange { folders: vec![wal], timeline: Timeline::literal(3), from: None, to: Some(Lsn(0x50_0100)) };
         assert!(scan(&tools, &range).unwrap().commits.is_empty());
         let call = std::fs::read_to_string(&calls).unwrap();
         assert!(call.starts_with("env TZ=UTC LC_ALL=C /pg/bin/pg_waldump -p "), "{call}");
@@ -224,7 +225,7 @@ mod tests {
 
     #[test]
     fn only_a_segment_behind_the_last_one_is_beyond_the_end() {
-        let last = SegmentName::new(1.into(), 4, SegmentSize::new(16 << 20).unwrap());
+        let last = SegmentName::new(Timeline::literal(1), 4, SegmentSize::new(16 << 20).unwrap());
         let said = |name: &str| format!("pg_waldump: error: could not find file \"{name}\": No such file or directory");
         assert!(is_beyond(&said("000000010000000000000005"), last));
         assert!(!is_beyond(&said("000000010000000000000003"), last), "a hole");
@@ -255,7 +256,7 @@ mod tests {
             "1\t0/3000650\tat restore point \"a\"\n\n2\t0/5000100\tno recovery target specified\n",
         )
         .unwrap();
-        assert_eq!(switch_lsn(std::slice::from_ref(&folder), 3.into()).unwrap(), Some(Lsn(0x500_0100)));
-        assert_eq!(switch_lsn(&[folder], 2.into()).unwrap(), None);
+        assert_eq!(switch_lsn(std::slice::from_ref(&folder), Timeline::literal(3)).unwrap(), Some(Lsn(0x500_0100)));
+        assert_eq!(switch_lsn(&[folder], Timeline::literal(2)).unwrap(), None);
     }
 }

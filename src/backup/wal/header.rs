@@ -30,6 +30,7 @@ pub fn read_header(path: &Utf8Path, name: SegmentName) -> Result<SegmentHeader, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Timeline;
     use crate::{
         postgres::wal::{SegmentSize, segment_bytes},
         units::SystemId,
@@ -40,11 +41,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = camino::Utf8PathBuf::from_path_buf(folder.path().join("x")).unwrap();
         let size = SegmentSize::new(1 << 20).unwrap();
-        let name = SegmentName::new(3.into(), 7, size);
+        let name = SegmentName::new(Timeline::literal(3), 7, size);
         let bytes = segment_bytes(SystemId(42), size, name, 1);
         std::fs::write(&path, &bytes).unwrap();
         assert_eq!(read_header(&path, name).unwrap().system_id, SystemId(42));
-        assert!(read_header(&path, SegmentName::new(3.into(), 8, size)).is_err(), "other segment");
+        assert!(read_header(&path, SegmentName::new(Timeline::literal(3), 8, size)).is_err(), "other segment");
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
         assert!(read_header(&path, name).unwrap_err().to_string().contains("bytes"));
         std::fs::write(&path, &bytes[..39]).unwrap();

@@ -93,12 +93,13 @@ pub(crate) mod tests {
     #[test]
     fn a_header_is_checked_against_the_name() {
         let size = SegmentSize::new(1 << 20).unwrap();
-        let name = SegmentName::new(3.into(), 7, size);
+        let name = SegmentName::new(Timeline::literal(3), 7, size);
         let bytes = segment_bytes(SystemId(42), size, name, 1);
         let header = SegmentHeader::parse(bytes.first_chunk().unwrap()).unwrap();
         assert_eq!((header.system_id, header.size, header.address), (SystemId(42), size, Lsn(7 << 20)));
-        let check =
-            |timeline: u32, number, length| header.check(SegmentName::new(timeline.into(), number, size), length);
+        let check = |timeline: u32, number, length| {
+            header.check(SegmentName::new(Timeline::literal(timeline), number, size), length)
+        };
         assert_eq!(check(3, 7, 1 << 20), Ok(()));
         assert_eq!(check(4, 7, 1 << 20), Ok(()), "first segment of a new timeline");
         assert!(check(3, 8, 1 << 20).unwrap_err().contains("its name"), "other segment");

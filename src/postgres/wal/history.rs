@@ -80,18 +80,18 @@ mod tests {
     #[test]
     fn ownership_follows_the_switches() {
         let history = TimelineHistory::parse(
-            4.into(),
+            Timeline::literal(4),
             "1\t0/3000650\tat restore point \"rp1\"\n\n# note\n3\t0/5000000\tno recovery target\n",
         )
         .unwrap();
-        assert_eq!(history.owner(Lsn(0x3000000)), 1.into());
-        assert_eq!(history.owner(Lsn(0x300064F)), 1.into());
-        assert_eq!(history.owner(Lsn(0x3000650)), 3.into());
-        assert_eq!(history.owner(Lsn(0x5000000)), 4.into());
+        assert_eq!(history.owner(Lsn(0x3000000)), Timeline::literal(1));
+        assert_eq!(history.owner(Lsn(0x300064F)), Timeline::literal(1));
+        assert_eq!(history.owner(Lsn(0x3000650)), Timeline::literal(3));
+        assert_eq!(history.owner(Lsn(0x5000000)), Timeline::literal(4));
         assert_eq!(history.begin(), Lsn(0x5000000));
         assert_eq!(
             history.newest_first(),
-            [(4, 0x5000000), (3, 0x3000650), (1, 0)].map(|(t, at): (u32, u64)| (t.into(), Lsn(at)))
+            [(4, 0x5000000), (3, 0x3000650), (1, 0)].map(|(t, at): (u32, u64)| (Timeline::literal(t), Lsn(at)))
         );
     }
 
@@ -103,6 +103,6 @@ mod tests {
     #[case("1 0/6\n2 0/5")]
     #[case("3 0/5")]
     fn a_broken_history_is_refused(#[case] text: &str) {
-        assert!(TimelineHistory::parse(3.into(), text).is_err());
+        assert!(TimelineHistory::parse(Timeline::literal(3), text).is_err());
     }
 }

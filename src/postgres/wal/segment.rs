@@ -197,7 +197,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_name_and_an_lsn_say_the_same(size in sizes(), timeline in 1u32.., lsn in any::<u64>()) {
-            let name = SegmentName::of(timeline.into(), Lsn(lsn), size);
+            let name = SegmentName::of(Timeline::literal(timeline), Lsn(lsn), size);
             let start = name.start(size).unwrap();
             prop_assert!(start.0 <= lsn && lsn - start.0 < size.bytes());
             prop_assert_eq!(name.to_string().parse(), Ok(WalFile::Segment(name)));
@@ -212,7 +212,7 @@ mod tests {
 
         #[test]
         fn every_printed_name_is_read_back(t in 1u32.., log in any::<u32>(), segment in any::<u32>(), offset in any::<u32>()) {
-            let t = t.into();
+            let t = Timeline::literal(t);
             let name = SegmentName { timeline: t, log, segment };
             for file in [WalFile::Segment(name), WalFile::Partial(name), WalFile::History(t), WalFile::BackupLabel(name, offset)] {
                 prop_assert_eq!(file.to_string().parse(), Ok(file));

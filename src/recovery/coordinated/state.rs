@@ -911,7 +911,12 @@ mod tests {
     };
 
     fn data(system_id: u64) -> ControlData {
-        ControlData { system_id: SystemId(system_id), timeline: 1.into(), checkpoint: Lsn(1), segment_size: 16 << 20 }
+        ControlData {
+            system_id: SystemId(system_id),
+            timeline: Timeline::literal(1),
+            checkpoint: Lsn(1),
+            segment_size: 16 << 20,
+        }
     }
 
     #[test]
@@ -970,7 +975,7 @@ mod tests {
         let (pgdata, fresh, aside) = (folder.join("data"), folder.join("data.restoring"), folder.join("data.aside"));
         let restored = Restored {
             replay: Replay::default(),
-            timeline: 2.into(),
+            timeline: Timeline::literal(2),
             switch: None,
             fresh: fresh.clone(),
             aside: aside.clone(),

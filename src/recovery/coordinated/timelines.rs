@@ -295,29 +295,29 @@ mod tests {
     use super::*;
 
     fn candidate(timeline: u32, owner: u32, at: u64) -> Candidate {
-        Candidate { timeline: timeline.into(), owner: owner.into(), at: Lsn(at) }
+        Candidate { timeline: Timeline::literal(timeline), owner: Timeline::literal(owner), at: Lsn(at) }
     }
 
     fn history(timeline: u32, ancestors: &[(u32, u64)]) -> TimelineHistory {
         let text: String = ancestors.iter().map(|(of, end)| format!("{of}\t{}\tx\n", Lsn(*end))).collect();
-        TimelineHistory::parse(timeline.into(), &text).unwrap()
+        TimelineHistory::parse(Timeline::literal(timeline), &text).unwrap()
     }
 
     #[test]
     fn timelines_that_share_a_position_mean_the_same() {
-        assert_eq!(meant(&[], 1.into()), Meant::Nothing);
+        assert_eq!(meant(&[], Timeline::literal(1)), Meant::Nothing);
         let (one, two, three) = (candidate(1, 1, 500), candidate(2, 1, 500), candidate(3, 1, 500));
-        assert_eq!(meant(&[one, two, three], 2.into()), Meant::One(two), "the server's own");
-        assert_eq!(meant(&[three, one], 2.into()), Meant::One(one), "the position's own");
-        assert_eq!(meant(&[candidate(2, 2, 700)], 1.into()), Meant::One(candidate(2, 2, 700)));
+        assert_eq!(meant(&[one, two, three], Timeline::literal(2)), Meant::One(two), "the server's own");
+        assert_eq!(meant(&[three, one], Timeline::literal(2)), Meant::One(one), "the position's own");
+        assert_eq!(meant(&[candidate(2, 2, 700)], Timeline::literal(1)), Meant::One(candidate(2, 2, 700)));
     }
 
     #[test]
     fn different_positions_are_named_by_timeline() {
         let found = [candidate(1, 1, 700), candidate(2, 2, 700), candidate(3, 2, 700)];
         assert_eq!(
-            meant(&found, 3.into()),
-            Meant::Several(vec![1.into(), 3.into()]),
+            meant(&found, Timeline::literal(3)),
+            Meant::Several(vec![Timeline::literal(1), Timeline::literal(3)]),
             "one position, and two histories of it"
         );
     }
@@ -326,7 +326,7 @@ mod tests {
     fn what_is_given_up_lies_beyond_both_paths() {
         let (first, second) = (history(1, &[]), history(2, &[(1, 1000)]));
         let stretch = |timeline: u32, from, to: Option<u64>, left_before| Stretch {
-            timeline: timeline.into(),
+            timeline: Timeline::literal(timeline),
             from: Lsn(from),
             to: to.map(Lsn),
             left_before,

@@ -137,7 +137,7 @@ mod tests {
     fn a_request_comes_back_from_its_record() {
         let request = Request {
             target: "time:2026-11-22T20:00:00Z".parse().unwrap(),
-            timeline: Some(2.into()),
+            timeline: Some(Timeline::literal(2)),
             system_id: Some(SystemId(7412)),
             connectors: vec!["b".into(), "a".into()],
             ..Request::new(Playbook::Slot)

@@ -326,7 +326,7 @@ mod tests {
             2026-11-22 20:00:00 UTC [1] LOG:  database system is ready to accept connections\n";
         let replay = Replay::parse(log);
         assert_eq!(replay.redo_done, Some("0/5000028".parse().unwrap()));
-        assert_eq!(replay.new_timeline, Some(3.into()));
+        assert_eq!(replay.new_timeline, Some(Timeline::literal(3)));
         assert_eq!(replay.stopping.as_deref(), Some("recovery stopping after WAL location (LSN) \"0/5000028\""));
         assert!(replay.ready && replay.fatal.is_none());
         let died = Replay::parse("x [1] FATAL:  recovery ended before configured recovery target was reached\n");
@@ -342,7 +342,7 @@ mod tests {
         log.push_str(
             "x [1] LOG:  restored log file \"000000010000000000000003\" from archive\nx [1] LOG:  of no use\n",
         );
-        let third = SegmentName::new(1.into(), 3, SegmentSize::new(16 << 20).unwrap());
+        let third = SegmentName::new(Timeline::literal(1), 3, SegmentSize::new(16 << 20).unwrap());
         assert_eq!(Seen::last_in(&log), Some(Seen::Segment(third)));
         log.push_str("x [1] LOG:  redo in progress, elapsed time: 10.00 s, current LSN: 0/5E3F8A0\n");
         assert_eq!(Seen::last_in(&log), Some(Seen::At(Lsn(0x5E3_F8A0))));

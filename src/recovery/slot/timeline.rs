@@ -113,8 +113,12 @@ mod tests {
     /// Timeline 3 left timeline 2 at 5000 at second 20, which had left timeline 1 at 1000 at second 10.
     fn timelines() -> Timelines {
         let history =
-            TimelineHistory::parse(3.into(), "1\t0/1000\tno recovery target specified\n2\t0/5000\tx\n").unwrap();
-        Timelines { history, began: Ok(BTreeMap::from([(2.into(), 10_000), (3.into(), 20_000)])) }
+            TimelineHistory::parse(Timeline::literal(3), "1\t0/1000\tno recovery target specified\n2\t0/5000\tx\n")
+                .unwrap();
+        Timelines {
+            history,
+            began: Ok(BTreeMap::from([(Timeline::literal(2), 10_000), (Timeline::literal(3), 20_000)])),
+        }
     }
 
     fn at(seconds: i64) -> Option<i64> {
@@ -124,7 +128,7 @@ mod tests {
     #[test]
     fn a_position_behind_a_switch_that_was_stored_before_it_is_of_a_timeline_that_was_left() {
         let found = |stored, written| timelines().left_behind(Lsn(stored), written).unwrap();
-        let switch = |at, timeline: u32| Some(Switch { at: Lsn(at), timeline: timeline.into() });
+        let switch = |at, timeline: u32| Some(Switch { at: Lsn(at), timeline: Timeline::literal(timeline) });
         assert_eq!(found(0x900, at(5)), None);
         assert_eq!(found(0x2000, at(15)), None, "of timeline 2");
         assert_eq!(found(0x6000, at(25)), None, "of timeline 3");
@@ -138,7 +142,7 @@ mod tests {
         assert_eq!(timelines().left_behind(Lsn(0x900), None), Ok(None), "below every switch, whenever it was stored");
         let blind = Timelines { began: Err("permission denied".into()), ..timelines() };
         assert_eq!(blind.left_behind(Lsn(0x6000), at(15)), Err("permission denied".into()));
-        let lacking = Timelines { began: Ok(BTreeMap::from([(3.into(), 20_000)])), ..timelines() };
+        let lacking = Timelines { began: Ok(BTreeMap::from([(Timeline::literal(3), 20_000)])), ..timelines() };
         assert!(lacking.left_behind(Lsn(0x2000), at(5)).unwrap_err().contains("timeline 2"));
         let first = Timelines { history: TimelineHistory::first(), began: Ok(BTreeMap::new()) };
         assert_eq!(first.left_behind(Lsn(0x6000), None), Ok(None));

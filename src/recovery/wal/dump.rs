@@ -147,6 +147,7 @@ async fn dump(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Timeline;
 
     #[tokio::test]
     async fn the_prefix_of_tools_is_used() {
@@ -154,7 +155,7 @@ mod tests {
         let folder = Utf8Path::from_path(folder.path()).unwrap();
         let tools = crate::backup::fixture::noting(folder);
         let size = crate::postgres::wal::SegmentSize::new(16 << 20).unwrap();
-        let name = SegmentName::new(1.into(), 3, size);
+        let name = SegmentName::new(Timeline::literal(1), 3, size);
         let stretch = Stretch { tools: &tools, folder, first: name, last: name, from: Lsn(0x300_0028) };
         assert_eq!(read(&stretch, Some("XLOG"), |_| true).await.unwrap().ended, Ended::Whole);
         let expected =

@@ -37,7 +37,7 @@ fn story() -> Story {
     };
     let layout = Layout { name: "d".into(), sources: vec![source], own_registry: false };
     let terms = Terms { checks: CheckId::ALL.into(), partitions: 2, ..Terms::default() };
-    Story(Chronicle::new(terms, layout, 1.into()))
+    Story(Chronicle::new(terms, layout, Timeline::literal(1)))
 }
 
 fn asked(text: &str) -> Recover {
@@ -124,7 +124,7 @@ impl Story {
 
     /// A recovery that ends on this timeline.
     fn recovered(self, wanted: &Recover, end: EpochEnd, timeline: u32, means: Means) -> Story {
-        let recovery = Recovery::asked(wanted, end, self.0.epoch(), timeline.into(), means);
+        let recovery = Recovery::asked(wanted, end, self.0.epoch(), Timeline::literal(timeline), means);
         self.fact(Fact::Recovered(recovery))
     }
 
@@ -142,12 +142,12 @@ impl Story {
     /// The same, with the timeline on which the mark's position is meant.
     fn back_to_on(self, mark: &str, on: u32, timeline: u32) -> Story {
         let mark = self.0.mark(mark).unwrap().clone();
-        self.recovered(&coordinated(), EpochEnd::Mark { mark, timeline: Some(on.into()) }, timeline, bare())
+        self.recovered(&coordinated(), EpochEnd::Mark { mark, timeline: Some(Timeline::literal(on)) }, timeline, bare())
     }
 
     /// A coordinated recovery to the end of a timeline.
     fn goes_to_end_of(self, on: u32, timeline: u32) -> Story {
-        self.recovered(&coordinated(), EpochEnd::End { timeline: on.into() }, timeline, bare())
+        self.recovered(&coordinated(), EpochEnd::End { timeline: Timeline::literal(on) }, timeline, bare())
     }
 
     fn expected(&self) -> Expectation<'static> {
@@ -305,7 +305,7 @@ fn committed(epoch: u32, lsn: u64) -> (Entry, Ledger) {
         outcome: Outcome::Acknowledged,
         changes: Vec::new(),
     };
-    let commit = Commit { timeline: 1.into(), lsn: Lsn(lsn), xid: 7 };
+    let commit = Commit { timeline: Timeline::literal(1), lsn: Lsn(lsn), xid: 7 };
     let order = BTreeMap::from([(Epoch(epoch), BTreeMap::from([(7, commit)]))]);
     (entry.clone(), Ledger { entries: vec![entry], order, ..Ledger::default() })
 }
@@ -404,8 +404,9 @@ fn captured_rows(expected: &Expectation<'_>) -> String {
 /// A recovery to a mark that leaves these rows.
 fn restoring(story: Story, mark: &str, on: Option<u32>, restored: Option<Result<Tables, String>>) -> Story {
     let mark = story.0.mark(mark).unwrap().clone();
-    let (end, epoch) = (EpochEnd::Mark { mark, timeline: on.map(Timeline::from) }, story.0.epoch());
-    let recovery = Recovery { restored, ..Recovery::asked(&coordinated(), end, epoch, (epoch.0 + 2).into(), bare()) };
+    let (end, epoch) = (EpochEnd::Mark { mark, timeline: on.map(Timeline::literal) }, story.0.epoch());
+    let recovery =
+        Recovery { restored, ..Recovery::asked(&coordinated(), end, epoch, Timeline::literal((epoch.0 + 2)), bare()) };
     story.fact(Fact::Recovered(recovery))
 }
 

@@ -19,7 +19,7 @@ use crate::{
     },
     debezium::{Connector, Coverage, Inheritance, Member, Operation, Operations, Publication, Relation, RelationKind},
     event::{About, CheckReport, Evidence, FindingKey, FindingKind},
-    units::{Epoch, Lsn, Offset, RowKey, SchemaId, SlotName, TableName, TopicPartition, Verdict},
+    units::{Epoch, Lsn, Offset, RowKey, SchemaId, SlotName, TableName, Timeline, TopicPartition, Verdict},
     verify::{
         decode::{
             names::field_adjustment,
@@ -286,7 +286,7 @@ fn ledger() -> Ledger {
             .order
             .entry(Epoch(epoch))
             .or_default()
-            .insert(xid, Commit { timeline: timeline.into(), lsn: Lsn(lsn), xid });
+            .insert(xid, Commit { timeline: Timeline::literal(timeline), lsn: Lsn(lsn), xid });
     };
     commit(0, 1, 100, 1000);
     commit(0, 1, 101, 2000);
@@ -416,7 +416,7 @@ fn healthy() -> World {
             kind: "source".into(),
         }),
         stored: 2090,
-        server: Ok(ServerView { lsn: Lsn(2300), timeline: 2.into() }),
+        server: Ok(ServerView { lsn: Lsn(2300), timeline: Timeline::literal(2) }),
         slots: vec![slot()],
         publication: true,
         unpublished: vec![],
@@ -1391,7 +1391,11 @@ fn rpo_counts_rows_that_are_gone_and_none_that_moved_to_another_key() {
     let insert = change(ORDERS, Op::Insert, Some("1"), None, Some(&order("1", "ada", "1.10", "t0")));
     let ledger = world.ledger.as_mut().unwrap();
     ledger.entries.push(entry("t0", 0, 99, Outcome::Acknowledged, vec![insert]));
-    ledger.order.get_mut(&Epoch(0)).unwrap().insert(99, Commit { timeline: 1.into(), lsn: Lsn(900), xid: 99 });
+    ledger
+        .order
+        .get_mut(&Epoch(0))
+        .unwrap()
+        .insert(99, Commit { timeline: Timeline::literal(1), lsn: Lsn(900), xid: 99 });
     assert_eq!(rpo(&world.observe(), &world.expect()).lost.rows, 0, "t5 moved order 1 to 5");
 
     world.rows_mut(ORDERS).remove(0);
@@ -1435,7 +1439,11 @@ fn a_delete_without_a_key_is_shown_by(#[case] shown: bool, #[case] change_record
     let delete = change(LINES, Op::Delete, None, Some(&line("1", "t3")), None);
     let ledger = world.ledger.as_mut().unwrap();
     ledger.entries.push(entry("t9", 1, 107, Outcome::Acknowledged, vec![delete]));
-    ledger.order.get_mut(&Epoch(1)).unwrap().insert(107, Commit { timeline: 2.into(), lsn: Lsn(2150), xid: 107 });
+    ledger
+        .order
+        .get_mut(&Epoch(1))
+        .unwrap()
+        .insert(107, Commit { timeline: Timeline::literal(2), lsn: Lsn(2150), xid: 107 });
     change_records(&mut world);
     let report = loss(&world.observe(), &world.expect());
     let lost = report.findings.iter().filter(|f| f.token.as_deref() == Some("t9")).count();
