@@ -12,6 +12,8 @@ mod steps;
 mod timelines;
 
 pub(super) use prepare::prepared;
-pub(super) use state::{Coordinated, cluster, is_half_exchanged, set_aside, standing};
-pub(super) use steps::TABLE;
+pub(crate) use replay::Reading;
+pub(crate) use state::Coordinated;
+pub(super) use state::{cluster, is_half_exchanged, set_aside, standing};
+pub(crate) use steps::{RESTORE, TABLE};
 pub use steps::{STEPS, changes_nothing};

@@ -21,23 +21,32 @@ use crate::{
         wal::{WINDOW, history_in, restore},
     },
     units::{IfThere, Lsn, Timeline},
-    vocabulary::Naive,
 };
 
 const STEP: &str = "restore";
+
+/// What is read of a restored server before anybody else can reach it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// Its own state, and every captured table. Reading sets hint bits, which a cluster with checksums writes to the WAL.
+    CapturedTables,
+    /// Its own state alone.
+    State,
+}
 
 impl Coordinated {
     /// Replays the prepared folder to the target, looks at it, and exchanges it with the old data folder. What an earlier run replayed
     /// and looked at is put in its place as it is. A folder that was not replayed to its end stays: nothing is given up because of
     /// time, and the next run makes it anew only where it must.
-    pub(super) async fn restore(&mut self) -> Result<(), RecoveryError> {
+    pub(crate) async fn restore(&mut self, reading: Reading) -> Result<(), RecoveryError> {
+        self.check_rest().await?;
         if self.learned.restored.is_none() {
             let (fresh, aside) = (self.fresh(), self.beside("aside"));
             if self.prepared.extracted.is_none() || !is_there(&fresh)? {
                 let expected = format!("a prepared data folder: the base backup extracted into {fresh}");
                 return Err(RecoveryError::unmet(STEP, expected, "none"));
             }
-            let (replay, timeline, switch, rows) = self.replay_in(&fresh).await?;
+            let (replay, timeline, switch, rows) = self.replay_in(&fresh, reading).await?;
             files::sync_folder(&fresh)?;
             self.learned.change(|l| l.restored = Some(Restored { replay, timeline, switch, fresh, aside, rows }))?;
         }
@@ -72,7 +81,7 @@ impl Coordinated {
             return Ok(());
         }
         self.remove_prepared().await?;
-        if !self.pipeline.options.omits("prepare") {
+        if self.pipeline.course.prepares() {
             self.prepare().await?;
         }
         Ok(())
@@ -82,7 +91,7 @@ impl Coordinated {
     /// commit then is in no archive that was replayed.
     async fn still_fenced(&self) -> Result<(), RecoveryError> {
         let running = self.control.running().await?;
-        if self.pipeline.options.omits("fence") {
+        if !self.pipeline.course.fences() {
             return if running { self.control.stop().await } else { Ok(()) };
         }
         let unmet = |found: &str| {
@@ -111,7 +120,11 @@ impl Coordinated {
         Ok(control_file_in(folder)?.map_or_else(|| "none".to_owned(), |bytes| sha256(&bytes)))
     }
 
-    async fn replay_in(&mut self, fresh: &Utf8Path) -> Result<(Replay, Timeline, Option<Lsn>, u64), RecoveryError> {
+    async fn replay_in(
+        &mut self,
+        fresh: &Utf8Path,
+        reading: Reading,
+    ) -> Result<(Replay, Timeline, Option<Lsn>, u64), RecoveryError> {
         clean_settings(fresh)?;
         self.keep_configuration(fresh).await?;
         Store::new(fresh)?.write(&fresh.join("recovery.signal"), b"")?;
@@ -129,7 +142,7 @@ impl Coordinated {
         moment::pass("replaying").await?;
         let replay = server.promoted(&|heard| self.tell(heard)).await?;
         moment::pass("promoted").await?;
-        let looked = self.look(&mut server, &replay).await;
+        let looked = self.look(&mut server, &replay, reading).await;
         server.stop().await?;
         let (timeline, rows) = looked?;
         moment::pass("replayed").await?;
@@ -265,7 +278,12 @@ impl Coordinated {
     }
 
     /// Looks at the restored server before anybody else can: identity, state, target reached, tables readable.
-    async fn look(&self, server: &mut Fenced, replay: &Replay) -> Result<(Timeline, u64), RecoveryError> {
+    async fn look(
+        &self,
+        server: &mut Fenced,
+        replay: &Replay,
+        reading: Reading,
+    ) -> Result<(Timeline, u64), RecoveryError> {
         let session = server.connect(&self.pipeline.config.postgres.url, None).await?;
         let place = session.text("show data_directory").await?.unwrap_or_default();
         if !is_same(Utf8Path::new(&place), &self.fresh()) {
@@ -289,9 +307,7 @@ impl Coordinated {
         }
         self.reached(replay)?;
         let mut rows = 0;
-        // Reading sets hint bits, which a cluster with checksums writes to the WAL. Who restores by hand does not look.
-        let by_hand = self.pipeline.options.naive == Some(Naive::SlotByHand);
-        for source in self.pipeline.sources.iter().filter(|_| !by_hand) {
+        for source in self.pipeline.sources.iter().filter(|_| reading == Reading::CapturedTables) {
             let session = server.connect(&self.pipeline.config.postgres.url, Some(&source.database)).await?;
             for table in captured_tables(&session, &source.capture).await? {
                 rows += session.value::<u64>(&format!("select count(*) from {}", table.quoted())).await?;
@@ -317,7 +333,7 @@ impl Coordinated {
         match replay.redo_done {
             Some(done) if done == end.last => Ok(()),
             // Without the fence the archive goes on while it is replayed.
-            Some(done) if self.pipeline.options.omits("fence") && done > end.last => Ok(()),
+            Some(done) if !self.pipeline.course.fences() && done > end.last => Ok(()),
             done => {
                 let done = done.map_or("nothing".into(), |d| d.to_string());
                 Err(RecoveryError::unmet(

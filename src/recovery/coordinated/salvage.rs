@@ -36,9 +36,8 @@ impl Coordinated {
         let view = self.view(true)?;
         let timeline = self.old_timeline;
         let readable = view.tail(timeline).await;
-        // A control that leaves the fence out reads the WAL of a server that goes on: what it wrote after the end was found
-        // is no loss.
-        let fenced = !self.pipeline.options.omits("fence");
+        // Without a fence the WAL is that of a server that goes on: what it wrote after the end was found is no loss.
+        let fenced = self.pipeline.course.fences();
         if fenced && let Some(lost) = lost(self, &view, readable.as_ref())? {
             self.learned.change(|l| l.lost = Some(lost))?;
         }
@@ -62,7 +61,7 @@ impl Coordinated {
                 view.archive().add_segment(&path, SegmentState::Complete)?;
             }
         }
-        // Without it clients also commit while segments are copied: the end is then what the copies hold.
+        // Clients also commit while segments are copied then: the end is what the copies hold.
         if !fenced {
             tail = self.view(false)?.tail(timeline).await?;
         }
@@ -74,7 +73,7 @@ impl Coordinated {
         let Some(end) = &self.learned.end else { return Err(RecoveryError::unmet(step, "a fixed end of WAL", "none")) };
         let found = self.view(false)?.tail(self.old_timeline).await?;
         // Without the fence the server goes on, and so does its archive.
-        let moved = self.pipeline.options.omits("fence") && found.last > end.last;
+        let moved = !self.pipeline.course.fences() && found.last > end.last;
         if found.last != end.last && !moved {
             return Err(RecoveryError::unmet(
                 step,

@@ -24,8 +24,7 @@ use crate::{
         wal::SegmentSize,
     },
     recovery::{
-        Options, RecoveryError, Request,
-        abort::NO_WAY_BACK,
+        RecoveryError, Request,
         memory::{Kept, Memory, Place},
         pipeline::{Found, Outdated, Pipeline},
         server::{
@@ -34,10 +33,11 @@ use crate::{
             size_below, wal_elsewhere,
         },
         step::GoesOn,
+        steps::OverPipeline,
         wal::{Tail, WalView},
+        way_back::NO_WAY_BACK,
     },
     units::{IfThere, Lsn, Offset, PointId, SystemId, Timeline, TopicPartition, redact_url},
-    vocabulary::Naive,
 };
 
 /// Names the program that archives and fetches WAL.
@@ -168,11 +168,7 @@ pub(crate) struct Restored {
 
 impl Coordinated {
     /// Looks at everything and refuses what cannot work. Touches nothing.
-    pub(crate) async fn plan(
-        config: &Config,
-        request: &Request,
-        options: &Options,
-    ) -> Result<Coordinated, RecoveryError> {
+    pub(crate) async fn plan(config: &Config, request: &Request) -> Result<Coordinated, RecoveryError> {
         let repository = Repository::open(&config.repository.path)?;
         let control = Control::of(config, "postgres")?;
         let pgdata = resolved(&config.postgres.pgdata)?;
@@ -223,7 +219,7 @@ impl Coordinated {
         notes.extend(control.untold()?);
         aim.notes.splice(..0, notes);
         let given_up = timelines::given_up(&view, old_timeline, &aim.history, aim.cut).await?;
-        let mut pipeline = Pipeline::discover(config, request, options, server.as_ref(), Some(&point)).await?;
+        let mut pipeline = Pipeline::discover(config, request, server.as_ref(), Some(&point)).await?;
         pipeline.refuse_active()?;
         pipeline.plan_topics(request, true).await?;
         let gives_up = aim.at.is_some() || !given_up.is_empty();
@@ -287,7 +283,6 @@ impl Coordinated {
     pub(crate) async fn again(
         config: &Config,
         request: &Request,
-        options: &Options,
         memory: &Memory,
     ) -> Result<Coordinated, RecoveryError> {
         let goal: Goal = memory.decided()?;
@@ -315,8 +310,8 @@ impl Coordinated {
         if !is_there(&pgdata)? {
             tools = tools.owned_by(owner.numbers());
         }
-        let mut state = Coordinated {
-            pipeline: Pipeline::of(&config, options, memory.found::<Found>()?)?,
+        Ok(Coordinated {
+            pipeline: Pipeline::of(&config, memory.found::<Found>()?)?,
             request: request.clone(),
             point,
             aim,
@@ -344,14 +339,16 @@ impl Coordinated {
                 exchanged: exchange == Some(Exchange::After),
                 resumed: false,
             },
-        };
-        if state.horizon.exchanged && memory.began_step("resume") {
+        })
+    }
+
+    /// Looks whether an earlier run came as far as connectors that stream. A server that does not answer has not resumed.
+    pub(crate) async fn look_how_far(&mut self, memory: &Memory) {
+        if self.horizon.exchanged && memory.began_step("resume") {
             let rested = memory.began_step("restore-config");
-            // A server that does not answer has not resumed.
-            let resumed = state.pipeline.has_resumed(state.expects_snapshot(), rested).await;
-            state.horizon.resumed = resumed.unwrap_or(false);
+            let resumed = self.pipeline.has_resumed(self.pipeline.course.takes_snapshots(), rested).await;
+            self.horizon.resumed = resumed.unwrap_or(false);
         }
-        Ok(state)
     }
 
     /// What was decided.
@@ -443,12 +440,6 @@ impl Coordinated {
                 Ok(())
             }
         }
-    }
-
-    /// Whether the steps that force a snapshot are done, so that one can be waited for.
-    pub(super) fn expects_snapshot(&self) -> bool {
-        let options = &self.pipeline.options;
-        options.naive != Some(Naive::SlotByHand) && !options.omits("force-snapshot") && !options.omits("delete-offsets")
     }
 
     /// Puts the program that fetches WAL where the restored server can run it. One that runs somewhere else finds its WAL
@@ -563,6 +554,20 @@ impl Coordinated {
         let configuration = if done.is_empty() { &self.differs } else { done };
         let points = self.aim.notes.iter().chain(&self.notes).chain(configuration).cloned().chain(given_up);
         points.chain(slots).chain(subscriptions).chain(lost).chain(self.pipeline.topic_findings()).collect()
+    }
+}
+
+impl OverPipeline for Coordinated {
+    fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    fn point(&self) -> Option<&Point> {
+        Some(&self.point)
+    }
+
+    fn keep_cut(&mut self, ends: Vec<(TopicPartition, Offset)>) -> Result<(), RecoveryError> {
+        self.learned.change(|l| l.cut = ends)
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
     },
     config::Config,
     debezium::{Choice, Connector, Expression, Relation, TopicNames, Unknown},
-    recovery::{Options, Playbook, RecoveryError, Request, Watch},
+    recovery::{Playbook, RecoveryError, Request, Watch, course::Course},
     units::{SlotName, TableName, TopicPartition},
 };
 
@@ -84,8 +84,8 @@ pub(crate) struct Pipeline {
     pub(crate) connect: Connect,
     /// The broker.
     pub(crate) kafka: Kafka,
-    /// What controls change.
-    pub(crate) options: Options,
+    /// The steps that are taken, once the procedure is composed.
+    pub(crate) course: Course,
     /// Source connectors whose topics are rebuilt, by name.
     pub(crate) sources: Vec<Source>,
     /// Source connectors that are stopped meanwhile and go on where they were.
@@ -109,7 +109,6 @@ impl Pipeline {
     pub(crate) async fn discover(
         config: &Config,
         request: &Request,
-        options: &Options,
         server: Option<&Postgres>,
         point: Option<&Point>,
     ) -> Result<Pipeline, RecoveryError> {
@@ -218,16 +217,16 @@ impl Pipeline {
             restored,
             notes,
         };
-        Ok(Pipeline { active, ..Pipeline::of(config, options, found)? })
+        Ok(Pipeline { active, ..Pipeline::of(config, found)? })
     }
 
     /// The pipeline as an earlier run of the same recovery found it: what it destroyed since is not looked at.
-    pub(crate) fn of(config: &Config, options: &Options, found: Found) -> Result<Pipeline, RecoveryError> {
+    pub(crate) fn of(config: &Config, found: Found) -> Result<Pipeline, RecoveryError> {
         Ok(Pipeline {
             config: config.clone(),
             connect: Connect::of(&config.connect),
             kafka: Kafka::of(&config.kafka)?,
-            options: options.clone(),
+            course: Course::default(),
             sources: found.sources.clone(),
             others: Vec::new(),
             sinks: found.sinks.clone(),

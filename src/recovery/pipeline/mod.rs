@@ -17,10 +17,11 @@ mod sinks;
 mod topics;
 mod wanted;
 
-pub(super) use discover::Pipeline;
+pub(crate) use discover::Pipeline;
 pub(super) use downstream::Outdated;
 pub(super) use found::{Found, Source};
 pub use protected::{Protection, is_protected, protection};
-pub(super) use publication::{captured_tables, coverage, publication_repair};
-pub(super) use resume::drop_slot;
+pub(crate) use publication::captured_tables;
+pub(super) use publication::{coverage, publication_repair};
+pub(crate) use resume::drop_slot;
 pub(super) use wanted::{PublicationChange, PublicationRepair, must_stream, unstreamed};

@@ -4,7 +4,6 @@ mod beyond;
 mod conflict;
 mod levels;
 mod merge;
-mod naive;
 mod plan;
 mod records;
 mod steps;
@@ -13,7 +12,6 @@ mod undo;
 
 pub(super) use levels::put_level;
 pub(super) use merge::differences;
-pub(super) use naive::{LOWER_LEVELS, RE_REGISTER, RESTART_ONLY};
 pub(super) use plan::{SchemaPlan, plan};
 pub(super) use steps::{ACCEPT, DAMAGE, REJECT, SOUND};
 pub(super) use store::{is_put_back, store_aside};

@@ -13,7 +13,12 @@ use super::{
 use crate::{
     backup::parts::registry::{Difference, Dump, capture},
     client::registry::Registry,
-    recovery::{RecoveryError, pipeline::Source, repair::Repair, server::Control, step::Step},
+    recovery::{
+        RecoveryError,
+        pipeline::Source,
+        repair::{Repair, Table},
+        server::Control,
+    },
     units::Subject,
     vocabulary::OnConflict,
 };
@@ -34,7 +39,7 @@ pub(crate) struct SchemaPlan {
 }
 
 /// Looks, and chooses the steps.
-pub(crate) async fn plan(repair: &mut Repair) -> Result<&'static [Step<Repair>], RecoveryError> {
+pub(crate) async fn plan(repair: &mut Repair) -> Result<&'static Table, RecoveryError> {
     let registry = Registry::of(&repair.pipeline.config.registry);
     let point = repair.point.as_ref().ok_or_else(|| {
         RecoveryError::impossible(
