@@ -2,18 +2,12 @@
 
 use camino::Utf8Path;
 
-use super::{
-    Coordinated,
-    state::{Exchange, Restored},
-};
+use super::{Coordinated, exchange::Exchange, record::Restored};
 use crate::{
-    backup::{Store, files, hash::sha256, is_there},
+    backup::{Store, files, is_there},
     config::Temporary,
     moment,
-    postgres::{
-        control,
-        wal::{SegmentName, WalFile},
-    },
+    postgres::wal::{SegmentName, WalFile},
     recovery::{
         Progress, RecoveryError,
         pipeline::captured_tables,
@@ -85,39 +79,6 @@ impl Coordinated {
             self.prepare().await?;
         }
         Ok(())
-    }
-
-    /// Requires that the old server has not run since the fence stood: whatever manages it may start it again, and what clients
-    /// commit then is in no archive that was replayed.
-    async fn still_fenced(&self) -> Result<(), RecoveryError> {
-        let running = self.control.running().await?;
-        if !self.pipeline.course.fences() {
-            return if running { self.control.stop().await } else { Ok(()) };
-        }
-        let unmet = |found: &str| {
-            let wanted =
-                format!("the old server down since the fence stood: what it commits is not in {}", self.pgdata);
-            Err(RecoveryError::unmet(
-                STEP,
-                wanted,
-                format!("{found}; keep it from starting by itself and run the recovery again"),
-            ))
-        };
-        match (running, Some(self.control_file()?) == self.learned.at_rest) {
-            (true, _) => unmet("it runs again"),
-            (false, false) => unmet("it ran meanwhile: its control file has changed"),
-            (false, true) => Ok(()),
-        }
-    }
-
-    /// SHA-256 of the old folder's control file, which every start of a server writes; `none` where there is no such file.
-    pub(super) fn control_file(&self) -> Result<String, RecoveryError> {
-        let folder = match &self.learned.restored {
-            // Between the two renames it is set aside.
-            Some(restored) if Exchange::of(&self.pgdata, restored)? == Exchange::Half => &restored.aside,
-            _ => &self.pgdata,
-        };
-        Ok(control_file_in(folder)?.map_or_else(|| "none".to_owned(), |bytes| sha256(&bytes)))
     }
 
     async fn replay_in(
@@ -346,19 +307,6 @@ impl Coordinated {
     }
 }
 
-/// A data folder's control file; `None` where there is none. One that cannot be read may have changed or not.
-pub(super) fn control_file_in(pgdata: &Utf8Path) -> Result<Option<Vec<u8>>, RecoveryError> {
-    let path = control::file(pgdata);
-    std::fs::read(&path).if_there().map_err(|error| {
-        RecoveryError::impossible(
-            path.as_str(),
-            "a control file that can be read, or none",
-            error.to_string(),
-            "it tells whether the old server has run meanwhile; move it out of the data folder if its disk is damaged",
-        )
-    })
-}
-
 fn remove_if_there(path: &Utf8Path) -> Result<(), RecoveryError> {
     let removed = std::fs::remove_file(path).if_there();
     removed.map(drop).map_err(|e| RecoveryError::io("remove", path, e))
@@ -388,16 +336,6 @@ fn rename(from: &Utf8Path, to: &Utf8Path) -> Result<(), RecoveryError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_control_file_that_cannot_be_read_is_not_one_that_has_not_changed() {
-        let folder = tempfile::tempdir().unwrap();
-        let pgdata = Utf8Path::from_path(folder.path()).unwrap();
-        assert_eq!(control_file_in(pgdata).unwrap(), None);
-        let looped = pgdata.join("global");
-        std::os::unix::fs::symlink(&looped, &looped).unwrap();
-        assert!(control_file_in(pgdata).unwrap_err().to_string().contains("global/pg_control"));
-    }
 
     #[test]
     fn what_the_base_backup_brought_along_is_removed_or_the_restore_ends() {

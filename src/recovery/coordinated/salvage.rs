@@ -1,6 +1,6 @@
 //! Rescuing WAL that never reached the archive, and fixing where the WAL ends.
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 
 use super::Coordinated;
 use crate::{
@@ -16,20 +16,6 @@ use crate::{
 };
 
 impl Coordinated {
-    /// Everything of the cluster's WAL that can be read now.
-    pub(super) fn view(&self, with_old_wal: bool) -> Result<WalView, RecoveryError> {
-        let mut loose = vec![self.salvaged.clone()];
-        if with_old_wal {
-            // What the server holds is newer than what an earlier recovery salvaged.
-            loose.insert(0, self.old_wal());
-        }
-        WalView::open(self.repository.archive(self.system_id), self.segment_size, &self.tools, &loose)
-    }
-
-    pub(super) fn old_wal(&self) -> Utf8PathBuf {
-        self.pgdata.join("pg_wal")
-    }
-
     /// Copies what is missing in the archive: finished segments and histories into the archive, the last one, which is
     /// partial, into the salvage folder that replay looks into first.
     pub(super) async fn salvage(&mut self) -> Result<(), RecoveryError> {

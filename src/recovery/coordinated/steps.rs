@@ -1,14 +1,14 @@
 //! The playbook: sixteen steps, each with what it destroys, what must hold before, and what is read back after.
 
-use super::{Coordinated, replay::Reading, state::Learned};
+use super::{
+    Coordinated,
+    fence::{fence, fenced},
+    replay::Reading,
+    start::start,
+};
 use crate::{
-    client::{
-        limits,
-        postgres::{Found, Postgres},
-        wait,
-        wait::Poll,
-    },
-    moment::{self, Inside},
+    client::postgres::Postgres,
+    moment::Inside,
     recovery::{
         RecoveryError,
         step::{Done, OF_SEVERAL, Step, StepInfo, acted, infos, nothing},
@@ -186,40 +186,6 @@ fn has_base(s: &Coordinated) -> Result<String, RecoveryError> {
     ))
 }
 
-async fn fence(s: &mut Coordinated) -> Result<Done, RecoveryError> {
-    let runs = s.control.running().await?;
-    if runs {
-        s.control.stop().await?;
-    }
-    s.make_lost_folder()?;
-    Ok(if runs { Done::Acted } else { Done::Nothing("the server was down already") })
-}
-
-/// Down by the hook's word and by the processes of this machine, and nobody answers at its address: a stranger there would take the
-/// clients' commits.
-async fn fenced(s: &mut Coordinated) -> Result<String, RecoveryError> {
-    if s.control.running().await? {
-        return Err(RecoveryError::unmet("fence", "the old server down", "it runs"));
-    }
-    let at_rest = Some(s.control_file()?);
-    if s.learned.at_rest != at_rest {
-        // It ran since an earlier run of the recovery looked: what was restored then lacks what it wrote.
-        s.discard().await?;
-        s.learned.change(|l| *l = Learned { at_rest, ..Learned::default() })?;
-    }
-    let there = match Postgres::find(&s.pipeline.config.postgres.url, "cdc-drill-recovery").await {
-        Found::Silence(_) => None,
-        Found::Session(session) => Some(format!("a server answers at {}", session.address())),
-        Found::Refuses(error) | Found::Unready(error) => Some(error.to_string()),
-    };
-    if let Some(there) = there {
-        return Err(RecoveryError::unmet("fence", "nobody at the old server's address", there));
-    }
-    s.count_given_up().await?;
-    let untold = s.control.untold()?.map(|why| format!("; {why}")).unwrap_or_default();
-    Ok(format!("the old server does not run, and nothing answers at its address{untold}"))
-}
-
 async fn server_down(s: &Coordinated) -> Result<String, RecoveryError> {
     if !s.pipeline.course.fences() {
         return Ok("the old server may run: there is no fence".into());
@@ -267,28 +233,6 @@ async fn open(s: &mut Coordinated) -> Result<Done, RecoveryError> {
     match start(s).await? {
         true => Ok(Done::Acted),
         false => Ok(Done::Nothing("the server runs")),
-    }
-}
-
-/// Starts the server unless it runs, and waits for sessions; says whether it started it.
-async fn start(s: &Coordinated) -> Result<bool, RecoveryError> {
-    let runs = s.control.running().await?;
-    if !runs {
-        s.control.start().await?;
-        moment::pass("started").await?;
-    }
-    let config = &s.pipeline.config;
-    wait::until("the server to accept sessions", limits::postgres::OPEN, || async {
-        Postgres::connect(&config.postgres.url, "cdc-drill-recovery").await.map(|_| Poll::Ready(()))
-    })
-    .await?;
-    Ok(!runs)
-}
-
-impl Coordinated {
-    /// Starts the old server again, whose data folder is in its place.
-    pub(super) async fn start_old(&self) -> Result<(), RecoveryError> {
-        start(self).await.map(drop)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::{
     conflict,
+    in_place::repairable_in_place,
     merge::{Merged, differences, merge},
-    plan::repairable_in_place,
     records::described,
     store,
 };
