@@ -482,6 +482,12 @@ fn show(plan: &Outcome, json: bool) -> Result<(), CliError> {
     if json {
         return print_json(plan);
     }
+    if let Some(point) = &plan.point {
+        say(format!("recovery point: {point}"));
+    }
+    if let Some(target) = &plan.target {
+        say(format!("target: {target}"));
+    }
     notes("note", plan);
     for step in &plan.steps {
         say(line(step));

@@ -33,11 +33,7 @@ pub async fn plan(config: &Config, request: &Request) -> Result<Outcome, Recover
     locks::refuse_others(&place, &config.postgres.pgdata, record.as_ref())?;
     let mut findings = unfinished::planned(config, &place, request.playbook).await?;
     findings.extend(dropped(named, config));
-    if let Some(memory) = &record {
-        let (id, began) = (memory.id(), memory.began());
-        findings
-            .push(format!("recovery {id}, begun {began}, did not end: a run goes on with it, as it was found then"));
-    }
+    findings.extend(earlier(record.as_ref(), place.repository().recoverer()?));
     let mut outcome = match choose(config, request, &AsDeclared, record.as_ref()).await? {
         Chosen::Coordinated(state, steps) => {
             let steps = step::planned(&steps, state.as_ref());
@@ -137,6 +133,30 @@ pub fn conclude(recovered: &Recovered) -> Result<(), RecoveryError> {
     let locks = Locks::of(&memory, "recover run")?;
     memory.close(Ending::Verified)?;
     locks.clear(memory.id())
+}
+
+/// What a plan says of a recovery that did not end, and of one that is at work. The lock is the repository's: whoever holds it may be at
+/// work on another cluster.
+fn earlier(record: Option<&Memory>, at_work: Option<String>) -> Option<String> {
+    match (record, at_work) {
+        (None, None) => None,
+        (None, Some(by)) => {
+            Some(format!("a recovery from this repository is at work: {by}; a run is refused until it has ended"))
+        }
+        (Some(memory), None) => {
+            let (id, began) = (memory.id(), memory.began());
+            Some(format!("recovery {id}, begun {began}, did not end: a run goes on with it, as it was found then"))
+        }
+        (Some(memory), Some(by)) => {
+            let step = memory.steps_begun().filter(|step| !memory.ended_step(step)).last();
+            let step = step.map(|step| format!(", in step {step}")).unwrap_or_default();
+            Some(format!(
+                "recovery {}, begun {}, has not ended{step}; at work: {by}; a run is refused until that has ended",
+                memory.id(),
+                memory.began()
+            ))
+        }
+    }
 }
 
 /// Under which name the record has the steps that are taken.
@@ -317,5 +337,29 @@ fn of_repair(state: &Repair, verdict: Verdict) -> Outcome {
         not_looked_at: state.not_looked_at.clone(),
         neighbours: None,
         downtime: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recovery::memory::tests::{begun, report};
+
+    #[test]
+    fn a_plan_says_who_is_at_work_and_on_which_step() {
+        assert_eq!(earlier(None, None), None);
+        let by = || Some("recover run slot (pid 7 on h, since then)".to_owned());
+        assert!(earlier(None, by()).unwrap().contains("is at work: recover run slot (pid 7"));
+        let (_folder, memory) = begun();
+        memory.begun("prepare", &[]).unwrap();
+        memory.ended(&report("prepare")).unwrap();
+        memory.begun("fence", &[]).unwrap();
+        let memory = Memory::open(memory.folder()).unwrap();
+        let said = earlier(Some(&memory), by()).unwrap();
+        for part in [memory.id(), memory.began(), "in step fence;", "at work: recover run slot (pid 7"] {
+            assert!(said.contains(part), "no `{part}` in {said}");
+        }
+        let said = earlier(Some(&memory), None).unwrap();
+        assert!(said.ends_with("did not end: a run goes on with it, as it was found then"), "{said}");
     }
 }

@@ -35,6 +35,7 @@ pub use abort::{abort, give_up};
 pub use engine::{conclude, permit, plan, run};
 pub use error::RecoveryError;
 pub use leftovers::{Leftover, leftovers, remove_leftovers};
+pub use memory::refuse_unfinished;
 pub use outcome::{EndOfWal, Outcome, Recovered};
 pub use pipeline::{Protection, is_protected, protection};
 pub use progress::{Progress, Watch};

@@ -19,6 +19,7 @@ pub(super) use folder::{Beginning, Ending, Memory};
 pub(super) use guard::Guard;
 pub(super) use kept::Kept;
 pub(super) use place::Place;
+pub use unfinished::refuse_unfinished;
 pub(super) use unfinished::{Elsewhere, the_unfinished, unfinished_of};
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::{
     place::{Place, UNFINISHED_WRITE},
 };
 use crate::{
-    backup::{ClusterName, Left, files::is_there},
+    backup::{BackupError, ClusterName, Left, files::is_there},
     config::Config,
     recovery::{RecoveryError, server::is_same},
     units::IfThere,
@@ -131,6 +131,27 @@ pub(crate) fn unfinished_of(config: &Config) -> Result<Option<Memory>, RecoveryE
     Place::of(config)?.unfinished(&ClusterName::of(config))
 }
 
+/// Requires that no recovery of the configuration's cluster is unfinished: what it found is what it goes on with. Where there is no
+/// repository, none began.
+pub fn refuse_unfinished(config: &Config) -> Result<(), RecoveryError> {
+    let place = match Place::of(config) {
+        Ok(place) => place,
+        Err(RecoveryError::Backup(BackupError::NotARepository { .. })) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    refuse_in(&place, &ClusterName::of(config))
+}
+
+fn refuse_in(place: &Place, cluster: &ClusterName) -> Result<(), RecoveryError> {
+    match place.unfinished(cluster)? {
+        None => Ok(()),
+        Some(memory) => Err(RecoveryError::Refused {
+            what: format!("recovery {} of this cluster, begun {}, did not end", memory.id(), memory.began()),
+            hint: "`recover status` says how far it is, `recover resume` goes on with it".into(),
+        }),
+    }
+}
+
 /// The same where one is expected.
 pub(crate) fn the_unfinished(config: &Config) -> Result<Memory, RecoveryError> {
     unfinished_of(config)?.ok_or_else(|| {
@@ -184,6 +205,21 @@ pub(in crate::recovery) mod tests {
         assert_eq!(memory.repository_path(), place.repository().path());
         let found = place.unfinished(&cluster()).unwrap().unwrap();
         assert_eq!((found.id(), found.repository_path()), (memory.id(), place.repository().path()));
+    }
+
+    #[test]
+    fn what_would_disturb_an_unfinished_recovery_is_refused_until_it_is_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = place(&folder, "repository", "repository/recoveries");
+        assert!(refuse_in(&place, &cluster()).is_ok());
+        let memory = killed(&place);
+        let refused = refuse_in(&place, &cluster()).unwrap_err();
+        assert_eq!(refused.exit(), crate::units::Exit::Refused);
+        assert!(refused.to_string().contains(memory.id()), "{refused}");
+        let other = ClusterName { pgdata: "/other".into(), address: "h:2".into(), system_id: None };
+        assert!(refuse_in(&place, &other).is_ok(), "another cluster's");
+        memory.close(Ending::Verified).unwrap();
+        assert!(refuse_in(&place, &cluster()).is_ok());
     }
 
     #[test]

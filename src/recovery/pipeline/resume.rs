@@ -282,7 +282,7 @@ impl Pipeline {
             }
         }
         let failed = match self.course.resumes() {
-            true => self.sinks_as_found(step).await?,
+            true => self.sinks_as_found().await?,
             false => String::new(),
         };
         Ok(format!("configurations and states as found{failed}"))
