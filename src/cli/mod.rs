@@ -21,7 +21,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 pub use output::{CliError, print_json};
 
 use crate::{
-    recovery::{Playbook, declared},
+    recovery::Playbook,
+    run::controls,
     scenario::{Needs, StepNeed},
     units::Exit,
 };
@@ -82,12 +83,12 @@ impl Command {
     }
 }
 
-/// What each step of the coordinated playbook is needed for, as the engine itself declares it.
+/// What each step of the coordinated playbook is needed for: the control that is red without it.
 fn recovery_needs() -> Vec<Needs> {
-    let steps = declared::COORDINATED.iter().map(|step| StepNeed {
-        step: step.id.to_owned(),
-        variant: step.noticed_by.variant.to_owned(),
-        check: step.noticed_by.check.to_owned(),
+    let steps = controls::COORDINATED.iter().map(|noticed| StepNeed {
+        step: noticed.step.to_owned(),
+        variant: noticed.variant.to_owned(),
+        check: noticed.check.to_owned(),
     });
     vec![Needs { playbook: Playbook::Coordinated.word().to_owned(), steps: steps.collect() }]
 }

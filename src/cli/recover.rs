@@ -19,9 +19,7 @@ use crate::{
     client::limits,
     config::Config,
     event::{CheckReport, StepReport, StepResult},
-    recovery::{
-        self, Leftover, Options, Outcome, Playbook, Progress, Recovered, Request, Status, SystemStatus, Target, Watch,
-    },
+    recovery::{self, Leftover, Outcome, Playbook, Progress, Recovered, Request, Status, SystemStatus, Target, Watch},
     units::{Exit, SystemId, Timeline, Verdict},
     verify::{VerifyError, VerifyOptions, verify},
     vocabulary::{Loss, OnConflict, TopicsRepair},
@@ -198,7 +196,7 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
         Verb::Plan(what) => {
             let request = what.request()?;
             let config = Config::load(&what.config)?;
-            let plan = recovery::plan(&config, &request, &Options::default()).await?;
+            let plan = recovery::plan(&config, &request).await?;
             show(&plan, what.json)?;
             Ok(Exit::Passed)
         }
@@ -206,7 +204,7 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
             let request = what.request()?;
             let config = Config::load(&what.config)?;
             recovery::permit(&config, &request).await?;
-            let plan = recovery::plan(&config, &request, &Options::default()).await?;
+            let plan = recovery::plan(&config, &request).await?;
             show(&plan, what.json)?;
             if dry.told("do these steps") {
                 return Ok(Exit::Passed);
@@ -227,7 +225,7 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
                 return recover(&config, &request, json).await;
             }
             recovery::permit(&config, &request).await?;
-            show(&recovery::plan(&config, &request, &Options::default()).await?, json)?;
+            show(&recovery::plan(&config, &request).await?, json)?;
             dry.told("do these steps");
             Ok(Exit::Passed)
         }
@@ -287,13 +285,12 @@ async fn status(config: &Config, json: bool) -> Result<Exit, CliError> {
 
 async fn recover(config: &Config, request: &Request, json: bool) -> Result<Exit, CliError> {
     let mut done: Vec<StepReport> = Vec::new();
-    let options = Options::default();
     let mut told = |step: StepReport| {
         say(line(&step));
         done.push(step);
     };
     let watch = Watch::new(shown());
-    let outcome = match unless_interrupted(recovery::run(config, request, &options, &mut told, &watch)).await {
+    let outcome = match unless_interrupted(recovery::run(config, request, &mut told, &watch)).await {
         Ok(outcome) => outcome,
         Err(interrupted) => {
             how_far(config).await;
@@ -474,6 +471,12 @@ fn notes(label: &str, outcome: &Outcome) {
 fn show(plan: &Outcome, json: bool) -> Result<(), CliError> {
     if json {
         return print_json(plan);
+    }
+    if let Some(point) = &plan.point {
+        say(format!("recovery point: {point}"));
+    }
+    if let Some(target) = &plan.target {
+        say(format!("target: {target}"));
     }
     notes("note", plan);
     for step in &plan.steps {

@@ -73,6 +73,8 @@ pub async fn run(args: Args) -> Result<Exit, CliError> {
     if let Some(name) = topics.iter().find(known) {
         return Err(protected(name, ""));
     }
+    // It goes on with the topics as it found them, and would find what is emptied now in use again.
+    recovery::refuse_unfinished(&config)?;
     attach::permit(&config, Permission::Recover).await?;
     attach::within(&config, "topic", topics.iter().map(String::as_str))?;
     refuse_like_a_workers(&config, &topics).await?;

@@ -1,19 +1,19 @@
 //! Planning and running a playbook.
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use super::{
-    EndOfWal, OnStep, Options, Outcome, Playbook, Recovered, RecoveryError, Request, Watch,
-    abort::way_on,
+    EndOfWal, OnStep, Outcome, Playbook, Recovered, RecoveryError, Request, Watch,
+    chosen::{Chosen, choose},
+    composer::{AsDeclared, Composer},
     coordinated::{self, Coordinated},
     locks::{self, Locks},
-    memory::{Asked, Beginning, Ending, Memory, Place},
+    memory::{Asked, Ending, Guard, Memory, Place},
     neighbours,
-    pipeline::{Outdated, Pipeline},
-    repair::{Decided, Repair},
-    schema, slot,
-    step::{self, Moments, Step, StepInfo},
-    unfinished,
+    pipeline::Outdated,
+    repair::{Repair, is_of_repair},
+    slot, step, unfinished,
+    way_back::way_on,
 };
 use crate::{
     attach,
@@ -22,32 +22,26 @@ use crate::{
     config::{Config, Permission},
     event::Downtime,
     units::Verdict,
-    vocabulary::{Naive, TopicsRepair},
 };
 
 /// Looks at everything, and says what a run would do and destroy. Changes nothing.
-pub async fn plan(config: &Config, request: &Request, options: &Options) -> Result<Outcome, RecoveryError> {
-    let options = options.effective();
+pub async fn plan(config: &Config, request: &Request) -> Result<Outcome, RecoveryError> {
     let named = config;
     let config = &known(config, request).await?;
     let place = Place::of(config)?;
-    let record = unfinished_of(config, &place, request, &options)?;
+    let record = unfinished_of(config, &place, &Asked::of(request, AsDeclared.variation()))?;
     locks::refuse_others(&place, &config.postgres.pgdata, record.as_ref())?;
     let mut findings = unfinished::planned(config, &place, request.playbook).await?;
     findings.extend(dropped(named, config));
-    if let Some(memory) = &record {
-        let (id, began) = (memory.id(), memory.began());
-        findings
-            .push(format!("recovery {id}, begun {began}, did not end: a run goes on with it, as it was found then"));
-    }
-    let mut outcome = match chosen(config, request, &options, record.as_ref()).await? {
-        Chosen::Coordinated(state) => {
-            let steps = step::planned(&coordinated::TABLE, state.as_ref(), &options);
+    findings.extend(earlier(record.as_ref(), place.repository().recoverer()?));
+    let mut outcome = match choose(config, request, &AsDeclared, record.as_ref()).await? {
+        Chosen::Coordinated(state, steps) => {
+            let steps = step::planned(&steps, state.as_ref());
             Outcome { steps, ..of_coordinated(&state, Verdict::Inconclusive) }
         }
-        Chosen::Repair(state, table) => {
-            let steps = step::planned(table, state.as_ref(), &options);
-            Outcome { steps, ..of_repair(&state, table, Verdict::Inconclusive) }
+        Chosen::Repair(state, list) => {
+            let steps = step::planned(&list.steps, state.as_ref());
+            Outcome { steps, ..of_repair(&state, Verdict::Inconclusive) }
         }
     };
     outcome.findings.splice(..0, findings);
@@ -59,16 +53,26 @@ pub async fn plan(config: &Config, request: &Request, options: &Options) -> Resu
 pub async fn run(
     config: &Config,
     request: &Request,
-    options: &Options,
+    on: &mut OnStep<'_>,
+    watch: &Watch,
+) -> Result<Recovered, RecoveryError> {
+    run_composed(config, request, &AsDeclared, on, watch).await
+}
+
+/// The same of the steps that a composer makes of the playbook's.
+pub(crate) async fn run_composed(
+    config: &Config,
+    request: &Request,
+    composer: &dyn Composer,
     on: &mut OnStep<'_>,
     watch: &Watch,
 ) -> Result<Recovered, RecoveryError> {
     let began = Instant::now();
-    let options = options.effective();
+    let asked = Asked::of(request, composer.variation());
     let named = config;
     let config = &known(config, request).await?;
     let place = Place::of(config)?;
-    let goes_on = unfinished_of(config, &place, request, &options)?;
+    let goes_on = unfinished_of(config, &place, &asked)?;
     match &goes_on {
         Some(memory) => permit_again(config, memory).await?,
         None => permit(config, request).await?,
@@ -76,12 +80,12 @@ pub async fn run(
     let owner = format!("recover run {}", request.playbook);
     let locks = Arc::new(Locks::take(&place, &config.postgres.pgdata, &owner, goes_on.as_ref())?);
     // Again, now that no other may begin.
-    let record = unfinished_of(config, &place, request, &options)?;
+    let record = unfinished_of(config, &place, &asked)?;
     let mut unfinished = unfinished::put_back(config, &place, request.playbook).await?;
     unfinished.extend(dropped(named, config));
-    let mut chosen = chosen(config, request, &options, record.as_ref()).await?;
+    let mut chosen = choose(config, request, composer, record.as_ref()).await?;
     chosen.refuse_strangers(config)?;
-    if let Chosen::Coordinated(state) = &mut chosen {
+    if let Chosen::Coordinated(state, _) = &mut chosen {
         state.place_archiver()?;
     }
     let others = match request.neighbours {
@@ -98,7 +102,6 @@ pub async fn run(
                 Some(concerned) => neighbours::look(config, concerned).await?,
                 None => Vec::new(),
             };
-            let asked = Asked::of(request, &options);
             let memory = chosen.begin(&place, asked, ClusterName::of(config))?;
             memory.note(NEIGHBOURS, &before)?;
             (memory, before)
@@ -108,9 +111,10 @@ pub async fn run(
     memory.guard(locks);
     memory.note("run", &(std::process::id(), env!("CARGO_PKG_VERSION")))?;
     memory.note("put-back-first", &unfinished)?;
+    memory.note(STEPS_TAKEN, &chosen.taken())?;
     chosen.keep_in(&memory)?;
     chosen.pipeline_mut().watch = watch.kept_in(&memory);
-    let mut recovered = carry_out(chosen, &options, &memory, began, on).await?;
+    let mut recovered = carry_out(chosen, &memory, began, on).await?;
     recovered.outcome.findings.splice(..0, unfinished);
     if let (Some(concerned), false) = (&others, before.is_empty()) {
         let after = neighbours::look_again(config, concerned, &before).await?;
@@ -131,6 +135,32 @@ pub fn conclude(recovered: &Recovered) -> Result<(), RecoveryError> {
     locks.clear(memory.id())
 }
 
+/// What a plan says of a recovery that did not end, and of one that is at work. The lock is the repository's: whoever holds it may be at
+/// work on another cluster.
+fn earlier(record: Option<&Memory>, at_work: Option<String>) -> Option<String> {
+    match (record, at_work) {
+        (None, None) => None,
+        (None, Some(by)) => {
+            Some(format!("a recovery from this repository is at work: {by}; a run is refused until it has ended"))
+        }
+        (Some(memory), None) => {
+            let (id, began) = (memory.id(), memory.began());
+            Some(format!("recovery {id}, begun {began}, did not end: a run goes on with it, as it was found then"))
+        }
+        (Some(memory), Some(by)) => {
+            let step = memory.steps_begun().filter(|step| !memory.ended_step(step)).last();
+            let step = step.map(|step| format!(", in step {step}")).unwrap_or_default();
+            Some(format!(
+                "recovery {}, begun {}, has not ended{step}; at work: {by}; a run is refused until that has ended",
+                memory.id(),
+                memory.began()
+            ))
+        }
+    }
+}
+
+/// Under which name the record has the steps that are taken.
+pub(super) const STEPS_TAKEN: &str = "steps";
 /// Under which name the record has how the connectors of others were.
 const NEIGHBOURS: &str = "neighbours-before";
 
@@ -141,22 +171,17 @@ pub async fn permit(config: &Config, request: &Request) -> Result<(), RecoveryEr
 
 /// Requires that this configuration may go on with a recovery.
 pub(super) async fn permit_again(config: &Config, memory: &Memory) -> Result<(), RecoveryError> {
-    let (data, system_id) = match memory.asked().playbook {
-        Playbook::Coordinated => (coordinated::standing(memory)?, Some(coordinated::cluster(memory)?)),
-        Playbook::Slot | Playbook::Schema => (config.postgres.pgdata.clone(), None),
+    let (data, system_id) = match is_of_repair(memory)? {
+        false => (coordinated::standing(memory)?, Some(coordinated::cluster(memory)?)),
+        true => (config.postgres.pgdata.clone(), None),
     };
     Ok(attach::permit_again(config, Permission::Recover, &data, system_id).await?)
 }
 
 /// The recovery of this cluster that did not end, if this is the same request.
-fn unfinished_of(
-    config: &Config,
-    place: &Place,
-    request: &Request,
-    options: &Options,
-) -> Result<Option<Memory>, RecoveryError> {
+fn unfinished_of(config: &Config, place: &Place, asked: &Asked) -> Result<Option<Memory>, RecoveryError> {
     let Some(memory) = place.unfinished(&ClusterName::of(config))? else { return Ok(None) };
-    match memory.asked().differs(&Asked::of(request, options)) {
+    match memory.asked().differs(asked) {
         None => Ok(Some(memory)),
         Some(differs) => Err(RecoveryError::Unfinished {
             id: memory.id().to_owned(),
@@ -170,15 +195,14 @@ fn unfinished_of(
 
 async fn carry_out(
     chosen: Chosen,
-    options: &Options,
     memory: &Memory,
     began: Instant,
     on: &mut OnStep<'_>,
 ) -> Result<Recovered, RecoveryError> {
     let (id, record) = (memory.id().to_owned(), memory.folder().to_owned());
     match chosen {
-        Chosen::Coordinated(mut state) => {
-            let steps = match step::run(&coordinated::TABLE, state.as_mut(), options, memory, began, on).await {
+        Chosen::Coordinated(mut state, steps) => {
+            let steps = match step::run(&steps, state.as_mut(), memory, began, on).await {
                 Ok(steps) => steps,
                 Err(error) => {
                     refused_in_time(&mut state, memory).await?;
@@ -203,12 +227,12 @@ async fn carry_out(
                 aside: restored.map(|r| r.aside.clone()),
             })
         }
-        Chosen::Repair(mut state, table) => {
-            let steps = step::run(table, state.as_mut(), options, memory, began, on).await?;
+        Chosen::Repair(mut state, list) => {
+            let steps = step::run(&list.steps, state.as_mut(), memory, began, on).await?;
             let (sources, resting) = state.pipeline.resting().await?;
             let downtime = downtime(&Memory::open(memory.folder())?);
             Ok(Recovered {
-                outcome: Outcome { steps, downtime, ..of_repair(&state, table, Verdict::Passed) },
+                outcome: Outcome { steps, downtime, ..of_repair(&state, Verdict::Passed) },
                 id,
                 record,
                 sources,
@@ -262,198 +286,6 @@ fn dropped(named: &Config, known: &Config) -> Option<String> {
     })
 }
 
-/// A playbook's state and its steps.
-pub(super) enum Chosen {
-    Coordinated(Box<Coordinated>),
-    Repair(Box<Repair>, &'static [Step<Repair>]),
-}
-
-const DAMAGE: &str = "damage";
-/// The repairs' steps, by the names under which records have them.
-static TABLES: [(&str, &[Step<Repair>]); 10] = [
-    ("purge", &slot::PURGE),
-    ("compensate", &slot::COMPENSATE),
-    (DAMAGE, &schema::DAMAGE),
-    ("reject", &schema::REJECT),
-    ("accept", &schema::ACCEPT),
-    ("sound", &schema::SOUND),
-    ("zero-damaged-pages", &slot::ZERO_DAMAGED_PAGES),
-    ("re-register", &schema::RE_REGISTER),
-    ("lower-levels", &schema::LOWER_LEVELS),
-    ("restart-only", &schema::RESTART_ONLY),
-];
-
-/// The steps of a recovery that did not end, by its record.
-pub(super) fn steps_of(memory: &Memory) -> Result<Vec<StepInfo>, RecoveryError> {
-    let asked = memory.asked();
-    if asked.playbook == Playbook::Coordinated && naive_table(asked.naive).is_none() {
-        return Ok(coordinated::STEPS.to_vec());
-    }
-    let decided: Decided = memory.decided()?;
-    let table = TABLES.iter().find(|(name, _)| *name == decided.table).map_or(&[][..], |(_, steps)| *steps);
-    Ok(table.iter().map(|step| step.info).collect())
-}
-
-/// Every table of steps by its name, with the moments of each step. Procedures of controls are none: no person can ask for them.
-pub fn tables() -> Vec<(&'static str, Vec<Moments>)> {
-    let of_controls: Vec<_> = Naive::ALL.into_iter().filter_map(|naive| naive_table(Some(naive))).collect();
-    let repairs = TABLES.iter().filter(|(_, steps)| of_controls.iter().all(|other| !std::ptr::eq(*other, *steps)));
-    let coordinated = (Playbook::Coordinated.word(), step::moments(&coordinated::TABLE));
-    [coordinated].into_iter().chain(repairs.map(|(name, steps)| (*name, step::moments(steps)))).collect()
-}
-
-impl Chosen {
-    /// Writes down what was found and decided, before anything is changed.
-    fn begin(&self, place: &Place, asked: Asked, cluster: ClusterName) -> Result<Memory, RecoveryError> {
-        match self {
-            Chosen::Coordinated(state) => {
-                let (found, decided) = (&state.pipeline.found, &state.goal());
-                Memory::begin(place, &Beginning { asked, cluster, found, decided })
-            }
-            Chosen::Repair(state, table) => {
-                let name = TABLES.iter().find(|(_, steps)| std::ptr::eq(*steps, *table)).map_or("", |(name, _)| *name);
-                let decided = &Decided {
-                    table: name.to_owned(),
-                    point: state.point.as_ref().map(|point| point.id().clone()),
-                    sources: state.pipeline.sources.iter().map(|s| s.name.clone()).collect(),
-                    hold: !state.pipeline.others.is_empty(),
-                    findings: state.findings.clone(),
-                    not_looked_at: state.not_looked_at.clone(),
-                };
-                let found = &state.pipeline.found;
-                Memory::begin(place, &Beginning { asked, cluster, found, decided })
-            }
-        }
-    }
-
-    fn keep_in(&mut self, memory: &Memory) -> Result<(), RecoveryError> {
-        match self {
-            Chosen::Coordinated(state) => {
-                state.keep_in(memory);
-                Ok(())
-            }
-            Chosen::Repair(state, _) => state.keep_in(memory),
-        }
-    }
-
-    fn pipeline(&self) -> &Pipeline {
-        match self {
-            Chosen::Coordinated(state) => &state.pipeline,
-            Chosen::Repair(state, _) => &state.pipeline,
-        }
-    }
-
-    fn pipeline_mut(&mut self) -> &mut Pipeline {
-        match self {
-            Chosen::Coordinated(state) => &mut state.pipeline,
-            Chosen::Repair(state, _) => &mut state.pipeline,
-        }
-    }
-
-    /// The connectors that the recovery stops or changes.
-    fn concerned(&self) -> BTreeSet<String> {
-        let pipeline = self.pipeline();
-        let sources = pipeline.sources.iter().chain(&pipeline.others).map(|s| s.name.clone());
-        sources.chain(pipeline.sinks.iter().map(|s| s.name.clone())).collect()
-    }
-
-    /// What is touched by name belongs to the pipeline, where the configuration says what does.
-    fn refuse_strangers(&self, config: &Config) -> Result<(), RecoveryError> {
-        let (pipeline, subjects) = match self {
-            Chosen::Coordinated(state) => (&state.pipeline, Vec::new()),
-            Chosen::Repair(state, _) => (&state.pipeline, state.touched_subjects()),
-        };
-        let sources = pipeline.sources.iter().chain(&pipeline.others);
-        attach::within(config, "topic prefix", sources.map(|s| s.prefix.as_str()))?;
-        attach::within(config, "topic", pipeline.topics.iter().map(|t| t.name.as_str()))?;
-        attach::within(config, "subject", subjects.iter().map(|s| s.as_str()))?;
-        Ok(())
-    }
-}
-
-/// A recovery that did not end, as it was chosen then.
-pub(super) async fn again(
-    config: &Config,
-    request: &Request,
-    options: &Options,
-    memory: &Memory,
-) -> Result<Chosen, RecoveryError> {
-    if request.playbook == Playbook::Coordinated && naive_table(options.naive).is_none() {
-        return Ok(Chosen::Coordinated(Box::new(Coordinated::again(config, request, options, memory).await?)));
-    }
-    let decided: Decided = memory.decided()?;
-    let table = TABLES.iter().find(|(name, _)| *name == decided.table).map(|(_, steps)| *steps).ok_or_else(|| {
-        RecoveryError::impossible(
-            memory.folder().as_str(),
-            "a table of steps",
-            format!("`{}`", decided.table),
-            "the record is of another version",
-        )
-    })?;
-    let mut state = Repair::look(config, request, options, Some(memory)).await?;
-    state.pipeline.narrow(&decided.sources, decided.hold);
-    if decided.table == DAMAGE {
-        // What `find-records` learned counts.
-        state.choose_affected();
-    }
-    (state.findings, state.not_looked_at) = (decided.findings, decided.not_looked_at);
-    state.look_how_far(memory).await?;
-    Ok(Chosen::Repair(Box::new(state), table))
-}
-
-async fn chosen(
-    config: &Config,
-    request: &Request,
-    options: &Options,
-    record: Option<&Memory>,
-) -> Result<Chosen, RecoveryError> {
-    if let Some(memory) = record {
-        return again(config, request, options, memory).await;
-    }
-    if let Some(table) = naive_table(options.naive) {
-        let state = Repair::look(config, request, options, None).await?;
-        return Ok(Chosen::Repair(Box::new(state), table));
-    }
-    match request.playbook {
-        Playbook::Coordinated => Ok(Chosen::Coordinated(Box::new(Coordinated::plan(config, request, options).await?))),
-        Playbook::Slot => {
-            let mut state = Repair::look(config, request, options, None).await?;
-            let diagnosed = slot::diagnose(&mut state).await?;
-            slot::refuse_unprivileged(&state, &diagnosed, request.topics == TopicsRepair::Compensate).await?;
-            state.pipeline.refuse_locked_out().await?;
-            let table: &[Step<Repair>] = match request.topics {
-                TopicsRepair::Compensate => {
-                    slot::refuse_unkeyed(&state).await?;
-                    &slot::COMPENSATE
-                }
-                TopicsRepair::Purge => {
-                    if !options.omits("delete-topics") {
-                        state.pipeline.refuse_active()?;
-                    }
-                    &slot::PURGE
-                }
-            };
-            Ok(Chosen::Repair(Box::new(state), table))
-        }
-        Playbook::Schema => {
-            let mut state = Repair::look(config, request, options, None).await?;
-            let table = schema::plan(&mut state).await?;
-            Ok(Chosen::Repair(Box::new(state), table))
-        }
-    }
-}
-
-/// Naive procedures that have steps of their own; the others are a playbook with steps left out.
-fn naive_table(naive: Option<Naive>) -> Option<&'static [Step<Repair>]> {
-    match naive? {
-        Naive::ZeroDamagedPages => Some(&slot::ZERO_DAMAGED_PAGES),
-        Naive::ReRegister => Some(&schema::RE_REGISTER),
-        Naive::LowerLevelGlobally => Some(&schema::LOWER_LEVELS),
-        Naive::RestartOnly => Some(&schema::RESTART_ONLY),
-        Naive::SlotByHand | Naive::ResnapshotWithoutPurge => None,
-    }
-}
-
 /// What failed before anything was stopped or changed is no recovery to go on with: what was made for it goes.
 async fn refused_in_time(state: &mut Coordinated, memory: &Memory) -> Result<(), RecoveryError> {
     if Memory::open(memory.folder())?.steps_begun().all(coordinated::changes_nothing) {
@@ -488,11 +320,13 @@ fn of_coordinated(state: &Coordinated, verdict: Verdict) -> Outcome {
     }
 }
 
-fn of_repair(state: &Repair, table: &[Step<Repair>], verdict: Verdict) -> Outcome {
-    const EMPTIES: &str = "delete-topics";
-    let empties = table.iter().any(|step| step.info.id == EMPTIES) && !state.pipeline.options.omits(EMPTIES);
+fn of_repair(state: &Repair, verdict: Verdict) -> Outcome {
     let pipeline = &state.pipeline;
-    let downstream = empties.then(|| pipeline.downstream_finding(&pipeline.groups, Outdated::Unread)).flatten();
+    let downstream = pipeline
+        .course
+        .empties_topics()
+        .then(|| pipeline.downstream_finding(&pipeline.groups, Outdated::Unread))
+        .flatten();
     Outcome {
         playbook: state.request.playbook,
         point: state.point.as_ref().map(|p| p.id().clone()),
@@ -509,15 +343,23 @@ fn of_repair(state: &Repair, table: &[Step<Repair>], verdict: Verdict) -> Outcom
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recovery::memory::tests::{begun, report};
 
     #[test]
-    fn every_table_has_a_name_of_its_own_and_one_order() {
-        let names: BTreeSet<&str> = TABLES.iter().map(|(name, _)| *name).collect();
-        assert_eq!(names.len(), TABLES.len());
-        for (name, steps) in TABLES {
-            let ids: BTreeSet<&str> = steps.iter().map(|step| step.info.id).collect();
-            assert_eq!(ids.len(), steps.len(), "{name}: a record tells steps by their ids");
-            assert!(TABLES.iter().any(|(_, other)| std::ptr::eq(*other, steps)));
+    fn a_plan_says_who_is_at_work_and_on_which_step() {
+        assert_eq!(earlier(None, None), None);
+        let by = || Some("recover run slot (pid 7 on h, since then)".to_owned());
+        assert!(earlier(None, by()).unwrap().contains("is at work: recover run slot (pid 7"));
+        let (_folder, memory) = begun();
+        memory.begun("prepare", &[]).unwrap();
+        memory.ended(&report("prepare")).unwrap();
+        memory.begun("fence", &[]).unwrap();
+        let memory = Memory::open(memory.folder()).unwrap();
+        let said = earlier(Some(&memory), by()).unwrap();
+        for part in [memory.id(), memory.began(), "in step fence;", "at work: recover run slot (pid 7"] {
+            assert!(said.contains(part), "no `{part}` in {said}");
         }
+        let said = earlier(Some(&memory), None).unwrap();
+        assert!(said.ends_with("did not end: a run goes on with it, as it was found then"), "{said}");
     }
 }

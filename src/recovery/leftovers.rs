@@ -4,12 +4,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
 use super::{
-    RecoveryError,
-    abort::way_on,
-    coordinated,
+    RecoveryError, coordinated,
     locks::Locks,
     memory::{Memory, Place},
     schema,
+    way_back::way_on,
 };
 use crate::{
     attach,

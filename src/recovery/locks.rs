@@ -4,7 +4,7 @@ use camino::Utf8Path;
 
 use super::{
     RecoveryError,
-    memory::{Memory, Place},
+    memory::{Guard, Memory, Place},
 };
 use crate::backup::{Activity, Left, Lock};
 
@@ -63,18 +63,18 @@ impl Locks {
         Ok(())
     }
 
-    /// Says that this recovery is no longer unfinished.
-    pub(super) fn clear(&self, recovery: &str) -> Result<(), RecoveryError> {
-        self.all().try_for_each(|lock| Ok(lock.clear(recovery)?))
+    fn all(&self) -> impl Iterator<Item = &Lock> {
+        std::iter::once(&self.repository).chain(&self.beside)
     }
+}
 
-    /// Fails if another process has taken one of them over: this one was suspended for too long, and must change nothing more.
-    pub(super) fn still_ours(&self) -> Result<(), RecoveryError> {
+impl Guard for Locks {
+    fn still_ours(&self) -> Result<(), RecoveryError> {
         self.all().try_for_each(|lock| Ok(lock.still_ours()?))
     }
 
-    fn all(&self) -> impl Iterator<Item = &Lock> {
-        std::iter::once(&self.repository).chain(&self.beside)
+    fn clear(&self, recovery: &str) -> Result<(), RecoveryError> {
+        self.all().try_for_each(|lock| Ok(lock.clear(recovery)?))
     }
 }
 

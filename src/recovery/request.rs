@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::{
     backup::PointSelector,
     units::{Lsn, SystemId, Timeline},
-    vocabulary::{Loss, Naive, OnConflict, TopicsRepair},
+    vocabulary::{Loss, OnConflict, TopicsRepair},
 };
 
 /// An ordered recovery procedure.
@@ -154,34 +154,6 @@ impl Request {
             restore_connectors: false,
             neighbours: true,
         }
-    }
-}
-
-/// What controls do to a recovery. Not reachable from the command line.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Steps to leave out, by id.
-    pub omit: BTreeSet<String>,
-    /// A procedure that people without a recovery engine follow, done instead.
-    pub naive: Option<Naive>,
-}
-
-impl Options {
-    /// These options with the steps that a naive procedure leaves out.
-    pub(super) fn effective(&self) -> Options {
-        let mut all = self.clone();
-        let left_out: &[&str] = match self.naive {
-            Some(Naive::SlotByHand) => &["delete-offsets"],
-            Some(Naive::ResnapshotWithoutPurge) => &["delete-topics", "recreate-topics", "group-offsets"],
-            _ => &[],
-        };
-        all.omit.extend(left_out.iter().map(|s| (*s).to_owned()));
-        all
-    }
-
-    /// Whether a step is left out.
-    pub fn omits(&self, step: &str) -> bool {
-        self.omit.contains(step)
     }
 }
 

@@ -8,12 +8,13 @@ use serde::Serialize;
 
 use super::{
     Playbook, Progress, RecoveryError, Request,
-    abort::way_on,
-    engine,
+    chosen::{StepTaken, declared_for},
+    engine::STEPS_TAKEN,
     leftovers::set_aside_there,
     locks,
     memory::{Asked, Memory, Place, the_unfinished, unfinished_of},
     pipeline::Found,
+    way_back::way_on,
 };
 use crate::{
     client::{ClientError, connect::Connect, kafka::Kafka, limits::asking, postgres::Postgres, registry::Registry},
@@ -102,10 +103,11 @@ pub async fn status(config: &Config) -> Result<Option<Status>, RecoveryError> {
 /// What the record says, beside what the systems do.
 fn by_record(memory: &Memory, at_work: Option<String>, systems: Vec<SystemStatus>) -> Result<Status, RecoveryError> {
     let steps = memory.steps_begun().map(|name| StepStatus { name: name.to_owned(), ended: memory.ended_step(name) });
-    let omitted = &memory.asked().omit;
-    let to_come = engine::steps_of(memory)?
-        .into_iter()
-        .filter(|step| !memory.began_step(step.id) && !omitted.iter().any(|omitted| omitted == step.id));
+    let taken = match memory.learned::<Vec<StepTaken>>(STEPS_TAKEN)? {
+        Some(taken) => taken,
+        None => declared_for(memory)?,
+    };
+    let to_come = taken.iter().filter(|step| !memory.began_step(&step.name));
     let progress = memory.progress::<Progress>()?.map(|(progress, age)| ProgressStatus {
         text: progress.to_string(),
         progress,
@@ -119,7 +121,7 @@ fn by_record(memory: &Memory, at_work: Option<String>, systems: Vec<SystemStatus
         record: memory.folder().to_owned(),
         asked: memory.asked().clone(),
         steps: steps.collect(),
-        not_begun: to_come.map(|step| format!("{} ({})", step.id, step.does)).collect(),
+        not_begun: to_come.map(|step| format!("{} ({})", step.name, step.does)).collect(),
         next: way_on(memory),
         set_aside: set_aside_there(memory)?,
         systems,
@@ -191,9 +193,9 @@ mod tests {
 
     use super::*;
     use crate::recovery::{
-        Options,
+        coordinated,
         memory::{
-            Beginning,
+            Beginning, Variation,
             tests::{cluster, place, report},
         },
     };
@@ -202,8 +204,8 @@ mod tests {
     fn the_json_has_these_keys_and_each_step_once() {
         let (_folder, place) = place();
         let request = Request { target: "name:before".parse().unwrap(), ..Request::new(Playbook::Coordinated) };
-        let options = Options { omit: ["pin-timeline".to_owned()].into(), ..Options::default() };
-        let asked = Asked::of(&request, &options);
+        let variation = Variation { without: ["pin-timeline".to_owned()].into(), procedure: None };
+        let asked = Asked::of(&request, variation);
         let memory = Memory::begin(&place, &Beginning { asked, cluster: cluster(), found: &0, decided: &0 }).unwrap();
         memory.begun("prepare", &[]).unwrap();
         memory.ended(&report("prepare")).unwrap();
@@ -237,14 +239,19 @@ mod tests {
         assert_eq!((&asked["playbook"], &asked["target"]), (&json!("coordinated"), &json!("name:before")));
         let names = not_begun.as_array().unwrap().iter().map(|step| step.as_str().unwrap().split_once(" (").unwrap().0);
         let begun = ["prepare", "stop-connectors", "pin-timeline"];
-        let to_come =
-            engine::steps_of(&memory).unwrap().into_iter().map(|step| step.id).filter(|id| !begun.contains(id));
+        let to_come = coordinated::STEPS.into_iter().map(|step| step.id).filter(|id| !begun.contains(id));
         assert_eq!(names.collect::<Vec<_>>(), to_come.collect::<Vec<_>>());
         assert_eq!(not_begun[0], json!("fence (stops the old server)"));
+        // Since the steps are in the record, they count.
+        let steps =
+            [StepTaken { name: "prepare".into(), does: "x".into() }, StepTaken { name: "y".into(), does: "z".into() }];
+        memory.note(STEPS_TAKEN, &steps).unwrap();
+        let memory = Memory::open(memory.folder()).unwrap();
+        assert_eq!(by_record(&memory, None, vec![]).unwrap().not_begun, ["y (z)"]);
         memory.ended(&report("stop-connectors")).unwrap();
         memory.begun("open", &[]).unwrap();
         let memory = Memory::open(memory.folder()).unwrap();
-        assert_eq!(by_record(&memory, None, vec![]).unwrap().next, crate::recovery::abort::NO_WAY_BACK);
+        assert_eq!(by_record(&memory, None, vec![]).unwrap().next, crate::recovery::way_back::NO_WAY_BACK);
         assert!(asked["connectors"].is_array() && asked["timeline"] == Value::Null, "{asked}");
     }
 }

@@ -5,25 +5,16 @@ use std::time::Instant;
 use futures::future::BoxFuture;
 use serde::Serialize;
 
-use super::{Options, RecoveryError, memory::Memory};
+use super::{RecoveryError, memory::Memory};
 use crate::{
     config::recorded,
     event::{StepReport, StepResult},
-    moment::{self, Inside},
+    moment::{self, HALF_WAY, Inside},
 };
 
-pub(super) type Answer<'a, T> = BoxFuture<'a, Result<T, RecoveryError>>;
+pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T, RecoveryError>>;
 
-/// The drill and the check that come out red when a step is left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct NoticedBy {
-    /// `<scenario>/<variant>`.
-    pub variant: &'static str,
-    /// The check's id, or `refused` where the recovery itself goes no further (exit 11).
-    pub check: &'static str,
-}
-
-/// What a step declares of itself, for `scenario list` and the documentation.
+/// What a step declares of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct StepInfo {
     /// The step's name.
@@ -34,32 +25,62 @@ pub struct StepInfo {
     pub precondition: &'static str,
     /// What is read back after.
     pub postcondition: &'static str,
-    /// How its absence is noticed.
-    pub noticed_by: NoticedBy,
 }
 
 /// What an action did.
-pub(super) enum Done {
+pub(crate) enum Done {
     /// It acted.
     Acted,
     /// There was nothing to do, and why.
     Nothing(&'static str),
 }
 
-/// One step over the state `C` of its playbook.
-pub(super) struct Step<C: 'static> {
+/// One step over the state `C` of its playbook: data, of which a procedure is a list.
+pub(crate) struct Step<C: 'static> {
     /// What it declares.
-    pub(super) info: StepInfo,
+    pub(crate) info: StepInfo,
     /// What it destroys, by name.
-    pub(super) destroys: fn(&C) -> Vec<String>,
+    pub(crate) destroys: fn(&C) -> Vec<String>,
     /// Reads whether the precondition holds; the text says what was seen.
-    pub(super) before: for<'a> fn(&'a C) -> Answer<'a, String>,
+    pub(crate) before: for<'a> fn(&'a C) -> Answer<'a, String>,
     /// Where the act can be interrupted half done: what it has changed by then must be no obstacle to doing it again.
-    pub(super) inside: Inside,
+    pub(crate) inside: Inside,
     /// Acts.
-    pub(super) act: for<'a> fn(&'a mut C) -> Answer<'a, Done>,
+    pub(crate) act: for<'a> fn(&'a mut C) -> Answer<'a, Done>,
     /// Reads the postcondition back; the text says what was seen.
-    pub(super) after: for<'a> fn(&'a mut C) -> Answer<'a, String>,
+    pub(crate) after: for<'a> fn(&'a mut C) -> Answer<'a, String>,
+}
+
+impl<C: 'static> Clone for Step<C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<C: 'static> Copy for Step<C> {}
+
+/// The act is done object by object.
+pub(crate) const OF_SEVERAL: Inside = Inside::Between(&[HALF_WAY]);
+
+/// Destroys nothing.
+pub(crate) fn nothing<C>(_: &C) -> Vec<String> {
+    Vec::new()
+}
+
+/// The action was done.
+pub(crate) fn acted(outcome: Result<(), RecoveryError>) -> Result<Done, RecoveryError> {
+    outcome.map(|()| Done::Acted)
+}
+
+/// What the steps of a list declare.
+pub(super) const fn infos<C, const N: usize>(steps: &[Step<C>; N]) -> [StepInfo; N] {
+    let mut infos = [steps[0].info; N];
+    let mut at = 1;
+    while at < N {
+        infos[at] = steps[at].info;
+        at += 1;
+    }
+    infos
 }
 
 /// A step and the moments at which it can be interrupted.
@@ -84,7 +105,7 @@ pub(super) fn moments<C>(steps: &[Step<C>]) -> Vec<Moments> {
 }
 
 /// What a run knows that goes on with a recovery.
-pub(super) trait GoesOn {
+pub(crate) trait GoesOn {
     /// Why a step has nothing to do any more, whatever an earlier run left half done. What is done for ever is told by the state of
     /// the systems, not by the record alone.
     fn is_done(&self, step: &str) -> Option<&'static str>;
@@ -94,14 +115,13 @@ pub(super) trait GoesOn {
 pub type OnStep<'a> = dyn FnMut(StepReport) + Send + 'a;
 
 /// The steps as a plan: nothing is touched.
-pub(super) fn planned<C: GoesOn>(steps: &[Step<C>], state: &C, options: &Options) -> Vec<StepReport> {
+pub(super) fn planned<C: GoesOn>(steps: &[Step<C>], state: &C) -> Vec<StepReport> {
     let report = |step: &Step<C>| {
         let (destroys, result, detail) = match state.is_done(step.info.id) {
             Some(why) => (Vec::new(), StepResult::Skipped, why.to_owned()),
             None => {
-                let result = if options.omits(step.info.id) { StepResult::Omitted } else { StepResult::Planned };
                 let detail = format!("{}; then: {}", step.info.does, step.info.postcondition);
-                ((step.destroys)(state), result, detail)
+                ((step.destroys)(state), StepResult::Planned, detail)
             }
         };
         StepReport {
@@ -122,7 +142,6 @@ pub(super) fn planned<C: GoesOn>(steps: &[Step<C>], state: &C, options: &Options
 pub(super) async fn run<C: Send + GoesOn>(
     steps: &[Step<C>],
     state: &mut C,
-    options: &Options,
     memory: &Memory,
     began: Instant,
     on: &mut OnStep<'_>,
@@ -135,8 +154,8 @@ pub(super) async fn run<C: Send + GoesOn>(
             precondition: step.info.precondition.to_owned(),
             started_seconds: began.elapsed().as_secs_f64(),
             seconds: 0.0,
-            result: StepResult::Omitted,
-            detail: "left out on purpose".to_owned(),
+            result: StepResult::Planned,
+            detail: String::new(),
             hooks: Vec::new(),
         };
         if let Some(why) = state.is_done(step.info.id) {
@@ -146,14 +165,9 @@ pub(super) async fn run<C: Send + GoesOn>(
             reports.push(report);
             continue;
         }
-        let outcome = if options.omits(step.info.id) {
-            Ok(())
-        } else {
-            memory.begun(step.info.id, &report.destroys)?;
-            let (outcome, hooks) = recorded(moment::of_step(step.info.id, perform(step, state, &mut report))).await;
-            report.hooks = hooks;
-            outcome
-        };
+        memory.begun(step.info.id, &report.destroys)?;
+        let (outcome, hooks) = recorded(moment::of_step(step.info.id, perform(step, state, &mut report))).await;
+        report.hooks = hooks;
         report.seconds = began.elapsed().as_secs_f64() - report.started_seconds;
         if let Err(error) = &outcome {
             report.result = StepResult::Failed;
@@ -204,8 +218,7 @@ mod tests {
     }
 
     const fn info(id: &'static str) -> StepInfo {
-        let noticed_by = NoticedBy { variant: "a/b", check: "state" };
-        StepInfo { id, does: "acts", precondition: "none", postcondition: "acted", noticed_by }
+        StepInfo { id, does: "acts", precondition: "none", postcondition: "acted" }
     }
 
     static TABLE: [Step<Two>; 2] = [
@@ -242,7 +255,7 @@ mod tests {
     ];
 
     async fn run_two(two: &mut Two, memory: &Memory) -> Result<Vec<StepReport>, RecoveryError> {
-        run(&TABLE, two, &Options::default(), memory, Instant::now(), &mut |_| {}).await
+        run(&TABLE, two, memory, Instant::now(), &mut |_| {}).await
     }
 
     #[tokio::test]
@@ -255,7 +268,7 @@ mod tests {
         assert_eq!((reports[0].destroys.len(), reports[1].result), (0, StepResult::Done));
         let again = Memory::open(memory.folder()).unwrap();
         assert!(!again.began_step("first") && again.ended_step("second"));
-        let planned = planned(&TABLE, &two, &Options::default());
+        let planned = planned(&TABLE, &two);
         assert_eq!((planned[0].result, planned[1].result), (StepResult::Skipped, StepResult::Planned));
         assert!(planned[0].destroys.is_empty(), "what is gone is not destroyed once more");
     }

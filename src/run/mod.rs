@@ -7,6 +7,7 @@
 mod chronicle;
 mod command;
 mod confirm;
+pub mod controls;
 mod drill;
 mod emit;
 mod engine;

@@ -242,7 +242,7 @@ mod tests {
                 let changes: Vec<Change> = step.into_iter().filter_map(|s| change(&mut rows, s)).collect();
                 // The same ids and positions are used again in the next epoch.
                 let xid = 700 + ledger.order.get(&epoch).map_or(0, |commits| commits.len() as u32);
-                let commit = Commit { timeline: Timeline::literal((1 + epoch.0)), lsn: Lsn(u64::from(xid)), xid };
+                let commit = Commit { timeline: Timeline::literal(1 + epoch.0), lsn: Lsn(u64::from(xid)), xid };
                 ledger.order.entry(epoch).or_default().insert(xid, commit);
                 ledger.entries.push(Entry {
                     token: at.to_string(),

@@ -8,31 +8,6 @@ use std::{
 
 use regex::Regex;
 
-/// Circles that stand, each with the files that may be in it, below `src`, and why it does. None of them is in `run`.
-const KNOWN: [(&str, &str); 4] = [
-    (
-        "the playbook's state makes and takes back what its steps do",
-        "recovery/abort.rs recovery/coordinated/prepare.rs recovery/coordinated/replay.rs recovery/coordinated/salvage.rs \
-         recovery/coordinated/state.rs recovery/coordinated/steps.rs recovery/engine.rs",
-    ),
-    (
-        "a lock names the record of the recovery that holds it, and the record is found by its place",
-        "recovery/locks.rs recovery/memory/folder.rs recovery/memory/place.rs",
-    ),
-    ("publications are found and made by one file", "recovery/pipeline/discover.rs recovery/pipeline/publication.rs"),
-    (
-        "a repair's state holds the plan of the schema playbook",
-        "recovery/repair/state.rs recovery/repair/steps.rs recovery/schema/conflict.rs recovery/schema/plan.rs \
-         recovery/schema/steps.rs recovery/schema/undo.rs",
-    ),
-];
-
-/// Whether a circle is one of the known ones, or what is left of it.
-fn is_known(circle: &[&str], known: &str) -> bool {
-    let known: BTreeSet<&str> = known.split_whitespace().collect();
-    circle.iter().all(|file| known.contains(file))
-}
-
 /// A file below `src`, with its tests taken away.
 struct Source {
     /// `run/rig/pipeline.rs`.
@@ -270,14 +245,8 @@ fn files_import_one_another_in_no_circle() {
         let shown = |(from, to): (usize, usize)| format!("    {} -> {}", tree.files[from].name, tree.files[to].name);
         members.iter().flat_map(|at| each(*at)).map(shown).collect::<Vec<_>>().join("\n")
     };
-    let unknown: Vec<String> = found
-        .iter()
-        .filter(|circle| !KNOWN.iter().any(|(_, known)| is_known(circle, known)))
-        .map(|circle| format!("{}\n{}", circle.join(", "), within(circle)))
-        .collect();
-    assert!(unknown.is_empty(), "files that import one another:\n{}", unknown.join("\n"));
-    let stale: Vec<_> = KNOWN.iter().filter(|(_, known)| !found.iter().any(|circle| is_known(circle, known))).collect();
-    assert!(stale.is_empty(), "circles that are no more: {stale:?}");
+    let shown: Vec<String> = found.iter().map(|circle| format!("{}\n{}", circle.join(", "), within(circle))).collect();
+    assert!(shown.is_empty(), "files that import one another:\n{}", shown.join("\n"));
 }
 
 #[test]

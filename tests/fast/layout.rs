@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use regex::Regex;
+
 /// What each top-level module may import, besides itself, `units` and `event`.
 fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
     BTreeMap::from([
@@ -134,6 +136,28 @@ fn imports_follow_the_arrows() {
     let unused: Vec<String> =
         pairs.filter(|pair| !used.contains(pair)).map(|(from, to)| format!("{from} -> {to}")).collect();
     assert!(unused.is_empty(), "arrows that nobody needs, here and in ARCHITECTURE.md:\n{}", unused.join("\n"));
+}
+
+/// The engine takes steps as data: that one of them is left out on purpose, and what people do who have no recovery, is composed in
+/// `run/controls` alone. Records have fields whose names are older than that.
+#[test]
+fn the_engine_knows_no_control() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/recovery");
+    let of_tests = Regex::new(r"(?i)naive|omit|\bcontrols\b|noticed").unwrap();
+    let field = Regex::new(r#"#\[serde\(rename = "\w+"\)\]"#).unwrap();
+    let mut wrong = Vec::new();
+    let files = sources(&root);
+    assert!(files.len() > 50, "only {} files were looked at", files.len());
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for (number, line) in product.lines().enumerate().filter(|(_, line)| !field.is_match(line)) {
+            if of_tests.is_match(line) {
+                wrong.push(format!("{}:{}: {}", file.strip_prefix(&root).unwrap().display(), number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "the engine names what drills leave out:\n{}", wrong.join("\n"));
 }
 
 /// A runtime of one thread, where a plain `#[tokio::test]` runs, cannot do it and panics.

@@ -1,7 +1,8 @@
-//! Each step of the coordinated playbook declares what notices its absence; a control of that variant must try it.
+//! Of each step of the coordinated playbook it is declared what notices its absence; a control of that variant must try it.
 
 use cdc_drill::{
     recovery::{StepInfo, declared},
+    run::controls,
     scenario::{Absence, Expect, Library, Recover, SlotRecovery, steps_of},
     vocabulary::TopicsRepair,
 };
@@ -11,21 +12,23 @@ fn every_coordinated_step_has_the_control_that_it_declares() {
     let library = Library::new(env!("CARGO_MANIFEST_DIR"));
     let drills: Vec<_> = library.load(&[]).unwrap().iter().flat_map(|l| l.plan(None).drills).collect();
     let mut missing = Vec::new();
-    for step in declared::COORDINATED.iter() {
+    let steps: Vec<&str> = controls::COORDINATED.iter().map(|noticed| noticed.step).collect();
+    assert_eq!(steps, declared::COORDINATED.map(|step| step.id));
+    for noticed in controls::COORDINATED {
         let tried = drills.iter().any(|drill| {
             let Some(control) = &drill.control else { return false };
             let variant = format!("{}/{}", drill.scenario, drill.variant);
             let check = match control.expect {
-                Expect::Red(red) => red.check.word() == step.noticed_by.check,
-                Expect::Refusal(11) => step.noticed_by.check == "refused",
+                Expect::Red(red) => red.check.word() == noticed.check,
+                Expect::Refusal(11) => noticed.check == "refused",
                 Expect::Refusal(_) => false,
             };
-            variant == step.noticed_by.variant
-                && control.change.without() == Some(&Absence::Step(step.id.to_owned()))
+            variant == noticed.variant
+                && control.change.without() == Some(&Absence::Step(noticed.step.to_owned()))
                 && check
         });
         if !tried {
-            missing.push(format!("{} ({}, {})", step.id, step.noticed_by.variant, step.noticed_by.check));
+            missing.push(format!("{} ({}, {})", noticed.step, noticed.variant, noticed.check));
         }
     }
     assert!(missing.is_empty(), "no control leaves these out as they declare:\n{}", missing.join("\n"));

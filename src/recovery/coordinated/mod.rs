@@ -3,15 +3,29 @@
 //! The unit is the PostgreSQL cluster: everything that reads from it is in the plan, because everything that reads from it
 //! goes back.
 
+mod address;
+mod again;
 mod aim;
+mod archiver;
+mod configuration;
+mod exchange;
+mod fence;
+mod identity;
+mod plan;
 mod prepare;
+mod record;
 mod replay;
 mod salvage;
+mod start;
 mod state;
 mod steps;
+mod take_back;
 mod timelines;
 
+pub(super) use exchange::{is_half_exchanged, set_aside, standing};
 pub(super) use prepare::prepared;
-pub(super) use state::{Coordinated, cluster, is_half_exchanged, set_aside, standing};
-pub(super) use steps::TABLE;
+pub(super) use record::cluster;
+pub(crate) use replay::Reading;
+pub(crate) use state::Coordinated;
+pub(crate) use steps::{RESTORE, TABLE};
 pub use steps::{STEPS, changes_nothing};

@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, btree_map::Entry};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use serde::{Deserialize, Serialize};
 
-use super::{Coordinated, state::Goal};
+use super::{
+    Coordinated,
+    record::{Goal, PREPARED, Prepared},
+};
 use crate::{
     backup::{
         Store, is_there,
@@ -28,26 +30,6 @@ use crate::{
 };
 
 const STEP: &str = "prepare";
-/// Under which name the record has what was prepared.
-pub(super) const PREPARED: &str = "prepared";
-
-/// What is made before anything stops.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Prepared {
-    /// The folder that the base backup is extracted into; written down before it is made.
-    pub(super) folder: Option<Utf8PathBuf>,
-    /// Its WAL folder, where the old one's lies behind a link.
-    pub(super) wal: Option<Utf8PathBuf>,
-    /// Files and bytes of the base backup, each compared with its checksum.
-    pub(super) extracted: Option<(u64, u64)>,
-    /// Up to here every archived segment was compared with its checksum.
-    pub(super) wal_checked_to: Option<Lsn>,
-    /// Files and folders of the configuration outside the data folder that were made as the recovery point has them.
-    #[serde(default)]
-    pub(super) outside: Vec<Utf8PathBuf>,
-    /// What became of the configuration, for a person.
-    pub(super) configuration: Vec<String>,
-}
 
 impl Coordinated {
     /// Makes the folder that is going to be replayed, or finds that an earlier run has made it. Destroys nothing; what was made is

@@ -2,18 +2,12 @@
 
 use camino::Utf8Path;
 
-use super::{
-    Coordinated,
-    state::{Exchange, Restored},
-};
+use super::{Coordinated, exchange::Exchange, record::Restored};
 use crate::{
-    backup::{Store, files, hash::sha256, is_there},
+    backup::{Store, files, is_there},
     config::Temporary,
     moment,
-    postgres::{
-        control,
-        wal::{SegmentName, WalFile},
-    },
+    postgres::wal::{SegmentName, WalFile},
     recovery::{
         Progress, RecoveryError,
         pipeline::captured_tables,
@@ -21,23 +15,32 @@ use crate::{
         wal::{WINDOW, history_in, restore},
     },
     units::{IfThere, Lsn, Timeline},
-    vocabulary::Naive,
 };
 
 const STEP: &str = "restore";
+
+/// What is read of a restored server before anybody else can reach it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// Its own state, and every captured table. Reading sets hint bits, which a cluster with checksums writes to the WAL.
+    CapturedTables,
+    /// Its own state alone.
+    State,
+}
 
 impl Coordinated {
     /// Replays the prepared folder to the target, looks at it, and exchanges it with the old data folder. What an earlier run replayed
     /// and looked at is put in its place as it is. A folder that was not replayed to its end stays: nothing is given up because of
     /// time, and the next run makes it anew only where it must.
-    pub(super) async fn restore(&mut self) -> Result<(), RecoveryError> {
+    pub(crate) async fn restore(&mut self, reading: Reading) -> Result<(), RecoveryError> {
+        self.check_rest().await?;
         if self.learned.restored.is_none() {
             let (fresh, aside) = (self.fresh(), self.beside("aside"));
             if self.prepared.extracted.is_none() || !is_there(&fresh)? {
                 let expected = format!("a prepared data folder: the base backup extracted into {fresh}");
                 return Err(RecoveryError::unmet(STEP, expected, "none"));
             }
-            let (replay, timeline, switch, rows) = self.replay_in(&fresh).await?;
+            let (replay, timeline, switch, rows) = self.replay_in(&fresh, reading).await?;
             files::sync_folder(&fresh)?;
             self.learned.change(|l| l.restored = Some(Restored { replay, timeline, switch, fresh, aside, rows }))?;
         }
@@ -72,46 +75,17 @@ impl Coordinated {
             return Ok(());
         }
         self.remove_prepared().await?;
-        if !self.pipeline.options.omits("prepare") {
+        if self.pipeline.course.prepares() {
             self.prepare().await?;
         }
         Ok(())
     }
 
-    /// Requires that the old server has not run since the fence stood: whatever manages it may start it again, and what clients
-    /// commit then is in no archive that was replayed.
-    async fn still_fenced(&self) -> Result<(), RecoveryError> {
-        let running = self.control.running().await?;
-        if self.pipeline.options.omits("fence") {
-            return if running { self.control.stop().await } else { Ok(()) };
-        }
-        let unmet = |found: &str| {
-            let wanted =
-                format!("the old server down since the fence stood: what it commits is not in {}", self.pgdata);
-            Err(RecoveryError::unmet(
-                STEP,
-                wanted,
-                format!("{found}; keep it from starting by itself and run the recovery again"),
-            ))
-        };
-        match (running, Some(self.control_file()?) == self.learned.at_rest) {
-            (true, _) => unmet("it runs again"),
-            (false, false) => unmet("it ran meanwhile: its control file has changed"),
-            (false, true) => Ok(()),
-        }
-    }
-
-    /// SHA-256 of the old folder's control file, which every start of a server writes; `none` where there is no such file.
-    pub(super) fn control_file(&self) -> Result<String, RecoveryError> {
-        let folder = match &self.learned.restored {
-            // Between the two renames it is set aside.
-            Some(restored) if Exchange::of(&self.pgdata, restored)? == Exchange::Half => &restored.aside,
-            _ => &self.pgdata,
-        };
-        Ok(control_file_in(folder)?.map_or_else(|| "none".to_owned(), |bytes| sha256(&bytes)))
-    }
-
-    async fn replay_in(&mut self, fresh: &Utf8Path) -> Result<(Replay, Timeline, Option<Lsn>, u64), RecoveryError> {
+    async fn replay_in(
+        &mut self,
+        fresh: &Utf8Path,
+        reading: Reading,
+    ) -> Result<(Replay, Timeline, Option<Lsn>, u64), RecoveryError> {
         clean_settings(fresh)?;
         self.keep_configuration(fresh).await?;
         Store::new(fresh)?.write(&fresh.join("recovery.signal"), b"")?;
@@ -129,7 +103,7 @@ impl Coordinated {
         moment::pass("replaying").await?;
         let replay = server.promoted(&|heard| self.tell(heard)).await?;
         moment::pass("promoted").await?;
-        let looked = self.look(&mut server, &replay).await;
+        let looked = self.look(&mut server, &replay, reading).await;
         server.stop().await?;
         let (timeline, rows) = looked?;
         moment::pass("replayed").await?;
@@ -265,7 +239,12 @@ impl Coordinated {
     }
 
     /// Looks at the restored server before anybody else can: identity, state, target reached, tables readable.
-    async fn look(&self, server: &mut Fenced, replay: &Replay) -> Result<(Timeline, u64), RecoveryError> {
+    async fn look(
+        &self,
+        server: &mut Fenced,
+        replay: &Replay,
+        reading: Reading,
+    ) -> Result<(Timeline, u64), RecoveryError> {
         let session = server.connect(&self.pipeline.config.postgres.url, None).await?;
         let place = session.text("show data_directory").await?.unwrap_or_default();
         if !is_same(Utf8Path::new(&place), &self.fresh()) {
@@ -289,9 +268,7 @@ impl Coordinated {
         }
         self.reached(replay)?;
         let mut rows = 0;
-        // Reading sets hint bits, which a cluster with checksums writes to the WAL. Who restores by hand does not look.
-        let by_hand = self.pipeline.options.naive == Some(Naive::SlotByHand);
-        for source in self.pipeline.sources.iter().filter(|_| !by_hand) {
+        for source in self.pipeline.sources.iter().filter(|_| reading == Reading::CapturedTables) {
             let session = server.connect(&self.pipeline.config.postgres.url, Some(&source.database)).await?;
             for table in captured_tables(&session, &source.capture).await? {
                 rows += session.value::<u64>(&format!("select count(*) from {}", table.quoted())).await?;
@@ -317,7 +294,7 @@ impl Coordinated {
         match replay.redo_done {
             Some(done) if done == end.last => Ok(()),
             // Without the fence the archive goes on while it is replayed.
-            Some(done) if self.pipeline.options.omits("fence") && done > end.last => Ok(()),
+            Some(done) if !self.pipeline.course.fences() && done > end.last => Ok(()),
             done => {
                 let done = done.map_or("nothing".into(), |d| d.to_string());
                 Err(RecoveryError::unmet(
@@ -328,19 +305,6 @@ impl Coordinated {
             }
         }
     }
-}
-
-/// A data folder's control file; `None` where there is none. One that cannot be read may have changed or not.
-pub(super) fn control_file_in(pgdata: &Utf8Path) -> Result<Option<Vec<u8>>, RecoveryError> {
-    let path = control::file(pgdata);
-    std::fs::read(&path).if_there().map_err(|error| {
-        RecoveryError::impossible(
-            path.as_str(),
-            "a control file that can be read, or none",
-            error.to_string(),
-            "it tells whether the old server has run meanwhile; move it out of the data folder if its disk is damaged",
-        )
-    })
 }
 
 fn remove_if_there(path: &Utf8Path) -> Result<(), RecoveryError> {
@@ -372,16 +336,6 @@ fn rename(from: &Utf8Path, to: &Utf8Path) -> Result<(), RecoveryError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_control_file_that_cannot_be_read_is_not_one_that_has_not_changed() {
-        let folder = tempfile::tempdir().unwrap();
-        let pgdata = Utf8Path::from_path(folder.path()).unwrap();
-        assert_eq!(control_file_in(pgdata).unwrap(), None);
-        let looped = pgdata.join("global");
-        std::os::unix::fs::symlink(&looped, &looped).unwrap();
-        assert!(control_file_in(pgdata).unwrap_err().to_string().contains("global/pg_control"));
-    }
 
     #[test]
     fn what_the_base_backup_brought_along_is_removed_or_the_restore_ends() {

@@ -1,6 +1,6 @@
 //! Rescuing WAL that never reached the archive, and fixing where the WAL ends.
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 
 use super::Coordinated;
 use crate::{
@@ -16,29 +16,14 @@ use crate::{
 };
 
 impl Coordinated {
-    /// Everything of the cluster's WAL that can be read now.
-    pub(super) fn view(&self, with_old_wal: bool) -> Result<WalView, RecoveryError> {
-        let mut loose = vec![self.salvaged.clone()];
-        if with_old_wal {
-            // What the server holds is newer than what an earlier recovery salvaged.
-            loose.insert(0, self.old_wal());
-        }
-        WalView::open(self.repository.archive(self.system_id), self.segment_size, &self.tools, &loose)
-    }
-
-    pub(super) fn old_wal(&self) -> Utf8PathBuf {
-        self.pgdata.join("pg_wal")
-    }
-
     /// Copies what is missing in the archive: finished segments and histories into the archive, the last one, which is
     /// partial, into the salvage folder that replay looks into first.
     pub(super) async fn salvage(&mut self) -> Result<(), RecoveryError> {
         let view = self.view(true)?;
         let timeline = self.old_timeline;
         let readable = view.tail(timeline).await;
-        // A control that leaves the fence out reads the WAL of a server that goes on: what it wrote after the end was found
-        // is no loss.
-        let fenced = !self.pipeline.options.omits("fence");
+        // Without a fence the WAL is that of a server that goes on: what it wrote after the end was found is no loss.
+        let fenced = self.pipeline.course.fences();
         if fenced && let Some(lost) = lost(self, &view, readable.as_ref())? {
             self.learned.change(|l| l.lost = Some(lost))?;
         }
@@ -62,7 +47,7 @@ impl Coordinated {
                 view.archive().add_segment(&path, SegmentState::Complete)?;
             }
         }
-        // Without it clients also commit while segments are copied: the end is then what the copies hold.
+        // Clients also commit while segments are copied then: the end is what the copies hold.
         if !fenced {
             tail = self.view(false)?.tail(timeline).await?;
         }
@@ -74,7 +59,7 @@ impl Coordinated {
         let Some(end) = &self.learned.end else { return Err(RecoveryError::unmet(step, "a fixed end of WAL", "none")) };
         let found = self.view(false)?.tail(self.old_timeline).await?;
         // Without the fence the server goes on, and so does its archive.
-        let moved = self.pipeline.options.omits("fence") && found.last > end.last;
+        let moved = !self.pipeline.course.fences() && found.last > end.last;
         if found.last != end.last && !moved {
             return Err(RecoveryError::unmet(
                 step,

@@ -5,10 +5,19 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    recovery::{Options, Playbook, RecoveryError, Request, Target},
+    recovery::{Playbook, RecoveryError, Request, Target},
     units::{SystemId, Timeline},
-    vocabulary::{Loss, Naive, OnConflict, TopicsRepair},
+    vocabulary::{Loss, OnConflict, TopicsRepair},
 };
+
+/// How the steps of a recovery are other ones than those of its playbook.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Variation {
+    /// The steps of the playbook that are not taken, by name.
+    pub(crate) without: BTreeSet<String>,
+    /// What is followed instead of the playbook, by name.
+    pub(crate) procedure: Option<String>,
+}
 
 /// A request as it is written down. Agreements to a loss are no part of it: they may be added on the way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,13 +40,16 @@ pub(crate) struct Asked {
     pub(crate) restore_connectors: bool,
     /// Whether others' connectors are looked at.
     pub(crate) neighbours: bool,
-    /// What a control leaves out or does instead.
-    pub(crate) omit: BTreeSet<String>,
-    pub(crate) naive: Option<Naive>,
+    /// The steps of the playbook that are not taken, by name.
+    #[serde(rename = "omit")]
+    pub(crate) without: BTreeSet<String>,
+    /// What is followed instead of the playbook, by name.
+    #[serde(rename = "naive")]
+    pub(crate) procedure: Option<String>,
 }
 
 impl Asked {
-    pub(crate) fn of(request: &Request, options: &Options) -> Asked {
+    pub(crate) fn of(request: &Request, variation: Variation) -> Asked {
         Asked {
             playbook: request.playbook,
             point: request.point.to_string(),
@@ -52,8 +64,8 @@ impl Asked {
             accept_inconsistent_point: request.accept_inconsistent_point,
             restore_connectors: request.restore_connectors,
             neighbours: request.neighbours,
-            omit: options.omit.clone(),
-            naive: options.naive,
+            without: variation.without,
+            procedure: variation.procedure,
         }
     }
 
@@ -123,14 +135,28 @@ mod tests {
     #[test]
     fn the_same_request_is_the_same_and_another_one_is_named() {
         let request = Request::new(Playbook::Coordinated);
-        let asked = Asked::of(&request, &Options::default());
+        let asked = Asked::of(&request, Variation::default());
         let agreed = Request { accept_loss: BTreeSet::from([Loss::Wal]), ..request.clone() };
-        assert_eq!(asked.differs(&Asked::of(&agreed, &Options::default())), None, "an agreement may be added");
+        assert_eq!(asked.differs(&Asked::of(&agreed, Variation::default())), None, "an agreement may be added");
         let other = Request { target: Target::Name("before".into()), ..request.clone() };
-        let why = asked.differs(&Asked::of(&other, &Options::default())).unwrap();
+        let why = asked.differs(&Asked::of(&other, Variation::default())).unwrap();
         assert_eq!(why, "target: latest then, name:before now");
-        let omit = Options { omit: BTreeSet::from(["fence".to_owned()]), ..Options::default() };
-        assert!(asked.differs(&Asked::of(&request, &omit)).unwrap().starts_with("omit"));
+        let variation = Variation { without: BTreeSet::from(["fence".to_owned()]), procedure: None };
+        assert!(asked.differs(&Asked::of(&request, variation)).unwrap().contains("fence"));
+    }
+
+    /// Both ways: a release before this one goes on with what this one began.
+    #[test]
+    fn a_record_has_the_fields_that_it_always_had() {
+        let variation = Variation {
+            without: BTreeSet::from(["delete-offsets".to_owned()]),
+            procedure: Some("slot-by-hand".to_owned()),
+        };
+        let request = Request::new(Playbook::Slot);
+        let written = r#"{"playbook":"slot","point":"latest","target":"latest","timeline":null,"system_id":null,"exclusive":false,"connectors":[],"topics":"purge","on_conflict":"reject","undo":[],"accept_inconsistent_point":false,"restore_connectors":false,"neighbours":true,"omit":["delete-offsets"],"naive":"slot-by-hand"}"#;
+        let asked = Asked::of(&request, variation);
+        assert_eq!(serde_json::to_string(&asked).unwrap(), written);
+        assert_eq!(serde_json::from_str::<Asked>(written).unwrap(), asked);
     }
 
     #[test]
@@ -142,10 +168,10 @@ mod tests {
             connectors: vec!["b".into(), "a".into()],
             ..Request::new(Playbook::Slot)
         };
-        let asked = Asked::of(&request, &Options::default());
+        let asked = Asked::of(&request, Variation::default());
         let text = serde_json::to_string(&asked).unwrap();
         let read: Asked = serde_json::from_str(&text).unwrap();
-        assert_eq!(Asked::of(&read.request(BTreeSet::new()).unwrap(), &Options::default()), asked);
+        assert_eq!(Asked::of(&read.request(BTreeSet::new()).unwrap(), Variation::default()), asked);
         let words = "recover run slot --target time:2026-11-22T20:00:00Z --timeline 2 --system-id 7412 --connector a --connector b";
         assert_eq!(asked.in_words(), words);
     }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     asked::Asked,
+    guard::Guard,
     place::{Place, UNFINISHED_WRITE},
 };
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
         files::{self, Store, is_there},
     },
     event::StepReport,
-    recovery::{RecoveryError, locks::Locks},
+    recovery::RecoveryError,
     units::IfThere,
 };
 
@@ -136,7 +137,7 @@ pub(crate) struct Memory {
     lines: Arc<Mutex<Lines>>,
     past: Arc<Past>,
     /// What must still be held when something is written: nothing is changed before it is written down.
-    locks: Option<Arc<Locks>>,
+    locks: Option<Arc<dyn Guard>>,
 }
 
 impl Memory {
@@ -198,7 +199,7 @@ impl Memory {
     }
 
     /// From here on nothing is written, and so nothing changed, by a process that has lost its locks.
-    pub(crate) fn guard(&mut self, locks: Arc<Locks>) {
+    pub(crate) fn guard(&mut self, locks: Arc<dyn Guard>) {
         self.locks = Some(locks);
     }
 
@@ -413,12 +414,15 @@ pub(in crate::recovery) mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::recovery::{Options, Playbook, Request, memory::place};
+    use crate::recovery::{
+        Playbook, Request,
+        memory::{Variation, unfinished},
+    };
     use crate::units::Failure;
 
     pub(in crate::recovery) fn place() -> (tempfile::TempDir, Place) {
         let folder = tempfile::tempdir().unwrap();
-        let place = place::tests::place(&folder, "repository", "repository/recoveries");
+        let place = unfinished::tests::place(&folder, "repository", "repository/recoveries");
         (folder, place)
     }
 
@@ -427,7 +431,7 @@ pub(in crate::recovery) mod tests {
     }
 
     pub(in crate::recovery) fn begin(place: &Place) -> Memory {
-        let asked = Asked::of(&Request::new(Playbook::Schema), &Options::default());
+        let asked = Asked::of(&Request::new(Playbook::Schema), Variation::default());
         Memory::begin(place, &Beginning { asked, cluster: cluster(), found: &7, decided: &"plan" }).unwrap()
     }
 

@@ -8,15 +8,21 @@
 
 mod asked;
 mod folder;
+mod guard;
 mod kept;
 mod place;
+mod unfinished;
 
 pub(super) use asked::Asked;
+pub(crate) use asked::Variation;
 pub(super) use folder::{Beginning, Ending, Memory};
+pub(super) use guard::Guard;
 pub(super) use kept::Kept;
-pub(super) use place::{Elsewhere, Place, the_unfinished, unfinished_of};
+pub(super) use place::Place;
+pub use unfinished::refuse_unfinished;
+pub(super) use unfinished::{Elsewhere, the_unfinished, unfinished_of};
 
 #[cfg(test)]
 pub(super) use folder::tests;
 #[cfg(test)]
-pub(super) use place::tests::moved;
+pub(super) use unfinished::tests::moved;

@@ -2,25 +2,31 @@
 //! actions on them that playbooks share.
 
 mod absent;
+mod active;
 mod connectors;
 mod dependents;
 mod discover;
 mod downstream;
+mod filled;
 mod fitness;
 mod found;
+mod groups;
 mod login;
 mod protected;
 mod publication;
 mod resume;
 mod sessions;
 mod sinks;
+mod state;
 mod topics;
 mod wanted;
+mod worker;
 
-pub(super) use discover::Pipeline;
 pub(super) use downstream::Outdated;
 pub(super) use found::{Found, Source};
 pub use protected::{Protection, is_protected, protection};
-pub(super) use publication::{captured_tables, coverage, publication_repair};
-pub(super) use resume::drop_slot;
+pub(crate) use publication::captured_tables;
+pub(super) use publication::{coverage, publication_repair};
+pub(crate) use resume::drop_slot;
+pub(crate) use state::Pipeline;
 pub(super) use wanted::{PublicationChange, PublicationRepair, must_stream, unstreamed};

@@ -93,12 +93,6 @@ impl Pipeline {
         looked.refuse_filters(&server).await?;
         Ok(looked)
     }
-
-    /// A session in the source's database.
-    pub(crate) async fn session(&self, source: &Source) -> Result<Postgres, RecoveryError> {
-        let url = &self.config.postgres.url;
-        Ok(Postgres::connect_database(url, &source.database, "cdc-drill-recovery").await?)
-    }
 }
 
 /// Everything that decides about a source's publication.

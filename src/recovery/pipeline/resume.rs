@@ -5,12 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{Pipeline, Source};
 use crate::{
     client::{
-        connect::{AtRest, ConnectorStatus, StoredOffset, snapshot_complete, stored_position},
+        connect::{AtRest, ConnectorStatus, StoredOffset, snapshot_complete},
         limits,
         postgres::{Postgres, Slot},
         wait,
@@ -20,7 +20,6 @@ use crate::{
     postgres::sql::literal,
     recovery::{self, RecoveryError},
     units::{Lsn, SlotName, is_secret_setting},
-    vocabulary::Naive,
 };
 
 /// With no stored offset these take a full snapshot and then stream; others do only one of the two.
@@ -40,10 +39,6 @@ impl Pipeline {
         for source in &self.sources {
             let server = self.session(source).await?;
             drop_slot(&server, &source.slot).await?;
-            if self.options.naive == Some(Naive::SlotByHand) {
-                self.slot_by_hand(source, &server).await?;
-                continue;
-            }
             if !MODES_THAT_SNAPSHOT.contains(&source.snapshot_mode()) {
                 let mut config = source.config.clone();
                 config.insert("snapshot.mode".into(), FORCED_MODE.into());
@@ -54,40 +49,12 @@ impl Pipeline {
         Ok(())
     }
 
-    /// What a database administrator does: the slot again under its old name. A connector that would refuse to start, as its
-    /// stored offset lies before the slot, is given the slot's position.
-    async fn slot_by_hand(&self, source: &Source, server: &Postgres) -> Result<(), RecoveryError> {
-        let sql = format!(
-            "select lsn from pg_create_logical_replication_slot({}, 'pgoutput')",
-            literal(source.slot.as_str())
-        );
-        let at: Lsn = server.value(&sql).await?;
-        let mut stored = self.connect.offsets(&source.name).await?;
-        let behind = |o: &Map<String, Value>| stored_position(o).is_some_and(|lsn| lsn < at);
-        if !stored.iter().any(|o| o.offset.as_ref().is_some_and(behind)) {
-            return Ok(());
-        }
-        let handed = json!({"lsn": at.0, "lsn_proc": at.0, "lsn_commit": at.0, "txId": 1, "ts_usec": jiff::Timestamp::now().as_microsecond()});
-        for entry in &mut stored {
-            entry.offset = handed.as_object().cloned();
-        }
-        Ok(self.connect.patch_offsets(&source.name, &stored).await?)
-    }
-
     /// Requires that each connector will take a full snapshot into a slot of its own making.
     pub(crate) async fn snapshot_forced(&self, step: &str) -> Result<String, RecoveryError> {
         let mut overridden = Vec::new();
         for source in &self.sources {
             let slots = self.session(source).await?.slots().await?;
             let slot = slots.iter().find(|s| s.name == source.slot);
-            if self.options.naive == Some(Naive::SlotByHand) {
-                match slot {
-                    Some(_) => continue,
-                    None => {
-                        return Err(RecoveryError::unmet(step, format!("slot {} made by hand", source.slot), "none"));
-                    }
-                }
-            }
             if slot.is_some() {
                 return Err(RecoveryError::unmet(step, format!("no slot {}", source.slot), "it is there"));
             }
@@ -100,9 +67,6 @@ impl Pipeline {
             if mode != source.snapshot_mode() {
                 overridden.push(format!("{}: {mode} instead of {}", source.name, source.snapshot_mode()));
             }
-        }
-        if self.options.naive == Some(Naive::SlotByHand) {
-            return Ok("slots made by hand".into());
         }
         Ok(match overridden.is_empty() {
             true => "no slot there; the saved modes snapshot".into(),
@@ -245,11 +209,11 @@ impl Pipeline {
         Ok(true)
     }
 
-    /// Requires that everything streams, unless nothing was resumed on purpose.
+    /// Requires that everything streams that was to be resumed.
     pub(crate) async fn resumed(&self, step: &str) -> Result<String, RecoveryError> {
-        match self.options.omits("resume") {
-            true => Ok("the connectors were not resumed".into()),
-            false => self.streams(step, false).await,
+        match self.course.resumes() {
+            true => self.streams(step, false).await,
+            false => Ok("the connectors were not resumed".into()),
         }
     }
 
@@ -262,13 +226,13 @@ impl Pipeline {
                 continue;
             }
             self.connect.put_config(&source.name, &source.config).await?;
-            if !self.options.omits("resume") {
+            if self.course.resumes() {
                 self.streaming(source, false).await?;
             }
             restored += 1;
             moment::pass(HALF_WAY).await?;
         }
-        if !self.options.omits("resume") {
+        if self.course.resumes() {
             restored += self.rest_as_found().await?;
         }
         Ok(restored)
@@ -303,7 +267,7 @@ impl Pipeline {
             if let Some(key) = now.keys().find(|k| !source.config.contains_key(*k)) {
                 return Err(RecoveryError::unmet(step, format!("no {key} of connector {}", source.name), "it is set"));
             }
-            if self.options.omits("resume") {
+            if !self.course.resumes() {
                 continue;
             }
             match source.status.at_rest() {
@@ -317,9 +281,9 @@ impl Pipeline {
                 }
             }
         }
-        let failed = match self.options.omits("resume") {
-            true => String::new(),
-            false => self.sinks_as_found(step).await?,
+        let failed = match self.course.resumes() {
+            true => self.sinks_as_found().await?,
+            false => String::new(),
         };
         Ok(format!("configurations and states as found{failed}"))
     }

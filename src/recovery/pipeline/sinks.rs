@@ -100,38 +100,34 @@ impl Pipeline {
         .await;
         let came = futures::future::join_all(self.sinks.iter().map(|sink| self.comes_back(sink))).await;
         told.into_iter().collect::<Result<Vec<()>, _>>()?;
-        came.into_iter().collect::<Result<Vec<()>, _>>()?;
+        came.into_iter().collect::<Result<Vec<_>, _>>()?;
         Ok(())
     }
 
-    async fn comes_back(&self, sink: &Sink) -> Result<(), RecoveryError> {
+    /// Waits until a sink is in the state in which it was found; hands back that state.
+    async fn comes_back(&self, sink: &Sink) -> Result<ConnectorStatus, RecoveryError> {
         let state = sink.status.at_rest().map_or("RUNNING", AtRest::word);
-        wait::until(
+        let status = wait::until(
             &format!("sink connector {} {state}, as found", sink.name),
             limits::connectors::RUNNING,
             || async {
                 let status = self.connect.status(&sink.name).await?;
                 Ok::<_, RecoveryError>(match sink.difference(&status) {
-                    None => Poll::Ready(()),
+                    None => Poll::Ready(status),
                     Some(Difference::Passing(seen)) => Poll::NotYet(seen),
                     Some(Difference::Lasting(failure)) => Poll::Hopeless(failure),
                 })
             },
         )
         .await?;
-        Ok(())
+        Ok(status)
     }
 
     /// Requires that each sink is in the state in which it was found; says which of them have failed again.
-    pub(super) async fn sinks_as_found(&self, step: &str) -> Result<String, RecoveryError> {
+    pub(super) async fn sinks_as_found(&self) -> Result<String, RecoveryError> {
         let mut said = String::new();
         for sink in &self.sinks {
-            self.comes_back(sink).await?;
-            let status = self.connect.status(&sink.name).await?;
-            if let Some(Difference::Passing(found) | Difference::Lasting(found)) = sink.difference(&status) {
-                let expected = format!("sink connector {} as found: {}", sink.name, sink.status.summary());
-                return Err(RecoveryError::unmet(step, expected, found));
-            }
+            let status = self.comes_back(sink).await?;
             if let (true, Some(failure)) = (sink.had_failed(), status.failure()) {
                 said += &format!("; sink connector {} has failed again, as it was found: {failure}", sink.name);
             }

@@ -2,10 +2,8 @@
 //! rebuild topics from tables.
 
 mod state;
-mod steps;
+mod table;
 
-pub(super) use state::{Decided, Repair};
-pub(super) use steps::{
-    DELETE_OFFSETS, DELETE_TOPICS, FORCE_SNAPSHOT, GROUP_OFFSETS, OF_SEVERAL, PUBLICATION, RECREATE_TOPICS,
-    RESTORE_CONFIG, RESUME, STOP_CONNECTORS, acted, nothing, step,
-};
+pub(crate) use state::Repair;
+pub(super) use state::{Decided, is_of_repair};
+pub(super) use table::Table;

@@ -9,12 +9,13 @@ use crate::{
     client::{ClientError, kafka::Kafka, postgres::Postgres},
     config::Config,
     recovery::{
-        Options, RecoveryError, Request,
+        RecoveryError, Request,
         memory::{Kept, Memory},
         pipeline::{Found, Pipeline},
         schema::{SchemaPlan, differences, is_put_back},
         shortlist::Shortlist,
         step::GoesOn,
+        steps::OverPipeline,
     },
     units::{Offset, PointId, Subject, TopicPartition},
 };
@@ -55,7 +56,6 @@ impl Repair {
     pub(crate) async fn look(
         config: &Config,
         request: &Request,
-        options: &Options,
         record: Option<&Memory>,
     ) -> Result<Repair, RecoveryError> {
         let repository = Repository::open(&config.repository.path)?;
@@ -84,8 +84,8 @@ impl Repair {
             }
         };
         let mut pipeline = match record {
-            Some(memory) => Pipeline::of(config, options, memory.found::<Found>()?)?,
-            None => Pipeline::discover(config, request, options, Some(&server), point.as_ref()).await?,
+            Some(memory) => Pipeline::of(config, memory.found::<Found>()?)?,
+            None => Pipeline::discover(config, request, Some(&server), point.as_ref()).await?,
         };
         if !request.connectors.is_empty() {
             pipeline.narrow(&request.connectors.iter().cloned().collect(), false);
@@ -164,6 +164,25 @@ pub(crate) struct Decided {
 fn recorded_point(repository: &Repository, memory: &Memory) -> Result<Option<Point>, RecoveryError> {
     let decided: Decided = memory.decided()?;
     decided.point.map(|id| Ok(repository.point(&PointSelector::Id(id))?)).transpose()
+}
+
+/// Whether a record is of a repair: what was decided names a list of steps, whatever playbook was asked for.
+pub(crate) fn is_of_repair(memory: &Memory) -> Result<bool, RecoveryError> {
+    Ok(memory.decided::<serde_json::Value>()?.get("table").is_some())
+}
+
+impl OverPipeline for Repair {
+    fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    fn point(&self) -> Option<&Point> {
+        self.point.as_ref()
+    }
+
+    fn keep_cut(&mut self, ends: Vec<(TopicPartition, Offset)>) -> Result<(), RecoveryError> {
+        self.cut.change(|cut| *cut = ends)
+    }
 }
 
 impl GoesOn for Repair {

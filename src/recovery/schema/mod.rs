@@ -1,19 +1,21 @@
 //! The registry is damaged, or refuses a change: ids, versions and levels as they were, or a decision.
 
 mod beyond;
+mod blocked;
 mod conflict;
+mod found;
+mod in_place;
 mod levels;
 mod merge;
-mod naive;
 mod plan;
 mod records;
 mod steps;
 mod store;
 mod undo;
 
+pub(super) use found::SchemaPlan;
 pub(super) use levels::put_level;
 pub(super) use merge::differences;
-pub(super) use naive::{LOWER_LEVELS, RE_REGISTER, RESTART_ONLY};
-pub(super) use plan::{SchemaPlan, plan};
+pub(super) use plan::plan;
 pub(super) use steps::{ACCEPT, DAMAGE, REJECT, SOUND};
 pub(super) use store::{is_put_back, store_aside};

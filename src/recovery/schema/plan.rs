@@ -2,39 +2,28 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
-
 use super::{
+    blocked::blocked,
+    found::{SchemaPlan, Wrong},
+    in_place::repairable_in_place,
     merge::{Merged, differences, merge},
-    records::{Wrong, described, wrong_records},
-    store,
-    undo::{self, Undo},
+    records::{described, wrong_records},
+    steps, store, undo,
 };
 use crate::{
-    backup::parts::registry::{Difference, Dump, capture},
+    backup::parts::registry::{Dump, capture},
     client::registry::Registry,
-    recovery::{RecoveryError, pipeline::Source, repair::Repair, server::Control, step::Step},
-    units::Subject,
+    recovery::{
+        RecoveryError,
+        pipeline::Source,
+        repair::{Repair, Table},
+        server::Control,
+    },
     vocabulary::OnConflict,
 };
 
-/// What the schema playbook found.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct SchemaPlan {
-    /// The registry as it was found.
-    pub(crate) found: Dump,
-    /// The registry as it shall be.
-    pub(crate) wanted: Dump,
-    /// Topics with records under wrong ids.
-    pub(crate) wrong: Wrong,
-    /// Changes of the source that the registry refuses.
-    pub(crate) undo: Vec<Undo>,
-    /// Subjects that refuse a change.
-    pub(crate) refused: Vec<Subject>,
-}
-
 /// Looks, and chooses the steps.
-pub(crate) async fn plan(repair: &mut Repair) -> Result<&'static [Step<Repair>], RecoveryError> {
+pub(crate) async fn plan(repair: &mut Repair) -> Result<&'static Table, RecoveryError> {
     let registry = Registry::of(&repair.pipeline.config.registry);
     let point = repair.point.as_ref().ok_or_else(|| {
         RecoveryError::impossible(
@@ -73,14 +62,14 @@ pub(crate) async fn plan(repair: &mut Repair) -> Result<&'static [Step<Repair>],
         repair.choose_affected();
         repair.pipeline.refuse_shared()?;
         repair.pipeline.refuse_active()?;
-        return Ok(&super::DAMAGE);
+        return Ok(&steps::DAMAGE);
     }
     if blocked.is_empty() {
         repair.findings.push(
             "registry: equals the recovery point, with what was registered since; no connector is blocked".into(),
         );
         repair.schema.change(|plan| *plan = Some(schema))?;
-        return Ok(&super::SOUND);
+        return Ok(&steps::SOUND);
     }
     let names: BTreeSet<String> = blocked.iter().map(|s| s.name.clone()).collect();
     repair.pipeline.narrow(&names, false);
@@ -92,9 +81,9 @@ pub(crate) async fn plan(repair: &mut Repair) -> Result<&'static [Step<Repair>],
         OnConflict::Reject => {
             repair.pipeline.refuse_shared()?;
             repair.pipeline.refuse_active()?;
-            Ok(&super::REJECT)
+            Ok(&steps::REJECT)
         }
-        OnConflict::Accept => Ok(&super::ACCEPT),
+        OnConflict::Accept => Ok(&steps::ACCEPT),
     }
 }
 
@@ -115,36 +104,4 @@ impl Repair {
             self.pipeline.all_sources().iter().filter(concerned).map(|s| s.name.clone()).collect();
         self.pipeline.narrow(&names, true);
     }
-}
-
-/// Sources whose failure is a refused schema.
-fn blocked(sources: &[Source]) -> Vec<&Source> {
-    sources.iter().filter(|s| traces(s).any(is_refusal)).collect()
-}
-
-pub(super) fn traces(source: &Source) -> impl Iterator<Item = &str> {
-    source.status.tasks.iter().filter(|t| t.state == "FAILED").filter_map(|t| t.trace.as_deref())
-}
-
-/// The converter passes on what the registry answered: Apicurio's own rule violation, or the status of Confluent's API.
-fn is_refusal(trace: &str) -> bool {
-    let trace = trace.to_lowercase();
-    trace.contains("ruleviolation") || trace.contains("incompatible") || trace.contains("409")
-}
-
-/// Whether setting levels and registering missing subjects again can be enough; reading back decides.
-pub(super) fn repairable_in_place(schema: &SchemaPlan, damage: &[Difference]) -> bool {
-    let contiguous = |subject: &Subject| {
-        let versions = schema.wanted.versions_of(subject);
-        versions.iter().enumerate().all(|(i, v)| v.version.0 == i as u32 + 1)
-    };
-    damage.iter().all(|d| match d {
-        Difference::LevelChanged { .. } | Difference::ModeChanged { .. } => true,
-        Difference::BeyondMissing { entity } | Difference::BeyondChanged { entity } => entity.is_set_in_place(),
-        Difference::SubjectMissing { subject } => contiguous(subject),
-        Difference::VersionMissing { subject, .. } => {
-            schema.found.versions_of(subject).is_empty() && contiguous(subject)
-        }
-        _ => false,
-    })
 }

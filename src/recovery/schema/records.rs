@@ -3,16 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::merge::reassigned;
+use super::{found::Wrong, merge::reassigned};
 use crate::{
     backup::parts::registry::Dump,
     client::kafka::Kafka,
     recovery::{RecoveryError, slot::Shape},
     units::{SchemaId, TopicPartition},
 };
-
-/// How many records of a topic are concerned, by schema id.
-pub(crate) type Wrong = BTreeMap<String, BTreeMap<SchemaId, u64>>;
 
 /// Reads the ids in all records of these topics and compares them with what they shall mean. `broken` is the registry as it
 /// was found: an id that means something else there was written for one of two schemas, and nobody can tell which.

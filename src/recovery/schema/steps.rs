@@ -2,8 +2,8 @@
 
 use super::{
     conflict,
+    in_place::repairable_in_place,
     merge::{Merged, differences, merge},
-    plan::repairable_in_place,
     records::described,
     store,
 };
@@ -13,145 +13,157 @@ use crate::{
     moment::{self, HALF_WAY, Inside},
     recovery::{
         RecoveryError,
-        repair::{
-            DELETE_OFFSETS, DELETE_TOPICS, FORCE_SNAPSHOT, GROUP_OFFSETS, OF_SEVERAL, PUBLICATION, RECREATE_TOPICS,
-            RESTORE_CONFIG, RESUME, Repair, STOP_CONNECTORS, acted, nothing, step,
+        repair::{Repair, Table},
+        step::{Done, OF_SEVERAL, Step, StepInfo, acted, nothing},
+        steps::{
+            delete_offsets, delete_topics, force_snapshot, group_offsets, publication, recreate_topics, restore_config,
+            resume, stop_connectors,
         },
-        step::{Done, Step},
     },
 };
 
-const DUMP_BROKEN: Step<Repair> = step(
-    ["dump-broken", "saves the registry as it is", "the registry answers", "the dump is on disk"],
-    ("schema-conflict/registry-lost", "schema-ids"),
-    nothing,
-    |s| Box::pin(s.pipeline.stand_still("dump-broken")),
-    Inside::Between(&["written"]),
-    |s| Box::pin(dump_broken(s)),
-    |s| Box::pin(async { Ok(s.registry_note.clone()) }),
-);
+const DUMP_BROKEN: Step<Repair> = Step {
+    info: StepInfo {
+        id: "dump-broken",
+        does: "saves the registry as it is",
+        precondition: "the registry answers",
+        postcondition: "the dump is on disk",
+    },
+    destroys: nothing,
+    before: |s| Box::pin(s.pipeline.stand_still("dump-broken")),
+    inside: Inside::Between(&["written"]),
+    act: |s| Box::pin(dump_broken(s)),
+    after: |s| Box::pin(async { Ok(s.registry_note.clone()) }),
+};
 
-const REPAIR_REGISTRY: Step<Repair> = step(
-    [
-        "repair-registry",
-        "puts levels and subjects back in place; where ids or versions would differ, sets the store aside and fills it anew",
-        "every connector STOPPED, no tasks",
-        "subjects, versions, ids, states, levels and modes read back as they shall be",
-    ],
-    ("schema-conflict/subject-deleted", "compatibility"),
-    registry_destroys,
-    |s| Box::pin(s.pipeline.stand_still("repair-registry")),
-    Inside::Between(&[HALF_WAY, "stopped", "set-aside", "import", "imported"]),
-    |s| Box::pin(repair_registry(s)),
-    |s| Box::pin(registry_right(s)),
-);
+const REPAIR_REGISTRY: Step<Repair> = Step {
+    info: StepInfo {
+        id: "repair-registry",
+        does: "puts levels and subjects back in place; where ids or versions would differ, sets the store aside and fills it anew",
+        precondition: "every connector STOPPED, no tasks",
+        postcondition: "subjects, versions, ids, states, levels and modes read back as they shall be",
+    },
+    destroys: registry_destroys,
+    before: |s| Box::pin(s.pipeline.stand_still("repair-registry")),
+    inside: Inside::Between(&[HALF_WAY, "stopped", "set-aside", "import", "imported"]),
+    act: |s| Box::pin(repair_registry(s)),
+    after: |s| Box::pin(registry_right(s)),
+};
 
-const FIND_RECORDS: Step<Repair> = step(
-    [
-        "find-records",
-        "finds records whose schema id does not mean what it meant when they were written",
-        "every connector STOPPED, no tasks",
-        "the topics to rebuild are known",
-    ],
-    ("schema-conflict/registry-lost", "schema-ids"),
-    nothing,
-    |s| Box::pin(s.pipeline.stand_still("find-records")),
-    Inside::Atomic,
-    |s| Box::pin(find_records(s)),
-    |s| Box::pin(async { Ok(found_records(s)) }),
-);
+const FIND_RECORDS: Step<Repair> = Step {
+    info: StepInfo {
+        id: "find-records",
+        does: "finds records whose schema id does not mean what it meant when they were written",
+        precondition: "every connector STOPPED, no tasks",
+        postcondition: "the topics to rebuild are known",
+    },
+    destroys: nothing,
+    before: |s| Box::pin(s.pipeline.stand_still("find-records")),
+    inside: Inside::Atomic,
+    act: |s| Box::pin(find_records(s)),
+    after: |s| Box::pin(async { Ok(found_records(s)) }),
+};
 
-const UNDO_CHANGE: Step<Repair> = step(
-    [
-        "undo-change",
-        "takes the refused change back at the source",
-        "every connector STOPPED, no tasks",
-        "columns as registered",
-    ],
-    ("schema-conflict/int-to-text-reject", "refused"),
-    |s| s.schema.iter().flat_map(|p| &p.undo).map(|u| format!("the change of table {}: {}", u.table, u.what)).collect(),
-    |s| Box::pin(s.pipeline.stand_still("undo-change")),
-    OF_SEVERAL,
-    |s| Box::pin(conflict::undo(s)),
-    |s| Box::pin(conflict::undone(s)),
-);
+const UNDO_CHANGE: Step<Repair> = Step {
+    info: StepInfo {
+        id: "undo-change",
+        does: "takes the refused change back at the source",
+        precondition: "every connector STOPPED, no tasks",
+        postcondition: "columns as registered",
+    },
+    destroys: |s| {
+        s.schema.iter().flat_map(|p| &p.undo).map(|u| format!("the change of table {}: {}", u.table, u.what)).collect()
+    },
+    before: |s| Box::pin(s.pipeline.stand_still("undo-change")),
+    inside: OF_SEVERAL,
+    act: |s| Box::pin(conflict::undo(s)),
+    after: |s| Box::pin(conflict::undone(s)),
+};
 
-const REGISTRY_EQUALS: Step<Repair> = step(
-    [
-        "registry-equals",
-        "compares the registry with what it was",
-        "the connectors run",
-        "nothing was registered and no level changed",
-    ],
-    ("schema-conflict/int-to-text-reject", "compatibility"),
-    nothing,
-    |_| Box::pin(async { Ok("the connectors run".to_owned()) }),
-    Inside::Atomic,
-    |_| Box::pin(async { Ok(Done::Nothing("only looked")) }),
-    |s| Box::pin(conflict::registry_unchanged(s)),
-);
+const REGISTRY_EQUALS: Step<Repair> = Step {
+    info: StepInfo {
+        id: "registry-equals",
+        does: "compares the registry with what it was",
+        precondition: "the connectors run",
+        postcondition: "nothing was registered and no level changed",
+    },
+    destroys: nothing,
+    before: |_| Box::pin(async { Ok("the connectors run".to_owned()) }),
+    inside: Inside::Atomic,
+    act: |_| Box::pin(async { Ok(Done::Nothing("only looked")) }),
+    after: |s| Box::pin(conflict::registry_unchanged(s)),
+};
 
-const ACCEPT_CHANGE: Step<Repair> = step(
-    [
-        "accept-change",
-        "lowers the level of the refusing subject only, until its new version is registered, and puts it back",
-        "the subject is known",
-        "exactly one new version; levels as before",
-    ],
-    ("schema-conflict/set-not-null-accept", "compatibility"),
-    nothing,
-    |s| Box::pin(async { Ok(format!("refusing: {}", refusing(s).join(", "))) }),
-    Inside::Between(&["noted", "lowered", "registered", "put-back"]),
-    |s| Box::pin(conflict::let_through(s)),
-    |s| Box::pin(conflict::let_in(s)),
-);
+const ACCEPT_CHANGE: Step<Repair> = Step {
+    info: StepInfo {
+        id: "accept-change",
+        does: "lowers the level of the refusing subject only, until its new version is registered, and puts it back",
+        precondition: "the subject is known",
+        postcondition: "exactly one new version; levels as before",
+    },
+    destroys: nothing,
+    before: |s| Box::pin(async { Ok(format!("refusing: {}", refusing(s).join(", "))) }),
+    inside: Inside::Between(&["noted", "lowered", "registered", "put-back"]),
+    act: |s| Box::pin(conflict::let_through(s)),
+    after: |s| Box::pin(conflict::let_in(s)),
+};
 
-const STREAMING: Step<Repair> = step(
-    ["streaming", "waits until the connectors stream", "the schema is registered", "tasks RUNNING, slots active"],
-    ("schema-conflict/set-not-null-accept", "liveness"),
-    nothing,
-    |_| Box::pin(async { Ok("the schema is registered".to_owned()) }),
-    OF_SEVERAL,
-    |s| Box::pin(streaming(s)),
-    |s| Box::pin(s.pipeline.streams("streaming", false)),
-);
+const STREAMING: Step<Repair> = Step {
+    info: StepInfo {
+        id: "streaming",
+        does: "waits until the connectors stream",
+        precondition: "the schema is registered",
+        postcondition: "tasks RUNNING, slots active",
+    },
+    destroys: nothing,
+    before: |_| Box::pin(async { Ok("the schema is registered".to_owned()) }),
+    inside: OF_SEVERAL,
+    act: |s| Box::pin(streaming(s)),
+    after: |s| Box::pin(s.pipeline.streams("streaming", false)),
+};
 
 /// Registry damage.
-pub(crate) static DAMAGE: [Step<Repair>; 12] = [
-    STOP_CONNECTORS,
-    DUMP_BROKEN,
-    REPAIR_REGISTRY,
-    FIND_RECORDS,
-    DELETE_TOPICS,
-    RECREATE_TOPICS,
-    GROUP_OFFSETS,
-    DELETE_OFFSETS,
-    PUBLICATION,
-    FORCE_SNAPSHOT,
-    RESUME,
-    RESTORE_CONFIG,
-];
+pub(crate) static DAMAGE: Table = Table {
+    name: "damage",
+    steps: &[
+        stop_connectors(),
+        DUMP_BROKEN,
+        REPAIR_REGISTRY,
+        FIND_RECORDS,
+        delete_topics(),
+        recreate_topics(),
+        group_offsets(),
+        delete_offsets(),
+        publication(),
+        force_snapshot(),
+        resume(),
+        restore_config(),
+    ],
+};
 
 /// An incompatible change, undone.
-pub(crate) static REJECT: [Step<Repair>; 11] = [
-    STOP_CONNECTORS,
-    UNDO_CHANGE,
-    DELETE_TOPICS,
-    RECREATE_TOPICS,
-    GROUP_OFFSETS,
-    DELETE_OFFSETS,
-    PUBLICATION,
-    FORCE_SNAPSHOT,
-    RESUME,
-    RESTORE_CONFIG,
-    REGISTRY_EQUALS,
-];
+pub(crate) static REJECT: Table = Table {
+    name: "reject",
+    steps: &[
+        stop_connectors(),
+        UNDO_CHANGE,
+        delete_topics(),
+        recreate_topics(),
+        group_offsets(),
+        delete_offsets(),
+        publication(),
+        force_snapshot(),
+        resume(),
+        restore_config(),
+        REGISTRY_EQUALS,
+    ],
+};
 
 /// An incompatible change, let through.
-pub(crate) static ACCEPT: [Step<Repair>; 2] = [ACCEPT_CHANGE, STREAMING];
+pub(crate) static ACCEPT: Table = Table { name: "accept", steps: &[ACCEPT_CHANGE, STREAMING] };
 
 /// Nothing is wrong.
-pub(crate) static SOUND: [Step<Repair>; 1] = [REGISTRY_EQUALS];
+pub(crate) static SOUND: Table = Table { name: "sound", steps: &[REGISTRY_EQUALS] };
 
 fn refusing(s: &Repair) -> Vec<String> {
     s.schema.iter().flat_map(|p| &p.refused).map(ToString::to_string).collect()

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::plan::{SchemaPlan, traces};
+use super::{
+    blocked::traces,
+    found::{SchemaPlan, Undo},
+};
 use crate::{
     backup::parts::registry::{Dump, VersionLine, VersionState},
     client::{connect::ConnectorConfig, postgres::Postgres},
@@ -14,16 +17,6 @@ use crate::{
     recovery::{RecoveryError, pipeline::captured_tables, repair::Repair},
     units::{Subject, TableName},
 };
-
-/// A change and the statements that take it back.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(crate) struct Undo {
-    pub(crate) database: String,
-    pub(crate) table: TableName,
-    pub(crate) subject: Subject,
-    pub(crate) what: String,
-    pub(crate) sql: String,
-}
 
 /// Transforms that unwrap, drop or route whole records.
 const LEAVE_COLUMNS_ALONE: [&str; 4] =

@@ -209,6 +209,7 @@ impl Fenced {
     pub(crate) async fn promoted(&mut self, heard: &(dyn Fn(Heard) + Send + Sync)) -> Result<Replay, RecoveryError> {
         let log = &self.log;
         let (mut size, mut text, mut moved) = (0, String::new(), Instant::now());
+        let (mut replay, mut seen, mut asked) = (Replay::default(), None, None);
         loop {
             // Before the log is read: what the server wrote last is then in it.
             let dead = self.guard.try_wait().map_err(|e| RecoveryError::io("look at", log, e))?;
@@ -216,8 +217,9 @@ impl Fenced {
             if length != size {
                 let bytes = fs_err::read(log).map_err(|e| RecoveryError::io("read log", log, e))?;
                 (size, text, moved) = (length, String::from_utf8_lossy(&bytes).into_owned(), Instant::now());
+                // Once for each change: a replay of hours is looked at several times a second, and its log grows all the while.
+                (replay, seen, asked) = (Replay::parse(&text), Seen::last_in(&text), asked_for(&text));
             }
-            let replay = Replay::parse(&text);
             match dead {
                 Some(status) => {
                     let said =
@@ -229,7 +231,7 @@ impl Fenced {
                 None if replay.ready => return Ok(replay),
                 None => {
                     let still = moved.elapsed();
-                    heard(Heard { seen: Seen::last_in(&text), asked_for: asked_for(&text), still });
+                    heard(Heard { seen, asked_for: asked.clone(), still });
                 }
             }
             wait::pause_for(limits::pacing::PAUSE_MAX).await;

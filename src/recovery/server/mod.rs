@@ -13,7 +13,7 @@ mod programs;
 mod room;
 
 pub(super) use configuration::{Configuration, MAIN};
-pub(super) use control::read_control_data;
+pub(super) use control::{control_file_in, read_control_data};
 pub(super) use fenced::{ASKED_FOR, Fenced, Heard, Replay, Seen};
 pub(super) use folder::{Owner, copy_reachable, recovery_settings_in};
 pub(super) use hook::Control;

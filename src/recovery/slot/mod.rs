@@ -14,4 +14,5 @@ pub(super) use diagnosis::diagnose;
 pub(super) use folder::data_folder;
 pub(super) use privileges::refuse_unprivileged;
 pub(super) use record::Shape;
-pub(super) use steps::{COMPENSATE, PURGE, ZERO_DAMAGED_PAGES};
+pub(crate) use steps::DROP_SLOT;
+pub(super) use steps::{COMPENSATE, PURGE};

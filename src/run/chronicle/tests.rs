@@ -406,7 +406,7 @@ fn restoring(story: Story, mark: &str, on: Option<u32>, restored: Option<Result<
     let mark = story.0.mark(mark).unwrap().clone();
     let (end, epoch) = (EpochEnd::Mark { mark, timeline: on.map(Timeline::literal) }, story.0.epoch());
     let recovery =
-        Recovery { restored, ..Recovery::asked(&coordinated(), end, epoch, Timeline::literal((epoch.0 + 2)), bare()) };
+        Recovery { restored, ..Recovery::asked(&coordinated(), end, epoch, Timeline::literal(epoch.0 + 2), bare()) };
     story.fact(Fact::Recovered(recovery))
 }
 

@@ -2,17 +2,14 @@
 
 use std::time::Instant;
 
-use super::{
-    Done,
-    request::{options, request},
-    runbook,
-};
+use super::{Done, request::request, runbook};
 use crate::{
     event::{Downtime, StepReport, What},
-    recovery::{self, RecoveryError},
+    recovery::{self, RecoveryError, compose::run_composed},
     run::{
         Emitter, Known, RunError,
         chronicle::{EpochEnd, Fact, Mark, Means, Recovery},
+        controls::Composition,
         rig::{Pipeline, Rig},
     },
     scenario::{Absence, Recover, Target, TargetBy, WhileRecovering},
@@ -149,9 +146,13 @@ async fn playbook(
     request: &recovery::Request,
 ) -> Result<recovery::Recovered, RecoveryError> {
     let emit = rig.emit.clone();
-    let mut told = |step: StepReport| emit.emit(What::RecoveryStep(step));
+    let mut shown = |step: StepReport| emit.emit(What::RecoveryStep(step));
+    let composition = Composition::of(known);
+    let mut reports = composition.reporting(&mut shown);
     let watch = recovery::Watch::default();
-    let recovered = recovery::run(&rig.pipeline.config, request, &options(known), &mut told, &watch).await?;
+    let mut on = |step: StepReport| reports.step(step);
+    let recovered = run_composed(&rig.pipeline.config, request, &composition, &mut on, &watch).await?;
+    reports.end();
     // The drill's own checks say what it was worth.
     recovery::conclude(&recovered)?;
     Ok(recovered)

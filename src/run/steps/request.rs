@@ -1,14 +1,11 @@
 //! What a recovery is asked for.
 
-use std::collections::BTreeSet;
-
 use crate::{
     backup::PointSelector,
-    recovery::{self, Options, Playbook, Request},
+    recovery::{self, Playbook, Request},
     run::{Known, RunError},
-    scenario::{Absence, Recover, Target, TargetBy},
+    scenario::{Recover, Target, TargetBy},
     units::Timeline,
-    vocabulary::Instead,
 };
 
 /// What the scenario asks for, as the command line would ask for it.
@@ -52,14 +49,4 @@ pub(super) fn request(known: Known<'_>, wanted: &Recover) -> Result<Request, Run
         Recover::Exec(_) => {}
     }
     Ok(request)
-}
-
-/// What a control leaves out of the playbook, or does in its place.
-pub(super) fn options(known: Known<'_>) -> Options {
-    let mut omit = BTreeSet::new();
-    if let Some(Absence::Step(step)) = known.absence() {
-        omit.insert(step.clone());
-    }
-    let naive = known.plan.instead().and_then(Instead::procedure);
-    Options { omit, naive }
 }
