@@ -167,9 +167,15 @@ impl Session {
             Ok(folder) => folder.finish()?,
             Err(poisoned) => poisoned.into_inner().finish()?,
         };
-        let exit = outcome?;
+        let exit = combined(outcome?, report.exit_code);
         Ok(Finished { exit, report, folder: dir })
     }
+}
+
+/// What the run ends with: the worse of what its drills ended with and of what the report says, which holds them against one another.
+/// Controls without their drill are green one by one, and prove nothing.
+fn combined(drills: Exit, reported: u8) -> Exit {
+    drills.worst(Exit::from_code(reported).unwrap_or(Exit::Internal))
 }
 
 /// `YYYYMMDDThhmmssZ-xxxx`: sortable, and unique enough for two runs begun in the same second.
@@ -182,6 +188,13 @@ fn new_run_id() -> RunId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_whose_report_is_not_green_does_not_pass() {
+        assert_eq!(combined(Exit::Passed, Exit::Passed.code()), Exit::Passed);
+        assert_eq!(combined(Exit::Passed, Exit::Inconclusive.code()), Exit::Inconclusive);
+        assert_eq!(combined(Exit::CheckFailed, Exit::Inconclusive.code()), Exit::CheckFailed);
+    }
 
     #[tokio::test]
     async fn a_run_that_is_interrupted_ends_as_such_and_writes_its_reports() {

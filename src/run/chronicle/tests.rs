@@ -271,6 +271,9 @@ fn subjects(expected: &Expectation<'_>) -> String {
 // To the end of the first timeline: what the recovery in between had given up is back, and what came after it is gone.
 #[case::the_end_of_an_earlier_timeline(
     story().mark("m", 100).back_to("m", 2).goes_to_end_of(1, 3), "0@end 1@0")]
+// A recovery that kept everything has left the first timeline all the same: what came after it is no part of that.
+#[case::the_end_of_a_timeline_that_was_left_with_everything(
+    story().kept(&coordinated(), 2, bare()).goes_to_end_of(1, 3), "0@end 1@0")]
 #[case::the_end_of_the_current_timeline(
     story().mark("m", 100).back_to("m", 2).goes_to_end_of(2, 3), "0@100 1@end")]
 #[case::the_end_of_a_timeline_over_several_epochs(
