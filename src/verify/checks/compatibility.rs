@@ -141,9 +141,10 @@ impl Diff<'_> {
 }
 
 impl Diff<'_> {
-    /// Whether a connector registers a version on its own, of a pipeline that nobody has changed: its first records of a table may come
-    /// after the recovery point, and a table with generated columns has two schemas, as only a snapshot's records have these columns;
-    /// which of the two comes first is up to when the table was empty. Records must have been written with the version.
+    /// Whether a connector registers a version on its own, of a pipeline that nobody has changed: a table with generated columns has two
+    /// schemas, as only a snapshot's records have these columns, and which of the two comes first is up to when the table was empty.
+    /// Records must have been written with the version. A subject that the point does not have at all is no such case: a point
+    /// without its versions would go unnoticed.
     fn is_of_the_connector(&self, subject: &str, was: &SubjectView, version: &VersionView) -> bool {
         let Some((table, place)) = self.seen.tables.iter().find_map(|table| Some((table, place_of(subject, table)?)))
         else {
@@ -155,11 +156,10 @@ impl Diff<'_> {
             return false;
         }
         let row = |schema: &str| without_generated(schema, table);
-        was.versions.is_empty()
-            || was.versions.values().any(|known| {
-                !same_schema(&known.schema, &version.schema)
-                    && row(&known.schema).is_some_and(|known| row(&version.schema) == Some(known))
-            })
+        was.versions.values().any(|known| {
+            !same_schema(&known.schema, &version.schema)
+                && row(&known.schema).is_some_and(|known| row(&version.schema) == Some(known))
+        })
     }
 }
 
