@@ -1,15 +1,15 @@
 //! The checks: pure functions from what was seen and what was to be seen to findings.
 
 mod added;
-pub mod compatibility;
+mod compatibility;
 mod history;
 mod judge;
 mod life;
 pub mod positions;
 mod restored;
 mod rows;
-pub mod schema_ids;
-pub mod state;
+mod schema_ids;
+mod state;
 mod transactions;
 
 #[cfg(test)]
@@ -17,9 +17,11 @@ mod tests;
 
 pub use compatibility::compatibility;
 pub use judge::judge;
-pub use life::{leaks, liveness};
 pub use positions::positions;
-pub use restored::{restored_to_target, rpo};
+pub use restored::rpo;
 pub use schema_ids::schema_ids;
 pub use state::state;
-pub use transactions::{atomicity, duplicates, ghosts, loss, order};
+
+use life::{leaks, liveness};
+use restored::restored_to_target;
+use transactions::{atomicity, duplicates, ghosts, loss, order};
