@@ -20,6 +20,7 @@ mod interrupted;
 mod layouts;
 mod limited;
 mod login;
+mod looked;
 mod prepared;
 mod refusals;
 mod registry_client;
