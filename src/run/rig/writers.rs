@@ -7,6 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::{
     client::postgres::Postgres,
     config::{Config, Tools},
+    event::{Loaded, WriterCounts},
     run::{
         RunError,
         command::{Command, libpq},
@@ -95,7 +96,7 @@ impl Writers {
     }
 
     /// Tries exactly so many transactions. One that had to occur and did not is an error: the drill would prove nothing.
-    pub async fn load(&mut self, plan: &DrillPlan, config: &Config, load: &Load) -> Result<String, RunError> {
+    pub async fn load(&mut self, plan: &DrillPlan, config: &Config, load: &Load) -> Result<Loaded, RunError> {
         match self {
             Writers::Shop(shop) => {
                 let spec = LoadSpec {
@@ -103,12 +104,12 @@ impl Writers {
                     must: load.must.clone(),
                     tables: load.tables.as_ref().map(|all| all.iter().map(|TableRef(t)| t.clone()).collect()),
                 };
-                complete(plan, load, &shop.load(spec).await?)
+                complete(plan, load, shop.load(spec).await?)
             }
             Writers::Sql(own) => {
                 let spec =
                     SqlLoad { transactions: load.transactions, must_roll_back: load.must.contains(&Must::RollBack) };
-                complete(plan, load, &own.load(spec).await?)
+                complete(plan, load, own.load(spec).await?)
             }
             Writers::Command(foreign) => foreign.load(plan, config, load).await,
             Writers::Pgbench { clients, seed } => {
@@ -116,7 +117,7 @@ impl Writers {
                 *seed += 1;
                 let done =
                     workload::pgbench::load(&tools, &config.postgres.url, *clients, load.transactions, *seed).await?;
-                Ok(format!("{} transactions processed, {} failed", done.processed, done.failed))
+                Ok(Loaded::Pgbench { processed: done.processed, failed: done.failed })
             }
         }
     }
@@ -130,12 +131,12 @@ impl Writers {
         }
     }
 
-    /// Stops them again; what they did, in words, if they were running.
-    pub async fn stop_hammer(&mut self) -> Result<String, RunError> {
+    /// Stops them again; what they did, where there are any.
+    pub async fn stop_hammer(&mut self) -> Result<Option<Loaded>, RunError> {
         match self {
-            Writers::Shop(shop) => Ok(in_words(&shop.stop_hammer().await?)),
-            Writers::Sql(own) => Ok(in_words(&own.stop_hammer().await?)),
-            Writers::Pgbench { .. } | Writers::Command(_) => Ok(String::new()),
+            Writers::Shop(shop) => Ok(Some(counts(shop.stop_hammer().await?))),
+            Writers::Sql(own) => Ok(Some(counts(own.stop_hammer().await?))),
+            Writers::Pgbench { .. } | Writers::Command(_) => Ok(None),
         }
     }
 
@@ -192,8 +193,10 @@ impl Foreign {
     }
 
     /// Runs the command once, and reads what it left before anybody can take it away.
-    async fn load(&mut self, plan: &DrillPlan, config: &Config, load: &Load) -> Result<String, RunError> {
-        let WorkloadPlan::Command { command, timeout, writers, .. } = &plan.workload else { return Ok(String::new()) };
+    async fn load(&mut self, plan: &DrillPlan, config: &Config, load: &Load) -> Result<Loaded, RunError> {
+        let WorkloadPlan::Command { command, timeout, writers, .. } = &plan.workload else {
+            return Ok(Loaded::Command { asked: 0, committed: 0 });
+        };
         self.loads += 1;
         let prefix = format!("{}-e{}-l{}", self.token_prefix, self.epoch.0, self.loads);
         let mut environment = libpq(config);
@@ -239,7 +242,7 @@ impl Foreign {
             ));
         }
         self.ledger.entries.extend(committed);
-        Ok(format!("{} transactions: {count} committed", load.transactions))
+        Ok(Loaded::Command { asked: load.transactions, committed: count })
     }
 }
 
@@ -247,10 +250,10 @@ impl Foreign {
 const SEED_STEP: u64 = 1009;
 const SEED_MAX: u64 = 1 << 31;
 
-/// What a load did, in words, unless something that had to occur did not.
-fn complete(plan: &DrillPlan, load: &Load, summary: &LoadSummary) -> Result<String, RunError> {
+/// What a load did, unless something that had to occur did not.
+fn complete(plan: &DrillPlan, load: &Load, summary: LoadSummary) -> Result<Loaded, RunError> {
     if summary.missing.is_empty() {
-        return Ok(in_words(summary));
+        return Ok(counts(summary));
     }
     Err(RunError::Scenario {
         scenario: plan.id.to_string(),
@@ -261,23 +264,17 @@ fn complete(plan: &DrillPlan, load: &Load, summary: &LoadSummary) -> Result<Stri
     })
 }
 
-/// `200 transactions: 180 acknowledged (523 rows), 20 rolled back`.
-fn in_words(summary: &LoadSummary) -> String {
-    let mut text = format!(
-        "{} transactions: {} acknowledged ({} rows), {} rolled back",
-        summary.attempted, summary.acknowledged, summary.rows, summary.rolled_back
-    );
-    for (count, what) in
-        [(summary.failed, "failed"), (summary.unknown, "of unknown outcome"), (summary.refused, "connections refused")]
-    {
-        if count > 0 {
-            text.push_str(&format!(", {count} {what}"));
-        }
-    }
-    if let Some(error) = &summary.first_error {
-        text.push_str(&format!("; first error: {error}"));
-    }
-    text
+fn counts(summary: LoadSummary) -> Loaded {
+    Loaded::Writers(WriterCounts {
+        attempted: summary.attempted,
+        acknowledged: summary.acknowledged,
+        rows: summary.rows,
+        rolled_back: summary.rolled_back,
+        failed: summary.failed,
+        unknown: summary.unknown,
+        refused: summary.refused,
+        first_error: summary.first_error,
+    })
 }
 
 fn transaction(plan: &TransactionPlan) -> sql::Transaction {

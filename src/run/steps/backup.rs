@@ -3,6 +3,7 @@
 use super::{Done, load::load_during_backup, runbook};
 use crate::{
     backup::{self, CreateOptions},
+    event::StepOutcome,
     run::{Known, RunError, chronicle::Fact, rig::Rig},
     scenario::BackupPlan,
 };
@@ -24,6 +25,6 @@ pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &BackupPlan) -
     let created = created?;
     let loaded = loaded?;
     let point = created.point().clone();
-    let words = format!("recovery point {point} of {} bytes; meanwhile {loaded}", created.manifest.bytes);
-    Ok(Done::one(Fact::PointTaken { name: name.clone(), point }, words))
+    let detail = format!("recovery point {point} of {} bytes", created.manifest.bytes);
+    Ok(Done::one(Fact::PointTaken { name: name.clone(), point }, StepOutcome { detail, loaded: Some(loaded) }))
 }

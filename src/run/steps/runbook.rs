@@ -19,7 +19,7 @@ use super::{
 use crate::{
     client::{ClientError, limits, postgres::Postgres, wait},
     config::{Config, recorded},
-    event::{StepReport, StepResult, What},
+    event::{StepOutcome, StepReport, StepResult, What},
     recovery::RecoveryError,
     run::{
         Known, RunError,
@@ -66,8 +66,8 @@ pub(super) async fn backup(
         });
     }
     let seen = look(pipeline).await?;
-    let words = format!("{}; meanwhile {loaded}", ended.told());
-    Ok(Done::one(Fact::CommandBackup { name: wanted.name.clone(), seen }, words))
+    let outcome = StepOutcome { detail: ended.told(), loaded: Some(loaded) };
+    Ok(Done::one(Fact::CommandBackup { name: wanted.name.clone(), seen }, outcome))
 }
 
 /// How long a command may take: what the scenario says, or else a time that is longer on a slower machine.
