@@ -1,7 +1,9 @@
 //! What happened, when, to what: the only contract between running and reporting.
 //!
 //! A run writes one [`Event`] a line to `reports/<run>/events.jsonl`. Every report can be made again from that file with
-//! no stack alive. The format is versioned by [`FORMAT`]; fields are only ever added.
+//! no stack alive. The format is versioned by [`FORMAT`]; files of older versions are read as well.
+
+mod load;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -10,10 +12,13 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{DrillId, Lsn, Offset, RowKey, RunId, SchemaId, Speed, TableName, Verdict};
+pub use load::{Loaded, StepOutcome, WriterCounts};
 
-/// The version of the event format, written into [`What::RunStarted`].
-pub const FORMAT: u32 = 1;
+use crate::units::{DrillId, Hint, Lsn, Offset, RowKey, RunId, SchemaId, Speed, TableName, Verdict};
+
+/// The version of the event format, written into [`What::RunStarted`]. In version 1 what was loaded stands in the words of a step's
+/// `detail`, and hints in those of a drill's `reason`.
+pub const FORMAT: u32 = 2;
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -103,8 +108,11 @@ pub enum What {
         step: String,
         /// How long it took.
         seconds: f64,
-        /// What it did, with counts: `500 transactions acknowledged, 12 rolled back`.
+        /// What it did, apart from what was loaded, or why it failed; in words.
         detail: String,
+        /// The load that was the step, or that ran beside it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        loaded: Option<Loaded>,
     },
     /// How far a step has come. For a person who watches; not written to the events file.
     Progress {
@@ -140,6 +148,9 @@ pub enum What {
         verdict: Verdict,
         /// Why not, or what a person should know.
         detail: String,
+        /// What a person can do where it failed.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        hints: Vec<Hint>,
     },
     /// What the recovery lost and what its target gave up.
     Rpo(Rpo),
@@ -155,6 +166,9 @@ pub enum What {
         exit_code: u8,
         /// Why it is not green, in a sentence; empty when it is.
         reason: String,
+        /// What a person can do about that.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        hints: Vec<Hint>,
     },
     /// Peak memory of the harness and everything it started, proportional set size.
     Memory {

@@ -8,6 +8,7 @@ use std::{
 
 use camino::Utf8PathBuf;
 use clap::{Subcommand, ValueEnum};
+use serde::Serialize;
 
 use super::{
     interrupt::unless_interrupted,
@@ -20,7 +21,7 @@ use crate::{
     config::Config,
     event::{CheckReport, StepReport, StepResult},
     recovery::{self, Leftover, Outcome, Playbook, Progress, Recovered, Request, Status, SystemStatus, Target, Watch},
-    units::{Exit, SystemId, Timeline, Verdict},
+    units::{Exit, Failure, Hint, SystemId, Timeline, Verdict},
     verify::{VerifyError, VerifyOptions, verify},
     vocabulary::{Loss, OnConflict, TopicsRepair},
 };
@@ -149,6 +150,15 @@ struct What {
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// The result of a recovery that failed, as JSON.
+#[derive(Serialize)]
+struct Failed {
+    #[serde(flatten)]
+    outcome: Outcome,
+    /// What a person can do about it.
+    hints: Vec<Hint>,
 }
 
 /// What to do about a refusal for lack of `--yes`.
@@ -322,7 +332,7 @@ async fn recover(config: &Config, request: &Request, json: bool) -> Result<Exit,
         }
         Err(error) => {
             if json {
-                print_json(&Outcome {
+                let outcome = Outcome {
                     playbook: request.playbook,
                     point: None,
                     target: Some(request.target.clone()),
@@ -332,7 +342,8 @@ async fn recover(config: &Config, request: &Request, json: bool) -> Result<Exit,
                     not_looked_at: Vec::new(),
                     neighbours: None,
                     downtime: None,
-                })?;
+                };
+                print_json(&Failed { outcome, hints: error.hints() })?;
             }
             how_far(config).await;
             Err(error.into())

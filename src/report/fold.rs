@@ -1,12 +1,15 @@
 //! Events become a report: a pure fold. What was not seen to its end is inconclusive, never green.
 
-use super::model::{
-    ControlResult, DrillReport, FORMAT, FaultSummary, RecoveryReport, RpoReport, RunReport, ServerStart, SignalReport,
-    SpeedReport, StackReport, StepTime,
+use super::{
+    model::{
+        ControlResult, DrillReport, FORMAT, FaultSummary, RecoveryReport, RpoReport, RunReport, ServerStart,
+        SignalReport, SpeedReport, StackReport, StepTime,
+    },
+    words,
 };
 use crate::{
     event::{ControlPlan, ControlReport, Downtime, Event, FaultReport, Landed, Signal, StepReport, What},
-    units::{DrillId, Exit, REFERENCE_MACHINE, Verdict},
+    units::{DrillId, Exit, Hint, REFERENCE_MACHINE, Verdict},
 };
 
 /// Folds events that are all there.
@@ -65,6 +68,7 @@ struct Drill {
     checks: Vec<crate::event::CheckReport>,
     notes: Vec<String>,
     finished: Option<(Verdict, u8, String)>,
+    hints: Vec<Hint>,
 }
 
 impl Drill {
@@ -95,6 +99,7 @@ impl Drill {
             checks: Vec::new(),
             notes: Vec::new(),
             finished: None,
+            hints: Vec::new(),
         }
     }
 
@@ -161,8 +166,8 @@ impl Fold {
             What::RunFinished { verdict, exit_code } => self.finished = Some((*verdict, *exit_code)),
             What::Note { text } => self.notes.push(text.clone()),
             // A run-wide step has no place in a drill's report; its end is kept as a note.
-            What::StepFinished { step, seconds, detail } => {
-                self.notes.push(format!("{step}: {detail} ({seconds:.1} s)"));
+            What::StepFinished { step, seconds, detail, loaded } => {
+                self.notes.push(format!("{step}: {} ({seconds:.1} s)", words::outcome(detail, loaded.as_ref())));
             }
             _ => {}
         }
@@ -295,6 +300,7 @@ impl Fold {
             verdict,
             exit_code: exit.code(),
             reason,
+            hints: main.hints.clone(),
             seconds: main.seconds(),
             fault: fault_summary(&main.faults),
             lied: lies(&main.signals),
@@ -333,13 +339,16 @@ impl Drill {
                 self.rpo_objective = *rpo_transactions;
             }
             What::StepStarted { step } => {
-                self.steps.push(StepTime { step: step.clone(), seconds: None, detail: String::new() });
+                self.steps.push(StepTime { step: step.clone(), seconds: None, detail: String::new(), loaded: None });
             }
-            What::StepFinished { step, seconds, detail } => self.step_finished(step, *seconds, detail),
+            What::StepFinished { step, seconds, detail, loaded } => {
+                let (seconds, detail, loaded) = (Some(*seconds), detail.clone(), loaded.clone());
+                self.step_finished(StepTime { step: step.clone(), seconds, detail, loaded });
+            }
             What::Fault(fault) => self.faults.push(fault.clone()),
             What::Signal(signal) => self.signals.push(signal.clone()),
             What::RecoveryStep(step) => self.open_recovery.push(step.clone()),
-            What::RecoveryFinished { playbook, rto_seconds, downtime, verdict, detail } => {
+            What::RecoveryFinished { playbook, rto_seconds, downtime, verdict, detail, hints } => {
                 self.recoveries.push(RecoveryReport {
                     playbook: Some(playbook.clone()),
                     rto_seconds: (*verdict == Verdict::Passed).then_some(*rto_seconds),
@@ -350,6 +359,7 @@ impl Drill {
                     downtime_reference: self.downtime_reference,
                     verdict: Some(*verdict),
                     detail: detail.clone(),
+                    hints: hints.clone(),
                     steps: std::mem::take(&mut self.open_recovery),
                 })
             }
@@ -357,8 +367,9 @@ impl Drill {
             What::Check(check) => self.checks.push(check.clone()),
             What::Control(report) => self.judged = Some(report.clone()),
             What::Note { text } => self.notes.push(text.clone()),
-            What::DrillFinished { verdict, exit_code, reason } => {
-                self.finished = Some((*verdict, *exit_code, reason.clone()))
+            What::DrillFinished { verdict, exit_code, reason, hints } => {
+                self.finished = Some((*verdict, *exit_code, reason.clone()));
+                self.hints.clone_from(hints);
             }
             What::Progress { .. }
             | What::RunStarted { .. }
@@ -369,16 +380,10 @@ impl Drill {
         }
     }
 
-    fn step_finished(&mut self, step: &str, seconds: f64, detail: &str) {
-        let open = self.steps.iter_mut().rev().find(|s| s.step == step && s.seconds.is_none());
-        match open {
-            Some(open) => {
-                open.seconds = Some(seconds);
-                open.detail = detail.to_owned();
-            }
-            None => {
-                self.steps.push(StepTime { step: step.to_owned(), seconds: Some(seconds), detail: detail.to_owned() })
-            }
+    fn step_finished(&mut self, ended: StepTime) {
+        match self.steps.iter_mut().rev().find(|s| s.step == ended.step && s.seconds.is_none()) {
+            Some(open) => *open = ended,
+            None => self.steps.push(ended),
         }
     }
 

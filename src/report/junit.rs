@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     event::{CheckReport, Finding, FindingKind},
-    units::Verdict,
+    units::{Hint, Verdict, with_hints},
 };
 
 /// The report as JUnit XML.
@@ -57,8 +57,9 @@ fn suite(report: &RunReport, drill: &DrillReport) -> TestSuite {
     // What no check or control shows, a recovery that failed for instance, must not leave a green suite.
     let shown = drill.checks.iter().map(|c| c.verdict).chain(drill.controls.iter().map(|c| c.verdict));
     if drill.verdict != Verdict::Passed && shown.fold(Verdict::Passed, Verdict::and) != drill.verdict {
-        let mut case =
-            TestCase::new("drill", status(drill.verdict, &drill.reason, drill.verdict.word(), &drill.recovery.detail));
+        let hints: Vec<Hint> = drill.hints.iter().chain(&drill.recovery.hints).cloned().collect();
+        let text = with_hints(&drill.recovery.detail, &hints);
+        let mut case = TestCase::new("drill", status(drill.verdict, &drill.reason, drill.verdict.word(), &text));
         case.set_classname(name.as_str());
         suite.add_test_case(case);
     }

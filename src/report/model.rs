@@ -2,13 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::words::outcome;
 use crate::{
-    event::{Amount, CheckReport, Downtime, FaultReport, FindingKind, Landed, StepReport},
-    units::{Speed, Verdict},
+    event::{Amount, CheckReport, Downtime, FaultReport, FindingKind, Landed, Loaded, StepReport},
+    units::{Hint, Speed, Verdict},
 };
 
 /// The version of `report.json`.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// A run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,6 +100,9 @@ pub struct DrillReport {
     pub exit_code: u8,
     /// Why it is not green, in a sentence; empty when it is.
     pub reason: String,
+    /// What a person can do about that.
+    #[serde(default)]
+    pub hints: Vec<Hint>,
     /// How long it took, without its controls.
     pub seconds: f64,
     /// The faults together.
@@ -168,6 +172,9 @@ pub struct RecoveryReport {
     pub verdict: Option<Verdict>,
     /// Why not, or what a person should know.
     pub detail: String,
+    /// What a person can do where it failed.
+    #[serde(default)]
+    pub hints: Vec<Hint>,
     /// The steps.
     pub steps: Vec<StepReport>,
 }
@@ -223,6 +230,16 @@ pub struct StepTime {
     pub step: String,
     /// How long it took; null when it was not seen to end.
     pub seconds: Option<f64>,
-    /// What it did.
+    /// What it did, apart from what was loaded.
     pub detail: String,
+    /// The load that was the step, or that ran beside it; null where there was none, or in a run of version 1.
+    #[serde(default)]
+    pub loaded: Option<Loaded>,
+}
+
+impl StepTime {
+    /// What it did, in words.
+    pub(super) fn words(&self) -> String {
+        outcome(&self.detail, self.loaded.as_ref())
+    }
 }

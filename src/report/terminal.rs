@@ -10,7 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::{
     model::{DrillReport, RunReport},
-    words::{counted, one_line},
+    words::{counted, one_line, outcome},
 };
 use crate::{
     event::{CheckReport, Downtime, Event, FindingKind, Landed, StepResult, What},
@@ -145,7 +145,9 @@ fn line(what: &What) -> Option<String> {
             format!("control without {}: {} must find {}", c.without, c.check, c.kind.word())
         }
         What::StepStarted { step } => format!("{step} ..."),
-        What::StepFinished { step, seconds, detail } => format!("{step}: {detail} ({seconds:.1} s)"),
+        What::StepFinished { step, seconds, detail, loaded } => {
+            format!("{step}: {} ({seconds:.1} s)", outcome(detail, loaded.as_ref()))
+        }
         What::Progress { step, rows, lag_bytes } => match lag_bytes {
             Some(lag) => format!("{step}: {rows} rows, {} KiB behind", lag >> 10),
             None => format!("{step}: {rows} rows"),
@@ -248,6 +250,9 @@ fn drill_lines(drill: &DrillReport, width: usize) -> String {
     }
     if drill.recovery.verdict.is_some_and(|v| v != Verdict::Passed) {
         add(format!("recovery failed: {}", drill.recovery.detail));
+    }
+    for hint in drill.hints.iter().chain(&drill.recovery.hints) {
+        add(hint.line());
     }
     for check in drill.checks.iter().filter(|c| c.verdict != Verdict::Passed) {
         add(told_check(check));

@@ -109,7 +109,7 @@ fn a_run_cut_short_anywhere_is_never_green() {
 fn a_drill_that_says_passed_does_not_hide_what_its_events_say() {
     let id = DrillId::new("s/v");
     let start = What::DrillStarted { scenario: "s".into(), variant: "v".into(), title: String::new(), control: None };
-    let end = What::DrillFinished { verdict: Verdict::Passed, exit_code: 0, reason: String::new() };
+    let end = What::DrillFinished { verdict: Verdict::Passed, exit_code: 0, reason: String::new(), hints: Vec::new() };
     let event = |drill: Option<&DrillId>, what: What| Event { at_ms: 0, drill: drill.cloned(), what };
     let run = |middle: Vec<What>| {
         let mut events = vec![event(Some(&id), start.clone())];
@@ -175,6 +175,39 @@ fn a_folder_keeps_events_and_makes_reports_again() {
     let error = read_events(&dir).unwrap_err();
     assert_eq!(error.exit().code(), 3);
     assert!(error.to_string().contains("line 1"), "{error}");
-    std::fs::write(&path, text.replacen("\"format\":1", "\"format\":2", 1)).unwrap();
+    std::fs::write(&path, text.replacen("\"format\":1", "\"format\":3", 1)).unwrap();
     assert_eq!(read_events(&dir).unwrap_err().exit().code(), 33);
+}
+
+/// A run of the same events, kept as version 1 wrote it: only what was loaded has moved out of the words since.
+#[test]
+fn a_run_of_version_1_looks_the_same() {
+    let of = |folder: &str| {
+        let path = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let text = std::fs::read_to_string(path.join("events.jsonl")).unwrap();
+        let format = text.lines().next().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        (format.unwrap()["what"]["run-started"]["format"].as_u64().unwrap(), fold(&read_events(&path).unwrap()))
+    };
+    let ((old_format, old), (new_format, new)) = (of("fixtures/reports/version-1"), of("reports/sample"));
+    assert_eq!((old_format, new_format), (1, 2));
+    assert_eq!(html(&old).unwrap(), html(&new).unwrap());
+    assert_eq!(junit(&old).unwrap(), junit(&new).unwrap());
+    assert_eq!(verdict_text(&old), verdict_text(&new));
+    let loaded = |report: &RunReport| report.drills[0].steps.iter().filter(|step| step.loaded.is_some()).count();
+    assert_eq!((loaded(&old), loaded(&new)), (0, 4));
+}
+
+#[test]
+fn what_a_person_can_do_stands_behind_the_reason() {
+    let event = |what: What| Event { at_ms: 0, drill: Some(DrillId::new("s/v")), what };
+    let start = What::DrillStarted { scenario: "s".into(), variant: "v".into(), title: String::new(), control: None };
+    let hints = vec!["is it running?".into(), "ask its log".into()];
+    let end = What::DrillFinished { verdict: Verdict::Inconclusive, exit_code: 13, reason: "no answer".into(), hints };
+    let report = fold(&[event(start), event(end)]);
+    let text = verdict_text(&report);
+    let lines: Vec<&str> = text.lines().map(str::trim).skip_while(|line| *line != "no answer").take(3).collect();
+    assert_eq!(lines, ["no answer", "hint: is it running?", "hint: ask its log"]);
+    for page in [html(&report).unwrap(), junit(&report).unwrap()] {
+        assert!(page.contains("hint: is it running?") && page.contains("hint: ask its log"), "{page}");
+    }
 }

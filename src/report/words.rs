@@ -1,11 +1,54 @@
 //! Words and signs that several renderers share.
 
-use crate::{event::Finding, units::Verdict};
+use crate::{
+    event::{Finding, Loaded},
+    units::Verdict,
+};
 
 /// A number with its noun.
 pub(super) fn counted(number: u64, noun: &str) -> String {
     let ending = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{ending}")
+}
+
+/// What a step did: `recovery point P of 9 bytes; meanwhile 80 transactions: 77 acknowledged (349 rows), 3 rolled back`.
+pub(super) fn outcome(detail: &str, load: Option<&Loaded>) -> String {
+    match (detail, load) {
+        (detail, None) => detail.to_owned(),
+        ("", Some(load)) => loaded(load),
+        (detail, Some(load)) => format!("{detail}; meanwhile {}", loaded(load)),
+    }
+}
+
+fn loaded(load: &Loaded) -> String {
+    let counts = match load {
+        Loaded::Pgbench { processed, failed } => {
+            return format!("{} processed, {failed} failed", counted(*processed, "transaction"));
+        }
+        Loaded::Command { asked, committed } => {
+            return format!("{}: {committed} committed", counted(*asked, "transaction"));
+        }
+        Loaded::Writers(counts) => counts,
+    };
+    let mut text = format!(
+        "{}: {} acknowledged ({}), {} rolled back",
+        counted(counts.attempted, "transaction"),
+        counts.acknowledged,
+        counted(counts.rows, "row"),
+        counts.rolled_back
+    );
+    for (count, what) in [(counts.failed, "failed"), (counts.unknown, "of unknown outcome")] {
+        if count > 0 {
+            text.push_str(&format!(", {count} {what}"));
+        }
+    }
+    if counts.refused > 0 {
+        text.push_str(&format!(", {} refused", counted(counts.refused, "connection")));
+    }
+    if let Some(error) = &counts.first_error {
+        text.push_str(&format!("; first error: {error}"));
+    }
+    text
 }
 
 /// A sign beside the colour: colour never carries meaning alone.

@@ -18,10 +18,10 @@ use super::{
 };
 use crate::{
     client::limits,
-    event::{CheckReport, What},
+    event::{CheckReport, StepOutcome, What},
     scenario::{ControlRun, DowntimeObjective, DrillPlan},
     stack::Silent,
-    units::{Exit, Failure as _},
+    units::{Exit, Failure as _, Hint},
 };
 
 /// A drill under way: its plan, what lives, and what is known.
@@ -55,17 +55,17 @@ pub(super) async fn run(plan: &DrillPlan, index: usize, context: &Context, emit:
         downtime_reference: plan.objectives.reference_downtime.map(DowntimeObjective::limits),
         rpo_transactions: plan.objectives.rpo_transactions,
     });
-    let Outcome { exit, reason, control } = match carried_out(plan, index, context, emit).await {
+    let (Outcome { exit, reason, control }, hints) = match carried_out(plan, index, context, emit).await {
         Ok(outcome) => outcome,
         Err(error) => {
             let why = error.to_string();
-            outcome(&Terms::from(plan), &Ending::CutShort { exit: error.exit(), why: &why })
+            (outcome(&Terms::from(plan), &Ending::CutShort { exit: error.exit(), why: &why }), error.hints())
         }
     };
     if let Some(report) = control {
         emit.emit(What::Control(report));
     }
-    emit.emit(What::DrillFinished { verdict: verdict_of(exit), exit_code: exit.code(), reason });
+    emit.emit(What::DrillFinished { verdict: verdict_of(exit), exit_code: exit.code(), reason, hints });
     exit
 }
 
@@ -85,18 +85,24 @@ pub(super) fn folders(context: &Context, index: usize) -> [Utf8PathBuf; 2] {
     [context.work.join(&name), own_servers(context, &name)]
 }
 
-async fn carried_out(plan: &DrillPlan, index: usize, context: &Context, emit: &Emitter) -> Result<Outcome, RunError> {
+/// How the drill ends, with hints where an error ended it.
+async fn carried_out(
+    plan: &DrillPlan,
+    index: usize,
+    context: &Context,
+    emit: &Emitter,
+) -> Result<(Outcome, Vec<Hint>), RunError> {
     let name = name(context, index);
     let mut drill = emit.step("prepare", prepare(plan, &name, context, emit)).await?;
     // A person who gives a command so much time wants it to have that.
     let limit = limits::drills::WHOLE.now() + plan.granted();
-    let (judged, failure) = match drill.go_on_to_verdict(limit).await {
-        Ok(judged) => (judged, None),
+    let (judged, failure, hints) = match drill.go_on_to_verdict(limit).await {
+        Ok(judged) => (judged, None, Vec::new()),
         Err(error) => {
             let failure = Failure { exit: error.exit(), why: error.to_string() };
             let ending = Ending::CutShort { exit: failure.exit, why: &failure.why };
             let outcome = outcome_of(&drill.chronicle, &ending);
-            (Judged { evidence: None, checks: Vec::new(), outcome }, Some(failure))
+            (Judged { evidence: None, checks: Vec::new(), outcome }, Some(failure), error.hints())
         }
     };
     let Judged { evidence, checks, outcome } = judged;
@@ -106,7 +112,7 @@ async fn carried_out(plan: &DrillPlan, index: usize, context: &Context, emit: &E
         keep(record, context.chronicle_of(&plan.id)).await;
     }
     stop(&drill.rig.pipeline, context).await;
-    Ok(outcome)
+    Ok((outcome, hints))
 }
 
 /// Writes what a drill was judged from. What fails in that is logged and changes no verdict.
@@ -133,7 +139,7 @@ async fn prepare<'a>(
     name: &str,
     context: &Context,
     emit: &Emitter,
-) -> Result<(Drill<'a>, String), RunError> {
+) -> Result<(Drill<'a>, StepOutcome), RunError> {
     let isolated = context.servers.is_none();
     let servers = match &context.servers {
         Some(servers) => servers.clone(),
@@ -158,7 +164,7 @@ async fn prepare<'a>(
         Ok((writers, words, timeline)) => {
             let chronicle = Chronicle::new(Terms::from(plan), pipeline.layout.clone(), timeline);
             let rig = Rig { run: context.run.clone(), pipeline, writers, guards: Vec::new(), emit: emit.clone() };
-            Ok((Drill { plan, rig, chronicle: Arc::new(chronicle) }, words))
+            Ok((Drill { plan, rig, chronicle: Arc::new(chronicle) }, words.into()))
         }
         Err(error) => {
             stop(&pipeline, context).await;
@@ -192,7 +198,7 @@ impl Drill<'_> {
         for step in &plan.steps {
             let emit = self.rig.emit.clone();
             let known = Known { plan, chronicle: &self.chronicle };
-            let taken = async { steps::take(&mut self.rig, known, step).await.map(|done| (done.facts, done.words)) };
+            let taken = async { steps::take(&mut self.rig, known, step).await.map(|done| (done.facts, done.outcome)) };
             let facts = emit.step(step.word(), taken).await?;
             Arc::make_mut(&mut self.chronicle).extend(facts);
             if self.chronicle.refusal().is_some() {

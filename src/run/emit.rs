@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    event::{Event, What},
+    event::{Event, StepOutcome, What},
     units::DrillId,
 };
 
@@ -51,17 +51,17 @@ impl Emitter {
     pub async fn step<T, E: std::fmt::Display>(
         &self,
         step: impl Into<String>,
-        work: impl Future<Output = Result<(T, String), E>>,
+        work: impl Future<Output = Result<(T, StepOutcome), E>>,
     ) -> Result<T, E> {
         let step = step.into();
         self.emit(What::StepStarted { step: step.clone() });
         let began = Instant::now();
         let outcome = work.await;
-        let detail = match &outcome {
-            Ok((_, detail)) => detail.clone(),
-            Err(error) => format!("failed: {error}"),
+        let StepOutcome { detail, loaded } = match &outcome {
+            Ok((_, outcome)) => outcome.clone(),
+            Err(error) => format!("failed: {error}").into(),
         };
-        self.emit(What::StepFinished { step, seconds: began.elapsed().as_secs_f64(), detail });
+        self.emit(What::StepFinished { step, seconds: began.elapsed().as_secs_f64(), detail, loaded });
         outcome.map(|(value, _)| value)
     }
 }

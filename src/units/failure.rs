@@ -23,6 +23,13 @@ impl From<String> for Hint {
     }
 }
 
+impl Hint {
+    /// A line of its own for a person: `hint: give --yes`.
+    pub fn line(&self) -> String {
+        format!("hint: {}", self.0)
+    }
+}
+
 impl fmt::Display for Hint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -64,7 +71,7 @@ impl Failure for std::convert::Infallible {
 
 /// A message for a person, with a line for each hint: `hint: give --yes`.
 pub fn with_hints(message: impl fmt::Display, hints: &[Hint]) -> String {
-    let lines = hints.iter().map(|hint| format!("hint: {hint}"));
+    let lines = hints.iter().map(Hint::line);
     std::iter::once(message.to_string()).chain(lines).collect::<Vec<_>>().join("\n")
 }
 

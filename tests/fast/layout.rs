@@ -357,7 +357,7 @@ fn no_message_holds_a_hint() {
     let in_text = regex::Regex::new(r#"(?:"|\\n)\s*(?:\\\n\s*)?hint: "#).unwrap();
     let mut met = BTreeSet::new();
     let mut wrong = Vec::new();
-    for (file, text) in texts() {
+    for (file, text) in texts().into_iter().filter(|(file, _)| !file.ends_with("tests.rs")) {
         let product = text.split("#[cfg(test)]").next().unwrap_or_default();
         match in_text.find(product) {
             Some(_) if exceptions.contains(&file.as_str()) => _ = met.insert(file),

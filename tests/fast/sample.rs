@@ -29,3 +29,28 @@ fn the_sample_names_no_folder_of_a_machine() {
         }
     }
 }
+
+/// Every kind of event, and every field that one has, stands in the documentation of the format. `fixtures/reports` has every kind.
+#[test]
+fn the_format_is_documented_field_by_field() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_to_string(root.join("docs/reports.md")).unwrap();
+    let mut wrong = Vec::new();
+    let mut kinds = std::collections::BTreeSet::new();
+    for folder in ["fixtures/reports", "reports/sample"] {
+        for line in fs::read_to_string(root.join(folder).join("events.jsonl")).unwrap().lines() {
+            let event: serde_json::Value = serde_json::from_str(line).unwrap();
+            let (kind, fields) = event["what"].as_object().unwrap().iter().next().unwrap();
+            kinds.insert(kind.clone());
+            let row = docs.lines().find(|row| row.starts_with(&format!("| `{kind}` |"))).unwrap_or_default();
+            let fields = fields.as_object().unwrap().keys().filter(|field| !row.contains(&format!("`{field}`")));
+            wrong.extend(fields.map(|field| format!("{kind}: {field}")));
+            if let Some((by, counts)) = event["what"][kind]["loaded"].as_object().and_then(|of| of.iter().next()) {
+                let counts = counts.as_object().unwrap().keys().chain([by]);
+                wrong.extend(counts.filter(|count| !docs.contains(&format!("`{count}`"))).cloned());
+            }
+        }
+    }
+    assert!(kinds.len() >= 17, "only {kinds:?}");
+    assert!(wrong.is_empty(), "not in docs/reports.md: {wrong:?}");
+}

@@ -1,7 +1,8 @@
 //! What two healthy runs of the same seed have in common: a drill's part of the report without what differs each time.
 //! CONTRIBUTING.md says which counts are left out and why.
 
-use cdc_drill::report::redact_json;
+use cdc_drill::{event::Loaded, report::redact_json};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// Writers race with the recovery: how much they get done meanwhile, and all that comes after it, is up to the machine.
@@ -15,9 +16,6 @@ const RACING_CONTROLS: [(&str, &str); 5] = [
     ("second-recovery", "without-pin-timeline"),
     ("server-killed", "naive-runbook"),
 ];
-/// Steps that count transactions; what others tell are sizes, positions and addresses.
-const COUNTING_STEPS: [&str; 2] = ["load", "backup"];
-
 /// The drill's verdicts and counts, for a snapshot.
 pub fn essence(drill: &Value) -> String {
     let variant = drill["variant"].as_str().unwrap_or_default();
@@ -71,12 +69,27 @@ fn steps(drill: &Value, racing: bool) -> Vec<String> {
     for step in list(&drill["steps"]) {
         let name = text(&step["step"]);
         recovered |= name == "recover";
-        let counted = COUNTING_STEPS.contains(&name) && !(racing && recovered);
-        // A recovery point's id and size come before what was loaded meanwhile.
-        let amounts = text(&step["detail"]).rsplit("; ").next().unwrap_or_default();
-        lines.push(if counted { format!("{name}: {amounts}") } else { name.to_owned() });
+        let loaded = Option::<Loaded>::deserialize(&step["loaded"]).unwrap();
+        // What else a step says are sizes, positions and addresses.
+        let meanwhile = if name == "load" { "" } else { "meanwhile " };
+        lines.push(match loaded.filter(|_| !(racing && recovered)) {
+            Some(loaded) => format!("{name}: {meanwhile}{}", amounts(loaded)),
+            None => name.to_owned(),
+        });
     }
     lines
+}
+
+fn amounts(loaded: Loaded) -> String {
+    match loaded {
+        Loaded::Pgbench { processed, failed } => format!("{processed} transactions processed, {failed} failed"),
+        Loaded::Command { asked, committed } => format!("{asked} transactions: {committed} committed"),
+        Loaded::Writers(n) => {
+            assert_eq!((n.failed, n.unknown, n.refused), (0, 0, 0), "{n:?}");
+            let kept = format!("{} acknowledged ({} rows)", n.acknowledged, n.rows);
+            format!("{} transactions: {kept}, {} rolled back", n.attempted, n.rolled_back)
+        }
+    }
 }
 
 fn check(check: &Value, racing: bool) -> Value {

@@ -6,7 +6,7 @@ use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::Downtime,
+    event::{Downtime, Loaded},
     scenario::{Fault, GroupReset, Recover},
     units::{Epoch, Exit, Lsn, Offset, PointId, Timeline, TopicPartition, pairs},
     verify::{PointView, RegistryView},
@@ -98,6 +98,18 @@ pub struct FailedLoad {
     pub failed: u64,
     /// Its first error; none where the program that writes does not pass it on.
     pub first_error: Option<String>,
+}
+
+impl FailedLoad {
+    /// What failed of a load; none where nothing did.
+    pub fn of(load: &Loaded) -> Option<FailedLoad> {
+        let (attempted, failed, first_error) = match load {
+            Loaded::Writers(counts) => (counts.attempted, counts.failed, counts.first_error.clone()),
+            Loaded::Pgbench { processed, failed } => (processed + failed, *failed, None),
+            Loaded::Command { .. } => return None,
+        };
+        (failed > 0).then_some(FailedLoad { attempted, failed, first_error })
+    }
 }
 
 impl std::fmt::Display for FailedLoad {

@@ -19,4 +19,4 @@ pub use pipeline::{Pipeline, needs_own_registry};
 pub use quiet::{place, quiesce, quieted};
 pub use servers::{Servers, may_drill};
 pub use settled::settled;
-pub use writers::{Loaded, Writers};
+pub use writers::Writers;

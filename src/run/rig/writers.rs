@@ -7,9 +7,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::{
     client::postgres::Postgres,
     config::{Config, Tools},
+    event::{Loaded, WriterCounts},
     run::{
         RunError,
-        chronicle::{Fact, FailedLoad},
+        chronicle::FailedLoad,
         command::{Command, libpq},
     },
     scenario::{DrillPlan, Load, TableRef, TransactionPlan, WorkloadPlan},
@@ -104,21 +105,20 @@ impl Writers {
                     must: load.must.clone(),
                     tables: load.tables.as_ref().map(|all| all.iter().map(|TableRef(t)| t.clone()).collect()),
                 };
-                complete(plan, load, &shop.load(spec).await?)
+                complete(plan, load, shop.load(spec).await?)
             }
             Writers::Sql(own) => {
                 let spec =
                     SqlLoad { transactions: load.transactions, must_roll_back: load.must.contains(&Must::RollBack) };
-                complete(plan, load, &own.load(spec).await?)
+                complete(plan, load, own.load(spec).await?)
             }
-            Writers::Command(foreign) => foreign.load(plan, config, load).await.map(Loaded::whole),
+            Writers::Command(foreign) => foreign.load(plan, config, load).await,
             Writers::Pgbench { clients, seed } => {
                 let tools = Tools::of(config);
                 *seed += 1;
                 let done =
                     workload::pgbench::load(&tools, &config.postgres.url, *clients, load.transactions, *seed).await?;
-                let words = format!("{} transactions processed, {} failed", done.processed, done.failed);
-                Ok(Loaded { words, failed: failed(done.attempted, done.failed, None) })
+                Ok(Loaded::Pgbench { processed: done.processed, failed: done.failed })
             }
         }
     }
@@ -132,12 +132,12 @@ impl Writers {
         }
     }
 
-    /// Stops them again; what they did, in words, if they were running.
-    pub async fn stop_hammer(&mut self) -> Result<String, RunError> {
+    /// Stops them again; what they did, where there are any.
+    pub async fn stop_hammer(&mut self) -> Result<Option<Loaded>, RunError> {
         match self {
-            Writers::Shop(shop) => Ok(in_words(&shop.stop_hammer().await?)),
-            Writers::Sql(own) => Ok(in_words(&own.stop_hammer().await?)),
-            Writers::Pgbench { .. } | Writers::Command(_) => Ok(String::new()),
+            Writers::Shop(shop) => Ok(Some(counts(shop.stop_hammer().await?))),
+            Writers::Sql(own) => Ok(Some(counts(own.stop_hammer().await?))),
+            Writers::Pgbench { .. } | Writers::Command(_) => Ok(None),
         }
     }
 
@@ -194,8 +194,10 @@ impl Foreign {
     }
 
     /// Runs the command once, and reads what it left before anybody can take it away.
-    async fn load(&mut self, plan: &DrillPlan, config: &Config, load: &Load) -> Result<String, RunError> {
-        let WorkloadPlan::Command { command, timeout, writers, .. } = &plan.workload else { return Ok(String::new()) };
+    async fn load(&mut self, plan: &DrillPlan, config: &Config, load: &Load) -> Result<Loaded, RunError> {
+        let WorkloadPlan::Command { command, timeout, writers, .. } = &plan.workload else {
+            return Ok(Loaded::Command { asked: 0, committed: 0 });
+        };
         self.loads += 1;
         let prefix = format!("{}-e{}-l{}", self.token_prefix, self.epoch.0, self.loads);
         let mut environment = libpq(config);
@@ -241,7 +243,7 @@ impl Foreign {
             ));
         }
         self.ledger.entries.extend(committed);
-        Ok(format!("{} transactions: {count} committed", load.transactions))
+        Ok(Loaded::Command { asked: load.transactions, committed: count })
     }
 }
 
@@ -249,64 +251,34 @@ impl Foreign {
 const SEED_STEP: u64 = 1009;
 const SEED_MAX: u64 = 1 << 31;
 
-/// What a load did.
-#[derive(Debug)]
-pub struct Loaded {
-    /// For a person.
-    pub words: String,
-    /// What failed of it, where something did.
-    pub failed: Option<FailedLoad>,
-}
-
-impl Loaded {
-    /// A load of which nothing failed.
-    fn whole(words: String) -> Loaded {
-        Loaded { words, failed: None }
+/// What a load did, unless something that had to occur did not.
+fn complete(plan: &DrillPlan, load: &Load, summary: LoadSummary) -> Result<Loaded, RunError> {
+    let missing = summary.missing.clone();
+    let loaded = counts(summary);
+    if missing.is_empty() {
+        return Ok(loaded);
     }
-
-    /// What judgement has to know of it.
-    pub fn facts(&self) -> impl Iterator<Item = Fact> {
-        self.failed.clone().map(Fact::LoadFailed).into_iter()
-    }
-}
-
-fn failed(attempted: u64, failed: u64, first_error: Option<String>) -> Option<FailedLoad> {
-    (failed > 0).then_some(FailedLoad { attempted, failed, first_error })
-}
-
-/// What a load did, in words, unless something that had to occur did not.
-fn complete(plan: &DrillPlan, load: &Load, summary: &LoadSummary) -> Result<Loaded, RunError> {
-    let failed = failed(summary.attempted, summary.failed, summary.first_error.clone());
-    if summary.missing.is_empty() {
-        return Ok(Loaded { words: in_words(summary), failed });
-    }
-    let because = failed.map(|load| format!("; {load}")).unwrap_or_default();
+    let because = FailedLoad::of(&loaded).map(|load| format!("; {load}")).unwrap_or_default();
     Err(RunError::Scenario {
         scenario: plan.id.to_string(),
         what: format!("load of {} transactions", load.transactions),
         expected: format!("at least one each of {:?}", load.must),
-        found: format!("none of {:?}{because}", summary.missing),
+        found: format!("none of {missing:?}{because}"),
         hint: "load more transactions, or more rows before".into(),
     })
 }
 
-/// `200 transactions: 180 acknowledged (523 rows), 20 rolled back`.
-fn in_words(summary: &LoadSummary) -> String {
-    let mut text = format!(
-        "{} transactions: {} acknowledged ({} rows), {} rolled back",
-        summary.attempted, summary.acknowledged, summary.rows, summary.rolled_back
-    );
-    for (count, what) in
-        [(summary.failed, "failed"), (summary.unknown, "of unknown outcome"), (summary.refused, "connections refused")]
-    {
-        if count > 0 {
-            text.push_str(&format!(", {count} {what}"));
-        }
-    }
-    if let Some(error) = &summary.first_error {
-        text.push_str(&format!("; first error: {error}"));
-    }
-    text
+fn counts(summary: LoadSummary) -> Loaded {
+    Loaded::Writers(WriterCounts {
+        attempted: summary.attempted,
+        acknowledged: summary.acknowledged,
+        rows: summary.rows,
+        rolled_back: summary.rolled_back,
+        failed: summary.failed,
+        unknown: summary.unknown,
+        refused: summary.refused,
+        first_error: summary.first_error,
+    })
 }
 
 fn transaction(plan: &TransactionPlan) -> sql::Transaction {

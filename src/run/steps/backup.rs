@@ -1,8 +1,13 @@
 //! Taking a recovery point, under load.
 
-use super::{Done, load::load_during_backup, runbook};
+use super::{
+    Done,
+    load::{facts, load_during_backup},
+    runbook,
+};
 use crate::{
     backup::{self, CreateOptions},
+    event::StepOutcome,
     run::{Known, RunError, chronicle::Fact, rig::Rig},
     scenario::BackupPlan,
 };
@@ -24,7 +29,7 @@ pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &BackupPlan) -
     let created = created?;
     let loaded = loaded?;
     let point = created.point().clone();
-    let words = format!("recovery point {point} of {} bytes; meanwhile {}", created.manifest.bytes, loaded.words);
+    let detail = format!("recovery point {point} of {} bytes", created.manifest.bytes);
     let taken = Fact::PointTaken { name: name.clone(), point };
-    Ok(Done { facts: loaded.facts().chain([taken]).collect(), words })
+    Ok(Done { facts: facts(&loaded).chain([taken]).collect(), outcome: StepOutcome { detail, loaded: Some(loaded) } })
 }

@@ -1,6 +1,6 @@
 //! What a step brought about.
 
-use crate::run::chronicle::Fact;
+use crate::{event::StepOutcome, run::chronicle::Fact};
 
 /// What a step brought about.
 #[derive(Debug)]
@@ -8,17 +8,17 @@ pub struct Done {
     /// As far as judgement depends on it.
     pub facts: Vec<Fact>,
     /// For a person.
-    pub words: String,
+    pub outcome: StepOutcome,
 }
 
 impl Done {
     /// Something that judgement does not depend on.
-    pub fn nothing(words: impl Into<String>) -> Done {
-        Done { facts: Vec::new(), words: words.into() }
+    pub fn nothing(outcome: impl Into<StepOutcome>) -> Done {
+        Done { facts: Vec::new(), outcome: outcome.into() }
     }
 
     /// One fact.
-    pub fn one(fact: Fact, words: impl Into<String>) -> Done {
-        Done { facts: vec![fact], words: words.into() }
+    pub fn one(fact: Fact, outcome: impl Into<StepOutcome>) -> Done {
+        Done { facts: vec![fact], outcome: outcome.into() }
     }
 }

@@ -86,7 +86,7 @@ pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &scenario::Fau
     let evidence = seen.evidence.clone();
     reported(&rig.emit, seen)?;
     let injected = Fact::FaultInjected { connector: source.name.clone(), fault: wanted.clone() };
-    Ok(Done { facts: vec![Fact::RegistryBeforeFault(before), injected], words: evidence })
+    Ok(Done { facts: vec![Fact::RegistryBeforeFault(before), injected], outcome: evidence.into() })
 }
 
 /// Reports a fault; one that did not land is an error.

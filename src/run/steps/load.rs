@@ -1,11 +1,20 @@
 //! Load, alone and beside other steps.
 
 use super::Done;
-use crate::{run::rig::Loaded, scenario::Load};
+use crate::{
+    event::Loaded,
+    run::chronicle::{Fact, FailedLoad},
+    scenario::Load,
+};
 
 /// What a load brought about.
 pub(super) fn loaded(load: Loaded) -> Done {
-    Done { facts: load.facts().collect(), words: load.words }
+    Done { facts: facts(&load).collect(), outcome: load.into() }
+}
+
+/// What judgement has to know of a load.
+pub(super) fn facts(load: &Loaded) -> impl Iterator<Item = Fact> + use<> {
+    FailedLoad::of(load).map(Fact::LoadFailed).into_iter()
 }
 
 /// Transactions that run beside a backup: a recovery point is always taken under load.

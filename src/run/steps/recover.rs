@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{Done, request::request, runbook};
 use crate::{
-    event::{Downtime, StepReport, What},
+    event::{Downtime, StepOutcome, StepReport, What},
     recovery::{self, RecoveryError, compose::run_composed},
     run::{
         Emitter, Known, RunError,
@@ -28,24 +28,25 @@ pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &Recover) -> R
     let began = Instant::now();
     let outcome = recovered(rig, known, wanted, &end).await?;
     let seconds = began.elapsed().as_secs_f64();
-    let meanwhile = if continues { format!("; meanwhile {}", rig.writers.stop_hammer().await?) } else { String::new() };
+    let loaded = if continues { rig.writers.stop_hammer().await? } else { None };
     let mut downtime = None;
     let (means, words) = match outcome {
         Outcome::LeftOut => (Means::LeftOut, "left out on purpose".to_owned()),
         Outcome::Playbook(done) => {
             downtime = done.outcome.downtime;
-            finished(&rig.emit, known, wanted, (seconds, downtime), Verdict::Passed, done.outcome.findings.join("; "));
-            let words = format!("{} steps, {seconds:.1} s{meanwhile}", done.outcome.steps.len());
+            let found = done.outcome.findings.join("; ");
+            finished(&rig.emit, known, wanted, (seconds, downtime), Ok(found));
+            let words = format!("{} steps, {seconds:.1} s", done.outcome.steps.len());
             (Means::Playbook { point: done.outcome.point, cut: done.epoch_cut, aside: done.aside }, words)
         }
         Outcome::Command(means) => {
-            finished(&rig.emit, known, wanted, (seconds, None), Verdict::Passed, String::new());
-            (means, format!("a command, {seconds:.1} s{meanwhile}"))
+            finished(&rig.emit, known, wanted, (seconds, None), Ok(String::new()));
+            (means, format!("a command, {seconds:.1} s"))
         }
         Outcome::Failed(error) => {
-            finished(&rig.emit, known, wanted, (seconds, None), Verdict::Failed, error.to_string());
+            finished(&rig.emit, known, wanted, (seconds, None), Err(&error));
             facts.push(Fact::Refused { exit: error.exit(), why: error.to_string() });
-            return Ok(Done { facts, words: format!("refused: {error}") });
+            return Ok(Done { facts, outcome: StepOutcome { detail: format!("refused: {error}"), loaded } });
         }
     };
     // Now, because later loads change these tables and nobody writes down how.
@@ -55,7 +56,7 @@ pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &Recover) -> R
     let timeline = rig.pipeline.sql().await?.timeline().await?;
     let recovery = Recovery { restored, seconds, downtime, ..Recovery::asked(wanted, end, epoch, timeline, means) };
     facts.push(Fact::Recovered(recovery));
-    Ok(Done { facts, words })
+    Ok(Done { facts, outcome: StepOutcome { detail: words, loaded } })
 }
 
 /// What the recovery is to keep.
@@ -163,12 +164,15 @@ fn finished(
     known: Known<'_>,
     wanted: &Recover,
     (rto_seconds, downtime): (f64, Option<Downtime>),
-    verdict: Verdict,
-    detail: String,
+    outcome: Result<String, &RecoveryError>,
 ) {
+    let (verdict, detail, hints) = match outcome {
+        Ok(found) => (Verdict::Passed, found, Vec::new()),
+        Err(error) => (Verdict::Failed, error.to_string(), error.hints()),
+    };
     let playbook = match known.plan.recovery_command(wanted) {
         Some(_) => "exec".to_owned(),
         None => wanted.playbook().to_owned(),
     };
-    emit.emit(What::RecoveryFinished { playbook, rto_seconds, downtime, verdict, detail });
+    emit.emit(What::RecoveryFinished { playbook, rto_seconds, downtime, verdict, detail, hints });
 }

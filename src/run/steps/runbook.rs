@@ -14,12 +14,12 @@ use super::{
     Done,
     contract::{environment, prepared},
     kept_wal::KeptWal,
-    load::load_during_backup,
+    load::{facts, load_during_backup},
 };
 use crate::{
     client::{ClientError, limits, postgres::Postgres, wait},
     config::{Config, recorded},
-    event::{StepReport, StepResult, What},
+    event::{StepOutcome, StepReport, StepResult, What},
     recovery::RecoveryError,
     run::{
         Known, RunError,
@@ -56,9 +56,9 @@ pub(super) async fn backup(
         });
     }
     let seen = look(pipeline).await?;
-    let words = format!("{}; meanwhile {}", ended.told(), loaded.words);
     let taken = Fact::CommandBackup { name: wanted.name.clone(), seen };
-    Ok(Done { facts: loaded.facts().chain([taken]).collect(), words })
+    let facts = facts(&loaded).chain([taken]).collect();
+    Ok(Done { facts, outcome: StepOutcome { detail: ended.told(), loaded: Some(loaded) } })
 }
 
 /// How long a command may take: what the scenario says, or else a time that is longer on a slower machine.
