@@ -18,7 +18,7 @@ use crate::{
     config::Tools,
     postgres::{
         version::Version,
-        wal::{SegmentName, SegmentSize, segment_bytes},
+        wal::{SegmentHeader, SegmentName, SegmentSize},
     },
     units::{Lsn, PointId, SchemaId, Subject, SubjectVersion, SystemId, Timeline},
 };
@@ -36,6 +36,14 @@ pub(crate) fn size() -> SegmentSize {
 /// The name of a segment of timeline 1.
 pub(crate) fn segment(number: u64) -> SegmentName {
     SegmentName::new(Timeline::FIRST, number, size())
+}
+
+/// A segment with a valid header and `fill` in the rest.
+pub(crate) fn segment_bytes(system_id: SystemId, size: SegmentSize, name: SegmentName, fill: u8) -> Vec<u8> {
+    let header = SegmentHeader { system_id, size, address: name.start(size).unwrap(), timeline: name.timeline };
+    let mut bytes = vec![fill; size.bytes() as usize];
+    bytes[..SegmentHeader::LENGTH].copy_from_slice(&header.to_bytes());
+    bytes
 }
 
 /// Archives a segment whose pages are filled with its number.

@@ -9,7 +9,7 @@ const INCLUDED: &str = ".conf";
 
 /// How a configuration file is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Syntax {
+pub enum Syntax {
     /// `postgresql.conf` and what it includes.
     Settings,
     /// `pg_hba.conf`, `pg_ident.conf` and what they include.
@@ -20,7 +20,7 @@ pub(crate) enum Syntax {
 
 /// How a file or folder is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// It has to be there.
     File,
     /// It may be missing.
@@ -31,16 +31,16 @@ pub(crate) enum Kind {
 
 /// A file or folder that a configuration file names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mention {
-    pub(crate) kind: Kind,
+pub struct Mention {
+    pub kind: Kind,
     /// As it is named: relative to the folder of the file that names it, or absolute.
-    pub(crate) path: Utf8PathBuf,
-    pub(crate) syntax: Syntax,
+    pub path: Utf8PathBuf,
+    pub syntax: Syntax,
 }
 
 /// What a configuration file names, in either syntax of settings: `include 'file'`, `include_dir = 'folder'`; without quotes in the
 /// files of who may connect, which also name lists as `@file`.
-pub(crate) fn mentioned(text: &str, syntax: Syntax) -> Vec<Mention> {
+pub fn mentioned(text: &str, syntax: Syntax) -> Vec<Mention> {
     let mut found = Vec::new();
     for line in text.lines().map(str::trim) {
         found.extend(directive(line, syntax));
@@ -93,20 +93,20 @@ fn lists(line: &str) -> Vec<Utf8PathBuf> {
 }
 
 /// Whether `include_dir` takes a file of this name.
-pub(crate) fn is_included(name: &str) -> bool {
+pub fn is_included(name: &str) -> bool {
     name.ends_with(INCLUDED) && !name.starts_with('.')
 }
 
 /// Walks through everything that configuration files name, each path once. Whoever reads them hands back what they hold.
 #[derive(Debug, Default)]
-pub(crate) struct Walk {
+pub struct Walk {
     open: VecDeque<Mention>,
     seen: BTreeSet<Utf8PathBuf>,
 }
 
 impl Walk {
     /// Begins with files by their absolute paths.
-    pub(crate) fn from(files: impl IntoIterator<Item = (Utf8PathBuf, Syntax)>) -> Walk {
+    pub fn from(files: impl IntoIterator<Item = (Utf8PathBuf, Syntax)>) -> Walk {
         let mut walk = Walk::default();
         for (path, syntax) in files {
             walk.push(Mention { kind: Kind::File, path, syntax });
@@ -121,12 +121,12 @@ impl Walk {
     }
 
     /// The next file or folder that has to be looked at, by its absolute path.
-    pub(crate) fn next(&mut self) -> Option<Mention> {
+    pub fn next(&mut self) -> Option<Mention> {
         self.open.pop_front()
     }
 
     /// Takes what a file holds.
-    pub(crate) fn holds(&mut self, file: &Mention, bytes: &[u8]) {
+    pub fn holds(&mut self, file: &Mention, bytes: &[u8]) {
         let beside = file.path.parent().unwrap_or(Utf8Path::new("/"));
         for mention in mentioned(&String::from_utf8_lossy(bytes), file.syntax) {
             self.push(Mention { path: beside.join(&mention.path), ..mention });
@@ -134,7 +134,7 @@ impl Walk {
     }
 
     /// Takes the names in a folder.
-    pub(crate) fn lists<'a>(&mut self, folder: &Mention, names: impl IntoIterator<Item = &'a str>) {
+    pub fn lists<'a>(&mut self, folder: &Mention, names: impl IntoIterator<Item = &'a str>) {
         for name in names.into_iter().filter(|name| is_included(name)) {
             self.push(Mention { kind: Kind::File, path: folder.path.join(name), syntax: folder.syntax });
         }

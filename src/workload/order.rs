@@ -197,7 +197,7 @@ fn wal_error(what: &str, expected: &str, found: &str) -> WorkloadError {
 mod tests {
     use super::*;
     use crate::{
-        postgres::wal::{SegmentSize, segment_bytes},
+        postgres::wal::{SegmentHeader, SegmentSize},
         units::SystemId,
     };
     use rstest::rstest;
@@ -210,10 +210,13 @@ mod tests {
         let (script, calls) = (folder.join("note.sh"), folder.join("calls"));
         std::fs::write(&script, format!("echo \"$@\" >> {calls}\n")).unwrap();
         let tools = Tools::here("/pg/bin".into()).behind(format!("sh {script}"), folder.to_owned());
-        let name = SegmentName::new(Timeline::literal(3), 5, SegmentSize::new(1 << 20).unwrap());
+        let (timeline, size) = (Timeline::literal(3), SegmentSize::new(1 << 20).unwrap());
+        let name = SegmentName::new(timeline, 5, size);
         let wal = folder.join("wal");
         std::fs::create_dir(&wal).unwrap();
-        let bytes = segment_bytes(SystemId(7), SegmentSize::new(1 << 20).unwrap(), name, 0);
+        let header = SegmentHeader { system_id: SystemId(7), size, address: name.start(size).unwrap(), timeline };
+        let mut bytes = header.to_bytes().to_vec();
+        bytes.resize(1 << 20, 0);
         std::fs::write(wal.join(name.to_string()), bytes).unwrap();
         let range =
             WalRange { folders: vec![wal], timeline: Timeline::literal(3), from: None, to: Some(Lsn(0x50_0100)) };

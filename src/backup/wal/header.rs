@@ -30,10 +30,10 @@ pub fn read_header(path: &Utf8Path, name: SegmentName) -> Result<SegmentHeader, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::Timeline;
     use crate::{
-        postgres::wal::{SegmentSize, segment_bytes},
-        units::SystemId,
+        backup::fixture::segment_bytes,
+        postgres::wal::SegmentSize,
+        units::{SystemId, Timeline},
     };
 
     #[test]

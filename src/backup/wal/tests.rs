@@ -13,7 +13,7 @@ use crate::{
         BackupError, Repository,
         fixture::{self, SYSTEM},
     },
-    postgres::wal::{SegmentName, TimelineHistory, WalFile, segment_bytes},
+    postgres::wal::{SegmentName, TimelineHistory, WalFile},
     units::{Exit, Failure, Lsn, SystemId, Timeline},
 };
 
@@ -42,7 +42,7 @@ impl Cluster {
 
     fn segment(&self, timeline: u32, number: u64, fill: u8) -> (Utf8PathBuf, Vec<u8>) {
         let name = SegmentName::new(Timeline::literal(timeline), number, fixture::size());
-        let bytes = segment_bytes(SYSTEM, fixture::size(), name, fill);
+        let bytes = fixture::segment_bytes(SYSTEM, fixture::size(), name, fill);
         (self.write(&name.to_string(), &bytes), bytes)
     }
 
@@ -105,7 +105,7 @@ fn the_other_kinds_of_files_are_kept_beside() {
 fn a_partial_segment_answers_only_to_its_own_name() {
     let c = cluster();
     let name = SegmentName::new(Timeline::literal(1), 7, fixture::size());
-    let path = c.write(&format!("{name}.partial"), &segment_bytes(SYSTEM, fixture::size(), name, 1));
+    let path = c.write(&format!("{name}.partial"), &fixture::segment_bytes(SYSTEM, fixture::size(), name, 1));
     c.push(&path).unwrap();
     assert_eq!(c.fetch(&name.to_string()).unwrap().0, Fetched::NotThere);
     assert_eq!(c.fetch(&format!("{name}.partial")).unwrap().0, Fetched::Placed);
@@ -116,9 +116,10 @@ fn a_partial_segment_answers_only_to_its_own_name() {
 fn files_that_are_not_this_clusters_are_refused() {
     let c = cluster();
     let name = SegmentName::new(Timeline::literal(1), 7, fixture::size());
-    let stranger = c.write(&name.to_string(), &segment_bytes(SystemId(SYSTEM.0 + 1), fixture::size(), name, 1));
+    let stranger =
+        c.write(&name.to_string(), &fixture::segment_bytes(SystemId(SYSTEM.0 + 1), fixture::size(), name, 1));
     assert!(c.archive().add_segment(&c.root.join("data").join(stranger), SegmentState::Complete).is_err());
-    let recycled = c.write("000000010000000000000009", &segment_bytes(SYSTEM, fixture::size(), name, 1));
+    let recycled = c.write("000000010000000000000009", &fixture::segment_bytes(SYSTEM, fixture::size(), name, 1));
     assert!(c.push(&recycled).unwrap_err().to_string().contains("its name"), "a recycled segment holds old WAL");
     assert!(c.push(&c.write("passwd", b"")).is_err());
     assert!(c.fetch("../../../FORMAT").is_err());

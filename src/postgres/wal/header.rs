@@ -19,6 +19,8 @@ pub struct SegmentHeader {
     pub timeline: Timeline,
 }
 
+/// The `XLOG_PAGE_MAGIC` of PostgreSQL 18.
+const MAGIC: u16 = 0xD118;
 /// `XLP_LONG_HEADER`: every first page of a segment has one.
 const LONG_HEADER_FLAG: u16 = 0x0002;
 
@@ -38,6 +40,19 @@ impl SegmentHeader {
         let timeline = Timeline::new(number(bytes, 4, 4) as u32).ok_or("a WAL page header of timeline 0")?;
         let address = Lsn(number(bytes, 8, 8));
         Ok(SegmentHeader { system_id: SystemId(number(bytes, 24, 8)), size, address, timeline })
+    }
+
+    /// The header as a server of this machine's byte order writes it, at the beginning of a page of [`PAGE`] bytes.
+    pub fn to_bytes(&self) -> [u8; Self::LENGTH] {
+        let mut bytes = [0; Self::LENGTH];
+        bytes[0..2].copy_from_slice(&MAGIC.to_le_bytes());
+        bytes[2..4].copy_from_slice(&LONG_HEADER_FLAG.to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.timeline.get().to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.address.0.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.system_id.0.to_le_bytes());
+        bytes[32..36].copy_from_slice(&(self.size.bytes() as u32).to_le_bytes());
+        bytes[36..40].copy_from_slice(&(PAGE as u32).to_le_bytes());
+        bytes
     }
 
     /// Requires that a file of this many bytes, which begins with this header, is the segment of its name. A recycled segment,
@@ -73,30 +88,16 @@ fn number(bytes: &[u8], from: usize, length: usize) -> u64 {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-
-    /// A segment with a valid header and `fill` in the rest.
-    pub(crate) fn segment_bytes(system_id: SystemId, size: SegmentSize, name: SegmentName, fill: u8) -> Vec<u8> {
-        let mut bytes = vec![fill; size.bytes() as usize];
-        bytes[..SegmentHeader::LENGTH].fill(0);
-        bytes[0..2].copy_from_slice(&0xD118u16.to_le_bytes());
-        bytes[2..4].copy_from_slice(&0x0006u16.to_le_bytes());
-        bytes[4..8].copy_from_slice(&name.timeline.get().to_le_bytes());
-        bytes[8..16].copy_from_slice(&name.start(size).unwrap().0.to_le_bytes());
-        bytes[24..32].copy_from_slice(&system_id.0.to_le_bytes());
-        bytes[32..36].copy_from_slice(&(size.bytes() as u32).to_le_bytes());
-        bytes[36..40].copy_from_slice(&8192u32.to_le_bytes());
-        bytes
-    }
 
     #[test]
     fn a_header_is_checked_against_the_name() {
         let size = SegmentSize::new(1 << 20).unwrap();
-        let name = SegmentName::new(Timeline::literal(3), 7, size);
-        let bytes = segment_bytes(SystemId(42), size, name, 1);
-        let header = SegmentHeader::parse(bytes.first_chunk().unwrap()).unwrap();
-        assert_eq!((header.system_id, header.size, header.address), (SystemId(42), size, Lsn(7 << 20)));
+        let written =
+            SegmentHeader { system_id: SystemId(42), size, address: Lsn(7 << 20), timeline: Timeline::literal(3) };
+        let header = SegmentHeader::parse(&written.to_bytes()).unwrap();
+        assert_eq!(header, written);
         let check = |timeline: u32, number, length| {
             header.check(SegmentName::new(Timeline::literal(timeline), number, size), length)
         };

@@ -10,6 +10,3 @@ pub use header::{PAGE, SegmentHeader, page_address};
 pub use history::{TimelineEntry, TimelineHistory};
 pub use record::{Record, missing_file, record_in_error, skipped_to};
 pub use segment::{SegmentName, SegmentSize, WalFile, WalNameError, timeline_digits, timeline_of};
-
-#[cfg(test)]
-pub(crate) use header::tests::segment_bytes;

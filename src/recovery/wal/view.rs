@@ -467,8 +467,7 @@ fn page_beyond(bytes: &[u8], start: Lsn, end: Lsn) -> Option<Lsn> {
 mod tests {
     use super::*;
     use crate::{
-        backup::{Repository, wal::SegmentState},
-        postgres::wal::segment_bytes,
+        backup::{Repository, fixture::segment_bytes, wal::SegmentState},
         units::SystemId,
     };
 
