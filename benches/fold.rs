@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use cdc_drill::{
-    client::connect::ConnectorConfig,
-    verify::{
-        decode::{
-            pg_type::PgType,
-            record::{Decoder, Schemas},
-            settings::ConnectorSettings,
-            table::{Column, Columns},
-        },
-        fold::PartitionFold,
+use cdc_pipeline::client::connect::ConnectorConfig;
+use cdc_verify::{
+    decode::{
+        pg_type::PgType,
+        record::{Decoder, Schemas},
+        settings::ConnectorSettings,
+        table::{Column, Columns},
     },
+    fold::PartitionFold,
 };
 
 const EVENTS: i64 = 100_000;

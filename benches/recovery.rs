@@ -13,7 +13,8 @@ use std::{
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
-use cdc_drill::{
+use cdc_harness::run::machine;
+use cdc_pipeline::{
     client::{
         ClientError,
         connect::Connect,
@@ -22,9 +23,8 @@ use cdc_drill::{
         wait::{self, Poll},
     },
     config::{Config, Tools},
-    run::machine,
-    workload::pgbench,
 };
+use cdc_workload::pgbench;
 use serde_json::Value;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;

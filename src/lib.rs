@@ -2,7 +2,7 @@
 //!
 //! A drill brings up a real PostgreSQL, Kafka, Kafka Connect with Debezium and a schema registry, loads them with a known
 //! workload, takes a recovery point, breaks something for real, recovers, and proves from rows and records that the
-//! pipeline is whole. `ARCHITECTURE.md` is the map.
+//! pipeline is whole. `ARCHITECTURE.md` is the map of the crates behind this one.
 //!
 //! A [`run::Session`] loads scenarios, runs them and hands back the report. Until it runs, everything is data: loading and checking need no
 //! server.
@@ -15,27 +15,28 @@
 //! # Ok::<(), cdc_drill::run::RunError>(())
 //! ```
 
-#![warn(missing_docs)]
+/// Drills, from a test.
+pub mod run {
+    pub use cdc_harness::{
+        run::{Finished, Options, RunError, Session},
+        stack::BackendChoice,
+    };
+}
 
-pub mod attach;
-pub mod backup;
-pub mod cli;
-pub mod client;
-pub mod config;
-pub mod debezium;
-pub mod event;
-pub mod fault;
-pub mod moment;
-pub mod postgres;
-pub mod recovery;
-pub mod report;
-pub mod run;
-pub mod scenario;
-pub mod stack;
-pub mod units;
-pub mod verify;
-pub mod vocabulary;
-pub mod workload;
+/// What a run found.
+pub mod report {
+    pub use cdc_harness::report::{ControlResult, DrillReport, RunReport};
+}
+
+/// The parts of a report that the run's events have as well.
+pub mod event {
+    pub use cdc_model::event::{CheckReport, Finding, FindingKind, Landed};
+}
+
+/// Verdicts and exit codes.
+pub mod units {
+    pub use cdc_model::units::{Exit, Verdict};
+}
 
 /// The README's snippets compile.
 #[cfg(doctest)]

@@ -1,9 +1,9 @@
 //! Judges live drills again from the chronicles that they left, without a stack. `just chronicles` makes the files anew.
 
 use camino::Utf8PathBuf;
-use cdc_drill::{
+use cdc_harness::run::{Outcome, Record, RecordError};
+use cdc_model::{
     event::CheckReport,
-    run::{Outcome, Record, RecordError},
     units::{Exit, Verdict},
 };
 use rstest::rstest;

@@ -1,12 +1,10 @@
 //! Holds that files do not import one another in circles, and that what is known of a drill cannot ask anything.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::{Path, PathBuf},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
+
+use crate::house::{SourceFile, in_rooms, sources};
 
 /// A file below `src`, with its tests taken away.
 struct Source {
@@ -27,8 +25,8 @@ struct Tree {
 }
 
 impl Tree {
-    fn of(src: &Path) -> Tree {
-        let mut files: Vec<Source> = paths(src).into_iter().filter_map(|path| source(src, &path)).collect();
+    fn of(files: &[SourceFile]) -> Tree {
+        let mut files: Vec<Source> = files.iter().filter_map(source).collect();
         let by_module: BTreeMap<Vec<String>, usize> =
             files.iter().enumerate().map(|(at, file)| (file.module.clone(), at)).collect();
         let imported: Vec<_> = files.iter().map(|file| imported(file, &by_module)).collect();
@@ -95,24 +93,13 @@ fn is_mod(file: &Source) -> bool {
     file.name.ends_with("mod.rs")
 }
 
-fn paths(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut found: Vec<PathBuf> = entries
-        .flat_map(|path| if path.is_dir() { paths(&path) } else { vec![path] })
-        .filter(|path| path.extension().is_some_and(|e| e == "rs"))
-        .collect();
-    found.sort();
-    found
-}
-
-fn source(src: &Path, path: &Path) -> Option<Source> {
-    let name = path.strip_prefix(src).unwrap().to_str().unwrap().to_owned();
-    if ["main.rs", "lib.rs"].contains(&name.as_str()) || name.ends_with("tests.rs") {
+fn source(file: &SourceFile) -> Option<Source> {
+    let name = file.name.clone();
+    if name.ends_with("tests.rs") {
         return None;
     }
-    let text = fs::read_to_string(path).unwrap();
     let tests = Regex::new(r"#\[cfg\(test\)\]\n(?:pub\([a-z: ]+\) )?mod \w+ \{").unwrap();
-    let product = tests.splitn(&text, 2).next().unwrap_or_default();
+    let product = tests.splitn(&file.text, 2).next().unwrap_or_default();
     let comments = Regex::new(r"//[^\n]*").unwrap();
     let text = comments.replace_all(product, "").into_owned();
     let stem = name.trim_end_matches(".rs").trim_end_matches("/mod");
@@ -230,7 +217,7 @@ fn circles(arrows: &[BTreeSet<usize>]) -> Vec<Vec<usize>> {
 
 #[test]
 fn files_import_one_another_in_no_circle() {
-    let tree = Tree::of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let tree = Tree::of(&sources());
     let arrows: Vec<BTreeSet<usize>> = (0..tree.files.len())
         .map(|at| if is_mod(&tree.files[at]) { BTreeSet::new() } else { tree.named_by(at) })
         .collect();
@@ -290,17 +277,15 @@ fn a_circle_is_found_through_a_re_export() {
 /// What is known of a drill, and its judgement, are values and functions of values: they can be read again from a file.
 #[test]
 fn what_is_known_asks_nothing() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let waits = Regex::new(r"\basync\b|\.await\b|\b(?:client|config|stack|backup|fault|recovery|rig|steps|look)::|\bstd::fs\b|fs_err|\bSystemTime\b|Timestamp::now").unwrap();
     let rooms = ["run/chronicle", "run/judge"];
     let mut seen = 0;
     let mut wrong = Vec::new();
-    for path in rooms.iter().flat_map(|room| paths(&src.join(room))) {
+    for file in in_rooms(&rooms) {
         seen += 1;
-        let text = fs::read_to_string(&path).unwrap();
-        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+        for (number, line) in file.text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
             if waits.is_match(line) {
-                wrong.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
+                wrong.push(format!("{}:{}: {}", file.name, number + 1, line.trim()));
             }
         }
     }

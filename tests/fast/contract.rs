@@ -8,7 +8,7 @@ use rstest::rstest;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use cdc_drill::report::redact;
+use cdc_harness::report::redact;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_cdc-drill");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -182,7 +182,7 @@ fn commands(command: &clap::Command, words: &str) -> Vec<String> {
 #[test]
 fn help_of_every_command() {
     let mut names = BTreeSet::new();
-    for words in commands(&cdc_drill::cli::command(), "") {
+    for words in commands(&cdc_harness::cli::command(), "") {
         let name = format!("help {words}").trim_end().replace(' ', "-");
         insta::assert_snapshot!(name.as_str(), transcript(Path::new(ROOT), format!("{words} --help").trim_start()));
         names.insert(format!("fast__contract__{name}.snap"));

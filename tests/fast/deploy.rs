@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use cdc_drill::config::Config;
+use cdc_pipeline::config::Config;
 
 fn files(ending: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");

@@ -6,12 +6,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use cdc_drill::{
-    client::{
-        limits,
-        wait::{self, Poll},
-    },
-    run::Session,
+use cdc_harness::run::Session;
+use cdc_pipeline::client::{
+    limits,
+    wait::{self, Poll},
 };
 use nix::{
     sys::signal::{Signal, kill},

@@ -1,12 +1,10 @@
 //! Holds the import arrows of ARCHITECTURE.md: a module names only the modules it may know.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::{Path, PathBuf},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
+
+use crate::house::{in_rooms, sources};
 
 /// What each top-level module may import, besides itself, `units` and `event`.
 fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
@@ -61,19 +59,6 @@ fn allowed(module: &str) -> BTreeSet<String> {
     base.iter().chain(&listed).map(|s| (*s).to_owned()).chain([module.to_owned()]).collect()
 }
 
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(sources(&path));
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            found.push(path);
-        }
-    }
-    found
-}
-
 /// The modules named after `crate::` in a source text, in paths and in braces.
 fn named(text: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
@@ -109,24 +94,19 @@ fn named(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn imports_follow_the_arrows() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut wrong = Vec::new();
     let mut used: BTreeSet<(String, String)> = BTreeSet::new();
     let mut seen = 0;
-    for file in sources(&src) {
-        let relative = file.strip_prefix(&src).unwrap();
-        let module = relative.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
-        if ["main", "lib", "cli"].contains(&module.as_str()) {
-            continue;
-        }
-        assert!(arrows().contains_key(module.as_str()), "{module} has no place in ARCHITECTURE.md and in this table");
+    for file in sources().into_iter().filter(|file| file.room() != "cli") {
+        let room = file.room();
+        assert!(arrows().contains_key(room), "{room} has no place in ARCHITECTURE.md and in this table");
         seen += 1;
-        let may = allowed(&module);
-        for name in named(&fs::read_to_string(&file).unwrap()) {
+        let may = allowed(room);
+        for name in named(&file.text) {
             if arrows().contains_key(name.as_str()) && !may.contains(&name) {
-                wrong.push(format!("{} imports {name}", relative.display()));
+                wrong.push(format!("{} imports {name}", file.name));
             }
-            used.insert((module.clone(), name));
+            used.insert((room.to_owned(), name));
         }
     }
     assert!(seen > 20, "only {seen} files were looked at");
@@ -142,18 +122,14 @@ fn imports_follow_the_arrows() {
 /// `run/controls` alone. Records have fields whose names are older than that.
 #[test]
 fn the_engine_knows_no_control() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/recovery");
     let of_tests = Regex::new(r"(?i)naive|omit|\bcontrols\b|noticed").unwrap();
     let field = Regex::new(r#"#\[serde\(rename = "\w+"\)\]"#).unwrap();
     let mut wrong = Vec::new();
-    let files = sources(&root);
-    assert!(files.len() > 50, "only {} files were looked at", files.len());
-    for file in files {
-        let text = fs::read_to_string(&file).unwrap();
-        let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    for file in in_rooms(&["recovery"]) {
+        let product = file.text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
         for (number, line) in product.lines().enumerate().filter(|(_, line)| !field.is_match(line)) {
             if of_tests.is_match(line) {
-                wrong.push(format!("{}:{}: {}", file.strip_prefix(&root).unwrap().display(), number + 1, line.trim()));
+                wrong.push(format!("{}:{}: {}", file.name, number + 1, line.trim()));
             }
         }
     }
@@ -163,25 +139,19 @@ fn the_engine_knows_no_control() {
 /// A runtime of one thread, where a plain `#[tokio::test]` runs, cannot do it and panics.
 #[test]
 fn nothing_blocks_in_place() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let calls = |file: &PathBuf| fs::read_to_string(file).unwrap().contains("block_in_place(");
-    let wrong: Vec<PathBuf> = sources(&src).into_iter().filter(calls).collect();
+    let calls = sources().into_iter().filter(|file| file.text.contains("block_in_place("));
+    let wrong: Vec<String> = calls.map(|file| file.name).collect();
     assert!(wrong.is_empty(), "spawn_blocking works on every runtime: {wrong:?}");
 }
 
 #[test]
 fn mod_files_only_declare_and_re_export() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut wrong = Vec::new();
     // The command line's own entry stands beside the table of its subcommands.
-    let cli = src.join("cli/mod.rs");
-    for file in sources(&src).into_iter().filter(|f| f.ends_with("mod.rs") && *f != cli) {
-        let text = fs::read_to_string(&file).unwrap();
-        if text
-            .lines()
-            .any(|l| ["fn ", "pub fn ", "struct ", "pub struct ", "enum ", "impl "].iter().any(|w| l.starts_with(w)))
-        {
-            wrong.push(file.display().to_string());
+    for file in sources().into_iter().filter(|f| f.name.ends_with("/mod.rs") && f.name != "cli/mod.rs") {
+        let defines = ["fn ", "pub fn ", "struct ", "pub struct ", "enum ", "impl "];
+        if file.text.lines().any(|line| defines.iter().any(|word| line.starts_with(word))) {
+            wrong.push(file.name);
         }
     }
     assert!(wrong.is_empty(), "these hold more than declarations:\n{}", wrong.join("\n"));
@@ -190,13 +160,10 @@ fn mod_files_only_declare_and_re_export() {
 /// A client that is made of an address alone has no credentials: product code makes them of a configuration's section.
 #[test]
 fn clients_are_made_of_configurations() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let ready = src.join("stack/folder/ready.rs");
     let mut wrong = Vec::new();
-    for file in sources(&src).into_iter().filter(|f| !f.starts_with(src.join("client")) && *f != ready) {
-        let text = fs::read_to_string(&file).unwrap();
-        if ["Kafka::connect(", "Connect::new(", "Registry::new("].iter().any(|call| text.contains(call)) {
-            wrong.push(file.display().to_string());
+    for file in sources().into_iter().filter(|f| f.room() != "client" && f.name != "stack/folder/ready.rs") {
+        if ["Kafka::connect(", "Connect::new(", "Registry::new("].iter().any(|call| file.text.contains(call)) {
+            wrong.push(file.name);
         }
     }
     assert!(wrong.is_empty(), "these leave credentials out:\n{}", wrong.join("\n"));
@@ -205,42 +172,32 @@ fn clients_are_made_of_configurations() {
 /// A fixed time that decides something is a limit: listed once, with its reason, and stretched on a slow machine.
 #[test]
 fn fixed_times_are_listed_once() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     // How the machine is measured, and the list itself.
-    let listed = ["client/limits.rs", "client/pace.rs"].map(|file| src.join(file));
+    let listed = ["client/limits.rs", "client/pace.rs"];
     let rooms = ["attach", "backup", "client", "fault", "recovery", "run", "stack", "verify", "workload"];
     let mut wrong = Vec::new();
-    for file in rooms.iter().flat_map(|room| sources(&src.join(room))).filter(|f| !listed.contains(f)) {
-        let text = fs::read_to_string(&file).unwrap();
-        let product = text.split("#[cfg(test)]").next().unwrap_or_default();
-        for (number, line) in product.lines().enumerate() {
+    for file in in_rooms(&rooms).into_iter().filter(|file| !listed.contains(&file.name.as_str())) {
+        for (number, line) in file.product().lines().enumerate() {
             if ["Duration::from_secs(", "Duration::from_millis(", "Duration::from_mins("]
                 .iter()
                 .any(|c| line.contains(c))
             {
-                wrong.push(format!("{}:{}: {}", file.display(), number + 1, line.trim()));
+                wrong.push(format!("{}:{}: {}", file.name, number + 1, line.trim()));
             }
         }
     }
     assert!(wrong.is_empty(), "these belong into client/limits.rs:\n{}", wrong.join("\n"));
 }
 
-/// Whether a whole file is compiled for tests alone.
-fn is_for_tests(file: &Path) -> bool {
-    ["fixture.rs", "tests.rs"].iter().any(|name| file.ends_with(name))
-}
-
-/// The lines of these rooms' files, but for their tests, with the file's name below `src` and the line's number.
+/// The lines of these rooms' files, but for their tests, with the file's name and the line's number.
 fn product_lines(rooms: &[&str]) -> Vec<(String, usize, String)> {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let tests = regex::Regex::new(r"#\[cfg\(test\)\]\n(?:pub\([a-z: ]+\) )?mod tests").unwrap();
+    let tests = Regex::new(r"#\[cfg\(test\)\]\n(?:pub\([a-z: ]+\) )?mod tests").unwrap();
+    let is_for_tests = |name: &str| ["/fixture.rs", "/tests.rs"].iter().any(|end| name.ends_with(end));
     let mut lines = Vec::new();
-    for file in rooms.iter().flat_map(|room| sources(&src.join(room))).filter(|f| !is_for_tests(f)) {
-        let text = fs::read_to_string(&file).unwrap();
-        let product = tests.splitn(&text, 2).next().unwrap_or_default();
-        let name = file.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
+    for file in in_rooms(rooms).into_iter().filter(|file| !is_for_tests(&file.name)) {
+        let product = tests.splitn(&file.text, 2).next().unwrap_or_default();
         let code = product.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"));
-        lines.extend(code.map(|(number, line)| (name.clone(), number + 1, line.trim().to_owned())));
+        lines.extend(code.map(|(number, line)| (file.name.clone(), number + 1, line.trim().to_owned())));
     }
     assert!(lines.len() > 5_000, "only {} lines were looked at", lines.len());
     lines
@@ -303,7 +260,7 @@ fn an_error_is_not_taken_for_absence() {
     // What /proc does not say of a process is not known, and then the heartbeat decides.
     let exceptions = ["backup/lock/holder.rs"];
     let of_a_look = ["meta", "kind", "file_type()", "entry_type()", "?"];
-    let asks = regex::Regex::new(r"^(.*)\.(?:exists|is_dir|is_file|is_symlink)\(\)").unwrap();
+    let asks = Regex::new(r"^(.*)\.(?:exists|is_dir|is_file|is_symlink)\(\)").unwrap();
     let reads = ["fs::read", "read_dir", "metadata(", "File::open(", "read_to_string("];
     let swallowed = [".ok()", ".is_ok()", "is_ok_and(", "unwrap_or_default()", "map_or(", "let Ok("];
     let is_such = |line: &str| {
@@ -317,17 +274,11 @@ fn an_error_is_not_taken_for_absence() {
 /// What a server reads is quoted by `postgres::sql`, which knows what a backslash means there.
 #[test]
 fn quotes_are_doubled_in_one_place() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let doubled =
-        regex::Regex::new(r#"replace\(\s*(?:'\\''|'"'|"'"|"\\""|"`"|'`')\s*,\s*(?:"''"|r?"\\"\\""|"``")\s*\)"#)
-            .unwrap();
+        Regex::new(r#"replace\(\s*(?:'\\''|'"'|"'"|"\\""|"`"|'`')\s*,\s*(?:"''"|r?"\\"\\""|"``")\s*\)"#).unwrap();
     assert!(doubled.is_match(r##"name.replace('\'', "''")"##) && doubled.is_match(r##"name.replace('"', "\"\"")"##));
-    let mut wrong = Vec::new();
-    for file in sources(&src) {
-        if doubled.is_match(&fs::read_to_string(&file).unwrap()) {
-            wrong.push(file);
-        }
-    }
+    let doubling = sources().into_iter().filter(|file| doubled.is_match(&file.text));
+    let wrong: Vec<String> = doubling.map(|file| file.name).collect();
     assert!(wrong.is_empty(), "use postgres::sql, or units::quoted for a notation of our own: {wrong:?}");
 }
 
@@ -341,27 +292,20 @@ fn postgresql_formats_are_read_in_one_room() {
     only_in(&[], &rooms, "`postgres` knows this", is_such);
 }
 
-/// The sources with their names below `src`.
-fn texts() -> Vec<(String, String)> {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let name = |file: &Path| file.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
-    sources(&src).iter().map(|file| (name(file), fs::read_to_string(file).unwrap())).collect()
-}
-
 /// A hint is data (`units::Hint`), which whoever prints an error puts behind its message. In the message it would be in the middle of every
 /// text that quotes the error.
 #[test]
 fn no_message_holds_a_hint() {
     // Prints hints; shows the hint of a mistake in a scenario below its line.
     let exceptions = ["units/failure.rs", "scenario/error.rs"];
-    let in_text = regex::Regex::new(r#"(?:"|\\n)\s*(?:\\\n\s*)?hint: "#).unwrap();
+    let in_text = Regex::new(r#"(?:"|\\n)\s*(?:\\\n\s*)?hint: "#).unwrap();
     let mut met = BTreeSet::new();
     let mut wrong = Vec::new();
-    for (file, text) in texts().into_iter().filter(|(file, _)| !file.ends_with("tests.rs")) {
-        let product = text.split("#[cfg(test)]").next().unwrap_or_default();
+    for file in sources().into_iter().filter(|file| !file.name.ends_with("tests.rs")) {
+        let product = file.product();
         match in_text.find(product) {
-            Some(_) if exceptions.contains(&file.as_str()) => _ = met.insert(file),
-            Some(found) => wrong.push(format!("{file}:{}", product[..found.start()].lines().count())),
+            Some(_) if exceptions.contains(&file.name.as_str()) => _ = met.insert(file.name),
+            Some(found) => wrong.push(format!("{}:{}", file.name, product[..found.start()].lines().count())),
             None => {}
         }
     }
@@ -375,13 +319,17 @@ fn no_message_holds_a_hint() {
 fn no_error_says_its_cause_twice() {
     let mut wrong = Vec::new();
     let mut seen = 0;
-    for (file, text) in texts() {
-        for error in text.split("#[error(").skip(1).filter(|error| !error.starts_with("transparent)]")) {
+    for file in sources() {
+        for error in file.text.split("#[error(").skip(1).filter(|error| !error.starts_with("transparent)]")) {
             seen += 1;
             let variant = error.split("\n    ///").take_while(|part| !part.contains("#[error(")).collect::<String>();
             let fields = variant.split("\n}\n").next().unwrap_or_default();
             if ["#[from]", "#[source]", " source:", "{source}"].iter().any(|way| fields.contains(way)) {
-                wrong.push(format!("{file}: {}", fields.lines().find(|l| l.contains('"')).unwrap_or_default().trim()));
+                wrong.push(format!(
+                    "{}: {}",
+                    file.name,
+                    fields.lines().find(|l| l.contains('"')).unwrap_or_default().trim()
+                ));
             }
         }
     }

@@ -9,10 +9,8 @@ use std::{
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
-use cdc_drill::{
-    backup::{Activity, BackupError, ClusterName, Left, Lock, Repository},
-    client::wait::{self, Poll},
-};
+use cdc_engine::backup::{Activity, BackupError, ClusterName, Left, Lock, Repository};
+use cdc_pipeline::client::wait::{self, Poll};
 use nix::unistd::geteuid;
 
 use super::contract::DEAD;

@@ -8,6 +8,7 @@ mod circles;
 mod contract;
 mod deploy;
 mod docs;
+mod house;
 mod interrupt;
 mod layout;
 mod licences;

@@ -1,11 +1,11 @@
 //! Of each step of the coordinated playbook it is declared what notices its absence; a control of that variant must try it.
 
-use cdc_drill::{
-    recovery::{StepInfo, declared},
+use cdc_engine::recovery::{StepInfo, declared};
+use cdc_harness::{
     run::controls,
     scenario::{Absence, Expect, Library, Recover, SlotRecovery, steps_of},
-    vocabulary::TopicsRepair,
 };
+use cdc_model::vocabulary::TopicsRepair;
 
 #[test]
 fn every_coordinated_step_has_the_control_that_it_declares() {

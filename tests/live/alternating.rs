@@ -9,7 +9,7 @@ use std::{
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
-use cdc_drill::stack::Account;
+use cdc_harness::stack::Account;
 
 use super::{
     PROGRAM,

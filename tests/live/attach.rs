@@ -4,11 +4,11 @@
 use std::{os::unix::fs::PermissionsExt, time::Duration};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use cdc_drill::{
+use cdc_harness::stack::Folder;
+use cdc_model::units::{Secret, Subject};
+use cdc_pipeline::{
     client::{connect::Connect, kafka::Kafka, postgres::Postgres, registry::Registry, wait},
     config::Config,
-    stack::Folder,
-    units::{Secret, Subject},
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -74,7 +74,7 @@ async fn refused_without_permission_or_marker(folder: &Utf8Path, shop: &Stack) -
     recover(&format!("{allow}\nmarker = 'play'\nsystem_ids = ['{id}']"), "Kafka cluster id");
     let known = format!("{allow}\nmarker = 'play'\nsystem_ids = ['{id}']\nclusters = ['{cluster}']");
     recover(&known, "topic `cdc-drill-target.play`");
-    let marker = cdc_drill::client::kafka::TopicSpec {
+    let marker = cdc_pipeline::client::kafka::TopicSpec {
         name: "cdc-drill-target.play".into(),
         partitions: 1,
         replication: 1,

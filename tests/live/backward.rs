@@ -9,19 +9,21 @@ use std::{
 };
 
 use camino::Utf8PathBuf;
-use cdc_drill::{
-    backup::Repository,
-    client::{
-        ClientError,
-        connect::Connect,
-        kafka::Kafka,
-        postgres::Postgres,
-        registry::Registry,
-        wait::{self, Poll},
-    },
-    stack::{ConnectorRequest, LocalStack, Native, OwnerLock, Programs, Silent, StackSpec, debezium_config},
+use cdc_engine::backup::Repository;
+use cdc_harness::stack::{
+    ConnectorRequest, LocalStack, Native, OwnerLock, Programs, Silent, StackSpec, debezium_config,
+};
+use cdc_model::{
     units::{Subject, TableName},
     vocabulary::RegistryStorageKind,
+};
+use cdc_pipeline::client::{
+    ClientError,
+    connect::Connect,
+    kafka::Kafka,
+    postgres::Postgres,
+    registry::Registry,
+    wait::{self, Poll},
 };
 use serde_json::{Value, json};
 

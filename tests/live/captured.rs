@@ -4,15 +4,13 @@
 use std::os::unix::fs::PermissionsExt;
 
 use camino::Utf8PathBuf;
-use cdc_drill::{
-    client::{
-        ClientError,
-        connect::{Connect, ConnectorConfig},
-        kafka::{Kafka, Refusal, TopicSpec},
-        wait,
-    },
-    stack::{ConnectorRequest, debezium_config},
-    units::TableName,
+use cdc_harness::stack::{ConnectorRequest, debezium_config};
+use cdc_model::units::TableName;
+use cdc_pipeline::client::{
+    ClientError,
+    connect::{Connect, ConnectorConfig},
+    kafka::{Kafka, Refusal, TopicSpec},
+    wait,
 };
 
 use super::sandbox::{DEADLINE, Stack, cdc_drill, expect};
@@ -26,7 +24,7 @@ fn stack() -> (tempfile::TempDir, Stack) {
     (folder, stack)
 }
 
-pub fn connect(stack: &Stack) -> Connect {
+pub(crate) fn connect(stack: &Stack) -> Connect {
     Connect::of(&stack.config().connect)
 }
 

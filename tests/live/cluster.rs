@@ -4,13 +4,17 @@
 use std::{os::unix::fs::PermissionsExt, time::Duration};
 
 use camino::Utf8PathBuf;
-use cdc_drill::{
-    client::postgres::Postgres,
-    config::{ConnectConfig, KafkaConfig, RegistryConfig, RegistryFlavour},
-    event::Landed,
+use cdc_harness::{
     fault::{Fault, Target},
     stack::{LocalStack, Native, OwnerLock, Part, PostgresSpec, Programs, Silent, StackSpec},
+};
+use cdc_model::{
+    event::Landed,
     units::{Secret, SlotName, TableName},
+};
+use cdc_pipeline::{
+    client::postgres::Postgres,
+    config::{ConnectConfig, KafkaConfig, RegistryConfig, RegistryFlavour},
 };
 use nix::sys::signal::Signal;
 

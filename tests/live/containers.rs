@@ -26,7 +26,7 @@ fn docker(arguments: &[&str]) -> Option<Vec<String>> {
 }
 
 /// The images to run on; none where no engine answers.
-pub fn images() -> Option<Vec<(&'static str, &'static str)>> {
+pub(crate) fn images() -> Option<Vec<(&'static str, &'static str)>> {
     if docker(&["info"]).is_some() {
         let all = STAND_INS.lines().filter_map(|line| line.split_once('='));
         return Some(all.filter(|(name, _)| std::env::var_os(name).is_none()).collect());

@@ -1,9 +1,7 @@
 //! A database that somebody has dropped while its server goes on.
 
-use cdc_drill::{
-    client::connect::Connect,
-    units::{Secret, SlotName},
-};
+use cdc_model::units::{Secret, SlotName};
+use cdc_pipeline::client::connect::Connect;
 
 use super::{
     prepared::folder,

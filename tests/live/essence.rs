@@ -1,7 +1,8 @@
 //! What two healthy runs of the same seed have in common: a drill's part of the report without what differs each time.
 //! CONTRIBUTING.md says which counts are left out and why.
 
-use cdc_drill::{event::Loaded, report::redact_json};
+use cdc_harness::report::redact_json;
+use cdc_model::event::Loaded;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -17,7 +18,7 @@ const RACING_CONTROLS: [(&str, &str); 5] = [
     ("server-killed", "naive-runbook"),
 ];
 /// The drill's verdicts and counts, for a snapshot.
-pub fn essence(drill: &Value) -> String {
+pub(crate) fn essence(drill: &Value) -> String {
     let variant = drill["variant"].as_str().unwrap_or_default();
     let racing = RACING_DRILLS.contains(&variant);
     let recoveries: Vec<Value> = list(&drill["earlier_recoveries"]).chain([&drill["recovery"]]).map(recovery).collect();

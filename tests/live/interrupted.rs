@@ -7,12 +7,10 @@ use std::{
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
-use cdc_drill::{
-    client::{
-        connect::{AtRest, Connect},
-        kafka::{Kafka, TopicSpec},
-    },
-    units::{Offset, TopicPartition},
+use cdc_model::units::{Offset, TopicPartition};
+use cdc_pipeline::client::{
+    connect::{AtRest, Connect},
+    kafka::{Kafka, TopicSpec},
 };
 use nix::{
     sys::signal::{Signal, kill},

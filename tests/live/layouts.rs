@@ -4,11 +4,11 @@
 use std::process::Command;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use cdc_drill::{
+use cdc_harness::stack::{ConnectorRequest, debezium_config};
+use cdc_model::units::TableName;
+use cdc_pipeline::{
     client::{connect::Connect, postgres::Postgres},
     config::Config,
-    stack::{ConnectorRequest, debezium_config},
-    units::TableName,
 };
 
 use super::{

@@ -3,12 +3,10 @@
 use std::{os::unix::fs::PermissionsExt, time::Duration};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use cdc_drill::{
-    client::{
-        connect::{Connect, StoredOffset},
-        postgres::Postgres,
-    },
-    units::Lsn,
+use cdc_model::units::Lsn;
+use cdc_pipeline::client::{
+    connect::{Connect, StoredOffset},
+    postgres::Postgres,
 };
 use serde_json::json;
 

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use camino::Utf8PathBuf;
-use cdc_drill::client::connect::Connect;
+use cdc_pipeline::client::connect::Connect;
 
 use super::{
     attach::{Stack, expect},

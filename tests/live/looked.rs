@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use camino::Utf8PathBuf;
-use cdc_drill::verify::look::{LookOptions, Observer, Systems};
+use cdc_verify::look::{LookOptions, Observer, Systems};
 use serde_json::Value;
 
 use super::sandbox::Stack;

@@ -40,7 +40,7 @@ use std::{
     time::Duration,
 };
 
-use cdc_drill::client::wait;
+use cdc_pipeline::client::wait;
 use rstest::rstest;
 use serde_json::{Value, json};
 

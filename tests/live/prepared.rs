@@ -4,7 +4,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use cdc_drill::client::connect::Connect;
+use cdc_pipeline::client::connect::Connect;
 use serde_json::Value;
 
 use super::{

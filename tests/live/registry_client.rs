@@ -9,11 +9,9 @@ use std::{
 };
 
 use camino::Utf8PathBuf;
-use cdc_drill::{
-    client::{ClientError, connect::Connect, kafka::Kafka, wait},
-    stack::{ConnectorRequest, debezium_config},
-    units::TableName,
-};
+use cdc_harness::stack::{ConnectorRequest, debezium_config};
+use cdc_model::units::TableName;
+use cdc_pipeline::client::{ClientError, connect::Connect, kafka::Kafka, wait};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},

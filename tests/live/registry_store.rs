@@ -7,10 +7,10 @@ use std::{
 };
 
 use camino::Utf8PathBuf;
-use cdc_drill::{
+use cdc_model::units::Subject;
+use cdc_pipeline::{
     client::{registry::Registry, wait},
     config::RegistryStorage,
-    units::Subject,
 };
 use reqwest::Method;
 use serde_json::{Value, json};

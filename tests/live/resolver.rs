@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-use cdc_drill::stack::{Programs, Silent};
+use cdc_harness::stack::{Programs, Silent};
 
 /// What a program wrote to standard error where it failed.
 fn run(command: &mut Command) {

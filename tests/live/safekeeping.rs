@@ -4,7 +4,8 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use cdc_drill::{client::registry::Registry, units::Subject};
+use cdc_model::units::Subject;
+use cdc_pipeline::client::registry::Registry;
 use nix::sys::stat::{Mode, umask};
 use serde_json::Value;
 use sha2::{Digest, Sha256};

@@ -3,11 +3,11 @@
 use std::{process::Command, time::Duration};
 
 use camino::Utf8PathBuf;
-use cdc_drill::{
+use cdc_harness::stack::{ConnectorRequest, debezium_config};
+use cdc_model::units::TableName;
+use cdc_pipeline::{
     client::{connect::Connect, kafka::Kafka, postgres::Postgres, wait},
     config::Config,
-    stack::{ConnectorRequest, debezium_config},
-    units::TableName,
 };
 
 use super::PROGRAM;
@@ -88,7 +88,7 @@ impl Stack {
         let topic = format!("{name}.public.orders");
         wait::until(&format!("{at_least} records in {topic}"), DEADLINE, || async {
             let ends: i64 = kafka.watermarks(&topic).await?.iter().map(|(_, end)| end.0).sum();
-            Ok::<_, cdc_drill::client::ClientError>(match ends >= at_least {
+            Ok::<_, cdc_pipeline::client::ClientError>(match ends >= at_least {
                 true => wait::Poll::Ready(()),
                 false => wait::Poll::NotYet(format!("{ends}")),
             })

@@ -9,10 +9,10 @@ use std::{
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
-use cdc_drill::{
+use cdc_harness::stack::{Account, LocalStack, Native, Part, Programs, Silent, StackSpec};
+use cdc_pipeline::{
     client::{kafka::Kafka, postgres::Postgres, wait},
     config::{Config, ConnectConfig, RegistryConfig, RegistryFlavour},
-    stack::{Account, LocalStack, Native, Part, Programs, Silent, StackSpec},
 };
 
 /// A folder that every account gets through.
@@ -97,7 +97,7 @@ async fn a_broker_lets_in_who_has_credentials_and_trusts_its_authority() {
     };
     let let_in = kafka("ca.pem", "good");
     assert!(!format!("{let_in:?}").contains("hunter2"));
-    let spec = cdc_drill::client::kafka::TopicSpec {
+    let spec = cdc_pipeline::client::kafka::TopicSpec {
         name: "t".into(),
         partitions: 1,
         replication: 1,

@@ -12,15 +12,13 @@ use std::{
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
-use cdc_drill::{
-    client::{
-        ClientError,
-        connect::{Connect, ConnectorConfig},
-        kafka::Kafka,
-        wait::{self, Poll},
-    },
-    stack::file_sink_config,
-    units::TopicPartition,
+use cdc_harness::stack::file_sink_config;
+use cdc_model::units::TopicPartition;
+use cdc_pipeline::client::{
+    ClientError,
+    connect::{Connect, ConnectorConfig},
+    kafka::Kafka,
+    wait::{self, Poll},
 };
 use rdkafka::consumer::{BaseConsumer, Consumer};
 

@@ -12,13 +12,11 @@ use std::{
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
-use cdc_drill::{
-    client::{
-        ClientError,
-        kafka::{Kafka, TopicSpec},
-        wait::{self, Poll},
-    },
-    stack::Folder,
+use cdc_harness::stack::Folder;
+use cdc_pipeline::client::{
+    ClientError,
+    kafka::{Kafka, TopicSpec},
+    wait::{self, Poll},
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;

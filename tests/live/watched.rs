@@ -6,7 +6,7 @@ use std::{
 };
 
 use camino::Utf8Path;
-use cdc_drill::client::wait::{self, Poll};
+use cdc_pipeline::client::wait::{self, Poll};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

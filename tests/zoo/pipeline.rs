@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cdc_drill::{
+use cdc_pipeline::{
     client::{
         ClientError,
         connect::{Connect, ConnectorConfig},

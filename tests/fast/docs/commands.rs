@@ -8,7 +8,7 @@ use super::pages::holds;
 
 #[test]
 fn the_commands_are_documented() {
-    let mut program = cdc_drill::cli::command();
+    let mut program = cdc_harness::cli::command();
     program.build();
     let mut page = String::from(
         "# Commands\n\n<!-- Generated from the program by `just pages`. -->\n\n\

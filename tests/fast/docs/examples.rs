@@ -27,7 +27,7 @@ fn commands_are_understood() {
     assert!(all.len() > 15, "only {} commands were found in the documents", all.len());
     for (place, line) in all {
         let words = std::iter::once("cdc-drill").chain(line.split_whitespace());
-        if let Err(error) = cdc_drill::cli::command().try_get_matches_from(words) {
+        if let Err(error) = cdc_harness::cli::command().try_get_matches_from(words) {
             panic!("{place}: cdc-drill {line}\n{error}");
         }
     }
@@ -39,7 +39,7 @@ fn commands_in_sentences_are_there() {
     for document in documents().into_iter().filter(|d| d != "CHANGELOG.md") {
         for word in text(&document).split('`').skip(1).step_by(2) {
             let Some(rest) = word.strip_prefix("cdc-drill ") else { continue };
-            let mut command = cdc_drill::cli::command();
+            let mut command = cdc_harness::cli::command();
             for name in rest.split_whitespace().take_while(|w| w.chars().all(|c| c.is_ascii_lowercase())) {
                 if command.get_subcommands().next().is_none() {
                     break;
@@ -63,7 +63,7 @@ fn configurations_are_read() {
             fs::write(&file, &block).unwrap();
             let file = camino::Utf8Path::from_path(&file).unwrap();
             // Files that it names are not here; everything else must be understood.
-            if let Err(error) = cdc_drill::config::Config::load(file) {
+            if let Err(error) = cdc_pipeline::config::Config::load(file) {
                 assert!(error.to_string().contains("/etc/cdc-drill/"), "{document}:{at}: {error}");
             }
             read += 1;

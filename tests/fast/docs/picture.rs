@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cdc_drill::report::{RunReport, picture, verdict_text};
+use cdc_harness::report::{RunReport, picture, verdict_text};
 
 use super::pages::{ROOT, blocks, holds, text};
 

@@ -3,10 +3,8 @@
 use std::{collections::BTreeSet, panic::AssertUnwindSafe, time::Instant};
 
 use camino::Utf8PathBuf;
-use cdc_drill::{
-    client::{connect::Connect, wait},
-    recovery::declared::changes_nothing,
-};
+use cdc_engine::recovery::declared::changes_nothing;
+use cdc_pipeline::client::{connect::Connect, wait};
 use futures::FutureExt;
 use nix::libc::SIGKILL;
 use serde_json::Value;
@@ -145,7 +143,7 @@ async fn settled(play: &Play, before: &State) {
         // What does not come is found when the states are compared.
         let _ = wait::until(&format!("connector {name}"), DEADLINE, || async {
             let status = connect.status(name).await?;
-            Ok::<_, cdc_drill::client::ClientError>(match (status.all_running(), status.failure()) {
+            Ok::<_, cdc_pipeline::client::ClientError>(match (status.all_running(), status.failure()) {
                 (true, _) => wait::Poll::Ready(()),
                 (_, Some(failure)) => wait::Poll::Hopeless(failure),
                 (false, None) => wait::Poll::NotYet(status.summary()),

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use camino::Utf8Path;
-use cdc_drill::{backup, recovery::declared};
+use cdc_engine::{backup, recovery::declared};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;

@@ -13,7 +13,16 @@ use std::{
 };
 
 use camino::Utf8PathBuf;
-use cdc_drill::{
+use cdc_harness::{
+    fault::{Fault, Target},
+    stack::{ConnectorRequest, debezium_config, file_sink_config},
+};
+use cdc_model::{
+    event::Landed,
+    units::{Offset, Secret, SlotName, Subject, TableName, TopicPartition},
+    vocabulary::ColumnChange,
+};
+use cdc_pipeline::{
     client::{
         connect::Connect,
         kafka::{Kafka, TopicSpec},
@@ -22,11 +31,6 @@ use cdc_drill::{
         wait,
     },
     config::Config,
-    event::Landed,
-    fault::{Fault, Target},
-    stack::{ConnectorRequest, debezium_config, file_sink_config},
-    units::{Offset, Secret, SlotName, Subject, TableName, TopicPartition},
-    vocabulary::ColumnChange,
 };
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 
@@ -276,7 +280,7 @@ impl Play {
                     record.value.as_ref().is_some_and(|value| value.windows(last.len()).any(|w| w == last.as_bytes()))
                 });
                 let failure = self.connect().status(database).await?.failure();
-                Ok::<_, cdc_drill::client::ClientError>(match (there, failure) {
+                Ok::<_, cdc_pipeline::client::ClientError>(match (there, failure) {
                     (true, _) => wait::Poll::Ready(()),
                     (false, Some(failure)) => wait::Poll::Hopeless(failure),
                     (false, None) => wait::Poll::NotYet(format!("{} records", records.len())),
@@ -296,12 +300,12 @@ impl Play {
         self.delivered().await;
         let at = |topic: &str, partition: i32, at: i64| (TopicPartition { topic: topic.into(), partition }, Offset(at));
         let kafka = self.kafka();
-        let committed = |e: cdc_drill::client::ClientError| e.to_string();
+        let committed = |e: cdc_pipeline::client::ClientError| e.to_string();
         kafka.commit_group_offsets("billing", &[at(ORDERS, 0, 1), at(ORDERS, 1, 1)]).await.map_err(committed)?;
         kafka.commit_group_offsets("connect-idle", &[at(ORDERS, 0, 1), at(ORDERS, 2, 1)]).await.map_err(committed)?;
         kafka.commit_group_offsets("audit", &[at("shop.public.items", 0, 1)]).await.map_err(committed)?;
         kafka
-            .produce_all(vec![cdc_drill::client::kafka::Outgoing {
+            .produce_all(vec![cdc_pipeline::client::kafka::Outgoing {
                 topic: HISTORY.into(),
                 partition: Some(0),
                 key: None,
@@ -338,7 +342,7 @@ impl Play {
         let kafka = self.kafka();
         wait::until("the new setting", DEADLINE, || async {
             let spec = kafka.topic_specs(&[ORDERS.to_owned()]).await?.remove(0);
-            Ok::<_, cdc_drill::client::ClientError>(match spec.settings.get("retention.ms") == Some(&value) {
+            Ok::<_, cdc_pipeline::client::ClientError>(match spec.settings.get("retention.ms") == Some(&value) {
                 true => wait::Poll::Ready(()),
                 false => wait::Poll::NotYet(format!("{:?}", spec.settings)),
             })
@@ -373,12 +377,12 @@ impl Play {
                 Vec::new()
             }
             Broken::SlotDropped => {
-                let (connect, failed) = (self.connect(), |e: cdc_drill::client::ClientError| e.to_string());
+                let (connect, failed) = (self.connect(), |e: cdc_pipeline::client::ClientError| e.to_string());
                 connect.stopped("shop", DEADLINE).await.map_err(failed)?;
                 let sql = self.sql("shop").await;
                 wait::until("slot shop without a reader", DEADLINE, || async {
                     let held = sql.slots().await?.into_iter().any(|slot| slot.name.as_str() == "shop" && slot.active);
-                    Ok::<_, cdc_drill::client::ClientError>(match held {
+                    Ok::<_, cdc_pipeline::client::ClientError>(match held {
                         false => wait::Poll::Ready(()),
                         true => wait::Poll::NotYet("it is active".into()),
                     })
@@ -472,7 +476,7 @@ impl Play {
         };
         // What does not come is counted.
         let _ = wait::until("every row in the file of sink files", DEADLINE, || async {
-            Ok::<_, cdc_drill::client::ClientError>(match look() {
+            Ok::<_, cdc_pipeline::client::ClientError>(match look() {
                 0 => wait::Poll::Ready(()),
                 lacks => wait::Poll::NotYet(format!("{lacks} are missing")),
             })

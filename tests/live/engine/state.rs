@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use cdc_drill::{
+use cdc_model::units::{Offset, TopicPartition};
+use cdc_pipeline::{
     client::{
         connect::{Connect, ConnectorConfig},
         kafka::{Kafka, TopicSpec},
@@ -11,7 +12,6 @@ use cdc_drill::{
         registry::Registry,
     },
     config::Config,
-    units::{Offset, TopicPartition},
 };
 
 use super::play::{CONNECTORS, DATABASES, GROUPS, TABLES};

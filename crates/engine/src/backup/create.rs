@@ -1,0 +1,435 @@
+//! Taking a recovery point.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::{
+    Activity, BackupError, Consistency, ConsistencyCheck, FORMAT, Kind, Lock, Manifest, Part, PostgresFacts,
+    Repository, Tool, Window, check,
+    format::{DatabasePublications, SavedConnector, layout},
+    parts,
+    writer::{PointWriter, Sealed},
+};
+use cdc_model::{
+    moment,
+    units::{Lsn, PointId},
+    vocabulary::BackupPart,
+};
+use cdc_pipeline::{
+    attach,
+    client::{
+        cluster::{Cluster, Readers, is_postgres},
+        connect::Connect,
+        kafka::Kafka,
+        registry::Registry,
+    },
+    config::{Config, Permission},
+    debezium::Connector,
+};
+
+/// The step of which the moments of a backup are.
+const STEP: &str = "backup";
+/// The moments of step `backup`, in their order: what has just been done. It can be interrupted at each of them.
+pub const MOMENTS: [&str; 11] = [
+    "begun",
+    "connect",
+    "topics",
+    "base-streaming",
+    "base",
+    "wal-switched",
+    "postgres",
+    "registry",
+    "sealed",
+    "read-back",
+    "published",
+];
+
+/// What to take.
+#[derive(Clone, Debug, Default)]
+pub struct CreateOptions {
+    /// Only these parts; empty is all.
+    pub only: Vec<BackupPart>,
+}
+
+impl CreateOptions {
+    fn takes(&self, part: BackupPart) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
+}
+
+/// How far a backup has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The part at work.
+    pub part: BackupPart,
+    /// The bytes read so far; only the cluster is large enough to tell.
+    pub bytes: u64,
+    /// About how many there are.
+    pub total: Option<u64>,
+}
+
+/// A recovery point that was taken.
+#[derive(Clone, Debug)]
+pub struct Created {
+    /// Its manifest.
+    pub manifest: Manifest,
+}
+
+impl Created {
+    /// The point.
+    pub fn point(&self) -> &PointId {
+        &self.manifest.point
+    }
+
+    /// What `backup create --json` prints.
+    pub fn to_json(&self) -> Value {
+        let m = &self.manifest;
+        json!({
+            "point": m.point, "complete": true, "bytes": m.bytes,
+            "parts": {"postgres": m.pg, "connect": m.connect, "registry": m.registry, "topics": m.kafka},
+        })
+    }
+}
+
+/// Takes a recovery point of the configured pipeline into its repository. Nothing of it exists unless it is complete
+/// and was read back: on an error what was written is removed, and what a killed backup leaves is no point. It is
+/// refused while a recovery runs or is unfinished, and discarded if one begins meanwhile.
+///
+/// The order makes the parts agree: positions are read before the cluster's backup ends, so that the restored cluster
+/// is not behind them; schemas are read last, so that none that a record of that time uses is missing.
+pub async fn create(
+    config: &Config,
+    options: &CreateOptions,
+    progress: &(dyn Fn(Progress) + Send + Sync),
+) -> Result<Created, BackupError> {
+    moment::of_step(STEP, captured(config, options, progress)).await.map_err(BackupError::with_file_system)
+}
+
+async fn captured(
+    config: &Config,
+    options: &CreateOptions,
+    progress: &(dyn Fn(Progress) + Send + Sync),
+) -> Result<Created, BackupError> {
+    let settled = if options.takes(BackupPart::Postgres) { Some(config.settled().await?) } else { None };
+    let config = settled.as_ref().unwrap_or(config);
+    attach::permit(config, Permission::Backup).await?;
+    let repository = Repository::open(&config.repository.path)?;
+    let mut lock = repository.lock(Activity::Create, "backup create")?;
+    lock.watch_beside(&config.postgres.pgdata)?;
+    repository.remove_leftovers()?;
+    let begin = jiff::Timestamp::now();
+    let mut writer = PointWriter::begin(&repository, point_id(begin))?;
+    moment::pass("begun").await?;
+    let wanted = |part: BackupPart| options.takes(part);
+    let announce = |part: BackupPart| progress(Progress { part, bytes: 0, total: None });
+    let absent = || "not asked for (--only)".to_owned();
+
+    if wanted(BackupPart::Connect) || wanted(BackupPart::Topics) {
+        Kafka::of(&config.kafka)?.takes_connections().await?;
+    }
+    if wanted(BackupPart::Registry) {
+        // It is read last, after what may take hours.
+        Registry::of(&config.registry).info().await?;
+    }
+    let mut connect = Part::Absent { reason: absent() };
+    if wanted(BackupPart::Connect) {
+        announce(BackupPart::Connect);
+        connect = Part::Present(parts::connect::capture(config, &mut writer).await?);
+        moment::pass("connect").await?;
+    }
+    let mut kafka = Part::Absent { reason: absent() };
+    if wanted(BackupPart::Topics) {
+        announce(BackupPart::Topics);
+        kafka = Part::Present(parts::topics::capture(config, &mut writer).await?);
+        moment::pass("topics").await?;
+    }
+    let (mut pg, mut clock_skew_ms) = (Part::Absent { reason: absent() }, BTreeMap::new());
+    if wanted(BackupPart::Postgres) {
+        announce(BackupPart::Postgres);
+        let part = BackupPart::Postgres;
+        let told = |bytes, total| progress(Progress { part, bytes, total });
+        let (facts, skew) = parts::postgres::capture(config, &repository, &mut writer, &told).await?;
+        clock_skew_ms.insert("pg".to_owned(), skew);
+        pg = Part::Present(facts);
+        moment::pass("postgres").await?;
+    }
+    let (mut registry, mut agreement) = (Part::Absent { reason: absent() }, None);
+    if wanted(BackupPart::Registry) {
+        announce(BackupPart::Registry);
+        let (facts, agrees) = parts::registry::capture_into(config, &mut writer).await?;
+        registry = Part::Present(facts);
+        agreement = Some(agrees);
+        moment::pass("registry").await?;
+    }
+    let consistency = consistency(config, &writer, &pg, &connect, agreement).await?;
+    let point = writer.id().clone();
+    let sealed = writer.seal(|files| Manifest {
+        format: FORMAT,
+        point: point.clone(),
+        kind: kind(&options.only),
+        status: "complete".into(),
+        tool: Tool { name: "cdc-drill".into(), version: env!("CARGO_PKG_VERSION").into() },
+        window: Window { begin: begin.to_string(), end: jiff::Timestamp::now().to_string() },
+        clock_skew_ms,
+        pg,
+        connect,
+        registry,
+        kafka,
+        consistency,
+        bytes: files.iter().map(|f| f.size).sum(),
+        files,
+    })?;
+    moment::pass("sealed").await?;
+    let manifest = publish(&repository, sealed, &lock).await?;
+    moment::pass("published").await?;
+    if manifest.kind == Kind::Full {
+        repository.note_latest(&point)?;
+    }
+    Ok(Created { manifest })
+}
+
+/// Lets the point exist, once its files were read back and if no recovery has begun since `lock` was taken: all of it
+/// was captured by then, so a recovery that begins later has changed nothing of what it holds.
+async fn publish(repository: &Repository, sealed: Sealed, lock: &Lock) -> Result<Manifest, BackupError> {
+    let read_back = check::read_back(repository, sealed.id(), sealed.folder())?;
+    moment::pass("read-back").await?;
+    lock.undisturbed()?;
+    sealed.publish(read_back)
+}
+
+fn point_id(begin: jiff::Timestamp) -> PointId {
+    PointId::new(format!("{}-{:04x}", begin.strftime("%Y%m%dT%H%M%SZ"), rand::random::<u16>()))
+}
+
+fn kind(only: &[BackupPart]) -> Kind {
+    let has = |part| only.is_empty() || only.contains(&part);
+    match (has(BackupPart::Postgres), BackupPart::ALL.into_iter().skip(1).all(has)) {
+        (true, true) => Kind::Full,
+        (false, true) => Kind::StateOnly,
+        _ => Kind::Selected,
+    }
+}
+
+/// Looks at claims that hold between parts. One that does not hold is recorded, not refused: the point is what there was.
+async fn consistency(
+    config: &Config,
+    writer: &PointWriter,
+    pg: &Part<super::PostgresFacts>,
+    connect: &Part<super::ConnectFacts>,
+    agreement: Option<Result<String, String>>,
+) -> Result<Consistency, BackupError> {
+    let mut checks = Vec::new();
+    let mut note = |id: &str, ok: bool, detail: String| checks.push(ConsistencyCheck { id: id.to_owned(), ok, detail });
+    if let Some(agreement) = agreement {
+        let (ok, detail) = match agreement {
+            Ok(detail) => (true, detail),
+            Err(detail) => (false, detail),
+        };
+        note("registry_dump=native_export", ok, detail);
+    }
+    if let (Part::Present(pg), Part::Present(connect)) = (pg, connect) {
+        let read = |path: &str| super::files::read_json(&writer.place(path)?);
+        let connectors: Vec<SavedConnector> = serde_json::from_value(read(layout::CONNECTORS)?)
+            .map_err(|e| BackupError::malformed(layout::CONNECTORS.into(), e))?;
+        let publications: Vec<DatabasePublications> = serde_json::from_value(read(layout::PUBLICATIONS)?)
+            .map_err(|e| BackupError::malformed(layout::PUBLICATIONS.into(), e))?;
+        // Connectors that read from other clusters have positions that mean nothing here.
+        let found = readers(config, pg, &connectors).await?;
+        let ours: Vec<&SavedConnector> = connectors.iter().filter(|c| found.names.contains(&c.name)).collect();
+        let others = not_looked_at(&found);
+        let (ok, detail) = offsets_before(&ours, pg.stop_lsn);
+        note("offset_lsn<=stop_lsn", ok, format!("{detail}{others}"));
+        let (ok, detail) = publications_exist(&ours, &publications);
+        note("publications_exist", ok, format!("{detail}{others}"));
+        let worker = Connect::of(&config.connect).connectors().await?.len() as u64;
+        note(
+            "connectors_unchanged",
+            worker == connect.connectors,
+            format!("{} captured, {worker} now", connect.connectors),
+        );
+    }
+    Ok(Consistency { checks })
+}
+
+/// The connectors that read from the captured cluster.
+async fn readers(config: &Config, pg: &PostgresFacts, connectors: &[SavedConnector]) -> Result<Readers, BackupError> {
+    let cluster = Cluster::new(&config.postgres.url, Some(pg.system_id), pg.slots.clone())?;
+    let postgres = connectors.iter().filter(|c| c.kind == "source" && is_postgres(&c.config));
+    Ok(cluster.readers(postgres.map(|c| (c.name.as_str(), &c.config)), &[]).await)
+}
+
+/// The connectors that may read from the captured cluster, to stand behind what was looked at.
+fn not_looked_at(found: &Readers) -> String {
+    let names: BTreeSet<&str> =
+        found.contested.values().flatten().chain(found.unknown.keys()).map(String::as_str).collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => {
+            let names: Vec<&str> = names.into_iter().collect();
+            format!("; not looked at, as their servers are not known: {}", names.join(", "))
+        }
+    }
+}
+
+fn offsets_before(connectors: &[&SavedConnector], stop: Lsn) -> (bool, String) {
+    let latest = connectors.iter().flat_map(|c| c.stored_lsns().into_iter().map(|l| (l, &c.name))).max();
+    match latest {
+        None => (true, "no stored positions".to_owned()),
+        Some((lsn, name)) => (lsn <= stop, format!("{name} at {lsn}, backup consistent from {stop}")),
+    }
+}
+
+fn publications_exist(connectors: &[&SavedConnector], there: &[DatabasePublications]) -> (bool, String) {
+    let mut missing = Vec::new();
+    for connector in connectors {
+        let capture = Connector::of(&connector.config);
+        let (name, database) = (&capture.publication, capture.database.as_deref().unwrap_or_default());
+        let found = there.iter().filter(|d| d.database == database).flat_map(|d| &d.publications);
+        if !found.into_iter().any(|p| p.name == *name) {
+            missing.push(format!("{name} of {}", connector.name));
+        }
+    }
+    let detail = if missing.is_empty() { format!("{} connectors", connectors.len()) } else { missing.join(", ") };
+    (missing.is_empty(), detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::executor::block_on;
+
+    use super::*;
+    use crate::backup::{ClusterName, Left, PointSelector, fixture};
+    use cdc_model::units::{Exit, Failure, SlotName};
+    use cdc_pipeline::client::connect::StoredOffset;
+
+    #[test]
+    fn point_ids_sort_by_time_and_fit_a_restore_point_name() {
+        let at = |s: &str| point_id(s.parse().unwrap());
+        let (a, b) = (at("2026-11-22T02:00:00Z"), at("2026-11-22T02:00:01Z"));
+        assert!(a < b && a.as_str().starts_with("20261122T020000Z-"), "{a} {b}");
+        assert!(format!("cdc_{a}").len() <= 63);
+    }
+
+    #[test]
+    fn connectors_of_unknown_servers_are_named() {
+        let mut found = Readers { names: ["shop".to_owned()].into(), ..Readers::default() };
+        assert_eq!(not_looked_at(&found), "");
+        found.unknown.insert("far".into(), "no route".into());
+        found.contested.insert(SlotName::new("s"), vec!["y".into(), "x".into()]);
+        assert_eq!(not_looked_at(&found), "; not looked at, as their servers are not known: far, x, y");
+    }
+
+    fn names(repository: &Repository) -> Vec<String> {
+        fixture::tree(&repository.points_folder()).iter().map(|f| f.split('/').next().unwrap().to_owned()).collect()
+    }
+
+    /// What keeps `publish` from letting a whole point exist; it must leave nothing of it.
+    fn refused(meanwhile: impl FnOnce(&Repository, &Sealed)) -> BackupError {
+        let (_folder, repository) = fixture::repository();
+        let lock = repository.lock(Activity::Create, "backup create").unwrap();
+        let before = names(&repository);
+        let sealed = fixture::sealed(&repository, &PointId::new("20261123T020000Z-0001"));
+        assert_ne!(names(&repository), before);
+        meanwhile(&repository, &sealed);
+        let error = block_on(publish(&repository, sealed, &lock)).unwrap_err();
+        assert_eq!(names(&repository), before, "nothing of it is left");
+        error
+    }
+
+    #[test]
+    fn a_point_exists_when_it_was_read_back_and_nothing_was_in_its_way() {
+        let (_folder, repository) = fixture::repository();
+        let lock = repository.lock(Activity::Create, "backup create").unwrap();
+        let id = PointId::new("20261123T020000Z-0001");
+        let manifest = block_on(publish(&repository, fixture::sealed(&repository, &id), &lock)).unwrap();
+        assert_eq!(manifest.point, id);
+        assert_eq!(repository.point(&PointSelector::Latest).unwrap().id(), &id);
+    }
+
+    #[test]
+    fn a_point_that_cannot_be_read_back_never_exists() {
+        let error = refused(|_, sealed| fixture::flip(&sealed.folder().join("kafka/topics.json")));
+        assert_eq!(error.exit(), Exit::ChecksumMismatch);
+    }
+
+    #[test]
+    fn a_point_is_discarded_when_a_recovery_has_begun_meanwhile() {
+        let recover = |repository: &Repository| repository.lock(Activity::Recover, "recover run slot").unwrap();
+        let mut at_work = Vec::new();
+        let disturbed = [
+            refused(|repository, _| at_work.push(recover(repository))),
+            refused(|repository, _| drop(recover(repository))),
+            refused(|repository, _| {
+                let left = Left {
+                    recovery: "20261123T020000Z-1a2b".into(),
+                    folder: "/repository/recoveries/20261123T020000Z-1a2b".into(),
+                    repository: "/repository".into(),
+                    asked: "recover run slot".into(),
+                    cluster: ClusterName { pgdata: "/data".into(), address: "h:1".into(), system_id: None },
+                };
+                recover(repository).leave(left).unwrap();
+            }),
+        ];
+        for error in disturbed {
+            assert!(matches!(error, BackupError::Disturbed { .. }), "{error}");
+            assert_eq!(error.exit(), Exit::LockHeld);
+        }
+    }
+
+    #[test]
+    fn a_point_is_discarded_when_its_backup_has_lost_its_lock() {
+        let error = refused(|repository, _| {
+            std::fs::remove_file(repository.path().join("locks/backup.lock")).unwrap();
+        });
+        assert!(matches!(error, BackupError::LockLost { .. }), "{error}");
+        assert_eq!(error.exit(), Exit::LockHeld);
+    }
+
+    #[test]
+    fn kinds_follow_from_the_parts() {
+        use BackupPart::*;
+        assert_eq!(kind(&[]), Kind::Full);
+        assert_eq!(kind(&[Topics, Registry, Connect]), Kind::StateOnly);
+        assert_eq!(kind(&[Postgres]), Kind::Selected);
+        assert_eq!(kind(&[Connect]), Kind::Selected);
+    }
+
+    fn connector(lsn: u64, publication: &str) -> SavedConnector {
+        let offset = json!({ "lsn": lsn }).as_object().cloned();
+        SavedConnector {
+            name: "shop".into(),
+            kind: "source".into(),
+            state: "RUNNING".into(),
+            tasks: vec![],
+            config: [("publication.name", publication), ("database.dbname", "shop")]
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .into(),
+            topics: vec![],
+            offsets: vec![StoredOffset { partition: Default::default(), offset }],
+        }
+    }
+
+    #[test]
+    fn a_position_behind_the_backup_is_fine_and_one_ahead_is_told() {
+        let c = connector(100, "p");
+        assert!(offsets_before(&[&c], Lsn(100)).0);
+        let (ok, detail) = offsets_before(&[&c], Lsn(99));
+        assert!(!ok && detail.contains("shop at 0/64"), "{detail}");
+    }
+
+    #[test]
+    fn a_publication_must_be_in_the_connectors_database() {
+        let there = |database: &str| {
+            let publication = json!({"name": "p", "all_tables": false, "insert": true, "update": true, "delete": true,
+                "truncate": true, "via_root": false, "tables": ["public.a"]});
+            vec![DatabasePublications {
+                database: database.into(),
+                publications: vec![serde_json::from_value(publication).unwrap()],
+            }]
+        };
+        assert!(publications_exist(&[&connector(1, "p")], &there("shop")).0);
+        assert!(!publications_exist(&[&connector(1, "p")], &there("other")).0);
+        assert!(!publications_exist(&[&connector(1, "q")], &there("shop")).0);
+    }
+}

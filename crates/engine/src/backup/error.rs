@@ -1,0 +1,366 @@
+//! What can go wrong with a repository.
+
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{file_system::file_system, wal::WalGap};
+use cdc_model::units::{Exit, Failure, Hint, PointId};
+use cdc_pipeline::client::{ClientError, limits::facts::HEARTBEAT_OLD};
+
+/// A backup, an archive operation or a check that could not be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupError {
+    /// The configuration does not tell something that is needed.
+    #[error(transparent)]
+    Config(#[from] cdc_pipeline::config::ConfigError),
+    /// The pipeline may not be backed up by this configuration.
+    #[error(transparent)]
+    Attach(#[from] cdc_pipeline::attach::AttachError),
+    /// It was interrupted on purpose.
+    #[error(transparent)]
+    Interrupted(#[from] cdc_model::moment::Interrupted),
+    /// The folder is not a repository.
+    #[error("{path} is not a backup repository: {found}")]
+    NotARepository {
+        /// The folder.
+        path: Utf8PathBuf,
+        /// What is there instead.
+        found: String,
+    },
+    /// The repository or point was written by a newer version.
+    #[error("{path} has format {found}; this program knows formats up to {known}")]
+    FormatTooNew {
+        /// The file that says so.
+        path: Utf8PathBuf,
+        /// The format found.
+        found: u32,
+        /// The newest known format.
+        known: u32,
+    },
+    /// Another process is at work.
+    #[error("lock {path} is held by {holder}")]
+    LockHeld {
+        /// The lock's file.
+        path: Utf8PathBuf,
+        /// Who holds it, since when.
+        holder: String,
+    },
+    /// A recovery has begun to change the pipeline and has not ended.
+    #[error("recovery {recovery} is unfinished: `cdc-drill {asked}` did not end, and its record is {folder}")]
+    RecoveryUnfinished {
+        /// Its id.
+        recovery: String,
+        /// What it was asked for, in the words of the command line.
+        asked: String,
+        /// The folder that holds its record.
+        folder: Utf8PathBuf,
+        /// The repository that it restores from.
+        repository: Utf8PathBuf,
+    },
+    /// A recovery has begun since the capture of a recovery point did.
+    #[error("recovery point discarded: a recovery has begun since its capture did: {counter} has changed")]
+    Disturbed {
+        /// The counter of recoveries that has changed.
+        counter: Utf8PathBuf,
+    },
+    /// The lock is no longer this process's.
+    #[error("lock {path} is lost: expected this process's file, found {found}")]
+    LockLost {
+        /// The lock's file.
+        path: Utf8PathBuf,
+        /// What is there instead.
+        found: String,
+    },
+    /// An activity that refuses no other was asked about its lock.
+    #[error("{activity} has no lock: no activity is refused because of it")]
+    NoLock {
+        /// The activity.
+        activity: String,
+    },
+    /// No such recovery point.
+    #[error("repository {repository} has no recovery point {wanted}; it has {there}")]
+    NoSuchPoint {
+        /// The repository.
+        repository: Utf8PathBuf,
+        /// What was asked for.
+        wanted: String,
+        /// What there is.
+        there: String,
+    },
+    /// A recovery point that lacks something.
+    #[error("recovery point {point} is incomplete: {what}")]
+    Incomplete {
+        /// The point.
+        point: PointId,
+        /// What is missing or too much.
+        what: String,
+    },
+    /// A part that this point does not hold was asked for.
+    #[error("recovery point {point} has no {part}: {reason}")]
+    PartAbsent {
+        /// The point.
+        point: PointId,
+        /// The part.
+        part: &'static str,
+        /// Why, as the manifest says.
+        reason: String,
+    },
+    /// Stored bytes are not the bytes that were written.
+    #[error("checksum of {path}: expected {expected}, found {found}")]
+    Checksum {
+        /// The file, or a file within an archive.
+        path: String,
+        /// What was written down.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// The WAL archive has a hole.
+    #[error(transparent)]
+    WalGap(#[from] WalGap),
+    /// A segment is in the archive with other content: two servers archive into one folder, or one went back in time.
+    #[error(
+        "{name} is in the archive already ({path}) with other content: archived sha256 {archived}, offered {offered}"
+    )]
+    WalConflict {
+        /// The WAL file.
+        name: String,
+        /// Where it is archived.
+        path: Utf8PathBuf,
+        /// The checksum of what is archived.
+        archived: String,
+        /// The checksum of what was offered.
+        offered: String,
+    },
+    /// A file that is not what its name says.
+    #[error("{path} is not a usable WAL file: {why}")]
+    NotWal {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The base backup met a damaged page; nothing of it is kept.
+    #[error("base backup discarded: the cluster has damaged pages: {detail}")]
+    PageChecksum {
+        /// What the server said.
+        detail: String,
+    },
+    /// The cluster cannot be backed up as it is.
+    #[error("cannot back up {cluster}: {why}")]
+    Unsupported {
+        /// The cluster's address.
+        cluster: String,
+        /// Why.
+        why: String,
+        /// What to do, where that is not plain.
+        hint: Option<Hint>,
+    },
+    /// A program failed.
+    #[error("{tool}: {status}: {detail}")]
+    Tool {
+        /// The program.
+        tool: String,
+        /// How it ended.
+        status: String,
+        /// What it said last.
+        detail: String,
+    },
+    /// A stored file has no meaning.
+    #[error("{path}: {message}")]
+    Malformed {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A system did not answer as asked.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A file system is full.
+    #[error(
+        "{what} {path}: no space: the file system of {file_system} has {} MB free",
+        .free >> 20
+    )]
+    NoSpace {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: Utf8PathBuf,
+        /// Where the file system begins.
+        file_system: Utf8PathBuf,
+        /// The bytes free on it once what was written was removed.
+        free: u64,
+    },
+    /// The file system refused.
+    #[error("{what} {path}: {cause}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: Utf8PathBuf,
+        /// Why not.
+        cause: io::Error,
+    },
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+impl Failure for BackupError {
+    fn exit(&self) -> Exit {
+        match self {
+            BackupError::Config(error) => error.exit(),
+            BackupError::Attach(error) => error.exit(),
+            BackupError::Interrupted(error) => error.exit(),
+            BackupError::NotARepository { .. } | BackupError::NoSuchPoint { .. } => Exit::Invalid,
+            BackupError::FormatTooNew { .. } => Exit::FormatTooNew,
+            BackupError::LockHeld { .. }
+            | BackupError::RecoveryUnfinished { .. }
+            | BackupError::Disturbed { .. }
+            | BackupError::LockLost { .. } => Exit::LockHeld,
+            BackupError::NoLock { .. } => Exit::Internal,
+            BackupError::Incomplete { .. } => Exit::BackupIncomplete,
+            BackupError::Checksum { .. }
+            | BackupError::PageChecksum { .. }
+            | BackupError::NotWal { .. }
+            | BackupError::Malformed { .. } => Exit::ChecksumMismatch,
+            BackupError::WalGap(error) => error.exit(),
+            BackupError::WalConflict { .. } => Exit::Refused,
+            BackupError::Unsupported { .. } | BackupError::PartAbsent { .. } => Exit::PlanImpossible,
+            BackupError::Tool { .. } | BackupError::NoSpace { .. } => Exit::Inconclusive,
+            BackupError::Client(error) => error.exit(),
+            // The system's own word: no permission, read-only, full, broken, gone.
+            BackupError::Io { .. } if self.is_of_a_file_system() => Exit::Inconclusive,
+            BackupError::Io { .. } => Exit::Internal,
+        }
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        let hint: Hint = match self {
+            BackupError::Config(error) => return error.hints(),
+            BackupError::Attach(error) => return error.hints(),
+            BackupError::Interrupted(error) => return error.hints(),
+            BackupError::WalGap(error) => return error.hints(),
+            BackupError::Client(error) => return error.hints(),
+            BackupError::NotARepository { path, .. } => {
+                format!("`cdc-drill backup init --repository {path}` makes one in an empty folder").into()
+            }
+            BackupError::FormatTooNew { .. } => "use the version that wrote it".into(),
+            BackupError::LockHeld { .. } => format!(
+                "wait until it has ended; a holder that died on this machine loses the lock at once, on another one {} s \
+                 after its last heartbeat",
+                HEARTBEAT_OLD.as_secs()
+            )
+            .into(),
+            BackupError::RecoveryUnfinished { repository, .. } => format!(
+                "`cdc-drill recover resume` goes on with it, `recover status` says how far it is, with the configuration \
+                 that names the repository {repository}"
+            )
+            .into(),
+            BackupError::Disturbed { .. } => "take another one when the recovery has ended".into(),
+            BackupError::LockLost { .. } => {
+                "another process took it over while this one was suspended, or the file was removed".into()
+            }
+            BackupError::WalConflict { .. } => {
+                "two servers must not archive under one system identifier and timeline".into()
+            }
+            BackupError::PageChecksum { .. } => {
+                "the last good recovery point is the one before; find the table with pg_amcheck".into()
+            }
+            BackupError::NoSpace { .. } => "make room there; nothing of this recovery point was kept".into(),
+            BackupError::Unsupported { hint, .. } => return hint.iter().cloned().collect(),
+            BackupError::NoLock { .. }
+            | BackupError::NoSuchPoint { .. }
+            | BackupError::Incomplete { .. }
+            | BackupError::PartAbsent { .. }
+            | BackupError::Checksum { .. }
+            | BackupError::NotWal { .. }
+            | BackupError::Tool { .. }
+            | BackupError::Malformed { .. }
+            | BackupError::Io { .. } => return Vec::new(),
+        };
+        vec![hint]
+    }
+
+    /// A lock is given back, a segment is archived yet, and a file that another program is writing is complete next time.
+    fn is_transient(&self) -> bool {
+        match self {
+            BackupError::Config(error) => error.is_transient(),
+            BackupError::Attach(error) => error.is_transient(),
+            BackupError::Interrupted(error) => error.is_transient(),
+            BackupError::WalGap(error) => error.is_transient(),
+            BackupError::Client(error) => error.is_transient(),
+            BackupError::LockHeld { .. }
+            | BackupError::Disturbed { .. }
+            | BackupError::Checksum { .. }
+            | BackupError::NotWal { .. }
+            | BackupError::Malformed { .. }
+            | BackupError::Tool { .. }
+            | BackupError::Io { .. } => true,
+            BackupError::NotARepository { .. }
+            | BackupError::FormatTooNew { .. }
+            | BackupError::RecoveryUnfinished { .. }
+            | BackupError::LockLost { .. }
+            | BackupError::NoLock { .. }
+            | BackupError::NoSuchPoint { .. }
+            | BackupError::Incomplete { .. }
+            | BackupError::PartAbsent { .. }
+            | BackupError::WalConflict { .. }
+            | BackupError::PageChecksum { .. }
+            | BackupError::Unsupported { .. }
+            | BackupError::NoSpace { .. } => false,
+        }
+    }
+}
+
+impl BackupError {
+    /// Whether a file system of this machine refused, and not what was read or asked.
+    pub(crate) fn is_of_a_file_system(&self) -> bool {
+        matches!(self, BackupError::Io { cause, .. } if is_full(cause) || cause.raw_os_error().is_some())
+    }
+
+    /// Names the file system, where one is full.
+    pub(crate) fn with_file_system(self) -> BackupError {
+        match self {
+            BackupError::Io { what, path, cause } if is_full(&cause) => match file_system(&path) {
+                Ok((file_system, free)) => BackupError::NoSpace { what, path, file_system, free },
+                Err(_) => BackupError::Io { what, path, cause },
+            },
+            other => other,
+        }
+    }
+
+    /// What could not be done with a file or folder: `write`.
+    pub fn io(what: &'static str, path: &Utf8Path) -> impl FnOnce(io::Error) -> BackupError {
+        let path = path.to_owned();
+        move |cause| BackupError::Io { what, path, cause }
+    }
+
+    pub(crate) fn malformed(path: &Utf8Path, message: impl std::fmt::Display) -> BackupError {
+        BackupError::Malformed { path: path.to_owned(), message: message.to_string() }
+    }
+
+    pub(crate) fn checksum(path: impl ToString, expected: impl ToString, found: impl ToString) -> BackupError {
+        BackupError::Checksum { path: path.to_string(), expected: expected.to_string(), found: found.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::errno::Errno;
+
+    use super::*;
+
+    #[test]
+    fn what_a_file_system_refuses_is_no_internal_error() {
+        let exit = |source: io::Error| BackupError::io("open", Utf8Path::new("/repository"))(source).exit();
+        for errno in [Errno::EACCES, Errno::EROFS, Errno::ENOSPC, Errno::EDQUOT, Errno::EIO, Errno::ESTALE] {
+            assert_eq!(exit(errno.into()), Exit::Inconclusive, "{errno}");
+        }
+        assert_eq!(exit(io::Error::other("a header that ends early")), Exit::Internal);
+    }
+}

@@ -1,0 +1,328 @@
+//! A small repository made without any server, for tests: one whole recovery point with everything in it.
+
+use std::io::Write;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde_json::json;
+
+use super::{
+    ConnectFacts, Consistency, ConsistencyCheck, FORMAT, FileEntry, KafkaFacts, Kind, Manifest, Part, PostgresFacts,
+    RegistryFacts, Repository, SchemaHistory, Tool, Window, check, files,
+    format::layout::{MANIFEST, MANIFEST_SUM},
+    hash::sha256,
+    parts::registry::{Dump, SubjectState, VersionLine, VersionState, import_zip},
+    wal::SegmentState,
+    writer::{PointWriter, Sealed},
+};
+use cdc_model::units::{Lsn, PointId, SchemaId, Subject, SubjectVersion, SystemId, Timeline};
+use cdc_pipeline::config::Tools;
+use cdc_postgres::{
+    version::Version,
+    wal::{SegmentHeader, SegmentName, SegmentSize},
+};
+
+/// The cluster of the fixture.
+pub(crate) const SYSTEM: SystemId = SystemId(7711099509720704369);
+pub(crate) const POINT: &str = "20261122T020000Z-7f3a";
+/// The segments the point needs; one more before and after are archived too.
+pub(crate) const NEEDED: std::ops::RangeInclusive<u64> = 3..=5;
+
+pub(crate) fn size() -> SegmentSize {
+    SegmentSize::new(1 << 20).unwrap()
+}
+
+/// The name of a segment of timeline 1.
+pub(crate) fn segment(number: u64) -> SegmentName {
+    SegmentName::new(Timeline::FIRST, number, size())
+}
+
+/// A segment with a valid header and `fill` in the rest.
+pub(crate) fn segment_bytes(system_id: SystemId, size: SegmentSize, name: SegmentName, fill: u8) -> Vec<u8> {
+    let header = SegmentHeader { system_id, size, address: name.start(size).unwrap(), timeline: name.timeline };
+    let mut bytes = vec![fill; size.bytes() as usize];
+    bytes[..SegmentHeader::LENGTH].copy_from_slice(&header.to_bytes());
+    bytes
+}
+
+/// Archives a segment whose pages are filled with its number.
+pub(crate) fn archive(repository: &Repository, scratch: &Utf8Path, timeline: Timeline, number: u64) {
+    let name = SegmentName::new(timeline, number, size());
+    let path = scratch.join(name.to_string());
+    std::fs::write(&path, segment_bytes(SYSTEM, size(), name, number as u8)).unwrap();
+    repository.archive(SYSTEM).add_segment(&path, SegmentState::Complete).unwrap();
+    std::fs::remove_file(path).unwrap();
+}
+
+/// A repository in a temporary folder with the archived WAL and the point.
+pub(crate) fn repository() -> (tempfile::TempDir, Repository) {
+    let folder = tempfile::tempdir().unwrap();
+    let root = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
+    let repository = write(&root.join("repository"), &root);
+    (folder, repository)
+}
+
+pub(crate) fn write(root: &Utf8Path, scratch: &Utf8Path) -> Repository {
+    let repository = Repository::init(root).unwrap();
+    for number in NEEDED.start() - 1..=NEEDED.end() + 1 {
+        archive(&repository, scratch, Timeline::FIRST, number);
+    }
+    let id = PointId::new(POINT);
+    let sealed = sealed(&repository, &id);
+    let read_back = check::read_back(&repository, &id, sealed.folder()).unwrap();
+    sealed.publish(read_back).unwrap();
+    repository.note_latest(&id).unwrap();
+    repository
+}
+
+/// A whole point that is written and does not have its name yet.
+pub(crate) fn sealed(repository: &Repository, id: &PointId) -> Sealed {
+    let mut writer = PointWriter::begin(repository, id.clone()).unwrap();
+    parts(&mut writer);
+    writer.seal(|files| manifest(id, files)).unwrap()
+}
+
+/// A point of which one file is written.
+pub(crate) fn unfinished(repository: &Repository, id: &PointId) -> PointWriter {
+    let mut writer = PointWriter::begin(repository, id.clone()).unwrap();
+    writer.bytes("pg/x", b"half").unwrap();
+    writer
+}
+
+/// A later recovery point: a copy of the first one with another id and a changed manifest. Its folder.
+pub(crate) fn later(repository: &Repository, id: &str, change: impl FnOnce(&mut Manifest)) -> Utf8PathBuf {
+    let (from, to) = (repository.points_folder().join(POINT), repository.points_folder().join(id));
+    for name in tree(&from) {
+        let place = to.join(&name);
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        std::fs::copy(from.join(&name), place).unwrap();
+    }
+    let path = to.join(MANIFEST);
+    let mut manifest: Manifest = files::read_json(&path).unwrap();
+    manifest.point = PointId::new(id);
+    change(&mut manifest);
+    let bytes = files::canonical_json(&path, &manifest).unwrap();
+    std::fs::write(&path, &bytes).unwrap();
+    std::fs::write(to.join(MANIFEST_SUM), format!("{}  {MANIFEST}\n", sha256(&bytes))).unwrap();
+    to
+}
+
+/// Lets a manifest say that a consistency check failed.
+pub(crate) fn fail_a_check(manifest: &mut Manifest) {
+    manifest.consistency.checks[0].ok = false;
+}
+
+fn parts(writer: &mut PointWriter) {
+    base(writer);
+    writer.json("pg/slots.json", &json!([])).unwrap();
+    writer
+        .json("pg/publications.json", &json!([{"database": "shop", "publications": [{"name": "dbz", "all_tables": false,
+            "insert": true, "update": true, "delete": true, "truncate": true, "via_root": false, "tables": ["public.t"]}]}]))
+        .unwrap();
+    writer.json("pg/sequences.json", &json!([])).unwrap();
+    writer.json("pg/settings.json", &json!([])).unwrap();
+    let connector = json!([{"name": "shop", "type": "source", "state": "RUNNING", "tasks": [{"id": 0, "state": "RUNNING"}],
+        "config": {"connector.class": "io.debezium.connector.postgresql.PostgresConnector", "database.password": "hunter2"},
+        "topics": ["shop.public.t"], "offsets": [{"partition": {"server": "shop"}, "offset": {"lsn": 3146000}}]}]);
+    writer.json("connect/connectors.json", &connector).unwrap();
+    let record = json!({"topic": "connect-offsets", "kpart": 3, "koffset": 0, "ts": 1795312800000i64,
+        "raw_key_b64": "WyJzaG9wIix7InNlcnZlciI6InNob3AifV0=", "raw_value_b64": null});
+    writer.json_lines("connect/offsets.jsonl", &[record]).unwrap();
+    let topic = json!([{"spec": {"name": "shop.public.t", "partitions": 1, "replication": 1,
+        "settings": {"cleanup.policy": "compact"}}, "watermarks": [{"partition": 0, "low": 0, "high": 12}]}]);
+    writer.json("kafka/topics.json", &topic).unwrap();
+    let group = json!([{"name": "sink", "state": "Empty", "members": [],
+        "offsets": [{"topic": "shop.public.t", "partition": 0, "offset": 12}]}]);
+    writer.json("kafka/groups.json", &group).unwrap();
+    let dump = dump();
+    writer.json("registry/registry.json", &dump.head()).unwrap();
+    writer.json_lines("registry/dump.jsonl", &dump.versions).unwrap();
+    writer.bytes("registry/native.zip", &import_zip(&dump).unwrap()).unwrap();
+}
+
+fn dump() -> Dump {
+    let schema = r#"{"type":"record","name":"T","fields":[{"name":"id","type":"int"}]}"#;
+    let version = VersionLine {
+        subject: Subject::new("shop.public.t-value"),
+        version: SubjectVersion(2),
+        id: SchemaId(4711),
+        global_id: 9000,
+        schema_type: "AVRO".into(),
+        schema_sha256: sha256(schema.as_bytes()),
+        schema: schema.into(),
+        references: vec![],
+        state: VersionState::Active,
+        metadata: None,
+        rule_set: None,
+        subject_compat: Some("FULL".into()),
+        subject_mode: None,
+        order: 1,
+        created_ms: Some(1_795_312_800_000),
+    };
+    Dump {
+        flavour: "apicurio".into(),
+        product_version: "3.3.3".into(),
+        id_kind: "contentId".into(),
+        global_compat: Some("BACKWARD".into()),
+        global_mode: Some("READWRITE".into()),
+        subjects: vec![SubjectState { subject: version.subject.clone(), compat: Some("FULL".into()), mode: None }],
+        versions: vec![version],
+        caps_hit: vec![],
+        beyond: vec![],
+    }
+}
+
+/// The files of the base backup, by name.
+pub(crate) const BASE_FILES: [(&str, &[u8]); 3] =
+    [("PG_VERSION", b"18\n"), ("base/1/1255", &[7; 8192]), ("backup_label", b"START WAL LOCATION: 0/300028\n")];
+
+fn base(writer: &mut PointWriter) {
+    let listed: Vec<serde_json::Value> = BASE_FILES
+        .iter()
+        .map(|(path, bytes)| {
+            json!({"Path": path, "Size": bytes.len(), "Checksum-Algorithm": "SHA256", "Checksum": sha256(bytes)})
+        })
+        .collect();
+    let ranges = json!([{"Timeline": 1, "Start-LSN": "0/300028", "End-LSN": "0/400120"}]);
+    let manifest = json!({"PostgreSQL-Backup-Manifest-Version": 2, "Files": listed, "WAL-Ranges": ranges}).to_string();
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_entry_type(tar::EntryType::Directory);
+    header.set_mode(0o700);
+    header.set_size(0);
+    tar.append_data(&mut header.clone(), "base/1", std::io::empty()).unwrap();
+    header.set_entry_type(tar::EntryType::Regular);
+    header.set_mode(0o600);
+    for (path, bytes) in BASE_FILES.into_iter().chain([("backup_manifest", manifest.as_bytes())]) {
+        header.set_size(bytes.len() as u64);
+        tar.append_data(&mut header.clone(), path, bytes).unwrap();
+    }
+    let raw = tar.into_inner().unwrap();
+    let mut encoder = zstd::Encoder::new(Vec::new(), 3).unwrap();
+    encoder.include_checksum(true).unwrap();
+    encoder.write_all(&raw).unwrap();
+    let stored = encoder.finish().unwrap();
+    let path = "pg/base.tar.zst";
+    let place = writer.place(path).unwrap();
+    writer.store().write(&place, &stored).unwrap();
+    writer.note(FileEntry {
+        path: path.into(),
+        size: stored.len() as u64,
+        sha256: sha256(&stored),
+        raw_size: Some(raw.len() as u64),
+        raw_sha256: Some(sha256(&raw)),
+    });
+    writer.bytes("pg/backup_manifest", manifest.as_bytes()).unwrap();
+}
+
+fn manifest(point: &PointId, files: Vec<FileEntry>) -> Manifest {
+    let schema_history = SchemaHistory { present: false, reason: Some("none named".into()), topics: vec![] };
+    Manifest {
+        format: FORMAT,
+        point: point.clone(),
+        kind: Kind::Full,
+        status: "complete".into(),
+        tool: Tool { name: "cdc-drill".into(), version: "0.1.0".into() },
+        window: Window { begin: "2026-11-22T02:00:00.012Z".into(), end: "2026-11-22T02:00:01.4Z".into() },
+        clock_skew_ms: [("pg".to_owned(), 3)].into(),
+        pg: Part::Present(postgres()),
+        connect: Part::Present(ConnectFacts {
+            cluster_id: Some("abc".into()),
+            version: Some("4.3.1".into()),
+            connectors: 1,
+            offset_records: Some(1),
+            offset_records_absent: None,
+            offsets_max_lsn: Some(Lsn(3_146_000)),
+            schema_history,
+        }),
+        registry: Part::Present(RegistryFacts {
+            flavour: "apicurio".into(),
+            version: "3.3.3".into(),
+            id_kind: "contentId".into(),
+            subjects: 1,
+            versions: 1,
+            soft_deleted: 0,
+            max_id: Some(4711),
+            global_compat: Some("BACKWARD".into()),
+            global_mode: Some("READWRITE".into()),
+            caps_hit: vec![],
+        }),
+        kafka: Part::Present(KafkaFacts {
+            cluster_id: Some("abc".into()),
+            data: "none".into(),
+            topics: 1,
+            groups: 1,
+            gaps: vec![],
+        }),
+        consistency: Consistency {
+            checks: vec![ConsistencyCheck {
+                id: "offset_lsn<=stop_lsn".into(),
+                ok: true,
+                detail: "shop at 0/300130, backup consistent from 0/400120".into(),
+            }],
+        },
+        bytes: files.iter().map(|f| f.size).sum(),
+        files,
+    }
+}
+
+fn postgres() -> PostgresFacts {
+    PostgresFacts {
+        system_id: SYSTEM,
+        version: Version(180_006),
+        timeline: Timeline::FIRST,
+        history_sha256: None,
+        start_lsn: Lsn(0x30_0028),
+        stop_lsn: Lsn(0x40_0120),
+        start_wal: segment(3).to_string(),
+        stop_wal: segment(4).to_string(),
+        wal_required: NEEDED.map(|n| segment(n).to_string()).collect(),
+        segment_bytes: size().bytes(),
+        restore_point: format!("cdc_{POINT}"),
+        restore_point_lsn: Lsn(0x50_0090),
+        data_checksums: true,
+        base_files: BASE_FILES.len() as u64 + 1,
+        base_raw_bytes: 12_800,
+        databases: vec!["shop".into()],
+        slots: vec![],
+        clock: None,
+        folder: None,
+        config_file: None,
+    }
+}
+
+/// Every file below a folder, relative to it.
+pub(crate) fn tree(folder: &Utf8Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in folder.read_dir_utf8().unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().to_owned();
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(tree(entry.path()).into_iter().map(|f| format!("{name}/{f}")));
+        } else {
+            found.push(name);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Changes one bit in the middle of a file.
+pub(crate) fn flip(path: &Utf8Path) {
+    let mut bytes = files::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// Programs behind a prefix that only notes in this folder what it was asked to run: see [`calls`].
+pub(crate) fn noting(folder: &Utf8Path) -> Tools {
+    let script = folder.join("note.sh");
+    std::fs::write(&script, format!("echo \"$@\" >> {folder}/calls\n")).unwrap();
+    Tools::here("/pg/bin".into()).behind(format!("sh {script}"), folder.to_owned())
+}
+
+/// What was run behind the prefix of [`noting`], a line each.
+pub(crate) fn calls(folder: &Utf8Path) -> Vec<String> {
+    let text = std::fs::read_to_string(folder.join("calls")).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}

@@ -1,0 +1,124 @@
+//! A lock that this process holds: taking it, keeping it, what is left in it, and giving it back.
+
+use std::{
+    fs,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use super::{
+    file::{Content, Left, LockFile, State},
+    heartbeat::Heartbeat,
+    holder::Holder,
+};
+use crate::backup::{BackupError, files::read_if_there};
+use cdc_pipeline::client::limits::facts::HEARTBEAT;
+
+impl LockFile {
+    /// Takes the lock. The caller holds the guard.
+    pub(super) fn take(&self, owner: &str) -> Result<Held, BackupError> {
+        let left = match self.look()? {
+            State::Absent => Vec::new(),
+            State::Left(left) => left,
+            State::Held { by, .. } => return Err(self.held(by)),
+            State::Dead { by, how, left } => {
+                tracing::warn!(path = %self.path(), "taking over the lock of {by}: {how}");
+                left
+            }
+        };
+        let (file, written) = self.write(|device| {
+            let holder = Some(Holder::this_process(owner, device));
+            Content { holder, left }
+        })?;
+        // Without it the file stays, as that of a holder that ended: it may say what was left.
+        let heartbeat = Heartbeat::start(file, HEARTBEAT);
+        let heartbeat = heartbeat.map_err(BackupError::io("start the heartbeat of", self.path()))?;
+        Ok(Held { file: self.clone(), written: Mutex::new(written), heartbeat: Some(heartbeat) })
+    }
+}
+
+/// A lock that this process holds, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Held {
+    file: LockFile,
+    written: Mutex<Content>,
+    heartbeat: Option<Heartbeat>,
+}
+
+impl Held {
+    fn written(&self) -> MutexGuard<'_, Content> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is unfinished: what was found when the lock was taken, or was left since.
+    pub(super) fn left(&self) -> Vec<Left> {
+        self.written().left.clone()
+    }
+
+    /// Writes down, durably, that a recovery is unfinished from now on. Others of its cluster no longer are.
+    pub(super) fn leave(&self, left: Left) -> Result<(), BackupError> {
+        self.change(|all| {
+            all.retain(|other| other.recovery != left.recovery && !other.cluster.is_that_of(&left.cluster));
+            all.push(left);
+        })
+    }
+
+    /// Writes down, durably, that a recovery is no longer unfinished.
+    pub(super) fn clear(&self, recovery: &str) -> Result<(), BackupError> {
+        self.change(|all| all.retain(|left| left.recovery != recovery))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<Left>)) -> Result<(), BackupError> {
+        let mut written = self.written();
+        let _guard = self.file.guard()?;
+        self.is_there(&written)?;
+        let mut left = written.left.clone();
+        change(&mut left);
+        let holder = written.holder.as_ref().map(Holder::again);
+        let (file, content) = self.file.write(|_| Content { holder, left })?;
+        if let Some(heartbeat) = &self.heartbeat {
+            heartbeat.follow(file);
+        }
+        *written = content;
+        Ok(())
+    }
+
+    /// Fails if another process has taken the lock over, or somebody has removed it.
+    pub(super) fn still_ours(&self) -> Result<(), BackupError> {
+        self.is_there(&self.written())
+    }
+
+    fn is_there(&self, written: &Content) -> Result<(), BackupError> {
+        let path = self.file.path();
+        let bytes = read_if_there(path)?;
+        let now: Option<Content> = bytes.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
+        if now.as_ref() == Some(written) {
+            return Ok(());
+        }
+        let found = match (&bytes, now.and_then(|content| content.holder)) {
+            (None, _) => "no file".to_owned(),
+            (_, Some(holder)) => format!("that of {holder}"),
+            (_, None) => "one that names no holder".to_owned(),
+        };
+        Err(BackupError::LockLost { path: path.to_owned(), found })
+    }
+
+    fn release(&mut self) -> Result<(), BackupError> {
+        let _guard = self.file.guard()?;
+        let written = self.written().clone();
+        self.is_there(&written)?;
+        match written.left {
+            left if !left.is_empty() => self.file.write(|_| Content { holder: None, left }).map(drop),
+            _ => fs::remove_file(self.file.path()).map_err(BackupError::io("remove", self.file.path())),
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Err(error) = self.release() {
+            tracing::warn!(%error, "lock not released; it counts as that of a process that has ended");
+        }
+        // Last: as long as the file says that this process holds it, it does.
+        drop(self.heartbeat.take());
+    }
+}

@@ -1,0 +1,127 @@
+//! A recovery point as it is read: its manifest, and its parts by what they are.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{
+    BackupError, files,
+    format::{DatabasePublications, FORMAT, GroupState, Manifest, PostgresFacts, SavedConnector, TopicState, layout},
+    hash::sha256,
+    parts::registry::Dump,
+};
+use cdc_model::units::PointId;
+use cdc_pipeline::client::postgres::Slot;
+
+/// A complete recovery point.
+#[derive(Clone, Debug)]
+pub struct Point {
+    /// What it holds.
+    pub manifest: Manifest,
+    /// Its folder.
+    pub folder: Utf8PathBuf,
+}
+
+impl Point {
+    /// Reads a point's manifest and checks it against its checksum.
+    pub(crate) fn load(id: &PointId, folder: &Utf8Path) -> Result<Point, BackupError> {
+        let incomplete = |what: &str| BackupError::Incomplete { point: id.clone(), what: what.to_owned() };
+        let (path, sum_path) = (folder.join(layout::MANIFEST), folder.join(layout::MANIFEST_SUM));
+        let Some(bytes) = files::read_if_there(&path)? else {
+            return Err(incomplete("it has no manifest.json: its backup did not finish"));
+        };
+        let Some(sum) = files::read_if_there(&sum_path)? else {
+            return Err(incomplete("it has no manifest.sha256"));
+        };
+        let sum = String::from_utf8_lossy(&sum).into_owned();
+        let (expected, found) = (sum.split_whitespace().next().unwrap_or_default(), sha256(&bytes));
+        if expected != found {
+            return Err(BackupError::checksum(&path, if expected.is_empty() { "a checksum" } else { expected }, found));
+        }
+        // The format is looked at before the rest: a newer manifest may not have this shape.
+        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| BackupError::malformed(&path, e))?;
+        let format = value["format"].as_u64().unwrap_or_default() as u32;
+        if format > FORMAT {
+            return Err(BackupError::FormatTooNew { path, found: format, known: FORMAT });
+        }
+        let manifest: Manifest = serde_json::from_value(value).map_err(|e| BackupError::malformed(&path, e))?;
+        if manifest.point != *id {
+            return Err(BackupError::malformed(&path, format!("it is the manifest of {}", manifest.point)));
+        }
+        Ok(Point { manifest, folder: folder.to_owned() })
+    }
+
+    /// The point's id.
+    pub fn id(&self) -> &PointId {
+        &self.manifest.point
+    }
+
+    /// The bytes of one of its files, verified against the manifest.
+    pub fn file(&self, path: &str) -> Result<Vec<u8>, BackupError> {
+        let Some(entry) = self.manifest.files.iter().find(|f| f.path == path) else {
+            return Err(BackupError::Incomplete { point: self.id().clone(), what: format!("it has no {path}") });
+        };
+        let bytes = files::read(&self.folder.join(path))?;
+        let found = sha256(&bytes);
+        if found != entry.sha256 {
+            return Err(BackupError::checksum(self.folder.join(path), &entry.sha256, found));
+        }
+        Ok(bytes)
+    }
+
+    /// Whether the point has such a file.
+    pub fn has(&self, path: &str) -> bool {
+        self.manifest.files.iter().any(|f| f.path == path)
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, BackupError> {
+        serde_json::from_slice(&self.file(path)?).map_err(|e| BackupError::malformed(&self.folder.join(path), e))
+    }
+
+    fn absent(&self, part: &'static str, reason: &str) -> BackupError {
+        BackupError::PartAbsent { point: self.id().clone(), part, reason: reason.to_owned() }
+    }
+
+    /// The cluster's facts.
+    pub fn postgres(&self) -> Result<&PostgresFacts, BackupError> {
+        self.manifest.pg.get().ok_or_else(|| self.absent("postgres", self.manifest.pg.reason()))
+    }
+
+    /// The connectors, with configuration, state, topics and stored offsets.
+    pub fn connectors(&self) -> Result<Vec<SavedConnector>, BackupError> {
+        self.manifest.connect.get().ok_or_else(|| self.absent("connect", self.manifest.connect.reason()))?;
+        self.json(layout::CONNECTORS)
+    }
+
+    /// The registry's content.
+    pub fn dump(&self) -> Result<Dump, BackupError> {
+        self.manifest.registry.get().ok_or_else(|| self.absent("registry", self.manifest.registry.reason()))?;
+        let levels = self.file(layout::REGISTRY)?;
+        let versions = self.file(layout::VERSIONS)?;
+        let native = self.file(layout::EXPORT)?;
+        Dump::from_files(&levels, &versions, &native)
+            .map_err(|e| BackupError::malformed(&self.folder.join("registry"), e))
+    }
+
+    /// The topics, with settings and watermarks.
+    pub fn topics(&self) -> Result<Vec<TopicState>, BackupError> {
+        self.manifest.kafka.get().ok_or_else(|| self.absent("topics", self.manifest.kafka.reason()))?;
+        self.json(layout::TOPICS)
+    }
+
+    /// The consumer groups, with their offsets.
+    pub fn groups(&self) -> Result<Vec<GroupState>, BackupError> {
+        self.manifest.kafka.get().ok_or_else(|| self.absent("topics", self.manifest.kafka.reason()))?;
+        self.json(layout::GROUPS)
+    }
+
+    /// The cluster's replication slots.
+    pub fn slots(&self) -> Result<Vec<Slot>, BackupError> {
+        self.postgres()?;
+        self.json(layout::SLOTS)
+    }
+
+    /// The publications with their tables, by database.
+    pub fn publications(&self) -> Result<Vec<DatabasePublications>, BackupError> {
+        self.postgres()?;
+        self.json(layout::PUBLICATIONS)
+    }
+}

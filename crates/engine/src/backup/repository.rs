@@ -1,0 +1,360 @@
+//! The repository: a folder of recovery points and archived WAL.
+
+use std::{fs, io};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Activity, BackupError, Left, Lock, Origin, Point,
+    files::{self, Store, is_there},
+    format::{ConsistencyCheck, Kind, layout::PARTIAL},
+    wal::Archive,
+};
+use cdc_model::units::{IfThere, PointId, SystemId};
+use cdc_pipeline::client::limits;
+
+/// The version of the repository's layout.
+const FORMAT: u32 = 1;
+const FORMAT_WORD: &str = "cdc-backup-repo";
+const NO_FOLDER: &str = "it is not a folder";
+const UNFINISHED: &str = "its backup did not finish";
+
+/// `repo.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct RepositoryFile {
+    repo_id: String,
+    created: String,
+    format: u32,
+}
+
+/// `latest.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct LatestFile {
+    point: PointId,
+}
+
+/// An opened repository.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    store: Store,
+}
+
+/// Which recovery point is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PointSelector {
+    /// The newest complete one that holds everything; damaged ones are passed over.
+    Latest,
+    /// This one.
+    Id(PointId),
+}
+
+impl std::str::FromStr for PointSelector {
+    type Err = std::convert::Infallible;
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        Ok(if s == "latest" { PointSelector::Latest } else { PointSelector::Id(PointId::new(s)) })
+    }
+}
+
+impl std::fmt::Display for PointSelector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            PointSelector::Latest => f.write_str("latest"),
+            PointSelector::Id(id) => id.fmt(f),
+        }
+    }
+}
+
+/// One line of `backup list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PointSummary {
+    /// The point.
+    pub point: PointId,
+    /// When its capture began, RFC 3339; empty when the manifest is missing or damaged.
+    pub begin: String,
+    /// When its capture ended; empty when it did not.
+    pub end: String,
+    /// Whether it has its manifest, with the checksum written for it.
+    pub complete: bool,
+    /// The bytes it occupies, archived WAL not counted.
+    pub bytes: u64,
+    /// Why it cannot be used, or not be looked at as a whole; null when it can.
+    pub defect: Option<String>,
+    /// The consistency checks that failed when it was taken: `recover` does not start from such a point unasked.
+    pub failed_checks: Vec<ConsistencyCheck>,
+}
+
+impl PointSummary {
+    fn of(point: PointId, folder: &Utf8Path, partial: bool) -> PointSummary {
+        let unfinished = || BackupError::Incomplete { point: point.clone(), what: UNFINISHED.to_owned() };
+        let loaded = if partial { Err(unfinished()) } else { Point::load(&point, folder) };
+        let bytes = files::size_of(folder);
+        let defect = loaded.as_ref().err().or(bytes.as_ref().err()).map(ToString::to_string);
+        let manifest = loaded.as_ref().ok().map(|point| &point.manifest);
+        PointSummary {
+            begin: manifest.map(|m| m.window.begin.clone()).unwrap_or_default(),
+            end: manifest.map(|m| m.window.end.clone()).unwrap_or_default(),
+            complete: manifest.is_some(),
+            failed_checks: manifest.map(|m| m.consistency.failed().cloned().collect()).unwrap_or_default(),
+            bytes: bytes.unwrap_or_default(),
+            point,
+            defect,
+        }
+    }
+}
+
+/// A recovery point that is newer than the one that was taken for the latest, and cannot be used.
+#[derive(Debug)]
+pub struct PassedOver {
+    /// The point.
+    pub point: PointId,
+    /// What is wrong with it.
+    pub why: BackupError,
+}
+
+impl std::fmt::Display for PassedOver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "recovery point {} is passed over: {}", self.point, self.why)
+    }
+}
+
+/// What `latest` stands for.
+#[derive(Debug)]
+pub struct Newest {
+    /// The newest complete point that holds all parts.
+    pub point: Point,
+    /// Finished points that are newer and damaged, or could not be read; the newest first.
+    pub passed_over: Vec<PassedOver>,
+}
+
+impl Repository {
+    /// Makes a repository in a folder that is missing or empty; opens one that is there.
+    pub fn init(root: &Utf8Path) -> Result<Repository, BackupError> {
+        let refuse = |found: String| BackupError::NotARepository { path: root.to_owned(), found };
+        let format = root.join("FORMAT");
+        match fs::metadata(&format).if_there() {
+            Ok(None) => {}
+            Ok(Some(_)) => return Repository::open(root),
+            Err(e) if e.kind() == io::ErrorKind::NotADirectory => return Err(refuse(NO_FOLDER.into())),
+            Err(e) => return Err(BackupError::io("look at", &format)(e)),
+        }
+        let store = Store::make(root)?;
+        let strangers = fs::read_dir(root).map_err(BackupError::io("list", root))?.count();
+        if strangers > 0 {
+            return Err(refuse(format!("{strangers} other files and folders")));
+        }
+        for folder in ["points", "wal", "locks", "journal"] {
+            store.folder(&root.join(folder))?;
+        }
+        let repo = RepositoryFile {
+            repo_id: format!("{:016x}", rand::random::<u64>()),
+            created: jiff::Timestamp::now().to_string(),
+            format: FORMAT,
+        };
+        let path = root.join("repo.json");
+        store.write(&path, &files::canonical_json(&path, &repo)?)?;
+        // Last: with it the folder is a repository.
+        store.write(&format, format!("{FORMAT_WORD} {FORMAT}\n").as_bytes())?;
+        Ok(Repository { store })
+    }
+
+    /// Opens a repository.
+    pub fn open(root: &Utf8Path) -> Result<Repository, BackupError> {
+        let path = root.join("FORMAT");
+        let refuse = |found: String| BackupError::NotARepository { path: root.to_owned(), found };
+        let text = match fs::read(&path) {
+            Ok(text) => String::from_utf8_lossy(&text).into_owned(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let found = if is_there(root)? { "it has no file FORMAT" } else { "there is no such folder" };
+                return Err(refuse(found.to_owned()));
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotADirectory => return Err(refuse(NO_FOLDER.into())),
+            Err(e) => return Err(BackupError::io("read", &path)(e)),
+        };
+        let number = text.trim().strip_prefix(FORMAT_WORD).and_then(|n| n.trim().parse::<u32>().ok());
+        match number {
+            Some(FORMAT) => Ok(Repository { store: Store::new(root)? }),
+            Some(found) if found > FORMAT => Err(BackupError::FormatTooNew { path, found, known: FORMAT }),
+            _ => Err(refuse(format!("its FORMAT says `{}`", text.trim().chars().take(40).collect::<String>()))),
+        }
+    }
+
+    /// The repository's folder.
+    pub fn path(&self) -> &Utf8Path {
+        self.store.root()
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn points_folder(&self) -> Utf8PathBuf {
+        self.path().join("points")
+    }
+
+    /// The archived WAL of a cluster.
+    pub fn archive(&self, system_id: SystemId) -> Archive {
+        Archive::new(&self.store, system_id)
+    }
+
+    /// The system identifiers of the clusters that archive here.
+    pub(crate) fn archived_clusters(&self) -> Result<Vec<SystemId>, BackupError> {
+        let root = self.path().join("wal");
+        let entries = root.read_dir_utf8().if_there().map_err(BackupError::io("list", &root))?;
+        let mut found = Vec::new();
+        for entry in entries.into_iter().flatten() {
+            found.extend(entry.map_err(BackupError::io("list", &root))?.file_name().parse::<SystemId>().ok());
+        }
+        Ok(found)
+    }
+
+    /// Takes the lock for an activity that begins; `owner` names it to others that are refused because of it. Fails
+    /// with [`BackupError::LockHeld`] or [`BackupError::RecoveryUnfinished`] where it is refused itself.
+    pub fn lock(&self, begins: Activity, owner: &str) -> Result<Lock, BackupError> {
+        Lock::take(&self.store, begins, owner)
+    }
+
+    /// The recoveries from this repository that have begun to change a pipeline and have not ended.
+    pub(crate) fn unfinished_recoveries(&self) -> Result<Vec<Left>, BackupError> {
+        Lock::left_in(&self.store)
+    }
+
+    /// Who recovers from this repository now: the command, its process and its machine.
+    pub(crate) fn recoverer(&self) -> Result<Option<String>, BackupError> {
+        Lock::recoverer_in(&self.store)
+    }
+
+    /// Every recovery point, oldest first; unfinished and damaged ones with what is wrong with them.
+    pub fn points(&self) -> Result<Vec<PointSummary>, BackupError> {
+        let summaries = self.folders()?.into_iter().map(|(id, folder, partial)| PointSummary::of(id, &folder, partial));
+        Ok(summaries.collect())
+    }
+
+    /// Every finished recovery point, oldest first: as it is, or why it cannot be used.
+    pub(crate) fn finished(
+        &self,
+    ) -> Result<impl DoubleEndedIterator<Item = Result<Point, PassedOver>> + use<>, BackupError> {
+        let finished = self.folders()?.into_iter().filter(|(.., partial)| !partial);
+        Ok(finished.map(|(point, folder, _)| Point::load(&point, &folder).map_err(|why| PassedOver { point, why })))
+    }
+
+    /// The newest complete recovery point with all parts, and the damaged ones that are newer. Where nothing but damaged ones
+    /// is left, what is wrong with the newest of them.
+    pub fn newest(&self) -> Result<Newest, BackupError> {
+        self.newest_of(&Origin::default())
+    }
+
+    /// The same of one pipeline's points; those of others are logged.
+    pub fn newest_of(&self, origin: &Origin) -> Result<Newest, BackupError> {
+        let mut passed_over = Vec::new();
+        for point in self.finished()?.rev() {
+            match point {
+                Ok(point) if point.manifest.kind == Kind::Full => match origin.foreign(&point.manifest) {
+                    None => return Ok(Newest { point, passed_over }),
+                    Some(foreign) => tracing::info!("recovery point {} is passed over: it is of {foreign}", point.id()),
+                },
+                Ok(_) => {}
+                Err(damaged) => passed_over.push(damaged),
+            }
+        }
+        match passed_over.into_iter().next() {
+            Some(newest) => Err(newest.why),
+            None => Err(self.no_such("latest (a complete one with all parts)")),
+        }
+    }
+
+    /// Id, folder and whether it is unfinished, by id.
+    fn folders(&self) -> Result<Vec<(PointId, Utf8PathBuf, bool)>, BackupError> {
+        let root = self.points_folder();
+        let entries = root.read_dir_utf8().if_there().map_err(BackupError::io("list", &root))?;
+        let Some(entries) = entries else { return Ok(Vec::new()) };
+        let mut folders = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(BackupError::io("list", &root))?;
+            if !entry.file_type().map_err(BackupError::io("look at", entry.path()))?.is_dir() {
+                continue;
+            }
+            let name = entry.file_name();
+            let (id, partial) = name.strip_suffix(PARTIAL).map_or((name, false), |id| (id, true));
+            folders.push((PointId::new(id), entry.path().to_owned(), partial));
+        }
+        folders.sort();
+        Ok(folders)
+    }
+
+    /// The folder of a point, finished or not, for looking at it; refuses names that are not a point's.
+    pub(crate) fn locate(&self, id: &PointId) -> Result<(Utf8PathBuf, bool), BackupError> {
+        let found = self.folders()?.into_iter().filter(|(i, ..)| i == id).map(|(_, f, p)| (f, p)).next();
+        found.ok_or_else(|| self.no_such(id.as_str()))
+    }
+
+    /// A complete recovery point, its manifest's checksum verified. `Latest` is that of [`Repository::newest`]; what it passes
+    /// over is logged.
+    pub fn point(&self, selector: &PointSelector) -> Result<Point, BackupError> {
+        match selector {
+            PointSelector::Id(id) => {
+                let (folder, partial) = self.locate(id)?;
+                if partial {
+                    return Err(BackupError::Incomplete { point: id.clone(), what: UNFINISHED.to_owned() });
+                }
+                Point::load(id, &folder)
+            }
+            PointSelector::Latest => {
+                let newest = self.newest()?;
+                for passed in &newest.passed_over {
+                    tracing::warn!("{passed}");
+                }
+                Ok(newest.point)
+            }
+        }
+    }
+
+    pub(super) fn no_such(&self, wanted: &str) -> BackupError {
+        let there = match self.folders() {
+            Ok(all) if all.is_empty() => "none".to_owned(),
+            Ok(all) => {
+                let newest: Vec<String> = all.into_iter().rev().take(5).map(|(id, ..)| id.0).collect();
+                format!("{} (newest first)", newest.join(", "))
+            }
+            Err(error) => format!("points that cannot be listed ({error})"),
+        };
+        BackupError::NoSuchPoint { repository: self.path().to_owned(), wanted: wanted.to_owned(), there }
+    }
+
+    /// Notes the newest complete point for readers that do not know this tool.
+    pub(crate) fn note_latest(&self, point: &PointId) -> Result<(), BackupError> {
+        let path = self.path().join("latest.json");
+        self.store.write(&path, &files::canonical_json(&path, &LatestFile { point: point.clone() })?)
+    }
+
+    /// Removes what killed backups left. Only for the holder of the backup lock: nobody else is writing a point then.
+    pub(crate) fn remove_leftovers(&self) -> Result<(), BackupError> {
+        for (_, folder, partial) in self.folders()? {
+            if partial {
+                tracing::info!(%folder, "removing an unfinished recovery point");
+                fs::remove_dir_all(&folder).map_err(BackupError::io("remove", &folder))?;
+            }
+        }
+        remove_old_temporaries(&self.path().join("wal"))
+    }
+}
+
+/// What a killed archiver left half-written. A file that is being written is younger than [`limits::facts::TEMPORARY_OLD`].
+fn remove_old_temporaries(folder: &Utf8Path) -> Result<(), BackupError> {
+    for entry in folder.read_dir_utf8().map_err(BackupError::io("list", folder))? {
+        let entry = entry.map_err(BackupError::io("list", folder))?;
+        let path = entry.path();
+        // The server archives meanwhile: an entry may be gone by now.
+        let meta = fs::symlink_metadata(path).if_there().map_err(BackupError::io("look at", path))?;
+        let Some(meta) = meta else { continue };
+        if meta.is_dir() {
+            remove_old_temporaries(path)?;
+        } else if entry.file_name().starts_with('.') && entry.file_name().ends_with(".tmp") {
+            let age = meta.modified().ok().and_then(|at| at.elapsed().ok());
+            if age.is_some_and(|age| age > limits::facts::TEMPORARY_OLD) {
+                fs::remove_file(path).map_err(BackupError::io("remove", path))?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,24 @@
+//! The index of a timeline's archived files.
+
+use serde::{Deserialize, Serialize};
+
+use cdc_model::units::Lsn;
+
+/// One archived file: a line of `index.jsonl`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexLine {
+    /// The file's name as PostgreSQL knows it.
+    pub seg: String,
+    /// Its size.
+    pub size_raw: u64,
+    /// The size of the stored file.
+    pub size: u64,
+    /// The checksum of its content.
+    pub sha256_raw: String,
+    /// The checksum of the stored file.
+    pub sha256: String,
+    /// The first LSN of a segment.
+    pub first_lsn: Option<Lsn>,
+    /// When it was archived, RFC 3339.
+    pub archived_at: String,
+}

@@ -1,0 +1,309 @@
+//! An archive in a folder, without any server.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+};
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::*;
+use crate::backup::{
+    BackupError, Repository,
+    fixture::{self, SYSTEM},
+};
+use cdc_model::units::{Exit, Failure, Lsn, SystemId, Timeline};
+use cdc_postgres::wal::{SegmentName, TimelineHistory, WalFile};
+
+struct Cluster {
+    _folder: tempfile::TempDir,
+    root: Utf8PathBuf,
+    repository: Repository,
+}
+
+fn cluster() -> Cluster {
+    let folder = tempfile::tempdir().unwrap();
+    let root = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
+    let repository = Repository::init(&root.join("repository")).unwrap();
+    fs::create_dir_all(root.join("data/pg_wal")).unwrap();
+    fs::create_dir_all(root.join("data/global")).unwrap();
+    fs::write(root.join("data/global/pg_control"), SYSTEM.0.to_le_bytes()).unwrap();
+    Cluster { _folder: folder, root, repository }
+}
+
+impl Cluster {
+    fn write(&self, name: &str, bytes: &[u8]) -> Utf8PathBuf {
+        let path = Utf8PathBuf::from("pg_wal").join(name);
+        fs::write(self.root.join("data").join(&path), bytes).unwrap();
+        path
+    }
+
+    fn segment(&self, timeline: u32, number: u64, fill: u8) -> (Utf8PathBuf, Vec<u8>) {
+        let name = SegmentName::new(Timeline::literal(timeline), number, fixture::size());
+        let bytes = fixture::segment_bytes(SYSTEM, fixture::size(), name, fill);
+        (self.write(&name.to_string(), &bytes), bytes)
+    }
+
+    fn push(&self, path: &Utf8Path) -> Result<Pushed, BackupError> {
+        push(&self.repository, &self.root.join("data"), path)
+    }
+
+    fn fetch(&self, name: &str) -> Result<(Fetched, Option<Vec<u8>>), BackupError> {
+        let to = self.root.join("data/pg_wal/RECOVERYXLOG");
+        let _ = fs::remove_file(&to);
+        let fetched = fetch(&self.repository, SYSTEM, name, &to)?;
+        Ok((fetched, fs::read(&to).ok()))
+    }
+
+    fn archive(&self) -> Archive {
+        self.repository.archive(SYSTEM)
+    }
+}
+
+#[test]
+fn what_is_pushed_is_fetched_byte_for_byte() {
+    let c = cluster();
+    let (path, bytes) = c.segment(1, 7, 9);
+    assert_eq!(c.push(&path).unwrap(), Pushed::Stored);
+    assert_eq!(c.push(&path).unwrap(), Pushed::AlreadyThere);
+    assert_eq!(c.fetch(path.file_name().unwrap()).unwrap(), (Fetched::Placed, Some(bytes)));
+    let lines = fs::read_to_string(c.archive().index_path(Timeline::literal(1))).unwrap();
+    assert_eq!(lines.lines().count(), 1, "the same file again adds no line");
+    let left: Vec<String> = fixture::tree(c.archive().folder());
+    assert_eq!(left, ["00000001/000000010000000000000007.zst", "00000001/index.jsonl"], "no temporary files");
+}
+
+#[test]
+fn other_content_under_a_known_name_is_refused_and_nothing_overwritten() {
+    let c = cluster();
+    let (path, bytes) = c.segment(1, 7, 9);
+    c.push(&path).unwrap();
+    c.segment(1, 7, 10);
+    let error = c.push(&path).unwrap_err();
+    assert!(matches!(error, BackupError::WalConflict { .. }), "{error}");
+    assert_eq!(error.exit(), Exit::Refused);
+    assert_eq!(c.fetch(path.file_name().unwrap()).unwrap().1, Some(bytes));
+}
+
+#[test]
+fn the_other_kinds_of_files_are_kept_beside() {
+    let c = cluster();
+    let history = c.write("00000002.history", b"1\t0/300000\tno recovery target specified\n");
+    let label = c.write("000000010000000000000007.00000028.backup", b"START WAL LOCATION: 0/700028\n");
+    for path in [&history, &label] {
+        assert_eq!(c.push(path).unwrap(), Pushed::Stored);
+        assert_eq!(c.push(path).unwrap(), Pushed::AlreadyThere);
+        assert_eq!(c.fetch(path.file_name().unwrap()).unwrap().0, Fetched::Placed);
+    }
+    assert_eq!(c.archive().history(Timeline::literal(2)).unwrap().begin(), Lsn(0x300000));
+    assert_eq!(c.archive().history_files().unwrap().into_keys().collect::<Vec<_>>(), [Timeline::literal(2)]);
+}
+
+#[test]
+fn a_partial_segment_answers_only_to_its_own_name() {
+    let c = cluster();
+    let name = SegmentName::new(Timeline::literal(1), 7, fixture::size());
+    let path = c.write(&format!("{name}.partial"), &fixture::segment_bytes(SYSTEM, fixture::size(), name, 1));
+    c.push(&path).unwrap();
+    assert_eq!(c.fetch(&name.to_string()).unwrap().0, Fetched::NotThere);
+    assert_eq!(c.fetch(&format!("{name}.partial")).unwrap().0, Fetched::Placed);
+    assert_eq!(c.archive().segments(Timeline::literal(1)).unwrap(), []);
+}
+
+#[test]
+fn files_that_are_not_this_clusters_are_refused() {
+    let c = cluster();
+    let name = SegmentName::new(Timeline::literal(1), 7, fixture::size());
+    let stranger =
+        c.write(&name.to_string(), &fixture::segment_bytes(SystemId(SYSTEM.0 + 1), fixture::size(), name, 1));
+    assert!(c.archive().add_segment(&c.root.join("data").join(stranger), SegmentState::Complete).is_err());
+    let recycled = c.write("000000010000000000000009", &fixture::segment_bytes(SYSTEM, fixture::size(), name, 1));
+    assert!(c.push(&recycled).unwrap_err().to_string().contains("its name"), "a recycled segment holds old WAL");
+    assert!(c.push(&c.write("passwd", b"")).is_err());
+    assert!(c.fetch("../../../FORMAT").is_err());
+}
+
+#[test]
+fn missing_is_an_answer_and_damage_an_error() {
+    let c = cluster();
+    assert_eq!(c.fetch("000000010000000000000001").unwrap(), (Fetched::NotThere, None));
+    let (path, _) = c.segment(1, 7, 9);
+    c.push(&path).unwrap();
+    let name = path.file_name().unwrap();
+    fixture::flip(&c.archive().path(&name.parse().unwrap()));
+    assert_eq!(c.fetch(name).unwrap_err().exit(), Exit::ChecksumMismatch);
+    assert_eq!(fixture::tree(&c.root.join("data/pg_wal")), [name], "nothing half-written is left");
+    assert_eq!(c.push(&path).unwrap_err().exit(), Exit::ChecksumMismatch, "a damaged copy is not taken for the file");
+}
+
+/// Links that lead to themselves cannot be followed, by root neither: what is behind them is not known.
+fn make_unreadable(path: &Utf8Path) {
+    if path.is_dir() {
+        fs::rename(path, path.with_extension("away")).unwrap();
+    } else {
+        let _ = fs::remove_file(path);
+    }
+    std::os::unix::fs::symlink(path, path).unwrap();
+}
+
+#[test]
+fn a_file_that_cannot_be_looked_at_is_not_taken_for_the_end_of_the_wal() {
+    let c = cluster();
+    let (path, _) = c.segment(1, 7, 9);
+    c.push(&path).unwrap();
+    c.push(&c.write("00000002.history", b"1\t0/300000\tno recovery target specified\n")).unwrap();
+    let name = path.file_name().unwrap();
+    make_unreadable(&c.archive().path(&name.parse().unwrap()));
+    assert!(c.fetch(name).unwrap_err().to_string().contains("look at"));
+    assert!(c.archive().segments(Timeline::literal(1)).is_err() && c.archive().segment_size().is_err());
+    assert!(c.push(&path).unwrap_err().to_string().contains("look at"));
+    make_unreadable(&c.archive().path(&WalFile::History(Timeline::literal(2))));
+    assert!(c.archive().history_files().is_err());
+    make_unreadable(&c.archive().timeline_folder(Timeline::literal(1)));
+    assert!(c.fetch("000000010000000000000099").is_err(), "of a timeline's folder that cannot be entered, too");
+    assert!(c.archive().index(Timeline::literal(1)).is_err() && c.archive().entry(&name.parse().unwrap()).is_err());
+    make_unreadable(&c.root.join("repository/spool"));
+    assert!(c.archive().drain().is_err());
+}
+
+#[test]
+fn a_restored_file_is_as_private_as_its_folder() {
+    let c = cluster();
+    let (path, _) = c.segment(1, 7, 9);
+    c.push(&path).unwrap();
+    let folder = c.root.join("data/pg_wal");
+    let mode_in = |of_folder: u32| {
+        fs::set_permissions(&folder, fs::Permissions::from_mode(of_folder)).unwrap();
+        c.fetch(path.file_name().unwrap()).unwrap();
+        fs::metadata(folder.join("RECOVERYXLOG")).unwrap().mode() & 0o777
+    };
+    assert_eq!([mode_in(0o700), mode_in(0o750), mode_in(0o711)], [0o600, 0o640, 0o600]);
+}
+
+#[test]
+fn a_crash_between_file_and_index_is_healed_by_the_next_offer() {
+    let c = cluster();
+    let (path, bytes) = c.segment(1, 7, 9);
+    c.push(&path).unwrap();
+    let index = c.archive().index_path(Timeline::literal(1));
+    let line = fs::read(&index).unwrap();
+    fs::write(&index, &line[..line.len() / 2]).unwrap();
+    let name = path.file_name().unwrap();
+    assert_eq!(c.fetch(name).unwrap_err().exit(), Exit::ChecksumMismatch, "not known is not missing");
+    assert_eq!(c.push(&path).unwrap(), Pushed::AlreadyThere);
+    assert_eq!(c.fetch(name).unwrap().1, Some(bytes));
+    assert_eq!(c.archive().index(Timeline::literal(1)).unwrap().len(), 1, "the torn line does not swallow the next");
+}
+
+#[test]
+fn many_archivers_at_once_make_one_file_and_one_line_each() {
+    let c = cluster();
+    let paths: Vec<Utf8PathBuf> = (10..16).map(|n| c.segment(1, n, n as u8).0).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            for path in &paths {
+                scope.spawn(|| c.push(path).unwrap());
+            }
+        }
+    });
+    assert_eq!(c.archive().segments(Timeline::literal(1)).unwrap().len(), paths.len());
+}
+
+fn gap(result: Result<(), BackupError>) -> WalGap {
+    match result {
+        Err(BackupError::WalGap(gap)) => gap,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_gap_is_named_from_its_first_to_its_last_byte() {
+    let c = cluster();
+    let first = TimelineHistory::first();
+    let mib = |n: u64| Lsn(n << 20);
+    assert_eq!(gap(c.archive().continuity(&first, mib(3), mib(4))).missing_from, mib(3), "an empty archive");
+    for number in [3, 4, 7, 8] {
+        c.push(&c.segment(1, number, 1).0).unwrap();
+    }
+    let archive = c.archive();
+    archive.continuity(&first, Lsn(mib(3).0 + 40), mib(5)).unwrap();
+    let found = gap(archive.continuity(&first, Lsn(mib(3).0 + 40), Lsn(mib(8).0 + 5)));
+    assert_eq!((found.missing_from, found.missing_to), (mib(5), mib(7)));
+    assert_eq!(found.segment, "000000010000000000000005");
+    let found = gap(archive.continuity(&first, mib(7), Lsn(mib(9).0 + 5)));
+    assert_eq!((found.missing_from, found.missing_to), (mib(9), Lsn(mib(9).0 + 5)));
+    // A record that ends exactly at a boundary needs nothing of the next segment.
+    archive.continuity(&first, mib(7), mib(9)).unwrap();
+}
+
+#[test]
+fn a_stretch_over_two_timelines_takes_each_segment_from_its_owner() {
+    let c = cluster();
+    let mib = |n: u64| Lsn(n << 20);
+    let switch = Lsn(mib(5).0 + 0x8000);
+    for number in [3, 4, 5, 6] {
+        c.push(&c.segment(1, number, 1).0).unwrap();
+    }
+    c.push(&c.segment(2, 6, 2).0).unwrap();
+    c.push(&c.write("00000002.history", format!("1\t{switch}\tno\n").as_bytes())).unwrap();
+    let archive = c.archive();
+    let history = archive.history(Timeline::literal(2)).unwrap();
+    // Up to the switch the old timeline's copy will do; beyond it the new one's is needed.
+    archive.continuity(&history, mib(3), switch).unwrap();
+    let found = gap(archive.continuity(&history, mib(3), mib(7)));
+    assert_eq!(found.missing_from, mib(5));
+    c.push(&c.segment(2, 5, 2).0).unwrap();
+    archive.continuity(&history, mib(3), mib(7)).unwrap();
+    let names: Vec<Timeline> = archive
+        .required(&history, fixture::size(), mib(3), mib(7))
+        .unwrap()
+        .into_iter()
+        .map(|(_, name)| name.unwrap().timeline)
+        .collect();
+    assert_eq!(names, [1, 1, 2, 2].map(Timeline::literal));
+    // The abandoned end of the old timeline does not stand in for the new one.
+    fs::remove_file(archive.path(&WalFile::Segment(SegmentName::new(Timeline::literal(2), 6, fixture::size()))))
+        .unwrap();
+    assert_eq!(gap(archive.continuity(&history, mib(3), mib(7))).segment, "000000020000000000000006");
+}
+
+#[test]
+fn a_salvaged_segment_is_archived_and_a_partial_one_set_apart() {
+    let c = cluster();
+    let (path, _) = c.segment(1, 7, 9);
+    let path = c.root.join("data").join(path);
+    let archive = c.archive();
+    let line = archive.add_segment(&path, SegmentState::Partial).unwrap();
+    assert_eq!(line.seg, "000000010000000000000007.partial");
+    assert_eq!(archive.segments(Timeline::literal(1)).unwrap(), []);
+    let line = archive.add_segment(&path, SegmentState::Complete).unwrap();
+    assert_eq!((line.seg.as_str(), line.first_lsn), ("000000010000000000000007", Some(Lsn(7 << 20))));
+    assert_eq!(archive.segment_size().unwrap(), Some(fixture::size()));
+}
+
+#[test]
+fn the_spool_is_drained_and_what_contradicts_the_archive_stays_in_it() {
+    let c = cluster();
+    let archive = c.repository.archive(SYSTEM);
+    assert_eq!(archive.drain().unwrap(), 0, "there is no spool");
+    let spool = c.root.join("repository/spool");
+    fs::create_dir(&spool).unwrap();
+    let spooled = |number: u64, fill: u8| {
+        let (path, bytes) = c.segment(1, number, fill);
+        let to = spool.join(path.file_name().unwrap());
+        fs::write(&to, bytes).unwrap();
+        to
+    };
+    let (first, second) = (spooled(1, 7), spooled(2, 8));
+    fs::write(spool.join(".000000010000000000000003"), "half of it").unwrap();
+    assert_eq!(archive.drain().unwrap(), 2);
+    assert!(!first.exists() && !second.exists());
+    assert_eq!(archive.segments(Timeline::literal(1)).unwrap().len(), 2);
+    // Offered again after a crash of the server: the same content is taken, other content is not.
+    spooled(1, 7);
+    let other = spooled(2, 9);
+    assert_eq!(archive.drain().unwrap(), 1);
+    assert!(!first.exists() && other.exists());
+    let (_, kept) = c.fetch("000000010000000000000002").unwrap();
+    assert_eq!(kept.unwrap(), c.segment(1, 2, 8).1);
+}

@@ -1,0 +1,4 @@
+//! Backup and recovery, for drills and for the bad day.
+
+pub mod backup;
+pub mod recovery;

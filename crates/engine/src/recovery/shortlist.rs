@@ -1,0 +1,259 @@
+//! The recovery points that a recovery may start from. Damaged ones, and those whose consistency checks failed when they were taken,
+//! are passed over and named.
+
+use std::collections::BTreeMap;
+
+use super::{Playbook, RecoveryError, Request};
+use crate::backup::{Foreign, Kind, Origin, Point, PointSelector, Repository};
+use cdc_model::units::{PointId, SystemId};
+
+/// Recovery points to choose from, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Shortlist {
+    pub(super) points: Vec<Point>,
+    /// Points that are not to choose from, and why.
+    passed_over: Vec<(PointId, String)>,
+    /// Points of other pipelines: how many of each, and the newest.
+    foreign: BTreeMap<Foreign, (usize, PointId)>,
+    /// Points to choose from although something is the matter with them, and what.
+    accepted: Vec<(PointId, String)>,
+}
+
+impl Shortlist {
+    /// The point that was named, or those of this pipeline that hold all parts. Refuses a named point whose checks failed or that is of
+    /// another PostgreSQL cluster, and to go on without a point where there are only points with failed checks, or damaged ones;
+    /// empty where there is none at all.
+    ///
+    /// The coordinated playbook takes points of this PostgreSQL cluster that know another Kafka cluster where there are no others: Kafka
+    /// may have been lost as well. To other playbooks they are another pipeline's, unless they are named.
+    pub(super) fn of(repository: &Repository, request: &Request, origin: &Origin) -> Result<Shortlist, RecoveryError> {
+        let mut shortlist = Shortlist::default();
+        if let PointSelector::Id(_) = &request.point {
+            let point = repository.point(&request.point)?;
+            match origin.foreign(&point.manifest) {
+                Some(Foreign::Cluster(id)) => return Err(of_another_cluster(&point, origin, id)),
+                Some(foreign @ Foreign::Kafka(_)) => shortlist.accept_foreign(&point, &foreign),
+                None => {}
+            }
+            match shortlist.take(point, request.accept_inconsistent_point) {
+                None => return Ok(shortlist),
+                Some((point, failed)) => return Err(refused(&point, failed)),
+            }
+        }
+        let (mut damaged, mut inconsistent, mut elsewhere) = (None, None, Vec::new());
+        for found in repository.finished()? {
+            let point = match found {
+                Err(newer) => {
+                    shortlist.passed_over.push((newer.point.clone(), newer.to_string()));
+                    damaged = Some(newer.why);
+                    continue;
+                }
+                Ok(point) if point.manifest.kind == Kind::Full => point,
+                Ok(_) => continue,
+            };
+            if let Some(foreign) = origin.foreign(&point.manifest) {
+                if matches!(foreign, Foreign::Kafka(_)) {
+                    elsewhere.push((point.clone(), foreign.clone()));
+                }
+                shortlist.pass_over_foreign(foreign, point.id());
+                continue;
+            }
+            inconsistent = shortlist.take_or_pass_over(point, request).or(inconsistent);
+        }
+        if shortlist.points.is_empty() && inconsistent.is_none() && request.playbook == Playbook::Coordinated {
+            for (point, foreign) in elsewhere {
+                shortlist.foreign.remove(&foreign);
+                shortlist.accept_foreign(&point, &foreign);
+                inconsistent = shortlist.take_or_pass_over(point, request).or(inconsistent);
+            }
+        }
+        match (shortlist.points.is_empty(), inconsistent, damaged) {
+            (true, Some((point, failed)), _) => Err(refused(&point, failed)),
+            (true, None, Some(why)) => Err(why.into()),
+            _ => Ok(shortlist),
+        }
+    }
+
+    fn accept_foreign(&mut self, point: &Point, foreign: &Foreign) {
+        self.accepted.push((point.id().clone(), format!("recovery point {} is of {foreign}", point.id())));
+    }
+
+    fn pass_over_foreign(&mut self, foreign: Foreign, id: &PointId) {
+        let (count, newest) = self.foreign.entry(foreign).or_insert_with(|| (0, id.clone()));
+        (*count, *newest) = (*count + 1, id.clone());
+    }
+
+    /// Takes a point, or passes it over; then the point and which checks of it failed.
+    fn take_or_pass_over(&mut self, point: Point, request: &Request) -> Option<(PointId, String)> {
+        let (id, failed) = self.take(point, request.accept_inconsistent_point)?;
+        let said = format!(
+            "recovery point {id} is passed over: {failed} (--point {id} --accept-inconsistent-point starts from it)"
+        );
+        self.passed_over.push((id.clone(), said));
+        Some((id, failed))
+    }
+
+    /// Takes a point into the list, unless checks of it failed and that was not accepted; then the point and which.
+    fn take(&mut self, point: Point, accept: bool) -> Option<(PointId, String)> {
+        let failed: Vec<String> = point.manifest.consistency.failed().map(ToString::to_string).collect();
+        if !failed.is_empty() {
+            let failed = (point.id().clone(), failed.join("; "));
+            if !accept {
+                return Some(failed);
+            }
+            self.accepted
+                .push((failed.0.clone(), format!("recovery point {} is inconsistent: {}", failed.0, failed.1)));
+        }
+        self.points.push(point);
+        None
+    }
+
+    /// What is wrong with each point that was passed over.
+    pub(super) fn all_passed_over(&self) -> Vec<String> {
+        self.passed_over.iter().map(|(_, why)| why.clone()).collect()
+    }
+
+    /// What a person should know of a choice: the newer points that were passed over, and which checks of the chosen one failed.
+    pub(super) fn notes(&self, chosen: &PointId) -> Vec<String> {
+        let newer = self.passed_over.iter().filter(|(id, _)| id > chosen).map(|(_, why)| why.clone());
+        let accepted = self.accepted.iter().filter(|(id, _)| id == chosen).map(|(_, what)| what.clone());
+        newer.chain(self.others()).chain(accepted).collect()
+    }
+
+    /// The points of other pipelines, a line for each pipeline.
+    pub(super) fn others(&self) -> Vec<String> {
+        let line = |(foreign, (count, newest)): (&Foreign, &(usize, PointId))| match count {
+            1 => format!("recovery point {newest} is passed over: it is of {foreign}"),
+            _ => format!("{count} recovery points are passed over, the newest of them {newest}: they are of {foreign}"),
+        };
+        self.foreign.iter().map(line).collect()
+    }
+}
+
+fn of_another_cluster(point: &Point, origin: &Origin, id: SystemId) -> RecoveryError {
+    let own = origin.system_id.map_or_else(|| "unknown".to_owned(), |id| id.to_string());
+    RecoveryError::impossible(
+        format!("recovery point {}", point.id()),
+        format!("a point of the cluster with system identifier {own}"),
+        format!("system identifier {id}"),
+        "it is the backup of another cluster; `backup list` shows what there is",
+    )
+}
+
+fn refused(point: &PointId, failed: String) -> RecoveryError {
+    RecoveryError::impossible(
+        format!("recovery point {point}"),
+        "consistency checks that held when it was taken",
+        failed,
+        format!("`backup list` shows the others; --point {point} --accept-inconsistent-point starts from this one"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        backup::fixture::{self, POINT},
+        recovery::Playbook,
+    };
+    use cdc_model::units::{Exit, Failure};
+
+    const LATER: &str = "20261123T020000Z-0001";
+    const LATEST: &str = "20261124T020000Z-0002";
+
+    fn request(point: &str) -> Request {
+        Request { point: point.parse().unwrap(), ..Request::new(Playbook::Coordinated) }
+    }
+
+    fn shortlist(repository: &Repository, request: &Request) -> Result<Shortlist, RecoveryError> {
+        Shortlist::of(repository, request, &Origin::default())
+    }
+
+    fn of(system_id: SystemId, kafka: Option<&str>) -> Origin {
+        Origin { system_id: Some(system_id), kafka: kafka.map(str::to_owned) }
+    }
+
+    fn ids(shortlist: &Shortlist) -> Vec<&str> {
+        shortlist.points.iter().map(|p| p.id().as_str()).collect()
+    }
+
+    #[test]
+    fn damaged_and_inconsistent_points_are_passed_over_and_named() {
+        let (_folder, repository) = fixture::repository();
+        fixture::later(&repository, LATER, fixture::fail_a_check);
+        let damaged = fixture::later(&repository, LATEST, |_| {});
+        fixture::flip(&damaged.join("manifest.json"));
+        let found = shortlist(&repository, &request("latest")).unwrap();
+        assert_eq!(ids(&found), [POINT]);
+        let notes = found.notes(found.points[0].id());
+        assert!(notes[0].contains(LATER) && notes[0].contains("offset_lsn<=stop_lsn does not hold"), "{notes:?}");
+        assert!(notes[1].contains(LATEST) && notes[1].contains("checksum of"), "{notes:?}");
+        assert!(found.notes(&PointId::new(LATEST)).is_empty(), "older ones matter to nobody");
+        assert_eq!(found.all_passed_over(), notes);
+    }
+
+    #[test]
+    fn an_inconsistent_point_wants_to_be_named_and_agreed_to() {
+        let (_folder, repository) = fixture::repository();
+        fixture::later(&repository, LATER, fixture::fail_a_check);
+        let error = shortlist(&repository, &request(LATER)).unwrap_err();
+        assert_eq!(error.exit(), Exit::PlanImpossible);
+        assert!(error.in_full().contains("--accept-inconsistent-point"), "{error}");
+        let agreed = Request { accept_inconsistent_point: true, ..request(LATER) };
+        let found = shortlist(&repository, &agreed).unwrap();
+        assert_eq!(ids(&found), [LATER]);
+        assert!(found.notes(&PointId::new(LATER))[0].contains("is inconsistent: offset_lsn"));
+        assert_eq!(ids(&shortlist(&repository, &request(POINT)).unwrap()), [POINT]);
+    }
+
+    #[test]
+    fn where_nothing_good_is_left_the_newest_is_what_is_wrong() {
+        let (_folder, repository) = fixture::repository();
+        let first = repository.points_folder().join(POINT);
+        fixture::later(&repository, LATER, fixture::fail_a_check);
+        fixture::flip(&first.join("manifest.json"));
+        let error = shortlist(&repository, &request("latest")).unwrap_err();
+        assert!(error.exit() == Exit::PlanImpossible && error.to_string().contains(LATER), "{error}");
+        let others = Shortlist::of(&repository, &request("latest"), &of(SystemId(1), None)).unwrap_err();
+        assert_eq!(others.exit(), Exit::ChecksumMismatch, "of the damaged one nobody knows whose it is: {others}");
+        std::fs::remove_dir_all(repository.points_folder()).unwrap();
+        assert_eq!(ids(&shortlist(&repository, &request("latest")).unwrap()), [""; 0]);
+    }
+
+    #[test]
+    fn points_of_other_pipelines_are_passed_over_and_counted() {
+        let (_folder, repository) = fixture::repository();
+        let own = Origin::of(&repository.point(&PointSelector::Latest).unwrap().manifest);
+        let (system_id, kafka) = (own.system_id.unwrap(), own.kafka.clone().unwrap());
+        let theirs = |manifest: &mut crate::backup::Manifest| {
+            let crate::backup::Part::Present(facts) = &mut manifest.pg else { panic!("no cluster") };
+            facts.system_id = SystemId(4711);
+        };
+        fixture::later(&repository, LATER, theirs);
+        fixture::later(&repository, LATEST, theirs);
+        for playbook in [Playbook::Coordinated, Playbook::Slot, Playbook::Schema] {
+            let request = Request { playbook, ..request("latest") };
+            let found = Shortlist::of(&repository, &request, &own).unwrap();
+            assert_eq!(ids(&found), [POINT], "{playbook}");
+            let notes = found.notes(found.points[0].id());
+            let said =
+                format!("2 recovery points are passed over, the newest of them {LATEST}: they are of the cluster with");
+            assert!(notes.len() == 1 && notes[0].starts_with(&said) && notes[0].ends_with("4711"), "{notes:?}");
+            let named = Request { point: LATER.parse().unwrap(), ..request.clone() };
+            let error = Shortlist::of(&repository, &named, &own).unwrap_err();
+            assert!(error.exit() == Exit::PlanImpossible && error.to_string().contains("4711"), "{error}");
+            let none = Shortlist::of(&repository, &request, &of(SystemId(1), None)).unwrap();
+            assert!(none.points.is_empty() && none.others().len() == 2, "{none:?}");
+        }
+        // The same cluster behind another Kafka: of use to whoever restores the cluster, or to whoever names it.
+        let moved = of(system_id, Some("another"));
+        let found = |playbook, point: &str| {
+            Shortlist::of(&repository, &Request { playbook, ..request(point) }, &moved).unwrap()
+        };
+        let coordinated = found(Playbook::Coordinated, "latest");
+        assert_eq!(ids(&coordinated), [POINT]);
+        assert!(coordinated.notes(&PointId::new(POINT)).iter().any(|note| note.contains(&kafka)));
+        assert!(found(Playbook::Schema, "latest").points.is_empty());
+        assert_eq!(ids(&found(Playbook::Schema, POINT)), [POINT]);
+    }
+}

@@ -1,0 +1,588 @@
+//! Every WAL segment that can be found: the archive's, those salvaged earlier, and those of the old server's `pg_wal` that
+//! never reached the archive. They are read by a window of a few segments, which alone are laid out as plain files.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{
+    Commit, Tail,
+    dump::{self, Ended},
+};
+use crate::{
+    backup::{
+        BackupError, is_there,
+        wal::{Archive, read_header},
+    },
+    recovery::RecoveryError,
+};
+use cdc_model::units::{IfThere, Lsn, Timeline};
+use cdc_pipeline::config::{Temporary, Tools};
+use cdc_postgres::wal::{PAGE, Record, SegmentName, SegmentSize, TimelineHistory, WalFile, page_address};
+
+/// How much WAL is laid out at a time while a stretch of any length is read.
+const WINDOW_BYTES: u64 = 64 << 20;
+/// A window begins with the last segment of the one before it, so that a record which begins there is read to its end.
+const WINDOW_SEGMENTS: u64 = 3;
+
+/// Everything of a cluster's WAL that can be read.
+#[derive(Debug)]
+pub(crate) struct WalView {
+    archive: Archive,
+    size: SegmentSize,
+    tools: Tools,
+    /// Segments that are whole in the archive, by timeline and name.
+    archived: BTreeSet<SegmentName>,
+    /// Segments outside the archive and where they are.
+    loose: BTreeMap<SegmentName, Utf8PathBuf>,
+    /// Timeline histories found anywhere.
+    histories: BTreeMap<Timeline, TimelineHistory>,
+    /// Segments as plain files, for `pg_waldump`.
+    scratch: Temporary,
+    /// How many of them are laid out at a time.
+    width: usize,
+}
+
+/// How the folders begin that WAL is laid out in.
+pub(crate) const WINDOW: &str = ".wal-window-";
+
+impl WalView {
+    /// Looks into the archive and into `loose` folders; where two hold a segment, the earlier folder is taken.
+    pub(crate) fn open(
+        archive: Archive,
+        size: SegmentSize,
+        tools: &Tools,
+        loose: &[Utf8PathBuf],
+    ) -> Result<WalView, RecoveryError> {
+        archive.drain()?;
+        let bytes = WINDOW_BYTES.max(size.bytes() * WINDOW_SEGMENTS);
+        let scratch = tools
+            .large_temporary(WINDOW, bytes)
+            .map_err(|e| RecoveryError::io("make folder in", &tools.scratch(), e))?;
+        let mut view = WalView {
+            size,
+            tools: tools.clone(),
+            archived: BTreeSet::new(),
+            loose: BTreeMap::new(),
+            histories: BTreeMap::from([(Timeline::FIRST, TimelineHistory::first())]),
+            scratch,
+            width: usize::try_from(bytes / size.bytes()).unwrap_or(usize::MAX),
+            archive,
+        };
+        for timeline in view.archive.timelines()? {
+            view.archived.extend(view.archive.segments(timeline)?.into_iter().map(|(name, _)| name));
+        }
+        for timeline in view.archive.history_files()?.into_keys() {
+            view.histories.insert(timeline, view.archive.history(timeline)?);
+        }
+        for folder in loose {
+            view.add_loose(folder)?;
+        }
+        Ok(view)
+    }
+
+    fn add_loose(&mut self, folder: &Utf8Path) -> Result<(), RecoveryError> {
+        for (path, file) in wal_files(folder)? {
+            match file {
+                WalFile::Segment(name)
+                    if !self.archived.contains(&name)
+                        && !self.loose.contains_key(&name)
+                        && self.is_of_cluster(&path, name)? =>
+                {
+                    self.loose.insert(name, path);
+                }
+                WalFile::History(timeline) if !self.histories.contains_key(&timeline) => {
+                    self.histories.insert(timeline, history_in(&path, timeline)?);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a file is the segment of its name, of this cluster. A recycled segment, renamed for later use, still carries the
+    /// address it was written for; one that a live server removes meanwhile is none.
+    fn is_of_cluster(&self, path: &Utf8Path, name: SegmentName) -> Result<bool, RecoveryError> {
+        match read_header(path, name) {
+            Ok(header) => {
+                Ok(header.system_id == self.archive.system_id() && Some(header.address) == name.start(self.size))
+            }
+            Err(BackupError::NotWal { .. }) => Ok(false),
+            Err(BackupError::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The segments outside the archive and where they are.
+    pub(crate) fn loose(&self) -> &BTreeMap<SegmentName, Utf8PathBuf> {
+        &self.loose
+    }
+
+    /// The archive.
+    pub(crate) fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
+    /// A timeline's history.
+    pub(crate) fn history(&self, timeline: Timeline) -> Result<&TimelineHistory, RecoveryError> {
+        self.histories.get(&timeline).ok_or_else(|| {
+            let known: Vec<String> = self.histories.keys().map(Timeline::to_string).collect();
+            RecoveryError::impossible(
+                format!("timeline {timeline}"),
+                "its history file in the archive",
+                format!("histories of timelines {}", known.join(", ")),
+                "choose a timeline that the archive knows",
+            )
+        })
+    }
+
+    /// All timelines that are known, ascending.
+    pub(crate) fn timelines(&self) -> Vec<Timeline> {
+        self.histories.keys().copied().collect()
+    }
+
+    /// The newest timeline of which there is a history or a segment.
+    pub(crate) fn newest_timeline(&self) -> Timeline {
+        let segments = self.archived.iter().chain(self.loose.keys()).map(|s| s.timeline);
+        segments.chain(self.histories.keys().copied()).max().unwrap_or(Timeline::FIRST)
+    }
+
+    /// Whether there is any segment of a timeline's own.
+    pub(crate) fn has_wal(&self, timeline: Timeline) -> bool {
+        self.archived.iter().chain(self.loose.keys()).any(|segment| segment.timeline == timeline)
+    }
+
+    fn has(&self, name: SegmentName) -> bool {
+        self.archived.contains(&name) || self.loose.contains_key(&name)
+    }
+
+    /// Requires that everything which replay from `from` to `to` along a timeline reads is there.
+    pub(crate) fn continuous(&self, history: &TimelineHistory, from: Lsn, to: Lsn) -> Result<(), RecoveryError> {
+        let missing: Vec<SegmentName> = (self.size.segment_of(from)..=self.size.segment_of(to))
+            .map(|number| {
+                // A segment that holds a switch exists on the newer timeline too; either will do up to the switch.
+                let last = Lsn((self.size.start(number + 1).0 - 1).min(to.0));
+                (SegmentName::new(history.owner(last), number, self.size), number)
+            })
+            .filter(|(name, number)| {
+                let newer = history.newest_first();
+                let newer =
+                    newer.iter().filter(|(t, begin)| *t > name.timeline && self.size.segment_of(*begin) <= *number);
+                !self.has(*name) && !newer.into_iter().any(|(t, _)| self.has(SegmentName::new(*t, *number, self.size)))
+            })
+            .map(|(name, _)| name)
+            .collect();
+        let (Some(first), Some(last)) = (missing.first(), missing.last()) else { return Ok(()) };
+        Err(RecoveryError::WalGap {
+            timeline: history.timeline,
+            missing: if first == last { first.to_string() } else { format!("{first} to {last}") },
+            count: missing.len() as u64,
+        })
+    }
+
+    /// The last segment of a timeline that follows, without a hole, on what is archived; `None` when there is none.
+    fn last_of(&self, timeline: Timeline) -> Option<SegmentName> {
+        let last_archived = self.archived.iter().rfind(|s| s.timeline == timeline).copied();
+        let loose: Vec<SegmentName> = self.loose.keys().filter(|s| s.timeline == timeline).copied().collect();
+        let mut last = match last_archived {
+            Some(last) => last,
+            None => *loose.first()?,
+        };
+        while let Some(next) = last.number(self.size).map(|n| SegmentName::new(timeline, n + 1, self.size)) {
+            if !self.has(next) {
+                break;
+            }
+            last = next;
+        }
+        Some(last)
+    }
+
+    /// The last valid record on a timeline. Reads from its last archived segment on: what is archived has a checksum.
+    pub(crate) async fn tail(&self, timeline: Timeline) -> Result<Tail, RecoveryError> {
+        let history = self.history(timeline)?;
+        let last = self.last_of(timeline).ok_or_else(|| self.nothing(timeline))?;
+        let archived = self.archived.iter().rfind(|s| s.timeline == timeline);
+        let first = archived.or_else(|| self.loose.keys().find(|s| s.timeline == timeline));
+        let first = first.copied().unwrap_or(last);
+        let (from, to) = (self.number(first), self.number(last));
+        for number in from..=to {
+            self.place(SegmentName::new(timeline, number, self.size))?;
+        }
+        let mut start = self.size.start(from).max(history.begin());
+        let found = loop {
+            let begin = SegmentName::new(timeline, self.size.segment_of(start), self.size);
+            match dump::tail(&self.reading(begin, last, start)).await {
+                Ok(tail) => break tail,
+                // A segment may hold nothing but the rest of a record that began in the one before it.
+                Err(_) if self.number(first) > 0 && start > history.begin() => {
+                    let before = self.size.segment_of(start).saturating_sub(1);
+                    let name = SegmentName::new(timeline, before, self.size);
+                    if !self.has(name) {
+                        return Err(self.nothing(timeline));
+                    }
+                    self.place(name)?;
+                    start = self.size.start(before).max(history.begin());
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        Ok(found)
+    }
+
+    /// WAL that was written after `tail` and cannot be reached, because something before it is damaged.
+    pub(crate) fn beyond(&self, timeline: Timeline, tail: &Tail) -> Result<Option<Lsn>, RecoveryError> {
+        let at = self.size.segment_of(tail.last);
+        let later = self.loose.keys().filter(|s| s.timeline == timeline);
+        // One segment further may begin with the rest of a torn record; two further is a hole.
+        if let Some(name) = later.filter(|s| self.number(**s) > at + 1).min() {
+            return Ok(name.start(self.size));
+        }
+        let Some(path) = self.loose.get(&SegmentName::new(timeline, at, self.size)) else { return Ok(None) };
+        let bytes = fs_err::read(path).map_err(|e| RecoveryError::io("read", path, e))?;
+        Ok(page_beyond(&bytes, self.size.start(at), tail.last))
+    }
+
+    /// Where each restore point of this name lies on a timeline's own stretch, looking from `from` on.
+    pub(crate) async fn marks(&self, timeline: Timeline, from: Lsn, name: &str) -> Result<Vec<Lsn>, RecoveryError> {
+        let mut found = Vec::new();
+        self.scan(timeline, from, Some("XLOG"), |record| {
+            found.extend(record.is_restore_point(name).then_some(record.at));
+            true
+        })
+        .await?;
+        Ok(found)
+    }
+
+    /// Shows the commits on a timeline's own stretch from `from` on to `see` until it returns false.
+    pub(crate) async fn commits(
+        &self,
+        timeline: Timeline,
+        from: Lsn,
+        mut see: impl FnMut(Commit) -> bool,
+    ) -> Result<Scanned, RecoveryError> {
+        self.scan(timeline, from, Some("Transaction"), |record| dump::commit(record).is_none_or(&mut see)).await
+    }
+
+    /// The first record that starts at or after a position of a timeline's own stretch.
+    pub(crate) async fn record_from(&self, timeline: Timeline, from: Lsn) -> Result<Option<Lsn>, RecoveryError> {
+        let mut found = None;
+        self.scan(timeline, from, None, |record| {
+            found = Some(record.at);
+            false
+        })
+        .await?;
+        Ok(found)
+    }
+
+    /// Shows the records on a timeline's own stretch from `from` on to `see`, in their order, until it returns false.
+    async fn scan(
+        &self,
+        timeline: Timeline,
+        from: Lsn,
+        manager: Option<&str>,
+        mut see: impl FnMut(Record<'_>) -> bool,
+    ) -> Result<Scanned, RecoveryError> {
+        let begin = self.history(timeline)?.begin().max(from);
+        let (names, gap) = self.run_of(timeline, self.size.segment_of(begin));
+        let Some(first) = names.first() else { return Ok(Scanned::All) };
+        let start = begin.max(self.size.start(self.number(*first)));
+        let mut window = Window { at: 0, width: self.width, before: 0 };
+        let mut last_seen = None;
+        loop {
+            let end = (window.at + window.width).min(names.len());
+            let placed = &names[window.at..end];
+            self.lay_out(placed)?;
+            // Just behind the segment's beginning: `pg_waldump` then says where the first record starts.
+            let start = if window.at == 0 { start } else { Lsn(self.size.start(self.number(placed[0])).0 + 1) };
+            let reading = dump::read(&self.reading(placed[0], placed[placed.len() - 1], start), manager, |record| {
+                // What lies in the segment that two windows share is shown once.
+                if last_seen.is_some_and(|seen| record.at <= seen) {
+                    return true;
+                }
+                last_seen = Some(record.at);
+                see(record)
+            })
+            .await?;
+            if reading.ended == Ended::Stopped {
+                return Ok(Scanned::Stopped);
+            }
+            let shared = self.size.start(self.number(placed[0]) + 1);
+            if window.at > 0 && placed.len() > 1 && reading.first.is_none_or(|at| at >= shared) {
+                // A record began in the window before and goes on beyond the shared segment: a wider one reads it.
+                window.widen();
+                continue;
+            }
+            match reading.ended {
+                Ended::Broken(why) if end < names.len() => return Ok(Scanned::Unread(why)),
+                _ if end < names.len() => window.slide(end),
+                _ => return Ok(gap.map_or(Scanned::All, Scanned::Unread)),
+            }
+        }
+    }
+
+    /// A timeline's own segments from a number on that follow on one another, and what is missing where there are more.
+    fn run_of(&self, timeline: Timeline, from: u64) -> (Vec<SegmentName>, Option<String>) {
+        let own = self.archived.iter().chain(self.loose.keys()).filter(|s| s.timeline == timeline);
+        let all: BTreeSet<SegmentName> = own.copied().filter(|s| self.number(*s) >= from).collect();
+        let mut names: Vec<SegmentName> = Vec::new();
+        for name in all {
+            if let Some(last) = names.last().map(|last| self.number(*last))
+                && self.number(name) != last + 1
+            {
+                let missing = SegmentName::new(timeline, last + 1, self.size);
+                return (names, Some(format!("segment {missing} is missing, and there are later ones")));
+            }
+            names.push(name);
+        }
+        (names, None)
+    }
+
+    /// Has these segments laid out, and no others.
+    fn lay_out(&self, names: &[SegmentName]) -> Result<(), RecoveryError> {
+        let wanted: BTreeSet<String> = names.iter().map(ToString::to_string).collect();
+        let folder = self.scratch.path();
+        let unlisted = |e| RecoveryError::io("list", folder, e);
+        for entry in folder.read_dir_utf8().map_err(unlisted)? {
+            let entry = entry.map_err(unlisted)?;
+            if !wanted.contains(entry.file_name()) {
+                std::fs::remove_file(entry.path()).map_err(|e| RecoveryError::io("remove", entry.path(), e))?;
+            }
+        }
+        names.iter().try_for_each(|name| self.place(*name))
+    }
+
+    fn reading(&self, first: SegmentName, last: SegmentName, from: Lsn) -> dump::Stretch<'_> {
+        dump::Stretch { tools: &self.tools, folder: self.scratch.path(), first, last, from }
+    }
+
+    fn number(&self, name: SegmentName) -> u64 {
+        name.number(self.size).unwrap_or_default()
+    }
+
+    /// Puts a segment into the folder for `pg_waldump`.
+    fn place(&self, name: SegmentName) -> Result<(), RecoveryError> {
+        let to = self.scratch.path().join(name.to_string());
+        if to.symlink_metadata().if_there().map_err(|e| RecoveryError::io("look at", &to, e))?.is_some() {
+            return Ok(());
+        }
+        // A server that runs archives a segment and uses its file again.
+        if let Some(path) = self.loose.get(&name)
+            && is_there(path)?
+        {
+            return std::os::unix::fs::symlink(path, &to).map_err(|e| RecoveryError::io("link", &to, e));
+        }
+        restore(&self.archive, &WalFile::Segment(name), &to)
+    }
+
+    fn nothing(&self, timeline: Timeline) -> RecoveryError {
+        RecoveryError::impossible(
+            format!("wal of timeline {timeline} of system {}", self.archive.system_id()),
+            "at least one readable segment",
+            "none",
+            "is this the repository that the cluster archives to?",
+        )
+    }
+}
+
+/// How far a scan came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Scanned {
+    /// Whoever looked has seen enough.
+    Stopped,
+    /// To the end of what there is.
+    All,
+    /// Not to its end: why what lies behind cannot be read.
+    Unread(String),
+}
+
+/// Which segments of a run are laid out.
+struct Window {
+    /// The first, by its place in the run.
+    at: usize,
+    width: usize,
+    /// The first of the window before.
+    before: usize,
+}
+
+impl Window {
+    /// Goes on from the last segment that was read.
+    fn slide(&mut self, end: usize) {
+        (self.before, self.at) = (self.at, end - 1);
+    }
+
+    /// Goes back, for more at a time.
+    fn widen(&mut self) {
+        (self.at, self.width) = (self.before, self.width * 2);
+    }
+}
+
+/// Puts an archived file that is known to be there at `to`.
+pub(crate) fn restore(archive: &Archive, file: &WalFile, to: &Utf8Path) -> Result<(), RecoveryError> {
+    if archive.restore(file, to)? {
+        return Ok(());
+    }
+    Err(RecoveryError::impossible(
+        archive.path(file).as_str(),
+        "the archived file that was there before",
+        "none",
+        "something removes files of the archive meanwhile",
+    ))
+}
+
+/// Reads a history file.
+pub(crate) fn history_in(path: &Utf8Path, timeline: Timeline) -> Result<TimelineHistory, RecoveryError> {
+    let text = fs_err::read_to_string(path).map_err(|e| RecoveryError::io("read", path, e))?;
+    TimelineHistory::parse(timeline, &text).map_err(|why| {
+        RecoveryError::impossible(path.as_str(), "a timeline history", why, "restore the file from the archive")
+    })
+}
+
+/// The WAL files in a folder; a folder that is missing has none.
+fn wal_files(folder: &Utf8Path) -> Result<Vec<(Utf8PathBuf, WalFile)>, RecoveryError> {
+    let entries = folder.read_dir_utf8().if_there().map_err(|e| RecoveryError::io("list", folder, e))?;
+    let Some(entries) = entries else { return Ok(Vec::new()) };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| RecoveryError::io("list", folder, e))?;
+        if let Ok(file) = entry.file_name().parse::<WalFile>() {
+            files.push((entry.path().to_owned(), file));
+        }
+    }
+    files.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(files)
+}
+
+/// The first page well after `end` that belongs where it stands in this segment: WAL was written beyond `end`.
+fn page_beyond(bytes: &[u8], start: Lsn, end: Lsn) -> Option<Lsn> {
+    // The page that holds the end is there in any case, and so may be the next: a torn record reaches into it.
+    let page = PAGE as u64;
+    let first = (end.bytes_since(start) / page + 2) * page;
+    (first..bytes.len() as u64).step_by(PAGE).find_map(|at| {
+        let address = page_address(&bytes[at as usize..])?;
+        (address.0 == start.0 + at).then_some(address)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::{Repository, fixture::segment_bytes, wal::SegmentState};
+    use cdc_model::units::SystemId;
+
+    fn page(address: u64) -> Vec<u8> {
+        let mut page = vec![0u8; PAGE];
+        page[0..2].copy_from_slice(&0xD118u16.to_le_bytes());
+        page[8..16].copy_from_slice(&address.to_le_bytes());
+        page
+    }
+
+    #[test]
+    fn a_segment_that_cannot_be_read_is_not_left_out() {
+        let home = tempfile::tempdir().unwrap();
+        let home = Utf8Path::from_path(home.path()).unwrap();
+        let archive = Repository::init(&home.join("repository")).unwrap().archive(SystemId(7));
+        let pg_wal = home.join("pg_wal");
+        fs_err::create_dir(&pg_wal).unwrap();
+        let size = SegmentSize::new(1 << 20).unwrap();
+        let open = || WalView::open(archive.clone(), size, &Tools::here("/bin".into()), std::slice::from_ref(&pg_wal));
+        fs_err::write(pg_wal.join("000000010000000000000001"), "no header").unwrap();
+        assert!(open().unwrap().loose().is_empty());
+        let looped = pg_wal.join("000000010000000000000002");
+        std::os::unix::fs::symlink(&looped, &looped).unwrap();
+        let error = open().unwrap_err().to_string();
+        assert!(error.contains(looped.as_str()), "{error}");
+    }
+
+    #[test]
+    fn an_archived_segment_that_is_gone_meanwhile_is_an_error() {
+        let home = tempfile::tempdir().unwrap();
+        let home = Utf8Path::from_path(home.path()).unwrap();
+        let archive = Repository::init(&home.join("repository")).unwrap().archive(SystemId(7));
+        let name = SegmentName::new(Timeline::FIRST, 3, SegmentSize::new(1 << 20).unwrap());
+        let error = restore(&archive, &WalFile::Segment(name), &home.join("to")).unwrap_err();
+        assert!(error.to_string().contains(&name.to_string()), "{error}");
+    }
+
+    #[test]
+    fn wal_beyond_the_end_is_seen_and_old_pages_are_not() {
+        let start = 0x500_0000u64;
+        let mut bytes: Vec<u8> = Vec::new();
+        for i in 0..128 {
+            // The second half was written for an earlier segment.
+            let base = if i < 64 { start } else { start - 0x300_0000 };
+            bytes.extend(page(base + i * PAGE as u64));
+        }
+        assert_eq!(page_beyond(&bytes, Lsn(start), Lsn(start + 63 * PAGE as u64 + 40)), None);
+        assert_eq!(
+            page_beyond(&bytes, Lsn(start), Lsn(start + 10 * PAGE as u64 + 40)),
+            Some(Lsn(start + 12 * PAGE as u64))
+        );
+    }
+
+    /// Shows the records that stand as lines in its segments, as far as they end in the last one, and notes how many files there are.
+    const WALDUMP: &str = r#"#!/bin/sh
+folder=$2
+from=$4
+eval "last=\$$#"
+eval "first=\$$(($# - 1))"
+ls "$folder" | wc -l >> "$0.files"
+cd "$folder" && ls | LC_ALL=C awk -v first="$first" -v last="$last" '$0 >= first && $0 <= last' | xargs cat | tr -d '\000' |
+    LC_ALL=C awk -v last="$last" -v from="$from" '
+        /^needs/ {
+            if (!seen++ && from ~ /1$/) { split($0, part, "lsn: "); sub(/,.*/, "", part[2]); print "first record is after " from ", at " part[2] ", skipping over 1 byte" }
+            if ($2 > last) exit
+            $1 = ""; $2 = ""; print
+        }'
+"#;
+
+    #[tokio::test]
+    async fn a_stretch_of_any_length_is_read_by_a_window_of_segments() {
+        let home = tempfile::tempdir().unwrap();
+        let home = Utf8Path::from_path(home.path()).unwrap();
+        let size = SegmentSize::new(1 << 20).unwrap();
+        let archive = Repository::init(&home.join("repository")).unwrap().archive(SystemId(7));
+        let program = home.join("pg_waldump");
+        fs_err::write(&program, WALDUMP).unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let mut expected = Vec::new();
+        // A record, and where it ends. One that begins in 5 goes on to 8, and nothing begins between; 12 is lost.
+        let records = [(3, 3), (4, 4), (5, 5), (5, 8), (8, 9), (9, 9), (10, 10), (11, 11), (13, 13), (14, 14)];
+        for number in (3..15).filter(|number| *number != 12) {
+            let name = SegmentName::new(Timeline::FIRST, number, size);
+            let mut bytes = segment_bytes(SystemId(7), size, name, 0);
+            let mut at = 64;
+            for (offset, (_, end)) in records.iter().enumerate().filter(|(_, (begin, _))| *begin == number) {
+                let lsn = Lsn(size.start(number).0 + 0x100 * (1 + offset as u64));
+                let needs = SegmentName::new(Timeline::FIRST, *end, size);
+                let line = format!(
+                    "\nneeds {needs} rmgr: Transaction len: 46, tx: 7, lsn: {lsn}, desc: COMMIT 2026-11-22 20:{number:02}:00.000000 UTC\n"
+                );
+                bytes[at..at + line.len()].copy_from_slice(line.as_bytes());
+                at += line.len();
+                expected.push(lsn);
+            }
+            let file = home.join(name.to_string());
+            fs_err::write(&file, bytes).unwrap();
+            archive.add_segment(&file, SegmentState::Complete).unwrap();
+        }
+        let mut view = WalView::open(archive, size, &Tools::here(home), &[]).unwrap();
+        view.width = 3;
+        let mut seen = Vec::new();
+        let scanned = view.commits(Timeline::FIRST, Lsn(0), |commit| {
+            seen.push(commit.at);
+            true
+        });
+        let Scanned::Unread(why) = scanned.await.unwrap() else { panic!("a segment is missing") };
+        assert!(why.contains("00000001000000000000000C is missing"), "{why}");
+        assert_eq!(seen, expected[..8], "each once, in their order");
+        let files = fs_err::read_to_string(format!("{program}.files")).unwrap();
+        let most = files.lines().map(|line| line.trim().parse::<usize>().unwrap()).max();
+        assert_eq!(most, Some(6), "three at a time, and six for the record that needs more: {files}");
+        let mut after = Vec::new();
+        let scanned = view.commits(Timeline::FIRST, size.start(13), |commit| {
+            after.push(commit.at);
+            after.len() < 2
+        });
+        assert_eq!((scanned.await.unwrap(), after.as_slice()), (Scanned::Stopped, &expected[8..]));
+    }
+}

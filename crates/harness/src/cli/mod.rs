@@ -1,0 +1,133 @@
+//! The command line: one file a subcommand.
+
+mod backup;
+mod doctor;
+mod interrupt;
+mod output;
+mod recover;
+mod report;
+mod run;
+mod scenario;
+mod setup;
+mod stack;
+mod supervise;
+mod topic;
+mod verify;
+mod wal;
+mod words;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+pub use output::{CliError, print_json};
+
+use crate::{
+    run::controls,
+    scenario::{Needs, StepNeed},
+};
+use cdc_engine::recovery::Playbook;
+use cdc_model::units::Exit;
+
+const ABOUT: &str = "Fire drills for change-data-capture pipelines: break a real PostgreSQL, Debezium, Kafka and schema registry stack, recover it, and prove the recovery from rows and records.";
+
+/// Fire drills for change-data-capture pipelines.
+#[derive(Debug, Parser)]
+#[command(name = "cdc-drill", version, about = ABOUT, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// One line a subcommand.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the drills
+    Run(run::Args),
+    /// Show, check and describe scenarios
+    Scenario(scenario::Args),
+    /// Fetch the programs of the local stack and prepare fast starts
+    Setup(setup::Args),
+    /// Say what this machine has and lacks
+    Doctor(doctor::Args),
+    /// A stack to play with
+    Stack(stack::Args),
+    /// Recovery points
+    Backup(backup::Args),
+    /// Go back to a whole pipeline
+    Recover(recover::Args),
+    /// Compare tables with topics
+    Verify(verify::Args),
+    /// Make the reports of a run again from its events
+    Report(report::Args),
+    /// Topics, for runbooks of your own
+    Topic(topic::Args),
+    /// PostgreSQL's archive_command and restore_command
+    Wal(wal::Args),
+    #[command(hide = true)]
+    Supervise(supervise::Args),
+}
+
+impl Command {
+    async fn run(self) -> Result<Exit, CliError> {
+        match self {
+            Command::Run(args) => run::run(args).await,
+            Command::Scenario(args) => scenario::run(args, recovery_needs()),
+            Command::Setup(args) => setup::run(args).await,
+            Command::Doctor(args) => doctor::run(args).await,
+            Command::Stack(args) => stack::run(args).await,
+            Command::Backup(args) => backup::run(args).await,
+            Command::Recover(args) => recover::run(args).await,
+            Command::Verify(args) => verify::run(args).await,
+            Command::Report(args) => report::run(args),
+            Command::Topic(args) => topic::run(args).await,
+            Command::Wal(args) => Ok(wal::run_now(args)?),
+            Command::Supervise(args) => supervise::run(args),
+        }
+    }
+}
+
+/// What each step of the coordinated playbook is needed for: the control that is red without it.
+fn recovery_needs() -> Vec<Needs> {
+    let steps = controls::COORDINATED.iter().map(|noticed| StepNeed {
+        step: noticed.step.to_owned(),
+        variant: noticed.variant.to_owned(),
+        check: noticed.check.to_owned(),
+    });
+    vec![Needs { playbook: Playbook::Coordinated.word().to_owned(), steps: steps.collect() }]
+}
+
+/// Every command with its arguments and subcommands, as the program has them.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Reads the command line, does what it says, and returns the process's exit code.
+pub fn main() -> std::process::ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Passed };
+            return exit.code().into();
+        }
+    };
+    let result = match cli.command {
+        // Before any thread is there: the supervisor's main thread must be the process's only one when it spawns.
+        Command::Supervise(args) => supervise::run(args),
+        // PostgreSQL calls this for each segment and waits: no runtime for it.
+        Command::Wal(args) => wal::run_now(args).map_err(CliError::from),
+        command => {
+            output::start_tracing();
+            match tokio::runtime::Runtime::new() {
+                Ok(runtime) => runtime.block_on(command.run()),
+                Err(error) => Err(CliError::new(Exit::Internal, format!("start the runtime: {error}"))),
+            }
+        }
+    };
+    match result {
+        Ok(exit) => exit.code().into(),
+        Err(error) => {
+            output::complain(&error);
+            error.exit.code().into()
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! `wal push`, `wal drain` and `wal fetch`: PostgreSQL's `archive_command` and `restore_command`. PostgreSQL runs them for each segment
+//! and waits: they need no async runtime.
+
+use camino::Utf8PathBuf;
+use clap::Subcommand;
+
+use super::output::DryRun;
+use cdc_engine::backup::{
+    BackupError, Repository,
+    wal::{self, Fetched},
+};
+use cdc_model::units::{Exit, Failure, SystemId};
+
+/// Archive and restore WAL files.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: WalCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum WalCommand {
+    /// Take a WAL file into the repository: archive_command = 'cdc-drill wal push --repository DIR --pgdata PGDATA %p'
+    Push {
+        /// The repository's folder.
+        #[arg(long, value_name = "DIR")]
+        repository: Utf8PathBuf,
+        /// The cluster's data folder, which PATH is relative to.
+        #[arg(long, value_name = "PGDATA")]
+        pgdata: Utf8PathBuf,
+        /// The file: %p.
+        path: Utf8PathBuf,
+        #[command(flatten)]
+        dry: DryRun,
+    },
+    /// Take in what an archive_command without this program left in the repository's spool folder; every command that reads the archive
+    /// does so too, this one keeps the spool small.
+    Drain {
+        /// The repository's folder.
+        #[arg(long, value_name = "DIR")]
+        repository: Utf8PathBuf,
+        /// The cluster's system identifier.
+        #[arg(long, value_name = "N")]
+        system_id: u64,
+        #[command(flatten)]
+        dry: DryRun,
+    },
+    /// Put an archived WAL file where recovery wants it: restore_command = 'cdc-drill wal fetch --repository DIR --system-id N %f %p'.
+    /// Exits 1 when the archive has no such file, and 255 when it may have it but cannot give it: PostgreSQL then stops instead of
+    /// taking that for the end of the WAL.
+    Fetch {
+        /// The repository's folder.
+        #[arg(long, value_name = "DIR")]
+        repository: Utf8PathBuf,
+        /// The cluster's system identifier.
+        #[arg(long, value_name = "N")]
+        system_id: u64,
+        /// The file's name: %f.
+        name: String,
+        /// Where to put it: %p.
+        to: Utf8PathBuf,
+        #[command(flatten)]
+        dry: DryRun,
+    },
+}
+
+/// Runs the command, without a runtime.
+pub(crate) fn run_now(args: Args) -> Result<Exit, BackupError> {
+    match args.command {
+        WalCommand::Push { repository, pgdata, path, dry } => {
+            if dry.told(format!("take {path} of {pgdata} into the archive of {repository}")) {
+                return Ok(Exit::Passed);
+            }
+            wal::push(&Repository::open(&repository)?, &pgdata, &path)?;
+            Ok(Exit::Passed)
+        }
+        WalCommand::Drain { repository, system_id, dry } => {
+            if !dry.told(format!("take the spool of {repository} into the archive of cluster {system_id}")) {
+                let taken = Repository::open(&repository)?.archive(SystemId(system_id)).drain()?;
+                super::output::say(format!("{taken} files taken into the archive"));
+            }
+            Ok(Exit::Passed)
+        }
+        WalCommand::Fetch { repository, system_id, name, to, dry } => {
+            if dry.told(format!("put {name} of cluster {system_id} from {repository} at {to}")) {
+                return Ok(Exit::Passed);
+            }
+            let fetched = Repository::open(&repository).and_then(|r| wal::fetch(&r, SystemId(system_id), &name, &to));
+            match fetched {
+                Ok(Fetched::Placed) => Ok(Exit::Passed),
+                Ok(Fetched::NotThere) => Ok(Exit::Internal),
+                Err(error) => {
+                    // Goes to the server's log.
+                    super::output::say(format!("cdc-drill wal fetch {name}: {}", error.in_full()));
+                    Ok(Exit::WalUnreadable)
+                }
+            }
+        }
+    }
+}

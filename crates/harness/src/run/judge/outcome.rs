@@ -1,0 +1,294 @@
+//! How a drill ends: its exit code, why, and what a control showed.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Checked, control};
+use crate::run::chronicle::{Chronicle, ControlTerms, FailedLoad, Terms};
+use cdc_model::{
+    event::{ControlReport, Downtime, Rpo},
+    units::{Exit, Verdict},
+};
+
+/// How far a drill got.
+#[derive(Clone, Debug)]
+pub(crate) enum Ending<'e> {
+    /// An error ended it.
+    CutShort {
+        /// The error's exit code.
+        exit: Exit,
+        /// The error.
+        why: &'e str,
+    },
+    /// A recovery refused, or failed.
+    Refused {
+        /// Its exit code.
+        exit: Exit,
+        /// Its error.
+        why: &'e str,
+    },
+    /// The checks looked.
+    Checked {
+        /// What they say.
+        checked: &'e Checked,
+        /// Seconds that the slowest recovery took.
+        slowest: f64,
+        /// How long the recoveries' longest downtimes were, of each part.
+        downtime: Downtime,
+        /// What an independent query said of a control's finding: confirmed, or not.
+        confirmed: Option<Result<String, String>>,
+    },
+}
+
+impl<'e> Ending<'e> {
+    /// The ending of a drill whose checks looked, with the durations of its recoveries.
+    pub(crate) fn checked(
+        chronicle: &Chronicle,
+        checked: &'e Checked,
+        confirmed: Option<Result<String, String>>,
+    ) -> Ending<'e> {
+        let (slowest, downtime) = (chronicle.slowest_seconds(), chronicle.longest_downtime());
+        Ending::Checked { checked, slowest, downtime, confirmed }
+    }
+}
+
+/// How a drill ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Its share in the run's exit code.
+    pub exit: Exit,
+    /// Why it is not green; empty when it is.
+    pub reason: String,
+    /// What a control showed.
+    pub control: Option<ControlReport>,
+}
+
+/// Judges a drill by how far it got, and by what its chronicle knows of why.
+pub(crate) fn outcome_of(chronicle: &Chronicle, ending: &Ending<'_>) -> Outcome {
+    let outcome = outcome(&chronicle.terms, ending);
+    match chronicle.failed_load() {
+        Some(load) if outcome.exit != Exit::Passed => outcome.beside(load),
+        _ => outcome,
+    }
+}
+
+impl Outcome {
+    /// What is not green may be a consequence of a load that failed: its first error stands beside the reason.
+    fn beside(mut self, load: &FailedLoad) -> Outcome {
+        let both = |reason: &str| format!("{reason}; {load}");
+        self.reason = both(&self.reason);
+        if let Some(control) = self.control.as_mut().filter(|control| control.verdict != Verdict::Passed) {
+            control.reason = both(&control.reason);
+        }
+        self
+    }
+}
+
+/// Judges a drill by how far it got.
+pub(crate) fn outcome(terms: &Terms, ending: &Ending<'_>) -> Outcome {
+    match &terms.control {
+        Some(control) => of_control(control, ending),
+        None => {
+            let (exit, reason) = match ending {
+                Ending::CutShort { exit, why } => (*exit, (*why).to_owned()),
+                Ending::Refused { exit, why } => (exit.worst(Exit::RecoveryFailed), (*why).to_owned()),
+                Ending::Checked { checked, slowest, downtime, .. } => of_checks(terms, checked, *slowest, *downtime),
+            };
+            Outcome { exit, reason, control: None }
+        }
+    }
+}
+
+fn of_checks(terms: &Terms, checked: &Checked, slowest: f64, downtime: Downtime) -> (Exit, String) {
+    let mut exit = Exit::Passed;
+    let mut reasons = Vec::new();
+    for check in &checked.checks {
+        match check.verdict {
+            Verdict::Passed => {}
+            Verdict::Failed => {
+                exit = exit.worst(Exit::CheckFailed);
+                reasons.push(format!("{} has {} findings", check.id, check.findings_total));
+            }
+            Verdict::Inconclusive => {
+                exit = exit.worst(Exit::Inconclusive);
+                reasons.push(format!("{} {}", check.id, check.why_inconclusive()));
+            }
+        }
+    }
+    if let Some(limit) = terms.objectives.rto_seconds.filter(|limit| slowest > *limit) {
+        exit = exit.worst(Exit::ObjectiveMissed);
+        reasons.push(format!("recovery took {slowest:.1} s, the objective is {limit:.0} s"));
+    }
+    if let Some(limits) = terms.objectives.downtime {
+        let (missed, told) = downtime_missed(limits, downtime);
+        exit = exit.worst(missed);
+        reasons.extend(told);
+    }
+    if let Some(limit) = terms.objectives.rpo_transactions
+        && let Some((missed, reason)) = rpo_missed(limit, checked.rpo)
+    {
+        exit = exit.worst(missed);
+        reasons.push(reason);
+    }
+    (exit, reasons.join("; "))
+}
+
+/// An error makes a control inconclusive, whatever it expects.
+fn of_control(terms: &ControlTerms, ending: &Ending<'_>) -> Outcome {
+    let nothing = control::Shown {
+        cut_short: None,
+        refusal: None,
+        checks: &[],
+        status: String::new(),
+        running: false,
+        confirmed: None,
+    };
+    let shown = match ending {
+        Ending::CutShort { exit, why } => {
+            let shown = control::Shown { cut_short: Some((*why).to_owned()), ..nothing };
+            let report = control::red(&terms.plan, &shown);
+            let reason = report.reason.clone();
+            return Outcome { exit: Exit::Inconclusive.worst(*exit), reason, control: Some(report) };
+        }
+        Ending::Refused { exit, .. } => control::Shown { refusal: Some(exit.code()), ..nothing },
+        Ending::Checked { checked, confirmed, .. } => control::Shown {
+            checks: &checked.checks,
+            status: checked.status.clone(),
+            running: checked.running,
+            confirmed: confirmed.clone(),
+            ..nothing
+        },
+    };
+    let report = match terms.refuses {
+        None => control::red(&terms.plan, &shown),
+        Some(code) => control::refusal(&terms.plan, code, &shown),
+    };
+    let exit = report.verdict.exit();
+    let reason = if exit == Exit::Passed { String::new() } else { report.reason.clone() };
+    Outcome { exit, reason, control: Some(report) }
+}
+
+/// The verdict that belongs to an exit code.
+pub(crate) fn verdict_of(exit: Exit) -> Verdict {
+    match exit {
+        Exit::Passed => Verdict::Passed,
+        Exit::CheckFailed | Exit::RecoveryFailed | Exit::ObjectiveMissed => Verdict::Failed,
+        _ => Verdict::Inconclusive,
+    }
+}
+
+/// What several drills come to: the worst verdict and the worst exit code. A drill that could not be carried out has a code that may
+/// be worse than that of a failure, and its verdict is not.
+pub(crate) fn combined(exits: impl IntoIterator<Item = Exit>) -> (Verdict, Exit) {
+    let worse = |(verdict, worst): (Verdict, Exit), exit| (verdict.and(verdict_of(exit)), worst.worst(exit));
+    exits.into_iter().fold((Verdict::Passed, Exit::Passed), worse)
+}
+
+/// Limits of the downtime that were exceeded, or that nobody measured.
+fn downtime_missed(limits: Downtime, measured: Downtime) -> (Exit, Vec<String>) {
+    let mut exit = Exit::Passed;
+    let mut reasons = Vec::new();
+    for (part, seconds, limit) in measured.longer_than(limits) {
+        exit = exit.worst(Exit::ObjectiveMissed);
+        reasons.push(format!("{part}: down for {seconds:.1} s, the objective is {limit:.0} s"));
+    }
+    for (part, limit) in limits.parts().filter(|(part, _)| measured.parts().all(|(known, _)| known != *part)) {
+        exit = exit.worst(Exit::Inconclusive);
+        reasons.push(format!("{part}: how long it was down is not known, the objective is {limit:.0} s"));
+    }
+    (exit, reasons)
+}
+
+/// What speaks against an objective for lost transactions: more of them, or that nobody counted.
+fn rpo_missed(limit: u64, measured: Option<Rpo>) -> Option<(Exit, String)> {
+    let Some(rpo) = measured else {
+        let reason = "the lost transactions were not counted: the workload keeps no ledger of what was acknowledged";
+        return Some((Exit::Inconclusive, format!("{reason}; the objective is {limit}")));
+    };
+    let lost = rpo.lost.transactions;
+    let reason = || format!("{lost} acknowledged transactions are lost, the objective is {limit}");
+    (lost > limit).then(|| (Exit::ObjectiveMissed, reason()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::chronicle::{Fact, Layout};
+
+    #[test]
+    fn a_downtime_that_is_longer_than_its_objective_or_was_not_measured_is_named() {
+        let of = |database, connectors| Downtime { database_seconds: database, connectors_seconds: connectors };
+        let limits = of(Some(2.0), Some(5.0));
+        assert_eq!(downtime_missed(limits, of(Some(2.0), Some(5.0))), (Exit::Passed, Vec::new()));
+        let (exit, reasons) = downtime_missed(limits, of(Some(2.1), Some(4.0)));
+        assert_eq!(exit, Exit::ObjectiveMissed);
+        assert_eq!(reasons, ["database: down for 2.1 s, the objective is 2 s"]);
+        let (exit, reasons) = downtime_missed(limits, of(None, Some(4.0)));
+        assert_eq!(exit, Exit::Inconclusive);
+        assert_eq!(reasons, ["database: how long it was down is not known, the objective is 2 s"]);
+        assert_eq!(downtime_missed(limits, of(Some(9.0), None)).0, Exit::ObjectiveMissed, "the worst one");
+        assert_eq!(downtime_missed(of(None, Some(5.0)), of(Some(9.0), Some(1.0))).0, Exit::Passed, "no objective");
+
+        // And it counts.
+        let checked = Checked { checks: Vec::new(), rpo: None, status: String::new(), running: true };
+        let mut terms = Terms::default();
+        let ending =
+            Ending::Checked { checked: &checked, slowest: 1.0, downtime: of(Some(3.0), Some(4.0)), confirmed: None };
+        assert_eq!(outcome(&terms, &ending).exit, Exit::Passed);
+        terms.objectives.downtime = Some(limits);
+        assert_eq!(outcome(&terms, &ending).exit, Exit::ObjectiveMissed);
+    }
+
+    #[test]
+    fn a_recovery_may_take_as_long_as_its_objective_and_no_longer() {
+        let checked = Checked { checks: Vec::new(), rpo: None, status: String::new(), running: true };
+        let mut terms = Terms::default();
+        terms.objectives.rto_seconds = Some(5.0);
+        let exit = |slowest| {
+            let ending = Ending::Checked { checked: &checked, slowest, downtime: Downtime::default(), confirmed: None };
+            outcome(&terms, &ending).exit
+        };
+        assert_eq!([4.9, 5.0, 5.1].map(exit), [Exit::Passed, Exit::Passed, Exit::ObjectiveMissed]);
+    }
+
+    #[test]
+    fn a_drill_that_could_not_be_carried_out_hides_no_failure() {
+        assert_eq!(combined([]), (Verdict::Passed, Exit::Passed));
+        assert_eq!(combined([Exit::Passed, Exit::Invalid]), (Verdict::Inconclusive, Exit::Invalid));
+        for exits in [[Exit::CheckFailed, Exit::Invalid], [Exit::BackupIncomplete, Exit::ObjectiveMissed]] {
+            assert_eq!(combined(exits).0, Verdict::Failed, "{exits:?}");
+        }
+        assert_eq!(combined([Exit::CheckFailed, Exit::Invalid]).1, Exit::Invalid);
+        assert_eq!(combined([Exit::Inconclusive, Exit::CheckFailed]).1, Exit::CheckFailed);
+    }
+
+    #[test]
+    fn the_first_error_of_a_load_stands_beside_what_came_of_it() {
+        let load = |failed, error: &str| {
+            Fact::LoadFailed(FailedLoad { attempted: 60, failed, first_error: Some(error.to_owned()) })
+        };
+        let layout = Layout { name: "d".into(), sources: Vec::new(), own_registry: false };
+        let mut chronicle = Chronicle::new(Terms::default(), layout, cdc_model::units::Timeline::FIRST);
+        let cut = Ending::CutShort { exit: Exit::Inconclusive, why: "fault delete-all did not land" };
+        assert_eq!(outcome_of(&chronicle, &cut).reason, "fault delete-all did not land");
+        chronicle.extend([load(60, "relation \"calls\" does not exist"), load(3, "deadlock detected")]);
+        let words = "60 of 60 transactions of a load failed, the first: relation \"calls\" does not exist";
+        assert_eq!(outcome_of(&chronicle, &cut).reason, format!("fault delete-all did not land; {words}"));
+        let green = Checked { checks: Vec::new(), rpo: None, status: String::new(), running: true };
+        assert_eq!(outcome_of(&chronicle, &Ending::checked(&chronicle, &green, None)).reason, "");
+    }
+
+    #[test]
+    fn an_objective_that_nobody_measured_is_not_met() {
+        let lost = |transactions| {
+            let mut rpo = Rpo::default();
+            rpo.lost.transactions = transactions;
+            Some(rpo)
+        };
+        let exit = |measured| rpo_missed(2, measured).map(|(exit, _)| exit);
+        assert_eq!(exit(lost(2)), None);
+        assert_eq!(exit(lost(3)), Some(Exit::ObjectiveMissed));
+        let (exit, reason) = rpo_missed(0, None).unwrap();
+        assert_eq!(exit, Exit::Inconclusive);
+        assert!(reason.contains("keeps no ledger"), "{reason}");
+    }
+}

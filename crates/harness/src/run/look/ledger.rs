@@ -1,0 +1,47 @@
+//! What the workload did, and in which order it committed.
+
+use camino::Utf8PathBuf;
+
+use crate::run::{
+    RunError,
+    chronicle::{Chronicle, WalSource},
+    rig::Rig,
+};
+use cdc_engine::backup::Repository;
+use cdc_pipeline::config::Tools;
+use cdc_workload as workload;
+use cdc_workload::{
+    WalRange,
+    ledger::{CommitOrder, Ledger},
+};
+
+/// The ledger with commit order from the WAL of every timeline that the drill was on, unknown outcomes settled.
+pub(crate) async fn ledger(rig: &Rig, chronicle: &Chronicle) -> Result<Option<Ledger>, RunError> {
+    let config = &rig.pipeline.config;
+    let db = rig.pipeline.sql().await?;
+    let archive = Repository::open(&config.repository.path)?.archive(db.system_id().await?);
+    archive.drain()?;
+    let mut order = CommitOrder::new();
+    for (epoch, timeline) in chronicle.timelines() {
+        let mut folders: Vec<Utf8PathBuf> = Vec::new();
+        for source in chronicle.wal_of(epoch) {
+            match source {
+                WalSource::Kept(folder) | WalSource::Aside(folder) => folders.push(folder.join("pg_wal")),
+                WalSource::Archive => {
+                    folders.push(archive.timeline_folder(timeline));
+                    folders.push(archive.folder().to_owned());
+                }
+                WalSource::Server => folders.push(config.postgres.pgdata.join("pg_wal")),
+            }
+        }
+        folders.retain(|f| f.is_dir());
+        let range = WalRange { folders, timeline, from: None, to: None };
+        order.insert(epoch, workload::commit_order(&Tools::of(config), range).await?.commits);
+    }
+    let Some(mut ledger) = rig.writers.ledger(&db, order).await? else { return Ok(None) };
+    // What the drill does not capture is not looked at, so nothing can be claimed about it.
+    for entry in &mut ledger.entries {
+        entry.changes.retain(|change| chronicle.layout.tables().any(|table| *table == change.table));
+    }
+    Ok(Some(ledger))
+}

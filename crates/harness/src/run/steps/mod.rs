@@ -1,0 +1,20 @@
+//! The steps of a drill. Each takes what lives and what is known, and hands back what it brought about.
+
+mod backup;
+mod connectors;
+mod contract;
+mod done;
+mod fault;
+mod group;
+mod kept_wal;
+mod load;
+mod mark;
+mod prove;
+mod recover;
+mod request;
+mod runbook;
+mod signals;
+mod take;
+
+pub(crate) use done::Done;
+pub(crate) use take::take;
