@@ -30,7 +30,7 @@ pub mod report {
 
 /// The parts of a report that the run's events have as well.
 pub mod event {
-    pub use cdc_model::event::{CheckReport, Finding, FindingKind, Landed};
+    pub use cdc_model::event::{CheckReport, Confirmation, Finding, FindingKind, Landed};
 }
 
 /// Verdicts and exit codes.

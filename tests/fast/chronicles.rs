@@ -53,7 +53,12 @@ fn the_control_is_red_as_named() {
     let ghosts = checks.iter().find(|check| check.id == "ghosts").unwrap();
     assert!(ghosts.verdict == Verdict::Failed && ghosts.findings_total > 0);
     let control = outcome.control.unwrap();
-    assert!(control.red && control.verdict == Verdict::Passed && !control.confirmed.is_empty(), "{control:?}");
+    assert!(
+        control.red
+            && control.verdict == Verdict::Passed
+            && control.confirmation.as_ref().is_some_and(|said| said.is_confirmed()),
+        "{control:?}"
+    );
 }
 
 /// The drill with something else in its file.
@@ -106,7 +111,7 @@ fn another_chronicle_has_another_verdict(#[case] change: fn(&mut Value), #[case]
 
 #[test]
 fn a_control_that_nobody_confirms_is_not_red_as_named() {
-    let (_, outcome) = changed(RED, |json| json["evidence"]["confirmed"] = json!({ "Err": "the row is there" }));
+    let (_, outcome) = changed(RED, |json| json["evidence"]["confirmed"] = json!({ "refuted": "the row is there" }));
     assert_eq!(outcome.exit, Exit::Inconclusive);
     let (_, outcome) = changed(RED, |json| json["evidence"]["confirmed"] = Value::Null);
     assert_eq!(outcome.exit, Exit::Inconclusive);

@@ -123,7 +123,7 @@ impl Walk {
     }
 
     /// The next file or folder that has to be looked at, by its absolute path.
-    pub fn next(&mut self) -> Option<Mention> {
+    pub fn pop(&mut self) -> Option<Mention> {
         self.open.pop_front()
     }
 
@@ -173,7 +173,7 @@ mod tests {
     fn everything_that_is_named_is_walked_through_once() {
         let mut walk = Walk::from([("/etc/pg/main".into(), Syntax::Settings)]);
         let mut walked = Vec::new();
-        while let Some(next) = walk.next() {
+        while let Some(next) = walk.pop() {
             walked.push(next.path.to_string());
             match next.path.as_str() {
                 "/etc/pg/main" => walk.holds(&next, b"include_dir 'd'\nhba_file='/hba'\ninclude '/etc/pg/main'\n"),

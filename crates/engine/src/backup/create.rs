@@ -13,7 +13,7 @@ use super::{
 };
 use cdc_model::{
     moment,
-    units::{Lsn, PointId},
+    units::{Lsn, PointId, counted},
     vocabulary::BackupPart,
 };
 use cdc_pipeline::{
@@ -290,7 +290,7 @@ fn publications_exist(connectors: &[&SavedConnector], there: &[DatabasePublicati
             missing.push(format!("{name} of {}", connector.name));
         }
     }
-    let detail = if missing.is_empty() { format!("{} connectors", connectors.len()) } else { missing.join(", ") };
+    let detail = if missing.is_empty() { counted(connectors.len(), "connector") } else { missing.join(", ") };
     (missing.is_empty(), detail)
 }
 

@@ -10,7 +10,7 @@ use cdc_engine::backup::{
     self, BackupError, CheckOptions, CreateOptions, PointSelector, PointSummary, Progress, Repository, VerifyReport,
 };
 use cdc_model::{
-    units::{Exit, PointId},
+    units::{Exit, PointId, counted},
     vocabulary::BackupPart,
 };
 use cdc_pipeline::{
@@ -202,7 +202,7 @@ async fn create(config: &Config, only: Vec<BackupPart>, json: bool) -> Result<Ex
         print_json(&created.to_json())?;
     } else {
         let m = &created.manifest;
-        say(format!("recovery point {}: {} bytes in {} files", m.point, m.bytes, m.files.len()));
+        say(format!("recovery point {}: {} bytes in {}", m.point, m.bytes, counted(m.files.len(), "file")));
         for check in m.consistency.failed() {
             say(format!("  note: {check}"));
         }
@@ -256,7 +256,12 @@ fn told(report: &VerifyReport, json: bool) -> Result<Exit, CliError> {
         say(defect.to_string());
     }
     let verdict = if exit == Exit::Passed { "whole".to_owned() } else { format!("{} defects", report.defects.len()) };
-    let seen = format!("{} files, {} WAL segments, {} bytes", report.files, report.wal_segments, report.bytes);
+    let seen = format!(
+        "{}, {}, {} bytes",
+        counted(report.files, "file"),
+        counted(report.wal_segments, "WAL segment"),
+        report.bytes
+    );
     say(format!("{}: {verdict} ({seen})", report.point));
     Ok(exit)
 }

@@ -9,7 +9,7 @@ use crate::{
     run::{RunError, readable},
     scenario::{Library, Needs, catalogue, schema_text},
 };
-use cdc_model::units::{Exit, Failure};
+use cdc_model::units::{Exit, Failure, counted};
 
 /// Shows, checks and describes scenarios.
 #[derive(Debug, clap::Args)]
@@ -70,7 +70,12 @@ fn check(files: &[Utf8PathBuf]) -> Exit {
         match checked {
             Ok((loaded, drills)) => {
                 let controls = drills.iter().filter(|d| !d.is_main()).count();
-                say(format!("{}: good: {} drills, {controls} controls", loaded.file, drills.len() - controls));
+                say(format!(
+                    "{}: good: {}, {}",
+                    loaded.file,
+                    counted(drills.len() - controls, "drill"),
+                    counted(controls, "control")
+                ));
             }
             Err(error) => {
                 say(error.in_full());

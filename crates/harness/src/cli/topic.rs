@@ -5,7 +5,7 @@ use clap::Subcommand;
 
 use super::output::{CliError, DryRun, say};
 use cdc_engine::recovery::{self, Protection};
-use cdc_model::units::{Exit, Failure};
+use cdc_model::units::{Exit, Failure, counted};
 use cdc_pipeline::{
     attach,
     client::{connect::Connect, kafka::Kafka},
@@ -93,6 +93,6 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
     }
     kafka.delete_topics(&topics).await?;
     kafka.create_topics(&specs).await?;
-    say(format!("{} topics are empty, with the partitions and settings that they had", specs.len()));
+    say(format!("emptied, with the partitions and settings as before: {}", counted(specs.len(), "topic")));
     Ok(Exit::Passed)
 }

@@ -9,7 +9,7 @@ use super::{CliError, output::say, print_json};
 use cdc_engine::backup::{Origin, PointSelector, Repository};
 use cdc_model::{
     event::{CheckReport, Finding},
-    units::{Exit, Verdict},
+    units::{Exit, Verdict, counted},
 };
 use cdc_pipeline::{
     client::limits::{self, Bound},
@@ -81,8 +81,11 @@ async fn point(config: &Config, selector: &PointSelector) -> Result<PointView, C
 /// One check, with its notes and findings.
 pub(super) fn show(check: &CheckReport) {
     say(format!(
-        "{:<14} {:<12} {} compared, {} findings",
-        check.id, check.verdict, check.compared, check.findings_total
+        "{:<14} {:<12} {} compared, {}",
+        check.id,
+        check.verdict,
+        check.compared,
+        counted(check.findings_total, "finding")
     ));
     for note in &check.notes {
         say(format!("    {note}"));

@@ -9,7 +9,7 @@ use cdc_engine::backup::{
     BackupError, Repository,
     wal::{self, Fetched},
 };
-use cdc_model::units::{Exit, Failure, SystemId};
+use cdc_model::units::{Exit, Failure, SystemId, counted};
 
 /// Archive and restore WAL files.
 #[derive(Debug, clap::Args)]
@@ -77,7 +77,7 @@ pub(crate) fn run_now(args: Args) -> Result<Exit, BackupError> {
         WalCommand::Drain { repository, system_id, dry } => {
             if !dry.told(format!("take the spool of {repository} into the archive of cluster {system_id}")) {
                 let taken = Repository::open(&repository)?.archive(SystemId(system_id)).drain()?;
-                super::output::say(format!("{taken} files taken into the archive"));
+                super::output::say(format!("{} taken into the archive", counted(taken, "file")));
             }
             Ok(Exit::Passed)
         }

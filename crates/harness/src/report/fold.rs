@@ -9,7 +9,7 @@ use super::{
 };
 use cdc_model::{
     event::{ControlPlan, ControlReport, Downtime, Event, FaultReport, Landed, Signal, StepReport, What},
-    units::{DrillId, Exit, Hint, REFERENCE_MACHINE, Verdict},
+    units::{DrillId, Exit, Hint, REFERENCE_MACHINE, Verdict, counted},
 };
 
 /// Folds events that are all there.
@@ -407,7 +407,7 @@ impl Drill {
         };
         for check in self.checks.iter().filter(|c| c.verdict != Verdict::Passed) {
             let code = if check.verdict == Verdict::Failed { Exit::CheckFailed } else { Exit::Inconclusive };
-            also(check.verdict, code, format!("check {}: {} findings", check.id, check.findings_total));
+            also(check.verdict, code, format!("check {}: {}", check.id, counted(check.findings_total, "finding")));
         }
         if self.faults.iter().any(|f| f.landed != Landed::Confirmed) {
             also(Verdict::Inconclusive, Exit::Inconclusive, "a fault did not land".into());
@@ -464,7 +464,7 @@ fn control_result(drill: &Drill) -> ControlResult {
             verdict: Verdict::Inconclusive,
             red: false,
             findings_total: 0,
-            confirmed: String::new(),
+            confirmation: None,
             reason: why,
         }
     };
@@ -478,7 +478,7 @@ fn control_result(drill: &Drill) -> ControlResult {
         verdict: judged.verdict,
         silent: judged.plan.silent,
         findings_total: judged.findings_total,
-        confirmed: judged.confirmed,
+        confirmation: judged.confirmation,
         reason: judged.reason,
         seconds: drill.seconds(),
         lied: lies(&drill.signals),

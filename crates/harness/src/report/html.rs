@@ -9,7 +9,7 @@ use super::{
 };
 use cdc_model::{
     event::{CheckReport, Downtime, Finding, Landed, StepResult},
-    units::Verdict,
+    units::{Verdict, counted},
 };
 
 /// The report as a page.
@@ -109,7 +109,7 @@ impl Page<'_> {
 
     fn rpo(&self, drill: &DrillReport) -> String {
         let reached = match drill.rpo.measured {
-            true => words::counted(drill.rpo.lost.transactions, "transaction"),
+            true => counted(drill.rpo.lost.transactions, "transaction"),
             false => "not measured".into(),
         };
         match drill.rpo.objective_transactions {

@@ -7,11 +7,11 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use super::{
     error::ReportError,
     model::{ControlResult, DrillReport, RunReport},
-    words::{counted, one_line},
+    words::one_line,
 };
 use cdc_model::{
     event::{CheckReport, Finding, FindingKind},
-    units::{Hint, Verdict, with_hints},
+    units::{Hint, Verdict, counted, with_hints},
 };
 
 /// The report as JUnit XML.
@@ -90,7 +90,8 @@ fn control_case(suite: &str, control: &ControlResult) -> TestCase {
         FindingKind::RecoveryRefused => "the recovery must refuse".into(),
         kind => format!("{} must find {}", control.check, kind.word()),
     };
-    let mut text = format!("without {}: expected that {expected}\n{}\n", control.without, control.confirmed);
+    let confirmation = control.confirmation.as_ref().map(ToString::to_string).unwrap_or_default();
+    let mut text = format!("without {}: expected that {expected}\n{confirmation}\n", control.without);
     for check in control.checks.iter().filter(|c| c.verdict != Verdict::Passed) {
         text.push_str(&format!("{}: {}\n", check.id, evidence(check)));
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::words::outcome;
 use cdc_model::{
-    event::{Amount, CheckReport, Downtime, FaultReport, FindingKind, Landed, Loaded, StepReport},
+    event::{Amount, CheckReport, Confirmation, Downtime, FaultReport, FindingKind, Landed, Loaded, StepReport},
     units::{Hint, Speed, Verdict},
 };
 
@@ -211,8 +211,8 @@ pub struct ControlResult {
     pub silent: bool,
     /// All findings of the named check; none when it has none of the named kind.
     pub findings_total: u64,
-    /// What an independent query said about one of them.
-    pub confirmed: String,
+    /// What an independent query said about one of them; none where none was asked about.
+    pub confirmation: Option<Confirmation>,
     /// Why the verdict.
     pub reason: String,
     /// How long the control's drill took.

@@ -6,9 +6,9 @@ use std::fmt::Write;
 use super::{
     model::{DrillReport, RunReport},
     waterfall,
-    words::{counted, escape, sign},
+    words::{escape, sign},
 };
-use cdc_model::units::Verdict;
+use cdc_model::units::{Verdict, counted};
 
 /// In SVG units, as the waterfall's.
 const WIDTH: f64 = 920.0;

@@ -10,11 +10,11 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::{
     model::{DrillReport, RunReport},
-    words::{counted, one_line, outcome},
+    words::{one_line, outcome},
 };
 use cdc_model::{
     event::{CheckReport, Downtime, Event, FindingKind, Landed, StepResult, What},
-    units::Verdict,
+    units::{Verdict, counted},
 };
 
 /// How often a spinner turns: alive, and no load.
@@ -127,10 +127,11 @@ fn line(what: &What) -> Option<String> {
         What::Speed { speed, jobs, limited_by } => {
             let why = if limited_by.is_empty() { String::new() } else { format!(" ({limited_by})") };
             format!(
-                "{} cores doing {:.2} of the reference machine's work; times are scaled by {:.1}; {jobs} drills at a time{why}",
+                "{} cores doing {:.2} of the reference machine's work; times are scaled by {:.1}; {} at a time{why}",
                 speed.cores,
                 speed.capacity,
-                speed.scale()
+                speed.scale(),
+                counted(*jobs, "drill")
             )
         }
         What::StackReady { seconds, servers } => {

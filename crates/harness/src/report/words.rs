@@ -2,14 +2,8 @@
 
 use cdc_model::{
     event::{Finding, Loaded},
-    units::Verdict,
+    units::{Verdict, counted},
 };
-
-/// A number with its noun.
-pub(super) fn counted(number: u64, noun: &str) -> String {
-    let ending = if number == 1 { "" } else { "s" };
-    format!("{number} {noun}{ending}")
-}
 
 /// What a step did: `recovery point P of 9 bytes; meanwhile 80 transactions: 77 acknowledged (349 rows), 3 rolled back`.
 pub(super) fn outcome(detail: &str, load: Option<&Loaded>) -> String {

@@ -1,6 +1,8 @@
 //! Controls: what is left out, and what became of it.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::FindingKind;
 use crate::units::Verdict;
@@ -20,6 +22,53 @@ pub struct ControlPlan {
     pub silent: bool,
 }
 
+/// What a second look, which asks in a way of its own, says of a finding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Confirmation {
+    /// It is as the finding says: what was seen.
+    #[serde(alias = "Ok")]
+    Confirmed(String),
+    /// It is not as the finding says: what was seen.
+    #[serde(alias = "Err")]
+    Refuted(String),
+    /// It could not be asked, or the answer does not decide: why.
+    CannotTell(String),
+    /// What a run of format 1 wrote of it, without saying which it was.
+    Words(String),
+}
+
+impl Confirmation {
+    /// Whether the finding is confirmed.
+    pub fn is_confirmed(&self) -> bool {
+        matches!(self, Confirmation::Confirmed(_))
+    }
+}
+
+impl fmt::Display for Confirmation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Confirmation::Confirmed(text)
+        | Confirmation::Refuted(text)
+        | Confirmation::CannotTell(text)
+        | Confirmation::Words(text)) = self;
+        f.write_str(text)
+    }
+}
+
+fn of_any_version<'de, D: Deserializer<'de>>(json: D) -> Result<Option<Confirmation>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Read {
+        Typed(Confirmation),
+        Words(String),
+    }
+    Ok(match Option::<Read>::deserialize(json)? {
+        Some(Read::Typed(confirmation)) => Some(confirmation),
+        Some(Read::Words(text)) if !text.is_empty() => Some(Confirmation::Words(text)),
+        Some(Read::Words(_)) | None => None,
+    })
+}
+
 /// How a control came out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlReport {
@@ -31,8 +80,9 @@ pub struct ControlReport {
     pub red: bool,
     /// All findings of the named check; none when it has none of the named kind.
     pub findings_total: u64,
-    /// What an independent query said about one finding.
-    pub confirmed: String,
+    /// What an independent query said about one finding; none where none was asked about.
+    #[serde(default, alias = "confirmed", deserialize_with = "of_any_version")]
+    pub confirmation: Option<Confirmation>,
     /// Why the verdict, in a sentence.
     pub reason: String,
 }

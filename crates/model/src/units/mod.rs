@@ -1,6 +1,7 @@
 //! Names for the things every part of the tool talks about. Pure: no I/O, no clock, no randomness.
 
 mod address;
+mod counted;
 mod exit;
 mod failure;
 mod ids;
@@ -18,6 +19,7 @@ mod timeline;
 mod verdict;
 
 pub use address::{WithoutTls, decode, encode, without_tls};
+pub use counted::counted;
 pub use exit::Exit;
 pub use failure::{Failure, Hint, chain, with_hints};
 pub use ids::{

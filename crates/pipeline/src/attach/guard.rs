@@ -83,7 +83,7 @@ fn permitted(attach: &AttachConfig, what: Permission) -> Result<&str, AttachErro
             "[attach] marker",
             "the name that the pipeline carries",
             "none",
-            "put it on the pipeline first: a comment on the database and a topic; README.md says how",
+            "put it on the pipeline first: a comment on the database and a topic; docs/attach.md says how",
         )
     })
 }

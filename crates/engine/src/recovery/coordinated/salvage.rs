@@ -12,7 +12,7 @@ use crate::{
 };
 use cdc_model::{
     moment::{self, HALF_WAY},
-    units::{IfThere, Lsn},
+    units::{IfThere, Lsn, counted},
     vocabulary::Loss,
 };
 use cdc_postgres::wal::{SegmentName, WalFile};
@@ -72,8 +72,10 @@ impl Coordinated {
         let lost = self.learned.lost.as_ref().map(|l| format!("; accepted as lost: {l}")).unwrap_or_default();
         let copied = self.learned.salvaged.len();
         Ok(format!(
-            "{copied} segments salvaged; the last valid record of timeline {} starts at {}{lost}",
-            self.old_timeline, end.last
+            "{} salvaged; the last valid record of timeline {} starts at {}{lost}",
+            counted(copied, "segment"),
+            self.old_timeline,
+            end.last
         ))
     }
 

@@ -3,6 +3,7 @@
 use super::Pipeline;
 use crate::recovery::RecoveryError;
 use cdc_model::moment::{self, HALF_WAY};
+use cdc_model::units::counted;
 use cdc_pipeline::client::{
     connect::{AtRest, ConnectorStatus},
     limits,
@@ -100,6 +101,9 @@ impl Pipeline {
                 ));
             }
         }
-        Ok(format!("{} connectors STOPPED without tasks", self.sinks.len() + self.sources.len() + self.others.len()))
+        Ok(format!(
+            "{} STOPPED without tasks",
+            counted(self.sinks.len() + self.sources.len() + self.others.len(), "connector")
+        ))
     }
 }

@@ -11,7 +11,7 @@ use super::{Pipeline, Source};
 use crate::recovery::{self, RecoveryError};
 use cdc_model::{
     moment::{self, HALF_WAY},
-    units::{Lsn, SlotName, is_secret_setting},
+    units::{Lsn, SlotName, counted, is_secret_setting},
 };
 use cdc_pipeline::client::{
     connect::{AtRest, ConnectorStatus, StoredOffset, snapshot_complete},
@@ -177,7 +177,11 @@ impl Pipeline {
         }
         let records: i64 = self.ends().await?.iter().map(|(_, high)| high.0).sum();
         let connectors = self.sources.len() + self.others.len();
-        Ok(format!("{connectors} connectors RUNNING, slots active; {records} records in the rebuilt topics"))
+        Ok(format!(
+            "{} RUNNING, slots active; {} in the rebuilt topics",
+            counted(connectors, "connector"),
+            counted(records, "record")
+        ))
     }
 
     /// Why a source of this status does not stream; `None` when it does.

@@ -9,7 +9,7 @@ use super::{
 use crate::recovery::RecoveryError;
 use cdc_model::{
     moment::{self, HALF_WAY},
-    units::{Offset, TopicPartition},
+    units::{Offset, TopicPartition, counted},
 };
 use cdc_pipeline::client::{kafka::TopicSpec, limits, wait, wait::Poll};
 
@@ -41,7 +41,7 @@ impl Pipeline {
     pub(crate) async fn topics_gone(&self, step: &str) -> Result<String, RecoveryError> {
         let there = self.kafka.topics().await?;
         match self.topics.iter().find(|t| there.contains_key(&t.name)) {
-            None => Ok(format!("{} topics gone", self.topics.len())),
+            None => Ok(format!("{} gone", counted(self.topics.len(), "topic"))),
             Some(topic) => Err(RecoveryError::unmet(step, format!("topic {} gone", topic.name), "it is there")),
         }
     }
@@ -84,7 +84,11 @@ impl Pipeline {
             }
         }
         let partitions: i32 = self.topics.iter().map(|t| t.partitions).sum();
-        Ok(format!("{} topics with {partitions} partitions and their settings", self.topics.len()))
+        Ok(format!(
+            "{} with {} and their settings",
+            counted(self.topics.len(), "topic"),
+            counted(partitions, "partition")
+        ))
     }
 
     /// Commits offset 0 for every partition that a group had an offset on: with no offset, a group that begins at the
@@ -145,7 +149,7 @@ impl Pipeline {
                 ));
             }
         }
-        Ok(format!("offsets of {} connectors read back as []", self.sources.len()))
+        Ok(format!("offsets of {} read back as []", counted(self.sources.len(), "connector")))
     }
 
     /// The schema history topics that the sources name.

@@ -37,7 +37,7 @@ impl Outside {
             (pgdata.join("pg_hba.conf"), Syntax::Access),
             (pgdata.join("pg_ident.conf"), Syntax::Access),
         ]);
-        while let Some(next) = walk.next() {
+        while let Some(next) = walk.pop() {
             let path = &next.path;
             // What lies in the data folder is restored with it.
             let is_within = path.starts_with(pgdata);

@@ -2,6 +2,7 @@
 
 use super::OverPipeline;
 use crate::recovery::step::{Done, OF_SEVERAL, Step, StepInfo, acted, nothing};
+use cdc_model::units::counted;
 
 /// Deletes the data topics.
 pub const fn delete_topics<S: OverPipeline>() -> Step<S> {
@@ -40,7 +41,9 @@ pub const fn recreate_topics<S: OverPipeline>() -> Step<S> {
             postcondition: "partitions, replicas and settings as before; empty",
         },
         destroys: nothing,
-        before: |s| Box::pin(async { Ok(format!("settings of {} topics known", s.pipeline().topics.len())) }),
+        before: |s| {
+            Box::pin(async { Ok(format!("settings of {} known", counted(s.pipeline().topics.len(), "topic"))) })
+        },
         inside: OF_SEVERAL,
         act: |s| {
             Box::pin(async {

@@ -10,7 +10,7 @@ use crate::run::{
     rig::Pipeline,
 };
 use cdc_model::{
-    event::{ControlPlan, Finding},
+    event::{Confirmation, ControlPlan, Finding},
     units::{Subject, TableName},
 };
 
@@ -21,7 +21,7 @@ pub(crate) async fn confirmed(
     chronicle: &Chronicle,
     plan: &ControlPlan,
     findings: &[&Finding],
-) -> Option<Result<String, String>> {
+) -> Option<Confirmation> {
     let mut schemas = BTreeMap::new();
     let mut levels = BTreeMap::new();
     if let Some(view) = basis_registry(chronicle) {
@@ -50,8 +50,10 @@ pub(crate) async fn confirmed(
     let mut asked = BTreeSet::new();
     let mut answer = None;
     for finding in findings.iter().filter(|f| f.token.is_none() || asked.insert(f.token.clone())) {
-        answer = Some(confirm(&inquiry, &plan.check, finding).await);
-        if matches!(answer, Some(Ok(_))) {
+        let confirmation = confirm(&inquiry, &plan.check, finding).await;
+        let is_confirmed = confirmation.is_confirmed();
+        answer = Some(confirmation);
+        if is_confirmed {
             break;
         }
     }

@@ -9,7 +9,11 @@ use super::{
     token,
 };
 use cdc_model::{
-    event::{About, Cells, Evidence, Finding, FindingKind},
+    event::{
+        About, Cells,
+        Confirmation::{self, CannotTell, Confirmed, Refuted},
+        Evidence, Finding, FindingKind,
+    },
     units::{Lsn, Offset, RowKey, SchemaId, Subject, TableName, TopicPartition, is_secret_setting},
 };
 use cdc_pipeline::{
@@ -45,8 +49,8 @@ pub(super) struct Inquiry<'a> {
     pub values: OnceCell<Vec<Vec<u8>>>,
 }
 
-/// Looks at one finding again. `Ok` says what confirms it, `Err` what speaks against it.
-pub(super) async fn confirm(inquiry: &Inquiry<'_>, check: &str, finding: &Finding) -> Result<String, String> {
+/// Looks at one finding again.
+pub(super) async fn confirm(inquiry: &Inquiry<'_>, check: &str, finding: &Finding) -> Confirmation {
     let outcome = match finding.kind {
         FindingKind::Lost if check == "restored-to-target" => inquiry.gone_from_tables(finding).await,
         FindingKind::Lost => inquiry.gone_from_topics(finding).await,
@@ -62,12 +66,12 @@ pub(super) async fn confirm(inquiry: &Inquiry<'_>, check: &str, finding: &Findin
         FindingKind::Position | FindingKind::Setting => inquiry.position(finding).await,
         FindingKind::Leak => inquiry.left_behind(finding).await,
         FindingKind::Dead => inquiry.dead().await,
-        other => Ok(Err(format!("no independent question is known for {other:?}"))),
+        other => Ok(CannotTell(format!("no independent question is known for {other:?}"))),
     };
-    outcome.unwrap_or_else(|error| Err(error.to_string()))
+    outcome.unwrap_or_else(|error| CannotTell(error.to_string()))
 }
 
-type Outcome = Result<Result<String, String>, ClientError>;
+type Outcome = Result<Confirmation, ClientError>;
 
 /// Which side of a finding is the table's.
 #[derive(Clone, Copy)]
@@ -148,83 +152,84 @@ impl Inquiry<'_> {
         if row::asked(finding).is_ok() {
             let rows = match self.rows_by_key(finding).await? {
                 Ok(rows) => rows,
-                Err(why) => return Ok(Err(why)),
+                Err(why) => return Ok(CannotTell(why)),
             };
             let key = shown_key(finding);
             let token = finding.token.as_deref();
             return Ok(match token {
-                _ if rows.is_empty() => Ok(format!("no row with {key}, which was acknowledged")),
+                _ if rows.is_empty() => Confirmed(format!("no row with {key}, which was acknowledged")),
                 Some(token) if rows.iter().all(|row| !row::carries(row, token)) => {
-                    Ok(format!("the row with {key} does not carry token {token}, which was acknowledged"))
+                    Confirmed(format!("the row with {key} does not carry token {token}, which was acknowledged"))
                 }
-                _ => Err(format!("the row with {key} is there")),
+                _ => Refuted(format!("the row with {key} is there")),
             });
         }
         if let (Some(table), Some(Evidence::Row { expected: Some(image), .. })) = (&finding.table, &finding.evidence) {
             let values = image.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
             return Ok(match self.rows(table, values).await? {
-                Ok(rows) if rows.is_empty() => Ok(format!("no row of {table} is {}", row::words(image))),
-                Ok(rows) => Err(format!("{} rows of {table} are {}", rows.len(), row::words(image))),
-                Err(why) => Err(why),
+                Ok(rows) if rows.is_empty() => Confirmed(format!("no row of {table} is {}", row::words(image))),
+                Ok(rows) => Refuted(format!("{} rows of {table} are {}", rows.len(), row::words(image))),
+                Err(why) => CannotTell(why),
             });
         }
         if let Some(token) = &finding.token {
             let rows = self.rows_with(token).await?;
             return Ok(match rows {
-                0 => Ok(format!("no row of any captured table carries token {token}, which was acknowledged")),
-                n => Err(format!("{n} rows carry token {token}")),
+                0 => Confirmed(format!("no row of any captured table carries token {token}, which was acknowledged")),
+                n => Refuted(format!("{n} rows carry token {token}")),
             });
         }
-        Ok(Err("neither key nor token to ask for".into()))
+        Ok(CannotTell("neither key nor token to ask for".into()))
     }
 
     async fn gone_from_topics(&self, finding: &Finding) -> Outcome {
         if let Some(token) = &finding.token {
             let (rows, records) = (self.rows_with(token).await?, self.records_mentioning(token).await?);
             return Ok(match records {
-                0 => Ok(format!("{rows} rows carry token {token}, no record does")),
-                n => Err(format!("{n} records carry token {token}")),
+                0 => Confirmed(format!("{rows} rows carry token {token}, no record does")),
+                n => Refuted(format!("{n} records carry token {token}")),
             });
         }
         Ok(match self.rows_by_key(finding).await? {
-            Ok(rows) if rows.is_empty() => Err("the row is not in the table either".into()),
-            Ok(_) => Ok(format!("the row with {} is in the table", shown_key(finding))),
-            Err(why) => Err(why),
+            Ok(rows) if rows.is_empty() => Refuted("the row is not in the table either".into()),
+            Ok(_) => Confirmed(format!("the row with {} is in the table", shown_key(finding))),
+            Err(why) => CannotTell(why),
         })
     }
 
     async fn only_in_topics(&self, finding: &Finding) -> Outcome {
         let Some(token) = &finding.token else {
             return Ok(match self.rows_by_key(finding).await? {
-                Ok(rows) if rows.is_empty() => Ok(format!("the table has no row with {}", shown_key(finding))),
-                Ok(_) => Err("the row is in the table".into()),
-                Err(why) => Err(why),
+                Ok(rows) if rows.is_empty() => Confirmed(format!("the table has no row with {}", shown_key(finding))),
+                Ok(_) => Refuted("the row is in the table".into()),
+                Err(why) => CannotTell(why),
             });
         };
         let (rows, records) = (self.rows_with(token).await?, self.records_holding(token).await?);
         Ok(match (rows, records) {
-            (_, 0) => Err(format!("no record carries token {token}")),
-            (0, n) => Ok(format!("{n} records carry token {token}, no row does")),
+            (_, 0) => Refuted(format!("no record carries token {token}")),
+            (0, n) => Confirmed(format!("{n} records carry token {token}, no row does")),
             (rows, n) => match self.rows_by_key(finding).await? {
-                Ok(of_key) if of_key.is_empty() => {
-                    Ok(format!("{n} records carry token {token} and the row with {} is gone", shown_key(finding)))
-                }
-                _ => Err(format!("{rows} rows carry token {token}")),
+                Ok(of_key) if of_key.is_empty() => Confirmed(format!(
+                    "{n} records carry token {token} and the row with {} is gone",
+                    shown_key(finding)
+                )),
+                _ => Refuted(format!("{rows} rows carry token {token}")),
             },
         })
     }
 
     async fn topic_behind_table(&self, finding: &Finding) -> Outcome {
         let rows = match self.rows_by_key(finding).await? {
-            Ok(rows) if rows.is_empty() => return Ok(Err("the row is not in the table".into())),
+            Ok(rows) if rows.is_empty() => return Ok(Refuted("the row is not in the table".into())),
             Ok(rows) => rows,
-            Err(why) => return Ok(Err(why)),
+            Err(why) => return Ok(CannotTell(why)),
         };
         match &finding.token {
             Some(token) if rows.iter().any(|row| row::carries(row, token)) => {
                 Ok(match self.records_mentioning(token).await? {
-                    0 => Ok(format!("the row carries token {token}, no record does")),
-                    n => Err(format!("{n} records carry the row's token {token}")),
+                    0 => Confirmed(format!("the row carries token {token}, no record does")),
+                    n => Refuted(format!("{n} records carry the row's token {token}")),
                 })
             }
             _ => self.table_differs(finding, Side::Expected).await,
@@ -235,45 +240,45 @@ impl Inquiry<'_> {
     async fn table_differs(&self, finding: &Finding, table_side: Side) -> Outcome {
         let (table, key) = match row::asked(finding) {
             Ok(asked) => asked,
-            Err(why) => return Ok(Err(why)),
+            Err(why) => return Ok(CannotTell(why)),
         };
         let Some(Evidence::Row { expected: Some(expected), found: Some(found) }) = &finding.evidence else {
-            return Ok(Err("the finding carries no two states of a row to compare with".into()));
+            return Ok(CannotTell("the finding carries no two states of a row to compare with".into()));
         };
         let (says, denies) = match table_side {
             Side::Expected => (expected, found),
             Side::Found => (found, expected),
         };
         if says.is_empty() {
-            return Ok(Err("the finding names no column of the table".into()));
+            return Ok(CannotTell("the finding names no column of the table".into()));
         }
         let rows = match self.rows(table, key.iter()).await? {
-            Ok(rows) if rows.is_empty() => return Ok(Err("the row is not in the table".into())),
+            Ok(rows) if rows.is_empty() => return Ok(Refuted("the row is not in the table".into())),
             Ok(rows) => rows,
-            Err(why) => return Ok(Err(why)),
+            Err(why) => return Ok(CannotTell(why)),
         };
         if !rows.iter().any(|row| row::has(row, says)) {
-            return Ok(Err(format!("the row in the table does not have {}", row::words(says))));
+            return Ok(Refuted(format!("the row in the table does not have {}", row::words(says))));
         }
         if let Some(denies) = row::comparable(says, denies) {
             match self.rows(table, with(key, denies)).await? {
                 Ok(rows) if rows.is_empty() => {}
-                Ok(_) => return Ok(Err(format!("the row in the table has {} as well", row::words(denies)))),
-                Err(why) => return Ok(Err(why)),
+                Ok(_) => return Ok(Refuted(format!("the row in the table has {} as well", row::words(denies)))),
+                Err(why) => return Ok(CannotTell(why)),
             }
         }
-        Ok(Ok(format!("the row in the table has {}, not {}", row::words(says), row::words(denies))))
+        Ok(Confirmed(format!("the row in the table has {}, not {}", row::words(says), row::words(denies))))
     }
 
     async fn another_schema(&self, finding: &Finding) -> Outcome {
-        let Some(id) = finding.schema_id else { return Ok(Err("the finding names no schema id".into())) };
+        let Some(id) = finding.schema_id else { return Ok(CannotTell("the finding names no schema id".into())) };
         let now = Registry::of(&self.config.registry).schema(id).await?;
         Ok(match (self.schemas.get(&id), now) {
-            (_, None) => Ok(format!("schema id {id} does not resolve")),
+            (_, None) => Confirmed(format!("schema id {id} does not resolve")),
             (Some(then), Some(now)) if *then == now => {
-                Err(format!("schema id {id} is the schema of the recovery point"))
+                Refuted(format!("schema id {id} is the schema of the recovery point"))
             }
-            (_, Some(now)) => Ok(format!("schema id {id} is now {}", now.chars().take(120).collect::<String>())),
+            (_, Some(now)) => Confirmed(format!("schema id {id} is now {}", now.chars().take(120).collect::<String>())),
         })
     }
 
@@ -284,8 +289,10 @@ impl Inquiry<'_> {
         let Some(name) = finding.subject.as_ref().and_then(About::registry_subject) else {
             let now = registry.global_level().await?;
             return Ok(match global_then == now {
-                true => Err(format!("the global level is {now:?}, as at the recovery point")),
-                false => Ok(format!("the global level was {global_then:?} at the recovery point and is {now:?}")),
+                true => Refuted(format!("the global level is {now:?}, as at the recovery point")),
+                false => {
+                    Confirmed(format!("the global level was {global_then:?} at the recovery point and is {now:?}"))
+                }
             });
         };
         let subject = Subject::new(name);
@@ -295,18 +302,18 @@ impl Inquiry<'_> {
             None => registry.global_level().await?,
         };
         if then != now {
-            return Ok(Ok(format!("the level of {name} was {then:?} at the recovery point and is {now:?}")));
+            return Ok(Confirmed(format!("the level of {name} was {then:?} at the recovery point and is {now:?}")));
         }
         let versions = registry.versions(&subject, true).await?;
         Ok(match versions.is_empty() {
-            true if self.levels.contains_key(&subject) => Ok(format!("the registry has no subject {name}")),
-            true => Err(format!("the recovery point has no subject {name} either")),
+            true if self.levels.contains_key(&subject) => Confirmed(format!("the registry has no subject {name}")),
+            true => Refuted(format!("the recovery point has no subject {name} either")),
             false => {
                 let listed: Vec<String> = versions.iter().map(ToString::to_string).collect();
                 let found = finding.found.as_deref().unwrap_or_default();
                 match self.levels.contains_key(&subject) && finding.kind == FindingKind::Setting {
-                    true => Ok(format!("{name} has versions [{}]; {found}", listed.join(", "))),
-                    false => Err(format!("the level of {name} is {now:?}, as at the recovery point")),
+                    true => Confirmed(format!("{name} has versions [{}]; {found}", listed.join(", "))),
+                    false => Refuted(format!("the level of {name} is {now:?}, as at the recovery point")),
                 }
             }
         })
@@ -316,12 +323,12 @@ impl Inquiry<'_> {
         let kafka = Kafka::of(&self.config.kafka)?;
         if let (Some(table), None) = (&finding.table, &finding.topic) {
             let Some(About::Publication(publication)) = &finding.subject else {
-                return Ok(Err(format!("no publication to ask for {table}")));
+                return Ok(CannotTell(format!("no publication to ask for {table}")));
             };
             let sql = row::published_sql(publication, table);
             return Ok(match self.sql().await?.value::<u64>(&sql).await? {
-                0 => Ok(format!("publication {publication} does not have {table}")),
-                _ => Err(format!("publication {publication} has {table}")),
+                0 => Confirmed(format!("publication {publication} does not have {table}")),
+                _ => Refuted(format!("publication {publication} has {table}")),
             });
         }
         if let (Some(topic), Some(About::Group(group))) = (&finding.topic, &finding.subject) {
@@ -338,7 +345,7 @@ impl Inquiry<'_> {
         match &finding.subject {
             Some(About::Slot(name)) => self.slot_stands(name).await,
             Some(About::Connector(name)) => self.offset_ahead(name).await,
-            _ => Ok(Err("neither topic, slot nor connector to ask for".into())),
+            _ => Ok(CannotTell("neither topic, slot nor connector to ask for".into())),
         }
     }
 
@@ -356,7 +363,7 @@ impl Inquiry<'_> {
     /// How many of the records that stood in a schema history when its recovery began stand there still.
     async fn history_stands(&self, kafka: &Kafka, topic: &str, finding: &Finding) -> Outcome {
         let Some(before) = self.histories.get(topic) else {
-            return Ok(Err(format!("no independent question is known for topic {topic}")));
+            return Ok(CannotTell(format!("no independent question is known for topic {topic}")));
         };
         if !kafka.topics().await?.contains_key(topic) {
             return Ok(history_confirms(topic, finding, None));
@@ -371,13 +378,13 @@ impl Inquiry<'_> {
         let db = self.sql().await?;
         let end: Lsn = db.value("select pg_current_wal_lsn()").await?;
         let Some(slot) = db.slots().await?.into_iter().find(|slot| slot.name.as_str() == name) else {
-            return Ok(Ok(format!("the server has no slot {name}")));
+            return Ok(Confirmed(format!("the server has no slot {name}")));
         };
         let status = slot.wal_status.as_deref().unwrap_or("none");
         let confirmed = slot.confirmed_flush_lsn.map_or_else(|| "nothing".to_owned(), |lsn| lsn.to_string());
         let said = format!("slot {name}: wal_status {status}, confirmed {confirmed}; the WAL ends at {end}");
         let sound = matches!(status, "reserved" | "extended") && slot.confirmed_flush_lsn <= Some(end);
-        Ok(if sound { Err(said) } else { Ok(said) })
+        Ok(if sound { Refuted(said) } else { Confirmed(said) })
     }
 
     /// What the worker stores as a connector's position, against the end of the server's WAL.
@@ -386,9 +393,9 @@ impl Inquiry<'_> {
         let offsets = Connect::of(&self.config.connect).offsets(name).await?;
         let stored = offsets.iter().filter_map(|o| o.offset.as_ref()?.get("lsn")?.as_u64()).max().map(Lsn);
         Ok(match stored {
-            Some(stored) if stored > end => Ok(format!("{name} stored {stored}, the WAL ends at {end}")),
-            Some(stored) => Err(format!("{name} stored {stored}, the WAL ends at {end}")),
-            None => Err(format!("{name} stored no position")),
+            Some(stored) if stored > end => Confirmed(format!("{name} stored {stored}, the WAL ends at {end}")),
+            Some(stored) => Refuted(format!("{name} stored {stored}, the WAL ends at {end}")),
+            None => CannotTell(format!("{name} stored no position")),
         })
     }
 
@@ -415,10 +422,10 @@ impl Inquiry<'_> {
     async fn left_behind(&self, finding: &Finding) -> Outcome {
         let Some(About::ConnectorSetting { connector, setting: key }) = &finding.subject else {
             let about = finding.subject.as_ref().map(ToString::to_string).unwrap_or_default();
-            return Ok(Err(format!("no question is known for {about}")));
+            return Ok(CannotTell(format!("no question is known for {about}")));
         };
         let Some(wanted) = self.configs.get(connector) else {
-            return Ok(Err(format!("connector {connector} is none of the drill's")));
+            return Ok(CannotTell(format!("connector {connector} is none of the drill's")));
         };
         let now = Connect::of(&self.config.connect).config(connector).await?;
         Ok(setting_left(key, wanted.get(key), now.get(key)))
@@ -430,11 +437,11 @@ impl Inquiry<'_> {
         for connector in self.connectors {
             let status = connect.status(connector).await?;
             if !status.all_running() {
-                return Ok(Ok(status.failure().unwrap_or_else(|| status.summary())));
+                return Ok(Confirmed(status.failure().unwrap_or_else(|| status.summary())));
             }
             running.push(status.summary());
         }
-        Ok(Err(running.join("; ")))
+        Ok(Refuted(running.join("; ")))
     }
 }
 
@@ -448,28 +455,28 @@ fn with<'v>(key: &'v RowKey, cells: &'v Cells) -> impl Iterator<Item = (&'v str,
 }
 
 /// A setting of a connector must be another than it was. A secret is compared and never shown.
-fn setting_left(key: &str, was: Option<&String>, is: Option<&String>) -> Result<String, String> {
+fn setting_left(key: &str, was: Option<&String>, is: Option<&String>) -> Confirmation {
     let shown = match is {
         _ if is_secret_setting(key) => "***",
         Some(value) => value,
         None => "unset",
     };
     match was == is {
-        true => Err(format!("the worker has {key} = {shown}, as it was")),
-        false => Ok(format!("the worker has {key} = {shown}, not as it was")),
+        true => Refuted(format!("the worker has {key} = {shown}, as it was")),
+        false => Confirmed(format!("the worker has {key} = {shown}, not as it was")),
     }
 }
 
 /// The broker must say what the finding found, and not what it expected.
-fn setting_confirms(about: &str, finding: &Finding, now: Option<&str>) -> Result<String, String> {
+fn setting_confirms(about: &str, finding: &Finding, now: Option<&str>) -> Confirmation {
     let Some(Evidence::Setting { expected, found }) = &finding.evidence else {
-        return Err("the finding carries no setting to compare with".into());
+        return CannotTell("the finding carries no setting to compare with".into());
     };
     let said = format!("the broker has {about}: {}", now.unwrap_or("none"));
     match now {
-        now if expected.as_deref() == now => Err(format!("{said}, as expected")),
-        now if found.as_deref() == now => Ok(said),
-        _ => Err(format!("{said}, neither as expected nor as found")),
+        now if expected.as_deref() == now => Refuted(format!("{said}, as expected")),
+        now if found.as_deref() == now => Confirmed(said),
+        _ => CannotTell(format!("{said}, neither as expected nor as found")),
     }
 }
 
@@ -479,41 +486,37 @@ fn remaining(before: &[String], values: &[Vec<u8>]) -> u64 {
 }
 
 /// The topic must have as many of the records from before as the finding found, and some; `left` is none where it is gone.
-fn history_confirms(topic: &str, finding: &Finding, left: Option<u64>) -> Result<String, String> {
+fn history_confirms(topic: &str, finding: &Finding, left: Option<u64>) -> Confirmation {
     let said = match left {
         None => format!("the broker has no topic {topic}"),
         Some(left) => format!("{topic} has {left} of the records from before the recovery"),
     };
     let Some(Evidence::History { left: found }) = &finding.evidence else {
-        return Err(format!("{said}, and the finding carries no count of them"));
+        return CannotTell(format!("{said}, and the finding carries no count of them"));
     };
     match left == *found && left != Some(0) {
-        true => Ok(said),
-        false => Err(format!("{said}, the finding says {}", finding.found.as_deref().unwrap_or("nothing"))),
+        true => Confirmed(said),
+        false => Refuted(format!("{said}, the finding says {}", finding.found.as_deref().unwrap_or("nothing"))),
     }
 }
 
 /// What the group committed must be what the finding found, and not what it expected.
-fn committed_confirms(place: &str, finding: &Finding, now: Option<Offset>) -> Result<String, String> {
+fn committed_confirms(place: &str, finding: &Finding, now: Option<Offset>) -> Confirmation {
     let said = format!("committed by {place}: {}", now.map_or("none".to_owned(), |offset| offset.to_string()));
     let Some(Evidence::Committed { expected, found }) = &finding.evidence else {
-        return Err(format!("{said}, and the finding carries no offset to compare with"));
+        return CannotTell(format!("{said}, and the finding carries no offset to compare with"));
     };
     match *found == now && now != Some(*expected) {
-        true => Ok(said),
-        false => Err(format!("{said}, the finding says {}", finding.found.as_deref().unwrap_or("nothing"))),
+        true => Confirmed(said),
+        false => Refuted(format!("{said}, the finding says {}", finding.found.as_deref().unwrap_or("nothing"))),
     }
 }
 
 /// A partition without records has nothing that could be skipped.
-fn begins_confirm(
-    group: &str,
-    topic: &str,
-    partitions: &[(Option<Offset>, (Offset, Offset))],
-) -> Result<String, String> {
+fn begins_confirm(group: &str, topic: &str, partitions: &[(Option<Offset>, (Offset, Offset))]) -> Confirmation {
     let mut with_records = partitions.iter().filter(|(_, (low, high))| low < high).peekable();
     if with_records.peek().is_none() {
-        return Err(format!("{topic} has no record that {group} could miss"));
+        return CannotTell(format!("{topic} has no record that {group} could miss"));
     }
     let others: Vec<String> = with_records
         .filter(|(committed, (low, _))| *committed != Some(*low))
@@ -522,8 +525,8 @@ fn begins_confirm(
         })
         .collect();
     match others.is_empty() {
-        true => Err(format!("{group} committed the first offset of every partition of {topic}")),
-        false => Ok(format!("{group} committed in {topic}: {}", others.join(", "))),
+        true => Refuted(format!("{group} committed the first offset of every partition of {topic}")),
+        false => Confirmed(format!("{group} committed in {topic}: {}", others.join(", "))),
     }
 }
 
@@ -541,24 +544,24 @@ mod tests {
             finding(Evidence::Setting { expected: expected.map(str::to_owned), found: found.map(str::to_owned) })
         };
         let changed = setting(Some("3"), Some("1"));
-        assert!(setting_confirms("partitions of t", &changed, Some("1")).is_ok());
-        assert!(setting_confirms("partitions of t", &changed, Some("3")).is_err());
-        assert!(setting_confirms("partitions of t", &changed, Some("2")).is_err());
+        assert!(setting_confirms("partitions of t", &changed, Some("1")).is_confirmed());
+        assert!(!setting_confirms("partitions of t", &changed, Some("3")).is_confirmed());
+        assert!(!setting_confirms("partitions of t", &changed, Some("2")).is_confirmed());
         let gone = setting(Some("a topic"), None);
-        assert!(setting_confirms("t", &gone, None).is_ok());
-        assert!(setting_confirms("t", &gone, Some("a topic")).is_err());
+        assert!(setting_confirms("t", &gone, None).is_confirmed());
+        assert!(!setting_confirms("t", &gone, Some("a topic")).is_confirmed());
         let written = setting(None, Some("unset"));
-        assert!(setting_confirms("t", &written, None).is_err(), "a value `unset` is not an unset value");
-        assert!(setting_confirms("t", &Finding::new(FindingKind::Setting), Some("1")).is_err());
+        assert!(!setting_confirms("t", &written, None).is_confirmed(), "a value `unset` is not an unset value");
+        assert!(!setting_confirms("t", &Finding::new(FindingKind::Setting), Some("1")).is_confirmed());
     }
 
     #[test]
     fn a_connectors_setting_is_left_when_it_is_another_and_a_secret_is_never_shown() {
         let (old, new) = ("old-secret".to_owned(), "new-secret".to_owned());
-        assert!(setting_left("snapshot.mode", Some(&old), Some(&old)).is_err());
-        assert!(setting_left("snapshot.mode", Some(&old), None).unwrap().contains("unset"));
-        let same = setting_left("database.password", Some(&old), Some(&old)).unwrap_err();
-        let other = setting_left("database.password", Some(&old), Some(&new)).unwrap();
+        assert!(!setting_left("snapshot.mode", Some(&old), Some(&old)).is_confirmed());
+        assert!(setting_left("snapshot.mode", Some(&old), None).to_string().contains("unset"));
+        let same = setting_left("database.password", Some(&old), Some(&old)).to_string();
+        let other = setting_left("database.password", Some(&old), Some(&new)).to_string();
         assert!(!same.contains("secret") && !other.contains("secret"), "{same} {other}");
     }
 
@@ -568,39 +571,39 @@ mod tests {
         let values = |texts: &[&str]| texts.iter().map(|t| t.as_bytes().to_vec()).collect::<Vec<_>>();
         assert_eq!(remaining(&before, &values(&["one", "two", "new"])), 2);
         let stale = |left| finding(Evidence::History { left });
-        assert!(history_confirms("t", &stale(Some(2)), Some(2)).is_ok());
+        assert!(history_confirms("t", &stale(Some(2)), Some(2)).is_confirmed());
         for left in [None, Some(0), Some(1)] {
-            assert!(history_confirms("t", &stale(Some(2)), left).is_err(), "{left:?}");
+            assert!(!history_confirms("t", &stale(Some(2)), left).is_confirmed(), "{left:?}");
         }
-        assert!(history_confirms("t", &stale(Some(0)), Some(0)).is_err());
-        assert!(history_confirms("t", &stale(None), None).is_ok());
-        assert!(history_confirms("t", &stale(None), Some(2)).is_err());
+        assert!(!history_confirms("t", &stale(Some(0)), Some(0)).is_confirmed());
+        assert!(history_confirms("t", &stale(None), None).is_confirmed());
+        assert!(!history_confirms("t", &stale(None), Some(2)).is_confirmed());
         let words = Finding { found: Some("2 records".into()), ..Finding::new(FindingKind::Position) };
-        assert!(history_confirms("t", &words, Some(2)).is_err(), "words are no evidence");
+        assert!(!history_confirms("t", &words, Some(2)).is_confirmed(), "words are no evidence");
     }
 
     #[test]
     fn a_group_that_begins_at_the_first_record_is_not_confirmed() {
         let marks = |low, high| (Offset(low), Offset(high));
         let at = |offset| Some(Offset(offset));
-        assert!(begins_confirm("g", "t", &[(None, marks(0, 7))]).is_ok());
-        assert!(begins_confirm("g", "t", &[(at(4), marks(0, 7)), (at(0), marks(0, 2))]).is_ok());
-        assert!(begins_confirm("g", "t", &[(at(0), marks(0, 7))]).is_err());
+        assert!(begins_confirm("g", "t", &[(None, marks(0, 7))]).is_confirmed());
+        assert!(begins_confirm("g", "t", &[(at(4), marks(0, 7)), (at(0), marks(0, 2))]).is_confirmed());
+        assert!(!begins_confirm("g", "t", &[(at(0), marks(0, 7))]).is_confirmed());
         assert!(
-            begins_confirm("g", "t", &[(at(0), marks(0, 7)), (None, marks(0, 0))]).is_err(),
+            !begins_confirm("g", "t", &[(at(0), marks(0, 7)), (None, marks(0, 0))]).is_confirmed(),
             "nothing to miss there"
         );
-        assert!(begins_confirm("g", "t", &[]).is_err(), "no such topic");
+        assert!(!begins_confirm("g", "t", &[]).is_confirmed(), "no such topic");
 
         let committed = |expected, found| finding(Evidence::Committed { expected: Offset(expected), found });
         let wrong = committed(0, at(428));
-        assert!(committed_confirms("g", &wrong, at(428)).is_ok());
+        assert!(committed_confirms("g", &wrong, at(428)).is_confirmed());
         for now in [None, at(0), at(7)] {
-            assert!(committed_confirms("g", &wrong, now).is_err(), "{now:?}");
+            assert!(!committed_confirms("g", &wrong, now).is_confirmed(), "{now:?}");
         }
         let none = committed(0, None);
-        assert!(committed_confirms("g", &none, None).is_ok());
-        assert!(committed_confirms("g", &none, at(0)).is_err());
-        assert!(committed_confirms("g", &committed(5, at(5)), at(5)).is_err(), "as expected");
+        assert!(committed_confirms("g", &none, None).is_confirmed());
+        assert!(!committed_confirms("g", &none, at(0)).is_confirmed());
+        assert!(!committed_confirms("g", &committed(5, at(5)), at(5)).is_confirmed(), "as expected");
     }
 }

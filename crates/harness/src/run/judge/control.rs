@@ -1,8 +1,10 @@
 //! Judges a control: red, for the named reason, on something that an independent query confirms.
 
+use std::collections::BTreeSet;
+
 use cdc_model::{
-    event::{CheckReport, ControlPlan, ControlReport, Finding, FindingKey},
-    units::Verdict,
+    event::{CheckReport, Confirmation, ControlPlan, ControlReport, Finding, FindingKey},
+    units::{Verdict, counted},
 };
 
 /// What a control's drill showed.
@@ -20,7 +22,7 @@ pub(crate) struct Shown<'a> {
     /// Whether that was RUNNING throughout.
     pub running: bool,
     /// What an independent query said about one finding of the named kind: confirmed, or not.
-    pub confirmed: Option<Result<String, String>>,
+    pub confirmed: Option<Confirmation>,
 }
 
 /// The findings that make a control red; those that name a row or a transaction, which can be asked for, come first.
@@ -40,10 +42,7 @@ pub(crate) fn red(plan: &ControlPlan, shown: &Shown<'_>) -> ControlReport {
         verdict,
         red,
         findings_total: if findings.is_empty() { 0 } else { total },
-        confirmed: match &shown.confirmed {
-            Some(Ok(text) | Err(text)) => text.clone(),
-            None => String::new(),
-        },
+        confirmation: shown.confirmed.clone(),
         reason,
     };
     if let Some(why) = &shown.cut_short {
@@ -66,16 +65,16 @@ pub(crate) fn red(plan: &ControlPlan, shown: &Shown<'_>) -> ControlReport {
         return without_the_kind(plan, shown, check, &report);
     }
     match &shown.confirmed {
-        Some(Ok(_)) => {}
-        Some(Err(text)) => {
-            return report(Verdict::Inconclusive, true, format!("an independent query does not confirm it: {text}"));
+        Some(Confirmation::Confirmed(_)) => {}
+        Some(other) => {
+            return report(Verdict::Inconclusive, true, format!("an independent query does not confirm it: {other}"));
         }
         None => return report(Verdict::Inconclusive, true, "no independent query confirmed it".into()),
     }
     if plan.silent && !shown.running {
         return report(Verdict::Inconclusive, true, format!("it is not silent: {}", shown.status));
     }
-    report(Verdict::Passed, true, format!("{} is red with {total} findings; {}", plan.check, shown.status))
+    report(Verdict::Passed, true, format!("{} is red with {}; {}", plan.check, counted(total, "finding"), shown.status))
 }
 
 fn without_the_kind(
@@ -88,7 +87,7 @@ fn without_the_kind(
         .checks
         .iter()
         .filter(|c| c.verdict != Verdict::Passed)
-        .map(|c| format!("{} {} with {} findings", c.id, c.verdict, c.findings_total))
+        .map(|c| format!("{} {} with {}", c.id, c.verdict, counted(c.findings_total, "finding")))
         .collect();
     if check.verdict == Verdict::Passed && others.is_empty() {
         return report(
@@ -100,7 +99,8 @@ fn without_the_kind(
     if check.verdict == Verdict::Passed {
         return report(Verdict::Inconclusive, false, format!("{} is green; red is: {}", plan.check, others.join(", ")));
     }
-    let kinds: Vec<String> = check.findings.iter().map(|f| format!("{:?}", f.kind)).collect();
+    let kinds: BTreeSet<&str> = check.findings.iter().map(|finding| finding.kind.word()).collect();
+    let kinds: Vec<&str> = kinds.into_iter().collect();
     report(Verdict::Inconclusive, false, format!("{} is red for another reason: {}", plan.check, kinds.join(", ")))
 }
 
@@ -121,7 +121,7 @@ pub(crate) fn refusal(plan: &ControlPlan, expected: u8, shown: &Shown<'_>) -> Co
         verdict,
         red: verdict == Verdict::Passed,
         findings_total: 0,
-        confirmed: String::new(),
+        confirmation: None,
         reason,
     }
 }
@@ -152,7 +152,7 @@ mod tests {
             checks,
             status: "connector RUNNING, task 0 RUNNING".into(),
             running: true,
-            confirmed: Some(Ok("confirmed".into())),
+            confirmed: Some(Confirmation::Confirmed("confirmed".into())),
         }
     }
 
@@ -175,9 +175,9 @@ mod tests {
         };
         let inconclusive = |reason: &str| (Verdict::Inconclusive, reason.to_owned());
         let dead = check(Some(FindingKind::Dead));
-        assert_eq!(judged(&[dead]), inconclusive("loss is red for another reason: Dead"));
+        assert_eq!(judged(&[dead]), inconclusive("loss is red for another reason: dead"));
         let other = CheckReport::new("state", 1, Vec::new(), vec![Finding::new(FindingKind::Lost)]);
-        let green = "loss is green; red is: state failed with 1 findings";
+        let green = "loss is green; red is: state failed with 1 finding";
         assert_eq!(judged(&[check(None), other]), inconclusive(green));
         assert_eq!(red(&plan(false), &shown(&[])).verdict, Verdict::Inconclusive);
     }
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn red_without_confirmation_is_inconclusive() {
         let checks = [check(Some(FindingKind::Lost))];
-        for confirmed in [None, Some(Err("the row is there".to_owned()))] {
+        for confirmed in [None, Some(Confirmation::Refuted("the row is there".to_owned()))] {
             assert_eq!(red(&plan(false), &Shown { confirmed, ..shown(&checks) }).verdict, Verdict::Inconclusive);
         }
     }

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::{Checked, control};
 use crate::run::chronicle::{Chronicle, ControlTerms, FailedLoad, Terms};
 use cdc_model::{
-    event::{ControlReport, Downtime, Rpo},
-    units::{Exit, Verdict},
+    event::{Confirmation, ControlReport, Downtime, Rpo},
+    units::{Exit, Verdict, counted},
 };
 
 /// How far a drill got.
@@ -35,17 +35,13 @@ pub(crate) enum Ending<'e> {
         /// How long the recoveries' longest downtimes were, of each part.
         downtime: Downtime,
         /// What an independent query said of a control's finding: confirmed, or not.
-        confirmed: Option<Result<String, String>>,
+        confirmed: Option<Confirmation>,
     },
 }
 
 impl<'e> Ending<'e> {
     /// The ending of a drill whose checks looked, with the durations of its recoveries.
-    pub(crate) fn checked(
-        chronicle: &Chronicle,
-        checked: &'e Checked,
-        confirmed: Option<Result<String, String>>,
-    ) -> Ending<'e> {
+    pub(crate) fn checked(chronicle: &Chronicle, checked: &'e Checked, confirmed: Option<Confirmation>) -> Ending<'e> {
         let (slowest, downtime) = (chronicle.slowest_seconds(), chronicle.longest_downtime());
         Ending::Checked { checked, slowest, downtime, confirmed }
     }
@@ -106,7 +102,7 @@ fn of_checks(terms: &Terms, checked: &Checked, slowest: f64, downtime: Downtime)
             Verdict::Passed => {}
             Verdict::Failed => {
                 exit = exit.worst(Exit::CheckFailed);
-                reasons.push(format!("{} has {} findings", check.id, check.findings_total));
+                reasons.push(format!("{} has {}", check.id, counted(check.findings_total, "finding")));
             }
             Verdict::Inconclusive => {
                 exit = exit.worst(Exit::Inconclusive);

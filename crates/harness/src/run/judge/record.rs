@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Checked, Ending, Outcome, checked, outcome_of, secrets::Secrets};
 use crate::run::chronicle::Chronicle;
 use cdc_model::{
-    event::CheckReport,
+    event::{CheckReport, Confirmation},
     units::{DrillId, Exit},
 };
 use cdc_verify::Observation;
@@ -50,7 +50,7 @@ pub struct Evidence {
     /// What the workload did, with its commit order; none where it keeps no ledger.
     pub ledger: Option<Ledger>,
     /// What an independent query said of a control's finding: confirmed, or not.
-    pub confirmed: Option<Result<String, String>>,
+    pub confirmed: Option<Confirmation>,
 }
 
 /// Why a `chronicle.json` cannot be read.

@@ -92,7 +92,7 @@ pub async fn may_drill(config: &Config) -> Result<(), AttachError> {
             what: "configuration".into(),
             expected: "a section [attach] that permits `inject`".into(),
             found: "none: it is not one of a pipeline to attach to".into(),
-            hint: "README.md, \"Your own pipeline\", says what belongs into it".into(),
+            hint: "docs/attach.md says what belongs into it".into(),
         });
     }
     attach::permit(config, Permission::Inject).await

@@ -244,7 +244,7 @@ impl Foreign {
                 format!("{count} transactions with tokens that begin with {prefix}- in public.drill_transactions");
             return Err(failed(
                 found,
-                "write at least one and at most as many as asked for; README.md has the contract",
+                "write at least one and at most as many as asked for; docs/own-schema.md has the contract",
             ));
         }
         self.ledger.entries.extend(committed);

@@ -9,7 +9,7 @@ use crate::{
     },
     scenario::{self, Fault},
 };
-use cdc_model::units::Lsn;
+use cdc_model::units::{Lsn, counted};
 use cdc_pipeline::client::connect::stored_position;
 
 /// Waits for a condition without which the drill would prove nothing.
@@ -76,7 +76,10 @@ async fn wal_beyond(rig: &Rig, known: Known<'_>, mark: &str) -> Result<String, R
     loop {
         let end: Lsn = db.value("select pg_current_wal_insert_lsn()").await?;
         if end > beyond {
-            return Ok(format!("the WAL ends at {end}, beyond {mark} at {beyond}; {switched} segments switched"));
+            return Ok(format!(
+                "the WAL ends at {end}, beyond {mark} at {beyond}; {} switched",
+                counted(switched, "segment")
+            ));
         }
         // A segment without a record is not switched: the record makes that each turn is a step forward.
         db.run("select pg_logical_emit_message(false, 'cdc-drill', 'on to the next segment')").await?;

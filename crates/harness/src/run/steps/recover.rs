@@ -15,7 +15,7 @@ use crate::{
 use cdc_engine::recovery::{self, RecoveryError, compose::run_composed};
 use cdc_model::{
     event::{Downtime, StepOutcome, StepReport, What},
-    units::{Epoch, Failure, Timeline, Verdict},
+    units::{Epoch, Failure, Timeline, Verdict, counted},
 };
 use cdc_workload as workload;
 use cdc_workload::ledger::Tables;
@@ -39,7 +39,7 @@ pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &Recover) -> R
             downtime = done.outcome.downtime;
             let found = done.outcome.findings.join("; ");
             finished(&rig.emit, known, wanted, (seconds, downtime), Ok(found));
-            let words = format!("{} steps, {seconds:.1} s", done.outcome.steps.len());
+            let words = format!("{}, {seconds:.1} s", counted(done.outcome.steps.len(), "step"));
             (Means::Playbook { point: done.outcome.point, cut: done.epoch_cut, aside: done.aside }, words)
         }
         Outcome::Command(means) => {

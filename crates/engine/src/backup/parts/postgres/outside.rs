@@ -25,7 +25,7 @@ pub(super) async fn capture(pg: &Postgres, writer: &mut PointWriter) -> Result<(
     let unsaved = |path: &Utf8Path, why: &str| {
         tracing::warn!("configuration outside the data folder, {path}, is not in the recovery point: {why}");
     };
-    while let Some(next) = walk.next() {
+    while let Some(next) = walk.pop() {
         let path = &next.path;
         let literal = literal(path.as_str());
         if next.kind == Kind::Folder {
