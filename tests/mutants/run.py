@@ -22,7 +22,7 @@ LEDGER = ROOT / "tests/mutants/ledger.md"
 OUT = ROOT / "target/mutants"
 FILES = [
     "crates/verify/src/deliveries.rs",
-    "crates/verify/src/fold.rs",
+    "crates/verify/src/fold/**/*.rs",
     "crates/verify/src/decode/**/*.rs",
     "crates/verify/src/checks/**/*.rs",
     "crates/verify/src/text/**/*.rs",
