@@ -43,7 +43,7 @@ TEST_FILE = re.compile(r"/(tests|properties|neighbours)\.rs$")
 
 
 def command(*arguments):
-    return ["cargo", "mutants", *arguments]
+    return ["cargo", "mutants", "--workspace", *arguments]
 
 
 def identity(mutant):
