@@ -229,6 +229,14 @@ fn help_of_every_command() {
 #[case::recover_without_control("recover-without-control", "recover run coordinated --config dead.toml")]
 #[case::recover_slot_of_the_dead("recover-slot-of-the-dead", "recover run slot --config dead.toml")]
 #[case::recover_wrong_target("recover-wrong-target", "recover plan coordinated --config dead.toml --target yesterday")]
+#[case::recover_slot_to_a_target(
+    "recover-slot-to-a-target",
+    "recover plan slot --config dead.toml --target time:2026-11-27T02:14:00Z"
+)]
+#[case::recover_coordinated_with_topics(
+    "recover-coordinated-with-topics",
+    "recover plan coordinated --config dead.toml --topics compensate"
+)]
 #[case::topic_without_names("topic-without-names", "topic rebuild --config dead.toml --yes")]
 #[case::recover_unnamed_point(
     "recover-unnamed-point",

@@ -166,6 +166,36 @@ struct Failed {
 const UNCHANGED: &str = "nothing was changed; run again with --yes to go ahead";
 
 impl What {
+    /// An option that the playbook does not know is a misunderstanding: who gives the slot playbook a target believes that the database
+    /// goes back.
+    fn refuse_unused(&self) -> Result<(), CliError> {
+        let stop = [
+            ("--target", self.target != Target::Latest),
+            ("--timeline", self.timeline.is_some()),
+            ("--system-id", self.system_id.is_some()),
+        ];
+        let topics = ("--topics", self.topics != TopicsRepair::default());
+        let on_conflict = ("--on-conflict", self.on_conflict != OnConflict::default());
+        let (playbook, unused) = match self.playbook {
+            PlaybookName::Coordinated => (Playbook::Coordinated, vec![topics, on_conflict]),
+            PlaybookName::Slot => (Playbook::Slot, [&stop[..], &[on_conflict]].concat()),
+            PlaybookName::Schema => (Playbook::Schema, [&stop[..], &[topics]].concat()),
+        };
+        match unused.iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((option, _)) => Err(CliError::new(
+                Exit::Usage,
+                format!("{option}: expected an option of the playbook {playbook}, found one of another"),
+            )
+            .hint(match self.playbook {
+                PlaybookName::Coordinated => "the coordinated playbook empties and fills the topics, whatever broke",
+                PlaybookName::Slot | PlaybookName::Schema => {
+                    "only the coordinated playbook takes the database back: `recover plan coordinated`"
+                }
+            })),
+        }
+    }
+
     fn request(&self) -> Result<Request, CliError> {
         if self.accept_inconsistent_point && self.point == PointSelector::Latest {
             return Err(CliError::new(
@@ -180,6 +210,7 @@ impl What {
                 "--exclusive: expected a target to stop before (--target time:, lsn: or name:), found `latest`",
             ));
         }
+        self.refuse_unused()?;
         Ok(Request {
             point: self.point.clone(),
             target: self.target.clone(),
