@@ -3,6 +3,7 @@
 //! here once; whoever asks a server or runs a program stands elsewhere.
 
 pub mod backup_manifest;
+pub mod command;
 pub mod configuration;
 pub mod control;
 pub mod programs;

@@ -3,8 +3,9 @@
 use camino::Utf8Path;
 use toml::{Table, Value};
 
-use super::{plan::shell_word, write::write_atomically};
+use super::write::write_atomically;
 use crate::stack::StackError;
+use cdc_model::units::shell_word;
 use cdc_pipeline::config::{Config, Hook, MEANS_VARIABLE, RegistryStorage};
 
 /// The hooks of one server of a stack.

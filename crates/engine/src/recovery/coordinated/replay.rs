@@ -17,7 +17,10 @@ use cdc_model::{
     units::{IfThere, Lsn, Timeline},
 };
 use cdc_pipeline::config::Temporary;
-use cdc_postgres::wal::{SegmentName, WalFile};
+use cdc_postgres::{
+    command,
+    wal::{SegmentName, WalFile},
+};
 
 const STEP: &str = "restore";
 
@@ -207,17 +210,16 @@ impl Coordinated {
 
     /// On the command line, not in the folder: nothing of them outlives this start.
     fn replay_settings(&self, laid_out: Option<&Utf8Path>) -> Vec<(&str, String)> {
-        let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''").replace('%', "%%"));
         let fetch = match laid_out {
-            Some(folder) => format!("cp {}/%f %p", quoted(folder.as_str())),
+            Some(folder) => format!("cp {}/%f %p", command::word(folder.as_str())),
             None => format!(
                 "{} wal fetch --repository {} --system-id {} %f %p",
-                quoted(self.archiver.as_str()),
-                quoted(self.repository.path().as_str()),
+                command::word(self.archiver.as_str()),
+                command::word(self.repository.path().as_str()),
                 self.system_id
             ),
         };
-        let salvaged = quoted(self.salvaged.as_str());
+        let salvaged = command::word(self.salvaged.as_str());
         let mut settings = vec![
             // What is said on standard error goes to the server's log, wherever the server runs.
             (

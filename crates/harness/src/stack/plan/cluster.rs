@@ -10,11 +10,11 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{container::ContainerPlan, place::Place, server::ServerPlan, shell::shell_word, spec::PostgresSpec};
+use super::{container::ContainerPlan, place::Place, server::ServerPlan, spec::PostgresSpec};
 use crate::stack::{Account, StackError, binary::SMALL, fixture, write::write_atomically};
 use cdc_model::units::Secret;
 use cdc_pipeline::config::RepositoryConfig;
-use cdc_postgres::sql;
+use cdc_postgres::{command, sql};
 
 /// Where PostgreSQL listens in its container.
 pub(in crate::stack) const CONTAINER_PORT: u16 = 5432;
@@ -205,8 +205,7 @@ impl Cluster {
             "--pgdata",
             pgdata.as_str(),
         ];
-        // The server replaces what follows a percent sign.
-        let words: Vec<String> = words.iter().map(|w| shell_word(w).replace('%', "%%")).collect();
+        let words: Vec<String> = words.iter().map(|w| command::word(w)).collect();
         format!("{} %p", words.join(" "))
     }
 
@@ -214,7 +213,7 @@ impl Cluster {
     /// its own name last of all, and is never written over; whoever reads the archive drains that folder first.
     fn spool_command(&self) -> String {
         let to = |name: &str| {
-            let word = shell_word(self.repository.spool().as_str()).replace('%', "%%");
+            let word = command::word(self.repository.spool().as_str());
             if name.is_empty() { word } else { format!("{word}/{name}") }
         };
         let (spool, whole, half) = (to(""), to("%f"), to(".%f"));

@@ -3,7 +3,7 @@
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use super::shell::shell_word;
+use cdc_model::units::shell_word;
 
 /// On every container and network: which network they belong to.
 pub(in crate::stack) const LABEL: &str = "cdc-drill.stack";

@@ -6,7 +6,6 @@ mod container;
 mod place;
 mod registry;
 mod server;
-mod shell;
 mod spec;
 
 pub use broker::Broker;
@@ -19,5 +18,4 @@ pub use place::Place;
 pub(in crate::stack) use registry::{registry_environment, registry_storage};
 pub use server::ServerPlan;
 pub(in crate::stack) use server::parse_signal;
-pub(in crate::stack) use shell::shell_word;
 pub use spec::{Part, PostgresSpec, RegistrySpec, StackSpec, WorkerSpec};
