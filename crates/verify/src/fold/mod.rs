@@ -3,7 +3,7 @@
 //! A keyed table is what the last event of each key leaves. Within a partition the offsets are the order, whatever the
 //! positions in the WAL say: an incremental snapshot's reads have none, and after a point-in-time recovery they begin
 //! again. A TRUNCATE concerns all partitions and stands in one, and a key may stand in several after a change of their
-//! number: there [`Clock`] decides, and what it cannot order is reported ([`Standing::Unordered`]).
+//! number: there [`Clock`](order::Clock) decides, and what it cannot order is reported ([`Standing::Unordered`]).
 //!
 //! A table without a key is a multiset of images: an insert adds one, a delete takes one away, an update does both; the
 //! events of all partitions are put in the order in which the connector made them, and those that were delivered again
