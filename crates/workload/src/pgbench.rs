@@ -67,6 +67,10 @@ pub async fn load(
         summary.processed += processed;
         summary.failed += failed;
     }
+    if summary.processed == 0 {
+        let why = format!("expected pgbench to process some, found none, and {} that failed", summary.failed);
+        return Err(WorkloadError::Plan { transactions, why });
+    }
     Ok(summary)
 }
 

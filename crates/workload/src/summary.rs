@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use cdc_model::units::TableName;
-use cdc_model::vocabulary::Must;
+use super::WorkloadError;
+use cdc_model::{event::KindCounts, units::TableName, vocabulary::Must};
 
 /// What a load is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,11 +39,24 @@ pub struct LoadSummary {
     pub missing: Vec<Must>,
     /// The first error that was not planned.
     pub first_error: Option<String>,
+    /// What became of each kind of transaction that the scenario names; empty where it names none.
+    pub kinds: Vec<KindCounts>,
     /// How long it took.
     pub seconds: f64,
 }
 
 impl LoadSummary {
+    /// The summary of a load of so many transactions; an error where none was committed although some were to be, because a drill would
+    /// prove nothing with it.
+    pub(crate) fn committed(self, transactions: u64) -> Result<LoadSummary, WorkloadError> {
+        if self.acknowledged > 0 || self.failed + self.unknown == 0 {
+            return Ok(self);
+        }
+        let error = self.first_error.unwrap_or_default();
+        let why = format!("expected some to commit, found none; first error: {error}");
+        Err(WorkloadError::Plan { transactions, why })
+    }
+
     /// Adds what another writer did.
     pub(crate) fn add(&mut self, other: LoadSummary) {
         self.attempted += other.attempted;
@@ -54,6 +67,30 @@ impl LoadSummary {
         self.rows += other.rows;
         self.refused += other.refused;
         self.seen.extend(other.seen);
+        self.kinds = KindCounts::together([&*self.kinds, &*other.kinds]);
         self.first_error = self.first_error.take().or(other.first_error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_of_which_nothing_commits_is_an_error() {
+        let first_error = Some("relation \"a\" does not exist".to_owned());
+        let load = |acknowledged, failed, rolled_back| {
+            let summary = LoadSummary {
+                acknowledged,
+                failed,
+                rolled_back,
+                first_error: first_error.clone(),
+                ..LoadSummary::default()
+            };
+            summary.committed(9).map_err(|error| error.to_string())
+        };
+        assert!(load(1, 8, 0).is_ok() && load(0, 0, 1).is_ok());
+        let error = load(0, 8, 1).unwrap_err();
+        assert!(error.contains("found none; first error: relation \"a\" does not exist"), "{error}");
     }
 }

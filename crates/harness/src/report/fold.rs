@@ -8,7 +8,9 @@ use super::{
     words,
 };
 use cdc_model::{
-    event::{ControlPlan, ControlReport, Downtime, Event, FaultReport, Landed, Signal, StepReport, What},
+    event::{
+        ControlPlan, ControlReport, Downtime, Event, FaultReport, KindCounts, Landed, Loaded, Signal, StepReport, What,
+    },
     units::{DrillId, Exit, Hint, REFERENCE_MACHINE, Verdict, counted},
 };
 
@@ -313,6 +315,7 @@ impl Fold {
                 objective_transactions: main.rpo_objective,
                 measured: main.rpo.is_some(),
             },
+            kinds: main.kinds(),
             checks: main.checks,
             controls,
             steps: main.steps,
@@ -323,6 +326,14 @@ impl Fold {
 }
 
 impl Drill {
+    /// What became of each kind of transaction that the scenario names.
+    fn kinds(&self) -> Vec<KindCounts> {
+        KindCounts::together(self.steps.iter().filter_map(|step| match &step.loaded {
+            Some(Loaded::Writers(counts)) => Some(counts.kinds.as_slice()),
+            Some(Loaded::Pgbench { .. } | Loaded::Command { .. }) | None => None,
+        }))
+    }
+
     fn take(&mut self, what: &What) {
         match what {
             What::DrillStarted { scenario, variant, title, control } => {
@@ -411,6 +422,11 @@ impl Drill {
         }
         if self.faults.iter().any(|f| f.landed != Landed::Confirmed) {
             also(Verdict::Inconclusive, Exit::Inconclusive, "a fault did not land".into());
+        }
+        if *told == Verdict::Passed {
+            for why in self.kinds().iter().filter_map(KindCounts::not_exercised) {
+                also(Verdict::Inconclusive, Exit::Invalid, why);
+            }
         }
         if *told == Verdict::Passed && self.checks.is_empty() {
             also(Verdict::Inconclusive, Exit::Inconclusive, "no check ran".into());

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::words::outcome;
 use cdc_model::{
-    event::{Amount, CheckReport, Confirmation, Downtime, FaultReport, FindingKind, Landed, Loaded, StepReport},
+    event::{
+        Amount, CheckReport, Confirmation, Downtime, FaultReport, FindingKind, KindCounts, Landed, Loaded, StepReport,
+    },
     units::{Hint, Speed, Verdict},
 };
 
@@ -119,6 +121,10 @@ pub struct DrillReport {
     pub earlier_recoveries: Vec<RecoveryReport>,
     /// What was lost and what was given up.
     pub rpo: RpoReport,
+    /// What became of each kind of transaction that the scenario names, in all loads together; empty where it names none, and in a run of
+    /// an earlier release.
+    #[serde(default)]
+    pub kinds: Vec<KindCounts>,
     /// The checks.
     pub checks: Vec<CheckReport>,
     /// The controls.

@@ -15,6 +15,6 @@ pub use check::{CheckReport, FINDINGS_MAX};
 pub use control::{Confirmation, ControlPlan, ControlReport};
 pub use fault::{FaultReport, Landed, Signal};
 pub use finding::{About, Cells, Evidence, Finding, FindingKey, FindingKind};
-pub use load::{Loaded, StepOutcome, WriterCounts};
+pub use load::{KindCounts, KindError, Loaded, StepOutcome, WriterCounts};
 pub use recovery::{Amount, Downtime, HookCall, Rpo, StepReport, StepResult};
 pub use what::{Event, FORMAT, What};

@@ -128,7 +128,8 @@ impl Workload {
         }
     }
 
-    /// Tries exactly this many transactions. What must occur is done first, on rows that existed before.
+    /// Tries exactly this many transactions. What must occur is done first, on rows that existed before. A load of which nothing commits
+    /// is an error, because a drill would prove nothing with it.
     pub async fn load(&mut self, spec: LoadSpec) -> Result<LoadSummary, WorkloadError> {
         self.crew.idle()?;
         let allowed = allowed(&spec)?;
@@ -156,7 +157,7 @@ impl Workload {
         let mut summary = self.crew.work(load, task).await?;
         summary.missing = spec.must.iter().copied().filter(|must| !summary.seen.contains(must)).collect();
         summary.seconds = began.elapsed().as_secs_f64();
-        Ok(summary)
+        summary.committed(spec.transactions)
     }
 
     /// Lets the writers keep trying, whatever the server does, until [`Workload::stop_hammer`].

@@ -18,6 +18,7 @@ use crate::{
     store::LedgerFile,
 };
 use cdc_model::{
+    event::{KindCounts, KindError},
     units::{Epoch, Secret},
     vocabulary::Must,
 };
@@ -53,6 +54,8 @@ pub struct SqlWorkload {
     spec: Arc<SqlSpec>,
     shared: Arc<Shared>,
     crew: Crew<Writer>,
+    /// Places in [`SqlSpec::transactions`] that no load has tried yet: the next one begins with them.
+    untried: Vec<usize>,
 }
 
 impl SqlWorkload {
@@ -73,7 +76,8 @@ impl SqlWorkload {
             writers.push(Writer::new(number, spec.writers, ledger, Arc::clone(&shared)));
         }
         let crew = Crew::new(spec.seed, writers);
-        let mut workload = SqlWorkload { spec: Arc::new(spec), shared, crew };
+        let untried = (0..spec.transactions.len()).collect();
+        let mut workload = SqlWorkload { spec: Arc::new(spec), shared, crew, untried };
         workload.reconnect().await?;
         Ok(workload)
     }
@@ -88,8 +92,9 @@ impl SqlWorkload {
         self.shared.epoch.write().await.begin(epoch);
     }
 
-    /// Tries exactly this many transactions. Statements that fail are counted; a load of which nothing commits is an
-    /// error, because a drill would prove nothing with it.
+    /// Tries exactly this many transactions, first one of each kind that no load has tried: a drill of some length exercises all of
+    /// them, whatever their weights. Statements that fail are counted; a load of which nothing commits is an error, because a drill
+    /// would prove nothing with it.
     pub async fn load(&mut self, load: SqlLoad) -> Result<LoadSummary, WorkloadError> {
         self.crew.idle()?;
         self.reconnect().await?;
@@ -99,31 +104,36 @@ impl SqlWorkload {
         let task = |mut writer: Writer, mut rng: ChaCha8Rng| {
             let number = u64::from(writer.number);
             let transactions = load.transactions / count + u64::from(number < load.transactions % count);
-            let spec = Arc::clone(&self.spec);
+            let (spec, untried) = (Arc::clone(&self.spec), self.untried.clone());
             async move {
-                let mut summary = LoadSummary::default();
+                let mut summary = uncounted(&spec);
                 for at in 0..transactions {
                     if !writer.connected() {
                         writer.reconnect().await?;
                     }
                     let Some(mut draw) = Draw::by_weight(&mut rng, &spec.transactions) else { break };
-                    draw.rolls_back |= load.must_roll_back && number == 0 && at == 0;
-                    count_in(&mut summary, &writer.attempt(draw, &mut rng).await?);
+                    let rolls_back = load.must_roll_back && number == 0 && at == 0;
+                    // The writers take turns; the first one of all may have to be rolled back.
+                    let turn = at * count + number;
+                    let first = turn.checked_sub(u64::from(load.must_roll_back)).and_then(|n| untried.get(n as usize));
+                    draw.rolls_back |= rolls_back;
+                    if let Some(transaction) = first.and_then(|place| spec.transactions.get(*place)) {
+                        draw = Draw { transaction, rolls_back: false };
+                    }
+                    let attempt = writer.attempt(draw, &mut rng).await?;
+                    count_in(&mut summary, draw.transaction, &attempt);
                 }
                 Ok((writer, summary))
             }
         };
         let mut summary = self.crew.work(number_of_load, task).await?;
+        let tried = |name: &str| summary.kinds.iter().any(|k| k.name == name && k.attempted > k.rolled_back);
+        self.untried.retain(|place| !tried(&self.spec.transactions[*place].name));
         summary.seconds = began.elapsed().as_secs_f64();
         if load.must_roll_back && !summary.seen.contains(&Must::RollBack) {
             summary.missing.push(Must::RollBack);
         }
-        if summary.acknowledged == 0 && summary.failed + summary.unknown > 0 {
-            let error = summary.first_error.unwrap_or_default();
-            let why = format!("expected some to commit, found none; first error: {error}");
-            return Err(WorkloadError::Plan { transactions: load.transactions, why });
-        }
-        Ok(summary)
+        summary.committed(load.transactions)
     }
 
     /// Lets the writers keep trying, whatever the server does, until [`SqlWorkload::stop_hammer`].
@@ -153,7 +163,7 @@ async fn keep_trying(
     spec: Arc<SqlSpec>,
     stop: CancellationToken,
 ) -> Result<(Writer, LoadSummary), WorkloadError> {
-    let mut summary = LoadSummary::default();
+    let mut summary = uncounted(&spec);
     while !stop.is_cancelled() {
         if let Err(error) = writer.connect().await {
             tracing::debug!(writer = writer.number, %error, "no connection");
@@ -162,43 +172,73 @@ async fn keep_trying(
             continue;
         }
         let Some(draw) = Draw::by_weight(&mut rng, &spec.transactions) else { break };
-        count_in(&mut summary, &writer.attempt(draw, &mut rng).await?);
+        let attempt = writer.attempt(draw, &mut rng).await?;
+        count_in(&mut summary, draw.transaction, &attempt);
         wait::pause_for(pacing::WRITER_THINK).await;
     }
     Ok((writer, summary))
 }
 
-fn count_in(summary: &mut LoadSummary, attempt: &Attempt) {
+/// A load of which nothing was tried: with each kind, so that one that is never drawn is in the counts.
+fn uncounted(spec: &SqlSpec) -> LoadSummary {
+    let kinds = spec.transactions.iter().map(|transaction| KindCounts::of(&transaction.name)).collect();
+    LoadSummary { kinds, ..LoadSummary::default() }
+}
+
+fn count_in(summary: &mut LoadSummary, transaction: &Transaction, attempt: &Attempt) {
+    let mut kind = KindCounts { attempted: 1, ..KindCounts::of(&transaction.name) };
+    kind.rows = transaction.counts_rows().then_some(0);
     summary.attempted += 1;
     match attempt.outcome {
         Outcome::Acknowledged => {
             summary.acknowledged += 1;
-            summary.rows += attempt.rows;
+            summary.rows += attempt.rows.said;
+            kind.acknowledged = 1;
+            kind.rows = kind.rows.map(|_| attempt.rows.said.max(attempt.rows.changed));
         }
         Outcome::Failed if attempt.rolled_back => {
             summary.rolled_back += 1;
             summary.seen.insert(Must::RollBack);
+            kind.rolled_back = 1;
         }
-        Outcome::Failed => summary.failed += 1,
-        Outcome::Unknown => summary.unknown += 1,
+        Outcome::Failed => (summary.failed, kind.failed) = (summary.failed + 1, 1),
+        Outcome::Unknown => (summary.unknown, kind.unknown) = (summary.unknown + 1, 1),
     }
+    let error = attempt.error.as_deref().map(|e| e.lines().next().unwrap_or_default().to_owned());
     if summary.first_error.is_none() {
-        summary.first_error = attempt.error.as_deref().map(|e| e.lines().next().unwrap_or_default().to_owned());
+        summary.first_error.clone_from(&error);
     }
+    kind.last_error = error.map(|error| {
+        let named = format!("transaction {}: ", transaction.name);
+        let message = error.strip_prefix(&named).unwrap_or(&error).to_owned();
+        KindError { refused: attempt.refused, message }
+    });
+    summary.kinds = KindCounts::together([&*summary.kinds, &[kind]]);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sql::writer::Touched;
+
+    fn attempt(outcome: Outcome, rolled_back: bool, error: Option<&str>) -> Attempt {
+        let refused = outcome == Outcome::Failed && error.is_some();
+        Attempt {
+            outcome,
+            rolled_back,
+            rows: Touched { said: 3, changed: 4 },
+            error: error.map(str::to_owned),
+            refused,
+        }
+    }
+
+    fn kind(name: &str) -> Transaction {
+        let statement = vec![cdc_model::units::Piece::Text("update visits set state = 'seen'".into())];
+        Transaction { name: name.to_owned(), weight: 1, statements: vec![statement] }
+    }
 
     #[test]
     fn each_outcome_is_counted_as_what_it_is() {
-        let attempt = |outcome, rolled_back, error: Option<&str>| Attempt {
-            outcome,
-            rolled_back,
-            rows: 3,
-            error: error.map(str::to_owned),
-        };
         let mut summary = LoadSummary::default();
         for tried in [
             attempt(Outcome::Acknowledged, false, None),
@@ -206,10 +246,33 @@ mod tests {
             attempt(Outcome::Failed, false, Some("transaction book: duplicate key\ndetail")),
             attempt(Outcome::Unknown, false, Some("commit: no answer")),
         ] {
-            count_in(&mut summary, &tried);
+            count_in(&mut summary, &kind("book"), &tried);
         }
         assert_eq!((summary.attempted, summary.acknowledged, summary.rows), (4, 1, 3));
         assert_eq!((summary.rolled_back, summary.failed, summary.unknown), (1, 1, 1));
         assert_eq!(summary.first_error.as_deref(), Some("transaction book: duplicate key"));
+        let [book] = summary.kinds.as_slice() else { panic!("{:?}", summary.kinds) };
+        assert_eq!((book.attempted, book.acknowledged, book.rows), (4, 1, Some(4)));
+        assert_eq!((book.rolled_back, book.failed, book.unknown), (1, 1, 1));
+        // A connection that was lost afterwards does not hide what the server said of the statements.
+        let last = book.last_error.as_ref().map(|error| error.message.as_str());
+        assert_eq!(last, Some("duplicate key"));
+    }
+
+    #[test]
+    fn each_kind_is_counted_apart_and_one_that_was_not_drawn_is_there() {
+        let spec = SqlSpec {
+            seed: 1,
+            writers: 1,
+            token_prefix: "t".into(),
+            ledger_dir: "/nowhere".into(),
+            transactions: vec![kind("book"), kind("move"), kind("cancel")],
+        };
+        let (mut one, mut other) = (uncounted(&spec), uncounted(&spec));
+        count_in(&mut one, &spec.transactions[0], &attempt(Outcome::Acknowledged, false, None));
+        count_in(&mut other, &spec.transactions[1], &attempt(Outcome::Failed, false, Some("no such column")));
+        one.add(other);
+        let told: Vec<_> = one.kinds.iter().map(|k| (k.name.as_str(), k.attempted, k.acknowledged, k.failed)).collect();
+        assert_eq!(told, [("book", 1, 1, 0), ("move", 1, 0, 1), ("cancel", 0, 0, 0)]);
     }
 }

@@ -15,6 +15,20 @@ pub struct Transaction {
     pub statements: Vec<Vec<Piece>>,
 }
 
+/// The statements that say how many rows they touched.
+const COUNTED: [&str; 7] = ["insert", "update", "delete", "merge", "select", "values", "with"];
+
+impl Transaction {
+    /// Whether every statement says how many rows it touched. What `do`, `call`, `truncate` and DDL do is in no count.
+    pub(super) fn counts_rows(&self) -> bool {
+        self.statements.iter().all(|pieces| {
+            let Some(Piece::Text(text)) = pieces.first() else { return false };
+            let word: String = text.trim_start().chars().take_while(char::is_ascii_alphabetic).collect();
+            COUNTED.contains(&word.to_ascii_lowercase().as_str())
+        })
+    }
+}
+
 /// What differs between two transactions of one kind, besides the random numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Values {
@@ -137,6 +151,20 @@ mod tests {
         }
         assert!((2_800..3_200).contains(&names["book"]), "{names:?}");
         assert!((120..280).contains(&rolled_back), "{rolled_back}");
+    }
+
+    #[test]
+    fn rows_are_counted_where_every_statement_says_how_many() {
+        let of = |statements: &[&str]| {
+            let statements = statements.iter().map(|text| vec![Piece::Text((*text).into())]).collect();
+            Transaction { name: "a".into(), weight: 1, statements }.counts_rows()
+        };
+        assert!(of(&["  UPDATE a set b = 1", "with x as (select 1) delete from a", "(select 1)"][..2]));
+        for uncounted in
+            ["truncate a", "do $$ begin end $$", "call p()", "alter table a add b int", "-- why\nupdate a", ""]
+        {
+            assert!(!of(&["insert into a values (1)", uncounted]), "{uncounted}");
+        }
     }
 
     #[test]

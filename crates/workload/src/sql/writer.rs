@@ -18,7 +18,7 @@ use crate::{
     store::LedgerFile,
 };
 use cdc_pipeline::client::{
-    limits,
+    ClientError, limits,
     postgres::{Postgres, cause},
 };
 
@@ -28,10 +28,21 @@ pub(super) struct Attempt {
     pub(super) outcome: Outcome,
     /// Whether it was rolled back on purpose.
     pub(super) rolled_back: bool,
-    /// Rows that the statements say they touched.
-    pub(super) rows: u64,
+    /// Rows that it touched.
+    pub(super) rows: Touched,
     /// Why it failed, when that was not planned.
     pub(super) error: Option<String>,
+    /// Whether the server gave that error as its answer, so that it is one of the statements.
+    pub(super) refused: bool,
+}
+
+/// Rows that a transaction touched, by two counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Touched {
+    /// By the word of its statements.
+    pub(super) said: u64,
+    /// By the server's count of inserted, updated and deleted rows: also those of a `with` and of triggers.
+    pub(super) changed: u64,
 }
 
 /// One writer.
@@ -113,12 +124,13 @@ impl Writer {
         let (rows, error) = match done {
             Ok(rows) if !draw.rolls_back => {
                 now.commits();
-                return self.commit(session, entry, rows).await;
+                return self.commit(session, entry, draw, rows).await;
             }
             Ok(rows) => (rows, None),
-            Err(WorkloadError::Client(error)) => (0, Some(error)),
+            Err(WorkloadError::Client(error)) => (Touched::default(), Some(error)),
             Err(error) => return Err(error),
         };
+        let refused = matches!(error, Some(ClientError::Answer { .. }));
         entry.outcome = Outcome::Failed;
         self.ledger.tried(&entry).await?;
         // Beside undoing the transaction this shows whether the session still lives.
@@ -126,10 +138,16 @@ impl Writer {
             self.session = Some(session);
         }
         let error = error.map(|e| format!("transaction {}: {e}", draw.transaction.name));
-        Ok(Attempt { outcome: Outcome::Failed, rolled_back: draw.rolls_back && error.is_none(), rows, error })
+        Ok(Attempt { outcome: Outcome::Failed, rolled_back: draw.rolls_back && error.is_none(), rows, error, refused })
     }
 
-    async fn commit(&mut self, session: Postgres, mut entry: Entry, rows: u64) -> Result<Attempt, WorkloadError> {
+    async fn commit(
+        &mut self,
+        session: Postgres,
+        mut entry: Entry,
+        draw: Draw<'_>,
+        rows: Touched,
+    ) -> Result<Attempt, WorkloadError> {
         self.ledger.tried(&entry).await?;
         let committed = tokio::time::timeout(limits::writers::TRANSACTION.now(), session.batch_execute("commit")).await;
         entry.ended_ms = now_ms();
@@ -144,44 +162,55 @@ impl Writer {
                 if session.run("rollback").await.is_ok() {
                     self.session = Some(session);
                 }
-                Some(format!("commit: {}", cause(&error)))
+                Some(format!("transaction {}: commit: {}", draw.transaction.name, cause(&error)))
             }
             Ok(Err(error)) => Some(session.error("commit", &error).to_string()),
             Err(_) => Some(no_answer(&session, "commit").to_string()),
         };
         self.ledger.ended(&entry).await?;
-        Ok(Attempt { outcome: entry.outcome, rolled_back: false, rows, error })
+        let refused = entry.outcome == Outcome::Failed;
+        Ok(Attempt { outcome: entry.outcome, rolled_back: false, rows, error, refused })
     }
 }
 
-/// Does everything up to COMMIT or ROLLBACK and returns how many rows the statements say they touched. The entry has what
-/// was done, also on an error.
+/// Does everything up to COMMIT or ROLLBACK and returns how many rows the statements touched. The entry has what was done, also on
+/// an error.
 async fn work(
     session: &Postgres,
     entry: &mut Entry,
     draw: &Draw<'_>,
     statements: &[String],
-) -> Result<u64, WorkloadError> {
+) -> Result<Touched, WorkloadError> {
     let name = &draw.transaction.name;
     session.run("begin").await?;
-    entry.xid = Some(bracket(session, entry, name, Part::Begin).await?);
-    let mut rows = 0;
+    let begin = bracket(session, entry, name, Part::Begin).await?;
+    entry.xid = Some(begin.xid);
+    let mut said_rows = 0;
     for statement in statements {
         let shown = || statement.lines().next().unwrap_or_default().trim().to_owned();
         let said = session.simple_query(statement).await.map_err(|e| session.error(&shown(), &e))?;
         let touched = |m: &SimpleQueryMessage| if let SimpleQueryMessage::CommandComplete(n) = m { *n } else { 0 };
-        rows += said.iter().map(touched).sum::<u64>();
+        said_rows += said.iter().map(touched).sum::<u64>();
     }
-    let xid = bracket(session, entry, name, Part::End).await?;
+    let end = bracket(session, entry, name, Part::End).await?;
     // A procedure that commits, for instance: what the ledger says of such a transaction would be wrong.
-    if entry.xid != Some(xid) {
+    if end.xid != begin.xid {
         return Err(WorkloadError::Ended { name: name.clone(), address: session.address().to_owned() });
     }
-    Ok(rows)
+    Ok(Touched { said: said_rows, changed: end.changed.saturating_sub(begin.changed) })
 }
 
-/// Writes one of the transaction's own rows and returns the transaction's id.
-async fn bracket(session: &Postgres, entry: &mut Entry, name: &str, part: Part) -> Result<u64, WorkloadError> {
+/// Where a transaction is at one of its own rows.
+struct Bracket {
+    /// The transaction's id.
+    xid: u64,
+    /// Rows that the session has changed in other tables and not yet reported: only the difference of two within a transaction is known
+    /// to be the transaction's.
+    changed: u64,
+}
+
+/// Writes one of the transaction's own rows.
+async fn bracket(session: &Postgres, entry: &mut Entry, name: &str, part: Part) -> Result<Bracket, WorkloadError> {
     let table = tables::transactions();
     // Token and name are of letters, digits, `_` and `-`.
     let sql = format!(
@@ -194,7 +223,25 @@ async fn bracket(session: &Postgres, entry: &mut Entry, name: &str, part: Part) 
     let messages = session.simple_query(&sql).await.map_err(|e| session.error("row of the transaction", &e))?;
     if let Some(row) = Images::of(&messages).pop() {
         let key = Some(tables::key(&row));
+        let table = table.clone();
         entry.changes.push(Change { table, op: Op::Insert, key, key_before: None, before: None, after: Some(row) });
     }
-    Ok(session.value("select pg_current_xact_id()").await?)
+    let sql = format!(
+        "select pg_current_xact_id()::text || ' ' || coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) \
+         from pg_stat_xact_user_tables where relid <> '{}'::regclass",
+        table.quoted()
+    );
+    let said: String = session.value(&sql).await?;
+    let numbers = said.split_once(' ').and_then(|(xid, rows)| Some((xid.parse().ok()?, rows.parse().ok()?)));
+    let Some((xid, changed)) = numbers else {
+        return Err(ClientError::answer(
+            "postgres",
+            session.address(),
+            "state of the transaction",
+            "two numbers",
+            said,
+        )
+        .into());
+    };
+    Ok(Bracket { xid, changed })
 }

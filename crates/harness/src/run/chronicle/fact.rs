@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::scenario::{Fault, GroupReset, Recover};
 use cdc_model::{
-    event::{Downtime, Loaded},
+    event::{Downtime, KindCounts, Loaded},
     units::{Epoch, Exit, Lsn, Offset, PointId, Timeline, TopicPartition, pairs},
     vocabulary::{OnConflict, TopicsRepair},
 };
@@ -36,6 +36,8 @@ pub enum Fact {
     },
     /// Transactions of a load failed that were to be committed, or rolled back on purpose.
     LoadFailed(FailedLoad),
+    /// A load tried transactions of the kinds that the scenario names.
+    KindsTried(Vec<KindCounts>),
     /// A consumer group was made.
     GroupMade(GroupMade),
     /// The registry as it was before a fault: what records were written under.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Fact, FailedLoad, GroupMade, Layout, Mark, Means, Recovery, Terms};
 use crate::scenario::Fault;
 use cdc_model::{
-    event::Downtime,
+    event::{Downtime, KindCounts},
     units::{Epoch, Exit, PointId, Timeline},
 };
 use cdc_verify::{PointView, RegistryView};
@@ -125,6 +125,14 @@ impl Chronicle {
             Fact::LoadFailed(load) => Some(load),
             _ => None,
         })
+    }
+
+    /// What became of each kind of transaction that the scenario names, in all loads together.
+    pub(crate) fn kinds(&self) -> Vec<KindCounts> {
+        KindCounts::together(self.facts.iter().filter_map(|fact| match fact {
+            Fact::KindsTried(kinds) => Some(kinds.as_slice()),
+            _ => None,
+        }))
     }
 
     /// The registry as it was before each fault.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Checked, control};
 use crate::run::chronicle::{Chronicle, ControlTerms, FailedLoad, Terms};
 use cdc_model::{
-    event::{Confirmation, ControlReport, Downtime, Rpo},
+    event::{Confirmation, ControlReport, Downtime, KindCounts, Rpo},
     units::{Exit, Verdict, counted},
 };
 
@@ -61,13 +61,28 @@ pub struct Outcome {
 /// Judges a drill by how far it got, and by what its chronicle knows of why.
 pub(crate) fn outcome_of(chronicle: &Chronicle, ending: &Ending<'_>) -> Outcome {
     let outcome = outcome(&chronicle.terms, ending);
+    let whole = matches!(ending, Ending::Checked { .. }) && chronicle.terms.control.is_none();
+    let kinds = if whole { chronicle.kinds() } else { Vec::new() };
+    let not_exercised: Vec<String> = kinds.iter().filter_map(KindCounts::not_exercised).collect();
     match chronicle.failed_load() {
+        _ if !not_exercised.is_empty() => outcome.without(not_exercised),
         Some(load) if outcome.exit != Exit::Passed => outcome.beside(load),
         _ => outcome,
     }
 }
 
 impl Outcome {
+    /// A kind of transaction that the scenario names and no load exercised: whatever the checks found, they found it without the kind. It
+    /// leaves a drill that failed a failed one. A control differs from its drill in the recovery alone, and its drill is judged by this.
+    fn without(mut self, not_exercised: Vec<String>) -> Outcome {
+        if verdict_of(self.exit) != Verdict::Failed {
+            self.exit = self.exit.worst(Exit::Invalid);
+        }
+        let reasons = Some(self.reason).filter(|reason| !reason.is_empty()).into_iter().chain(not_exercised);
+        self.reason = reasons.collect::<Vec<_>>().join("; ");
+        self
+    }
+
     /// What is not green may be a consequence of a load that failed: its first error stands beside the reason.
     fn beside(mut self, load: &FailedLoad) -> Outcome {
         let both = |reason: &str| format!("{reason}; {load}");
@@ -209,6 +224,7 @@ fn rpo_missed(limit: u64, measured: Option<Rpo>) -> Option<(Exit, String)> {
 mod tests {
     use super::*;
     use crate::run::chronicle::{Fact, Layout};
+    use cdc_model::event::{CheckReport, ControlPlan, Finding, FindingKind, KindError};
 
     #[test]
     fn a_downtime_that_is_longer_than_its_objective_or_was_not_measured_is_named() {
@@ -271,6 +287,67 @@ mod tests {
         assert_eq!(outcome_of(&chronicle, &cut).reason, format!("fault delete-all did not land; {words}"));
         let green = Checked { checks: Vec::new(), rpo: None, status: String::new(), running: true };
         assert_eq!(outcome_of(&chronicle, &Ending::checked(&chronicle, &green, None)).reason, "");
+    }
+
+    /// A chronicle with two loads, of which each kind has so many tried and committed transactions, and touched rows.
+    fn tried(kinds: [(&str, [(u64, u64, u64); 2]); 2]) -> Chronicle {
+        let layout = Layout { name: "d".into(), sources: Vec::new(), own_registry: false };
+        let mut chronicle = Chronicle::new(Terms::default(), layout, cdc_model::units::Timeline::FIRST);
+        for load in 0..2 {
+            let counts = kinds.map(|(name, loads)| {
+                let (attempted, acknowledged, rows) = loads[load];
+                let failed = attempted - acknowledged;
+                let message = format!("column \"x{load}\" does not exist");
+                let last_error = (failed > 0).then_some(KindError { refused: true, message });
+                KindCounts { attempted, acknowledged, failed, rows: Some(rows), last_error, ..KindCounts::of(name) }
+            });
+            chronicle.extend([Fact::KindsTried(counts.into())]);
+        }
+        chronicle
+    }
+
+    #[test]
+    fn a_drill_whose_loads_never_exercised_a_kind_is_not_green() {
+        let found = |findings: u64| {
+            let findings = (0..findings).map(|_| Finding::new(FindingKind::Lost)).collect();
+            let checks = vec![CheckReport::new("state", 5, Vec::new(), findings)];
+            Checked { checks, rpo: None, status: String::new(), running: true }
+        };
+        let judged = |chronicle: &Chronicle, findings| {
+            let Outcome { exit, reason, .. } =
+                outcome_of(chronicle, &Ending::checked(chronicle, &found(findings), None));
+            (exit, reason)
+        };
+        let book = ("book", [(5, 4, 9), (5, 5, 9)]);
+        // A load in which a kind fails, or is not drawn, is no matter: all loads count together.
+        for some in [[(3, 0, 0), (2, 1, 1)], [(0, 0, 0), (1, 1, 2)], [(2, 2, 0), (4, 4, 1)]] {
+            assert_eq!(judged(&tried([book, ("refer", some)]), 0), (Exit::Passed, String::new()), "{some:?}");
+        }
+        let never = "kind refer never committed: 7 transactions tried; last error: column \"x1\" does not exist";
+        let refer = ("refer", [(3, 0, 0), (4, 0, 0)]);
+        assert_eq!(judged(&tried([book, refer]), 0), (Exit::Invalid, never.to_owned()));
+        assert_eq!(verdict_of(Exit::Invalid), Verdict::Inconclusive);
+        let (exit, reason) = judged(&tried([book, ("refer", [(0, 0, 0); 2])]), 0);
+        assert!(exit == Exit::Invalid && reason.starts_with("kind refer was never tried"), "{reason}");
+        let (exit, reason) = judged(&tried([book, ("refer", [(2, 2, 0), (1, 1, 0)])]), 0);
+        assert_eq!((exit, reason.as_str()), (Exit::Invalid, "kind refer: 3 transactions committed and touched no row"));
+        // It hides no failure, and is told beside one.
+        let failed = (Exit::CheckFailed, format!("state has 1 finding; {never}"));
+        assert_eq!(judged(&tried([book, refer]), 1), failed);
+        // A control is red or not for its own reason.
+        let mut control = tried([book, refer]);
+        control.terms.control = Some(ControlTerms {
+            plan: ControlPlan {
+                id: "without-recovery".into(),
+                without: "recovery".into(),
+                check: "state".into(),
+                kind: FindingKind::Lost,
+                silent: false,
+            },
+            refuses: None,
+        });
+        let confirmed = Some(Confirmation::Confirmed("no such row".into()));
+        assert_eq!(outcome_of(&control, &Ending::checked(&control, &found(1), confirmed)).exit, Exit::Passed);
     }
 
     #[test]

@@ -283,6 +283,7 @@ fn counts(summary: LoadSummary) -> Loaded {
         unknown: summary.unknown,
         refused: summary.refused,
         first_error: summary.first_error,
+        kinds: summary.kinds,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Done, request::request, runbook};
+use super::{Done, load, request::request, runbook};
 use crate::{
     run::{
         Emitter, Known, RunError,
@@ -14,7 +14,7 @@ use crate::{
 };
 use cdc_engine::recovery::{self, RecoveryError, compose::run_composed};
 use cdc_model::{
-    event::{Downtime, StepOutcome, StepReport, What},
+    event::{Downtime, Loaded, StepOutcome, StepReport, What, WriterCounts},
     units::{Epoch, Failure, Timeline, Verdict, counted},
 };
 use cdc_workload as workload;
@@ -32,6 +32,7 @@ pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &Recover) -> R
     let outcome = recovered(rig, known, wanted, &end).await?;
     let seconds = began.elapsed().as_secs_f64();
     let loaded = if continues { rig.writers.stop_hammer().await? } else { None };
+    facts.extend(loaded.iter().flat_map(load::kinds));
     let mut downtime = None;
     let (means, words) = match outcome {
         Outcome::LeftOut => (Means::LeftOut, "left out on purpose".to_owned()),
@@ -52,6 +53,11 @@ pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &Recover) -> R
             return Ok(Done { facts, outcome: StepOutcome { detail: format!("refused: {error}"), loaded } });
         }
     };
+    if let Some(Loaded::Writers(WriterCounts { acknowledged: 0, attempted, refused, first_error, .. })) = &loaded {
+        let error = first_error.as_ref().map(|error| format!("; first error: {error}")).unwrap_or_default();
+        let seen = format!("none of {attempted} transactions committed, {refused} connections were refused{error}");
+        return Err(RunError::Condition { condition: "writers: continue".to_owned(), seen });
+    }
     // Now, because later loads change these tables and nobody writes down how.
     let restored = if continues { None } else { captured_again(&rig.pipeline, &end).await };
     let epoch = known.chronicle.epoch();

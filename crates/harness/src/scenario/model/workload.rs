@@ -48,7 +48,8 @@ pub struct Sql {
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     pub seed_file: Option<Utf8PathBuf>,
-    /// The transactions; the seed draws one after the other, by weight.
+    /// The kinds of transactions. The first load of a drill begins with one of each; the seed draws all others, by weight. A drill in which
+    /// one of them never commits, or touches no row in all its commits, is inconclusive: nothing is proved of what it exercises.
     #[schemars(length(min = 1))]
     pub transactions: Vec<SqlTransaction>,
 }
