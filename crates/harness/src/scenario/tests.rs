@@ -445,8 +445,8 @@ fn naming_one_kind_of_workload_drops_the_others() {
           own: { steps: &steps [ { load: { transactions: 5, must: [roll-back] } } ], checks: &checks [state] }
           more: { workload: { writers: 5 }, steps: *steps, checks: *checks }
           shop: { workload: { rows: 7 }, steps: *steps, checks: *checks }
-          bench: { workload: { pgbench: { scale: 1, clients: 2 } }, steps: *steps, checks: *checks }
-          program: { workload: { command: { command: write, timeout: 7s } }, steps: [ { load: { transactions: 5 } } ], checks: *checks }
+          bench: { workload: { pgbench: { scale: 1, clients: 2 } }, steps: &plain [ { load: { transactions: 5 } } ], checks: *checks }
+          program: { workload: { command: { command: write, timeout: 7s } }, steps: *plain, checks: *checks }
     "};
     let workloads: Vec<WorkloadPlan> = drills(text).into_iter().map(|d| d.workload).collect();
     let book = TransactionPlan {

@@ -3,6 +3,7 @@
 use crate::run::chronicle::{Chronicle, expectation};
 use cdc_model::{
     event::{CheckReport, Rpo},
+    units::Verdict,
     vocabulary::CheckId,
 };
 use cdc_verify::{Expectation, Observation, checks, observation::ConnectorView};
@@ -36,9 +37,41 @@ pub(crate) fn checked(chronicle: &Chronicle, seen: &Observation, ledger: Option<
     Checked { checks, rpo, status, running }
 }
 
+/// A drill claims of `compatibility` that an incompatible schema is refused again: where none was offered, nobody knows.
+fn probed(seen: &Observation, mut report: CheckReport) -> CheckReport {
+    let is_open = report.id == CheckId::Compatibility.word() && report.verdict == Verdict::Passed;
+    if is_open && seen.probes.iter().all(|probe| probe.compatible) {
+        report.verdict = Verdict::Inconclusive;
+        let why = "no incompatible schema was offered, as no captured table has a subject in the registry that could be asked";
+        report.notes.insert(0, why.to_owned());
+    }
+    report
+}
+
 fn timed(id: CheckId, seen: &Observation, expected: &Expectation<'_>) -> CheckReport {
     let began = std::time::Instant::now();
-    let report = checks::judge(id, seen, expected);
+    let report = probed(seen, checks::judge(id, seen, expected));
     tracing::debug!(check = id.word(), seconds = began.elapsed().as_secs_f64(), "judged");
     report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cdc_verify::observation::Probe;
+
+    #[test]
+    fn compatibility_is_open_where_no_incompatible_schema_was_offered() {
+        let verdict = |id: CheckId, probes: &[bool]| {
+            let probe =
+                |compatible: &bool| Probe { subject: "s".into(), compatible: *compatible, accepted: Ok(*compatible) };
+            let seen = Observation { probes: probes.iter().map(probe).collect(), ..Observation::default() };
+            probed(&seen, id.report(3, Vec::new(), Vec::new())).verdict
+        };
+        assert_eq!(verdict(CheckId::Compatibility, &[true, false]), Verdict::Passed);
+        for none in [&[][..], &[true]] {
+            assert_eq!(verdict(CheckId::Compatibility, none), Verdict::Inconclusive, "{none:?}");
+        }
+        assert_eq!(verdict(CheckId::Positions, &[]), Verdict::Passed);
+    }
 }

@@ -14,10 +14,10 @@ pub(super) async fn probes(pipeline: &Pipeline, known: Known<'_>, seen: &Observa
     let (registry, layout) = (pipeline.registry(), known.layout());
     let levels = known.plan.pipeline.subject_levels(|table| layout.topic(table));
     let mut probes = Vec::new();
-    for table in probed(known) {
+    let latest = |subject: &str| view.subjects.get(subject).and_then(|s| s.versions.values().next_back());
+    for table in probed(known, |table| latest(&layout.subject(table, SubjectSide::Value).0).is_some()) {
         let subject = layout.subject(table, SubjectSide::Value).0;
-        let latest = view.subjects.get(&subject).and_then(|s| s.versions.values().next_back());
-        let Some(latest) = latest else { continue };
+        let Some(latest) = latest(&subject) else { continue };
         // BACKWARD forbids a new field without a default; only FULL also forbids to take such a field away.
         let full = levels.get(&subject) == Some(&Level::Full);
         let forbidden = match full {
@@ -35,11 +35,11 @@ pub(super) async fn probes(pipeline: &Pipeline, known: Known<'_>, seen: &Observa
     probes
 }
 
-/// The tables whose value subjects are probed: of the shop one under FULL and one under the global level, of any other
-/// schema the first, and each that has a level of its own.
-fn probed(known: Known<'_>) -> Vec<&TableName> {
+/// The tables whose value subjects are probed, of those that have one: of the shop one under FULL and one under the global level, of
+/// any other schema the first, and each that has a level of its own.
+fn probed<'k>(known: Known<'k>, has_subject: impl Fn(&TableName) -> bool) -> Vec<&'k TableName> {
     let layout = known.layout();
-    let tables = layout.tables();
+    let tables = layout.tables().filter(|table| has_subject(table));
     if matches!(known.plan.workload, WorkloadPlan::Shop { .. }) {
         return tables.filter(|t| t.name == "orders" || t.name == "customers").collect();
     }

@@ -14,6 +14,7 @@ mod recover;
 mod request;
 mod runbook;
 mod signals;
+mod sql;
 mod take;
 
 pub(crate) use done::Done;

@@ -1,6 +1,6 @@
 //! From a step of the scenario to the function that takes it.
 
-use super::{Done, backup, connectors, fault, group, load::loaded, mark, prove, recover, signals};
+use super::{Done, backup, connectors, fault, group, load::loaded, mark, prove, recover, signals, sql};
 use crate::{
     run::{
         Known, RunError,
@@ -20,12 +20,7 @@ pub(crate) async fn take(rig: &mut Rig, known: Known<'_>, step: &StepPlan) -> Re
         Step::Prove(wanted) => Done::nothing(prove::take(rig, known, wanted).await?),
         Step::Signals => Done::nothing(signals::take(rig, known).await),
         Step::Recover(wanted) => recover::take(rig, known, wanted).await?,
-        Step::Sql(sql) => {
-            let first = &known.layout().sources[0].name;
-            let sql = sql.replace("{publication}", first).replace("{slot}", first);
-            rig.pipeline.sql().await?.run(&sql).await?;
-            Done::nothing(sql)
-        }
+        Step::Sql(statement) => sql::take(rig, known, statement).await?,
         Step::Quiesce => Done::nothing(quiesce(&rig.pipeline, &rig.run).await?),
         Step::StopConnector => Done::nothing(connectors::stop(&rig.pipeline).await?),
         Step::StartConnector => Done::nothing(connectors::start(&rig.pipeline).await?),

@@ -28,7 +28,8 @@ pub enum Step<B = Backup> {
     /// Runs a playbook to its end. A second one begins a further epoch.
     Recover(Recover),
     /// Runs one statement in the captured database as its owner. `{publication}` and `{slot}` stand for those of the
-    /// drill's connector, or of the first of several.
+    /// drill's connector, or of the first of several. An `insert`, `update`, `delete` or `merge` that touches no row makes
+    /// the drill inconclusive.
     Sql(String),
     /// Waits until everything committed so far has reached its topic.
     Quiesce,

@@ -20,10 +20,18 @@ pub(super) fn resolve(
     situation: &Situation,
     problems: &mut Problems,
 ) -> Resolved<()> {
-    let goes_on = around.workload == WorkloadKind::Command && recover.writers() == WhileRecovering::Continue;
-    let writers = problems.at("writers", |p| {
-        let hint = "a workload of `command` writes in loads only; leave `writers` out";
-        p.require(!goes_on, "writers that continue", hint)
+    let continues = recover.writers() == WhileRecovering::Continue;
+    let in_loads_only = match around.workload {
+        WorkloadKind::Command => Some("command"),
+        WorkloadKind::Pgbench => Some("pgbench"),
+        WorkloadKind::Shop | WorkloadKind::Sql => None,
+    };
+    let writers = problems.at("writers", |p| match in_loads_only.filter(|_| continues) {
+        None => Ok(()),
+        Some(kind) => {
+            let hint = format!("a workload of `{kind}` writes in loads only; leave `writers` out");
+            Err(p.report("writers that continue", hint))
+        }
     });
     let several = match recover {
         Recover::Schema(_) if around.several => Err(faults::one_connector("the schema playbook", problems)),
@@ -187,7 +195,9 @@ mod tests {
     fn workload_and_connectors_decide_what_a_recovery_can_do() {
         let slot = "[ { recover: { slot: { writers: continue } } } ]";
         assert!(found(slot, WorkloadKind::Sql, true).is_empty());
-        assert!(found(slot, WorkloadKind::Command, false)[0].starts_with("writers: writers that continue"));
+        for kind in [WorkloadKind::Command, WorkloadKind::Pgbench] {
+            assert!(found(slot, kind, false)[0].starts_with("writers: writers that continue"), "{kind:?}");
+        }
         let schema = "[ { backup: { name: a } }, { recover: { schema: {} } } ]";
         assert!(found(schema, WorkloadKind::Shop, true)[0].contains("the schema playbook with several `connectors`"));
     }

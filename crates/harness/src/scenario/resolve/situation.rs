@@ -11,6 +11,7 @@ pub(super) struct Situation {
     marks: Vec<Mark>,
     server_down: bool,
     connector_stopped: bool,
+    slot_dropped: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,7 @@ impl Situation {
             Step::Fault(
                 Fault::KillPostgres | Fault::PausePostgres | Fault::DisconnectPostgres | Fault::StarvePostgres(_),
             ) => self.server_down = true,
+            Step::Fault(Fault::DropSlot) => self.slot_dropped = true,
             Step::Recover(recover) => {
                 // What the slot and the schema playbook need is a server; only these two bring one back.
                 self.server_down &= !matches!(recover, Recover::Coordinated(_) | Recover::Exec(_));
@@ -68,6 +70,11 @@ impl Situation {
     /// Whether a fault took the server away and no recovery has brought it back.
     pub(super) fn is_server_down(&self) -> bool {
         self.server_down
+    }
+
+    /// Whether a fault dropped a slot. That it is missed is for a proof to find.
+    pub(super) fn is_slot_dropped(&self) -> bool {
+        self.slot_dropped
     }
 
     /// Whether the connector was stopped and not started again.

@@ -114,7 +114,8 @@ fn tables(listed: Option<&[TableRef]>, around: &Surroundings, problems: &mut Pro
     let captured =
         all(listed.iter().enumerate().map(|(index, table)| problems.at(index, |p| around.tables.captured(table, p))));
     let restricts = match around.workload {
-        WorkloadKind::Shop | WorkloadKind::Pgbench => Ok(()),
+        WorkloadKind::Shop => Ok(()),
+        WorkloadKind::Pgbench => Err("pgbench's script decides which tables are written"),
         WorkloadKind::Sql => Err("the statements of `sql` decide which tables are written"),
         WorkloadKind::Command => Err("the command decides which tables are written"),
     };
@@ -125,7 +126,8 @@ fn tables(listed: Option<&[TableRef]>, around: &Surroundings, problems: &mut Pro
 /// Whether the writers can see to it. What statements or a command do is not known before they have run.
 fn promised(must: Must, workload: WorkloadKind, problems: &mut Problems) -> Resolved<()> {
     let (kind, hint) = match workload {
-        WorkloadKind::Shop | WorkloadKind::Pgbench => return Ok(()),
+        WorkloadKind::Shop => return Ok(()),
+        WorkloadKind::Pgbench => ("pgbench", "its script decides what occurs"),
         WorkloadKind::Sql if must == Must::RollBack => return Ok(()),
         WorkloadKind::Sql => ("sql", "its statements decide what occurs; only `roll-back` is the writers' own"),
         WorkloadKind::Command => ("command", "the command decides what occurs"),
@@ -180,7 +182,11 @@ fn prove(prove: &Prove, around: &Surroundings, situation: &Situation, problems: 
         Prove::SchemaRefused(table) => around.tables.captured(table, p),
         Prove::RecordsUnderOtherIds(count) => p.require(*count > 0, "0 records", "give at least 1"),
         Prove::DeliveredBeyond(mark) | Prove::WalBeyond(mark) => recover::marked(mark, situation, p),
-        Prove::SlotMissing => Ok(()),
+        Prove::SlotMissing => p.require(
+            situation.is_slot_dropped(),
+            "no slot was dropped before this step, so none is missed",
+            "put `fault: drop-slot` before it",
+        ),
     })
 }
 
@@ -228,6 +234,11 @@ mod tests {
     #[case::second_mark("[ { mark: m }, { mark: m } ]", "[1].mark: a second mark `m`")]
     #[case::no_records("[ { prove: { records-under-other-ids: 0 } } ]", "[0].prove.records-under-other-ids: 0 records")]
     #[case::beyond_no_mark("[ { prove: { wal-beyond: m } } ]", "[0].prove.wal-beyond: no mark `m` before this step")]
+    #[case::no_slot("[ { prove: slot-missing } ]", "[0].prove.slot-missing: no slot was dropped before this step")]
+    #[case::another_fault_of_the_slot(
+        "[ stop-connector, { prove: slot-missing }, { fault: drop-slot } ]",
+        "[1].prove.slot-missing: no slot was dropped before this step"
+    )]
     #[case::no_sql("[ { sql: ' ' } ]", "[0].sql: an empty statement")]
     #[case::group(
         "[ { consumer-group: { name: Some Group } } ]",
@@ -240,7 +251,7 @@ mod tests {
 
     #[rstest]
     #[case(WorkloadKind::Shop, 0)]
-    #[case(WorkloadKind::Pgbench, 0)]
+    #[case(WorkloadKind::Pgbench, 3)]
     #[case(WorkloadKind::Sql, 2)]
     #[case(WorkloadKind::Command, 3)]
     fn a_load_promises_what_its_writers_can_see_to(#[case] workload: WorkloadKind, #[case] problems: usize) {
