@@ -40,7 +40,9 @@ pub use outcome::{EndOfWal, Outcome, Recovered};
 pub use pipeline::{Protection, is_protected, protection};
 pub use progress::{Progress, Watch};
 pub use request::{Playbook, Request, Target, TargetError};
-pub use status::{ProgressStatus, Status, StepStatus, SystemStatus, status, unfinished_request};
+pub use status::{
+    OpenRecovery, ProgressStatus, Status, StepStatus, SystemStatus, open_recovery, status, unfinished_request,
+};
 pub use step::{Moments, OnStep, StepInfo};
 
 /// What other procedures are composed of: steps, the states that they are taken over, and what they are made of.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use futures::FutureExt;
 use serde::Serialize;
 
@@ -16,6 +16,7 @@ use super::{
     pipeline::Found,
     way_back::way_on,
 };
+use crate::backup::{BackupError, ClusterName};
 use cdc_model::vocabulary::Loss;
 use cdc_pipeline::{
     client::{ClientError, connect::Connect, kafka::Kafka, limits::asking, postgres::Postgres, registry::Registry},
@@ -47,6 +48,19 @@ pub struct Status {
     pub set_aside: Vec<Utf8PathBuf>,
     /// What is up and what is down.
     pub systems: Vec<SystemStatus>,
+}
+
+/// A recovery of a cluster that did not end, by its record and the locks alone: no system is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OpenRecovery {
+    /// Its id; null where its record is not the configuration's: `what` then names it.
+    pub id: Option<String>,
+    /// Which recovery it is, and what became of it, in a sentence.
+    pub what: String,
+    /// Who is at work on it, or on another recovery from the repository: the command, its process and its machine. Null where nobody is.
+    pub at_work: Option<String>,
+    /// Which commands come next.
+    pub next: String,
 }
 
 /// How far a step is.
@@ -98,6 +112,42 @@ pub async fn status(config: &Config) -> Result<Option<Status>, RecoveryError> {
     let systems = systems(config, &memory).await?;
     let at_work = memory.repository()?.recoverer()?;
     Ok(Some(by_record(&memory, at_work, systems)?))
+}
+
+/// The recovery of the configuration's cluster that did not end, if there is one, wherever its record is. Where there is no repository,
+/// none began.
+pub fn open_recovery(config: &Config) -> Result<Option<OpenRecovery>, RecoveryError> {
+    match Place::of(config) {
+        Ok(place) => open_in(&place, &ClusterName::of(config), &config.postgres.pgdata),
+        Err(RecoveryError::Backup(BackupError::NotARepository { .. })) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn open_in(place: &Place, cluster: &ClusterName, pgdata: &Utf8Path) -> Result<Option<OpenRecovery>, RecoveryError> {
+    let found = place.unfinished(cluster).and_then(|memory| {
+        if memory.is_none() {
+            locks::refuse_others(place, pgdata, None)?;
+        }
+        Ok(memory)
+    });
+    let memory = match found {
+        Ok(Some(memory)) => memory,
+        Ok(None) => return Ok(None),
+        // One that is recorded elsewhere: what refuses a recovery names it, and what to do.
+        Err(RecoveryError::Refused { what, hint }) => {
+            return Ok(Some(OpenRecovery { id: None, what, at_work: None, next: hint }));
+        }
+        Err(error) => return Err(error),
+    };
+    let at_work = memory.repository()?.recoverer()?;
+    let (id, began, asked) = (memory.id(), memory.began(), memory.asked().in_words());
+    let (became, next) = match &at_work {
+        Some(by) => (format!("has not ended; at work: {by}"), "`recover status` says how far it is"),
+        None => ("did not end".to_owned(), way_on(&memory)),
+    };
+    let what = format!("recovery {id} of this pipeline ({asked}), begun {began}, {became}");
+    Ok(Some(OpenRecovery { id: Some(id.to_owned()), what, at_work, next: next.to_owned() }))
 }
 
 /// What the record says, beside what the systems do.
@@ -194,11 +244,50 @@ mod tests {
     use super::*;
     use crate::recovery::{
         coordinated,
+        locks::Locks,
         memory::{
-            Beginning, Variation,
-            tests::{cluster, place, report},
+            Beginning, Ending, Variation,
+            tests::{begin, cluster, place, report},
         },
     };
+
+    #[test]
+    fn a_recovery_that_did_not_end_is_open_until_it_is_closed() {
+        let (_folder, place) = place();
+        let none = Utf8Path::new("");
+        assert_eq!(open_in(&place, &cluster(), none).unwrap(), None);
+        let memory = begin(&place);
+        assert_eq!(open_in(&place, &cluster(), none).unwrap(), None, "it has changed nothing");
+        memory.begun("stop-connectors", &[]).unwrap();
+        let open = open_in(&place, &cluster(), none).unwrap().unwrap();
+        assert_eq!((open.id.as_deref(), open.at_work), (Some(memory.id()), None));
+        assert!(open.what.contains(memory.id()) && open.what.ends_with("did not end"), "{}", open.what);
+        assert_eq!(open.next, "`recover resume` goes on with it, `recover abort` takes it back");
+        let other = ClusterName { pgdata: "/other".into(), address: "h:2".into(), system_id: None };
+        assert_eq!(open_in(&place, &other, none).unwrap(), None, "of another cluster");
+        memory.begun("open", &[]).unwrap();
+        assert_eq!(open_in(&place, &cluster(), none).unwrap().unwrap().next, crate::recovery::way_back::NO_WAY_BACK);
+        let held = Locks::take(&place, none, "recover run coordinated", Some(&memory)).unwrap();
+        let open = open_in(&place, &cluster(), none).unwrap().unwrap();
+        assert!(open.at_work.is_some_and(|by| by.contains("recover run coordinated")), "{}", open.what);
+        drop(held);
+        memory.close(Ending::Verified).unwrap();
+        assert_eq!(open_in(&place, &cluster(), none).unwrap(), None);
+    }
+
+    #[test]
+    fn a_recovery_that_is_recorded_elsewhere_is_open_too() {
+        let ((_folder, here), (_other, there)) = (place(), place());
+        let pgdata = tempfile::tempdir().unwrap();
+        let pgdata = Utf8Path::from_path(pgdata.path()).unwrap().join("data");
+        std::fs::create_dir(&pgdata).unwrap();
+        let memory = begin(&there);
+        memory.begun("stop-connectors", &[]).unwrap();
+        Locks::take(&there, &pgdata, "recover run", None).unwrap().leave(&memory).unwrap();
+        let open = open_in(&here, &cluster(), &pgdata).unwrap().unwrap();
+        assert_eq!(open.id, None);
+        assert!(open.what.contains(memory.id()) && open.next.contains("recover resume"), "{open:?}");
+    }
 
     #[test]
     fn the_json_has_these_keys_and_each_step_once() {

@@ -6,7 +6,10 @@ use camino::Utf8PathBuf;
 use serde::Serialize;
 
 use super::{CliError, output::say, print_json};
-use cdc_engine::backup::{Origin, PointSelector, Repository};
+use cdc_engine::{
+    backup::{Origin, PointSelector, Repository},
+    recovery::{OpenRecovery, RecoveryError, open_recovery},
+};
 use cdc_model::{
     event::{CheckReport, Finding},
     units::{Exit, Verdict, counted},
@@ -41,12 +44,20 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 struct Answer {
     verdict: Verdict,
+    /// What a person should know before anything else, as it is printed first.
+    notes: Vec<String>,
+    /// A recovery of the pipeline that did not end; null where none is known.
+    unfinished_recovery: Option<OpenRecovery>,
     checks: Vec<CheckReport>,
 }
 
-/// Looks, judges, and says so.
+/// Looks, judges, and says so. What is equal in the midst of a recovery need not be when it goes on, and the recovery may have left
+/// temporary settings: then nothing is passed.
 pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
     let config = Config::load(&args.config)?;
+    let unfinished = open_recovery(&config);
+    let notes: Vec<String> = note(&unfinished).into_iter().collect();
+    notes.iter().for_each(say);
     let point = match &args.point {
         Some(selector) => Some(point(&config, selector).await?),
         None => None,
@@ -54,13 +65,37 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
     let deadline = args.deadline.map_or(limits::verify::LOOKS.into(), Bound::Given);
     let options = VerifyOptions { connectors: args.connectors, deadline, point };
     let checks = verify(&config, &options).await?;
-    let verdict = checks.iter().fold(Verdict::Passed, |all, check| all.and(check.verdict));
+    let compared = checks.iter().fold(Verdict::Passed, |all, check| all.and(check.verdict));
+    let verdict = beside(compared, &unfinished);
     if args.json {
-        print_json(&Answer { verdict, checks })?;
+        print_json(&Answer { verdict, notes, unfinished_recovery: unfinished.ok().flatten(), checks })?;
     } else {
-        tell(verdict, &checks);
+        match verdict == compared {
+            true => tell(verdict, &checks),
+            false => {
+                checks.iter().for_each(show);
+                say("inconclusive: the topics hold what the tables hold, but for what the first line says");
+            }
+        }
     }
     Ok(verdict.exit())
+}
+
+/// What a person should know before anything else; none where no recovery is unfinished.
+fn note(unfinished: &Result<Option<OpenRecovery>, RecoveryError>) -> Option<String> {
+    match unfinished {
+        Ok(None) => None,
+        Ok(Some(OpenRecovery { what, next, .. })) => Some(format!("{what}: {next}")),
+        Err(error) => Some(format!("whether a recovery of this pipeline is unfinished is not known: {error}")),
+    }
+}
+
+/// The verdict on what was compared, beside what is known of recoveries that did not end.
+fn beside(compared: Verdict, unfinished: &Result<Option<OpenRecovery>, RecoveryError>) -> Verdict {
+    match unfinished {
+        Ok(None) => compared,
+        Ok(Some(_)) | Err(_) => compared.and(Verdict::Inconclusive),
+    }
 }
 
 /// The point that was named, or the newest one of this pipeline: a repository may have those of others.
@@ -128,4 +163,31 @@ fn line(finding: &Finding) -> String {
         finding.expected.as_ref().unwrap_or(&nothing),
         finding.found.as_ref().unwrap_or(&nothing)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_passed_in_the_midst_of_a_recovery_and_no_failure_is_hidden() {
+        use Verdict::{Failed, Inconclusive, Passed};
+        let open = || OpenRecovery {
+            id: Some("r1".into()),
+            what: "recovery r1 did not end".into(),
+            at_work: None,
+            next: "`recover resume` goes on with it".into(),
+        };
+        let unknown = || RecoveryError::unmet("records", "a folder that can be read", "permission denied");
+        assert_eq!(beside(Passed, &Ok(None)), Passed);
+        assert_eq!(note(&Ok(None)), None);
+        for unfinished in [Ok(Some(open())), Err(unknown())] {
+            assert_eq!(
+                [Passed, Failed, Inconclusive].map(|v| beside(v, &unfinished)),
+                [Inconclusive, Failed, Inconclusive]
+            );
+        }
+        assert_eq!(note(&Ok(Some(open()))).unwrap(), "recovery r1 did not end: `recover resume` goes on with it");
+        assert!(note(&Err(unknown())).unwrap().contains("permission denied"));
+    }
 }
