@@ -32,6 +32,15 @@ pub fn positions(seen: &Observation, expected: &Expectation<'_>) -> CheckReport 
         compared += 1;
         findings.extend(settings(spec, seen.specs.get(name)));
     }
+    for (name, spec) in seen.specs.iter().filter(|(name, _)| !expected.specs.contains_key(*name)) {
+        for (setting, value) in &expected.topic_settings {
+            compared += 1;
+            let found = spec.settings.get(setting);
+            if found != Some(value) {
+                findings.push(about_setting(name, setting, Some(value.clone()), found.cloned(), ["unset"; 2]));
+            }
+        }
+    }
     for (group, offsets) in &expected.groups {
         compared += seen.topics.len() as u64;
         findings.extend(seen.topics.iter().filter_map(|(topic, fold)| missed(seen, group, offsets, topic, fold)));
@@ -262,23 +271,33 @@ fn missed(
     })
 }
 
-fn settings(expected: &TopicSpec, found: Option<&TopicSpec>) -> Vec<Finding> {
-    let topic = &expected.name;
-    let about = |subject: &str, expected: Option<String>, found: Option<String>, absent: [&str; 2]| Finding {
-        topic: Some(topic.clone()),
+/// A setting of a topic, or the topic itself, with the words for one that is absent on either side.
+fn about_setting(
+    topic: &str,
+    subject: &str,
+    expected: Option<String>,
+    found: Option<String>,
+    absent: [&str; 2],
+) -> Finding {
+    Finding {
+        topic: Some(topic.to_owned()),
         subject: Some(About::TopicSetting(subject.to_owned())),
         expected: Some(expected.clone().unwrap_or_else(|| absent[0].to_owned())),
         found: Some(found.clone().unwrap_or_else(|| absent[1].to_owned())),
         evidence: Some(Evidence::Setting { expected, found }),
         ..Finding::new(FindingKind::Setting)
-    };
+    }
+}
+
+fn settings(expected: &TopicSpec, found: Option<&TopicSpec>) -> Vec<Finding> {
+    let topic = &expected.name;
     let Some(found) = found else {
-        return vec![about("topic", Some("a topic".into()), None, ["", "no such topic"])];
+        return vec![about_setting(topic, "topic", Some("a topic".into()), None, ["", "no such topic"])];
     };
     let mut findings = Vec::new();
     let mut compare = |name: &str, was: Option<String>, is: Option<String>| {
         if was != is {
-            findings.push(about(name, was, is, ["unset"; 2]));
+            findings.push(about_setting(topic, name, was, is, ["unset"; 2]));
         }
     };
     compare("partitions", Some(expected.partitions.to_string()), Some(found.partitions.to_string()));

@@ -2122,3 +2122,23 @@ fn a_version_that_a_connector_registers_on_its_own_is_not_found_wrong(
     let orphan = Observation { tables: Vec::new(), ..seen };
     assert_eq!(compatibility(&orphan, &wanted).verdict, Verdict::Failed, "of a table that is not captured");
 }
+
+#[test]
+fn settings_that_were_asked_for_are_compared_where_no_point_has_the_topic() {
+    let world = healthy();
+    let judged = |asked: &str, in_point: bool| {
+        let mut expected = world.expect();
+        expected.topic_settings = [("retention.ms".to_owned(), asked.to_owned())].into();
+        if !in_point {
+            expected.specs.clear();
+        }
+        let report = check("positions", &world.observe(), &expected);
+        let subjects = report.findings.iter().map(|f| (f.kind, f.topic.clone().unwrap())).collect::<Vec<_>>();
+        (report.compared, subjects)
+    };
+    let (with_point, findings) = judged("5", true);
+    assert!(findings.is_empty(), "the point is what a topic of it is held to: {findings:?}");
+    let (without, findings) = judged("5", false);
+    assert_eq!(findings, [(FindingKind::Setting, topic(LINES)), (FindingKind::Setting, topic(ORDERS))]);
+    assert_eq!(without, with_point, "one setting of each topic, in the place of the topic");
+}

@@ -34,6 +34,8 @@ pub struct Expectation<'a> {
     pub written: BTreeMap<SchemaId, String>,
     /// Settings of the data topics as the recovery point has them.
     pub specs: BTreeMap<String, TopicSpec>,
+    /// Settings that each data topic must have that is there and not in `specs`: what was asked for, where no recovery point has it.
+    pub topic_settings: BTreeMap<String, String>,
     /// The offsets that consumer groups must have.
     pub groups: BTreeMap<String, BTreeMap<TopicPartition, Offset>>,
     /// Schema-history topics that must be there and hold nothing from before the recovery: what stood in each then.

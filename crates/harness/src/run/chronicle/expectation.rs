@@ -27,6 +27,7 @@ pub(crate) fn expectation(chronicle: &Chronicle) -> Expectation<'static> {
         written: written(chronicle, registry.as_ref()),
         registry,
         specs,
+        topic_settings: chronicle.terms.topic_settings.clone(),
         groups: groups(chronicle),
         cleared_histories: chronicle.histories(),
         configs: chronicle.layout.configs(),

@@ -512,6 +512,8 @@ fn topics_are_as_the_backup_has_them_with_what_the_scenario_asks_for() {
         specs.values().map(|s| format!("{} {:?} {}", s.name, s.settings, s.partitions)).collect();
     let asked = r#"{"retention.ms": "-1"} 2"#;
     assert_eq!(settings, [format!("d.public.a {asked}"), format!("d.public.b {asked}")]);
+    // Also without a backup, or with one that has no topics.
+    assert_eq!(story.expected().topic_settings, story.0.terms.topic_settings);
 }
 
 #[rstest]
