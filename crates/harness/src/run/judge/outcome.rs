@@ -289,8 +289,10 @@ mod tests {
         assert_eq!(outcome_of(&chronicle, &Ending::checked(&chronicle, &green, None)).reason, "");
     }
 
-    /// A chronicle with two loads, of which each kind has so many tried and committed transactions, and touched rows.
-    fn tried(kinds: [(&str, [(u64, u64, u64); 2]); 2]) -> Chronicle {
+    /// A kind, with how many transactions of each of two loads were tried and committed, and how many rows they touched.
+    type Tried = (&'static str, [(u64, u64, u64); 2]);
+
+    fn tried(kinds: [Tried; 2]) -> Chronicle {
         let layout = Layout { name: "d".into(), sources: Vec::new(), own_registry: false };
         let mut chronicle = Chronicle::new(Terms::default(), layout, cdc_model::units::Timeline::FIRST);
         for load in 0..2 {

@@ -11,14 +11,15 @@ pub(super) async fn take(rig: &Rig, known: Known<'_>, sql: &str) -> Result<Done,
     let first = &known.layout().sources[0].name;
     let sql = sql.replace("{publication}", first).replace("{slot}", first);
     let db = rig.pipeline.sql().await?;
-    let messages = db.simple_query(&sql).await.map_err(|error| db.error(&sql, &error))?;
+    let shown = sql.lines().next().unwrap_or_default().trim();
+    let messages = db.simple_query(&sql).await.map_err(|error| db.error(shown, &error))?;
     let rows: u64 =
         messages.iter().map(|m| if let SimpleQueryMessage::CommandComplete(rows) = m { *rows } else { 0 }).sum();
     match writes_rows(&sql) {
         false => Ok(Done::nothing(sql)),
         true if rows == 0 => {
             let seen = "the statement touched no row".to_owned();
-            Err(RunError::Condition { condition: format!("sql: {sql}"), seen })
+            Err(RunError::Condition { condition: format!("sql: {shown}"), seen })
         }
         true => Ok(Done::nothing(format!("{sql}; {} touched", counted(rows, "row")))),
     }
