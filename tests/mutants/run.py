@@ -36,14 +36,20 @@ MODULES = {
     "crates/harness/src/lib.rs": {"run", "scenario"},
     "crates/harness/src/run/mod.rs": {"chronicle", "judge"},
 }
+# The crates of these files. Nothing else is built: what uses a crate does not find in its copy the modules that were left out.
+PACKAGES = sorted({file.split("/")[1] for file in FILES})
 # The tests of what is mutated; all others would only cost time.
 TESTS = ["checks::", "decode::", "deliveries::", "fold::", "observation::", "text::", "run::chronicle::", "run::judge::"]
 
 TEST_FILE = re.compile(r"/(tests|properties|neighbours)\.rs$")
 
 
+def packages():
+    return [word for package in PACKAGES for word in ("--package", f"cdc-{package}")]
+
+
 def command(*arguments):
-    return ["cargo", "mutants", "--workspace", *arguments]
+    return ["cargo", "mutants", *packages(), *arguments]
 
 
 def identity(mutant):
@@ -126,6 +132,8 @@ def main():
     if options.list:
         print("\n".join(m["name"] for m in sample))
         return 0
+    if not all([build(worker) for worker in workers]):
+        return 1
     # Neighbours in a file are much alike, and are built in turn.
     shares = [(worker, sample[n :: len(workers)]) for n, worker in enumerate(workers)]
     running = [start(worker, mutants, share, selection) for worker, share in shares]
@@ -134,10 +142,8 @@ def main():
     return report(sample, workers)
 
 
-def start(worker, mutants, share, selection):
-    """Begins to test a share of the sample."""
-    select(worker, mutants, share)
-    environment = {
+def environment(worker):
+    return {
         **os.environ,
         "CARGO_TARGET_DIR": str(worker / "build"),
         "CARGO_PROFILE_DEV_DEBUG": "0",
@@ -146,6 +152,24 @@ def start(worker, mutants, share, selection):
         "PROPTEST_RNG_SEED": "1",
         "PROPTEST_CASES": "64",
     }
+
+
+def build(worker):
+    """Builds a tree as it is, dependencies and all, which a new one does for as long as the machine takes: the limit on a build is that of a
+    mutant. Each crate alone, as its mutants are built: with the features that it asks for itself."""
+    tests = ["cargo", "test", "--quiet", "--no-run", "--lib"]
+    each = [packages(), *([["--package", f"cdc-{package}"] for package in PACKAGES])]
+    for chosen in each:
+        built = subprocess.run([*tests, *chosen], cwd=worker / "tree", env=environment(worker), stderr=subprocess.PIPE, text=True)
+        if built.returncode != 0:
+            print(f"{built.stderr}{worker / 'tree'}: the copy without a mutant does not build: see MODULES", file=sys.stderr)
+            return False
+    return True
+
+
+def start(worker, mutants, share, selection):
+    """Begins to test a share of the sample."""
+    select(worker, mutants, share)
     run = command(
         "--dir", str(worker / "tree"), "--in-place", "--output", str(worker), "--iterate", *selection,
         "--no-shuffle", "--colors", "never", "--timeout", "120", "--build-timeout", "600",
@@ -153,7 +177,7 @@ def start(worker, mutants, share, selection):
     )
     # Linking is a good part of each mutant; without mold it is only slower.
     faster = ["mold", "-run"] if shutil.which("mold") else []
-    return subprocess.Popen([*faster, *run], env=environment)
+    return subprocess.Popen([*faster, *run], env=environment(worker))
 
 
 def select(worker, mutants, sample):
