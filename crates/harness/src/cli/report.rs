@@ -7,7 +7,7 @@ use super::{
     output::{DryRun, say},
     print_json,
 };
-use crate::report::{RunReport, picture, verdict_text, write_picture, write_reports};
+use crate::report::{DrillReport, RunReport, picture, verdict_text, write_picture, write_reports};
 use cdc_model::units::{Exit, IfThere};
 
 /// Makes the reports of a run again from its events.
@@ -55,7 +55,7 @@ pub(crate) fn run(args: Args) -> Result<Exit, CliError> {
 /// The picture, before anything is written: a drill that is not there must not cost a report.
 fn drawn(report: &RunReport, drill: Option<&str>, file: &Utf8Path) -> Result<String, CliError> {
     picture(report, drill).ok_or_else(|| {
-        let all: Vec<String> = report.drills.iter().map(|d| format!("{}/{}", d.scenario, d.variant)).collect();
+        let all: Vec<String> = report.drills.iter().map(DrillReport::name).collect();
         let wanted = drill.map_or("a drill".into(), |name| format!("the drill `{name}`"));
         let there = if all.is_empty() { "none".into() } else { all.join(", ") };
         CliError::new(Exit::Usage, format!("draw {file}: the run {} lacks {wanted}; it has: {there}", report.run))

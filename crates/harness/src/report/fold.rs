@@ -211,7 +211,7 @@ impl Fold {
         let bad: Vec<String> = drills
             .iter()
             .filter(|d| d.verdict != Verdict::Passed)
-            .map(|d| format!("{}/{} {}", d.scenario, d.variant, d.verdict))
+            .map(|d| format!("{} {}", d.name(), d.verdict))
             .collect();
         if reason.is_empty() && !bad.is_empty() {
             reason = bad.join(", ");

@@ -7,11 +7,11 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use super::{
     error::ReportError,
     model::{ControlResult, DrillReport, RunReport},
-    words::one_line,
+    words::{compared, findings, one_line},
 };
 use cdc_model::{
     event::{CheckReport, Finding, FindingKind},
-    units::{Hint, Verdict, counted, with_hints},
+    units::{Hint, Verdict, with_hints},
 };
 
 /// The report as JUnit XML.
@@ -36,7 +36,7 @@ fn duration(seconds: f64) -> Duration {
 }
 
 fn suite(report: &RunReport, drill: &DrillReport) -> TestSuite {
-    let name = format!("{}/{}", drill.scenario, drill.variant);
+    let name = drill.name();
     let mut suite = TestSuite::new(name.as_str());
     suite.set_time(duration(drill.seconds));
     suite.add_property(("seed", report.seed.to_string().as_str()));
@@ -70,12 +70,7 @@ fn check_case(suite: &str, check: &CheckReport) -> TestCase {
     let kinds: Vec<&str> = kinds(&check.findings);
     let message = match check.verdict {
         Verdict::Inconclusive => check.notes.join("; "),
-        _ => format!(
-            "{} among {} compared: {}",
-            counted(check.findings_total, "finding"),
-            check.compared,
-            kinds.join(", ")
-        ),
+        _ => format!("{} among {}: {}", findings(check), compared(check), kinds.join(", ")),
     };
     let mut case = TestCase::new(
         format!("check:{}", check.id),

@@ -135,6 +135,13 @@ pub struct DrillReport {
     pub notes: Vec<String>,
 }
 
+impl DrillReport {
+    /// The drill as people name it: `database-corruption/heap-pages`.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.scenario, self.variant)
+    }
+}
+
 /// Whether the faults of a drill landed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultSummary {
@@ -196,6 +203,13 @@ pub struct RpoReport {
     pub objective_transactions: Option<u64>,
     /// Whether it was measured at all.
     pub measured: bool,
+}
+
+impl RpoReport {
+    /// How many transactions were lost; `None` where that was not measured.
+    pub(super) fn measured_loss(&self) -> Option<u64> {
+        self.measured.then_some(self.lost.transactions)
+    }
 }
 
 /// A control.

@@ -6,13 +6,13 @@ use std::fmt::Write;
 use super::{
     model::{DrillReport, RunReport},
     waterfall,
-    words::{escape, sign},
+    words::{compared, escape, findings, lost, regained, sign},
 };
-use cdc_model::units::{Verdict, counted};
+use cdc_model::units::Verdict;
 
-/// In SVG units, as the waterfall's.
-const WIDTH: f64 = 920.0;
 const MARGIN: f64 = 20.0;
+/// In SVG units: the waterfall with a margin on either side.
+const WIDTH: f64 = waterfall::WIDTH + 2.0 * MARGIN;
 const LINE: f64 = 22.0;
 const HEAD: f64 = 74.0;
 /// Checks stand side by side.
@@ -28,7 +28,7 @@ text{font:13px system-ui,sans-serif;fill:var(--ink)}.card{fill:var(--card);strok
 
 /// The drill `scenario/variant` of a report; the first one if none is named. `None` where there is no such drill.
 pub fn picture(report: &RunReport, drill: Option<&str>) -> Option<String> {
-    let wanted = |d: &&DrillReport| drill.is_none_or(|name| name == format!("{}/{}", d.scenario, d.variant));
+    let wanted = |d: &&DrillReport| drill.is_none_or(|name| name == d.name());
     report.drills.iter().find(wanted).map(draw)
 }
 
@@ -43,8 +43,8 @@ fn draw(drill: &DrillReport) -> String {
             (x, y) = (MARGIN, y + LINE);
         }
         let what = match check.verdict {
-            Verdict::Passed => format!("{}, {} compared", check.id, check.compared),
-            Verdict::Failed => format!("{}, {}", check.id, counted(check.findings_total, "finding")),
+            Verdict::Passed => format!("{}, {}", check.id, compared(check)),
+            Verdict::Failed => format!("{}, {}", check.id, findings(check)),
             Verdict::Inconclusive => check.id.clone(),
         };
         text(&mut body, x, y, "", &check.verdict, &what);
@@ -65,7 +65,7 @@ fn draw(drill: &DrillReport) -> String {
         y += LINE;
     }
     let height = y - LINE + MARGIN + 4.0;
-    let name = format!("{}/{}", drill.scenario, drill.variant);
+    let name = drill.name();
     let _ = write!(
         out,
         r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0}" width="{WIDTH}" height="{height:.0}" role="img"><title>{} {}</title><style>{STYLE}</style><rect class="card" x="0.5" y="0.5" width="{}" height="{:.0}" rx="8"/>"#,
@@ -84,15 +84,9 @@ fn draw(drill: &DrillReport) -> String {
 
 /// What happened, in one line.
 fn outcome(drill: &DrillReport) -> String {
-    let recovered = match drill.recovery.rto_seconds {
-        Some(seconds) => format!("whole again after {seconds:.1} s"),
-        None => "not recovered".into(),
-    };
-    let lost = match drill.rpo.measured {
-        true => format!("; {} lost", counted(drill.rpo.lost.transactions, "transaction")),
-        false => String::new(),
-    };
-    format!("{}; {recovered}{lost}", drill.title)
+    let all =
+        [Some(drill.title.clone()), Some(regained(drill.recovery.rto_seconds)), drill.rpo.measured_loss().map(lost)];
+    all.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn text(out: &mut String, x: f64, y: f64, class: &str, verdict: &Verdict, words: &str) {

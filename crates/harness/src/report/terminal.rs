@@ -10,7 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::{
     model::{DrillReport, RunReport},
-    words::{one_line, outcome},
+    words::{compared, findings, lost, one_line, outcome, regained},
 };
 use cdc_model::{
     event::{CheckReport, Downtime, Event, FindingKind, Landed, StepResult, What},
@@ -168,17 +168,13 @@ fn line(what: &What) -> Option<String> {
             StepResult::Done | StepResult::Planned => format!("  {} ({:.1} s)", s.name, s.seconds),
         },
         What::RecoveryFinished { playbook, rto_seconds, downtime, verdict: Verdict::Passed, .. } => {
-            format!("{playbook} recovery: whole again after {rto_seconds:.1} s{}", down(*downtime))
+            format!("{playbook} recovery: {}{}", regained(Some(*rto_seconds)), down(*downtime))
         }
         What::RecoveryFinished { playbook, detail, .. } => format!("{playbook} recovery failed: {detail}"),
         What::Rpo(r) => {
-            format!(
-                "lost {}; {} given up by the target",
-                counted(r.lost.transactions, "transaction"),
-                r.given_up.transactions
-            )
+            format!("{}; {} given up by the target", lost(r.lost.transactions), r.given_up.transactions)
         }
-        What::Check(c) if c.verdict == Verdict::Passed => format!("check {} passed: {} compared", c.id, c.compared),
+        What::Check(c) if c.verdict == Verdict::Passed => format!("check {} passed: {}", c.id, compared(c)),
         What::Check(c) => told_check(c),
         What::Control(c) if c.verdict == Verdict::Passed => format!("control {} is red, as it must be", c.plan.id),
         What::Control(c) => format!("control {} {}: {}", c.plan.id, c.verdict, c.reason),
@@ -189,17 +185,17 @@ fn line(what: &What) -> Option<String> {
 }
 
 fn told_check(check: &CheckReport) -> String {
-    let CheckReport { id, verdict, compared, findings_total, .. } = check;
+    let CheckReport { id, verdict, .. } = check;
     match verdict {
         Verdict::Inconclusive => format!("check {id} {}", check.why_inconclusive()),
-        _ => format!("check {id} {verdict}: {} among {compared} compared", counted(*findings_total, "finding")),
+        _ => format!("check {id} {verdict}: {} among {}", findings(check), compared(check)),
     }
 }
 
 /// The verdict on a run, for a person: what came back and how fast, what did not and why, and what to do next.
 pub fn verdict_text(report: &RunReport) -> String {
     let mut out = String::new();
-    let width = report.drills.iter().map(|d| d.scenario.len() + d.variant.len() + 1).max().unwrap_or(0);
+    let width = report.drills.iter().map(|d| d.name().len()).max().unwrap_or(0);
     for drill in &report.drills {
         out.push_str(&drill_lines(drill, width));
     }
@@ -234,13 +230,10 @@ fn down(downtime: Option<Downtime>) -> String {
 }
 
 fn drill_lines(drill: &DrillReport, width: usize) -> String {
-    let name = format!("{}/{}", drill.scenario, drill.variant);
-    let rto = drill.recovery.rto_seconds.map_or("not recovered".into(), |s| format!("whole again after {s:.1} s"));
+    let name = drill.name();
+    let rto = regained(drill.recovery.rto_seconds);
     let down = down(drill.recovery.downtime);
-    let lost = match drill.rpo.measured {
-        true => format!(", {} lost", counted(drill.rpo.lost.transactions, "transaction")),
-        false => String::new(),
-    };
+    let lost = drill.rpo.measured_loss().map(|count| format!(", {}", lost(count))).unwrap_or_default();
     let mut out = format!("{:<12}  {name:<width$}  {rto}{down}{lost}\n", drill.verdict.word());
     if drill.verdict == Verdict::Passed {
         return out;

@@ -2,11 +2,14 @@
 
 use std::fmt::Write;
 
-use super::{model::RecoveryReport, words::escape};
+use super::{
+    model::RecoveryReport,
+    words::{escape, regained},
+};
 use cdc_model::event::{StepReport, StepResult};
 
 /// Widths and heights in SVG units; the drawing scales with the page.
-const WIDTH: f64 = 880.0;
+pub(super) const WIDTH: f64 = 880.0;
 const LABELS: f64 = 190.0;
 const NUMBERS: f64 = 90.0;
 const ROW: f64 = 24.0;
@@ -22,12 +25,11 @@ pub(super) fn svg(recovery: &RecoveryReport, id: &str) -> String {
         return String::new();
     }
     let name = recovery.playbook.as_deref().unwrap_or("unfinished");
-    let total = recovery.rto_seconds.map_or("not whole again".to_owned(), |s| format!("whole again after {s:.1} s"));
     format!(
         r#"<svg class="waterfall" viewBox="0 0 {WIDTH} {}" role="img" aria-labelledby="{id}-title {id}-desc"><title id="{id}-title">Recovery steps of the {} playbook, in seconds</title><desc id="{id}-desc">{}; {}</desc>{}</svg>"#,
         height(recovery),
         escape(name),
-        escape(&total),
+        escape(&regained(recovery.rto_seconds)),
         escape(&told(&recovery.steps)),
         drawing(recovery),
     )

@@ -1,9 +1,32 @@
 //! Words and signs that several renderers share.
 
 use cdc_model::{
-    event::{Finding, Loaded},
+    event::{CheckReport, Finding, Loaded},
     units::{Verdict, counted},
 };
+
+/// When a pipeline was whole again, in seconds from the recovery's start; `None` where it was not.
+pub(super) fn regained(rto_seconds: Option<f64>) -> String {
+    match rto_seconds {
+        Some(seconds) => format!("whole again after {seconds:.1} s"),
+        None => "not recovered".into(),
+    }
+}
+
+/// How many transactions a drill lost.
+pub(super) fn lost(transactions: u64) -> String {
+    format!("{} lost", counted(transactions, "transaction"))
+}
+
+/// How much a check compared: `80 compared`.
+pub(super) fn compared(check: &CheckReport) -> String {
+    format!("{} compared", check.compared)
+}
+
+/// How many findings a check has: `1 finding`.
+pub(super) fn findings(check: &CheckReport) -> String {
+    counted(check.findings_total, "finding")
+}
 
 /// What a step did: `recovery point P of 9 bytes; meanwhile 80 transactions: 77 acknowledged (349 rows), 3 rolled back`.
 pub(super) fn outcome(detail: &str, load: Option<&Loaded>) -> String {
