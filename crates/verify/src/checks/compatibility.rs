@@ -143,8 +143,9 @@ impl Diff<'_> {
 impl Diff<'_> {
     /// Whether a connector registers a version on its own, of a pipeline that nobody has changed: a table with generated columns has two
     /// schemas, as only a snapshot's records have these columns, and which of the two comes first is up to when the table was empty.
-    /// Records must have been written with the version. A subject that the point does not have at all is no such case: a point
-    /// without its versions would go unnoticed.
+    /// Records must have been written with the version. A subject that the point does not have at all is such a case only where the
+    /// point does not have the table's topic either: its first record came later. A point that has lost a subject's versions and has
+    /// the topic would go unnoticed otherwise, and so would one of which no topic is known.
     fn is_of_the_connector(&self, subject: &str, was: &SubjectView, version: &VersionView) -> bool {
         let Some((table, place)) = self.seen.tables.iter().find_map(|table| Some((table, place_of(subject, table)?)))
         else {
@@ -154,6 +155,9 @@ impl Diff<'_> {
         let mut used = fold.into_iter().flat_map(|fold| &fold.partitions);
         if version.deleted || !used.any(|partition| partition.ids.contains_key(&(place, version.id))) {
             return false;
+        }
+        if was.versions.is_empty() {
+            return !self.expected.specs.is_empty() && !self.expected.specs.contains_key(&table.topic);
         }
         let row = |schema: &str| without_generated(schema, table);
         was.versions.values().any(|known| {

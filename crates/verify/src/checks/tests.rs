@@ -2102,6 +2102,22 @@ fn registered_later(point: &[&str], later: &str, used: bool) -> (Observation, Ex
 }
 
 #[rstest]
+#[case::whose_table_had_no_record_then(&[LINES], true, Verdict::Passed)]
+// The point has its records, and not the schema that they were written with.
+#[case::whose_topic_was_there(&[LINES, ORDERS], true, Verdict::Failed)]
+#[case::that_no_record_has(&[LINES], false, Verdict::Failed)]
+#[case::of_a_point_without_topics(&[], true, Verdict::Failed)]
+fn a_subject_that_is_newer_than_the_point(#[case] topics: &[&str], #[case] used: bool, #[case] expected: Verdict) {
+    let (seen, wanted) = registered_later(&[], CALLS_STREAMED, used);
+    let all = healthy().specs;
+    let specs = topics.iter().map(|table| (topic(table), all[&topic(table)].clone())).collect();
+    let report = compatibility(&seen, &Expectation { specs, ..wanted });
+    assert_eq!(report.verdict, expected, "{:#?}", report.findings);
+    let kept = report.notes.iter().any(|note| note.contains("kept: shop.public.orders-value version 1"));
+    assert_eq!(kept, expected == Verdict::Passed, "what is kept is named: {:?}", report.notes);
+}
+
+#[rstest]
 #[case::a_snapshot_behind_a_streamed_change(&[CALLS_STREAMED], CALLS_READ, true, Verdict::Passed)]
 #[case::a_streamed_change_behind_a_snapshot(&[CALLS_READ], CALLS_STREAMED, true, Verdict::Passed)]
 #[case::a_subject_that_the_point_does_not_have(&[], CALLS_STREAMED, true, Verdict::Failed)]
