@@ -239,7 +239,7 @@ async fn consistency(
         let ours: Vec<&SavedConnector> = connectors.iter().filter(|c| found.names.contains(&c.name)).collect();
         let others = not_looked_at(&found);
         let (ok, detail) = offsets_before(&ours, pg.stop_lsn);
-        note("offset_lsn<=stop_lsn", ok, format!("{detail}{others}"));
+        note("offset_lsn<=stop_lsn", ok, format!("{detail}{}{others}", not_read(&ours)));
         let (ok, detail) = publications_exist(&ours, &publications);
         note("publications_exist", ok, format!("{detail}{others}"));
         let worker = Connect::of(&config.connect).connectors().await?.len() as u64;
@@ -269,6 +269,15 @@ fn not_looked_at(found: &Readers) -> String {
             let names: Vec<&str> = names.into_iter().collect();
             format!("; not looked at, as their servers are not known: {}", names.join(", "))
         }
+    }
+}
+
+/// The connectors whose positions could not be read, to stand behind what was looked at.
+fn not_read(connectors: &[&SavedConnector]) -> String {
+    let names: Vec<&str> = connectors.iter().filter(|c| c.unread.is_some()).map(|c| c.name.as_str()).collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => format!("; not read: {}", names.join(", ")),
     }
 }
 
@@ -407,6 +416,7 @@ mod tests {
                 .into(),
             topics: vec![],
             offsets: vec![StoredOffset { partition: Default::default(), offset }],
+            unread: None,
         }
     }
 
@@ -416,6 +426,9 @@ mod tests {
         assert!(offsets_before(&[&c], Lsn(100)).0);
         let (ok, detail) = offsets_before(&[&c], Lsn(99));
         assert!(!ok && detail.contains("shop at 0/64"), "{detail}");
+        let unread = SavedConnector { name: "odd/one".into(), unread: Some("400".into()), ..c.clone() };
+        assert_eq!(not_read(&[&c]), "");
+        assert_eq!(not_read(&[&c, &unread]), "; not read: odd/one");
     }
 
     #[test]

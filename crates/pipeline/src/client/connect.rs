@@ -154,6 +154,16 @@ pub fn stored_position(offset: &Map<String, Value>) -> Option<Lsn> {
     offset.get("lsn").and_then(Value::as_u64).map(Lsn)
 }
 
+/// Every connector with its configuration and its state.
+const EXPANDED: &str = "/connectors?expand=info&expand=status";
+
+/// What the worker's web server says of an address that it does not hand on to Connect. That of Kafka 4.0 and later takes no `/`, `\` or
+/// `%` within a segment, however it is encoded (Jetty 12, `UriCompliance`; seen with Kafka 4.3.1).
+fn refused_address(answer: &str) -> Option<String> {
+    let title = answer.split_once("<title>Error 400 ")?.1.split_once("</title>")?.0;
+    (title.starts_with("Ambiguous URI") || title.starts_with("Suspicious Path")).then(|| format!("`{title}`"))
+}
+
 impl Connect {
     /// Speaks to the workers of a configuration.
     pub fn of(config: &ConnectConfig) -> Connect {
@@ -212,7 +222,8 @@ impl Connect {
 
     /// A connector's configuration.
     pub async fn config(&self, name: &str) -> Result<ConnectorConfig, ClientError> {
-        self.get(&format!("/connectors/{}/config", encode(name))).await
+        let asked = self.ask(reqwest::Method::GET, name, "/config", None).await;
+        self.or_listed(name, &["info", "config"], asked).await
     }
 
     /// Whether the connector exists.
@@ -222,7 +233,8 @@ impl Connect {
 
     /// A connector's state.
     pub async fn status(&self, name: &str) -> Result<ConnectorStatus, ClientError> {
-        self.get(&format!("/connectors/{}/status", encode(name))).await
+        let asked = self.ask(reqwest::Method::GET, name, "/status", None).await;
+        self.or_listed(name, &["status"], asked).await
     }
 
     /// Configuration and state of a connector that was listed; `None` when it has been deleted since.
@@ -242,9 +254,7 @@ impl Connect {
 
     /// Creates or changes a connector.
     pub async fn put_config(&self, name: &str, config: &ConnectorConfig) -> Result<(), ClientError> {
-        self.send(reqwest::Method::PUT, &format!("/connectors/{}/config", encode(name)), Some(json!(config)))
-            .await
-            .map(drop)
+        self.ask(reqwest::Method::PUT, name, "/config", Some(json!(config))).await.map(drop)
     }
 
     /// Creates a connector in the given state: `RUNNING`, `PAUSED` or `STOPPED` (KIP-980).
@@ -271,12 +281,12 @@ impl Connect {
 
     /// Deletes a connector. Its offsets stay.
     pub async fn delete(&self, name: &str) -> Result<(), ClientError> {
-        self.send(reqwest::Method::DELETE, &format!("/connectors/{}", encode(name)), None).await.map(drop)
+        self.ask(reqwest::Method::DELETE, name, "", None).await.map(drop)
     }
 
     /// Asks the worker to stop the connector: its tasks are shut down. Returns at once; see [`Connect::stopped`].
     pub async fn stop(&self, name: &str) -> Result<(), ClientError> {
-        self.send(reqwest::Method::PUT, &format!("/connectors/{}/stop", encode(name)), None).await.map(drop)
+        self.ask(reqwest::Method::PUT, name, "/stop", None).await.map(drop)
     }
 
     /// Stops the connector and waits until it is `STOPPED` and has no tasks.
@@ -312,7 +322,7 @@ impl Connect {
 
     /// Pauses the connector: tasks stay alive and keep their slot.
     pub async fn pause(&self, name: &str) -> Result<(), ClientError> {
-        self.send(reqwest::Method::PUT, &format!("/connectors/{}/pause", encode(name)), None).await.map(drop)
+        self.ask(reqwest::Method::PUT, name, "/pause", None).await.map(drop)
     }
 
     /// Pauses a connector and waits until it and its tasks are.
@@ -328,13 +338,13 @@ impl Connect {
 
     /// Starts a stopped or paused connector again. Returns at once.
     pub async fn resume(&self, name: &str) -> Result<(), ClientError> {
-        self.send(reqwest::Method::PUT, &format!("/connectors/{}/resume", encode(name)), None).await.map(drop)
+        self.ask(reqwest::Method::PUT, name, "/resume", None).await.map(drop)
     }
 
     /// Restarts the connector and all of its tasks.
     pub async fn restart(&self, name: &str) -> Result<(), ClientError> {
-        let path = format!("/connectors/{}/restart?includeTasks=true&onlyFailed=false", encode(name));
-        self.send(reqwest::Method::POST, &path, None).await.map(drop)
+        let restart = "/restart?includeTasks=true&onlyFailed=false";
+        self.ask(reqwest::Method::POST, name, restart, None).await.map(drop)
     }
 
     /// Waits until the connector and at least one task are RUNNING; a FAILED task ends the wait.
@@ -354,7 +364,7 @@ impl Connect {
 
     /// The stored offsets.
     pub async fn offsets(&self, name: &str) -> Result<Vec<StoredOffset>, ClientError> {
-        let answer: Value = self.get(&format!("/connectors/{}/offsets", encode(name))).await?;
+        let answer = self.ask(reqwest::Method::GET, name, "/offsets", None).await?;
         serde_json::from_value(answer["offsets"].clone()).map_err(|e| {
             ClientError::answer("connect", &self.url, format!("offsets of {name}"), "a list of offsets", e.to_string())
         })
@@ -362,22 +372,83 @@ impl Connect {
 
     /// Forgets the stored offsets; the connector must be stopped.
     pub async fn delete_offsets(&self, name: &str) -> Result<(), ClientError> {
-        self.send(reqwest::Method::DELETE, &format!("/connectors/{}/offsets", encode(name)), None).await.map(drop)
+        self.ask(reqwest::Method::DELETE, name, "/offsets", None).await.map(drop)
     }
 
     /// Sets stored offsets; the connector must be stopped. Values are taken unchecked.
     pub async fn patch_offsets(&self, name: &str, offsets: &[StoredOffset]) -> Result<(), ClientError> {
-        let path = format!("/connectors/{}/offsets", encode(name));
-        self.send(reqwest::Method::PATCH, &path, Some(json!({ "offsets": offsets }))).await.map(drop)
+        self.ask(reqwest::Method::PATCH, name, "/offsets", Some(json!({ "offsets": offsets }))).await.map(drop)
     }
 
     /// The topics the connector has written to since its creation or last reset.
     pub async fn topics(&self, name: &str) -> Result<Vec<String>, ClientError> {
-        let answer: Value = self.get(&format!("/connectors/{}/topics", encode(name))).await?;
+        let answer = self.ask(reqwest::Method::GET, name, "/topics", None).await?;
         let topics = answer[name]["topics"].as_array().into_iter().flatten();
         let mut topics: Vec<String> = topics.filter_map(|t| t.as_str().map(str::to_owned)).collect();
         topics.sort();
         Ok(topics)
+    }
+
+    /// Fails with [`ClientError::Unaddressable`] for a connector that can be listed and not be asked about: it can neither be stopped nor
+    /// resumed, and its offsets and topics are not known. Whether there is such a connector does not matter.
+    pub async fn addressable(&self, name: &str) -> Result<(), ClientError> {
+        match self.ask(reqwest::Method::GET, name, "/status", None).await {
+            Err(error) if error.status() == Some(404) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// What the list of all connectors says of one where its own address does not.
+    async fn or_listed<T: serde::de::DeserializeOwned>(
+        &self,
+        name: &str,
+        part: &[&str],
+        asked: Result<Value, ClientError>,
+    ) -> Result<T, ClientError> {
+        let what = || format!("{} of connector {name}", part.last().unwrap_or(&""));
+        let value = match asked {
+            Err(ClientError::Unaddressable { .. }) => {
+                let all: Map<String, Value> = self.get(EXPANDED).await?;
+                let found = all.get(name).and_then(|one| part.iter().try_fold(one, |value, key| value.get(key)));
+                found.cloned().ok_or_else(|| ClientError::Answer {
+                    system: "connect",
+                    address: self.url.clone(),
+                    what: format!("GET {EXPANDED}"),
+                    expected: what(),
+                    found: "none".into(),
+                    status: Some(404),
+                    lasting: false,
+                })?
+            }
+            other => other?,
+        };
+        serde_json::from_value(value)
+            .map_err(|e| ClientError::answer("connect", &self.url, what(), "a known shape", e.to_string()))
+    }
+
+    /// Asks about a connector, or for something to be done with it.
+    async fn ask(
+        &self,
+        method: reqwest::Method,
+        name: &str,
+        about: &str,
+        body: Option<Value>,
+    ) -> Result<Value, ClientError> {
+        let asked = self.send(method, &format!("/connectors/{}{about}", encode(name)), body).await;
+        let why = match &asked {
+            Err(ClientError::Unaddressable { why, .. }) => Some(why.clone()),
+            Err(ClientError::Answer { status: Some(400), found, .. }) => refused_address(found),
+            _ => None,
+        };
+        match why {
+            Some(why) => Err(ClientError::Unaddressable {
+                system: "connect",
+                address: self.url.clone(),
+                what: format!("connector {name}"),
+                why,
+            }),
+            None => asked,
+        }
     }
 
     async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
@@ -446,6 +517,7 @@ mod tests {
     };
 
     use super::*;
+    use cdc_model::units::Failure;
 
     /// A worker that says of every connector: STOPPED without tasks, then with a task that runs, then without again.
     #[tokio::test]
@@ -476,6 +548,52 @@ mod tests {
         worker.settled(names.iter(), Duration::from_secs(60)).await.unwrap();
         let settled_after = told.borrow().expect("the task was seen").elapsed();
         assert!(settled_after >= facts::STANDS_STILL, "{settled_after:?}");
+        served.abort();
+    }
+
+    /// A worker behind the web server of Kafka 4, with one connector whose name is refused in an address.
+    #[tokio::test]
+    async fn a_name_that_no_address_takes_is_read_from_the_list_and_named_where_that_is_not_enough() {
+        const REFUSED: &str = "<html><head><title>Error 400 Ambiguous URI path separator</title></head></html>";
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let worker = Connect::new(&format!("http://{}", listener.local_addr().unwrap()));
+        let served = tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = [0; 4096];
+                let read = stream.read(&mut head).await.unwrap();
+                let head = String::from_utf8_lossy(&head[..read]).into_owned();
+                let (code, body) = match head.split(' ').nth(1).unwrap() {
+                    path if path.contains("%2F") => ("400 Bad Request", REFUSED.to_owned()),
+                    EXPANDED => {
+                        let status = json!({"name": "odd/one", "type": "source", "tasks": [],
+                            "connector": {"state": "RUNNING", "worker_id": "a:1"}});
+                        let info = json!({"name": "odd/one", "config": {"slot.name": "odd"}});
+                        ("200 OK", json!({"odd/one": {"info": info, "status": status}}).to_string())
+                    }
+                    path => ("404 Not Found", json!({"error_code": 404, "message": path}).to_string()),
+                };
+                let length = body.len();
+                let answer = format!("HTTP/1.1 {code}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        assert_eq!(worker.config("odd/one").await.unwrap()["slot.name"], "odd");
+        assert_eq!(worker.status("odd/one").await.unwrap().connector.state, "RUNNING");
+        assert_eq!(worker.config("no/such").await.unwrap_err().status(), Some(404), "as any other that is not there");
+        for refused in [worker.stop("odd/one").await, worker.offsets("odd/one").await.map(drop)] {
+            let error = refused.unwrap_err();
+            assert!(error.is_unaddressable() && !error.is_transient(), "{error:?}");
+            let said = error.in_full();
+            assert!(said.contains("connector odd/one") && said.contains("Ambiguous URI path separator"), "{said}");
+            assert!(said.contains("hint: ") && !said.contains("<html>"), "{said}");
+        }
+        worker.addressable("plain").await.unwrap();
+        assert!(worker.addressable("odd/one").await.unwrap_err().is_unaddressable());
+        // These would be taken out of the address: `/connectors/../offsets` is a question about another thing.
+        for dots in [".", ".."] {
+            assert!(worker.offsets(dots).await.unwrap_err().is_unaddressable(), "{dots}");
+        }
         served.abort();
     }
 

@@ -34,6 +34,18 @@ pub enum ClientError {
         /// Whether the same question will get the same answer until somebody changes something: a wait ends with it.
         lasting: bool,
     },
+    /// Something has a name that no address of the system can hold: it was not asked.
+    #[error("{system} at {address}: {what}: expected a name that its web server takes in an address, found {why}")]
+    Unaddressable {
+        /// The system.
+        system: &'static str,
+        /// The address, without secrets.
+        address: String,
+        /// What was asked about: `connector odd/one`.
+        what: String,
+        /// What is in the way.
+        why: String,
+    },
     /// A condition did not come true in time.
     #[error("waited {seconds:.1} s for {what} ({bound}): last seen: {last}")]
     TimedOut {
@@ -60,13 +72,17 @@ pub enum ClientError {
     },
 }
 
+/// What there is to do about a name that no address can hold.
+const UNADDRESSABLE: &str = "the worker of Kafka 4.0 and later takes no name with `/`, `\\` or `%`, nor `.` or `..`: make it again under another name";
+
 impl Failure for ClientError {
     fn exit(&self) -> Exit {
         match self {
             ClientError::TimedOut { .. } => Exit::TimedOut,
-            ClientError::Unreachable { .. } | ClientError::Answer { .. } | ClientError::Hopeless { .. } => {
-                Exit::Inconclusive
-            }
+            ClientError::Unreachable { .. }
+            | ClientError::Answer { .. }
+            | ClientError::Unaddressable { .. }
+            | ClientError::Hopeless { .. } => Exit::Inconclusive,
         }
     }
 
@@ -74,7 +90,8 @@ impl Failure for ClientError {
         match self {
             ClientError::Unreachable { .. } => vec!["is it running? `cdc-drill stack status` or its log says".into()],
             ClientError::TimedOut { hints, .. } | ClientError::Hopeless { hints, .. } => hints.clone(),
-            ClientError::Answer { .. } => Vec::new(),
+            ClientError::Unaddressable { system: "connect", .. } => vec![UNADDRESSABLE.into()],
+            ClientError::Unaddressable { .. } | ClientError::Answer { .. } => Vec::new(),
         }
     }
 
@@ -82,7 +99,7 @@ impl Failure for ClientError {
     fn is_transient(&self) -> bool {
         match self {
             ClientError::Answer { lasting, status, .. } => !lasting && !matches!(status, Some(400 | 401 | 403 | 405)),
-            ClientError::Hopeless { .. } => false,
+            ClientError::Hopeless { .. } | ClientError::Unaddressable { .. } => false,
             ClientError::Unreachable { .. } | ClientError::TimedOut { .. } => true,
         }
     }
@@ -95,6 +112,11 @@ impl ClientError {
             ClientError::Answer { status, .. } => *status,
             _ => None,
         }
+    }
+
+    /// Whether this is about a name that no address of the system can hold.
+    pub fn is_unaddressable(&self) -> bool {
+        matches!(self, ClientError::Unaddressable { .. })
     }
 
     /// The same answer, which will not change by itself.

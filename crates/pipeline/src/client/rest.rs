@@ -21,6 +21,7 @@ use super::{
     wait,
 };
 use crate::config::RestAuth;
+use cdc_model::units::redact_url;
 
 /// An answer with all of its body.
 #[derive(Debug)]
@@ -86,6 +87,15 @@ impl Rest {
         complete: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Answer, ClientError> {
         let all = self.bases.join(",");
+        // However they are encoded, such segments are taken out of an address before it is sent: another question would be asked.
+        if path.split(['?', '#']).next().is_some_and(|path| path.split('/').any(|part| matches!(part, "." | ".."))) {
+            return Err(ClientError::Unaddressable {
+                system: self.system,
+                address: redact_url(&all),
+                what: format!("{method} {path}"),
+                why: "a segment of dots".into(),
+            });
+        }
         let http = self.http.as_ref().map_err(|why| ClientError::unreachable(self.system, &all, why))?;
         let first = self.good.load(Ordering::Relaxed);
         let mut last = ClientError::unreachable(self.system, &all, "no address is configured");

@@ -90,8 +90,10 @@ pub fn positions(seen: &Observation, expected: &Expectation<'_>) -> CheckReport 
     notes.insert(0, format!("{compared} connectors, topics and group offsets compared"));
     notes.splice(0..0, seen.unidentified.iter().map(unidentified));
     let report = CheckId::Positions.report(compared, notes, findings);
-    // The slot of a connector that was not looked at may be what is lost.
-    let undecided = report.verdict == Verdict::Passed && seen.unidentified.iter().any(|one| !one.excluded);
+    // The slot of a connector that was not looked at may be what is lost, and an offset that was not read may be ahead of the server.
+    let unseen = seen.unidentified.iter().any(|one| !one.excluded)
+        || seen.connectors.iter().any(|connector| connector.offsets_unread.is_some());
+    let undecided = report.verdict == Verdict::Passed && unseen;
     if undecided { CheckReport { verdict: Verdict::Inconclusive, ..report } } else { report }
 }
 
@@ -186,6 +188,10 @@ fn slot(seen: &Observation, connector: &ConnectorView) -> Vec<Finding> {
 fn offset(seen: &Observation, connector: &ConnectorView, notes: &mut Vec<String>) -> Vec<Finding> {
     let name = &connector.settings.name;
     let Some(Ok(server)) = &seen.server else { return Vec::new() };
+    if let Some(why) = &connector.offsets_unread {
+        notes.push(format!("offsets of connector {name} cannot be read: {why}"));
+        return Vec::new();
+    }
     let Some(stored) = connector.stored_lsn() else {
         notes.push(format!("connector {name} has stored no offset yet"));
         return Vec::new();

@@ -500,6 +500,7 @@ impl World {
             config: self.config.clone(),
             status: self.status.clone(),
             offsets: vec![StoredOffset { partition: serde_json::Map::new(), offset: position.as_object().cloned() }],
+            offsets_unread: None,
             publication: self.publication,
             coverage: self.coverage.clone(),
             unpublished: self.unpublished.clone(),
@@ -2038,6 +2039,21 @@ fn a_connector_whose_server_is_not_known_leaves_positions_open() {
     assert_eq!(judged(&healthy(), true), Verdict::Passed);
     let world = World { slots: vec![], ..healthy() };
     assert_eq!(judged(&world, false), Verdict::Failed, "what is known to be wrong stays so");
+}
+
+#[test]
+fn offsets_that_cannot_be_read_leave_positions_open() {
+    let judged = |world: &World| {
+        let mut seen = world.observe();
+        seen.connectors[0].offsets.clear();
+        seen.connectors[0].offsets_unread = Some("a name that no address takes".into());
+        let report = positions(&seen, &world.expect());
+        assert!(report.notes.iter().any(|n| n.contains("cannot be read: a name that no address takes")), "{report:?}");
+        assert!(report.notes.iter().all(|n| !n.contains("has stored no offset")), "{report:?}");
+        report.verdict
+    };
+    assert_eq!(judged(&healthy()), Verdict::Inconclusive);
+    assert_eq!(judged(&World { slots: vec![], ..healthy() }), Verdict::Failed, "what is known to be wrong stays so");
 }
 
 /// A group whose topics keep their records goes on behind what it has committed; where it has to begin at the first, it must be given all.

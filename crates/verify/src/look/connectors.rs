@@ -51,6 +51,7 @@ pub async fn connectors(
             config,
             status: Err("not asked".into()),
             offsets: Vec::new(),
+            offsets_unread: None,
             publication: false,
             coverage: Coverage::default(),
             unpublished: Vec::new(),
@@ -135,10 +136,10 @@ fn divided(found: Readers) -> (BTreeSet<String>, Vec<Unidentified>) {
 pub(super) async fn status(systems: &Systems, view: &mut ConnectorView) {
     let name = view.settings.name.clone();
     view.status = systems.connect.status(&name).await.map_err(|e| e.to_string());
-    match systems.connect.offsets(&name).await {
-        Ok(offsets) => view.offsets = offsets,
-        Err(error) => view.notes.push(format!("offsets of connector {name} cannot be read: {error}")),
-    }
+    (view.offsets, view.offsets_unread) = match systems.connect.offsets(&name).await {
+        Ok(offsets) => (offsets, None),
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
 }
 
 #[cfg(test)]

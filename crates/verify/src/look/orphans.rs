@@ -124,6 +124,7 @@ mod tests {
             config,
             status: Err("not asked".into()),
             offsets: Vec::new(),
+            offsets_unread: None,
             publication: true,
             unpublished: Vec::new(),
             uncaptured: Vec::new(),

@@ -24,6 +24,9 @@ pub struct ConnectorView {
     pub status: Result<ConnectorStatus, String>,
     /// Its stored offsets.
     pub offsets: Vec<StoredOffset>,
+    /// Why they could not be read; then there are none here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offsets_unread: Option<String>,
     /// Whether its publication exists.
     pub publication: bool,
     /// What it captures, by its lists, the catalogue and its publication.
@@ -46,6 +49,8 @@ struct SavedConnectorView {
     config: ConnectorConfig,
     status: Result<ConnectorStatus, String>,
     offsets: Vec<StoredOffset>,
+    #[serde(default)]
+    offsets_unread: Option<String>,
     publication: bool,
     coverage: Coverage,
     unpublished: Vec<TableName>,
@@ -58,7 +63,7 @@ impl TryFrom<SavedConnectorView> for ConnectorView {
     type Error = VerifyError;
 
     fn try_from(saved: SavedConnectorView) -> Result<ConnectorView, VerifyError> {
-        let SavedConnectorView { name, config, status, offsets, publication, .. } = saved;
+        let SavedConnectorView { name, config, status, offsets, offsets_unread, publication, .. } = saved;
         let SavedConnectorView { coverage, unpublished, uncaptured, orphans, notes, .. } = saved;
         let settings = Arc::new(ConnectorSettings::parse(&name, &config)?);
         Ok(ConnectorView {
@@ -66,6 +71,7 @@ impl TryFrom<SavedConnectorView> for ConnectorView {
             config,
             status,
             offsets,
+            offsets_unread,
             publication,
             coverage,
             unpublished,

@@ -27,6 +27,9 @@ pub struct SavedConnector {
     pub topics: Vec<String>,
     /// Its stored positions.
     pub offsets: Vec<StoredOffset>,
+    /// Why its topics and positions could not be read and are left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread: Option<String>,
 }
 
 impl std::fmt::Debug for SavedConnector {
@@ -227,6 +230,7 @@ mod tests {
             config: [("database.password".to_owned(), "hunter2".to_owned())].into(),
             topics: vec![],
             offsets: vec![],
+            unread: None,
         };
         assert!(!format!("{connector:?}").contains("hunter2"));
     }

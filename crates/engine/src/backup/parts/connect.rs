@@ -104,9 +104,17 @@ async fn connector(connect: &Connect, name: &str) -> Result<SavedConnector, Clie
         Err(e) if e.status() == Some(404) => ("unknown".to_owned(), "UNASSIGNED".to_owned(), Vec::new()),
         Err(e) => return Err(e),
     };
-    let topics = connect.topics(name).await?;
-    let offsets = connect.offsets(name).await?;
-    Ok(SavedConnector { name: name.to_owned(), kind, state, tasks, config, topics, offsets })
+    let read = async { Ok::<_, ClientError>((connect.topics(name).await?, connect.offsets(name).await?)) };
+    let (topics, offsets, unread) = match read.await {
+        Ok((topics, offsets)) => (topics, offsets, None),
+        // Its raw offsets are in the point as everybody's.
+        Err(error) if error.is_unaddressable() => {
+            tracing::warn!("the topics and positions of connector {name} are left out: {error}");
+            (Vec::new(), Vec::new(), Some(error.to_string()))
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(SavedConnector { name: name.to_owned(), kind, state, tasks, config, topics, offsets, unread })
 }
 
 async fn schema_history(

@@ -49,6 +49,12 @@ impl Sheet {
         if now.state != was.state {
             self.wrong(FindingKind::Dead, was, was.state.clone(), now.state.clone());
         }
+        if let Some(why) = was.unseen.as_ref().or(now.unseen.as_ref()) {
+            self.undecided |= was.unseen.is_none();
+            self.notes.push(format!("connector {}: topics and stored offsets are not compared: {why}", was.name));
+            self.slot(was, now);
+            return;
+        }
         for (name, topic) in &was.topics {
             self.topic(was, name, topic, now.topics.get(name));
         }
@@ -152,6 +158,8 @@ fn position(offset: Option<&StoredOffset>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use cdc_model::units::{Lsn, Offset, SlotName};
     use cdc_pipeline::client::postgres::Slot;
@@ -180,7 +188,26 @@ mod tests {
                 invalidation_reason: None,
             }),
             slot_unseen: None,
+            unseen: None,
         }
+    }
+
+    #[test]
+    fn topics_and_offsets_that_cannot_be_looked_at_are_named() {
+        let unseen = |was: Neighbour| Neighbour {
+            topics: BTreeMap::new(),
+            offsets: Vec::new(),
+            unseen: Some("a name that no address takes".into()),
+            ..was
+        };
+        let check = compare(&[unseen(neighbour())], &[unseen(neighbour())]);
+        assert_eq!((check.verdict, check.compared), (Verdict::Passed, 3));
+        assert!(check.notes[0].contains("not compared: a name that no address takes"), "{:?}", check.notes);
+        let check = compare(&[neighbour()], &[unseen(neighbour())]);
+        assert_eq!((check.verdict, check.findings_total), (Verdict::Inconclusive, 0), "they were seen before");
+        let mut stopped = unseen(neighbour());
+        stopped.state = "connector STOPPED, no tasks".into();
+        assert_eq!(compare(&[unseen(neighbour())], &[stopped]).verdict, Verdict::Failed, "what was seen counts");
     }
 
     fn set_lsn(n: &mut Neighbour, lsn: i64) {

@@ -10,6 +10,7 @@ use crate::recovery::RecoveryError;
 use cdc_model::units::Offset;
 use cdc_pipeline::{
     client::{
+        ClientError,
         connect::{Connect, ConnectorConfig, ConnectorStatus, StoredOffset},
         kafka::Kafka,
         limits::asking,
@@ -34,6 +35,9 @@ pub(crate) struct Neighbour {
     pub(crate) topics: BTreeMap<String, TopicSeen>,
     /// Its stored offsets.
     pub(crate) offsets: Vec<StoredOffset>,
+    /// Why its topics and offsets could not be looked at; none where they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unseen: Option<String>,
     /// Its slot, where its server has one of that name and let us look.
     pub(crate) slot: Option<Slot>,
     /// Why its slot could not be looked at; none where its server answered.
@@ -99,15 +103,20 @@ async fn one(
     config: ConnectorConfig,
     status: &ConnectorStatus,
 ) -> Result<Neighbour, RecoveryError> {
-    let written = connect.topics(&name).await?;
+    let read = async { Ok::<_, ClientError>((connect.topics(&name).await?, connect.offsets(&name).await?)) };
+    let (written, offsets, unseen) = match read.await {
+        Ok((written, offsets)) => (written, offsets, None),
+        // Another's name is no reason to leave this pipeline down.
+        Err(error) if error.is_unaddressable() => (Vec::new(), Vec::new(), Some(error.to_string())),
+        Err(error) => return Err(error.into()),
+    };
     let mut topics = BTreeMap::new();
     for (topic, id) in kafka.topic_ids(&written).await? {
         let ends = kafka.watermarks(&topic).await?.into_iter().map(|(_, end)| end).collect();
         topics.insert(topic, TopicSeen { id, ends });
     }
-    let offsets = connect.offsets(&name).await?;
     let slot_unseen = Some("not looked for".to_owned());
-    Ok(Neighbour { name, config, state: status.summary(), topics, offsets, slot: None, slot_unseen })
+    Ok(Neighbour { name, config, state: status.summary(), topics, offsets, unseen, slot: None, slot_unseen })
 }
 
 impl Neighbour {

@@ -168,6 +168,7 @@ mod tests {
             config: config(&[("slot.name", "a")]),
             topics: vec!["shop.public.a".into()],
             offsets: Vec::new(),
+            unread: None,
         }
     }
 

@@ -21,6 +21,7 @@ use crate::{
 use cdc_model::units::SlotName;
 use cdc_pipeline::{
     client::{
+        ClientError,
         cluster::Cluster,
         connect::Connect,
         kafka::{Kafka, TopicSpec},
@@ -102,6 +103,9 @@ impl Pipeline {
         let names: Vec<String> = names.into_iter().collect();
         let sinks = worker.sinks_on(&names)?;
         let concerned = sources.iter().map(|s| &s.name).chain(sinks.iter().map(|s| &s.name));
+        for name in concerned.clone() {
+            refuse_unaddressable(&connect, name).await?;
+        }
         let restored = match request.restore_connectors {
             true => absent::restored(&absent, concerned),
             false => BTreeMap::new(),
@@ -145,6 +149,19 @@ impl Pipeline {
             notes,
         };
         Ok(Pipeline { active, ..Pipeline::of(config, found)? })
+    }
+}
+
+/// A connector that its worker cannot be asked about can neither be stopped nor resumed.
+async fn refuse_unaddressable(connect: &Connect, name: &str) -> Result<(), RecoveryError> {
+    match connect.addressable(name).await {
+        Err(ClientError::Unaddressable { why, .. }) => Err(RecoveryError::impossible(
+            format!("connector {name}"),
+            "a name by which its worker stops and resumes it",
+            format!("one that its worker refuses in an address: {why}"),
+            "make it again under a name without `/`, `\\` and `%`: the worker of Kafka 4.0 and later takes no others",
+        )),
+        other => Ok(other?),
     }
 }
 

@@ -88,7 +88,7 @@ impl Worker {
                     Ok(topics) => topics,
                     // Deleted since it was listed.
                     Err(error) if error.status() == Some(404) => continue,
-                    Err(error) if error.status() == Some(403) => {
+                    Err(error) if error.status() == Some(403) || error.is_unaddressable() => {
                         untold.push(format!("which topics connector {name} has written to is not known: {error}"));
                         continue;
                     }
