@@ -50,8 +50,10 @@ fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     Some(line.split_once(name)?.1.split(',').next()?.trim())
 }
 
-/// Where the first record starts, of a line `first record is after 0/3000001, at 0/3000028, skipping over 39 bytes`.
+/// Where the first record starts, of a line `first record is after 0/3000001, at 0/3000028, skipping over 39 bytes`; before it the
+/// program's name may stand, as with PostgreSQL 18.
 pub fn skipped_to(line: &str) -> Option<Lsn> {
+    let line = line.strip_prefix("pg_waldump: ").unwrap_or(line);
     line.strip_prefix("first record is after ")?.split(", at ").nth(1)?.split(',').next()?.parse().ok()
 }
 
@@ -89,6 +91,7 @@ mod tests {
         let skipped = "first record is after 0/3000001, at 0/03000028, skipping over 39 bytes";
         assert_eq!((skipped_to(skipped), skipped_to(COMMIT)), (Some(Lsn(0x300_0028)), None));
         assert!(Record::parse(skipped).is_none());
+        assert_eq!(skipped_to(&format!("pg_waldump: {skipped}")), Some(Lsn(0x300_0028)));
     }
 
     #[rstest]

@@ -93,7 +93,7 @@ pub(crate) async fn read(
     mut see: impl FnMut(Record<'_>) -> bool,
 ) -> Result<Reading, RecoveryError> {
     let mut first = None;
-    let ended = dump(stretch, manager, |line| match Record::parse(line) {
+    let (ended, skipped) = dump(stretch, manager, |line| match Record::parse(line) {
         Some(record) => see(record),
         None => {
             first = skipped_to(line).or(first);
@@ -101,15 +101,16 @@ pub(crate) async fn read(
         }
     })
     .await?;
-    Ok(Reading { ended, first })
+    Ok(Reading { ended, first: first.or(skipped) })
 }
 
-/// Runs `pg_waldump` and hands each line to `see` until it returns false.
+/// Runs `pg_waldump` and hands each line to `see` until it returns false. Also where the first record starts, when it says so on standard
+/// error, where PostgreSQL 18 does (15: on standard output). That is nothing wrong.
 async fn dump(
     stretch: &Stretch<'_>,
     manager: Option<&str>,
     mut see: impl FnMut(&str) -> bool,
-) -> Result<Ended, RecoveryError> {
+) -> Result<(Ended, Option<Lsn>), RecoveryError> {
     let program = stretch.tools.name("pg_waldump");
     let wrong = |detail: String| RecoveryError::Program { program: program.clone(), detail };
     let extent = Extent::Segments(stretch.first, stretch.last);
@@ -132,14 +133,16 @@ async fn dump(
     let mut lines = BufReader::new(stdout).lines();
     while let Some(line) = lines.next_line().await.map_err(|e| wrong(e.to_string()))? {
         if !see(&line) {
-            return Ok(Ended::Stopped);
+            return Ok((Ended::Stopped, None));
         }
     }
     let text = complaint.await.map_err(|e| wrong(e.to_string()))?.map_err(|e| wrong(e.to_string()))?;
-    Ok(match text.trim().trim_start_matches("pg_waldump: error: ") {
+    let (skips, wrong): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| skipped_to(line).is_some());
+    let ended = match wrong.join("\n").trim().trim_start_matches("pg_waldump: error: ") {
         "" => Ended::Whole,
         why => Ended::Broken(why.to_owned()),
-    })
+    };
+    Ok((ended, skips.into_iter().find_map(skipped_to)))
 }
 
 #[cfg(test)]

@@ -535,14 +535,21 @@ cd "$folder" && ls | LC_ALL=C awk -v first="$first" -v last="$last" '$0 >= first
         }'
 "#;
 
+    /// Where `pg_waldump` says where the first record starts: on standard output up to PostgreSQL 15, as 18 does later.
+    const SKIPPED: (&str, &str) = ("print \"first", "print \"pg_waldump: first");
+    const BYTE: (&str, &str) = ("1 byte\" }", "1 byte\" > \"/dev/stderr\" }");
+
+    #[rstest::rstest]
+    #[case::as_postgresql_15_prints_it(WALDUMP.to_owned())]
+    #[case::as_postgresql_18_prints_it(WALDUMP.replace(SKIPPED.0, SKIPPED.1).replace(BYTE.0, BYTE.1))]
     #[tokio::test]
-    async fn a_stretch_of_any_length_is_read_by_a_window_of_segments() {
+    async fn a_stretch_of_any_length_is_read_by_a_window_of_segments(#[case] waldump: String) {
         let home = tempfile::tempdir().unwrap();
         let home = Utf8Path::from_path(home.path()).unwrap();
         let size = SegmentSize::new(1 << 20).unwrap();
         let archive = Repository::init(&home.join("repository")).unwrap().archive(SystemId(7));
         let program = home.join("pg_waldump");
-        fs_err::write(&program, WALDUMP).unwrap();
+        fs_err::write(&program, waldump).unwrap();
         std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let mut expected = Vec::new();
         // A record, and where it ends. One that begins in 5 goes on to 8, and nothing begins between; 12 is lost.
@@ -584,5 +591,8 @@ cd "$folder" && ls | LC_ALL=C awk -v first="$first" -v last="$last" '$0 >= first
             after.len() < 2
         });
         assert_eq!((scanned.await.unwrap(), after.as_slice()), (Scanned::Stopped, &expected[8..]));
+        // A position between two records is nothing that cannot be read.
+        let scanned = view.commits(Timeline::FIRST, Lsn(size.start(13).0 + 1), |_| true);
+        assert_eq!(scanned.await.unwrap(), Scanned::All);
     }
 }
