@@ -72,7 +72,7 @@ fn backup_create_is_refused_while_a_recovery_runs_and_as_long_as_it_is_unfinishe
 
     // The same from another repository.
     let pgdata = config.with_file_name("main");
-    let beside = Lock::beside(&pgdata, "recover run coordinated").unwrap().unwrap();
+    let beside = Lock::beside(&pgdata, "recover run coordinated", None).unwrap().unwrap();
     create(&config, 34, &[&pid, ".cdc-drill/main.lock"]);
     beside.leave(Left { repository: "/the/other".into(), ..left }).unwrap();
     drop(beside);
@@ -163,7 +163,7 @@ async fn a_lock_is_held_across_pid_namespaces_and_ends_with_its_holder() {
 #[test]
 fn an_account_that_cannot_write_beside_the_data_folder_goes_on_without_that_lock() {
     if let Ok(pgdata) = std::env::var(PGDATA) {
-        let taken = Lock::beside(pgdata.as_str().into(), "recover run slot").unwrap();
+        let taken = Lock::beside(pgdata.as_str().into(), "recover run slot", None).unwrap();
         println!("{}", if taken.is_some() { "taken" } else { "none" });
         return;
     }

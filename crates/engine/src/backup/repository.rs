@@ -211,7 +211,12 @@ impl Repository {
     /// Takes the lock for an activity that begins; `owner` names it to others that are refused because of it. Fails
     /// with [`BackupError::LockHeld`] or [`BackupError::RecoveryUnfinished`] where it is refused itself.
     pub fn lock(&self, begins: Activity, owner: &str) -> Result<Lock, BackupError> {
-        Lock::take(&self.store, begins, owner)
+        Lock::take(&self.store, begins, owner, None)
+    }
+
+    /// The lock of a recovery; `goes_on` is the one that goes on, if one does.
+    pub(crate) fn lock_for_recovery(&self, owner: &str, goes_on: Option<&str>) -> Result<Lock, BackupError> {
+        Lock::take(&self.store, Activity::Recover, owner, goes_on)
     }
 
     /// The recoveries from this repository that have begun to change a pipeline and have not ended.

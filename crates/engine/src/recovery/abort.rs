@@ -2,22 +2,52 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::Serialize;
 
 use super::{
     RecoveryError,
     chosen::{State, again},
     coordinated, engine,
     locks::Locks,
-    memory::{Elsewhere, Ending, Guard, Place, the_unfinished},
+    memory::{Elsewhere, Ending, Guard, Memory, Place, the_unfinished},
     repair::is_of_repair,
     way_back::{NO_WAY_BACK, point_of_no_return},
 };
 use crate::backup::ClusterName;
 use cdc_pipeline::config::Config;
 
+/// A recovery that goes on no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Abandoned {
+    /// The recovery's id.
+    pub recovery: String,
+    /// Whether it was left as it stood; else it was taken back.
+    pub given_up: bool,
+    /// Its record, which stays.
+    pub record: Utf8PathBuf,
+    /// What was done, each in a sentence.
+    pub done: Vec<String>,
+}
+
+impl Abandoned {
+    fn of(memory: &Memory, given_up: bool, done: Vec<String>) -> Abandoned {
+        Abandoned { recovery: memory.id().to_owned(), given_up, record: memory.folder().to_owned(), done }
+    }
+
+    /// For a person, a line each.
+    pub fn lines(&self) -> Vec<String> {
+        let Abandoned { recovery, given_up, record, done } = self;
+        let end = match given_up {
+            true => format!("recovery {recovery} is given up: everything stays as it is; record: {record}"),
+            false => format!("recovery {recovery} is taken back; record: {record}"),
+        };
+        done.iter().cloned().chain([end]).collect()
+    }
+}
+
 /// Takes back the recovery of this cluster that did not end, as long as there is a way back; says what it did.
-pub async fn abort(config: &Config) -> Result<Vec<String>, RecoveryError> {
+pub async fn abort(config: &Config) -> Result<Abandoned, RecoveryError> {
     let mut memory = the_unfinished(config)?;
     engine::permit_again(config, &memory).await?;
     let locks = Arc::new(Locks::of(&memory, "recover abort")?);
@@ -46,11 +76,11 @@ pub async fn abort(config: &Config) -> Result<Vec<String>, RecoveryError> {
     }
     memory.close(Ending::Aborted)?;
     locks.clear(memory.id())?;
-    Ok(said)
+    Ok(Abandoned::of(&memory, false, said))
 }
 
 /// Gives up the recovery of this cluster that did not end. Everything stays as it is; the record says what was found.
-pub fn give_up(config: &Config) -> Result<String, RecoveryError> {
+pub fn give_up(config: &Config) -> Result<Abandoned, RecoveryError> {
     let place = Place::of(config)?;
     if let Some(Elsewhere { left, is_there: false }) = place.elsewhere(&ClusterName::of(config))? {
         let locks = Locks::take_for(
@@ -60,7 +90,8 @@ pub fn give_up(config: &Config) -> Result<String, RecoveryError> {
             Some(&left.recovery),
         )?;
         locks.clear(&left.recovery)?;
-        return Ok(format!("recovery {} is given up; its record was {} and is not there", left.recovery, left.folder));
+        let done = vec![format!("the record of recovery {} is not there; its locks are cleared", left.recovery)];
+        return Ok(Abandoned { recovery: left.recovery, given_up: true, record: left.folder, done });
     }
     let memory = the_unfinished(config)?;
     if !is_of_repair(&memory)? && coordinated::is_half_exchanged(&memory)? {
@@ -73,5 +104,5 @@ pub fn give_up(config: &Config) -> Result<String, RecoveryError> {
     let memory = the_unfinished(config)?;
     memory.close(Ending::GivenUp)?;
     locks.clear(memory.id())?;
-    Ok(format!("recovery {} is given up; what it found is in {}", memory.id(), memory.folder()))
+    Ok(Abandoned::of(&memory, true, Vec::new()))
 }

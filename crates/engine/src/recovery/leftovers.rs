@@ -56,17 +56,23 @@ pub fn leftovers(config: &Config) -> Result<Vec<Leftover>, RecoveryError> {
     Ok(found)
 }
 
-/// Removes what was named.
-pub async fn remove_leftovers(config: &Config, named: &[Leftover]) -> Result<(), RecoveryError> {
+/// Removes what was named, and shows each to `removed` when it is gone.
+pub async fn remove_leftovers(
+    config: &Config,
+    named: &[Leftover],
+    mut removed: impl FnMut(&Leftover),
+) -> Result<(), RecoveryError> {
     attach::permit(config, Permission::Recover).await?;
     let _locks = Locks::take(&Place::of(config)?, &config.postgres.pgdata, "recover finish", None)?;
-    for Leftover { path, .. } in named {
+    for leftover in named {
+        let path = &leftover.path;
         let is_folder = std::fs::symlink_metadata(path).map(|meta| meta.is_dir());
-        let removed = is_folder.and_then(|is_folder| match is_folder {
+        let outcome = is_folder.and_then(|is_folder| match is_folder {
             true => std::fs::remove_dir_all(path),
             false => std::fs::remove_file(path),
         });
-        removed.map_err(|e| RecoveryError::io("remove", path, e))?;
+        outcome.map_err(|e| RecoveryError::io("remove", path, e))?;
+        removed(leftover);
     }
     Ok(())
 }

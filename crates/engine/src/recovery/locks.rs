@@ -6,7 +6,7 @@ use super::{
     RecoveryError,
     memory::{Guard, Memory, Place},
 };
-use crate::backup::{Activity, Left, Lock};
+use crate::backup::{Left, Lock};
 
 /// Held while a recovery is at work. What they say of an unfinished one outlives this process.
 #[derive(Debug)]
@@ -34,10 +34,10 @@ impl Locks {
         owner: &str,
         goes_on: Option<&str>,
     ) -> Result<Locks, RecoveryError> {
-        let own = place.repository().lock(Activity::Recover, owner)?;
+        let own = place.repository().lock_for_recovery(owner, goes_on)?;
         let beside = match pgdata.as_str().is_empty() {
             true => None,
-            false => Lock::beside(pgdata, owner)?,
+            false => Lock::beside(pgdata, owner, goes_on)?,
         };
         let left = beside.as_ref().map(Lock::left).unwrap_or_default();
         refuse_another(place, pgdata, &left, goes_on)?;
@@ -105,7 +105,7 @@ fn refuse_another(place: &Place, pgdata: &Utf8Path, left: &[Left], goes_on: Opti
 mod tests {
     use super::*;
     use crate::{
-        backup::BackupError,
+        backup::{Activity, BackupError},
         recovery::memory::{
             Ending, moved as moved_to,
             tests::{begin, place},

@@ -31,7 +31,7 @@ mod unfinished;
 mod wal;
 mod way_back;
 
-pub use abort::{abort, give_up};
+pub use abort::{Abandoned, abort, give_up};
 pub use engine::{conclude, permit, plan, run};
 pub use error::RecoveryError;
 pub use leftovers::{Leftover, leftovers, remove_leftovers};

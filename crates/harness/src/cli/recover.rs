@@ -21,7 +21,7 @@ use cdc_engine::{
 };
 use cdc_model::{
     event::{CheckReport, StepReport, StepResult},
-    units::{Exit, Failure, Hint, SystemId, Timeline, Verdict},
+    units::{Exit, Failure, Hint, SystemId, Timeline, Verdict, counted},
     vocabulary::{Loss, OnConflict, TopicsRepair},
 };
 use cdc_pipeline::{client::limits, config::Config};
@@ -79,6 +79,9 @@ enum Verb {
         /// Give it up instead, and leave everything as it is
         #[arg(long)]
         leave: bool,
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         dry: DryRun,
     },
@@ -160,6 +163,15 @@ struct Failed {
     outcome: Outcome,
     /// What a person can do about it.
     hints: Vec<Hint>,
+}
+
+/// Something that was set aside, and what became of it.
+#[derive(Serialize)]
+struct SetAside<'a> {
+    #[serde(flatten)]
+    leftover: &'a Leftover,
+    /// Whether this command has removed it.
+    removed: bool,
 }
 
 /// What to do about a refusal for lack of `--yes`.
@@ -271,7 +283,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
             dry.told("do these steps");
             Ok(Exit::Passed)
         }
-        Verb::Abort { config, leave, dry } => {
+        Verb::Abort { config, leave, json, dry } => {
             let config = Config::load(&config)?;
             if dry.is_on() {
                 let request = recovery::unfinished_request(&config, Default::default())?;
@@ -279,11 +291,14 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
                 dry.told(format!("{} {}", if leave { "give up" } else { "take back" }, request.playbook));
                 return Ok(Exit::Passed);
             }
-            let said = match leave {
-                true => vec![recovery::give_up(&config)?],
+            let abandoned = match leave {
+                true => recovery::give_up(&config)?,
                 false => recovery::abort(&config).await?,
             };
-            said.into_iter().for_each(say);
+            abandoned.lines().into_iter().for_each(say);
+            if json {
+                print_json(&abandoned)?;
+            }
             Ok(Exit::Passed)
         }
         Verb::Finish { config, yes, json, dry } => finish(&Config::load(&config)?, yes, json, dry).await,
@@ -292,12 +307,27 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
 
 async fn finish(config: &Config, yes: bool, json: bool, dry: DryRun) -> Result<Exit, CliError> {
     let leftovers = recovery::leftovers(config)?;
+    let mut removed = 0;
+    let outcome = removal(config, &leftovers, yes, dry, &mut removed).await;
     if json {
-        print_json(&leftovers)?;
+        let set_aside = leftovers.iter().enumerate();
+        print_json(&set_aside.map(|(at, leftover)| SetAside { leftover, removed: at < removed }).collect::<Vec<_>>())?;
     }
-    for Leftover { recovery, what, path, bytes } in &leftovers {
-        say(format!("{what} of recovery {recovery}: {path} ({} MB)", bytes >> 20));
-    }
+    outcome
+}
+
+/// Names what is set aside, and removes it where that was agreed to; counts what is gone.
+async fn removal(
+    config: &Config,
+    leftovers: &[Leftover],
+    yes: bool,
+    dry: DryRun,
+    removed: &mut usize,
+) -> Result<Exit, CliError> {
+    let line = |Leftover { recovery, what, path, bytes }: &Leftover| {
+        format!("{what} of recovery {recovery}: {path} ({} MB)", bytes >> 20)
+    };
+    leftovers.iter().map(line).for_each(say);
     if leftovers.is_empty() {
         say("nothing is set aside");
         return Ok(Exit::Passed);
@@ -308,7 +338,13 @@ async fn finish(config: &Config, yes: bool, json: bool, dry: DryRun) -> Result<E
     if !yes {
         return Err(CliError::new(Exit::Refused, "refused: this would remove what is named above").hint(UNCHANGED));
     }
-    recovery::remove_leftovers(config, &leftovers).await?;
+    recovery::remove_leftovers(config, leftovers, |leftover| {
+        *removed += 1;
+        say(format!("removed: {}", line(leftover)));
+    })
+    .await?;
+    let bytes: u64 = leftovers.iter().map(|leftover| leftover.bytes).sum();
+    say(format!("{} removed, {} MB", counted(leftovers.len(), "item"), bytes >> 20));
     Ok(Exit::Passed)
 }
 

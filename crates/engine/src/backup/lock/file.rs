@@ -58,10 +58,21 @@ pub(super) enum State {
     /// Somebody is at work.
     Held { by: String, left: Vec<Left> },
     /// Its holder ended without releasing it.
-    Dead { by: String, how: String, left: Vec<Left> },
+    Dead {
+        by: String,
+        how: String,
+        /// The recovery that it was at work on.
+        recovery: Option<String>,
+        left: Vec<Left>,
+    },
 }
 
 impl State {
+    /// Whether its holder died at work on this recovery, which goes on now.
+    pub(super) fn is_own(&self, goes_on: Option<&str>) -> bool {
+        matches!(self, State::Dead { recovery: Some(recovery), .. } if goes_on == Some(recovery))
+    }
+
     /// Who is at work.
     pub(super) fn holder(&self) -> Option<&str> {
         match self {
@@ -151,15 +162,15 @@ impl LockFile {
     fn judge(&self, file: &File, bytes: &[u8]) -> Result<State, BackupError> {
         let content: Option<Content> = serde_json::from_slice(bytes).ok();
         let flock = self.flock(file)?;
-        let (by, left, life) = match content {
+        let (by, recovery, left, life) = match content {
             Some(Content { holder: None, left }) if !left.is_empty() => return Ok(State::Left(left)),
             Some(Content { holder: Some(holder), left }) => {
                 let device = file.metadata().map_err(BackupError::io("look at", &self.path))?.dev();
-                (holder.to_string(), left, holder.life(flock, device))
+                (holder.to_string(), holder.recovery().map(str::to_owned), left, holder.life(flock, device))
             }
             // Of a version that writes something else, or damaged.
             Some(Content { holder: None, .. }) | None => {
-                ("a holder that the file does not name".to_owned(), Vec::new(), Life::of_unknown(flock))
+                ("a holder that the file does not name".to_owned(), None, Vec::new(), Life::of_unknown(flock))
             }
         };
         let how = match life {
@@ -170,7 +181,7 @@ impl LockFile {
                 age => format!("its last heartbeat is {} s old (limit: {} s)", age.as_secs(), HEARTBEAT_OLD.as_secs()),
             },
         };
-        Ok(State::Dead { by, how, left })
+        Ok(State::Dead { by, how, recovery, left })
     }
 
     fn flock(&self, file: &File) -> Result<Flock, BackupError> {
@@ -330,18 +341,25 @@ mod tests {
         assert_eq!(held.left(), []);
         held.leave(left()).unwrap();
         assert!(matches!(file.look().unwrap(), State::Held { left: l, .. } if l == [left()]));
+        let killed_in_its_first_run = fs::read(file.path()).unwrap();
         drop(held);
         assert_eq!(file.look().unwrap(), State::Left(vec![left()]));
 
-        let held = file.take("recover resume").unwrap();
+        let held = file.take_for("recover resume", Some(&left().recovery)).unwrap();
         assert_eq!(held.left(), [left()]);
         let killed = fs::read(file.path()).unwrap();
         held.clear(&left().recovery).unwrap();
         held.still_ours().unwrap();
         drop(held);
         assert_eq!(file.look().unwrap(), State::Absent);
-        fs::write(file.path(), killed).unwrap();
-        assert!(matches!(file.look().unwrap(), State::Dead { left: l, .. } if l == [left()]));
+        for killed in [killed_in_its_first_run, killed] {
+            fs::write(file.path(), killed).unwrap();
+            let dead = file.look().unwrap();
+            assert!(matches!(&dead, State::Dead { left: l, .. } if *l == [left()]));
+            // Whoever goes on with what the dead one left expects that; to anybody else its death is news.
+            assert!(dead.is_own(Some(&left().recovery)));
+            assert!(!dead.is_own(None) && !dead.is_own(Some("20261123T080000Z-0001")));
+        }
         assert_eq!(file.take("recover resume").unwrap().left(), [left()]);
         assert_eq!(file.look().unwrap(), State::Left(vec![left()]));
     }

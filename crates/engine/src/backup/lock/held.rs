@@ -15,19 +15,34 @@ use cdc_pipeline::client::limits::facts::HEARTBEAT;
 
 impl LockFile {
     /// Takes the lock. The caller holds the guard.
+    #[cfg(test)]
     pub(super) fn take(&self, owner: &str) -> Result<Held, BackupError> {
-        let left = match self.look()? {
+        self.take_for(owner, None)
+    }
+
+    /// Takes the lock for a recovery that goes on, if it is one. The caller holds the guard.
+    pub(super) fn take_for(&self, owner: &str, goes_on: Option<&str>) -> Result<Held, BackupError> {
+        let state = self.look()?;
+        let is_own = state.is_own(goes_on);
+        let left = match state {
             State::Absent => Vec::new(),
             State::Left(left) => left,
             State::Held { by, .. } => return Err(self.held(by)),
-            State::Dead { by, how, left } => {
-                tracing::warn!(path = %self.path(), "taking over the lock of {by}: {how}");
+            State::Dead { by, how, left, .. } => {
+                match is_own {
+                    true => tracing::info!(path = %self.path(), "going on after {by}: {how}"),
+                    false => tracing::warn!(path = %self.path(), "taking over the lock of {by}: {how}"),
+                }
                 left
             }
         };
         let (file, written) = self.write(|device| {
-            let holder = Some(Holder::this_process(owner, device));
-            Content { holder, left }
+            let holder = Holder::this_process(owner, device);
+            let holder = match goes_on {
+                Some(recovery) => holder.at_work_on(recovery),
+                None => holder,
+            };
+            Content { holder: Some(holder), left }
         })?;
         // Without it the file stays, as that of a holder that ended: it may say what was left.
         let heartbeat = Heartbeat::start(file, HEARTBEAT);
@@ -56,24 +71,32 @@ impl Held {
 
     /// Writes down, durably, that a recovery is unfinished from now on. Others of its cluster no longer are.
     pub(super) fn leave(&self, left: Left) -> Result<(), BackupError> {
-        self.change(|all| {
-            all.retain(|other| other.recovery != left.recovery && !other.cluster.is_that_of(&left.cluster));
-            all.push(left);
-        })
+        let recovery = left.recovery.clone();
+        self.change(
+            |holder| holder.at_work_on(&recovery),
+            |all| {
+                all.retain(|other| other.recovery != left.recovery && !other.cluster.is_that_of(&left.cluster));
+                all.push(left);
+            },
+        )
     }
 
     /// Writes down, durably, that a recovery is no longer unfinished.
     pub(super) fn clear(&self, recovery: &str) -> Result<(), BackupError> {
-        self.change(|all| all.retain(|left| left.recovery != recovery))
+        self.change(|holder| holder, |all| all.retain(|left| left.recovery != recovery))
     }
 
-    fn change(&self, change: impl FnOnce(&mut Vec<Left>)) -> Result<(), BackupError> {
+    fn change(
+        &self,
+        holder: impl FnOnce(Holder) -> Holder,
+        change: impl FnOnce(&mut Vec<Left>),
+    ) -> Result<(), BackupError> {
         let mut written = self.written();
         let _guard = self.file.guard()?;
         self.is_there(&written)?;
         let mut left = written.left.clone();
         change(&mut left);
-        let holder = written.holder.as_ref().map(Holder::again);
+        let holder = written.holder.as_ref().map(Holder::again).map(holder);
         let (file, content) = self.file.write(|_| Content { holder, left })?;
         if let Some(heartbeat) = &self.heartbeat {
             heartbeat.follow(file);

@@ -25,6 +25,9 @@ pub(super) struct Holder {
     pid_namespace: Option<u64>,
     /// Its start time in clock ticks since boot: a process id is used again, the pair is not.
     start_ticks: Option<u64>,
+    /// The recovery that it is at work on; none before one has begun to change anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recovery: Option<String>,
     /// Drawn for each write of the file, so that no two writes are equal.
     token: String,
 }
@@ -101,6 +104,7 @@ impl Holder {
             device,
             pid_namespace: pid_namespace(),
             start_ticks: stat("self").map(|s| s.start_ticks),
+            recovery: None,
             token: token(),
         }
     }
@@ -108,6 +112,16 @@ impl Holder {
     /// The same holder for another write of the file.
     pub(super) fn again(&self) -> Holder {
         Holder { token: token(), ..self.clone() }
+    }
+
+    /// The same holder, at work on a recovery.
+    pub(super) fn at_work_on(self, recovery: &str) -> Holder {
+        Holder { recovery: Some(recovery.to_owned()), ..self }
+    }
+
+    /// The recovery that it is at work on.
+    pub(super) fn recovery(&self) -> Option<&str> {
+        self.recovery.as_deref()
     }
 
     /// Whether it lives, as far as this machine can tell; `device` is the file system on which the file is seen here.

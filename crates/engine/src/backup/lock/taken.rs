@@ -149,17 +149,23 @@ pub struct Lock {
 
 impl Lock {
     /// Takes the lock for an activity in a repository. Fails with [`BackupError::LockHeld`] or
-    /// [`BackupError::RecoveryUnfinished`] where the matrix refuses it.
-    pub(crate) fn take(store: &Store, begins: Activity, owner: &str) -> Result<Lock, BackupError> {
-        Lock::take_on(Ground::Repository(store.clone()), begins, owner)
+    /// [`BackupError::RecoveryUnfinished`] where the matrix refuses it. `goes_on` is the recovery that goes on: that it died before is
+    /// no news.
+    pub(crate) fn take(
+        store: &Store,
+        begins: Activity,
+        owner: &str,
+        goes_on: Option<&str>,
+    ) -> Result<Lock, BackupError> {
+        Lock::take_on(Ground::Repository(store.clone()), begins, owner, goes_on)
     }
 
     /// Takes the lock of a recovery beside a data folder, `<parent>/.cdc-drill/<name>.lock`: recoveries from two
     /// repositories do not see one another elsewhere. It belongs to the data folder's owner. Where this account cannot
-    /// reach it there is none, with a warning.
-    pub fn beside(pgdata: &Utf8Path, owner: &str) -> Result<Option<Lock>, BackupError> {
+    /// reach it there is none, with a warning. `goes_on` is the recovery that goes on, if one does.
+    pub fn beside(pgdata: &Utf8Path, owner: &str, goes_on: Option<&str>) -> Result<Option<Lock>, BackupError> {
         let taken = Ground::beside(pgdata).and_then(|ground| match ground {
-            Some(ground) => Lock::take_on(ground, Activity::Recover, owner).map(Some),
+            Some(ground) => Lock::take_on(ground, Activity::Recover, owner, goes_on).map(Some),
             None => Ok(None),
         });
         match taken {
@@ -173,14 +179,14 @@ impl Lock {
         }
     }
 
-    fn take_on(ground: Ground, begins: Activity, owner: &str) -> Result<Lock, BackupError> {
+    fn take_on(ground: Ground, begins: Activity, owner: &str, goes_on: Option<&str>) -> Result<Lock, BackupError> {
         let Some(file) = ground.lock_file(begins) else {
             let watched = vec![Watched::begin(ground, begins)?];
             return Ok(Lock { begins, own: None, watched });
         };
         let guard = file.guard()?;
         let mut watched = Watched::begin(ground, begins)?;
-        let own = file.take(owner)?;
+        let own = file.take_for(owner, goes_on)?;
         let counted = if begins == Activity::Recover { watched.count() } else { Ok(()) };
         // Releasing a lock takes the guard again.
         drop(guard);
@@ -385,7 +391,7 @@ mod tests {
         let (one, two) = (repository(&folder, "one"), repository(&folder, "two"));
         let pgdata = Utf8Path::from_path(folder.path()).unwrap().join("main");
         fs::create_dir(&pgdata).unwrap();
-        let beside = || Lock::beside(&pgdata, "recover run coordinated");
+        let beside = || Lock::beside(&pgdata, "recover run coordinated", None);
         let (_first, _second) = (one.lock(Activity::Recover, "x").unwrap(), two.lock(Activity::Recover, "x").unwrap());
         let first = beside().unwrap().unwrap();
         let said = held(beside().map(Option::unwrap));
@@ -394,7 +400,7 @@ mod tests {
         std::os::unix::fs::symlink("main", pgdata.with_file_name("link")).unwrap();
         for path in ["link", "main/../main", "one/../link/"] {
             let path = pgdata.parent().unwrap().join(path);
-            held(Lock::beside(&path, "recover run coordinated").map(Option::unwrap));
+            held(Lock::beside(&path, "recover run coordinated", None).map(Option::unwrap));
         }
         first.leave(left(&one)).unwrap();
         drop(first);
@@ -420,7 +426,7 @@ mod tests {
         let backup = create().unwrap();
         assert!(!pgdata.with_file_name(".cdc-drill").exists(), "looking makes nothing");
         backup.undisturbed().unwrap();
-        let recovery = Lock::beside(&pgdata, "recover run coordinated").unwrap().unwrap();
+        let recovery = Lock::beside(&pgdata, "recover run coordinated", None).unwrap().unwrap();
         assert!(matches!(backup.undisturbed(), Err(BackupError::Disturbed { .. })));
         drop(backup);
         held(create());
@@ -428,9 +434,9 @@ mod tests {
         drop(recovery);
         let said = create().unwrap_err().to_string();
         assert!(said.contains(one.path().as_str()), "{said}");
-        Lock::beside(&pgdata, "recover run coordinated").unwrap().unwrap().clear(&left(&one).recovery).unwrap();
+        Lock::beside(&pgdata, "recover run coordinated", None).unwrap().unwrap().clear(&left(&one).recovery).unwrap();
         let backup = create().unwrap();
-        drop(Lock::beside(&pgdata, "recover run coordinated").unwrap());
+        drop(Lock::beside(&pgdata, "recover run coordinated", None).unwrap());
         assert!(matches!(backup.undisturbed(), Err(BackupError::Disturbed { .. })), "it came and went");
     }
 
@@ -441,7 +447,7 @@ mod tests {
         let elsewhere = Utf8Path::from_path(folder.path()).unwrap().join("nowhere/18/main");
         let mut backup = repository.lock(Activity::Create, "backup create").unwrap();
         for pgdata in [elsewhere.as_path(), Utf8Path::new("")] {
-            assert!(Lock::beside(pgdata, "recover run slot").unwrap().is_none());
+            assert!(Lock::beside(pgdata, "recover run slot", None).unwrap().is_none());
             backup.watch_beside(pgdata).unwrap();
         }
         backup.undisturbed().unwrap();
@@ -458,7 +464,7 @@ mod tests {
         let pgdata = Utf8Path::from_path(folder.path()).unwrap().join("main");
         fs::create_dir(&pgdata).unwrap();
         std::os::unix::fs::chown(&pgdata, Some(65534), Some(65534)).unwrap();
-        let _lock = Lock::beside(&pgdata, "recover run coordinated").unwrap().unwrap();
+        let _lock = Lock::beside(&pgdata, "recover run coordinated", None).unwrap().unwrap();
         for path in [".cdc-drill", ".cdc-drill/main.lock", ".cdc-drill/main.recoveries", ".cdc-drill/.guard"] {
             let meta = fs::metadata(pgdata.with_file_name(path)).unwrap();
             assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o077), (65534, 65534, 0), "{path}");

@@ -1,7 +1,10 @@
 //! Takes back what was done before the data folders were exchanged.
 
 use super::{Coordinated, exchange::Exchange, start::start};
-use crate::recovery::{RecoveryError, way_back::NO_WAY_BACK};
+use crate::{
+    backup::is_there,
+    recovery::{RecoveryError, way_back::NO_WAY_BACK},
+};
 
 impl Coordinated {
     /// Takes back what the steps before the exchange did: what was restored goes, the old server is started again if it ran. An error
@@ -27,7 +30,11 @@ impl Coordinated {
                 Exchange::Before => {}
             }
         }
+        let (fresh, prepared) = (self.fresh(), is_there(&self.fresh())?);
         self.remove_prepared().await?;
+        if prepared {
+            said.push(format!("the prepared data folder {fresh} is removed"));
+        }
         if self.was_running {
             start(self).await?;
             said.push("the old server runs".to_owned());
