@@ -318,6 +318,11 @@ impl Failure for BackupError {
 }
 
 impl BackupError {
+    /// Whether what is stored is not what was written: another recovery point may be whole.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self, BackupError::Checksum { .. } | BackupError::Incomplete { .. } | BackupError::Malformed { .. })
+    }
+
     /// Whether a file system of this machine refused, and not what was read or asked.
     pub(crate) fn is_of_a_file_system(&self) -> bool {
         matches!(self, BackupError::Io { cause, .. } if is_full(cause) || cause.raw_os_error().is_some())

@@ -5,7 +5,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{
     BackupError, files,
     format::{DatabasePublications, FORMAT, GroupState, Manifest, PostgresFacts, SavedConnector, TopicState, layout},
-    hash::sha256,
+    hash::{sha256, sha256_file},
     parts::registry::Dump,
 };
 use cdc_model::units::PointId;
@@ -65,6 +65,22 @@ impl Point {
             return Err(BackupError::checksum(self.folder.join(path), &entry.sha256, found));
         }
         Ok(bytes)
+    }
+
+    /// Compares every file but the base backup, which takes long, with the manifest.
+    pub(crate) fn check_parts(&self) -> Result<(), BackupError> {
+        for entry in self.manifest.files.iter().filter(|entry| entry.path != layout::BASE) {
+            let path = self.folder.join(&entry.path);
+            if !files::is_there(&path)? {
+                let what = format!("{} is not there", entry.path);
+                return Err(BackupError::Incomplete { point: self.id().clone(), what });
+            }
+            let (found, _) = sha256_file(&path)?;
+            if found != entry.sha256 {
+                return Err(BackupError::checksum(path, &entry.sha256, found));
+            }
+        }
+        Ok(())
     }
 
     /// Whether the point has such a file.

@@ -2,7 +2,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use cdc_model::units::{Exit, Failure, Hint, Timeline};
+use cdc_model::units::{Exit, Failure, Hint, PointId, Timeline};
 use cdc_pipeline::client::ClientError;
 
 /// Why a recovery was not planned, not begun or not finished.
@@ -26,6 +26,16 @@ pub enum RecoveryError {
         found: String,
         /// What to do.
         hint: String,
+    },
+    /// The recovery point to start from is damaged.
+    #[error("recovery point {point} is damaged: {cause}")]
+    Damaged {
+        /// The point.
+        point: PointId,
+        /// What is wrong with it.
+        cause: crate::backup::BackupError,
+        /// The newest other point that is intact, as far as can be seen without reading its base backup, and reaches the target.
+        other: Option<PointId>,
     },
     /// It could be done, and would lose something that nobody agreed to lose.
     #[error("refused: {what}")]
@@ -137,6 +147,7 @@ impl Failure for RecoveryError {
             RecoveryError::Config(error) => error.exit(),
             RecoveryError::Attach(error) => error.exit(),
             RecoveryError::Impossible { .. } => Exit::PlanImpossible,
+            RecoveryError::Damaged { cause, .. } => cause.exit(),
             RecoveryError::Refused { .. } | RecoveryError::Unfinished { .. } => Exit::Refused,
             RecoveryError::WalGap { .. } => Exit::WalGap,
             RecoveryError::Postcondition { .. } | RecoveryError::Runbook { .. } => Exit::RecoveryFailed,
@@ -158,6 +169,15 @@ impl Failure for RecoveryError {
             RecoveryError::Client(error) => error.hints(),
             RecoveryError::Backup(error) => error.hints(),
             RecoveryError::Step { cause, .. } => cause.hints(),
+            RecoveryError::Damaged { other: Some(other), .. } => {
+                vec![
+                    format!("--point {other} starts from another recovery point, which reaches the same target").into(),
+                ]
+            }
+            RecoveryError::Damaged { other: None, cause, .. } => {
+                let none = "no other recovery point of this repository is intact and reaches the target: `backup list` shows them";
+                cause.hints().into_iter().chain([none.into()]).collect()
+            }
             RecoveryError::Impossible { hint, .. }
             | RecoveryError::Refused { hint, .. }
             | RecoveryError::Runbook { hint, .. } => vec![hint.clone().into()],
@@ -184,6 +204,7 @@ impl Failure for RecoveryError {
             RecoveryError::Step { cause, .. } => cause.is_transient(),
             RecoveryError::Postcondition { .. } | RecoveryError::Io { .. } | RecoveryError::Program { .. } => true,
             RecoveryError::Impossible { .. }
+            | RecoveryError::Damaged { .. }
             | RecoveryError::Refused { .. }
             | RecoveryError::Unfinished { .. }
             | RecoveryError::WalGap { .. }

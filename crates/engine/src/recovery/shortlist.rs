@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{Playbook, RecoveryError, Request};
-use crate::backup::{Foreign, Kind, Origin, Point, PointSelector, Repository};
+use crate::backup::{BackupError, Foreign, Kind, Origin, Point, PointSelector, Repository};
 use cdc_model::units::{PointId, SystemId};
 
 /// Recovery points to choose from, oldest first.
@@ -28,8 +28,13 @@ impl Shortlist {
     /// may have been lost as well. To other playbooks they are another pipeline's, unless they are named.
     pub(super) fn of(repository: &Repository, request: &Request, origin: &Origin) -> Result<Shortlist, RecoveryError> {
         let mut shortlist = Shortlist::default();
-        if let PointSelector::Id(_) = &request.point {
-            let point = repository.point(&request.point)?;
+        if let PointSelector::Id(named) = &request.point {
+            let point = match repository.point(&request.point) {
+                Err(cause) if cause.is_damage() => {
+                    return Err(damaged(repository, request, origin, named, cause, |_| true));
+                }
+                point => point?,
+            };
             match origin.foreign(&point.manifest) {
                 Some(Foreign::Cluster(id)) => return Err(of_another_cluster(&point, origin, id)),
                 Some(foreign @ Foreign::Kafka(_)) => shortlist.accept_foreign(&point, &foreign),
@@ -72,6 +77,48 @@ impl Shortlist {
             (true, None, Some(why)) => Err(why.into()),
             _ => Ok(shortlist),
         }
+    }
+
+    /// Takes a point off the list whose files are not what was written, if it is one: then what is wrong with it. One that was named
+    /// is refused.
+    pub(super) fn pass_over_damaged(
+        &mut self,
+        repository: &Repository,
+        request: &Request,
+        origin: &Origin,
+        point: &Point,
+        fits: impl Fn(&Point) -> bool,
+    ) -> Result<Option<BackupError>, RecoveryError> {
+        match point.check_parts() {
+            Ok(()) => Ok(None),
+            Err(why) if !why.is_damage() => Err(why.into()),
+            Err(why) if matches!(request.point, PointSelector::Id(_)) => {
+                Err(damaged(repository, request, origin, point.id(), why, fits))
+            }
+            Err(why) => {
+                self.points.retain(|other| other.id() != point.id());
+                self.passed_over
+                    .push((point.id().clone(), format!("recovery point {} is passed over: {why}", point.id())));
+                Ok(Some(why))
+            }
+        }
+    }
+
+    /// Takes the newest point that is intact. An error where all are damaged; none where there is none.
+    pub(super) fn newest_intact(
+        &mut self,
+        repository: &Repository,
+        request: &Request,
+        origin: &Origin,
+    ) -> Result<Option<Point>, RecoveryError> {
+        let mut newest: Option<BackupError> = None;
+        while let Some(point) = self.points.last().cloned() {
+            match self.pass_over_damaged(repository, request, origin, &point, |_| true)? {
+                None => return Ok(Some(point)),
+                Some(why) => _ = newest.get_or_insert(why),
+            }
+        }
+        newest.map_or(Ok(None), |why| Err(why.into()))
     }
 
     fn accept_foreign(&mut self, point: &Point, foreign: &Foreign) {
@@ -128,6 +175,22 @@ impl Shortlist {
         };
         self.foreign.iter().map(line).collect()
     }
+}
+
+/// The error about a damaged point, which names another one of its pipeline that is intact and fits.
+pub(super) fn damaged(
+    repository: &Repository,
+    request: &Request,
+    origin: &Origin,
+    point: &PointId,
+    cause: BackupError,
+    fits: impl Fn(&Point) -> bool,
+) -> RecoveryError {
+    let request = Request { point: PointSelector::Latest, ..request.clone() };
+    let others = Shortlist::of(repository, &request, origin).unwrap_or_default().points;
+    let mut others = others.into_iter().rev().filter(|other| other.id() != point && fits(other));
+    let other = others.find(|other| other.check_parts().is_ok()).map(|other| other.id().clone());
+    RecoveryError::Damaged { point: point.clone(), cause, other }
 }
 
 fn of_another_cluster(point: &Point, origin: &Origin, id: SystemId) -> RecoveryError {
@@ -190,6 +253,39 @@ mod tests {
         assert!(notes[1].contains(LATEST) && notes[1].contains("checksum of"), "{notes:?}");
         assert!(found.notes(&PointId::new(LATEST)).is_empty(), "older ones matter to nobody");
         assert_eq!(found.all_passed_over(), notes);
+    }
+
+    #[test]
+    fn a_point_with_a_damaged_part_is_passed_over_and_one_that_is_named_points_to_another() {
+        let (_folder, repository) = fixture::repository();
+        let damaged = fixture::later(&repository, LATER, |_| {});
+        fixture::flip(&damaged.join("kafka/topics.json"));
+        let incomplete = fixture::later(&repository, LATEST, |_| {});
+        std::fs::remove_file(incomplete.join("pg/slots.json")).unwrap();
+        let newest = |request: &Request| {
+            let mut found = shortlist(&repository, request).unwrap();
+            let point = found.newest_intact(&repository, request, &Origin::default());
+            point.map(|point| (point.map(|p| p.id().clone()), found))
+        };
+        let (point, found) = newest(&request("latest")).unwrap();
+        assert_eq!(point, Some(PointId::new(POINT)));
+        let notes = found.notes(&PointId::new(POINT)).join("\n");
+        for part in [LATER, "kafka/topics.json: expected", LATEST, "pg/slots.json is not there"] {
+            assert!(notes.contains(part), "no `{part}` in {notes}");
+        }
+        let error = newest(&request(LATER)).unwrap_err();
+        assert_eq!(error.exit(), Exit::ChecksumMismatch);
+        assert!(error.in_full().contains(&format!("--point {POINT} starts from another")), "{}", error.in_full());
+        // The manifest's damage is seen before.
+        fixture::flip(&damaged.join("manifest.json"));
+        let error = shortlist(&repository, &request(LATER)).unwrap_err();
+        assert_eq!(error.exit(), Exit::ChecksumMismatch);
+        assert!(error.in_full().contains(&format!("--point {POINT} starts from another")), "{}", error.in_full());
+        fixture::flip(&repository.points_folder().join(POINT).join("connect/connectors.json"));
+        let error = newest(&request("latest")).unwrap_err();
+        assert_eq!(error.exit(), Exit::BackupIncomplete, "the newest is what is wrong: {error}");
+        let error = newest(&request(LATEST)).unwrap_err().in_full();
+        assert!(error.contains("no other recovery point of this repository is intact"), "{error}");
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl Repair {
                 let kafka = Kafka::of(&config.kafka)?.own_cluster_id().await?;
                 let origin = Origin { system_id: Some(server.system_id().await?), kafka: Some(kafka) };
                 let mut shortlist = Shortlist::of(&repository, request, &origin)?;
-                let point = shortlist.points.pop();
+                let point = shortlist.newest_intact(&repository, request, &origin)?;
                 let notes = match &point {
                     Some(point) => shortlist.notes(point.id()),
                     None => shortlist.others(),
