@@ -16,9 +16,9 @@ impl<'a> Record<'a> {
         Some(Record { at: field(line, "lsn: ")?.parse().ok()?, line })
     }
 
-    /// Whether it is the restore point of this name.
-    pub fn is_restore_point(&self, name: &str) -> bool {
-        self.line.ends_with(&format!("desc: RESTORE_POINT {name}"))
+    /// The name of the restore point that it is, if it is one.
+    pub fn restore_point(&self) -> Option<&'a str> {
+        Some(self.line.split_once("desc: RESTORE_POINT ")?.1)
     }
 
     /// When the transaction was committed, by the server's clock, if it is the record of a commit:
@@ -82,7 +82,7 @@ mod tests {
         assert_eq!(commit.at, "0/307D9F8".parse().unwrap());
         assert_eq!(commit.commit_time(), Some("2026-11-22T20:50:11.123456Z".parse().unwrap()));
         let mark = Record::parse(MARK).unwrap();
-        assert!(mark.is_restore_point("before: it") && !mark.is_restore_point("before"));
+        assert_eq!((mark.restore_point(), commit.restore_point()), (Some("before: it"), None));
         assert_eq!((mark.commit_time(), mark.committed()), (None, vec![]));
     }
 

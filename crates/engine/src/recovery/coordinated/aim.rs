@@ -4,12 +4,19 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::timelines::{self, Candidate, Meant, Search};
-use crate::{
-    backup::{Manifest, Origin, Point, PostgresFacts, Repository},
-    recovery::{RecoveryError, Request, Target, shortlist::Shortlist, wal::WalView},
+use super::{
+    reach::{ended_at, is_on_the_way, missed, names},
+    timelines::{self, Around, Candidate, Meant, Search},
 };
-use cdc_model::units::{Lsn, Timeline};
+use crate::{
+    backup::{BackupError, Origin, Point, Repository},
+    recovery::{
+        RecoveryError, Request, Target,
+        shortlist::Shortlist,
+        wal::{Commit, WalView},
+    },
+};
+use cdc_model::units::{Lsn, PointId, Timeline};
 use cdc_postgres::wal::TimelineHistory;
 
 /// A target that was found.
@@ -38,8 +45,22 @@ pub(super) async fn resolve(
     view: &WalView,
     current: Timeline,
 ) -> Result<(Aim, Point), RecoveryError> {
-    let shortlist = points_of(repository, origin, request)?;
-    match found(request, &shortlist.points, view, current).await {
+    let mut shortlist = points_of(repository, origin, request)?;
+    let mut damaged: Option<BackupError> = None;
+    let chosen = loop {
+        match found(request, &shortlist.points, view, current).await {
+            Ok((aim, point)) => {
+                let fits = |other: &Point| reaches(other, &aim).unwrap_or(false);
+                match shortlist.pass_over_damaged(repository, request, origin, &point, fits)? {
+                    None => break Ok((aim, point)),
+                    // What is wrong with the newest one counts, where no other reaches the target.
+                    Some(why) => _ = damaged.get_or_insert(why),
+                }
+            }
+            Err(error) => break Err(damaged.map_or(error, RecoveryError::from)),
+        }
+    };
+    match chosen {
         Ok((mut aim, point)) => {
             if aim.timeline != current {
                 let left = "which the server has left".to_owned();
@@ -68,11 +89,18 @@ async fn found(
     let aim = match &request.target {
         Target::Latest => ending(view, request.timeline.unwrap_or(current), current).await?,
         Target::Lsn(at) => positioned(request, *at, view, points, current).await?,
-        Target::Name(name) => named(request, name, view, points).await?,
+        Target::Name(name) => named(request, name, view, points, current).await?,
         Target::Time(moment) => timed(request, *moment, view, points, current).await?,
     };
-    let point = choose(request, points, &aim)?.clone();
-    Ok((aim, point))
+    match choose(points, &aim)? {
+        Some(point) => Ok((aim, point.clone())),
+        None => {
+            let first = points.first().and_then(|p| p.postgres().ok()).map(|p| p.stop_lsn);
+            let found = first.map_or("no recovery point".into(), |at| format!("the first recovery point ends at {at}"));
+            let found = format!("{found}, and none lies before the target on timeline {}", aim.timeline);
+            Err(missed(request, &found, view, points, &asked(request, view), current).await)
+        }
+    }
 }
 
 /// The timelines on which the target may lie.
@@ -132,7 +160,7 @@ async fn positioned(
     let meant = match timelines::meant(&candidates, current) {
         Meant::Nothing => {
             ends.extend(unread);
-            return Err(missed(request, &ends.join("; ")));
+            return Err(missed(request, &ends.join("; "), view, points, &asked(request, view), current).await);
         }
         Meant::One(meant) => meant,
         Meant::Several(each) => return Err(ambiguous(request, view, points, &each).await?),
@@ -158,44 +186,50 @@ fn points_of(repository: &Repository, origin: &Origin, request: &Request) -> Res
     Ok(shortlist)
 }
 
-/// Whether a timeline goes through the place where a point's backup ended.
-fn is_on_the_way(history: &TimelineHistory, facts: &PostgresFacts) -> bool {
-    history.owner(facts.stop_lsn) == facts.timeline
-        || history.ancestors.iter().any(|a| a.timeline == facts.timeline && facts.stop_lsn <= a.end)
+/// Whether replay from a point reaches the target.
+pub(super) fn reaches(point: &Point, aim: &Aim) -> Result<bool, RecoveryError> {
+    let facts = point.postgres()?;
+    Ok(is_on_the_way(&aim.history, facts) && aim.at.is_none_or(|at| facts.stop_lsn <= at))
 }
 
-/// The newest point from which replay reaches the target.
-fn choose<'p>(request: &Request, points: &'p [Point], aim: &Aim) -> Result<&'p Point, RecoveryError> {
-    let first = points.first().and_then(|p| p.postgres().ok()).map(|p| p.stop_lsn);
+/// The newest point from which replay reaches the target, if there is one.
+fn choose<'p>(points: &'p [Point], aim: &Aim) -> Result<Option<&'p Point>, RecoveryError> {
     let mut best: Option<&Point> = None;
     for point in points {
-        let facts = point.postgres()?;
-        if is_on_the_way(&aim.history, facts) && aim.at.is_none_or(|at| facts.stop_lsn <= at) {
+        if reaches(point, aim)? {
             best = Some(point);
         }
     }
-    best.ok_or_else(|| {
-        let found = first.map_or("no recovery point".into(), |at| format!("the first recovery point ends at {at}"));
-        missed(request, &format!("{found}, and none lies before the target on timeline {}", aim.timeline))
-    })
+    Ok(best)
 }
 
-async fn named(request: &Request, name: &str, view: &WalView, points: &[Point]) -> Result<Aim, RecoveryError> {
-    let mut found = Vec::new();
+async fn named(
+    request: &Request,
+    name: &str,
+    view: &WalView,
+    points: &[Point],
+    current: Timeline,
+) -> Result<Aim, RecoveryError> {
+    let mut there = Vec::new();
     for timeline in view.timelines() {
-        let from = begin_on(points, timeline);
-        found.extend(view.marks(timeline, from, name).await?.into_iter().map(|at| (timeline, at)));
+        let marks = view.marks(timeline, begin_on(points, timeline)).await?;
+        there.extend(marks.into_iter().map(|(name, at)| (name, timeline, at)));
     }
     if let Some(timeline) = request.timeline {
         let history = view.history(timeline)?;
-        found.retain(|(owner, at)| history.owner(*at) == *owner);
+        there.retain(|(_, owner, at)| history.owner(*at) == *owner);
     }
+    let found: Vec<(Timeline, Lsn)> =
+        there.iter().filter(|(mark, ..)| mark == name).map(|(_, owner, at)| (*owner, *at)).collect();
     match found.as_slice() {
         [(owner, at)] => {
             let timeline = request.timeline.unwrap_or(*owner);
             cut_behind(request, view, at_position(timeline, view.history(timeline)?.clone(), *at)).await
         }
-        [] => Err(missed(request, "no such restore point in the WAL since the first recovery point")),
+        [] => {
+            let found = format!("no such restore point in the WAL since the first recovery point: {}", names(&there));
+            Err(missed(request, &found, view, points, &asked(request, view), current).await)
+        }
         several => {
             let places: Vec<String> = several.iter().map(|(t, at)| format!("{at} on timeline {t}")).collect();
             Err(RecoveryError::impossible(
@@ -216,7 +250,7 @@ async fn timed(
     current: Timeline,
 ) -> Result<Aim, RecoveryError> {
     let mut search = Search::new(view, moment, request.exclusive);
-    let (mut candidates, mut reasons, mut notes) = (Vec::new(), Vec::new(), BTreeMap::new());
+    let (mut candidates, mut reasons, mut notes) = (Vec::new(), Vec::new(), BTreeMap::<Timeline, Vec<String>>::new());
     let mut started = false;
     for timeline in asked(request, view) {
         let history = view.history(timeline)?.clone();
@@ -226,11 +260,14 @@ async fn timed(
         };
         let Some(point) = points.iter().rev().find(fits) else { continue };
         started = true;
-        notes.extend(ended_at(&point.manifest).and_then(|(_, note)| Some((timeline, note?))));
+        let notes = notes.entry(timeline).or_default();
+        notes.extend(ended_at(&point.manifest).and_then(|(_, note)| note));
+        let from = point.postgres()?.stop_lsn;
         // The server itself treats a time that no commit lies after as not reached.
-        match search.first_after(&history, point.postgres()?.stop_lsn).await? {
-            Ok(Some(commit)) => {
-                candidates.push(Candidate { timeline, owner: history.owner(commit.at), at: commit.at });
+        match search.first_after(&history, from).await? {
+            Ok(Some(Around { after, before })) => {
+                candidates.push(Candidate { timeline, owner: history.owner(after.at), at: after.at });
+                notes.push(kept(before, point.id(), from));
             }
             Ok(None) => {}
             Err(why) => reasons.push(format!("WAL of timeline {timeline} cannot be read to its end: {why}")),
@@ -239,11 +276,14 @@ async fn timed(
     let meant = match timelines::meant(&candidates, current) {
         Meant::One(meant) => meant,
         Meant::Several(each) => return Err(ambiguous(request, view, points, &each).await?),
-        Meant::Nothing if !started => return Err(missed(request, "every recovery point ended after it")),
         Meant::Nothing => {
-            let none = "no transaction committed after it: for everything there is, the target is latest".to_owned();
-            let found = if reasons.is_empty() { none } else { reasons.join("; ") };
-            return Err(missed(request, &found));
+            let none = "no transaction committed after it: for everything there is, the target is latest";
+            let found = match (started, reasons.is_empty()) {
+                (false, _) => "every recovery point ended after it".to_owned(),
+                (true, true) => none.to_owned(),
+                (true, false) => reasons.join("; "),
+            };
+            return Err(missed(request, &found, view, points, &asked(request, view), current).await);
         }
     };
     if request.timeline.is_none() {
@@ -255,30 +295,16 @@ async fn timed(
     }
     let setting = Some(("recovery_target_time".to_owned(), moment.strftime("%Y-%m-%d %H:%M:%S%.6f+00").to_string()));
     let history = view.history(meant.timeline)?.clone();
-    let notes = notes.remove(&meant.timeline).into_iter().chain(reasons).collect();
+    let notes = notes.remove(&meant.timeline).into_iter().flatten().chain(reasons).collect();
     Ok(Aim { timeline: meant.timeline, history, at: Some(meant.at), cut: Some(meant.at), setting, notes })
 }
 
-/// When a point's backup had ended by the server's own clock, by which commits are timed; with a note where nothing says how
-/// that clock differs from the one that was read.
-fn ended_at(manifest: &Manifest) -> Option<(jiff::Timestamp, Option<String>)> {
-    let own = manifest.pg.get().and_then(|facts| facts.clock.as_ref());
-    if let Some(stop) = own.and_then(|clock| clock.stop.parse().ok()) {
-        return Some((stop, None));
-    }
-    let end: jiff::Timestamp = manifest.window.end.parse().ok()?;
-    match manifest.clock_skew_ms.get("pg") {
-        Some(ahead) => {
-            let theirs = end.as_microsecond() + ahead * 1000;
-            Some((jiff::Timestamp::from_microsecond(theirs).ok()?, None))
-        }
+/// Up to where transactions are kept: whether the one that has to go is on the right side of a time is to be seen.
+fn kept(last: Option<Commit>, point: &PointId, from: Lsn) -> String {
+    match last {
+        Some(last) => format!("kept: the last transaction before the target is {last}"),
         None => {
-            let note = format!(
-                "recovery point {} does not say what the server's clock showed: the target is compared with the clock of the \
-                 machine that took it",
-                manifest.point
-            );
-            Some((end, Some(note)))
+            format!("kept: no transaction committed between the end of recovery point {point} ({from}) and the target")
         }
     }
 }
@@ -307,45 +333,4 @@ async fn ambiguous(
 fn begin_on(points: &[Point], timeline: Timeline) -> Lsn {
     let facts = points.iter().filter_map(|p| p.postgres().ok());
     facts.filter(|p| p.timeline == timeline).map(|p| p.stop_lsn).min().unwrap_or_default()
-}
-
-fn missed(request: &Request, found: &str) -> RecoveryError {
-    RecoveryError::impossible(
-        format!("target {}", request.target),
-        "a position between a recovery point's end and the end of the WAL",
-        found,
-        "`backup list` shows the recovery points; --target latest takes everything there is",
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::backup::{Clock, PointSelector, fixture};
-
-    #[test]
-    fn the_servers_clock_says_when_a_backup_ended() {
-        let (_folder, repository) = fixture::repository();
-        let point = repository.point(&PointSelector::Latest).unwrap();
-        let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap();
-        let with = |skew: Option<i64>, clock: Option<&str>| {
-            let mut manifest = point.manifest.clone();
-            manifest.window.end = "2026-11-22T10:00:00Z".into();
-            manifest.clock_skew_ms = skew.map(|ms| ("pg".to_owned(), ms)).into_iter().collect();
-            if let crate::backup::Part::Present(facts) = &mut manifest.pg {
-                facts.clock = clock.map(|stop| Clock { start: stop.into(), stop: stop.into() });
-            }
-            ended_at(&manifest).unwrap()
-        };
-        assert_eq!(with(Some(600_000), None), (at("2026-11-22T10:10:00Z"), None), "the server is ahead");
-        assert_eq!(with(Some(-600_000), None), (at("2026-11-22T09:50:00Z"), None), "the server is behind");
-        assert_eq!(
-            with(Some(7), Some("2026-11-22T09:00:00Z")),
-            (at("2026-11-22T09:00:00Z"), None),
-            "its own word counts"
-        );
-        let (end, note) = with(None, None);
-        assert_eq!(end, at("2026-11-22T10:00:00Z"));
-        assert!(note.unwrap().contains(point.id().as_str()));
-    }
 }

@@ -13,6 +13,7 @@ mod fence;
 mod identity;
 mod plan;
 mod prepare;
+mod reach;
 mod record;
 mod replay;
 mod salvage;

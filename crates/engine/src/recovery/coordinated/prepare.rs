@@ -7,17 +7,19 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     Coordinated,
+    aim::reaches,
     record::{Goal, PREPARED, Prepared},
 };
 use crate::{
     backup::{
-        Store, is_there,
+        BackupError, Origin, Point, Store, is_there,
         parts::postgres::{self as base, Extracted},
     },
     recovery::{
         Progress, RecoveryError,
         memory::Memory,
         server::{MAIN, Outside, end_orphans, is_occupied, major_of, refuse_other_version, remove_made, start_dry},
+        shortlist::damaged,
         step::Done,
     },
 };
@@ -105,12 +107,23 @@ impl Coordinated {
             let heard = |done| watch.tell(Progress::Bytes { what: "base backup".into(), done, total });
             Ok(base::extract(&point, &into, owner, &heard)?)
         })
-        .await?;
+        .await;
+        let extracted = extracted.map_err(|error| match error {
+            RecoveryError::Backup(cause) if cause.is_damage() => self.damaged(cause),
+            other => other,
+        })?;
         self.owner.open_as_before(fresh)?;
         if let Some(wal) = &self.prepared.wal {
             self.put_wal_elsewhere(fresh, wal)?;
         }
         Ok(extracted)
+    }
+
+    /// The base backup of the recovery point is not what was written; another point may do.
+    fn damaged(&self, cause: BackupError) -> RecoveryError {
+        let origin = Origin { system_id: Some(self.system_id), kafka: None };
+        let fits = |other: &Point| reaches(other, &self.aim).unwrap_or(false);
+        damaged(&self.repository, &self.request, &origin, self.point.id(), cause, fits)
     }
 
     /// Keeps the WAL on the file system that the old server has it on. A base backup holds no WAL: its folder is empty.

@@ -63,8 +63,28 @@ pub(super) struct Search<'v> {
     moment: jiff::Timestamp,
     /// Commits of that very moment lie after it.
     exclusive: bool,
-    /// The first commit after the moment on a timeline's own stretch, by where looking began, and why reading ended early.
-    seen: BTreeMap<(Timeline, Lsn), (Option<Commit>, Option<String>)>,
+    /// What was found on a timeline's own stretch, by where looking began and where a path leaves it.
+    seen: BTreeMap<(Timeline, Lsn, Option<Lsn>), Seen>,
+}
+
+/// What was found on a stretch.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    /// The first commit after the moment.
+    after: Option<Commit>,
+    /// The last commit before that one.
+    before: Option<Commit>,
+    /// Why reading ended early.
+    unread: Option<String>,
+}
+
+/// The two commits between which a moment lies, in the order of the WAL.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Around {
+    /// The first one after the moment, and the first that replay leaves out.
+    pub(super) after: Commit,
+    /// The one before it; none where nothing was committed since looking began.
+    pub(super) before: Option<Commit>,
 }
 
 impl<'v> Search<'v> {
@@ -72,45 +92,52 @@ impl<'v> Search<'v> {
         Search { view, moment, exclusive, seen: BTreeMap::new() }
     }
 
-    /// The first commit after the moment on a timeline, ancestors included, looking from `from` on; or why nobody knows.
+    /// The first commit after the moment on a timeline, ancestors included, looking from `from` on, and the one before; or why nobody
+    /// knows.
     pub(super) async fn first_after(
         &mut self,
         history: &TimelineHistory,
         from: Lsn,
-    ) -> Result<Result<Option<Commit>, String>, RecoveryError> {
+    ) -> Result<Result<Option<Around>, String>, RecoveryError> {
+        let mut last = None;
         for (of, begin, left) in path(history) {
             if left.is_some_and(|left| left <= from) {
                 continue;
             }
-            let (commit, unread) = self.on(of, begin.max(from)).await?;
-            if let Some(commit) = commit.filter(|c| left.is_none_or(|left| c.at < left)) {
-                return Ok(Ok(Some(commit)));
+            let Seen { after, before, unread } = self.on(of, begin.max(from), left).await?;
+            last = before.or(last);
+            if let Some(after) = after {
+                return Ok(Ok(Some(Around { after, before: last })));
             }
-            if let (None, Some(why)) = (commit, unread) {
+            if let Some(why) = unread {
                 return Ok(Err(why));
             }
         }
         Ok(Ok(None))
     }
 
-    async fn on(&mut self, timeline: Timeline, from: Lsn) -> Result<(Option<Commit>, Option<String>), RecoveryError> {
-        if let Some(known) = self.seen.get(&(timeline, from)) {
+    async fn on(&mut self, timeline: Timeline, from: Lsn, left: Option<Lsn>) -> Result<Seen, RecoveryError> {
+        if let Some(known) = self.seen.get(&(timeline, from, left)) {
             return Ok(known.clone());
         }
         let (moment, exclusive) = (self.moment, self.exclusive);
-        let mut found = None;
+        let mut seen = Seen::default();
         let scanned = self.view.commits(timeline, from, |commit| {
-            if commit.time > moment || exclusive && commit.time == moment {
-                found = Some(commit);
+            if left.is_some_and(|left| left <= commit.at) {
+                return false;
             }
-            found.is_none()
+            match commit.time > moment || exclusive && commit.time == moment {
+                true => seen.after = Some(commit),
+                false => seen.before = Some(commit),
+            }
+            seen.after.is_none()
         });
-        let unread = match scanned.await? {
+        seen.unread = match scanned.await? {
             Scanned::Unread(why) => Some(why),
             Scanned::All | Scanned::Stopped => None,
         };
-        self.seen.insert((timeline, from), (found, unread.clone()));
-        Ok((found, unread))
+        self.seen.insert((timeline, from, left), seen.clone());
+        Ok(seen)
     }
 
     /// Timelines that ended before the moment and hold transactions which the position that was found does not: it follows directly
@@ -186,6 +213,9 @@ pub(super) struct GivenUp {
     transactions: u64,
     /// Where they begin.
     from: Lsn,
+    /// The first of them: `743, committed at 2026-11-22T20:50:11Z (0/307D9F8)`.
+    #[serde(default)]
+    first: Option<String>,
     /// When the last of them was committed.
     last: Option<String>,
     /// Whether the server had left that timeline before.
@@ -196,13 +226,16 @@ pub(super) struct GivenUp {
 
 impl std::fmt::Display for GivenUp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let GivenUp { timeline, transactions, from, last, left_before, unread } = self;
+        let GivenUp { timeline, transactions, from, first, last, left_before, unread } = self;
         let least = if unread.is_some() { "at least " } else { "" };
         let s = if *transactions == 1 { "" } else { "s" };
         write!(
             f,
             "given up: {least}{transactions} transaction{s} on timeline {timeline} after the target, from {from} on"
         )?;
+        if let Some(first) = first {
+            write!(f, ", the first one {first}")?;
+        }
         if let Some(last) = last {
             write!(f, ", the last one committed at {last}")?;
         }
@@ -268,11 +301,12 @@ pub(super) async fn given_up(
     let Some(cut) = cut else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     for Stretch { timeline, from, to, left_before } in beyond(view.history(current)?, target, cut) {
-        let (mut transactions, mut last) = (0, None);
+        let (mut transactions, mut first, mut last) = (0, None, None);
         let scanned = view.commits(timeline, from, |commit| {
             let within = to.is_none_or(|to| commit.at < to);
             if within {
                 transactions += 1;
+                first.get_or_insert_with(|| commit.to_string());
                 last = Some(commit.time.to_string());
             }
             within
@@ -282,7 +316,7 @@ pub(super) async fn given_up(
             Scanned::All | Scanned::Stopped => None,
         };
         if transactions > 0 || unread.is_some() {
-            found.push(GivenUp { timeline, transactions, from, last, left_before, unread });
+            found.push(GivenUp { timeline, transactions, from, first, last, left_before, unread });
         }
     }
     Ok(found)

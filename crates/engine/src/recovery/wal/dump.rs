@@ -1,6 +1,6 @@
 //! `pg_waldump` over a folder of segments: the records in them, and where the WAL ends.
 
-use std::process::Stdio;
+use std::{fmt, process::Stdio};
 
 use camino::Utf8Path;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
@@ -39,6 +39,17 @@ pub(crate) struct Commit {
     pub(crate) at: Lsn,
     /// When, by the server's clock.
     pub(crate) time: jiff::Timestamp,
+    /// Its transaction's id.
+    pub(crate) xid: Option<u32>,
+}
+
+impl fmt::Display for Commit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(xid) = self.xid {
+            write!(f, "{xid}, ")?;
+        }
+        write!(f, "committed at {} ({})", self.time, self.at)
+    }
 }
 
 /// Finds the last valid record that can be read from `from` on.
@@ -64,7 +75,8 @@ pub(crate) async fn tail(stretch: &Stretch<'_>) -> Result<Tail, RecoveryError> {
 
 /// The commit that a record shows, if it is one.
 pub(crate) fn commit(record: Record<'_>) -> Option<Commit> {
-    record.commit_time().map(|time| Commit { at: record.at, time })
+    let time = record.commit_time()?;
+    Some(Commit { at: record.at, time, xid: record.committed().first().copied() })
 }
 
 /// How reading a stretch ended.

@@ -242,11 +242,11 @@ impl WalView {
         Ok(page_beyond(&bytes, self.size.start(at), tail.last))
     }
 
-    /// Where each restore point of this name lies on a timeline's own stretch, looking from `from` on.
-    pub(crate) async fn marks(&self, timeline: Timeline, from: Lsn, name: &str) -> Result<Vec<Lsn>, RecoveryError> {
+    /// The restore points on a timeline's own stretch by name, looking from `from` on, and where each lies.
+    pub(crate) async fn marks(&self, timeline: Timeline, from: Lsn) -> Result<Vec<(String, Lsn)>, RecoveryError> {
         let mut found = Vec::new();
         self.scan(timeline, from, Some("XLOG"), |record| {
-            found.extend(record.is_restore_point(name).then_some(record.at));
+            found.extend(record.restore_point().map(|name| (name.to_owned(), record.at)));
             true
         })
         .await?;
