@@ -250,24 +250,39 @@ async fn carry_out(
 /// The configuration with the data folder known, where the playbook needs it. One that is not the server's is refused.
 pub(super) async fn known(config: &Config, request: &Request) -> Result<Config, RecoveryError> {
     match request.playbook {
-        Playbook::Schema => {}
         Playbook::Coordinated => {
             let mut config = config.settled().await?;
             // One that was dropped comes back with the target; the server itself can be asked all the same.
             if let Some(beside) = Postgres::beside_a_dropped_database(&config.postgres.url).await {
                 config.postgres.url = beside;
             }
-            return Ok(config);
+            Ok(config)
         }
-        Playbook::Slot => {
-            // A server that does not answer is refused where the pipeline is looked at.
+        // A server that does not answer is refused where the pipeline is looked at.
+        Playbook::Slot | Playbook::Schema => {
+            let mut config = config.clone();
             if let Ok(server) = Postgres::connect(&config.postgres.url, "cdc-drill-recovery").await {
-                // Before what an earlier recovery left is put back.
-                let _ = slot::data_folder(config, &server).await?;
+                let named = match request.playbook {
+                    // Before what an earlier recovery left is put back.
+                    Playbook::Slot => slot::data_folder(&config, &server).await?.ok(),
+                    Playbook::Coordinated | Playbook::Schema => None,
+                };
+                if config.postgres.pgdata.as_str().is_empty() {
+                    let found = match named {
+                        Some(folder) => Ok(folder),
+                        None => slot::folder_beside_which_it_is_locked(&server).await,
+                    };
+                    match found {
+                        Ok(folder) => config.postgres.pgdata = folder,
+                        Err(why) => tracing::warn!(
+                            "whether a recovery from another repository is at work or unfinished is not known without a data folder: {why}"
+                        ),
+                    }
+                }
             }
+            Ok(config)
         }
     }
-    Ok(config.clone())
 }
 
 /// What a person should know where the server is asked through another database than the one that is named.

@@ -46,6 +46,36 @@ pub(crate) async fn data_folder(
     }
 }
 
+/// The data folder that a live server names itself, where it is a folder of this machine: beside it a recovery from another repository
+/// says that it did not end. Needs no configuration; why it is not known else.
+pub(crate) async fn folder_beside_which_it_is_locked(server: &Postgres) -> Result<Utf8PathBuf, String> {
+    let hidden = "the server hides its data_directory from this role (grant pg_read_all_settings)";
+    let asked = server.text("select current_setting('data_directory', true)").await.map_err(|e| e.to_string())?;
+    let folder = Utf8PathBuf::from(asked.filter(|folder| !folder.is_empty()).ok_or(hidden)?);
+    let id = server.system_id().await.map_err(|e| e.to_string())?;
+    let port = server.text("select current_setting('port')").await.map_err(|e| e.to_string())?.unwrap_or_default();
+    runs_on(&folder, id, &port)?;
+    Ok(folder)
+}
+
+/// Whether a folder of this machine is that of the server with this system identifier and port; why not. The server may be on another
+/// machine, which has a folder of the same name.
+fn runs_on(folder: &Utf8Path, id: SystemId, port: &str) -> Result<(), String> {
+    let found = control_file_id(folder)?;
+    if found != id {
+        return Err(format!("data folder {folder} is that of a cluster with system identifier {found}, and not {id}"));
+    }
+    let pid_file = folder.join("postmaster.pid");
+    let Some(text) = looked_at(&pid_file, |path| std::fs::read_to_string(path))? else {
+        return Err(format!("data folder {folder} has no postmaster.pid: nothing runs on it"));
+    };
+    // The process, the folder, when it began, the port.
+    match text.lines().nth(3).map(str::trim) {
+        Some(there) if there == port => Ok(()),
+        there => Err(format!("{pid_file} is that of a server on port {}, and not {port}", there.unwrap_or("unknown"))),
+    }
+}
+
 /// What the server says of itself.
 struct Running {
     system_id: SystemId,
@@ -102,6 +132,20 @@ mod tests {
             std::fs::write(folder.join("postmaster.pid"), "1\n").unwrap();
         }
         folder
+    }
+
+    #[test]
+    fn the_folder_that_a_server_names_is_looked_beside_only_where_that_server_runs_on_it() {
+        let home = tempfile::tempdir().unwrap();
+        let home = Utf8Path::from_path(home.path()).unwrap();
+        let own = folder(home, "own", 7, true);
+        std::fs::write(own.join("postmaster.pid"), "71\n/data\n1795773600\n5432\n/tmp\n\n 1 2\nready\n").unwrap();
+        assert_eq!(runs_on(&own, SystemId(7), "5432"), Ok(()));
+        let why = |folder: &Utf8Path, id, port| runs_on(folder, SystemId(id), port).unwrap_err();
+        assert!(why(&own, 8, "5432").contains("identifier 7, and not 8"), "another cluster under the same path");
+        assert!(why(&own, 7, "5433").contains("port 5432"), "a standby here, and the server elsewhere");
+        assert!(why(&folder(home, "down", 7, false), 7, "5432").contains("nothing runs on it"));
+        assert!(why(&home.join("none"), 7, "5432").contains("none/global/pg_control"));
     }
 
     #[test]

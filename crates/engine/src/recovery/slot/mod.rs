@@ -11,7 +11,7 @@ mod timeline;
 
 pub(super) use compensate::refuse_unkeyed;
 pub(super) use diagnosis::diagnose;
-pub(super) use folder::data_folder;
+pub(super) use folder::{data_folder, folder_beside_which_it_is_locked};
 pub(super) use privileges::refuse_unprivileged;
 pub(super) use record::Shape;
 pub use steps::DROP_SLOT;
