@@ -40,9 +40,11 @@ async fn targets_that_are_nowhere_and_servers_that_are_dead_lose_nothing() {
     let rows = || async { stack.sql("shop").await.text("select count(*) from orders").await.unwrap() };
     for (target, part) in [
         ("time:2020-01-01T00:00:00Z", "every recovery point ended after it"),
+        ("time:2020-01-01T00:00:00Z", "the earliest target that this repository can reach is --target time:20"),
+        ("lsn:0/100", "the earliest target that this repository can reach is --target lsn:"),
         ("lsn:FF/0", "the last record of timeline 1"),
         ("time:2099-01-01T00:00:00Z", "no transaction committed after it"),
-        ("name:nowhere", "no such restore point"),
+        ("name:nowhere", "no such restore point in the WAL since the first recovery point: there are `cdc_"),
     ] {
         expect(40, &format!("recover plan coordinated --config {file} --target {target}"), part);
         expect(40, &format!("recover run coordinated --config {file} --target {target} --yes"), part);

@@ -108,6 +108,20 @@ async fn wrong_points(stack: &Stack, repository: &Utf8Path) {
     let findings: Vec<&str> = plan["findings"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     assert!(findings.iter().any(|finding| finding.starts_with(&passed)), "{findings:?}");
     expect(31, &format!("backup verify --config {file} latest"), &third);
+
+    // Of a point whose manifest is as it was, another file may not be.
+    expect(0, &format!("backup create --config {file}"), "");
+    let fourth = points()[3]["point"].as_str().unwrap().to_owned();
+    std::fs::write(repository.join("points").join(&fourth).join("kafka/topics.json"), "[]").unwrap();
+    for playbook in ["coordinated", "slot"] {
+        let plan = format!("recover plan {playbook} --config {file}");
+        expect(0, &plan, &format!("recovery point {fourth} is passed over"));
+        expect(
+            31,
+            &format!("{plan} --point {fourth}"),
+            &format!("--point {second} starts from another recovery point"),
+        );
+    }
 }
 
 fn fail_a_check(point: &Utf8Path) {
