@@ -1,13 +1,13 @@
 //! `cdc-drill scenario list | check | schema`.
 
-use std::io::Write;
+use std::{collections::BTreeSet, io::Write};
 
 use camino::Utf8PathBuf;
 
 use super::{CliError, output::say, print_json};
 use crate::{
     run::{RunError, readable},
-    scenario::{Library, Needs, catalogue, schema_text},
+    scenario::{ConnectorPlan, Library, Needs, catalogue, schema_text},
 };
 use cdc_model::units::{Exit, Failure, counted};
 
@@ -76,6 +76,9 @@ fn check(files: &[Utf8PathBuf]) -> Exit {
                     counted(drills.len() - controls, "drill"),
                     counted(controls, "control")
                 ));
+                let connectors = drills.iter().flat_map(|drill| &drill.pipeline.connectors);
+                let notes: BTreeSet<String> = connectors.flat_map(ConnectorPlan::notes).collect();
+                notes.iter().for_each(|note| say(format!("{}: note: {note}", loaded.file)));
             }
             Err(error) => {
                 say(error.in_full());

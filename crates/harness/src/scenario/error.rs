@@ -166,42 +166,8 @@ pub(super) fn dotted(path: &[Seg]) -> String {
     out
 }
 
-/// The word of `known` that `wrong` most likely meant.
-pub(super) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let far = (wrong.chars().count() / 3).max(1) + 1;
-    known.into_iter().map(|k| (distance(wrong, k), k)).filter(|(d, _)| *d <= far).min().map(|(_, k)| k)
-}
-
-/// Levenshtein distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} (hint: {})", dotted(&self.path), self.message, self.hint)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_nearest_word_is_near() {
-        assert_eq!(nearest("stat", ["state", "loss"]), Some("state"));
-        assert_eq!(nearest("transaktions", ["transactions", "tables"]), Some("transactions"));
-        assert_eq!(nearest("banana", ["state", "loss"]), None);
     }
 }

@@ -10,11 +10,12 @@ use serde::{
 use serde_saphyr::{Error as YamlError, Spanned};
 
 use super::{
-    error::{Mistake, Problem, ScenarioError, Seg, dotted, nearest},
+    error::{Mistake, Problem, ScenarioError, Seg, dotted},
     model::Scenario,
     plan::Plan,
     resolve::{Fixtures, resolve},
 };
+use cdc_model::units::near_or;
 
 /// Reads a scenario and resolves it to its drills. `file` is for messages only. A text that does not read ends at its first mistake;
 /// one that reads is resolved to its end, and every mistake is returned.
@@ -43,17 +44,16 @@ fn explain(error: &YamlError) -> (String, String) {
     let list = |words: &[&str]| words.join(", ");
     match error {
         YamlError::SerdeUnknownField { field, expected, .. } => {
-            let hint = match nearest(field, expected.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None if expected.is_empty() => "nothing goes in here".into(),
-                None => format!("known fields: {}", list(expected)),
-            };
+            let hint = near_or(field, expected.iter().copied(), || match expected.is_empty() {
+                true => "nothing goes in here".into(),
+                false => format!("known fields: {}", list(expected)),
+            });
             (format!("unknown field `{field}`"), hint)
         }
         YamlError::SerdeUnknownVariant { variant, expected, .. } => {
-            let near =
-                nearest(variant, expected.iter().copied()).map(|n| format!("did you mean `{n}`? ")).unwrap_or_default();
-            (format!("unknown {} `{variant}`", noun(expected)), format!("{near}known: {}", list(expected)))
+            let near = near_or(variant, expected.iter().copied(), String::new);
+            let hint = format!("{near} known: {}", list(expected));
+            (format!("unknown {} `{variant}`", noun(expected)), hint.trim_start().to_owned())
         }
         YamlError::SerdeMissingField { field, .. } => (
             format!("missing field `{field}`"),

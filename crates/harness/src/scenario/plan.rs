@@ -135,8 +135,19 @@ pub struct ConnectorPlan {
     pub file: Utf8PathBuf,
     /// Its configuration, the scenario's settings laid over the file's.
     pub settings: BTreeMap<String, String>,
+    /// Those of them that neither the file nor the scenario has: topics are not made without.
+    pub filled_in: BTreeMap<String, String>,
     /// The tables that it captures, as far as they are named one by one.
     pub tables: Vec<TableName>,
+}
+
+impl ConnectorPlan {
+    /// What a person should know of the plan: each setting that was filled in.
+    pub fn notes(&self) -> impl Iterator<Item = String> {
+        self.filled_in
+            .iter()
+            .map(|(name, value)| format!("connector {} does not set {name}: it is set to {value}", self.file))
+    }
 }
 
 impl PipelinePlan {

@@ -1,7 +1,6 @@
 //! SQL with placeholders, as a scenario writes it for its own schema.
 
-use super::error::nearest;
-use cdc_model::units::Piece;
+use cdc_model::units::{Piece, near_or, nearest};
 
 /// One statement of a transaction: text, and what stands in it for what differs from transaction to transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +16,8 @@ pub struct TemplateError {
 }
 
 const WORDS: [&str; 4] = ["token", "n", "writer", "random"];
+/// Those that stand alone, as a template has them.
+const BRACED: [&str; 3] = ["{token}", "{n}", "{writer}"];
 const KNOWN: &str = "known: {token}, {n}, {writer}, {random:A..B}; a brace that is none of these is written `{{`";
 
 impl Template {
@@ -74,8 +75,7 @@ fn placeholder(word: &str) -> Result<Piece, TemplateError> {
             let name = word.split(':').next().unwrap_or_default();
             let hint = match nearest(name, WORDS) {
                 Some("random") => "write `{random:1..100}`: both ends are included".into(),
-                Some(near) => format!("did you mean `{{{near}}}`?"),
-                None => KNOWN.into(),
+                _ => near_or(&format!("{{{name}}}"), BRACED, || KNOWN.into()),
             };
             Err(TemplateError { message: format!("no placeholder `{{{word}}}`"), hint })
         }

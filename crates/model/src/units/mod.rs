@@ -6,6 +6,7 @@ mod exit;
 mod failure;
 mod ids;
 mod lsn;
+mod nearest;
 pub mod packed;
 pub mod pairs;
 mod piece;
@@ -28,6 +29,7 @@ pub use ids::{
     TopicPartition,
 };
 pub use lsn::{Lsn, LsnError};
+pub use nearest::{near_or, nearest};
 pub use piece::Piece;
 pub use presence::IfThere;
 pub use quoted::quoted;

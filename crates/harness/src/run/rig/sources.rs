@@ -66,18 +66,10 @@ fn connector_config(plan: &DrillPlan, own: &ConnectorPlan, name: &str, config: &
     let filled = |text: &String| values.iter().fold(text.clone(), |t, (braced, value)| t.replace(braced, value));
     let mut connector: ConnectorConfig = own.settings.iter().map(|(k, v)| (k.clone(), filled(v))).collect();
     // Whatever the file says: a drill's names and servers are its own.
-    for (key, own) in [
-        ("name", Placeholder::Name),
-        ("topic.prefix", Placeholder::Prefix),
-        ("slot.name", Placeholder::Slot),
-        ("publication.name", Placeholder::Publication),
-        ("database.hostname", Placeholder::Host),
-        ("database.port", Placeholder::Port),
-        ("database.user", Placeholder::User),
-        ("database.password", Placeholder::Password),
-        ("database.dbname", Placeholder::Database),
-    ] {
-        connector.insert(key.to_owned(), value(own));
+    for own in Placeholder::ALL {
+        if let Some(setting) = own.setting() {
+            connector.insert(setting.to_owned(), value(own));
+        }
     }
     use_schema_resolver(&mut connector, &config.connect);
     connector

@@ -17,7 +17,8 @@ pub struct PipelinePart {
     pub schema: Option<Utf8PathBuf>,
     /// A JSON file with the source connector's configuration. Placeholders in it stand for what differs between drills:
     /// `{name}`, `{prefix}`, `{slot}`, `{publication}`, `{partitions}`, `{host}`, `{port}`, `{user}`, `{password}`,
-    /// `{database}`, `{registry}`.
+    /// `{database}`, `{registry}`, `{bootstrap}`. Without `topic.creation.default.partitions` and `topic.creation.default.replication.factor`
+    /// it gets them: `partitions`, and `-1` for the broker's default.
     #[schemars(with = "Option<String>")]
     pub connector: Option<Utf8PathBuf>,
     /// Settings laid over the connector's file, or over each of several, with the same placeholders.

@@ -7,14 +7,13 @@ use super::{
     problems::{Problems, Resolved, all},
 };
 use crate::scenario::{
-    error::nearest,
     model::{Control, Fault, NaiveCommand, Red, Step, Variant},
     plan::{Absence, Change, ControlRun, Expect},
     playbook::steps_of,
 };
 use cdc_model::{
     event::FindingKind,
-    units::Exit,
+    units::{Exit, near_or},
     vocabulary::{CheckId, Instead},
 };
 
@@ -138,10 +137,7 @@ fn omission(
     let there = match known.contains(&without) {
         true => Ok(()),
         false => {
-            let hint = match nearest(without, known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known: {}", known.join(", ")),
-            };
+            let hint = near_or(without, known.iter().copied(), || format!("known: {}", known.join(", ")));
             Err(problems.report(format!("no step `{without}` in this variant's recovery"), hint))
         }
     };

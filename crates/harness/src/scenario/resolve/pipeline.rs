@@ -11,12 +11,14 @@ use super::{
     workload::WorkloadKind,
 };
 use crate::scenario::{
-    error::nearest,
     model::{Compatibility, ConnectorPart, PipelinePart, Scenario, Variant},
     plan::{ConnectorPlan, Fixture, PipelinePlan, subject_of},
     words::{Level, TableRef},
 };
-use cdc_model::{units::TableName, vocabulary::Placeholder};
+use cdc_model::{
+    units::{TableName, near_or},
+    vocabulary::Placeholder,
+};
 use cdc_pipeline::debezium::Lists;
 
 /// Enough for records of one key to meet records of others, few enough that empty ones are read in no time.
@@ -189,7 +191,7 @@ fn only_connector(
         let message = "an empty `table.include.list`";
         p.at("connector", |p| p.require(!empty_list, message, "name at least one table to capture"))
     });
-    let connector = connector_plan(None, path, part.tables.as_deref(), settings);
+    let connector = connector_plan(part, None, path, part.tables.as_deref(), settings);
     let by_name = !matches!(workload, WorkloadKind::Sql | WorkloadKind::Command) || !connector.tables.is_empty();
     let known = problems.part("pipeline", own.tables.is_some() || own.connector.is_some(), |p| {
         let hint = "name the tables in `tables`, or one by one in the connector's `table.include.list`";
@@ -244,7 +246,7 @@ fn one_of_several(
     problems.at("settings", |p| filled("", &written.settings, p))?;
     let file = problems.at("file", |p| connector_file(&written.file, fixtures, p))?;
     let settings = laid_over(part, &written.settings, file);
-    Ok(connector_plan(Some(written.name.clone()), &written.file, written.tables.as_deref(), settings))
+    Ok(connector_plan(part, Some(written.name.clone()), &written.file, written.tables.as_deref(), settings))
 }
 
 /// Each event has one topic: whoever reads two of a table takes each change twice.
@@ -270,6 +272,16 @@ fn disjoint(
     all(looked_at).map(drop)
 }
 
+/// What a topic cannot be made without, and a connector's file often lacks, because brokers in production make topics by themselves: a
+/// drill's do not. Without these settings Connect makes none either, and the connector waits for its topics without end. `-1` is the
+/// broker's own default.
+fn topic_creation(part: &PipelinePart) -> BTreeMap<String, String> {
+    let partitions = part.partitions.unwrap_or(PARTITIONS_DEFAULT).to_string();
+    [("partitions", partitions), ("replication.factor", "-1".to_owned())]
+        .map(|(name, value)| (format!("topic.creation.default.{name}"), value))
+        .into()
+}
+
 /// A connector's settings: its file's, and what the scenario lays over them.
 fn laid_over(
     part: &PipelinePart,
@@ -282,6 +294,7 @@ fn laid_over(
 
 /// A connector with its tables as far as they are named one by one; a pattern names none.
 fn connector_plan(
+    part: &PipelinePart,
     name: Option<String>,
     file: &Utf8Path,
     tables: Option<&[TableRef]>,
@@ -296,7 +309,10 @@ fn connector_plan(
             tables
         }
     };
-    ConnectorPlan { name, file: file.to_owned(), settings, tables }
+    let mut filled_in = topic_creation(part);
+    filled_in.retain(|name, _| !settings.contains_key(name));
+    settings.extend(filled_in.clone());
+    ConnectorPlan { name, file: file.to_owned(), settings, filled_in, tables }
 }
 
 fn connector_file(
@@ -323,8 +339,8 @@ fn connector_file(
 fn filled(of: &str, settings: &BTreeMap<String, String>, problems: &mut Problems) -> Resolved<()> {
     let words = settings.iter().flat_map(|(name, value)| Placeholder::unknown_in(value).map(move |word| (name, word)));
     let looked_at = words.map(|(name, word)| -> Resolved<()> {
-        let hint = match nearest(word, Placeholder::ALL.map(Placeholder::word)) {
-            Some(near) => format!("did you mean `{{{near}}}`?"),
+        let hint = match Placeholder::meant(word, name) {
+            Some(meant) => format!("did you mean `{}`?", meant.braced()),
             None => format!("known: {}", Placeholder::ALL.map(Placeholder::braced).join(", ")),
         };
         Err(problems.report(format!("{of}setting `{name}`: no placeholder `{{{word}}}`"), hint))
@@ -360,10 +376,8 @@ fn compatibility(
     let looked_at = unknown.map(|subject| -> Resolved<()> {
         let prefix = subject.split('.').next().unwrap_or_default();
         let known: Vec<String> = tables.iter().map(|t| format!("{prefix}.{t}-value")).collect();
-        let hint = match nearest(subject, known.iter().map(String::as_str)) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "subjects are `<prefix>.<schema>.<table>-key` and `-value`".into(),
-        };
+        let form = || "subjects are `<prefix>.<schema>.<table>-key` and `-value`".to_owned();
+        let hint = near_or(subject, known.iter().map(String::as_str), form);
         let message = format!("`{subject}` is no subject of a captured table");
         problems.part("pipeline", own.compatibility.is_some(), |p| {
             p.at("compatibility", |p| p.at("subjects", |p| p.at(subject.as_str(), |p| Err(p.report(message, hint)))))
@@ -421,6 +435,37 @@ mod tests {
             ["n", "m", TABLES, "topic.creation.default.retention.ms"].map(|k| settings[k].as_str()).into();
         assert_eq!(shown, ["2", "3", "public.c", "7"]);
         assert_eq!((&plan.tables, plan.partitions, plan.level), (&tables, 3, Level::Backward));
+    }
+
+    #[test]
+    fn what_topics_are_made_with_is_filled_in_where_nobody_says_it() {
+        let planned = |base: &str| looked_at(base, "{}", WorkloadKind::Shop).0.unwrap().connectors.remove(0);
+        let (partitions, replication) =
+            ("topic.creation.default.partitions", "topic.creation.default.replication.factor");
+        let connector = planned("{ schema: a.sql, connector: two.json }");
+        assert_eq!((connector.settings[partitions].as_str(), connector.settings[replication].as_str()), ("3", "-1"));
+        assert_eq!(
+            connector.notes().collect::<Vec<_>>(),
+            [
+                "connector two.json does not set topic.creation.default.partitions: it is set to 3",
+                "connector two.json does not set topic.creation.default.replication.factor: it is set to -1",
+            ]
+        );
+        let both = format!("{{ {partitions}: '7', {replication}: '3' }}");
+        let connector = planned(&format!("{{ schema: a.sql, connector: two.json, connector-settings: {both} }}"));
+        assert_eq!((connector.settings[partitions].as_str(), connector.settings[replication].as_str()), ("7", "3"));
+        assert_eq!(connector.notes().count(), 0);
+    }
+
+    #[test]
+    fn every_placeholder_in_a_hint_is_one() {
+        for wrong in ["dbname", "hostname", "slt", "topic.prefix", "zzz", "database.user", "broker"] {
+            let base =
+                format!("{{ schema: a.sql, connector: two.json, connector-settings: {{ a.b: 'x {{{wrong}}}' }} }}");
+            let (_, _, found) = looked_at(&base, "{}", WorkloadKind::Shop);
+            let hint = found[0].split_once("(hint: ").unwrap().1;
+            assert!(hint.contains('{') && Placeholder::unknown_in(hint).next().is_none(), "{wrong}: {hint}");
+        }
     }
 
     #[rstest]

@@ -8,10 +8,10 @@ use super::{
     workload::WorkloadKind,
 };
 use crate::scenario::{
-    error::nearest,
     model::{Recover, WhileRecovering},
     words::Target,
 };
+use cdc_model::units::near_or;
 
 /// Whether the recovery can begin where the drill stands.
 pub(super) fn resolve(
@@ -79,10 +79,7 @@ fn point(recover: &Recover, situation: &Situation, problems: &mut Problems) -> R
     if situation.points().any(|taken| taken == point) {
         return Ok(());
     }
-    let hint = match nearest(point, situation.points()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => "a backup must be taken by an earlier step".into(),
-    };
+    let hint = near_or(point, situation.points(), || "a backup must be taken by an earlier step".into());
     problems.at("point", |p| Err(p.report(format!("no backup `{point}` before this step"), hint)))
 }
 
@@ -99,10 +96,7 @@ pub(super) fn marked(mark: &str, situation: &Situation, problems: &mut Problems)
     if situation.marks().any(|known| known == mark) {
         return Ok(());
     }
-    let hint = match nearest(mark, situation.marks().chain(["latest"])) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("put `mark: {mark}` before this step"),
-    };
+    let hint = near_or(mark, situation.marks().chain(["latest"]), || format!("put `mark: {mark}` before this step"));
     Err(problems.report(format!("no mark `{mark}` before this step"), hint))
 }
 

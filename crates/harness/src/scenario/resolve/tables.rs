@@ -1,8 +1,8 @@
 //! Tables that steps name.
 
 use super::problems::{Problems, Resolved};
-use crate::scenario::{error::nearest, words::TableRef};
-use cdc_model::units::TableName;
+use crate::scenario::words::TableRef;
+use cdc_model::units::{TableName, near_or};
 
 /// The captured tables as far as they are known by name, of all connectors that resolve; with none known, any may be captured. Steps are
 /// checked against them even where the pipeline itself does not resolve.
@@ -16,10 +16,9 @@ impl KnownTables {
             return Ok(());
         }
         let names: Vec<String> = self.0.iter().map(|t| TableRef(t.clone()).to_string()).collect();
-        let hint = match nearest(&TableRef(table.clone()).to_string(), names.iter().map(String::as_str)) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("captured tables: {}", names.join(", ")),
-        };
+        let wrong = TableRef(table.clone()).to_string();
+        let hint =
+            near_or(&wrong, names.iter().map(String::as_str), || format!("captured tables: {}", names.join(", ")));
         Err(problems.report(format!("table `{table}` is not captured"), hint))
     }
 }
