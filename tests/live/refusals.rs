@@ -125,3 +125,42 @@ fn a_connector_that_fails_validation_ends_its_drill_and_leaves_nothing() {
     // A drill that is not green keeps its data folders and names them.
     let _ = std::fs::remove_dir_all(std::env::temp_dir().join(format!("cdc-drill-{run}")));
 }
+
+/// A scenario on the example's files, with these in the place of its own: pairs of name and text.
+fn scenario(folder: &Utf8Path, replaced: &[(&str, &str, &str)]) -> Utf8PathBuf {
+    let example = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/own-pipeline");
+    std::fs::create_dir_all(folder.join("sql")).unwrap();
+    for file in ["connector.json", "sql/clinic.sql", "sql/seed.sql"] {
+        let mut text = std::fs::read_to_string(example.join(file)).unwrap();
+        for (_, from, to) in replaced.iter().filter(|(of, ..)| *of == file) {
+            assert!(text.contains(from), "{file}: {from}");
+            text = text.replace(from, to);
+        }
+        std::fs::write(folder.join(file), text).unwrap();
+    }
+    let path = folder.join("mine.yaml");
+    let text = "version: 1\nid: mine\ntitle: Somebody's first try\npipeline: { schema: sql/clinic.sql, connector: connector.json }\n\
+        workload: { sql: { seed-file: sql/seed.sql, transactions: [ { name: book, statements: [update clinic.rooms set bookings = 1] } ] } }\n\
+        variants: { loaded: { title: Something is loaded, steps: [ load: { transactions: 5 } ], checks: [state] } }\n";
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn what_only_a_server_can_tell_of_a_scenario_s_files_is_bad_input_and_named() {
+    let (_folder, path) = folder();
+    let said = |name: &str, replaced: &[(&str, &str, &str)], part: &str| {
+        let file = scenario(&path.join(name), replaced);
+        expect(0, &format!("scenario check {file}"), "good: 1 drill");
+        expect(3, &format!("run {file} --report-dir {path}/reports"), part)
+    };
+    let replaced = [("sql/seed.sql", "'missed'])[1 + i", "'missed'])[1 + j")];
+    let seed = said("seed", &replaced, "sql/seed.sql, line 9: `insert into clinic.visits");
+    assert!(seed.err.contains(r#"column "j" does not exist"#), "{}", seed.err);
+    let twice = [("sql/seed.sql", "'room-' || i, i % 3", "'room-1', i % 3")];
+    let unplaced = said("twice", &twice, "sql/seed.sql, line 2: `insert into clinic.rooms");
+    assert!(unplaced.err.contains("duplicate key"), "the server gives no position: {}", unplaced.err);
+    let table =
+        said("table", &[("connector.json", "clinic.payments\"", "clinic.payment\"")], "found no `clinic.payment`");
+    assert!(table.err.contains("hint: did you mean `clinic.payments`?"), "{}", table.err);
+}

@@ -7,6 +7,7 @@ pub mod command;
 pub mod configuration;
 pub mod control;
 pub mod programs;
+pub mod script;
 pub mod sql;
 pub mod version;
 pub mod wal;

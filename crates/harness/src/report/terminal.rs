@@ -54,8 +54,6 @@ impl Terminal {
         let drill = event.drill.as_ref().map_or("run", |d| d.as_str()).to_owned();
         let text = line(&event.what);
         match &mut self.out {
-            // Progress would flood a log; the steps' ends tell the same.
-            Out::Lines(_) if matches!(event.what, What::Progress { .. }) => {}
             Out::Lines(out) => {
                 if let Some(text) = text {
                     let _ = writeln!(out, "{seconds:>7.1} s  {drill}: {text}");
@@ -149,10 +147,7 @@ fn line(what: &What) -> Option<String> {
         What::StepFinished { step, seconds, detail, loaded } => {
             format!("{step}: {} ({seconds:.1} s)", outcome(detail, loaded.as_ref()))
         }
-        What::Progress { step, rows, lag_bytes } => match lag_bytes {
-            Some(lag) => format!("{step}: {rows} rows, {} KiB behind", lag >> 10),
-            None => format!("{step}: {rows} rows"),
-        },
+        What::Progress { step, seconds, waiting } => format!("{step}: for {seconds:.0} s: {waiting}"),
         What::Note { text } => text.clone(),
         What::Fault(f) => match f.landed {
             Landed::Confirmed => format!("fault {} landed: {}", f.fault, f.evidence),

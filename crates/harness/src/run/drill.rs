@@ -17,7 +17,7 @@ use super::{
     steps,
 };
 use crate::{
-    scenario::{ControlRun, DowntimeObjective, DrillPlan},
+    scenario::{ConnectorPlan, ControlRun, DowntimeObjective, DrillPlan},
     stack::Silent,
 };
 use cdc_model::{
@@ -113,7 +113,7 @@ async fn carried_out(
         let record = Record::new(plan.id.clone(), chronicle, evidence, failure, checks, outcome.clone());
         keep(record, context.chronicle_of(&plan.id)).await;
     }
-    stop(&drill.rig.pipeline, context).await;
+    emit.watched("clean up", stop(&drill.rig.pipeline, context)).await;
     Ok((outcome, hints))
 }
 
@@ -142,6 +142,9 @@ async fn prepare<'a>(
     context: &Context,
     emit: &Emitter,
 ) -> Result<(Drill<'a>, StepOutcome), RunError> {
+    for note in plan.pipeline.connectors.iter().flat_map(ConnectorPlan::notes) {
+        emit.emit(What::Note { text: note });
+    }
     let isolated = context.servers.is_none();
     let servers = match &context.servers {
         Some(servers) => servers.clone(),
@@ -191,7 +194,8 @@ impl Drill<'_> {
         let taken = timeout_at(deadline, self.take_steps()).await;
         self.rig.heal(&self.plan.id).await;
         taken.map_err(too_long)??;
-        timeout_at(deadline, self.judge()).await.map_err(too_long)?
+        let emit = self.rig.emit.clone();
+        emit.watched("verify", timeout_at(deadline, self.judge())).await.map_err(too_long)?
     }
 
     /// Takes the steps, as far as the recovery does not refuse.

@@ -103,14 +103,14 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         loaded: Option<Loaded>,
     },
-    /// How far a step has come. For a person who watches; not written to the events file.
+    /// What a step that is under way waits for. For a person who watches; not written to the events file.
     Progress {
         /// The step, as in its start.
         step: String,
-        /// Rows or records so far.
-        rows: u64,
-        /// Bytes of WAL that have not reached the topics, where known.
-        lag_bytes: Option<u64>,
+        /// How long it has been under way.
+        seconds: f64,
+        /// What it waits for and what was seen last, in words.
+        waiting: String,
     },
     /// What a person should know of the run or drill: a folder that was kept, a server that did not start.
     Note {

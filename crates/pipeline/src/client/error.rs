@@ -1,5 +1,7 @@
 //! What can go wrong when asking a system.
 
+use camino::Utf8PathBuf;
+
 use cdc_model::units::{Exit, Failure, Hint, chain, redact_url};
 
 /// A system that did not answer as asked.
@@ -46,6 +48,20 @@ pub enum ClientError {
         /// What is in the way.
         why: String,
     },
+    /// The server refuses a statement of a person's SQL file for what it says.
+    #[error("{file}, line {line}: `{statement}`: {found} (postgres at {address})")]
+    Script {
+        /// The file as the scenario names it, or where else the statement stands.
+        file: Utf8PathBuf,
+        /// The line, from 1: of what is wrong, where the server tells, else of the statement's first word.
+        line: usize,
+        /// The beginning of the statement, in one line.
+        statement: String,
+        /// The server's address, without secrets.
+        address: String,
+        /// What the server says.
+        found: String,
+    },
     /// A condition did not come true in time.
     #[error("waited {seconds:.1} s for {what} ({bound}): last seen: {last}")]
     TimedOut {
@@ -79,6 +95,7 @@ impl Failure for ClientError {
     fn exit(&self) -> Exit {
         match self {
             ClientError::TimedOut { .. } => Exit::TimedOut,
+            ClientError::Script { .. } => Exit::Invalid,
             ClientError::Unreachable { .. }
             | ClientError::Answer { .. }
             | ClientError::Unaddressable { .. }
@@ -90,6 +107,7 @@ impl Failure for ClientError {
         match self {
             ClientError::Unreachable { .. } => vec!["is it running? `cdc-drill stack status` or its log says".into()],
             ClientError::TimedOut { hints, .. } | ClientError::Hopeless { hints, .. } => hints.clone(),
+            ClientError::Script { .. } => vec!["correct the statement in the file".into()],
             ClientError::Unaddressable { system: "connect", .. } => vec![UNADDRESSABLE.into()],
             ClientError::Unaddressable { .. } | ClientError::Answer { .. } => Vec::new(),
         }
@@ -99,7 +117,7 @@ impl Failure for ClientError {
     fn is_transient(&self) -> bool {
         match self {
             ClientError::Answer { lasting, status, .. } => !lasting && !matches!(status, Some(400 | 401 | 403 | 405)),
-            ClientError::Hopeless { .. } | ClientError::Unaddressable { .. } => false,
+            ClientError::Hopeless { .. } | ClientError::Script { .. } | ClientError::Unaddressable { .. } => false,
             ClientError::Unreachable { .. } | ClientError::TimedOut { .. } => true,
         }
     }

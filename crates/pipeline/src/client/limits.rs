@@ -322,7 +322,9 @@ pub mod pacing {
     pub const VERIFY_LOOK: Duration = Duration::from_millis(200);
     /// How large a base backup has become.
     pub const BASE_LOOK: Duration = Duration::from_millis(50);
-    /// Between two lines on how far a recovery's step is, where there is no terminal.
+    /// Work that is not over by then says what it waits for.
+    pub const FIRST_LINE: Duration = Duration::from_secs(5);
+    /// Between two lines on how far a step is, where there is no terminal.
     pub const PROGRESS_LINE: Duration = Duration::from_secs(15);
     /// The same on a terminal, in place.
     pub const PROGRESS_BAR: Duration = Duration::from_millis(200);

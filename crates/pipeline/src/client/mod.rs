@@ -10,6 +10,7 @@ pub mod pace;
 pub mod postgres;
 pub mod registry;
 pub mod wait;
+pub mod watch;
 
 mod consumer_groups;
 mod error;

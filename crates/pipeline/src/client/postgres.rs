@@ -3,12 +3,20 @@
 use std::ops::Deref;
 
 use camino::Utf8Path;
+use futures::StreamExt;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_postgres::{Config, SimpleQueryMessage, config::Host, error::SqlState};
+use tokio_postgres::{
+    Config, SimpleQueryMessage,
+    config::Host,
+    error::{ErrorPosition, SqlState},
+};
 
 use super::{ClientError, connect::encode, limits::asking, listener::is_anybody_at, tls::Wanted, walsender};
 use cdc_model::units::{Lsn, Secret, SlotName, SystemId, Timeline, redact_url, without_tls};
-use cdc_postgres::version::Version;
+use cdc_postgres::{
+    script::{self, Place},
+    version::Version,
+};
 
 /// What a session prints its values by: row images are canonical in these settings and no others.
 const FORMS: &[(&str, &str)] = &[
@@ -415,9 +423,37 @@ impl Postgres {
         }
     }
 
-    /// Runs statements that return nothing of interest.
+    /// Runs statements that return nothing of interest. An error names the one that failed.
     pub async fn run(&self, sql: &str) -> Result<(), ClientError> {
-        self.client.batch_execute(sql).await.map_err(|e| self.error(first_line(sql), &e))
+        self.all(sql).await.map(drop).map_err(|failed| {
+            let statement = failed.place(sql).map_or(sql, |place| place.statement.text);
+            self.error(first_line(statement), &failed.error)
+        })
+    }
+
+    /// Runs a person's SQL file: `text`, which stands in `file`. The statements are one transaction unless they say otherwise. What the
+    /// server refuses of it is [`ClientError::Script`], with the line and the statement. How many rows all of them together touched or gave.
+    pub async fn run_file(&self, file: &Utf8Path, text: &str) -> Result<u64, ClientError> {
+        self.all(text).await.map_err(|failed| {
+            match failed.error.code().is_some_and(|code| is_of_the_input(code.code())) {
+                true => script_error(&self.address, file, failed.place(text), cause(&failed.error)),
+                false => self.error(file.as_str(), &failed.error),
+            }
+        })
+    }
+
+    /// Runs statements in one message; how many rows they touched or gave.
+    async fn all(&self, sql: &str) -> Result<u64, FailedStatement> {
+        let (mut complete, mut all_rows) = (0, 0);
+        let failed = |complete, error| FailedStatement { complete, error };
+        let mut answers = std::pin::pin!(self.client.simple_query_raw(sql).await.map_err(|e| failed(0, e))?);
+        while let Some(answer) = answers.next().await {
+            if let SimpleQueryMessage::CommandComplete(rows) = answer.map_err(|e| failed(complete, e))? {
+                complete += 1;
+                all_rows += rows;
+            }
+        }
+        Ok(all_rows)
     }
 
     /// Runs a query by the simple protocol: every value as PostgreSQL's own text, `None` for NULL.
@@ -488,6 +524,52 @@ impl Postgres {
 
     fn unexpected(&self, sql: &str, expected: &str, found: &str) -> ClientError {
         ClientError::answer("postgres", &self.address, first_line(sql), expected, found)
+    }
+}
+
+/// A statement of several that failed.
+struct FailedStatement {
+    /// How many before it were complete.
+    complete: usize,
+    error: tokio_postgres::Error,
+}
+
+impl FailedStatement {
+    /// Where it stands: where the server's parser says, else by its number.
+    fn place<'s>(&self, sql: &'s str) -> Option<Place<'s>> {
+        let position = self.error.as_db_error().and_then(|error| match error.position()? {
+            ErrorPosition::Original(position) => usize::try_from(*position).ok(),
+            ErrorPosition::Internal { .. } => None,
+        });
+        position.and_then(|position| script::at(sql, position)).or_else(|| script::nth(sql, self.complete))
+    }
+}
+
+/// Whether an error of this SQLSTATE is about what was asked, and not about the server's state: its connections, its resources, its
+/// other sessions, its operator, its disk, its own defects.
+fn is_of_the_input(code: &str) -> bool {
+    !["08", "40", "53", "55", "57", "58", "F0", "XX"].iter().any(|class| code.starts_with(class))
+}
+
+fn script_error(address: &str, file: &Utf8Path, place: Option<Place<'_>>, found: String) -> ClientError {
+    ClientError::Script {
+        file: file.to_owned(),
+        line: place.map_or(1, |place| place.line),
+        statement: place.map(|place| in_one_line(place.statement.text)).unwrap_or_default(),
+        address: address.to_owned(),
+        found,
+    }
+}
+
+/// As many characters of a statement as a message shows.
+const SHOWN: usize = 120;
+
+/// The beginning of a statement in one line.
+fn in_one_line(statement: &str) -> String {
+    let line = statement.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{} ...", line[..end].trim_end()),
+        None => line,
     }
 }
 
@@ -568,6 +650,28 @@ fn first_line(sql: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cdc_model::units::Failure;
+
+    #[test]
+    fn an_error_about_a_file_names_the_line_the_statement_and_what_is_wrong_and_is_bad_input() {
+        let text = format!("create table a (b int);\n\ninsert into a\n  values ('x'),\n  ({});\n", "1), (".repeat(60));
+        let position = text.find("'x'").unwrap() + 1;
+        let error = script_error("h:1", "sql/seed.sql".into(), script::at(&text, position), "no (22P02)".into());
+        let said = error.to_string();
+        assert!(said.starts_with("sql/seed.sql, line 4: `insert into a values ('x'), (1), (1)"), "{said}");
+        assert!(said.ends_with(" ...`: no (22P02) (postgres at h:1)"), "{said}");
+        assert_eq!((error.exit(), error.is_transient()), (cdc_model::units::Exit::Invalid, false));
+    }
+
+    #[test]
+    fn what_a_server_refuses_for_its_own_state_is_no_fault_of_the_input() {
+        for code in ["42601", "42P01", "22P02", "23505", "0A000", "P0001", "42501"] {
+            assert!(is_of_the_input(code), "{code}");
+        }
+        for code in ["08006", "40P01", "53100", "57P01", "58030", "XX000"] {
+            assert!(!is_of_the_input(code), "{code}");
+        }
+    }
 
     #[test]
     fn another_database_keeps_the_rest_of_the_address() {

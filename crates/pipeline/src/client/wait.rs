@@ -11,6 +11,7 @@ use super::{
         Bound, asking,
         pacing::{PAUSE_MAX, PAUSE_MIN},
     },
+    watch::Shown,
 };
 use cdc_model::units::{Failure, Hint};
 
@@ -134,6 +135,7 @@ impl<'a> Wait<'a> {
         let mut holds_since = None;
         let mut failing_since = None;
         let mut measure = None;
+        let shown = Shown::new(self.what.to_owned());
         loop {
             let seen = tokio::time::timeout(self.patience(), look()).await;
             if !matches!(seen, Ok(Ok((Poll::Ready(_), _)))) {
@@ -154,6 +156,7 @@ impl<'a> Wait<'a> {
                 Ok(Ok((Poll::Hopeless(why), _))) => return Err(self.hopeless(why)),
                 Ok(Ok((Poll::NotYet(seen), now))) => {
                     self.last = seen;
+                    shown.saw(&self.last);
                     match measure.as_ref() == Some(&now) {
                         true => self.still += 1,
                         false => (measure, self.moved, self.still) = (Some(now), Instant::now(), 0),
@@ -161,6 +164,7 @@ impl<'a> Wait<'a> {
                 }
                 Ok(Err(error)) => {
                     (self.last, self.hints) = (error.to_string(), error.hints());
+                    shown.saw(&self.last);
                     if !error.is_transient() {
                         return Err(self.hopeless(self.last.clone()));
                     }

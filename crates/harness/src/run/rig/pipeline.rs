@@ -1,6 +1,6 @@
 //! One drill's pipeline: a PostgreSQL cluster, a connector, topics, subjects and a repository of its own.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Instant};
 
 use camino::Utf8PathBuf;
 use futures::{StreamExt, TryStreamExt, future, stream};
@@ -11,20 +11,22 @@ use crate::{
         RunError,
         chronicle::{Layout, Source},
     },
-    scenario::{DrillPlan, Fault, Recover, Step, WorkloadPlan},
+    scenario::{ConnectorPlan, DrillPlan, Fault, Recover, Step, WorkloadPlan},
     stack::{LocalStack, OwnerLock, Part, PostgresSpec, RegistrySpec, Silent, StackSpec, WorkerSpec},
 };
 use cdc_engine::backup::Repository;
-use cdc_model::units::{Subject, TableName};
+use cdc_model::units::{Subject, TableName, counted, near_or};
 use cdc_pipeline::{
     client::{
         ClientError,
+        catalogue::relations,
         connect::{Connect, snapshot_complete},
         kafka::{Kafka, TopicSpec},
         limits,
         postgres::Postgres,
         registry::Registry,
         wait::{self, Poll},
+        watch::doing,
     },
     config::{Config, Tools},
 };
@@ -91,7 +93,7 @@ impl Pipeline {
         context.census.add(stack.folder());
         // Before the first segment is archived: a refused one is offered again only after a minute.
         Repository::init(&stack.config()?.repository.path)?;
-        stack.start_all(&Silent).await?;
+        doing("starting the drill's own servers", stack.start_all(&Silent)).await?;
         stack.write_config()?;
         let config = stack.config()?;
         let sources = sources(plan, name, &config);
@@ -134,10 +136,11 @@ impl Pipeline {
     async fn lay_schema(&self, plan: &DrillPlan) -> Result<(), RunError> {
         let db = self.sql().await?;
         if let WorkloadPlan::Pgbench { scale, .. } = &plan.workload {
-            workload::pgbench::init(&Tools::of(&self.config), &self.config.postgres.url, *scale).await?;
+            let tools = Tools::of(&self.config);
+            doing("pgbench -i", workload::pgbench::init(&tools, &self.config.postgres.url, *scale)).await?;
         }
         if let (false, Some(schema)) = (matches!(plan.workload, WorkloadPlan::Pgbench { .. }), &plan.pipeline.schema) {
-            db.run(&schema.text).await?;
+            doing(format!("running {}", schema.path), db.run_file(&schema.path, &schema.text)).await?;
         }
         if plan.workload.is_bracketed() {
             workload::sql::lay(&db).await?;
@@ -147,6 +150,10 @@ impl Pipeline {
             if several {
                 workload::sql::lay_markers(&db, &source.markers).await?;
             }
+        }
+        let there: Vec<TableName> = relations(&db).await?.into_iter().map(|relation| relation.name).collect();
+        for (source, own) in self.layout.sources.iter().zip(&plan.pipeline.connectors) {
+            all_there(plan, own, &source.tables, &there)?;
             let tables: Vec<String> = source.tables.iter().map(TableName::quoted).collect();
             db.run(&format!("create publication \"{}\" for table {}", source.name, tables.join(", "))).await?;
         }
@@ -233,6 +240,18 @@ impl Pipeline {
         Ok(())
     }
 
+    /// What is seen of the topics that a connector writes to: how many records they were given, and which are not there.
+    async fn topics(&self, kafka: &Kafka, source: &Source) -> Result<TopicsSeen, ClientError> {
+        let there = kafka.topics().await?;
+        let (own, missing): (Vec<String>, Vec<String>) =
+            source.tables.iter().map(|table| source.topic(table)).partition(|topic| there.contains_key(topic));
+        let mut records = 0;
+        for topic in own {
+            records += kafka.watermarks(&topic).await?.iter().map(|(_, high)| high.0).sum::<i64>();
+        }
+        Ok(TopicsSeen { records, missing })
+    }
+
     /// Waits until the connector has finished its snapshot and streams, however long that takes while something moves: records
     /// in its topics, its slot, its state. A FAILED task ends the wait. One that waits for an answer that its registry never
     /// sends is restarted, once: its client waits without end, and says RUNNING.
@@ -241,18 +260,20 @@ impl Pipeline {
         let kafka = self.kafka()?;
         let what = format!("connector {} to stream", source.name);
         // Asking every topic for its end at every look would cost the broker more than the snapshot does.
-        let counted = std::cell::Cell::new((Instant::now(), 0));
+        let known = std::cell::RefCell::new((Instant::now(), TopicsSeen::default()));
         let look = || async {
             let (seen, position) = self.streams(source, &db).await?;
-            if counted.get().0.elapsed() > limits::pacing::COUNT_LOOK {
-                counted.set((Instant::now(), records(&kafka, source).await?));
+            let due = known.borrow().0.elapsed() > limits::pacing::COUNT_LOOK;
+            if due {
+                let topics = self.topics(&kafka, source).await?;
+                known.replace((Instant::now(), topics));
             }
-            let records = counted.get().1;
+            let topics = known.borrow().1.clone();
             let seen = match seen {
-                Poll::NotYet(why) => Poll::NotYet(format!("{why}; {records} records in its topics")),
+                Poll::NotYet(why) => Poll::NotYet(format!("{why}; {position}; {topics}")),
                 other => other,
             };
-            Ok::<_, ClientError>((seen, (records, position)))
+            Ok::<_, ClientError>((seen, (topics.records, position)))
         };
         let mut waited = wait::while_moving(&what, limits::connectors::UNANSWERED, look).await;
         if let Err(ClientError::TimedOut { .. }) = waited {
@@ -273,7 +294,8 @@ impl Pipeline {
         let slots = db.slots().await?;
         let slot = slots.iter().find(|s| s.name.as_str() == name);
         let confirmed = slot.and_then(|s| s.confirmed_flush_lsn).unwrap_or_default();
-        let position = format!("{}, slot {} at {confirmed}", status.summary(), slot.is_some());
+        let at = slot.map_or_else(|| "no slot".to_owned(), |_| format!("slot at {confirmed}"));
+        let position = format!("{}, {at}", status.summary());
         if let Some(failure) = status.failure() {
             return Ok((Poll::Hopeless(failure), position));
         }
@@ -344,15 +366,47 @@ impl Pipeline {
     }
 }
 
-/// How many records the connector's topics were given, as far as they are there.
-async fn records(kafka: &Kafka, source: &Source) -> Result<i64, ClientError> {
-    let there = kafka.topics().await?;
-    let own = source.tables.iter().map(|table| source.topic(table)).filter(|topic| there.contains_key(topic));
-    let mut records = 0;
-    for topic in own {
-        records += kafka.watermarks(&topic).await?.iter().map(|(_, high)| high.0).sum::<i64>();
+/// What is seen of a connector's topics.
+#[derive(Clone, Debug, Default)]
+struct TopicsSeen {
+    /// How many records those that are there were given.
+    records: i64,
+    /// Those that are not there. One of a table without rows comes with its first one.
+    missing: Vec<String>,
+}
+
+impl fmt::Display for TopicsSeen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in its topics", counted(self.records.unsigned_abs(), "record"))?;
+        match self.missing.as_slice() {
+            [] => Ok(()),
+            missing => write!(f, "; not made yet: {}", missing.join(", ")),
+        }
     }
-    Ok(records)
+}
+
+/// Refuses a connector that is to capture a table that the schema did not make.
+fn all_there(
+    plan: &DrillPlan,
+    connector: &ConnectorPlan,
+    wanted: &[TableName],
+    there: &[TableName],
+) -> Result<(), RunError> {
+    let missing: Vec<&TableName> = wanted.iter().filter(|table| !there.contains(table)).collect();
+    let Some(first) = missing.first() else { return Ok(()) };
+    let names: Vec<String> = there.iter().map(TableName::to_string).collect();
+    let tables = missing.iter().map(|table| format!("`{table}`")).collect::<Vec<_>>().join(", ");
+    let schema =
+        plan.pipeline.schema.as_ref().map(|schema| format!(" when {} has run", schema.path)).unwrap_or_default();
+    Err(RunError::Scenario {
+        scenario: plan.id.to_string(),
+        what: format!("captured tables of connector {}", connector.file),
+        expected: format!("tables that are there{schema}"),
+        found: format!("no {tables}"),
+        hint: near_or(&first.to_string(), names.iter().map(String::as_str), || {
+            format!("there are {}; views and foreign tables cannot be captured", names.join(", "))
+        }),
+    })
 }
 
 /// Subjects that are deleted at the same time.

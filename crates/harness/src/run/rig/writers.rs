@@ -14,11 +14,11 @@ use crate::{
 };
 use cdc_model::{
     event::{Loaded, WriterCounts},
-    units::{Epoch, Exit, TableName},
+    units::{Epoch, Exit, TableName, counted},
     vocabulary::Must,
 };
 use cdc_pipeline::{
-    client::postgres::Postgres,
+    client::{postgres::Postgres, watch::doing},
     config::{Config, Tools},
 };
 use cdc_workload as workload;
@@ -86,12 +86,12 @@ impl Writers {
     pub(crate) async fn fill(&mut self, plan: &DrillPlan, config: &Config) -> Result<String, RunError> {
         match (self, &plan.workload) {
             (Writers::Shop(shop), WorkloadPlan::Shop { rows, .. }) => {
-                let summary = shop.seed_rows(*rows).await?;
+                let summary = doing(format!("writing {rows} rows"), shop.seed_rows(*rows)).await?;
                 Ok(format!("{} rows in {} transactions", summary.rows, summary.acknowledged))
             }
             (_, WorkloadPlan::Sql { seed: Some(seed), .. } | WorkloadPlan::Command { seed: Some(seed), .. }) => {
                 let db = Postgres::connect_as_application(&config.postgres.url, "cdc-drill seed").await?;
-                db.run(&seed.text).await?;
+                doing(format!("running {}", seed.path), db.run_file(&seed.path, &seed.text)).await?;
                 Ok(format!("{} has run", seed.path))
             }
             (_, WorkloadPlan::Sql { seed: None, .. } | WorkloadPlan::Command { seed: None, .. }) => {
@@ -103,6 +103,11 @@ impl Writers {
 
     /// Tries exactly so many transactions. One that had to occur and did not is an error: the drill would prove nothing.
     pub(crate) async fn load(&mut self, plan: &DrillPlan, config: &Config, load: &Load) -> Result<Loaded, RunError> {
+        let what = format!("loading {}", counted(load.transactions, "transaction"));
+        doing(what, self.loaded(plan, config, load)).await
+    }
+
+    async fn loaded(&mut self, plan: &DrillPlan, config: &Config, load: &Load) -> Result<Loaded, RunError> {
         match self {
             Writers::Shop(shop) => {
                 let spec = LoadSpec {

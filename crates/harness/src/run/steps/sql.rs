@@ -1,7 +1,5 @@
 //! One statement in the captured database.
 
-use tokio_postgres::SimpleQueryMessage;
-
 use super::Done;
 use crate::run::{Known, RunError, rig::Rig};
 use cdc_model::units::counted;
@@ -12,9 +10,7 @@ pub(super) async fn take(rig: &Rig, known: Known<'_>, sql: &str) -> Result<Done,
     let sql = sql.replace("{publication}", first).replace("{slot}", first);
     let db = rig.pipeline.sql().await?;
     let shown = sql.lines().next().unwrap_or_default().trim();
-    let messages = db.simple_query(&sql).await.map_err(|error| db.error(shown, &error))?;
-    let rows: u64 =
-        messages.iter().map(|m| if let SimpleQueryMessage::CommandComplete(rows) = m { *rows } else { 0 }).sum();
+    let rows = db.run_file("step `sql`".into(), &sql).await?;
     match writes_rows(&sql) {
         false => Ok(Done::nothing(sql)),
         true if rows == 0 => {
