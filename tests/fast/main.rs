@@ -13,5 +13,6 @@ mod interrupt;
 mod layout;
 mod licences;
 mod locks;
+mod numbers;
 mod sample;
 mod steps;

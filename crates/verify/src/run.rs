@@ -13,7 +13,7 @@ use super::{
 };
 use cdc_model::{
     event::{About, CheckReport, Finding, FindingKind},
-    units::{Lsn, Verdict},
+    units::{Lsn, Verdict, counted},
     vocabulary::CheckId,
 };
 use cdc_pipeline::{
@@ -98,7 +98,8 @@ fn on_its_way(state: CheckReport, lag: &str) -> CheckReport {
     }
     let total = state.findings_total;
     let why = format!(
-        "{total} differences so far, and the connectors are still on their way: {lag}; verify with a longer --deadline"
+        "{total} so far, and the connectors are still on their way: {lag}; verify with a longer --deadline",
+        total = counted(total, "difference")
     );
     CheckReport { compared: state.compared, ..CheckId::State.inconclusive(why) }
 }
@@ -248,8 +249,9 @@ impl<'s> Looking<'s> {
         }
         let total = state.findings_total;
         let why = format!(
-            "{total} differences, none of which stood: somebody writes, and records of ExtractNewRecordState or of an incremental \
-             snapshot do not all say which transaction they are of; verify with the writers at rest"
+            "{total}, none of which stood: somebody writes, and records of ExtractNewRecordState or of an incremental \
+             snapshot do not all say which transaction they are of; verify with the writers at rest",
+            total = counted(total, "difference")
         );
         CheckReport { compared: state.compared, ..CheckId::State.inconclusive(why) }
     }
@@ -277,7 +279,7 @@ impl<'s> Looking<'s> {
         if expected.registry.is_some() && seen.registry.is_none() {
             state.notes.push("these connectors use no registry: the recovery point's is not compared".to_owned());
         }
-        state.notes.push(format!("{} looks in {:.1} s", self.looks, self.began.elapsed().as_secs_f64()));
+        state.notes.push(format!("{} in {:.1} s", counted(self.looks, "look"), self.began.elapsed().as_secs_f64()));
         let mut reports = vec![state];
         if seen.registry.is_some() {
             reports.push(checks::schema_ids(seen, &expected));

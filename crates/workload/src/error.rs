@@ -2,7 +2,7 @@
 
 use camino::Utf8PathBuf;
 
-use cdc_model::units::{Exit, Failure, Hint, TableName};
+use cdc_model::units::{Exit, Failure, Hint, TableName, counted};
 use cdc_pipeline::client::ClientError;
 
 /// A workload that cannot write, or a record of it that cannot be read.
@@ -77,7 +77,7 @@ pub enum WorkloadError {
         found: String,
     },
     /// A load that cannot be what it must be.
-    #[error("load of {transactions} transactions: {why}")]
+    #[error("load of {}: {why}", counted(*transactions, "transaction"))]
     Plan {
         /// How many were asked for.
         transactions: u64,

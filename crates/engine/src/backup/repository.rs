@@ -141,7 +141,7 @@ impl Repository {
         let store = Store::make(root)?;
         let strangers = fs::read_dir(root).map_err(BackupError::io("list", root))?.count();
         if strangers > 0 {
-            return Err(refuse(format!("{strangers} other files and folders")));
+            return Err(refuse(format!("files and folders that are no repository's: {strangers}")));
         }
         for folder in ["points", "wal", "locks", "journal"] {
             store.folder(&root.join(folder))?;

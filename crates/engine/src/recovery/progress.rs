@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::memory::Memory;
-use cdc_model::units::Lsn;
+use cdc_model::units::{Lsn, counted};
 use cdc_pipeline::client::limits::pacing;
 
 /// How far a step is.
@@ -81,9 +81,13 @@ impl fmt::Display for Progress {
                 Ok(())
             }
             Progress::Snapshot { connector, records, lag_bytes, waits_for, still_seconds } => {
-                write!(f, "snapshot of connector {connector}: {records} records in the topics")?;
+                write!(
+                    f,
+                    "snapshot of connector {connector}: {records} in the topics",
+                    records = counted(*records, "record")
+                )?;
                 if let Some(lag) = lag_bytes {
-                    write!(f, ", {lag} bytes of WAL behind")?;
+                    write!(f, ", {lag} of WAL behind", lag = counted(*lag, "byte"))?;
                 }
                 match waits_for {
                     Some(waits_for) => write!(f, "; {waits_for}"),

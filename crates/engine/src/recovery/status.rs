@@ -17,7 +17,7 @@ use super::{
     way_back::way_on,
 };
 use crate::backup::{BackupError, ClusterName};
-use cdc_model::vocabulary::Loss;
+use cdc_model::{units::counted, vocabulary::Loss};
 use cdc_pipeline::{
     client::{ClientError, connect::Connect, kafka::Kafka, limits::asking, postgres::Postgres, registry::Registry},
     config::Config,
@@ -227,14 +227,16 @@ async fn kafka(config: &Config, topics: &[&str]) -> Result<String, ClientError> 
     let there = Kafka::of(&config.kafka)?.topics().await?;
     let missing: Vec<&str> = topics.iter().copied().filter(|name| !there.contains_key(*name)).collect();
     Ok(match missing.is_empty() {
-        true => format!("answers; the {} data topics are there", topics.len()),
-        false => format!("answers; of {} data topics these are not there: {}", topics.len(), missing.join(", ")),
+        true => format!("answers; it has the {}", counted(topics.len(), "data topic")),
+        false => {
+            format!("answers; of {} these are not there: {}", counted(topics.len(), "data topic"), missing.join(", "))
+        }
     })
 }
 
 async fn registry(config: &Config) -> Result<String, ClientError> {
     let subjects = Registry::of(&config.registry).subjects(true).await?;
-    Ok(format!("answers; {} subjects", subjects.len()))
+    Ok(format!("answers; {}", counted(subjects.len(), "subject")))
 }
 
 #[cfg(test)]

@@ -202,7 +202,7 @@ async fn create(config: &Config, only: Vec<BackupPart>, json: bool) -> Result<Ex
         print_json(&created.to_json())?;
     } else {
         let m = &created.manifest;
-        say(format!("recovery point {}: {} bytes in {}", m.point, m.bytes, counted(m.files.len(), "file")));
+        say(format!("recovery point {}: {} in {}", m.point, counted(m.bytes, "byte"), counted(m.files.len(), "file")));
         for check in m.consistency.failed() {
             say(format!("  note: {check}"));
         }
@@ -255,12 +255,12 @@ fn told(report: &VerifyReport, json: bool) -> Result<Exit, CliError> {
     for defect in &report.defects {
         say(defect.to_string());
     }
-    let verdict = if exit == Exit::Passed { "whole".to_owned() } else { format!("{} defects", report.defects.len()) };
+    let verdict = if exit == Exit::Passed { "whole".to_owned() } else { counted(report.defects.len(), "defect") };
     let seen = format!(
-        "{}, {}, {} bytes",
+        "{}, {}, {}",
         counted(report.files, "file"),
         counted(report.wal_segments, "WAL segment"),
-        report.bytes
+        counted(report.bytes, "byte")
     );
     say(format!("{}: {verdict} ({seen})", report.point));
     Ok(exit)

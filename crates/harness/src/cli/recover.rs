@@ -264,7 +264,10 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
                 return Ok(Exit::Passed);
             }
             let destroyed: usize = plan.steps.iter().map(|s| s.destroys.len()).sum();
-            let message = format!("refused: this would destroy the {destroyed} things named above");
+            let message = format!(
+                "refused: this would destroy the {destroyed} named above",
+                destroyed = counted(destroyed, "thing")
+            );
             Err(CliError::new(Exit::Refused, message).hint(UNCHANGED))
         }
         Verb::Run { what, .. } => {

@@ -3,7 +3,7 @@
 use super::{FaultError, Target, slot};
 use cdc_model::{
     event::{FaultReport, Landed},
-    units::TableName,
+    units::{TableName, counted},
     vocabulary::ColumnChange,
 };
 use cdc_pipeline::client::{
@@ -39,7 +39,7 @@ impl Altered {
             if nulls > 0 {
                 let hint = "choose a column that is always filled; of the shop: customers.score, orders.priority, orders.channel";
                 let object = format!("{table}.{column}");
-                return Err(FaultError::unfit(FAULT, object, "no NULL in the column", format!("{nulls} rows"), hint));
+                return Err(FaultError::unfit(FAULT, object, "no NULL in the column", counted(nulls, "row"), hint));
             }
         }
         let sql = match change {
@@ -119,7 +119,9 @@ pub async fn schema_refused(target: &Target, table: &TableName) -> Result<FaultR
     })
     .await;
     let blocked = match reader {
-        Ok(()) => format!("slot {} has no reader: all {} tables are blocked", target.slot, target.tables.len()),
+        Ok(()) => {
+            format!("slot {} has no reader; {} blocked", target.slot, counted(target.tables.len(), "table"))
+        }
         Err(_) => return Ok(report(Landed::Mismatch, format!("{refusal}; slot {} still has a reader", target.slot))),
     };
     let named = if trace.contains(&topic) { format!("topic {topic}") } else { "a topic of the connector".to_owned() };

@@ -1,7 +1,10 @@
 //! A DELETE without WHERE.
 
 use super::{FaultError, Target};
-use cdc_model::{event::Landed, units::TableName};
+use cdc_model::{
+    event::Landed,
+    units::{TableName, counted},
+};
 use cdc_pipeline::client::ClientError;
 
 const FAULT: &str = "delete-all";
@@ -43,8 +46,10 @@ impl Emptied {
         };
         let (status, left, now) = look.await.map_err(FaultError::client(FAULT))?;
         let evidence = format!(
-            "table {}: {} rows before, {left} of them left, {now} rows now; the deleting transaction is {status}",
-            self.table, self.rows
+            "table {}: {} before, {left} of them left, {now} now; the deleting transaction is {status}",
+            self.table,
+            counted(self.rows, "row"),
+            now = counted(now, "row")
         );
         let landed =
             if self.rows > 0 && left == 0 && status == "committed" { Landed::Confirmed } else { Landed::Mismatch };

@@ -9,6 +9,7 @@ use nix::{
 
 use super::{FaultError, Target};
 use cdc_model::event::Landed;
+use cdc_model::units::counted;
 use cdc_pipeline::client::{
     ClientError, limits,
     wait::{self, Poll},
@@ -66,10 +67,10 @@ impl Killed {
         // Names of segments sort as their positions do, within a timeline; another timeline's prefix is passed over.
         let unarchived = self.archived.as_ref().is_none_or(|archived| archived[8..24] < self.current[8..24]);
         let evidence = format!(
-            "postmaster {} and {} children killed, {} processes left in {pgdata}; {answer}; last archived segment {}, current {}",
+            "postmaster {} and {} children killed, {} left in {pgdata}; {answer}; last archived segment {}, current {}",
             self.postmaster,
             self.children,
-            left.len(),
+            counted(left.len(), "process"),
             self.archived.as_deref().unwrap_or("none"),
             self.current
         );

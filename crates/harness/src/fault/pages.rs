@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, os::unix::fs::FileExt};
 use camino::Utf8PathBuf;
 
 use super::{FaultError, Target};
-use cdc_model::{event::Landed, units::TableName};
+use cdc_model::{
+    event::Landed,
+    units::{TableName, counted},
+};
 use cdc_pipeline::client::{
     ClientError, limits,
     postgres::Postgres,
@@ -69,13 +72,13 @@ impl Flipped {
                 Err(ClientError::Answer { found, .. })
                     if found.contains(&format!("invalid page in block {block} ")) =>
                 {
-                    evidence.push(format!("block {block} ({rows} rows): {found}"));
+                    evidence.push(format!("block {block} ({rows}): {found}", rows = counted(*rows, "row")));
                 }
                 Err(error @ ClientError::Unreachable { .. }) => return Err(FaultError::client(FAULT)(error)),
                 other => {
                     landed = Landed::Mismatch;
                     let seen = other.map_or_else(|e| e.to_string(), |_| "read without an error".to_owned());
-                    evidence.push(format!("block {block} ({rows} rows): {seen}"));
+                    evidence.push(format!("block {block} ({rows}): {seen}", rows = counted(*rows, "row")));
                 }
             }
         }
@@ -94,7 +97,7 @@ async fn choose(db: &Postgres, table: &TableName, pages: u32, seed: u64) -> Resu
     let there: Vec<(u64, u64)> = rows.iter().filter_map(|row| cell(row, 0).zip(cell(row, 1))).collect();
     let (wanted, found) = (pages as usize, there.len());
     if wanted == 0 || found < wanted {
-        let expected = format!("at least {} pages with rows", wanted.max(1));
+        let expected = format!("at least {} with rows", counted(wanted.max(1), "page"));
         return Err(FaultError::unfit(
             FAULT,
             table,

@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{FaultError, Target, hook};
 use cdc_model::{
     event::{FaultReport, Landed},
-    units::{Offset, SchemaId, Subject, TopicPartition},
+    units::{Offset, SchemaId, Subject, TopicPartition, counted},
 };
 use cdc_pipeline::{
     client::{
@@ -53,11 +53,11 @@ impl SubjectGone {
         };
         let (versions, listed, level) = look.await.map_err(FaultError::client(DELETE))?;
         let evidence = format!(
-            "subject {}: {} versions and level {} before; now {} versions, {}, level {}",
+            "subject {}: {} and level {} before; now {}, {}, level {}",
             self.subject,
-            self.versions,
+            counted(self.versions, "version"),
             unset(&self.level),
-            versions.len(),
+            counted(versions.len(), "version"),
             if listed { "listed" } else { "not listed (404)" },
             unset(&level)
         );
@@ -190,8 +190,8 @@ impl Lost {
         }
         let filled = if self.refill { "; the connector was restarted" } else { "" };
         let evidence = format!(
-            "{} subjects before, {} now; under other ids: {}; under the same: {}; new: {}; set aside: {}{filled}",
-            self.before.subjects.len(),
+            "{} before, {} now; under other ids: {}; under the same: {}; new: {}; set aside: {}{filled}",
+            counted(self.before.subjects.len(), "subject"),
             now.len(),
             list(&moved),
             list(&same),
@@ -298,8 +298,11 @@ pub async fn records_under_other_ids(
     }
     let total: u64 = wrong.values().sum();
     let ids: Vec<String> = wrong.iter().map(|(id, count)| format!("id {id}: {count}")).collect();
-    let evidence =
-        format!("{total} records under other ids ({}), {right} under ids that kept their schema", list(&ids));
+    let evidence = format!(
+        "{total} under other ids ({}), {right} under ids that kept their schema",
+        list(&ids),
+        total = counted(total, "record")
+    );
     let landed = if total >= at_least { Landed::Confirmed } else { Landed::Mismatch };
     Ok(FaultReport { fault: LOSE.to_owned(), landed, evidence, hooks: Vec::new() })
 }

@@ -2,6 +2,7 @@
 
 use super::{Fault, Target, slot};
 use cdc_model::event::Signal;
+use cdc_model::units::counted;
 
 /// Asks connector, tasks, slot, registry and server. A status is a lie when it is the healthy one although one of `faults`
 /// broke what it speaks of: the connector and its slot speak of the whole pipeline, registry and server of themselves.
@@ -27,7 +28,7 @@ pub async fn signals(target: &Target, faults: &[Fault]) -> Vec<Signal> {
     }
     let registry = faults.iter().any(Fault::damages_registry);
     all.push(match target.registry().subjects(false).await {
-        Ok(subjects) => signal("registry".into(), format!("200, {} subjects", subjects.len()), registry),
+        Ok(subjects) => signal("registry".into(), format!("200, {}", counted(subjects.len(), "subject")), registry),
         Err(error) => signal("registry".into(), error.to_string(), false),
     });
     all

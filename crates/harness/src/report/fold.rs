@@ -467,6 +467,7 @@ fn control_result(drill: &Drill) -> ControlResult {
         let plan = drill.control.clone().unwrap_or_else(|| ControlPlan {
             id: split_control(&drill.id).1.unwrap_or_default().to_owned(),
             without: String::new(),
+            instead: None,
             check: String::new(),
             kind: cdc_model::event::FindingKind::Lost,
             silent: false,
@@ -488,6 +489,7 @@ fn control_result(drill: &Drill) -> ControlResult {
     ControlResult {
         id: judged.plan.id,
         without: judged.plan.without,
+        instead: judged.plan.instead,
         red: judged.red,
         check: judged.plan.check,
         kind: judged.plan.kind,

@@ -98,8 +98,12 @@ impl Page<'_> {
         let slowest =
             speed.slowest.map(|worst| format!("; at worst a core took {worst:.1} times as long")).unwrap_or_default();
         format!(
-            "{} cores, a core takes {:.2} times as long as the reference machine ({}), all do {:.2} of its work; safety nets and reference times times {:.1}{slowest}",
-            measured.cores, measured.slowness, speed.reference, measured.capacity, speed.scale
+            "{}, a core takes {:.2} times as long as the reference machine ({}), all do {:.2} of its work; safety nets and reference times times {:.1}{slowest}",
+            counted(measured.cores, "core"),
+            measured.slowness,
+            speed.reference,
+            measured.capacity,
+            speed.scale
         )
     }
 

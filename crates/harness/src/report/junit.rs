@@ -10,8 +10,8 @@ use super::{
     words::{compared, findings, one_line},
 };
 use cdc_model::{
-    event::{CheckReport, Finding, FindingKind},
-    units::{Hint, Verdict, with_hints},
+    event::{CheckReport, Finding, FindingKind, difference},
+    units::{Hint, Verdict, counted, with_hints},
 };
 
 /// The report as JUnit XML.
@@ -86,7 +86,8 @@ fn control_case(suite: &str, control: &ControlResult) -> TestCase {
         kind => format!("{} must find {}", control.check, kind.word()),
     };
     let confirmation = control.confirmation.as_ref().map(ToString::to_string).unwrap_or_default();
-    let mut text = format!("without {}: expected that {expected}\n{confirmation}\n", control.without);
+    let difference = difference(&control.without, control.instead.as_deref());
+    let mut text = format!("{difference}: expected that {expected}\n{confirmation}\n");
     for check in control.checks.iter().filter(|c| c.verdict != Verdict::Passed) {
         text.push_str(&format!("{}: {}\n", check.id, evidence(check)));
     }

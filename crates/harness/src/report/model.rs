@@ -217,8 +217,11 @@ impl RpoReport {
 pub struct ControlResult {
     /// Unique within the variant.
     pub id: String,
-    /// What was left out or done instead.
+    /// What was left out; where nothing was, the naive procedure done instead.
     pub without: String,
+    /// The naive procedure done instead, where one was.
+    #[serde(default)]
+    pub instead: Option<String>,
     /// Whether the named check reported the named kind.
     pub red: bool,
     /// The check that must be red; `recovery` where the recovery itself must refuse.

@@ -125,8 +125,8 @@ fn line(what: &What) -> Option<String> {
         What::Speed { speed, jobs, limited_by } => {
             let why = if limited_by.is_empty() { String::new() } else { format!(" ({limited_by})") };
             format!(
-                "{} cores doing {:.2} of the reference machine's work; times are scaled by {:.1}; {} at a time{why}",
-                speed.cores,
+                "{} doing {:.2} of the reference machine's work; times are scaled by {:.1}; {} at a time{why}",
+                counted(speed.cores, "core"),
                 speed.capacity,
                 speed.scale(),
                 counted(*jobs, "drill")
@@ -138,10 +138,10 @@ fn line(what: &What) -> Option<String> {
         }
         What::DrillStarted { title, control: None, .. } => title.clone(),
         What::DrillStarted { control: Some(c), .. } if c.kind == FindingKind::RecoveryRefused => {
-            format!("control without {}: the recovery must refuse", c.without)
+            format!("control {}: the recovery must refuse", c.difference())
         }
         What::DrillStarted { control: Some(c), .. } => {
-            format!("control without {}: {} must find {}", c.without, c.check, c.kind.word())
+            format!("control {}: {} must find {}", c.difference(), c.check, c.kind.word())
         }
         What::StepStarted { step } => format!("{step} ..."),
         What::StepFinished { step, seconds, detail, loaded } => {

@@ -23,7 +23,7 @@ use crate::{
 };
 use cdc_model::{
     event::{FORMAT, What},
-    units::{Exit, RunId},
+    units::{Exit, RunId, counted},
 };
 use cdc_pipeline::client::{limits, pace, wait};
 
@@ -247,7 +247,7 @@ pub fn machine() -> String {
     let kib: u64 =
         memory.lines().next().and_then(|l| l.split_whitespace().nth(1)).and_then(|n| n.parse().ok()).unwrap_or(0);
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("{cores} cores, {} GiB, Linux {}", (kib + (1 << 19)) >> 20, kernel.trim())
+    format!("{cores}, {} GiB, Linux {}", (kib + (1 << 19)) >> 20, kernel.trim(), cores = counted(cores, "core"))
 }
 
 #[cfg(test)]

@@ -52,8 +52,13 @@ fn explain(error: &YamlError) -> (String, String) {
         }
         YamlError::SerdeUnknownVariant { variant, expected, .. } => {
             let near = near_or(variant, expected.iter().copied(), String::new);
-            let hint = format!("{near} known: {}", list(expected));
-            (format!("unknown {} `{variant}`", noun(expected)), hint.trim_start().to_owned())
+            let noun = noun(expected);
+            let beside = match noun {
+                "fault" => "; your own SQL is a step: `- sql: ...`",
+                _ => "",
+            };
+            let hint = format!("{near} known: {}{beside}", list(expected));
+            (format!("unknown {noun} `{variant}`"), hint.trim_start().to_owned())
         }
         YamlError::SerdeMissingField { field, .. } => (
             format!("missing field `{field}`"),

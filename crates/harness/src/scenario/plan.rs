@@ -264,7 +264,8 @@ impl ControlRun {
             Expect::Refusal(_) => ("recovery", FindingKind::RecoveryRefused),
         };
         let without = self.change.word().to_owned();
-        ControlPlan { id: self.id.clone(), without, check: check.to_owned(), kind, silent: self.silent }
+        let instead = self.change.instead().map(|instead| instead.word().to_owned());
+        ControlPlan { id: self.id.clone(), without, instead, check: check.to_owned(), kind, silent: self.silent }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use serde::{Deserialize, Serialize};
 
 use super::{Finding, FindingKind};
-use crate::units::{TableName, Verdict};
+use crate::units::{TableName, Verdict, counted};
 
 /// What a check found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +57,10 @@ impl CheckReport {
             (0, 0) => format!("could not look: {notes}"),
             (compared, 0) => format!("is undecided, with {compared} compared: {notes}"),
             (compared, 1) => format!("leaves 1 finding among {compared} compared undecided: {notes}"),
-            (compared, total) => format!("leaves {total} findings among {compared} compared undecided: {notes}"),
+            (compared, total) => format!(
+                "leaves {total} among {compared} compared undecided: {notes}",
+                total = counted(total, "finding")
+            ),
         }
     }
 

@@ -12,14 +12,33 @@ use crate::units::Verdict;
 pub struct ControlPlan {
     /// Unique within the variant: `without-delete-offsets`, `naive-slot-by-hand`.
     pub id: String,
-    /// The step left out, or the naive procedure done instead.
+    /// The step left out; where none is, the naive procedure done instead.
     pub without: String,
+    /// The naive procedure done instead, where one is; absent in runs of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead: Option<String>,
     /// The check that must be red.
     pub check: String,
     /// The kind of finding it must report.
     pub kind: FindingKind,
     /// Whether connector and task must say RUNNING while the check is red.
     pub silent: bool,
+}
+
+impl ControlPlan {
+    /// How the control differs from its variant: `without fence`, `with slot-by-hand instead`.
+    pub fn difference(&self) -> String {
+        difference(&self.without, self.instead.as_deref())
+    }
+}
+
+/// How a control differs from its variant, by what it leaves out and what it does instead.
+pub fn difference(without: &str, instead: Option<&str>) -> String {
+    match instead {
+        None => format!("without {without}"),
+        Some(instead) if instead == without => format!("with {instead} instead"),
+        Some(instead) => format!("without {without}, with {instead} instead"),
+    }
 }
 
 /// What a second look, which asks in a way of its own, says of a finding.
@@ -85,4 +104,16 @@ pub struct ControlReport {
     pub confirmation: Option<Confirmation>,
     /// Why the verdict, in a sentence.
     pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_procedure_that_is_followed_is_not_left_out() {
+        assert_eq!(difference("fence", None), "without fence");
+        assert_eq!(difference("slot-by-hand", Some("slot-by-hand")), "with slot-by-hand instead");
+        assert_eq!(difference("drop-slot", Some("slot-by-hand")), "without drop-slot, with slot-by-hand instead");
+    }
 }

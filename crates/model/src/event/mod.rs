@@ -12,7 +12,7 @@ mod recovery;
 mod what;
 
 pub use check::{CheckReport, FINDINGS_MAX};
-pub use control::{Confirmation, ControlPlan, ControlReport};
+pub use control::{Confirmation, ControlPlan, ControlReport, difference};
 pub use fault::{FaultReport, Landed, Signal};
 pub use finding::{About, Cells, Evidence, Finding, FindingKey, FindingKind};
 pub use load::{KindCounts, KindError, Loaded, StepOutcome, WriterCounts};

@@ -122,7 +122,7 @@ impl Kafka {
                 break;
             }
             if assigned > 0 && moved.elapsed() > asking::PARTITION_END.now() {
-                return Err(late("ends of partitions for", began, format!("{ends} of {assigned} ends were reached")));
+                return Err(late("ends of partitions for", began, format!("ends reached: {ends} of {assigned}")));
             }
         }
         for element in consumer.assignment().map_err(wrong)?.elements() {

@@ -1,7 +1,7 @@
 //! The headers of WAL pages.
 
 use super::{SegmentName, SegmentSize};
-use cdc_model::units::{Lsn, SystemId, Timeline};
+use cdc_model::units::{Lsn, SystemId, Timeline, counted};
 
 /// Bytes in a page of WAL, as PostgreSQL is built by default.
 pub const PAGE: usize = 8192;
@@ -66,7 +66,7 @@ impl SegmentHeader {
         }
         match length == self.size.bytes() {
             true => Ok(()),
-            false => Err(format!("expected {} bytes, found {length}", self.size.bytes())),
+            false => Err(format!("expected {}, found {length}", counted(self.size.bytes(), "byte"))),
         }
     }
 }

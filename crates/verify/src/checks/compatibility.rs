@@ -8,6 +8,7 @@ use crate::{
     fold::Place,
     observation::{Expectation, NewerVersions, Observation, SubjectView, TableView, VersionView},
 };
+use cdc_model::units::counted;
 use cdc_model::{
     event::{About, CheckReport, Finding, FindingKind},
     vocabulary::CheckId,
@@ -63,7 +64,7 @@ pub fn compatibility(seen: &Observation, expected: &Expectation<'_>) -> CheckRep
             ..wrong
         });
     }
-    let mut notes = vec![format!("{} levels, modes, versions and probes compared", diff.compared)];
+    let mut notes = vec![format!("{} compared: levels, modes, versions and probes", diff.compared)];
     if !diff.extras.is_empty() {
         notes.push(format!("registered after the recovery point and kept: {}", diff.extras.join(", ")));
     }
@@ -101,7 +102,7 @@ impl Diff<'_> {
         self.compared += 1;
         self.findings.push(Finding {
             subject: Some(About::Subject(name.to_owned())),
-            expected: Some(format!("a subject with {} versions", was.versions.len())),
+            expected: Some(format!("a subject with {}", counted(was.versions.len(), "version"))),
             found: Some("no such subject".into()),
             ..Finding::new(FindingKind::Setting)
         });

@@ -10,7 +10,7 @@ use crate::{
 };
 use cdc_model::{
     event::{Finding, FindingKey, FindingKind},
-    units::{Epoch, Offset, RowKey, TableName, TopicPartition},
+    units::{Epoch, Offset, RowKey, TableName, TopicPartition, counted},
 };
 use cdc_workload::{
     Row,
@@ -76,8 +76,8 @@ impl<'o> History<'o> {
     pub(super) fn undecided_note(&self) -> Option<String> {
         let first = self.undecided.first()?;
         Some(format!(
-            "{} committed transactions have no commit record in the ledger's order, so the target does not tell whether they are kept: {} and others",
-            self.undecided.len(),
+            "{} without a commit record in the ledger's order, so the target does not tell whether they are kept: {} and others",
+            counted(self.undecided.len(), "committed transaction"),
             first.token
         ))
     }

@@ -39,7 +39,7 @@ pub(super) fn liveness(seen: &Observation, _: &Expectation<'_>) -> CheckReport {
             });
         }
     }
-    let notes = vec![format!("{compared} canaries and markers")];
+    let notes = vec![format!("{compared} waited for: canaries and markers")];
     CheckId::Liveness.report(compared, notes, findings)
 }
 
@@ -100,5 +100,5 @@ pub(super) fn leaks(seen: &Observation, expected: &Expectation<'_>) -> CheckRepo
             findings.push(leak(About::Mode(None), was, is));
         }
     }
-    CheckId::Leaks.report(compared, vec![format!("{compared} slots, settings and modes looked at")], findings)
+    CheckId::Leaks.report(compared, vec![format!("{compared} looked at: slots, settings and modes")], findings)
 }

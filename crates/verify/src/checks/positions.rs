@@ -8,7 +8,7 @@ use crate::{
 };
 use cdc_model::{
     event::{About, CheckReport, Evidence, Finding, FindingKind},
-    units::{Offset, TopicPartition, Verdict},
+    units::{Offset, TopicPartition, Verdict, counted},
     vocabulary::CheckId,
 };
 use cdc_pipeline::client::{kafka::TopicSpec, postgres::Slot};
@@ -71,9 +71,9 @@ pub fn positions(seen: &Observation, expected: &Expectation<'_>) -> CheckReport 
             findings.push(Finding {
                 topic: Some(topic.clone()),
                 expected: Some("a schema history without the abandoned timeline's records".into()),
-                found: Some(
-                    left.map_or("no such topic".into(), |left| format!("{left} records from before the recovery")),
-                ),
+                found: Some(left.map_or("no such topic".into(), |left| {
+                    format!("{left} from before the recovery", left = counted(left, "record"))
+                })),
                 evidence: Some(Evidence::History { left }),
                 ..Finding::new(FindingKind::Position)
             });
@@ -87,7 +87,7 @@ pub fn positions(seen: &Observation, expected: &Expectation<'_>) -> CheckReport 
             ..Finding::new(FindingKind::Dead)
         });
     }
-    notes.insert(0, format!("{compared} connectors, topics and group offsets compared"));
+    notes.insert(0, format!("{compared} compared: connectors, topics and group offsets"));
     notes.splice(0..0, seen.unidentified.iter().map(unidentified));
     let report = CheckId::Positions.report(compared, notes, findings);
     // The slot of a connector that was not looked at may be what is lost, and an offset that was not read may be ahead of the server.
@@ -207,7 +207,7 @@ fn offset(seen: &Observation, connector: &ConnectorView, notes: &mut Vec<String>
     if stored > server.lsn {
         findings.push(about(
             format!("a stored offset at or below the server's end of WAL, {}", server.lsn),
-            format!("{stored}, {} bytes ahead", stored.bytes_since(server.lsn)),
+            format!("{stored}, {} ahead", counted(stored.bytes_since(server.lsn), "byte")),
         ));
     }
     if let Some(slot) = slot_of(seen, connector)
@@ -271,7 +271,10 @@ fn missed(
     (!short.is_empty()).then(|| Finding {
         topic: Some(topic.to_owned()),
         subject: Some(About::Group(group.to_owned())),
-        expected: Some(format!("a consumer of the group is given all {all} records, from the first")),
+        expected: Some(format!(
+            "a consumer of the group is given all {all}, from the first",
+            all = counted(all, "record")
+        )),
         found: Some(format!("it is given {got}: partition {}", short.join(", "))),
         ..Finding::new(FindingKind::Position)
     })

@@ -10,7 +10,7 @@ use super::{
 use crate::observation::{Captured, Expectation, Observation, TableView};
 use cdc_model::{
     event::{Amount, CheckReport, Evidence, Finding, FindingKey, FindingKind, Rpo},
-    units::{RowKey, TableName},
+    units::{RowKey, TableName, counted},
     vocabulary::CheckId,
 };
 use cdc_workload::{
@@ -49,7 +49,7 @@ pub(super) fn restored_to_target(seen: &Observation, expected: &Expectation<'_>)
         }
     }
     known.extend(replayed.into_keys());
-    let mut notes = vec![format!("{} rows compared with the target", outcome.compared)];
+    let mut notes = vec![format!("{} compared with the target", counted(outcome.compared, "row"))];
     let left: Vec<String> =
         seen.tables.iter().filter(|t| !known.contains(&t.name)).map(|t| t.name.to_string()).collect();
     if !left.is_empty() {
@@ -90,7 +90,7 @@ impl Comparison<'_> {
     }
 
     fn missing(&mut self, name: &TableName, wanted: &TableState) {
-        let expected = format!("a table with {} rows", wanted.len());
+        let expected = format!("a table with {}", counted(wanted.len(), "row"));
         self.unreadable(name, expected, "no such table among the captured ones".into());
     }
 
@@ -109,8 +109,11 @@ impl Comparison<'_> {
             Err(why) => return self.unreadable(&table.name, "a readable table".into(), why.clone()),
         };
         if table.count.as_ref().ok() != Some(&rows.len()) {
-            let counted = format!("{:?} rows by a second connection", table.count);
-            self.unreadable(&table.name, counted, format!("{} rows read", rows.len()));
+            let expected = match &table.count {
+                Ok(count) => format!("{} by a second connection", counted(*count, "row")),
+                Err(why) => format!("a count by a second connection, which found {why}"),
+            };
+            self.unreadable(&table.name, expected, format!("{} read", counted(rows.len(), "row")));
         }
         if let Some(found) = table.state() {
             self.rows(&table.name, wanted, &found);

@@ -8,7 +8,7 @@ use crate::{
 };
 use cdc_model::{
     event::{Cells, FINDINGS_MAX, FindingKey, FindingKind},
-    units::{KeyColumns, RowKey, TableName, readable},
+    units::{KeyColumns, RowKey, TableName, counted, readable},
 };
 use cdc_workload::Row;
 
@@ -86,7 +86,7 @@ pub(super) fn columns_of<'r>(row: &'r Row, keep: impl Fn(&str, Option<&str>) -> 
 /// A long value's beginning and length.
 fn clip(text: &str) -> String {
     match text.char_indices().nth(SHOWN_MAX) {
-        Some((at, _)) => format!("{}... ({} bytes)", &text[..at], text.len()),
+        Some((at, _)) => format!("{}... ({})", &text[..at], counted(text.len(), "byte")),
         None => text.to_owned(),
     }
 }

@@ -8,7 +8,7 @@ use crate::{
 };
 use cdc_model::{
     event::{About, CheckReport, Finding, FindingKind},
-    units::{Offset, SchemaId},
+    units::{Offset, SchemaId, counted},
     vocabulary::CheckId,
 };
 
@@ -41,7 +41,7 @@ pub fn schema_ids(seen: &Observation, expected: &Expectation<'_>) -> CheckReport
         let records: u64 = seen.topics.values().map(TopicFold::records).sum();
         return CheckId::SchemaIds.report(
             records,
-            vec![format!("{records} records carry no schema id; all decode")],
+            vec![format!("no schema id in {records}; all decode", records = counted(records, "record"))],
             findings,
         );
     }
@@ -52,7 +52,11 @@ pub fn schema_ids(seen: &Observation, expected: &Expectation<'_>) -> CheckReport
         let why = "no record was read, and it is not known which tables these connectors capture";
         return CheckId::SchemaIds.inconclusive(format!("{why}: {}", undecided.join(", ")));
     }
-    let mut notes = vec![format!("{compared} records read to their last byte, {} schema ids compared", ids.len())];
+    let mut notes = vec![format!(
+        "{compared} read to their last byte, {} schema ids compared",
+        ids.len(),
+        compared = counted(compared, "record")
+    )];
     if let Some(Ok(registry)) = &seen.registry {
         let groups: BTreeSet<&str> = registry.elsewhere.values().map(|v| v.group.as_str()).collect();
         if !groups.is_empty() {

@@ -1358,7 +1358,7 @@ fn a_row_that_snapshots_alone_write_is_no_ghost_and_may_be_missing() {
     unstreamed(&mut world);
     let report = state(&world.observe(), &world.expect());
     assert_eq!(report.verdict, Verdict::Passed, "{:?}", report.findings);
-    assert!(report.notes.iter().any(|n| n.contains("1 rows are there by a snapshot")), "{:?}", report.notes);
+    assert!(report.notes.iter().any(|n| n.contains("a snapshot brought 1 row")), "{:?}", report.notes);
 
     let mut never = world.clone();
     never.unstreamed[0] = never.unstreamed[0].with("id", Some("77"));
@@ -1557,7 +1557,7 @@ fn of_a_truncated_value_the_beginning_is_compared(
     world.value(4)["after"]["name"] = json!(record);
     let report = state(&world.observe(), &world.expect());
     assert_eq!(report.verdict, expected, "{report:#?}");
-    let noted = report.notes.iter().any(|n| n.contains("public.orders.name (text): 1 values not comparable"));
+    let noted = report.notes.iter().any(|n| n.contains("public.orders.name (text): 1 value not comparable"));
     assert_eq!(noted, expected == Verdict::Passed && table != record, "{:#?}", report.notes);
 }
 
@@ -1893,7 +1893,7 @@ fn equal_decimals_without_a_key_are_open_where_their_scale_may_have_been_another
     let report = state(&world.observe(), &world.expect());
     assert_eq!(report.verdict, Verdict::Inconclusive, "{report:#?}");
     let found = report.findings[0].found.as_deref().unwrap();
-    assert!(found.starts_with("1 rows"), "zero is zero under any scale: {found}");
+    assert!(found.starts_with("1 row in "), "zero is zero under any scale: {found}");
 }
 
 /// A decimal that was text when it was written, of a connector that writes bytes now, may be stale and may not.
@@ -1904,7 +1904,7 @@ fn a_value_of_a_known_type_that_is_not_understood_is_not_passed_over() {
     let report = state(&world.observe(), &world.expect());
     assert_eq!(report.verdict, Verdict::Inconclusive, "{report:#?}");
     let found: Vec<&str> = report.findings.iter().filter_map(|f| f.found.as_deref()).collect();
-    assert_eq!(found, ["1 values may be others: its expression in the records is not understood"]);
+    assert_eq!(found, ["1 value may be others: its expression in the records is not understood"]);
 }
 
 #[test]

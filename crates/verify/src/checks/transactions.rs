@@ -10,7 +10,7 @@ use crate::{
 };
 use cdc_model::{
     event::{CheckReport, Finding, FindingKind},
-    units::Lsn,
+    units::{Lsn, counted},
     vocabulary::CheckId,
 };
 use cdc_workload::ledger::Outcome;
@@ -43,8 +43,12 @@ pub(super) fn loss(seen: &Observation, expected: &Expectation<'_>) -> CheckRepor
         }
         transactions += u64::from(counted);
     }
-    let mut notes =
-        vec![format!("{transactions} transactions with {rows} row changes looked for in {} events", events.total)];
+    let mut notes = vec![format!(
+        "{transactions} with {rows} looked for in {}",
+        counted(events.total, "event"),
+        transactions = counted(transactions, "transaction"),
+        rows = counted(rows, "row change")
+    )];
     notes.extend(tokenless_notes(&represented));
     notes.extend(history.undecided_note());
     CheckId::Loss.report(transactions, notes, findings)
@@ -85,7 +89,11 @@ pub(super) fn ghosts(seen: &Observation, expected: &Expectation<'_>) -> CheckRep
     let (rows, looked_at) = super::state::ghost_rows(seen, expected);
     compared += looked_at;
     findings.extend(rows);
-    let notes = vec![format!("{compared} events and rows looked through for {tokens} tokens that must be nowhere")];
+    let notes = vec![format!(
+        "{compared} and rows looked through for {tokens} that must be nowhere",
+        compared = counted(compared, "event"),
+        tokens = counted(tokens, "token")
+    )];
     CheckId::Ghosts.report(compared, notes, findings)
 }
 
@@ -185,13 +193,14 @@ pub(super) fn atomicity(seen: &Observation, expected: &Expectation<'_>) -> Check
         }
         if let Some((change, _)) = changes.iter().find(|(_, there)| !there) {
             findings.push(Finding {
-                expected: Some(format!("all {} row changes of the transaction, or none", changes.len())),
+                expected: Some(format!("all {} of the transaction, or none", counted(changes.len(), "row change"))),
                 found: Some(format!("{there} of them")),
                 ..about_change(FindingKind::Half, &history, entry, change)
             });
         }
     }
-    let mut notes = vec![format!("{compared} transactions of several row changes compared")];
+    let mut notes =
+        vec![format!("{compared} of several row changes compared", compared = counted(compared, "transaction"))];
     notes.extend(tokenless_notes(&represented));
     CheckId::Atomicity.report(compared, notes, findings)
 }

@@ -19,7 +19,7 @@ use super::{
     settings::{Adjust, ConnectorSettings, Converter, Unwrap},
     table::{Columns, bare_repr, expected_repr},
 };
-use cdc_model::units::{SchemaId, TableName};
+use cdc_model::units::{SchemaId, TableName, counted};
 use cdc_pipeline::client::ClientError;
 
 /// What an event did.
@@ -381,7 +381,7 @@ impl Decoder {
             let read = reader.branch(&typed).and_then(|_| self.avro_row(&mut reader, record, plan));
             read.map_err(|e| misread(id, e.to_string()))?;
             if reader.left() > 0 {
-                return Err(misread(id, format!("{} bytes are left over", reader.left())));
+                return Err(misread(id, format!("{} left over", counted(reader.left(), "byte"))));
             }
             self.take_key(&plan.columns.clone(), record.fields.iter().map(|(n, _)| n.as_str()))?;
             return Ok(true);
@@ -457,7 +457,7 @@ impl Decoder {
             };
             let read = read.map_err(|e| misread(id, e.to_string()))?;
             if reader.left() > 0 {
-                return Err(misread(id, format!("{} bytes are left over", reader.left())));
+                return Err(misread(id, format!("{} left over", counted(reader.left(), "byte"))));
             }
             return Ok(read);
         }
@@ -921,7 +921,7 @@ fn split(bytes: &[u8]) -> Result<(SchemaId, &[u8]), Unreadable> {
             schema: None,
             wrong_schema: true,
             expected: "magic byte 0 and four bytes of schema id".into(),
-            found: format!("{} bytes", bytes.len()),
+            found: counted(bytes.len(), "byte"),
         }),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::repr::Binary;
 use crate::error::VerifyError;
-use cdc_model::units::SlotName;
+use cdc_model::units::{SlotName, near_or};
 use cdc_pipeline::{
     client::connect::ConnectorConfig,
     debezium::{Connector, NAMING_STRATEGY, Operation},
@@ -214,6 +214,14 @@ fn placeholder_bytes(text: &str) -> Vec<u8> {
     }
 }
 
+/// The hint at a value that is none of those a setting is read with.
+fn known_value(value: &str, default: &str, known: &[&str]) -> String {
+    near_or(value, known.iter().copied(), || match known.contains(&default) {
+        true => format!("leave the setting out for `{default}`"),
+        false => format!("set it to `{}`", known.join("` or `")),
+    })
+}
+
 struct Source<'a> {
     name: &'a str,
     config: &'a ConnectorConfig,
@@ -225,18 +233,25 @@ impl Source<'_> {
     }
 
     fn refuse(&self, setting: &str, expected: &str) -> VerifyError {
+        self.refuse_with(setting, expected, READABLE.to_owned())
+    }
+
+    fn refuse_with(&self, setting: &str, expected: &str, hint: String) -> VerifyError {
         VerifyError::Refused {
             connector: self.name.to_owned(),
             setting: setting.to_owned(),
             expected: expected.to_owned(),
             found: self.config.get(setting).cloned().unwrap_or_else(|| "unset".into()),
-            hint: READABLE.to_owned(),
+            hint,
         }
     }
 
     fn one_of(&self, setting: &str, default: &str, known: &[&str]) -> Result<String, VerifyError> {
         let value = self.text(setting, default).to_lowercase();
-        if known.contains(&value.as_str()) { Ok(value) } else { Err(self.refuse(setting, &known.join(" or "))) }
+        match known.contains(&value.as_str()) {
+            true => Ok(value),
+            false => Err(self.refuse_with(setting, &known.join(" or "), known_value(&value, default, known))),
+        }
     }
 
     fn truth(&self, setting: &str, default: bool) -> bool {

@@ -264,6 +264,16 @@ fn what_is_not_understood_is_refused_by_name(#[case] setting: &str, #[case] valu
     }
 }
 
+#[rstest]
+#[case("decimal.handling.mode", "doubles", "did you mean `double`?")]
+#[case("decimal.handling.mode", "bigdecimal", "leave the setting out for `precise`")]
+#[case("time.precision.mode", "adaptive_time_microsecond", "did you mean `adaptive_time_microseconds`?")]
+#[case("plugin.name", "wal2json", "set it to `pgoutput`")]
+fn the_hint_at_a_value_is_about_the_setting(#[case] setting: &str, #[case] value: &str, #[case] hint: &str) {
+    let error = ConnectorSettings::parse("shop", &config(&[(setting, value)])).unwrap_err();
+    assert_eq!(error.hints().into_iter().map(|hint| hint.to_string()).collect::<Vec<_>>(), [hint]);
+}
+
 #[test]
 fn an_option_of_the_transform_that_changes_records_is_refused() {
     let unwrap = "io.debezium.transforms.ExtractNewRecordState";
@@ -805,8 +815,8 @@ fn refusal(key: &[u8], value: &[u8]) -> Unreadable {
 #[case::id_of_the_key(key_record(1), value_record(1), "without them")]
 #[case::key_that_is_no_struct(key_record(6), value_record(2), "schema 6 is one of null, a string")]
 #[case::not_a_schema(key_record(5), value_record(2), "not an Avro schema")]
-#[case::trailing_byte(key_record(1), [value_record(2), vec![0]].concat(), "1 bytes are left over")]
-#[case::trailing_byte_of_the_key([key_record(1), vec![0]].concat(), value_record(2), "1 bytes are left over")]
+#[case::trailing_byte(key_record(1), [value_record(2), vec![0]].concat(), "1 byte left over")]
+#[case::trailing_byte_of_the_key([key_record(1), vec![0]].concat(), value_record(2), "1 byte left over")]
 #[case::cut(key_record(1), value_record(2)[..30].to_vec(), "ends too early")]
 #[case::no_magic_byte(key_record(1), b"{}".to_vec(), "first byte 123")]
 #[case::no_id(key_record(1), vec![0, 0], "2 bytes")]

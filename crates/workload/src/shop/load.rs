@@ -21,7 +21,7 @@ use crate::{
     store::LedgerFile,
 };
 use cdc_model::{
-    units::{Epoch, Secret, TableName},
+    units::{Epoch, Secret, TableName, counted},
     vocabulary::Must,
 };
 use cdc_pipeline::client::{limits::pacing, wait};
@@ -51,7 +51,11 @@ impl Workload {
     /// Opens the ledger and connects the writers to a database that has the shop's schema.
     pub async fn start(url: &Secret, spec: WorkloadSpec, epoch: Epoch) -> Result<Workload, WorkloadError> {
         if spec.writers == 0 || i64::from(spec.writers) > WRITERS_MAX {
-            let why = format!("expected 1 to {WRITERS_MAX} writers, found {}", spec.writers);
+            let why = format!(
+                "expected 1 to {WRITERS_MAX}, found {}",
+                spec.writers,
+                WRITERS_MAX = counted(WRITERS_MAX, "writer")
+            );
             return Err(WorkloadError::Plan { transactions: 0, why });
         }
         let shared = Arc::new(Shared::new(url, &spec.token_prefix, epoch));
@@ -196,7 +200,10 @@ async fn keep_trying(
 fn allowed(spec: &LoadSpec) -> Result<Allowed, WorkloadError> {
     let wrong = |why: String| WorkloadError::Plan { transactions: spec.transactions, why };
     if (spec.must.len() as u64) > spec.transactions {
-        return Err(wrong(format!("{} things must occur, each in a transaction of its own", spec.must.len())));
+        return Err(wrong(format!(
+            "{} must occur, each in a transaction of its own",
+            counted(spec.must.len(), "thing")
+        )));
     }
     let Some(tables) = &spec.tables else { return Ok(Allowed::default()) };
     if let Some(unknown) = tables.iter().find(|t| t.schema != "public" || !TABLES.contains(&t.name.as_str())) {

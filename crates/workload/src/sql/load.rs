@@ -19,7 +19,7 @@ use crate::{
 };
 use cdc_model::{
     event::{KindCounts, KindError},
-    units::{Epoch, Secret},
+    units::{Epoch, Secret, counted},
     vocabulary::Must,
 };
 use cdc_pipeline::client::{limits::pacing, wait};
@@ -64,8 +64,8 @@ impl SqlWorkload {
         let weight: u64 = spec.transactions.iter().map(|t| u64::from(t.weight)).sum();
         if spec.writers == 0 || weight == 0 {
             let why = format!(
-                "expected writers and transactions with a weight, found {} writers and a weight of {weight}",
-                spec.writers
+                "expected writers and transactions with a weight, found {} and a weight of {weight}",
+                counted(spec.writers, "writer")
             );
             return Err(WorkloadError::Plan { transactions: 0, why });
         }

@@ -16,7 +16,7 @@ use crate::backup::{
     parts,
     wal::IndexLine,
 };
-use cdc_model::units::{PointId, Timeline};
+use cdc_model::units::{PointId, Timeline, counted};
 use cdc_pipeline::config::Tools;
 use cdc_postgres::wal::WalFile;
 
@@ -83,7 +83,7 @@ fn stored_files(point: &Point, report: &mut VerifyReport) -> Result<(), BackupEr
                 continue;
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                report.defect(DefectKind::Incomplete, &entry.path, format!("{} bytes", entry.size), "nothing");
+                report.defect(DefectKind::Incomplete, &entry.path, counted(entry.size, "byte"), "nothing");
                 continue;
             }
             Err(e) => return Err(BackupError::io("look at", &path)(e)),
@@ -92,7 +92,7 @@ fn stored_files(point: &Point, report: &mut VerifyReport) -> Result<(), BackupEr
         report.files += 1;
         report.bytes += size;
         if size != entry.size {
-            report.defect(DefectKind::Checksum, &entry.path, format!("{} bytes", entry.size), format!("{size} bytes"));
+            report.defect(DefectKind::Checksum, &entry.path, counted(entry.size, "byte"), counted(size, "byte"));
         } else if sha256 != entry.sha256 {
             report.defect(DefectKind::Checksum, &entry.path, format!("sha256 {}", entry.sha256), sha256);
         }

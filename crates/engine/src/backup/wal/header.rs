@@ -8,6 +8,7 @@ use std::{
 use camino::Utf8Path;
 
 use crate::backup::BackupError;
+use cdc_model::units::counted;
 use cdc_postgres::wal::{SegmentHeader, SegmentName};
 
 /// Reads the header of a segment that goes by `name`, and requires that it belongs to the name and the file's length.
@@ -17,7 +18,9 @@ pub fn read_header(path: &Utf8Path, name: SegmentName) -> Result<SegmentHeader, 
     let mut file = File::open(path).map_err(BackupError::io("open", path))?;
     let length = file.metadata().map_err(BackupError::io("look at", path))?.len();
     file.read_exact(&mut bytes).map_err(|e| match e.kind() {
-        ErrorKind::UnexpectedEof => not_wal(format!("{length} bytes are too short for a page header")),
+        ErrorKind::UnexpectedEof => {
+            not_wal(format!("too short for a page header: {length}", length = counted(length, "byte")))
+        }
         _ => BackupError::io("read", path)(e),
     })?;
     let header = SegmentHeader::parse(&bytes).map_err(not_wal)?;
@@ -45,7 +48,7 @@ mod tests {
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
         assert!(read_header(&path, name).unwrap_err().to_string().contains("bytes"));
         std::fs::write(&path, &bytes[..39]).unwrap();
-        assert!(read_header(&path, name).unwrap_err().to_string().contains("39 bytes are too short"));
+        assert!(read_header(&path, name).unwrap_err().to_string().contains("too short for a page header: 39 bytes"));
         std::fs::write(&path, vec![0; 1 << 20]).unwrap();
         assert!(read_header(&path, name).unwrap_err().to_string().contains("no WAL page header"));
     }

@@ -25,7 +25,7 @@ use crate::{
 };
 use cdc_model::{
     moment,
-    units::{IfThere, Lsn},
+    units::{IfThere, Lsn, counted},
 };
 use cdc_pipeline::client::{
     limits,
@@ -226,9 +226,10 @@ impl Coordinated {
         let (files, bytes) = self.prepared.extracted.unwrap_or_default();
         let checked = self.prepared.wal_checked_to.map_or_else(|| "nothing".to_owned(), |to| to.to_string());
         Ok(format!(
-            "{files} files, {} MB, as the server listed them; archived WAL as it was stored up to {checked}; PostgreSQL {} starts on them",
+            "{files}, {} MB, as the server listed them; archived WAL as it was stored up to {checked}; PostgreSQL {} starts on them",
             bytes.div_ceil(1 << 20),
-            self.point.postgres()?.version.major()
+            self.point.postgres()?.version.major(),
+            files = counted(files, "file")
         ))
     }
 

@@ -15,6 +15,7 @@ use crate::recovery::{
     },
 };
 use cdc_model::moment::Inside;
+use cdc_model::units::counted;
 use cdc_pipeline::client::postgres::Postgres;
 
 const fn info(
@@ -177,9 +178,9 @@ pub fn changes_nothing(step: &str) -> bool {
 fn has_base(s: &Coordinated) -> Result<String, RecoveryError> {
     let facts = s.point.postgres()?;
     Ok(format!(
-        "recovery point {} has a base backup of {} files, {} MB",
+        "recovery point {} has a base backup of {}, {} MB",
         s.point.id(),
-        facts.base_files,
+        counted(facts.base_files, "file"),
         facts.base_raw_bytes.div_ceil(1 << 20)
     ))
 }
@@ -222,8 +223,10 @@ fn restored(s: &Coordinated) -> Result<String, RecoveryError> {
     let stopped = restored.replay.stopping.clone().unwrap_or_else(|| "replayed to the end of the WAL".into());
     let done = restored.replay.redo_done.map_or("nothing".into(), |at| at.to_string());
     Ok(format!(
-        "{stopped}; redo done at {done}; promoted to timeline {}; {} rows readable in captured tables; old data folder: {}",
-        restored.timeline, restored.rows, restored.aside
+        "{stopped}; redo done at {done}; promoted to timeline {}; {} readable in captured tables; old data folder: {}",
+        restored.timeline,
+        counted(restored.rows, "row"),
+        restored.aside
     ))
 }
 

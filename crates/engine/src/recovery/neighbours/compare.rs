@@ -3,7 +3,7 @@
 use super::look::{Neighbour, TopicSeen};
 use cdc_model::{
     event::{About, CheckReport, Finding, FindingKind},
-    units::Verdict,
+    units::{Verdict, counted},
 };
 use cdc_pipeline::client::connect::StoredOffset;
 
@@ -94,7 +94,7 @@ impl Sheet {
                     let (was, now) = (was.ends[partition], now.ends[partition]);
                     wrong(FindingKind::Lost, format!("partition {partition} to {was} at least"), now.to_string());
                 } else if now.ends.len() != was.ends.len() {
-                    let count = |t: &TopicSeen| format!("{} partitions", t.ends.len());
+                    let count = |t: &TopicSeen| counted(t.ends.len(), "partition");
                     wrong(FindingKind::Setting, count(was), count(now));
                 }
             }

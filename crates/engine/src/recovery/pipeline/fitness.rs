@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::Pipeline;
 use crate::recovery::{RecoveryError, Request};
+use cdc_model::units::counted;
 use cdc_model::vocabulary::Loss;
 use cdc_pipeline::client::kafka::{Refusal, TopicSpec};
 
@@ -47,7 +48,8 @@ impl std::fmt::Display for Retention {
             Retention::Keeps => f.write_str("kept"),
             Retention::Deletes { after_ms, beyond_bytes } => {
                 let age = after_ms.map(|ms| format!("{} after they are written (retention.ms={ms})", duration(ms)));
-                let size = beyond_bytes.map(|b| format!("beyond {b} bytes of a partition (retention.bytes)"));
+                let size = beyond_bytes
+                    .map(|b| format!("beyond {b} of a partition (retention.bytes)", b = counted(b, "byte")));
                 let both: Vec<String> = age.into_iter().chain(size).collect();
                 write!(f, "deleted {}", both.join(" and "))
             }
@@ -59,7 +61,7 @@ impl std::fmt::Display for Retention {
 fn duration(ms: i64) -> String {
     const DAY: i64 = 86_400_000;
     match (ms / DAY, ms / 3_600_000, ms / 1_000) {
-        (days @ 1.., ..) if ms % DAY == 0 => format!("{days} days"),
+        (days @ 1.., ..) if ms % DAY == 0 => counted(days, "day"),
         (_, hours @ 1.., _) => format!("{hours} h"),
         (.., seconds) => format!("{seconds} s"),
     }
@@ -146,8 +148,14 @@ impl Pipeline {
                 }
             };
             let spec = self.topics.iter().find(|t| t.name == name);
-            let with = spec
-                .map(|t| format!(" with {} partitions, {} replicas and {:?}", t.partitions, t.replication, t.settings));
+            let with = spec.map(|t| {
+                format!(
+                    " with {}, {} and {:?}",
+                    counted(t.partitions, "partition"),
+                    counted(t.replication, "replica"),
+                    t.settings
+                )
+            });
             return Err(RecoveryError::impossible(
                 format!("topic {name}"),
                 format!("brokers that make it again as it is{}", with.unwrap_or_default()),

@@ -5,6 +5,7 @@ use super::{
     active::{ActiveGroup, groups_on, readers},
 };
 use crate::recovery::RecoveryError;
+use cdc_model::units::counted;
 
 impl Pipeline {
     /// Requires that nobody but the sinks, which will be stopped, reads the topics that are deleted: a consumer keeps its
@@ -50,7 +51,7 @@ impl Pipeline {
         let active = self.active_now().await?;
         let ours = |g: &&ActiveGroup| g.untold.is_none() && self.groups.iter().any(|o| o.name == g.name);
         match active.iter().find(ours) {
-            None => Ok(format!("{still}; {} groups without an active member", self.groups.len())),
+            None => Ok(format!("{still}; {} without an active member", counted(self.groups.len(), "group"))),
             Some(group) => Err(group.in_the_way(step)),
         }
     }

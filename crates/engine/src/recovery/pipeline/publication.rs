@@ -12,7 +12,7 @@ use crate::{
 };
 use cdc_model::{
     moment::{self, HALF_WAY},
-    units::TableName,
+    units::{TableName, counted},
 };
 use cdc_pipeline::{
     client::{ClientError, catalogue, postgres::Postgres},
@@ -53,7 +53,11 @@ impl Pipeline {
             }
             tables += coverage.tables.iter().filter(|t| matches!(t.stream, Stream::Own(_))).count();
         }
-        Ok(format!("{} publications, {tables} captured tables in them", self.sources.len()))
+        Ok(format!(
+            "{}, {tables} in them",
+            counted(self.sources.len(), "publication"),
+            tables = counted(tables, "captured table")
+        ))
     }
 
     /// Looks at what `publish` will make of the publications, by the same function, and notes what a person should know of that:

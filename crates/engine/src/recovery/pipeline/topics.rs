@@ -78,7 +78,7 @@ impl Pipeline {
                     return Err(RecoveryError::unmet(
                         step,
                         format!("topic {} empty", topic.name),
-                        format!("{written} records: a producer is still alive"),
+                        format!("{written}: a producer is still alive", written = counted(written, "record")),
                     ));
                 }
             }
@@ -120,12 +120,12 @@ impl Pipeline {
             if found.len() != wanted.len() {
                 return Err(RecoveryError::unmet(
                     step,
-                    format!("group {group} with an offset on {} partitions", wanted.len()),
+                    format!("group {group} with an offset on {}", counted(wanted.len(), "partition")),
                     format!("offsets on {}", found.len()),
                 ));
             }
         }
-        Ok(format!("{} groups at offset 0", groups.len()))
+        Ok(format!("{} at offset 0", counted(groups.len(), "group")))
     }
 
     /// Forgets the stored offsets of the sources.
@@ -230,7 +230,7 @@ fn one_and_the_rest<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
 fn described(topic: &TopicSpec) -> String {
     let settings: Vec<String> = topic.settings.iter().map(|(k, v)| format!("{k}={v}")).collect();
     let settings = if settings.is_empty() { "no settings of its own".to_owned() } else { settings.join(" ") };
-    format!("{} partitions, {} replicas, {settings}", topic.partitions, topic.replication)
+    format!("{}, {}, {settings}", counted(topic.partitions, "partition"), counted(topic.replication, "replica"))
 }
 
 #[cfg(test)]

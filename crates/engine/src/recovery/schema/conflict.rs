@@ -13,7 +13,7 @@ use crate::{
 };
 use cdc_model::{
     moment::{self, HALF_WAY},
-    units::Subject,
+    units::{Subject, counted},
 };
 use cdc_pipeline::client::{limits, registry::Registry, wait, wait::Poll};
 
@@ -50,7 +50,7 @@ pub(super) async fn undone(repair: &mut Repair) -> Result<String, RecoveryError>
     let Some(schema) = &*repair.schema else { return Ok("nothing to undo".into()) };
     let left = super::undo::derive(repair, &schema.found).await?;
     match left.first() {
-        None => Ok(format!("{} changes taken back", schema.undo.len().max(repair.request.undo.len()))),
+        None => Ok(format!("{} taken back", counted(schema.undo.len().max(repair.request.undo.len()), "change"))),
         Some(first) => Err(RecoveryError::unmet(
             "undo-change",
             "columns as registered",
@@ -69,7 +69,7 @@ pub(super) async fn registry_unchanged(repair: &mut Repair) -> Result<String, Re
         Some(first) => Err(RecoveryError::unmet(
             "registry-equals",
             "the registry as it was before the recovery",
-            format!("{} differences, first: {first}", changed.len()),
+            format!("{}, first: {first}", counted(changed.len(), "difference")),
         )),
     }
 }
@@ -125,7 +125,7 @@ async fn register_next(
     wait::until("the refused schema to be registered", limits::registries::REGISTERED, || async {
         for (subject, before) in subjects.iter().zip(&before) {
             if registry.versions(subject, true).await?.len() <= *before {
-                return Ok(Poll::NotYet(format!("{subject} has {before} versions")));
+                return Ok(Poll::NotYet(format!("{subject} has {before}", before = counted(*before, "version"))));
             }
         }
         Ok::<_, RecoveryError>(Poll::Ready(()))

@@ -8,7 +8,7 @@ use crate::{
     backup::parts::registry::Dump,
     recovery::{RecoveryError, slot::Shape},
 };
-use cdc_model::units::{SchemaId, TopicPartition};
+use cdc_model::units::{SchemaId, TopicPartition, counted};
 use cdc_pipeline::client::kafka::Kafka;
 
 /// Reads the ids in all records of these topics and compares them with what they shall mean. `broken` is the registry as it
@@ -77,7 +77,11 @@ pub(crate) fn described(wrong: &Wrong) -> Vec<String> {
     let line = |(topic, ids): (&String, &BTreeMap<SchemaId, u64>)| {
         let records: u64 = ids.values().sum();
         let ids: Vec<String> = ids.keys().map(ToString::to_string).collect();
-        format!("topic {topic}: {records} records under wrong schema ids ({})", ids.join(", "))
+        format!(
+            "topic {topic}: {records} under wrong schema ids ({})",
+            ids.join(", "),
+            records = counted(records, "record")
+        )
     };
     wrong.iter().map(line).collect()
 }

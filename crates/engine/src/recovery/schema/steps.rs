@@ -20,6 +20,7 @@ use crate::{
     },
 };
 use cdc_model::moment::{self, HALF_WAY, Inside};
+use cdc_model::units::counted;
 use cdc_pipeline::client::registry::Registry;
 
 const DUMP_BROKEN: Step<Repair> = Step {
@@ -191,7 +192,11 @@ async fn dump_broken(s: &mut Repair) -> Result<Done, RecoveryError> {
     moment::pass("written").await?;
     let native = memory.write("registry.zip", &registry.export().await?)?;
     let (subjects, versions) = (found.subjects.len(), found.versions.len());
-    s.registry_note = format!("{subjects} subjects and {versions} versions in {path} and {native}");
+    s.registry_note = format!(
+        "{subjects} and {versions} in {path} and {native}",
+        subjects = counted(subjects, "subject"),
+        versions = counted(versions, "version")
+    );
     if let (Some(_), Some(point)) = (&*s.schema, &s.point) {
         let Merged { wanted, kept, dropped } = merge(&point.dump()?, &found);
         for said in kept.into_iter().chain(dropped).map(|said| format!("registry: {said}")) {
@@ -262,11 +267,11 @@ async fn registry_right(s: &mut Repair) -> Result<String, RecoveryError> {
     let registry = Registry::of(&s.pipeline.config.registry);
     let left = differences(&schema.wanted, &capture(&registry).await?);
     match left.first() {
-        None => Ok(format!("{}; {} versions read back", s.registry_note, schema.wanted.versions.len())),
+        None => Ok(format!("{}; {} read back", s.registry_note, counted(schema.wanted.versions.len(), "version"))),
         Some(first) => Err(RecoveryError::unmet(
             "repair-registry",
             "subjects, versions, ids, states, levels and modes as they shall be",
-            format!("{} differences, first: {first}", left.len()),
+            format!("{}, first: {first}", counted(left.len(), "difference")),
         )),
     }
 }

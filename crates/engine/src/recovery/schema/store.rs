@@ -13,6 +13,7 @@ use crate::{
     recovery::{RecoveryError, memory::Memory, server::Control},
 };
 use cdc_model::moment;
+use cdc_model::units::counted;
 use cdc_pipeline::{
     client::{
         kafka::{Kafka, Outgoing, Record, TopicSpec},
@@ -63,7 +64,7 @@ async fn fill(registry: &Registry, control: &Control, zip: Vec<u8>, wanted: &Dum
     start(registry, control).await?;
     let left = registry.subjects(true).await?;
     if let Some(subject) = left.first() {
-        let found = format!("{} subjects, {subject} among them", left.len());
+        let found = format!("{}, {subject} among them", counted(left.len(), "subject"));
         return Err(RecoveryError::unmet("repair-registry", "an empty registry", found));
     }
     moment::pass("import").await?;
@@ -72,7 +73,7 @@ async fn fill(registry: &Registry, control: &Control, zip: Vec<u8>, wanted: &Dum
     super::levels::put(registry, wanted).await?;
     let found = differences(wanted, &capture(registry).await?);
     let Some(first) = found.first() else { return Ok(()) };
-    let found = format!("{} differences, first: {first}", found.len());
+    let found = format!("{}, first: {first}", counted(found.len(), "difference"));
     Err(RecoveryError::unmet("repair-registry", "the content to be, read back", found))
 }
 

@@ -12,6 +12,7 @@ use crate::recovery::{
     },
 };
 use cdc_model::moment::{self, HALF_WAY};
+use cdc_model::units::counted;
 
 /// Clears the slots' places, whoever streams from them.
 pub const DROP_SLOT: Step<Repair> = Step {
@@ -42,7 +43,7 @@ const COMPENSATE_KEYS: Step<Repair> = Step {
     before: |s| Box::pin(s.pipeline.streams("compensate", true)),
     inside: OF_SEVERAL,
     act: |s| Box::pin(compensate::compensate(s)),
-    after: |s| Box::pin(async { Ok(format!("{} keys deleted from the topics", s.compensated)) }),
+    after: |s| Box::pin(async { Ok(format!("{} deleted from the topics", counted(s.compensated, "key"))) }),
 };
 
 /// The slot playbook with purged topics.
@@ -94,5 +95,5 @@ async fn slots_gone(s: &mut Repair) -> Result<String, RecoveryError> {
             return Err(RecoveryError::unmet("drop-slot", format!("no slot {}", source.slot), "it is there"));
         }
     }
-    Ok(format!("{} slots gone", s.pipeline.sources.len()))
+    Ok(format!("{} gone", counted(s.pipeline.sources.len(), "slot")))
 }

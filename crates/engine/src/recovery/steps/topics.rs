@@ -15,7 +15,7 @@ pub const fn delete_topics<S: OverPipeline>() -> Step<S> {
         },
         destroys: |s| {
             let topics = s.pipeline().topics.iter();
-            topics.map(|t| format!("topic {} ({} partitions)", t.name, t.partitions)).collect()
+            topics.map(|t| format!("topic {} ({})", t.name, counted(t.partitions, "partition"))).collect()
         },
         before: |s| Box::pin(s.pipeline().may_be_emptied("delete-topics")),
         inside: OF_SEVERAL,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::scenario::{Fault, GroupReset, Recover};
 use cdc_model::{
     event::{Downtime, KindCounts, Loaded},
-    units::{Epoch, Exit, Lsn, Offset, PointId, Timeline, TopicPartition, pairs},
+    units::{Epoch, Exit, Lsn, Offset, PointId, Timeline, TopicPartition, counted, pairs},
     vocabulary::{OnConflict, TopicsRepair},
 };
 use cdc_verify::{PointView, RegistryView};
@@ -116,7 +116,7 @@ impl FailedLoad {
 
 impl std::fmt::Display for FailedLoad {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} of {} transactions of a load failed", self.failed, self.attempted)?;
+        write!(f, "{} of {} of a load failed", self.failed, counted(self.attempted, "transaction"))?;
         match &self.first_error {
             Some(error) => write!(f, ", the first: {error}"),
             None => Ok(()),

@@ -14,7 +14,7 @@ use cdc_model::{
         Confirmation::{self, CannotTell, Confirmed, Refuted},
         Evidence, Finding, FindingKind,
     },
-    units::{Lsn, Offset, RowKey, SchemaId, Subject, TableName, TopicPartition, is_secret_setting},
+    units::{Lsn, Offset, RowKey, SchemaId, Subject, TableName, TopicPartition, counted, is_secret_setting},
 };
 use cdc_pipeline::{
     client::{
@@ -168,7 +168,7 @@ impl Inquiry<'_> {
             let values = image.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
             return Ok(match self.rows(table, values).await? {
                 Ok(rows) if rows.is_empty() => Confirmed(format!("no row of {table} is {}", row::words(image))),
-                Ok(rows) => Refuted(format!("{} rows of {table} are {}", rows.len(), row::words(image))),
+                Ok(rows) => Refuted(format!("{} of {table} with {}", counted(rows.len(), "row"), row::words(image))),
                 Err(why) => CannotTell(why),
             });
         }
@@ -176,7 +176,7 @@ impl Inquiry<'_> {
             let rows = self.rows_with(token).await?;
             return Ok(match rows {
                 0 => Confirmed(format!("no row of any captured table carries token {token}, which was acknowledged")),
-                n => Refuted(format!("{n} rows carry token {token}")),
+                n => Refuted(format!("token {token} is in {n}", n = counted(n, "row"))),
             });
         }
         Ok(CannotTell("neither key nor token to ask for".into()))
@@ -186,8 +186,8 @@ impl Inquiry<'_> {
         if let Some(token) = &finding.token {
             let (rows, records) = (self.rows_with(token).await?, self.records_mentioning(token).await?);
             return Ok(match records {
-                0 => Confirmed(format!("{rows} rows carry token {token}, no record does")),
-                n => Refuted(format!("{n} records carry token {token}")),
+                0 => Confirmed(format!("token {token} is in {rows} and in no record", rows = counted(rows, "row"))),
+                n => Refuted(format!("token {token} is in {n}", n = counted(n, "record"))),
             });
         }
         Ok(match self.rows_by_key(finding).await? {
@@ -208,13 +208,14 @@ impl Inquiry<'_> {
         let (rows, records) = (self.rows_with(token).await?, self.records_holding(token).await?);
         Ok(match (rows, records) {
             (_, 0) => Refuted(format!("no record carries token {token}")),
-            (0, n) => Confirmed(format!("{n} records carry token {token}, no row does")),
+            (0, n) => Confirmed(format!("token {token} is in {n} and in no row", n = counted(n, "record"))),
             (rows, n) => match self.rows_by_key(finding).await? {
                 Ok(of_key) if of_key.is_empty() => Confirmed(format!(
-                    "{n} records carry token {token} and the row with {} is gone",
-                    shown_key(finding)
+                    "token {token} is in {n} and the row with {} is gone",
+                    shown_key(finding),
+                    n = counted(n, "record")
                 )),
-                _ => Refuted(format!("{rows} rows carry token {token}")),
+                _ => Refuted(format!("token {token} is in {rows}", rows = counted(rows, "row"))),
             },
         })
     }
@@ -229,7 +230,7 @@ impl Inquiry<'_> {
             Some(token) if rows.iter().any(|row| row::carries(row, token)) => {
                 Ok(match self.records_mentioning(token).await? {
                     0 => Confirmed(format!("the row carries token {token}, no record does")),
-                    n => Refuted(format!("{n} records carry the row's token {token}")),
+                    n => Refuted(format!("the row's token {token} is in {n}", n = counted(n, "record"))),
                 })
             }
             _ => self.table_differs(finding, Side::Expected).await,

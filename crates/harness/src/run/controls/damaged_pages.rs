@@ -7,6 +7,7 @@ use cdc_engine::recovery::{
         group_offsets, nothing, recreate_topics, restore_config, resume, stop_connectors,
     },
 };
+use cdc_model::units::counted;
 
 /// The rows that can still be read, and a new snapshot of them.
 pub(super) const STEPS: [Step<Repair>; 10] = [
@@ -55,5 +56,5 @@ async fn readable(s: &Repair) -> Result<String, RecoveryError> {
             rows += server.value::<u64>(&format!("select count(*) from {}", table.quoted())).await?;
         }
     }
-    Ok(format!("{rows} rows are left"))
+    Ok(format!("{rows} left", rows = counted(rows, "row")))
 }

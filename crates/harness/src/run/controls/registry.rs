@@ -5,6 +5,7 @@ use cdc_engine::recovery::{
     RecoveryError, StepInfo,
     compose::{Done, Inside, Repair, Step, nothing},
 };
+use cdc_model::units::counted;
 use cdc_pipeline::client::registry::Registry;
 
 /// The schemas again, trusting the answers.
@@ -67,6 +68,6 @@ async fn lower(s: &mut Repair) -> Result<Done, RecoveryError> {
             lowered += 1;
         }
     }
-    s.registry_note = format!("the global level and {lowered} subjects' own are NONE");
+    s.registry_note = format!("the global level and {lowered}' own are NONE", lowered = counted(lowered, "subject"));
     Ok(Done::Acted)
 }

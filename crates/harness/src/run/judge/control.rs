@@ -93,7 +93,7 @@ fn without_the_kind(
         return report(
             Verdict::Failed,
             false,
-            format!("everything is green without {}: it is not needed, or nothing notices", plan.without),
+            format!("everything is green {}: the recovery needs no more, or nothing notices", plan.difference()),
         );
     }
     if check.verdict == Verdict::Passed {
@@ -112,9 +112,7 @@ pub(crate) fn refusal(plan: &ControlPlan, expected: u8, shown: &Shown<'_>) -> Co
         }
         (Some(code), _) => (Verdict::Inconclusive, format!("the recovery refused with {code}, not with {expected}")),
         (None, Some(why)) => (Verdict::Inconclusive, format!("the drill did not get to the recovery: {why}")),
-        (None, None) => {
-            (Verdict::Failed, format!("the recovery did not refuse although {} was left out", plan.without))
-        }
+        (None, None) => (Verdict::Failed, format!("the recovery did not refuse {}", plan.difference())),
     };
     ControlReport {
         plan: plan.clone(),
@@ -135,6 +133,7 @@ mod tests {
         ControlPlan {
             id: "without-delete-offsets".into(),
             without: "delete-offsets".into(),
+            instead: None,
             check: "loss".into(),
             kind: FindingKind::Lost,
             silent,

@@ -216,7 +216,7 @@ fn rpo_missed(limit: u64, measured: Option<Rpo>) -> Option<(Exit, String)> {
         return Some((Exit::Inconclusive, format!("{reason}; the objective is {limit}")));
     };
     let lost = rpo.lost.transactions;
-    let reason = || format!("{lost} acknowledged transactions are lost, the objective is {limit}");
+    let reason = || format!("{lost} lost, the objective is {limit}", lost = counted(lost, "acknowledged transaction"));
     (lost > limit).then(|| (Exit::ObjectiveMissed, reason()))
 }
 
@@ -342,6 +342,7 @@ mod tests {
             plan: ControlPlan {
                 id: "without-recovery".into(),
                 without: "recovery".into(),
+                instead: None,
                 check: "state".into(),
                 kind: FindingKind::Lost,
                 silent: false,

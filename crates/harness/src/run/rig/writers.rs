@@ -86,8 +86,9 @@ impl Writers {
     pub(crate) async fn fill(&mut self, plan: &DrillPlan, config: &Config) -> Result<String, RunError> {
         match (self, &plan.workload) {
             (Writers::Shop(shop), WorkloadPlan::Shop { rows, .. }) => {
-                let summary = doing(format!("writing {rows} rows"), shop.seed_rows(*rows)).await?;
-                Ok(format!("{} rows in {} transactions", summary.rows, summary.acknowledged))
+                let summary =
+                    doing(format!("writing {rows}", rows = counted(*rows, "row")), shop.seed_rows(*rows)).await?;
+                Ok(format!("{} in {}", counted(summary.rows, "row"), counted(summary.acknowledged, "transaction")))
             }
             (_, WorkloadPlan::Sql { seed: Some(seed), .. } | WorkloadPlan::Command { seed: Some(seed), .. }) => {
                 let db = Postgres::connect_as_application(&config.postgres.url, "cdc-drill seed").await?;
@@ -233,7 +234,7 @@ impl Foreign {
         let began_ms = jiff::Timestamp::now().as_millisecond();
         let ended = command.run(|| {}).await?;
         let failed = |found: String, hint: &str| RunError::Command {
-            what: format!("load of {} transactions", load.transactions),
+            what: format!("load of {}", counted(load.transactions, "transaction")),
             found,
             hint: hint.to_owned(),
             exit: Exit::Inconclusive,
@@ -245,8 +246,10 @@ impl Foreign {
         let committed = sql::committed(&db, &prefix, self.epoch, began_ms).await?;
         let count = committed.len() as u64;
         if count == 0 || count > load.transactions {
-            let found =
-                format!("{count} transactions with tokens that begin with {prefix}- in public.drill_transactions");
+            let found = format!(
+                "{count} with tokens that begin with {prefix}- in public.drill_transactions",
+                count = counted(count, "transaction")
+            );
             return Err(failed(
                 found,
                 "write at least one and at most as many as asked for; docs/own-schema.md has the contract",
@@ -271,7 +274,7 @@ fn complete(plan: &DrillPlan, load: &Load, summary: LoadSummary) -> Result<Loade
     let because = FailedLoad::of(&loaded).map(|load| format!("; {load}")).unwrap_or_default();
     Err(RunError::Scenario {
         scenario: plan.id.to_string(),
-        what: format!("load of {} transactions", load.transactions),
+        what: format!("load of {}", counted(load.transactions, "transaction")),
         expected: format!("at least one each of {:?}", load.must),
         found: format!("none of {missing:?}{because}"),
         hint: "load more transactions, or more rows before".into(),

@@ -11,6 +11,7 @@ use crate::{
 };
 use cdc_engine::backup::{self, CreateOptions};
 use cdc_model::event::StepOutcome;
+use cdc_model::units::counted;
 
 /// Takes a recovery point, or lets the scenario's command take a backup.
 pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &BackupPlan) -> Result<Done, RunError> {
@@ -29,7 +30,7 @@ pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &BackupPlan) -
     let created = created?;
     let loaded = loaded?;
     let point = created.point().clone();
-    let detail = format!("recovery point {point} of {} bytes", created.manifest.bytes);
+    let detail = format!("recovery point {point} of {}", counted(created.manifest.bytes, "byte"));
     let taken = Fact::PointTaken { name: name.clone(), point };
     Ok(Done { facts: facts(&loaded).chain([taken]).collect(), outcome: StepOutcome { detail, loaded: Some(loaded) } })
 }

@@ -11,7 +11,7 @@ use crate::{
     },
     scenario::{self, GroupReset},
 };
-use cdc_model::units::{Offset, TopicPartition};
+use cdc_model::units::{Offset, TopicPartition, counted};
 
 /// Makes a group with committed offsets and no member, as a consumer that is down leaves it. What one that is started again is given
 /// is seen when the drill is over.
@@ -31,6 +31,10 @@ pub(super) async fn take(rig: &Rig, known: Known<'_>, wanted: &scenario::Consume
     let offsets: Vec<(TopicPartition, Offset)> = committed.clone().into_iter().collect();
     kafka.commit_group_offsets(&group, &offsets).await?;
     let records: i64 = committed.values().map(|offset| offset.0).sum();
-    let words = format!("group {group} committed {} partitions, {records} records in", committed.len());
+    let words = format!(
+        "group {group} committed {}, {records} in",
+        counted(committed.len(), "partition"),
+        records = counted(records, "record")
+    );
     Ok(Done::one(Fact::GroupMade(GroupMade { group, reset: wanted.reset, committed }), words))
 }

@@ -55,7 +55,8 @@ pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &Recover) -> R
     };
     if let Some(Loaded::Writers(WriterCounts { acknowledged: 0, attempted, refused, first_error, .. })) = &loaded {
         let error = first_error.as_ref().map(|error| format!("; first error: {error}")).unwrap_or_default();
-        let seen = format!("none of {attempted} transactions committed, {refused} connections were refused{error}");
+        let (attempted, refused) = (counted(*attempted, "transaction"), counted(*refused, "connection"));
+        let seen = format!("none of {attempted} committed, {refused} refused{error}");
         return Err(RunError::Condition { condition: "writers: continue".to_owned(), seen });
     }
     // Now, because later loads change these tables and nobody writes down how.

@@ -6,6 +6,7 @@ use camino::Utf8Path;
 use sha2::{Digest, Sha256};
 
 use crate::stack::{StackError, fixture};
+use cdc_model::units::counted;
 
 /// The stamp's name in a finished cache folder.
 const STAMP: &str = "stamp.json";
@@ -83,7 +84,9 @@ pub(super) fn whole(folder: &Utf8Path) -> Result<(), String> {
     for (file, size) in stamped {
         match std::fs::symlink_metadata(folder.join(&file)) {
             Ok(meta) if meta.len() == size => {}
-            Ok(meta) => return Err(format!("{file}: expected {size} bytes, found {}", meta.len())),
+            Ok(meta) => {
+                return Err(format!("{file}: expected {size}, found {}", meta.len(), size = counted(size, "byte")));
+            }
             Err(e) => return Err(format!("{file}: {e}")),
         }
     }

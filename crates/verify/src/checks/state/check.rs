@@ -13,7 +13,7 @@ use crate::{
 };
 use cdc_model::{
     event::{About, CheckReport, Finding, FindingKind},
-    units::{Offset, TableName, Verdict},
+    units::{Offset, TableName, Verdict, counted},
     vocabulary::CheckId,
 };
 
@@ -58,7 +58,9 @@ fn compared(seen: &Observation, expected: &Expectation<'_>) -> Outcome {
 }
 
 fn reported(seen: &Observation, mut outcome: Outcome) -> CheckReport {
-    outcome.notes.insert(0, format!("{} rows and {} values compared", outcome.rows, outcome.values));
+    outcome
+        .notes
+        .insert(0, format!("{} and {} compared", counted(outcome.rows, "row"), counted(outcome.values, "value")));
     // What was compared is equal; whether it is all there is to compare is not known.
     let unknown: Vec<String> = seen.connectors.iter().filter_map(unknown).collect();
     outcome.notes.splice(0..0, unknown.iter().cloned());
@@ -117,8 +119,11 @@ fn compare_table(seen: &Observation, expected: &Expectation<'_>, table: &TableVi
     match &table.count {
         Ok(count) if *count == rows.len() => {}
         Ok(count) => outcome.findings.push(Finding {
-            expected: Some(format!("{count} rows, as a second connection counts them in the same snapshot")),
-            found: Some(format!("{} rows read", rows.len())),
+            expected: Some(format!(
+                "{count}, as a second connection counts them in the same snapshot",
+                count = counted(*count, "row")
+            )),
+            found: Some(format!("{} read", counted(rows.len(), "row"))),
             ..about(FindingKind::Unreadable)
         }),
         Err(why) => outcome.findings.push(Finding {

@@ -22,7 +22,7 @@ use crate::{
 };
 use cdc_model::{
     event::{Cells, Evidence, Finding, FindingKey, FindingKind},
-    units::RowKey,
+    units::{RowKey, counted},
 };
 use cdc_pipeline::debezium::{Masking, Operation};
 use cdc_workload::Row;
@@ -214,8 +214,9 @@ impl<'o> Comparison<'o> {
     pub(super) fn copied(&mut self, count: u64) {
         if count > 0 {
             self.notes.push(format!(
-                "{}: {count} rows are there by a snapshot, and no change of theirs arrives",
-                self.table.name
+                "{}: a snapshot brought {count}, and no change of theirs arrives",
+                self.table.name,
+                count = counted(count, "row")
             ));
         }
     }
@@ -245,25 +246,38 @@ impl<'o> Comparison<'o> {
             } else {
                 "absent from records written before it was added"
             };
-            self.notes.push(format!("{name}.{} ({}): {count} values not compared: {why}", info.name, info.ty.name));
+            self.notes.push(format!(
+                "{name}.{} ({}): {count} not compared: {why}",
+                info.name,
+                info.ty.name,
+                count = counted(*count, "value")
+            ));
         }
         for ((index, loss), count) in &self.within {
             if let Some(info) = column(index) {
                 self.notes.push(format!(
-                    "{name}.{} ({}): {count} values compared {}",
+                    "{name}.{} ({}): {count} compared {}",
                     info.name,
                     info.ty.name,
-                    loss.words()
+                    loss.words(),
+                    count = counted(*count, "value")
                 ));
             }
         }
         for ((_, why), (count, first)) in std::mem::take(&mut self.open) {
-            self.undecided.push(Finding { found: Some(format!("{count} values may be others: {why}")), ..first });
+            self.undecided.push(Finding {
+                found: Some(format!("{count} may be others: {why}", count = counted(count, "value"))),
+                ..first
+            });
         }
         for ((index, why), count) in &self.not_comparable {
             if let Some(info) = column(index) {
-                self.notes
-                    .push(format!("{name}.{} ({}): {count} values not comparable: {why}", info.name, info.ty.name));
+                self.notes.push(format!(
+                    "{name}.{} ({}): {count} not comparable: {why}",
+                    info.name,
+                    info.ty.name,
+                    count = counted(*count, "value")
+                ));
             }
         }
         let (shared, fields): (Vec<&str>, Vec<&str>) =
@@ -283,8 +297,8 @@ impl<'o> Comparison<'o> {
         }
         if self.unread_signals > 0 {
             self.notes.push(format!(
-                "{name}: {} rows are in no record: it is the connector's signalling table, which no snapshot reads",
-                self.unread_signals
+                "{name}: {} in no record: it is the connector's signalling table, which no snapshot reads",
+                counted(self.unread_signals, "row")
             ));
         }
         if self.fold.keys_in_several_partitions() {
@@ -304,17 +318,20 @@ impl<'o> Comparison<'o> {
         if loose > 0 && !self.fold.is_loose() {
             self.findings.push(Finding {
                 expected: Some("records that all have a key".into()),
-                found: Some(format!("{loose} records without one beside those with one")),
+                found: Some(format!("{loose} without one beside those with one", loose = counted(loose, "record"))),
                 ..self.about(FindingKind::NotComparable)
             });
         }
         let other = self.fold.count(Op::Other);
         if other > 0 {
-            self.notes.push(format!("{name}: {other} records of other kinds, not folded"));
+            self.notes.push(format!("{name}: {other} of other kinds, not folded", other = counted(other, "record")));
         }
         if self.fold.partitions.iter().any(|p| p.restored_values > 0) {
             let count: u64 = self.fold.partitions.iter().map(|p| p.restored_values).sum();
-            self.notes.push(format!("{name}: {count} placeholders of unchanged values took the key's earlier value"));
+            self.notes.push(format!(
+                "{name}: {count} of unchanged values took the key's earlier value",
+                count = counted(count, "placeholder")
+            ));
         }
         if self.rows > 0 && self.values == 0 && self.findings.is_empty() && self.undecided.is_empty() {
             self.findings.push(Finding {

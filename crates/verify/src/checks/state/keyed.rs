@@ -13,7 +13,7 @@ use crate::{
 };
 use cdc_model::{
     event::{Cells, Finding, FindingKind},
-    units::{Lsn, Offset},
+    units::{Lsn, Offset, counted},
 };
 
 impl<'o> Comparison<'o> {
@@ -274,7 +274,8 @@ impl<'o> Comparison<'o> {
                     "events of different partitions whose times or positions in the WAL tell which came later".into(),
                 ),
                 found: Some(format!(
-                    "{unordered} keys whose last events, or whose last event and a TRUNCATE, nothing orders"
+                    "{unordered} whose last events, or whose last event and a TRUNCATE, nothing orders",
+                    unordered = counted(unordered, "key")
                 )),
                 ..self.about(FindingKind::NotComparable)
             });

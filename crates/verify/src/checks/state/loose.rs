@@ -15,6 +15,7 @@ use crate::{
     fold::{ImageColumns, Images, LooseFold, Range},
 };
 use cdc_model::event::{Finding, FindingKind};
+use cdc_model::units::counted;
 use cdc_pipeline::debezium::Masking;
 
 impl Comparison<'_> {
@@ -88,7 +89,8 @@ impl Comparison<'_> {
             self.undecided.push(Finding {
                 expected: Some("records that tell the scale or unit of their values".into()),
                 found: Some(format!(
-                    "{open} rows are in {REDEFINED}, and equal only if read with one of several scales"
+                    "{open} in {REDEFINED}, equal only if read with one of several scales",
+                    open = counted(open, "row")
                 )),
                 ..self.about(FindingKind::NotComparable)
             });
@@ -106,7 +108,10 @@ impl Comparison<'_> {
         if blind && (!missing.is_empty() || folded.images.values().any(|c| *c != 0)) {
             self.findings.push(Finding {
                 expected: Some("rows before updates and deletes (REPLICA IDENTITY FULL and the envelope)".into()),
-                found: Some(format!("{} events of a table without a key do not tell which row they changed", untold)),
+                found: Some(format!(
+                    "{} of a table without a key do not tell which row they changed",
+                    counted(untold, "event")
+                )),
                 ..self.about(FindingKind::NotComparable)
             });
             return;
@@ -117,8 +122,8 @@ impl Comparison<'_> {
                     "events whose times or positions in the WAL tell whether they came before a TRUNCATE".into(),
                 ),
                 found: Some(format!(
-                    "{} events that nothing orders against a TRUNCATE in another partition",
-                    folded.unordered
+                    "{} that nothing orders against a TRUNCATE in another partition",
+                    counted(folded.unordered, "event")
                 )),
                 ..self.about(FindingKind::NotComparable)
             });
@@ -130,8 +135,8 @@ impl Comparison<'_> {
                 self.undecided.push(Finding {
                     expected: Some("records that have all columns".into()),
                     found: Some(format!(
-                        "{again} images too many without columns that were added later, and rows that a snapshot may have read again with them"
-                    )),
+                        "{again} too many without columns that were added later, and rows that a snapshot may have read again with them",
+ again = counted(again, "image"))),
                     ..self.about(FindingKind::NotComparable)
                 });
             }
@@ -154,8 +159,9 @@ impl Comparison<'_> {
             self.findings.push(Finding {
                 expected: Some("records that tell of which row of a table without a key they are".into()),
                 found: Some(format!(
-                    "{twice} images more than the table has of equal rows, and {} records that may restate rows of a snapshot",
-                    folded.restated
+                    "{twice} more than the table has of equal rows, and {} that may restate rows of a snapshot",
+                    counted(folded.restated, "record"),
+                    twice = counted(twice, "image")
                 )),
                 ..self.about(FindingKind::NotComparable)
             });
@@ -165,9 +171,9 @@ impl Comparison<'_> {
             self.undecided.push(Finding {
                 expected: Some("one delivery of each change, or deliveries that something tells apart".into()),
                 found: Some(format!(
-                    "{again} images more or fewer than the table has of equal rows; their changes may have been delivered again: \
-                     equal ones stand beside them at their position in the WAL, as rows of one COPY do, or they have no position"
-                )),
+                    "{again} more or fewer than the table has of equal rows; their changes may have been delivered again: \
+                     equal ones stand beside them at their position in the WAL, as rows of one COPY do, or they have no position",
+ again = counted(again, "image"))),
                 ..self.about(FindingKind::NotComparable)
             });
         }
@@ -194,8 +200,9 @@ impl Comparison<'_> {
         }
         if folded.redelivered > 0 {
             self.notes.push(format!(
-                "{}: {} events were delivered again and left out by their position",
-                self.table.name, folded.redelivered
+                "{}: {} delivered again and left out by position",
+                self.table.name,
+                counted(folded.redelivered, "event")
             ));
         }
     }
@@ -269,7 +276,7 @@ impl Comparison<'_> {
             if why == NOT_UNDERSTOOD && column.ty.is_known() {
                 self.undecided.push(Finding {
                     expected: Some(format!("values of {} in an expression that is understood", column.name)),
-                    found: Some(format!("others, in {} rows that may be other ones", rows.len())),
+                    found: Some(format!("others, in {} that may be other ones", counted(rows.len(), "row"))),
                     ..self.about(FindingKind::NotComparable)
                 });
             }

@@ -2,6 +2,7 @@
 
 use crate::observation::{ConnectorView, Orphan, OrphanKind};
 use cdc_model::event::{Finding, FindingKind};
+use cdc_model::units::counted;
 use cdc_pipeline::debezium::{Inheritance, Stream};
 
 /// What a person should know of how a connector writes, and of what is not compared.
@@ -35,7 +36,10 @@ pub(super) fn connector_notes(connector: &ConnectorView, notes: &mut Vec<String>
             OrphanKind::Gone { table, .. } => format!("there is no table {table}"),
             OrphanKind::Unexplained => "its name does not tell of which table they are".to_owned(),
         };
-        notes.push(format!("topic {topic} has {records} records and {why}: not compared"));
+        notes.push(format!(
+            "topic {topic} has {records} and {why}: not compared",
+            records = counted(*records, "record")
+        ));
     }
     notes.extend(connector.notes.iter().cloned());
 }
@@ -83,7 +87,7 @@ pub(super) fn ghosts(orphan: &Orphan) -> Option<Finding> {
         table: Some(table.clone()),
         topic: Some(orphan.topic.clone()),
         expected: Some("a table that the connector's list names, or no records".into()),
-        found: Some(format!("no such table, and {} records", orphan.records)),
+        found: Some(format!("no such table, and {}", counted(orphan.records, "record"))),
         ..Finding::new(FindingKind::Ghost)
     })
 }

@@ -17,7 +17,7 @@ use crate::backup::{
     format::layout::{BACKUP_MANIFEST, BASE},
     hash::{BUFFER, Hashing, hex, sha256_file},
 };
-use cdc_model::units::IfThere;
+use cdc_model::units::{IfThere, counted};
 use cdc_postgres::backup_manifest::{self, Listed};
 
 /// The account that the restored files belong to.
@@ -118,9 +118,11 @@ fn compare_below(
 fn none_missing(of: &Utf8Path, expected: &BTreeMap<String, Listed>) -> Result<(), BackupError> {
     match expected.keys().next() {
         None => Ok(()),
-        Some(missing) => {
-            Err(BackupError::checksum(of, format!("{missing} and {} others", expected.len() - 1), "not there"))
-        }
+        Some(missing) => Err(BackupError::checksum(
+            of,
+            format!("{missing} and {}", counted(expected.len() - 1, "other")),
+            "not there",
+        )),
     }
 }
 
@@ -195,7 +197,7 @@ fn verify(expected: &mut BTreeMap<String, Listed>, name: &str, sha256: &str, siz
         return Err(BackupError::checksum(name, "a line in backup_manifest", "none"));
     };
     if listed != size {
-        return Err(BackupError::checksum(name, format!("{listed} bytes"), format!("{size} bytes")));
+        return Err(BackupError::checksum(name, counted(listed, "byte"), counted(size, "byte")));
     }
     match checksum {
         Some(checksum) if checksum != sha256 => Err(BackupError::checksum(name, checksum, sha256)),

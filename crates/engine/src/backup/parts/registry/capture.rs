@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Archive, ArchivedVersion, Dump, SubjectState, VersionLine, VersionState, export::references_of, read_zip};
 use crate::backup::{BackupError, RegistryFacts, format::layout, hash::sha256, writer::PointWriter};
-use cdc_model::units::{SchemaId, Subject, SubjectVersion};
+use cdc_model::units::{SchemaId, Subject, SubjectVersion, counted};
 use cdc_pipeline::{
     client::{
         ClientError,
@@ -52,7 +52,7 @@ pub(crate) async fn capture_into(
     }
     dump.caps_hit.clone_from(&export.archive.caps);
     let agreement = match differing.into_values().next() {
-        None => Ok(format!("{} versions in both", dump.versions.len())),
+        None => Ok(format!("{} in both", counted(dump.versions.len(), "version"))),
         Some(difference) => Err(difference),
     };
     writer.json(layout::REGISTRY, &dump.head())?;
