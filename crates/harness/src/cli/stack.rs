@@ -350,6 +350,9 @@ async fn bring_up_again(folder: &Folder, foreground: bool, progress: &dyn Progre
         );
     }
     let owner = OwnerLock::take(folder.dir())?;
+    for line in folder.call_this_program()? {
+        progress.line(&line);
+    }
     let started = tokio::select! {
         started = folder.start_all() => started.map_err(CliError::from),
         _ = tokio::signal::ctrl_c() => Err(CliError::new(Exit::Interrupted, "interrupted while the servers started")),

@@ -9,7 +9,7 @@ pub(super) const SMALL: (&str, &str) = ("MIMALLOC_ALLOW_THP", "0");
 
 /// Names the program.
 const BIN_VARIABLE: &str = "CDC_DRILL_BIN";
-const NAME: &str = "cdc-drill";
+pub(super) const NAME: &str = "cdc-drill";
 
 /// Finds the program: by explicit path, by `CDC_DRILL_BIN`, or as, beside or one above the current executable (tests lie
 /// one below it).
@@ -30,7 +30,8 @@ pub fn find_binary(explicit: Option<&Utf8Path>) -> Result<Utf8PathBuf, StackErro
     })
 }
 
-/// The program where the servers' account can run it: as it is, or linked (else copied) into `folder`.
+/// The program where the servers' account can run it: as it is, or linked (else copied) into `folder`, in the place of what another
+/// program has left there.
 pub(super) fn reachable_binary(
     binary: &Utf8Path,
     account: &Account,
@@ -40,7 +41,10 @@ pub(super) fn reachable_binary(
         return Ok(binary.to_owned());
     }
     let copy = folder.join(NAME);
-    if !copy.exists() {
+    if !is_same(binary, &copy)? {
+        if copy.exists() {
+            std::fs::remove_file(&copy).map_err(|e| StackError::io("remove", &copy, e))?;
+        }
         crate::stack::fetch::open_folder(folder)?;
         // A link costs nothing; another file system, or a file that others may not read, needs a copy.
         let linked = std::fs::hard_link(binary, &copy).is_ok() && account.blocked_at(&copy)?.is_none();
@@ -53,4 +57,13 @@ pub(super) fn reachable_binary(
     }
     account.must_reach(&copy)?;
     Ok(copy)
+}
+
+/// Whether both files hold the same program.
+fn is_same(binary: &Utf8Path, copy: &Utf8Path) -> Result<bool, StackError> {
+    if !copy.exists() {
+        return Ok(false);
+    }
+    let read = |path: &Utf8Path| std::fs::read(path).map_err(|e| StackError::io("read", path, e));
+    Ok(read(binary)? == read(copy)?)
 }

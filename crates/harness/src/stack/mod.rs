@@ -20,6 +20,7 @@ mod plan;
 mod ports;
 mod process;
 mod progress;
+mod refresh;
 #[allow(clippy::module_inception, reason = "the stack as a whole")]
 mod stack;
 mod write;
