@@ -107,7 +107,7 @@ impl Failure for ClientError {
         match self {
             ClientError::Unreachable { .. } => vec!["is it running? `cdc-drill stack status` or its log says".into()],
             ClientError::TimedOut { hints, .. } | ClientError::Hopeless { hints, .. } => hints.clone(),
-            ClientError::Script { .. } => vec!["correct the statement in the file".into()],
+            ClientError::Script { .. } => vec!["correct the statement".into()],
             ClientError::Unaddressable { system: "connect", .. } => vec![UNADDRESSABLE.into()],
             ClientError::Unaddressable { .. } | ClientError::Answer { .. } => Vec::new(),
         }
