@@ -11,7 +11,7 @@ use super::{
 };
 use cdc_model::{
     event::{CheckReport, Finding, FindingKind, difference},
-    units::{Hint, Verdict, counted, with_hints},
+    units::{Hint, Verdict, with_hints},
 };
 
 /// The report as JUnit XML.
