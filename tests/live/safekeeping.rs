@@ -99,7 +99,7 @@ async fn wrong_points(stack: &Stack, repository: &Utf8Path) {
     expect(0, &format!("recover plan coordinated --config {file}"), "");
     expect(0, &format!("backup create --config {file}"), "");
     let third = points()[2]["point"].as_str().unwrap().to_owned();
-    std::fs::write(repository.join("points").join(&third).join("manifest.json"), "{}").unwrap();
+    std::fs::write(manifest(&repository.join("points").join(&third)), "{}").unwrap();
     let passed = format!("recovery point {third} is passed over");
     expect(0, &format!("recover plan coordinated --config {file}"), &passed);
     let said = expect(0, &format!("recover plan slot --config {file} --json"), "");
@@ -124,11 +124,18 @@ async fn wrong_points(stack: &Stack, repository: &Utf8Path) {
     }
 }
 
+/// The file of a point's manifest.
+fn manifest(point: &Utf8Path) -> Utf8PathBuf {
+    let files = point.read_dir_utf8().unwrap().map(|entry| entry.unwrap().into_path());
+    files.into_iter().find(|path| path.file_name().unwrap().starts_with("manifest-")).unwrap()
+}
+
 fn fail_a_check(point: &Utf8Path) {
-    let text = std::fs::read_to_string(point.join("manifest.json")).unwrap();
+    let path = manifest(point);
+    let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.contains("\"ok\": true"), "{text}");
     let text = text.replacen("\"ok\": true", "\"ok\": false", 1);
     let sum: String = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-    std::fs::write(point.join("manifest.json"), text).unwrap();
-    std::fs::write(point.join("manifest.sha256"), format!("{sum}  manifest.json\n")).unwrap();
+    std::fs::remove_file(path).unwrap();
+    std::fs::write(point.join(format!("manifest-{}.json", &sum[..32])), text).unwrap();
 }

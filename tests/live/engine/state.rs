@@ -231,7 +231,7 @@ impl Places {
     /// repository and where temporary files are.
     fn entries(&self) -> BTreeSet<Utf8PathBuf> {
         let beside = self.pgdata.parent().unwrap();
-        let in_repository = ["", "points", "locks", "recoveries", "journal"].map(|folder| self.repository.join(folder));
+        let in_repository = ["", "points", "locks", "recoveries"].map(|folder| self.repository.join(folder));
         let folders = [beside.to_owned(), beside.join(".cdc-drill"), self.registry.clone(), self.temporary.clone()];
         folders.into_iter().chain(in_repository).flat_map(|folder| list(&folder)).collect()
     }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::{
-    Activity, BackupError, Consistency, ConsistencyCheck, FORMAT, Kind, Lock, Manifest, Part, PostgresFacts,
+    Activity, BackupError, Consistency, ConsistencyCheck, Kind, Lock, Manifest, Origin, Part, Point, PostgresFacts,
     Repository, Tool, Window, check,
-    format::{DatabasePublications, SavedConnector, layout},
+    format::{DatabasePublications, Format, SavedConnector, layout},
     parts,
     writer::{PointWriter, Sealed},
 };
@@ -118,7 +118,8 @@ async fn captured(
     let mut lock = repository.lock(Activity::Create, "backup create")?;
     lock.watch_beside(&config.postgres.pgdata)?;
     repository.remove_leftovers()?;
-    let begin = jiff::Timestamp::now();
+    let clock = parts::postgres::SetClock::of(config).await;
+    let begin = clock.now();
     let mut writer = PointWriter::begin(&repository, point_id(begin))?;
     moment::pass("begun").await?;
     let wanted = |part: BackupPart| options.takes(part);
@@ -163,14 +164,17 @@ async fn captured(
         moment::pass("registry").await?;
     }
     let consistency = consistency(config, &writer, &pg, &connect, agreement).await?;
-    let point = writer.id().clone();
+    let pipeline = pipeline(config, &registry, writer.format()).await;
+    let (point, format, chain) = (writer.id().clone(), writer.format(), writer.chain().cloned());
     let sealed = writer.seal(|files| Manifest {
-        format: FORMAT,
-        point: point.clone(),
+        format: format.number(),
+        point,
+        chain,
+        pipeline,
         kind: kind(&options.only),
         status: "complete".into(),
         tool: Tool { name: "cdc-drill".into(), version: env!("CARGO_PKG_VERSION").into() },
-        window: Window { begin: begin.to_string(), end: jiff::Timestamp::now().to_string() },
+        window: Window { begin: begin.to_string(), end: clock.now().to_string(), clock: clock.by },
         clock_skew_ms,
         pg,
         connect,
@@ -181,21 +185,30 @@ async fn captured(
         files,
     })?;
     moment::pass("sealed").await?;
-    let manifest = publish(&repository, sealed, &lock).await?;
+    let point = publish(&repository, sealed, &lock).await?;
     moment::pass("published").await?;
-    if manifest.kind == Kind::Full {
-        repository.note_latest(&point)?;
-    }
-    Ok(Created { manifest })
+    repository.note_latest(&point)?;
+    Ok(Created { manifest: point.manifest })
 }
 
 /// Lets the point exist, once its files were read back and if no recovery has begun since `lock` was taken: all of it
 /// was captured by then, so a recovery that begins later has changed nothing of what it holds.
-async fn publish(repository: &Repository, sealed: Sealed, lock: &Lock) -> Result<Manifest, BackupError> {
-    let read_back = check::read_back(repository, sealed.id(), sealed.folder())?;
+async fn publish(repository: &Repository, sealed: Sealed, lock: &Lock) -> Result<Point, BackupError> {
+    let read_back = check::read_back(repository, sealed.point())?;
     moment::pass("read-back").await?;
     lock.undisturbed()?;
     sealed.publish(read_back)
+}
+
+/// The pipeline that the point is of, whichever parts it holds. What does not answer is not known, unless it was captured.
+async fn pipeline(config: &Config, registry: &Part<super::RegistryFacts>, format: Format) -> Origin {
+    match format {
+        Format::One => Origin::default(),
+        Format::Two => {
+            let registry = registry.get().and_then(|facts| facts.birth.clone());
+            Origin { registry, ..Origin::of_answering(config).await }
+        }
+    }
 }
 
 fn point_id(begin: jiff::Timestamp) -> PointId {
@@ -352,13 +365,13 @@ mod tests {
         let lock = repository.lock(Activity::Create, "backup create").unwrap();
         let id = PointId::new("20261123T020000Z-0001");
         let manifest = block_on(publish(&repository, fixture::sealed(&repository, &id), &lock)).unwrap();
-        assert_eq!(manifest.point, id);
+        assert_eq!(manifest.id(), &id);
         assert_eq!(repository.point(&PointSelector::Latest).unwrap().id(), &id);
     }
 
     #[test]
     fn a_point_that_cannot_be_read_back_never_exists() {
-        let error = refused(|_, sealed| fixture::flip(&sealed.folder().join("kafka/topics.json")));
+        let error = refused(|_, sealed| fixture::flip(&sealed.point().folder.join("kafka/topics.json")));
         assert_eq!(error.exit(), Exit::ChecksumMismatch);
     }
 

@@ -6,11 +6,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::json;
 
 use super::{
-    ConnectFacts, Consistency, ConsistencyCheck, FORMAT, FileEntry, KafkaFacts, Kind, Manifest, Part, PostgresFacts,
-    RegistryFacts, Repository, SchemaHistory, Tool, Window, check, files,
-    format::layout::{MANIFEST, MANIFEST_SUM},
+    ClockOf, ConnectFacts, Consistency, ConsistencyCheck, FileEntry, Format, KafkaFacts, Kind, Manifest, Origin, Part,
+    PointSelector, PostgresFacts, RegistryFacts, Repository, SchemaHistory, Tool, Window, check, files,
+    format::layout::{MANIFEST, MANIFEST_SUM, manifest_name},
     hash::sha256,
     parts::registry::{Dump, SubjectState, VersionLine, VersionState, import_zip},
+    place,
     wal::SegmentState,
     writer::{PointWriter, Sealed},
 };
@@ -55,22 +56,26 @@ pub(crate) fn archive(repository: &Repository, scratch: &Utf8Path, timeline: Tim
 
 /// A repository in a temporary folder with the archived WAL and the point.
 pub(crate) fn repository() -> (tempfile::TempDir, Repository) {
+    repository_of(Format::NEWEST)
+}
+
+/// The same in one of the formats.
+pub(crate) fn repository_of(format: Format) -> (tempfile::TempDir, Repository) {
     let folder = tempfile::tempdir().unwrap();
     let root = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
-    let repository = write(&root.join("repository"), &root);
+    let repository = write(&root.join("repository"), &root, format);
     (folder, repository)
 }
 
-pub(crate) fn write(root: &Utf8Path, scratch: &Utf8Path) -> Repository {
-    let repository = Repository::init(root).unwrap();
+pub(crate) fn write(root: &Utf8Path, scratch: &Utf8Path, format: Format) -> Repository {
+    let repository = Repository::init_as(root, format).unwrap();
     for number in NEEDED.start() - 1..=NEEDED.end() + 1 {
         archive(&repository, scratch, Timeline::FIRST, number);
     }
     let id = PointId::new(POINT);
     let sealed = sealed(&repository, &id);
-    let read_back = check::read_back(&repository, &id, sealed.folder()).unwrap();
-    sealed.publish(read_back).unwrap();
-    repository.note_latest(&id).unwrap();
+    let read_back = check::read_back(&repository, sealed.point()).unwrap();
+    repository.note_latest(&sealed.publish(read_back).unwrap()).unwrap();
     repository
 }
 
@@ -78,7 +83,8 @@ pub(crate) fn write(root: &Utf8Path, scratch: &Utf8Path) -> Repository {
 pub(crate) fn sealed(repository: &Repository, id: &PointId) -> Sealed {
     let mut writer = PointWriter::begin(repository, id.clone()).unwrap();
     parts(&mut writer);
-    writer.seal(|files| manifest(id, files)).unwrap()
+    let (format, chain) = (writer.format(), writer.chain().cloned());
+    writer.seal(|files| Manifest { format: format.number(), chain, ..manifest(id, files) }).unwrap()
 }
 
 /// A point of which one file is written.
@@ -90,20 +96,46 @@ pub(crate) fn unfinished(repository: &Repository, id: &PointId) -> PointWriter {
 
 /// A later recovery point: a copy of the first one with another id and a changed manifest. Its folder.
 pub(crate) fn later(repository: &Repository, id: &str, change: impl FnOnce(&mut Manifest)) -> Utf8PathBuf {
-    let (from, to) = (repository.points_folder().join(POINT), repository.points_folder().join(id));
-    for name in tree(&from) {
-        let place = to.join(&name);
+    let first = repository.point(&PointSelector::Id(PointId::new(POINT))).unwrap();
+    let chain = repository.next_in_chain().unwrap();
+    let to = repository.points_folder().join(id);
+    for entry in &first.manifest.files {
+        let place = to.join(&entry.path);
         std::fs::create_dir_all(place.parent().unwrap()).unwrap();
-        std::fs::copy(from.join(&name), place).unwrap();
+        std::fs::copy(first.folder.join(&entry.path), place).unwrap();
     }
-    let path = to.join(MANIFEST);
-    let mut manifest: Manifest = files::read_json(&path).unwrap();
+    let mut manifest = first.manifest;
     manifest.point = PointId::new(id);
+    manifest.chain = (repository.format() == Format::Two).then_some(chain);
     change(&mut manifest);
-    let bytes = files::canonical_json(&path, &manifest).unwrap();
-    std::fs::write(&path, &bytes).unwrap();
-    std::fs::write(to.join(MANIFEST_SUM), format!("{}  {MANIFEST}\n", sha256(&bytes))).unwrap();
+    put_manifest(repository, &to, &manifest);
     to
+}
+
+/// Gives a point's folder this manifest.
+pub(crate) fn put_manifest(repository: &Repository, folder: &Utf8Path, manifest: &Manifest) {
+    let bytes = files::canonical_json(&folder.join(MANIFEST), manifest).unwrap();
+    let hash = sha256(&bytes);
+    match repository.format() {
+        Format::One => {
+            std::fs::write(folder.join(MANIFEST), &bytes).unwrap();
+            std::fs::write(folder.join(MANIFEST_SUM), format!("{hash}  {MANIFEST}\n")).unwrap();
+        }
+        Format::Two => {
+            for (old, _) in place::manifests(folder).unwrap() {
+                std::fs::remove_file(old).unwrap();
+            }
+            std::fs::write(folder.join(manifest_name(&hash)), &bytes).unwrap();
+        }
+    }
+}
+
+/// The file of a point's manifest.
+pub(crate) fn manifest_of(repository: &Repository, folder: &Utf8Path) -> Utf8PathBuf {
+    match repository.format() {
+        Format::One => folder.join(MANIFEST),
+        Format::Two => place::manifests(folder).unwrap().remove(0).0,
+    }
 }
 
 /// Lets a manifest say that a consistency check failed.
@@ -217,12 +249,18 @@ fn base(writer: &mut PointWriter) {
 fn manifest(point: &PointId, files: Vec<FileEntry>) -> Manifest {
     let schema_history = SchemaHistory { present: false, reason: Some("none named".into()), topics: vec![] };
     Manifest {
-        format: FORMAT,
+        format: Format::NEWEST.number(),
         point: point.clone(),
+        chain: None,
+        pipeline: Origin::default(),
         kind: Kind::Full,
         status: "complete".into(),
         tool: Tool { name: "cdc-drill".into(), version: "0.1.0".into() },
-        window: Window { begin: "2026-11-22T02:00:00.012Z".into(), end: "2026-11-22T02:00:01.4Z".into() },
+        window: Window {
+            begin: "2026-11-22T02:00:00.012Z".into(),
+            end: "2026-11-22T02:00:01.4Z".into(),
+            clock: ClockOf::Server,
+        },
         clock_skew_ms: [("pg".to_owned(), 3)].into(),
         pg: Part::Present(postgres()),
         connect: Part::Present(ConnectFacts {
@@ -242,6 +280,7 @@ fn manifest(point: &PointId, files: Vec<FileEntry>) -> Manifest {
             versions: 1,
             soft_deleted: 0,
             max_id: Some(4711),
+            birth: None,
             global_compat: Some("BACKWARD".into()),
             global_mode: Some("READWRITE".into()),
             caps_hit: vec![],

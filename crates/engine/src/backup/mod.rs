@@ -4,6 +4,7 @@
 //! `manifest.json`, and `wal/<system id>/<timeline>/` the archived write-ahead log. May be called by the commands, by
 //! `run` and by `recovery`; decides nothing about how to recover.
 
+mod chain;
 mod check;
 mod create;
 mod error;
@@ -16,6 +17,7 @@ pub(crate) mod hash;
 mod identity;
 mod lock;
 mod origin;
+mod place;
 mod point;
 mod repository;
 mod writer;
@@ -28,12 +30,13 @@ pub use create::{CreateOptions, Created, MOMENTS, Progress, create};
 pub use error::BackupError;
 pub(crate) use files::{Store, is_there};
 pub use format::{
-    Clock, ConnectFacts, Consistency, ConsistencyCheck, DataFolder, DatabasePublications, DatabaseSequences, FORMAT,
-    FileEntry, GroupOffset, GroupState, KafkaFacts, Kind, Manifest, NamedMembers, Part, PostgresFacts, Publication,
-    PublishedTable, RawRecord, RegistryFacts, SavedConnector, SavedTask, SchemaHistory, SchemaHistoryTopic,
-    SequenceState, Setting, Tool, TopicState, Watermark, Window, decode_name, encode_name,
+    Chain, Clock, ClockOf, ConnectFacts, Consistency, ConsistencyCheck, DataFolder, DatabasePublications,
+    DatabaseSequences, FileEntry, Format, GroupOffset, GroupState, KafkaFacts, Kind, Link, Manifest, NamedMembers,
+    Origin, Part, PostgresFacts, Publication, PublishedTable, RawRecord, RegistryFacts, SavedConnector, SavedTask,
+    SchemaHistory, SchemaHistoryTopic, SequenceState, Setting, Tool, TopicState, Watermark, Window, decode_name,
+    encode_name,
 };
 pub use lock::{Activity, ClusterName, Left, Lock};
-pub use origin::{Foreign, Origin};
+pub use origin::Foreign;
 pub use point::Point;
 pub use repository::{Newest, PassedOver, PointSelector, PointSummary, Repository};

@@ -1,20 +1,11 @@
 //! Of which pipeline a recovery point is: one repository may have those of several.
 
-use super::Manifest;
+use super::{Manifest, Origin};
 use cdc_model::units::SystemId;
 use cdc_pipeline::{
     client::{ClientError, kafka::Kafka, postgres::Postgres},
     config::Config,
 };
-
-/// What tells a pipeline from others. What is not known tells nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origin {
-    /// The PostgreSQL cluster's system identifier.
-    pub system_id: Option<SystemId>,
-    /// The Kafka cluster's id.
-    pub kafka: Option<String>,
-}
 
 /// What another pipeline's point differs by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,14 +30,23 @@ impl Origin {
     pub async fn of_pipeline(config: &Config) -> Result<Origin, ClientError> {
         let server = Postgres::connect(&config.postgres.url, "cdc-drill").await?;
         let kafka = Kafka::of(&config.kafka)?.own_cluster_id().await?;
-        Ok(Origin { system_id: Some(server.system_id().await?), kafka: Some(kafka) })
+        Ok(Origin { system_id: Some(server.system_id().await?), kafka: Some(kafka), registry: None })
+    }
+
+    /// That of a pipeline, as far as its servers answer.
+    pub(crate) async fn of_answering(config: &Config) -> Origin {
+        let system_id = async { Postgres::connect(&config.postgres.url, "cdc-drill").await?.system_id().await };
+        let kafka = async { Kafka::of(&config.kafka)?.own_cluster_id().await };
+        Origin { system_id: system_id.await.ok(), kafka: kafka.await.ok(), registry: None }
     }
 
     /// That of a point.
     pub fn of(manifest: &Manifest) -> Origin {
+        let known = manifest.pipeline.clone();
         Origin {
-            system_id: manifest.pg.get().map(|facts| facts.system_id),
-            kafka: manifest.kafka.get().and_then(|facts| facts.cluster_id.clone()),
+            system_id: known.system_id.or(manifest.pg.get().map(|facts| facts.system_id)),
+            kafka: known.kafka.or(manifest.kafka.get().and_then(|facts| facts.cluster_id.clone())),
+            registry: known.registry,
         }
     }
 

@@ -1,12 +1,15 @@
 //! A recovery point as it is read: its manifest, and its parts by what they are.
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 
 use super::{
     BackupError, files,
-    format::{DatabasePublications, FORMAT, GroupState, Manifest, PostgresFacts, SavedConnector, TopicState, layout},
+    format::{
+        DatabasePublications, Format, GroupState, Link, Manifest, PostgresFacts, SavedConnector, TopicState, layout,
+    },
     hash::{sha256, sha256_file},
     parts::registry::Dump,
+    place::{self, Place},
 };
 use cdc_model::units::PointId;
 use cdc_pipeline::client::postgres::Slot;
@@ -18,35 +21,33 @@ pub struct Point {
     pub manifest: Manifest,
     /// Its folder.
     pub folder: Utf8PathBuf,
+    /// The hash of its manifest.
+    pub(crate) manifest_sha256: String,
 }
 
 impl Point {
     /// Reads a point's manifest and checks it against its checksum.
-    pub(crate) fn load(id: &PointId, folder: &Utf8Path) -> Result<Point, BackupError> {
-        let incomplete = |what: &str| BackupError::Incomplete { point: id.clone(), what: what.to_owned() };
-        let (path, sum_path) = (folder.join(layout::MANIFEST), folder.join(layout::MANIFEST_SUM));
-        let Some(bytes) = files::read_if_there(&path)? else {
-            return Err(incomplete("it has no manifest.json: its backup did not finish"));
+    pub(crate) fn load(place: &Place) -> Result<Point, BackupError> {
+        let (path, bytes) = match place.format {
+            Format::One => in_format_1(place)?,
+            Format::Two => in_format_2(place)?,
         };
-        let Some(sum) = files::read_if_there(&sum_path)? else {
-            return Err(incomplete("it has no manifest.sha256"));
-        };
-        let sum = String::from_utf8_lossy(&sum).into_owned();
-        let (expected, found) = (sum.split_whitespace().next().unwrap_or_default(), sha256(&bytes));
-        if expected != found {
-            return Err(BackupError::checksum(&path, if expected.is_empty() { "a checksum" } else { expected }, found));
-        }
         // The format is looked at before the rest: a newer manifest may not have this shape.
         let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| BackupError::malformed(&path, e))?;
-        let format = value["format"].as_u64().unwrap_or_default() as u32;
-        if format > FORMAT {
-            return Err(BackupError::FormatTooNew { path, found: format, known: FORMAT });
+        let (format, newest) = (value["format"].as_u64().unwrap_or_default() as u32, Format::NEWEST.number());
+        if format > newest {
+            return Err(BackupError::FormatTooNew { path, found: format, known: newest });
         }
         let manifest: Manifest = serde_json::from_value(value).map_err(|e| BackupError::malformed(&path, e))?;
-        if manifest.point != *id {
+        if manifest.point != place.id {
             return Err(BackupError::malformed(&path, format!("it is the manifest of {}", manifest.point)));
         }
-        Ok(Point { manifest, folder: folder.to_owned() })
+        Ok(Point { manifest, folder: place.folder.clone(), manifest_sha256: sha256(&bytes) })
+    }
+
+    /// As the next point remembers it.
+    pub(crate) fn link(&self) -> Link {
+        Link { point: self.id().clone(), manifest: self.manifest_sha256.clone() }
     }
 
     /// The point's id.
@@ -140,4 +141,39 @@ impl Point {
         self.postgres()?;
         self.json(layout::PUBLICATIONS)
     }
+}
+
+fn incomplete(place: &Place, what: &str) -> BackupError {
+    BackupError::Incomplete { point: place.id.clone(), what: what.to_owned() }
+}
+
+/// Path and bytes of the manifest, which has its checksum beside it.
+fn in_format_1(place: &Place) -> Result<(Utf8PathBuf, Vec<u8>), BackupError> {
+    let (path, sum_path) = (place.folder.join(layout::MANIFEST), place.folder.join(layout::MANIFEST_SUM));
+    let Some(bytes) = files::read_if_there(&path)? else {
+        return Err(incomplete(place, "it has no manifest.json: its backup did not finish"));
+    };
+    let Some(sum) = files::read_if_there(&sum_path)? else {
+        return Err(incomplete(place, "it has no manifest.sha256"));
+    };
+    let sum = String::from_utf8_lossy(&sum).into_owned();
+    let (expected, found) = (sum.split_whitespace().next().unwrap_or_default(), sha256(&bytes));
+    if expected != found {
+        return Err(BackupError::checksum(&path, if expected.is_empty() { "a checksum" } else { expected }, found));
+    }
+    Ok((path, bytes))
+}
+
+/// Path and bytes of the manifest, whose name has its checksum. Of several the one that has what its name says.
+fn in_format_2(place: &Place) -> Result<(Utf8PathBuf, Vec<u8>), BackupError> {
+    let mut damaged = None;
+    for (path, digits) in place::manifests(&place.folder)? {
+        let bytes = files::read(&path)?;
+        let found = sha256(&bytes);
+        match found.starts_with(&digits) {
+            true => return Ok((path, bytes)),
+            false => damaged = Some(BackupError::checksum(path, digits, found)),
+        }
+    }
+    Err(damaged.unwrap_or_else(|| incomplete(place, "its manifest is missing")))
 }

@@ -6,16 +6,16 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Activity, BackupError, Left, Lock, Origin, Point,
+    Activity, BackupError, Left, Lock, Origin, Point, chain,
     files::{self, Store, is_there},
-    format::{ConsistencyCheck, Kind, layout::PARTIAL},
+    format::{Chain, ConsistencyCheck, Format, Kind, checked, layout},
+    place::Place,
     wal::Archive,
+    writer::remove_unfinished,
 };
 use cdc_model::units::{IfThere, PointId, SystemId};
 use cdc_pipeline::client::limits;
 
-/// The version of the repository's layout.
-const FORMAT: u32 = 1;
 const FORMAT_WORD: &str = "cdc-backup-repo";
 const NO_FOLDER: &str = "it is not a folder";
 const UNFINISHED: &str = "its backup did not finish";
@@ -38,6 +38,7 @@ struct LatestFile {
 #[derive(Clone, Debug)]
 pub struct Repository {
     store: Store,
+    format: Format,
 }
 
 /// Which recovery point is meant.
@@ -85,22 +86,25 @@ pub struct PointSummary {
 }
 
 impl PointSummary {
-    fn of(point: PointId, folder: &Utf8Path, partial: bool) -> PointSummary {
-        let unfinished = || BackupError::Incomplete { point: point.clone(), what: UNFINISHED.to_owned() };
-        let loaded = if partial { Err(unfinished()) } else { Point::load(&point, folder) };
-        let bytes = files::size_of(folder);
+    fn of(place: &Place) -> PointSummary {
+        let loaded = if place.unfinished { Err(unfinished(&place.id)) } else { Point::load(place) };
+        let bytes = files::size_of(&place.folder);
         let defect = loaded.as_ref().err().or(bytes.as_ref().err()).map(ToString::to_string);
         let manifest = loaded.as_ref().ok().map(|point| &point.manifest);
         PointSummary {
+            point: place.id.clone(),
             begin: manifest.map(|m| m.window.begin.clone()).unwrap_or_default(),
             end: manifest.map(|m| m.window.end.clone()).unwrap_or_default(),
             complete: manifest.is_some(),
             failed_checks: manifest.map(|m| m.consistency.failed().cloned().collect()).unwrap_or_default(),
             bytes: bytes.unwrap_or_default(),
-            point,
             defect,
         }
     }
+}
+
+fn unfinished(point: &PointId) -> BackupError {
+    BackupError::Incomplete { point: point.clone(), what: UNFINISHED.to_owned() }
 }
 
 /// A recovery point that is newer than the one that was taken for the latest, and cannot be used.
@@ -130,32 +134,40 @@ pub struct Newest {
 impl Repository {
     /// Makes a repository in a folder that is missing or empty; opens one that is there.
     pub fn init(root: &Utf8Path) -> Result<Repository, BackupError> {
+        Repository::init_as(root, Format::NEWEST)
+    }
+
+    pub(crate) fn init_as(root: &Utf8Path, format: Format) -> Result<Repository, BackupError> {
         let refuse = |found: String| BackupError::NotARepository { path: root.to_owned(), found };
-        let format = root.join("FORMAT");
-        match fs::metadata(&format).if_there() {
+        let version = root.join("FORMAT");
+        match fs::metadata(&version).if_there() {
             Ok(None) => {}
             Ok(Some(_)) => return Repository::open(root),
             Err(e) if e.kind() == io::ErrorKind::NotADirectory => return Err(refuse(NO_FOLDER.into())),
-            Err(e) => return Err(BackupError::io("look at", &format)(e)),
+            Err(e) => return Err(BackupError::io("look at", &version)(e)),
         }
         let store = Store::make(root)?;
         let strangers = fs::read_dir(root).map_err(BackupError::io("list", root))?.count();
         if strangers > 0 {
             return Err(refuse(format!("files and folders that are no repository's: {strangers}")));
         }
-        for folder in ["points", "wal", "locks", "journal"] {
+        for folder in ["points", "wal", "locks"] {
             store.folder(&root.join(folder))?;
         }
         let repo = RepositoryFile {
             repo_id: format!("{:016x}", rand::random::<u64>()),
             created: jiff::Timestamp::now().to_string(),
-            format: FORMAT,
+            format: format.number(),
         };
         let path = root.join("repo.json");
-        store.write(&path, &files::canonical_json(&path, &repo)?)?;
+        let bytes = match format {
+            Format::One => files::canonical_json(&path, &repo)?,
+            Format::Two => checked::to_bytes(&path, &repo)?,
+        };
+        store.write(&path, &bytes)?;
         // Last: with it the folder is a repository.
-        store.write(&format, format!("{FORMAT_WORD} {FORMAT}\n").as_bytes())?;
-        Ok(Repository { store })
+        store.write(&version, format!("{FORMAT_WORD} {}\n", format.number()).as_bytes())?;
+        Ok(Repository { store, format })
     }
 
     /// Opens a repository.
@@ -172,9 +184,10 @@ impl Repository {
             Err(e) => return Err(BackupError::io("read", &path)(e)),
         };
         let number = text.trim().strip_prefix(FORMAT_WORD).and_then(|n| n.trim().parse::<u32>().ok());
-        match number {
-            Some(FORMAT) => Ok(Repository { store: Store::new(root)? }),
-            Some(found) if found > FORMAT => Err(BackupError::FormatTooNew { path, found, known: FORMAT }),
+        let known = Format::NEWEST.number();
+        match number.map(|number| (number, Format::of_number(number))) {
+            Some((_, Some(format))) => Ok(Repository { store: Store::new(root)?, format }),
+            Some((found, None)) if found > known => Err(BackupError::FormatTooNew { path, found, known }),
             _ => Err(refuse(format!("its FORMAT says `{}`", text.trim().chars().take(40).collect::<String>()))),
         }
     }
@@ -188,13 +201,18 @@ impl Repository {
         &self.store
     }
 
+    /// How it lays out what it holds.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
     pub(crate) fn points_folder(&self) -> Utf8PathBuf {
         self.path().join("points")
     }
 
     /// The archived WAL of a cluster.
     pub fn archive(&self, system_id: SystemId) -> Archive {
-        Archive::new(&self.store, system_id)
+        Archive::new(&self.store, self.format, system_id)
     }
 
     /// The system identifiers of the clusters that archive here.
@@ -231,16 +249,35 @@ impl Repository {
 
     /// Every recovery point, oldest first; unfinished and damaged ones with what is wrong with them.
     pub fn points(&self) -> Result<Vec<PointSummary>, BackupError> {
-        let summaries = self.folders()?.into_iter().map(|(id, folder, partial)| PointSummary::of(id, &folder, partial));
-        Ok(summaries.collect())
+        Ok(self.places()?.iter().map(PointSummary::of).collect())
     }
 
-    /// Every finished recovery point, oldest first: as it is, or why it cannot be used.
-    pub(crate) fn finished(
-        &self,
-    ) -> Result<impl DoubleEndedIterator<Item = Result<Point, PassedOver>> + use<>, BackupError> {
-        let finished = self.folders()?.into_iter().filter(|(.., partial)| !partial);
-        Ok(finished.map(|(point, folder, _)| Point::load(&point, &folder).map_err(|why| PassedOver { point, why })))
+    /// Every finished recovery point, oldest first: as it is, or why it cannot be used. The chain says which is older; ids, which
+    /// begin with a time, where there is none.
+    pub(crate) fn finished(&self) -> Result<Vec<Result<Point, PassedOver>>, BackupError> {
+        let places = self.places()?.into_iter().filter(|place| !place.unfinished);
+        let load = |place: Place| Point::load(&place).map_err(|why| PassedOver { point: place.id, why });
+        let mut points: Vec<Result<Point, PassedOver>> = places.map(load).collect();
+        let mut chained: Vec<Point> = points.iter().flatten().cloned().collect();
+        chained.sort_by_key(|point| point.manifest.chain.as_ref().map(|chain| chain.number));
+        for (slot, point) in points.iter_mut().filter(|point| point.is_ok()).zip(chained) {
+            *slot = Ok(point);
+        }
+        Ok(points)
+    }
+
+    /// The place of the next point among all.
+    pub(crate) fn next_in_chain(&self) -> Result<Chain, BackupError> {
+        let noted = match chain::Head::read(&self.points_folder()) {
+            Ok(noted) => noted,
+            Err(error @ (BackupError::Checksum { .. } | BackupError::Malformed { .. })) => {
+                tracing::warn!(%error, "which point is the newest is noted anew");
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        let points: Vec<Point> = self.finished()?.into_iter().flatten().collect();
+        Ok(chain::Head::next(noted, &points))
     }
 
     /// The newest complete recovery point with all parts, and the damaged ones that are newer. Where nothing but damaged ones
@@ -252,7 +289,7 @@ impl Repository {
     /// The same of one pipeline's points; those of others are logged.
     pub fn newest_of(&self, origin: &Origin) -> Result<Newest, BackupError> {
         let mut passed_over = Vec::new();
-        for point in self.finished()?.rev() {
+        for point in self.finished()?.into_iter().rev() {
             match point {
                 Ok(point) if point.manifest.kind == Kind::Full => match origin.foreign(&point.manifest) {
                     None => return Ok(Newest { point, passed_over }),
@@ -268,28 +305,14 @@ impl Repository {
         }
     }
 
-    /// Id, folder and whether it is unfinished, by id.
-    fn folders(&self) -> Result<Vec<(PointId, Utf8PathBuf, bool)>, BackupError> {
-        let root = self.points_folder();
-        let entries = root.read_dir_utf8().if_there().map_err(BackupError::io("list", &root))?;
-        let Some(entries) = entries else { return Ok(Vec::new()) };
-        let mut folders = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(BackupError::io("list", &root))?;
-            if !entry.file_type().map_err(BackupError::io("look at", entry.path()))?.is_dir() {
-                continue;
-            }
-            let name = entry.file_name();
-            let (id, partial) = name.strip_suffix(PARTIAL).map_or((name, false), |id| (id, true));
-            folders.push((PointId::new(id), entry.path().to_owned(), partial));
-        }
-        folders.sort();
-        Ok(folders)
+    /// Every point's folder, by id.
+    pub(crate) fn places(&self) -> Result<Vec<Place>, BackupError> {
+        Place::all(&self.points_folder(), self.format)
     }
 
     /// The folder of a point, finished or not, for looking at it; refuses names that are not a point's.
-    pub(crate) fn locate(&self, id: &PointId) -> Result<(Utf8PathBuf, bool), BackupError> {
-        let found = self.folders()?.into_iter().filter(|(i, ..)| i == id).map(|(_, f, p)| (f, p)).next();
+    pub(crate) fn locate(&self, id: &PointId) -> Result<Place, BackupError> {
+        let found = self.places()?.into_iter().find(|place| place.id == *id);
         found.ok_or_else(|| self.no_such(id.as_str()))
     }
 
@@ -298,11 +321,8 @@ impl Repository {
     pub fn point(&self, selector: &PointSelector) -> Result<Point, BackupError> {
         match selector {
             PointSelector::Id(id) => {
-                let (folder, partial) = self.locate(id)?;
-                if partial {
-                    return Err(BackupError::Incomplete { point: id.clone(), what: UNFINISHED.to_owned() });
-                }
-                Point::load(id, &folder)
+                let place = self.locate(id)?;
+                if place.unfinished { Err(unfinished(id)) } else { Point::load(&place) }
             }
             PointSelector::Latest => {
                 let newest = self.newest()?;
@@ -315,10 +335,10 @@ impl Repository {
     }
 
     pub(super) fn no_such(&self, wanted: &str) -> BackupError {
-        let there = match self.folders() {
+        let there = match self.places() {
             Ok(all) if all.is_empty() => "none".to_owned(),
             Ok(all) => {
-                let newest: Vec<String> = all.into_iter().rev().take(5).map(|(id, ..)| id.0).collect();
+                let newest: Vec<String> = all.into_iter().rev().take(5).map(|place| place.id.0).collect();
                 format!("{} (newest first)", newest.join(", "))
             }
             Err(error) => format!("points that cannot be listed ({error})"),
@@ -326,22 +346,38 @@ impl Repository {
         BackupError::NoSuchPoint { repository: self.path().to_owned(), wanted: wanted.to_owned(), there }
     }
 
-    /// Notes the newest complete point for readers that do not know this tool.
-    pub(crate) fn note_latest(&self, point: &PointId) -> Result<(), BackupError> {
-        let path = self.path().join("latest.json");
-        self.store.write(&path, &files::canonical_json(&path, &LatestFile { point: point.clone() })?)
+    /// Notes a point that is the newest: in format 1 for readers that do not know this tool.
+    pub(crate) fn note_latest(&self, point: &Point) -> Result<(), BackupError> {
+        match (self.format, chain::Head::of(point)) {
+            (Format::One, _) if point.manifest.kind == Kind::Full => {
+                let path = self.path().join("latest.json");
+                self.store.write(&path, &files::canonical_json(&path, &LatestFile { point: point.id().clone() })?)
+            }
+            (Format::One, _) | (Format::Two, None) => Ok(()),
+            (Format::Two, Some(head)) => {
+                head.write(&self.store, &self.points_folder())?;
+                remove(&point.folder.join(layout::STARTED))
+            }
+        }
     }
 
     /// Removes what killed backups left. Only for the holder of the backup lock: nobody else is writing a point then.
     pub(crate) fn remove_leftovers(&self) -> Result<(), BackupError> {
-        for (_, folder, partial) in self.folders()? {
-            if partial {
-                tracing::info!(%folder, "removing an unfinished recovery point");
-                fs::remove_dir_all(&folder).map_err(BackupError::io("remove", &folder))?;
+        for place in self.places()? {
+            if place.unfinished {
+                tracing::info!(folder = %place.folder, "removing an unfinished recovery point");
+                remove_unfinished(&place.folder)?;
+            } else if self.format == Format::Two {
+                // Of a point that was finished a moment before its backup was killed.
+                remove(&place.folder.join(layout::STARTED))?;
             }
         }
         remove_old_temporaries(&self.path().join("wal"))
     }
+}
+
+fn remove(path: &Utf8Path) -> Result<(), BackupError> {
+    fs::remove_file(path).if_there().map_err(BackupError::io("remove", path)).map(drop)
 }
 
 /// What a killed archiver left half-written. A file that is being written is younger than [`limits::facts::TEMPORARY_OLD`].

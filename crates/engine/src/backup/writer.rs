@@ -1,45 +1,78 @@
-//! Writing a recovery point: files into `points/<id>.partial`, the manifest last; then it is read back and given its
-//! name.
+//! Writing a recovery point: its files, and the manifest last. In format 2 the point exists when the manifest has its name; in
+//! format 1 when the folder has. Both happen after everything was read back.
 
 use std::fs;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    BackupError, Repository, VerifyReport,
+    BackupError, Point, Repository, VerifyReport,
     files::{self, Store},
     format::{
-        FileEntry, Manifest,
-        layout::{MANIFEST, MANIFEST_SUM, PARTIAL, SUMS},
+        Chain, FileEntry, Format, Manifest, checked,
+        layout::{MANIFEST, MANIFEST_SUM, PARTIAL, STARTED, SUMS, manifest_name},
     },
     hash::sha256,
 };
-use cdc_model::units::PointId;
+use cdc_model::units::{IfThere, PointId};
 
 /// A recovery point being written. Dropped before [`Sealed::publish`], it removes what it wrote.
 #[derive(Debug)]
 pub(crate) struct PointWriter {
     store: Store,
+    format: Format,
     id: PointId,
+    chain: Option<Chain>,
     work: Utf8PathBuf,
     finished: Utf8PathBuf,
     files: Vec<FileEntry>,
     published: bool,
 }
 
+/// `started.json`: this point is being written.
+#[derive(Debug, Serialize, Deserialize)]
+struct Started {
+    point: PointId,
+    by: String,
+    at: String,
+}
+
 impl PointWriter {
     pub(crate) fn begin(repository: &Repository, id: PointId) -> Result<PointWriter, BackupError> {
-        let store = repository.store().clone();
+        let (store, format) = (repository.store().clone(), repository.format());
         let points = repository.points_folder();
-        let work = points.join(format!("{id}{PARTIAL}"));
-        store.folder(&work)?;
         let finished = points.join(id.as_str());
-        Ok(PointWriter { store, id, work, finished, files: Vec::new(), published: false })
+        let work = match format {
+            Format::One => points.join(format!("{id}{PARTIAL}")),
+            Format::Two => finished.clone(),
+        };
+        let chain = match format {
+            Format::One => None,
+            Format::Two => Some(repository.next_in_chain()?),
+        };
+        store.folder(&work)?;
+        let writer = PointWriter { store, format, id, chain, work, finished, files: Vec::new(), published: false };
+        if format == Format::Two {
+            let at = jiff::Timestamp::now().to_string();
+            let by = format!("process {}", std::process::id());
+            let path = writer.work.join(STARTED);
+            let started = checked::to_bytes(&path, &Started { point: writer.id.clone(), by, at })?;
+            writer.store.write(&path, &started)?;
+        }
+        Ok(writer)
     }
 
     pub(crate) fn id(&self) -> &PointId {
         &self.id
+    }
+
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
+    pub(crate) fn chain(&self) -> Option<&Chain> {
+        self.chain.as_ref()
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -88,18 +121,22 @@ impl PointWriter {
         self.bytes(path, &bytes)
     }
 
-    /// Writes the checksums and, last, the manifest. Nothing is written to the point after this.
+    /// Writes the checksums and makes the manifest, which binds all files. Nothing is written to the point after this but the
+    /// manifest.
     pub(crate) fn seal(mut self, manifest: impl FnOnce(Vec<FileEntry>) -> Manifest) -> Result<Sealed, BackupError> {
         self.files.sort_by(|a, b| a.path.cmp(&b.path));
         let sums: String = self.files.iter().map(|f| format!("{}  {}\n", f.sha256, f.path)).collect();
         self.bytes(SUMS, sums.as_bytes())?;
         let manifest = manifest(std::mem::take(&mut self.files));
-        let path = self.work.join(MANIFEST);
-        let bytes = files::canonical_json(&path, &manifest)?;
-        let sum = format!("{}  {MANIFEST}\n", sha256(&bytes));
-        self.store.write(&self.work.join(MANIFEST_SUM), sum.as_bytes())?;
-        self.store.write(&path, &bytes)?;
-        Ok(Sealed { writer: self, manifest })
+        let bytes = files::canonical_json(&self.work.join(MANIFEST), &manifest)?;
+        let manifest_sha256 = sha256(&bytes);
+        if self.format == Format::One {
+            let sum = format!("{manifest_sha256}  {MANIFEST}\n");
+            self.store.write(&self.work.join(MANIFEST_SUM), sum.as_bytes())?;
+            self.store.write(&self.work.join(MANIFEST), &bytes)?;
+        }
+        let point = Point { manifest, folder: self.work.clone(), manifest_sha256 };
+        Ok(Sealed { writer: self, point, bytes })
     }
 }
 
@@ -107,35 +144,56 @@ impl PointWriter {
 #[derive(Debug)]
 pub(crate) struct Sealed {
     writer: PointWriter,
-    manifest: Manifest,
+    point: Point,
+    bytes: Vec<u8>,
 }
 
 impl Sealed {
-    pub(crate) fn id(&self) -> &PointId {
-        &self.writer.id
+    /// What it will be; its folder is where it is for now.
+    pub(crate) fn point(&self) -> &Point {
+        &self.point
     }
 
-    /// Where it is for now.
-    pub(crate) fn folder(&self) -> &Utf8Path {
-        &self.writer.work
-    }
-
-    /// Gives the point its name, if its files were read back without a defect. After this the point exists: one that
-    /// nobody has read back never does.
-    pub(crate) fn publish(mut self, read_back: VerifyReport) -> Result<Manifest, BackupError> {
+    /// Lets the point exist, if its files were read back without a defect: one that nobody has read back never does.
+    pub(crate) fn publish(mut self, read_back: VerifyReport) -> Result<Point, BackupError> {
         read_back.into_result()?;
-        files::publish(&self.writer.work, &self.writer.finished)?;
+        match self.writer.format {
+            Format::One => files::publish(&self.writer.work, &self.writer.finished)?,
+            Format::Two => {
+                let manifest = self.writer.work.join(manifest_name(&self.point.manifest_sha256));
+                self.writer.store.write(&manifest, &self.bytes)?;
+            }
+        }
         self.writer.published = true;
-        Ok(self.manifest)
+        let folder = self.writer.finished.clone();
+        Ok(Point { folder, ..self.point.clone() })
     }
 }
 
 impl Drop for PointWriter {
     fn drop(&mut self) {
         if !self.published
-            && let Err(error) = fs::remove_dir_all(&self.work)
+            && let Err(error) = remove_unfinished(&self.work)
         {
             tracing::warn!(folder = %self.work, %error, "unfinished recovery point not removed; the next backup does");
         }
     }
+}
+
+/// Removes what was written of a point that does not exist. What says that it does not goes last: a half of it is never taken for
+/// a damaged point.
+pub(crate) fn remove_unfinished(folder: &Utf8Path) -> Result<(), BackupError> {
+    for entry in folder.read_dir_utf8().map_err(BackupError::io("list", folder))? {
+        let entry = entry.map_err(BackupError::io("list", folder))?;
+        let path = entry.path();
+        if entry.file_name() == STARTED {
+            continue;
+        }
+        let is_folder = entry.file_type().map_err(BackupError::io("look at", path))?.is_dir();
+        let removed = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        removed.map_err(BackupError::io("remove", path))?;
+    }
+    let started = folder.join(STARTED);
+    fs::remove_file(&started).if_there().map_err(BackupError::io("remove", &started))?;
+    fs::remove_dir(folder).map_err(BackupError::io("remove", folder))
 }

@@ -233,7 +233,7 @@ mod tests {
     }
 
     fn of(system_id: SystemId, kafka: Option<&str>) -> Origin {
-        Origin { system_id: Some(system_id), kafka: kafka.map(str::to_owned) }
+        Origin { system_id: Some(system_id), kafka: kafka.map(str::to_owned), registry: None }
     }
 
     fn ids(shortlist: &Shortlist) -> Vec<&str> {
@@ -245,7 +245,7 @@ mod tests {
         let (_folder, repository) = fixture::repository();
         fixture::later(&repository, LATER, fixture::fail_a_check);
         let damaged = fixture::later(&repository, LATEST, |_| {});
-        fixture::flip(&damaged.join("manifest.json"));
+        fixture::flip(&fixture::manifest_of(&repository, &damaged));
         let found = shortlist(&repository, &request("latest")).unwrap();
         assert_eq!(ids(&found), [POINT]);
         let notes = found.notes(found.points[0].id());
@@ -307,7 +307,7 @@ mod tests {
         let (_folder, repository) = fixture::repository();
         let first = repository.points_folder().join(POINT);
         fixture::later(&repository, LATER, fixture::fail_a_check);
-        fixture::flip(&first.join("manifest.json"));
+        fixture::flip(&fixture::manifest_of(&repository, &first));
         let error = shortlist(&repository, &request("latest")).unwrap_err();
         assert!(error.exit() == Exit::PlanImpossible && error.to_string().contains(LATER), "{error}");
         let others = Shortlist::of(&repository, &request("latest"), &of(SystemId(1), None)).unwrap_err();

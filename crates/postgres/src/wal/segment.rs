@@ -95,7 +95,7 @@ impl fmt::Display for SegmentName {
 }
 
 /// A file that PostgreSQL archives or asks for, known by its name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum WalFile {
     /// A whole segment.
     Segment(SegmentName),

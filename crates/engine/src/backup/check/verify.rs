@@ -1,72 +1,65 @@
 //! Checking a recovery point against its manifest: every byte of it and of the WAL it needs.
 
-use std::{collections::BTreeMap, fs};
+use std::fs;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{CheckOptions, DefectKind, VerifyReport};
 use crate::backup::{
     BackupError, Point, Repository,
-    files::is_there,
     format::{
-        is_safe_relative,
-        layout::{BASE, EXPORT, MANIFEST, MANIFEST_SUM},
+        Format, is_safe_relative,
+        layout::{BASE, EXPORT, MANIFEST, MANIFEST_SUM, STARTED, manifest_name},
     },
     hash::sha256_file,
     parts,
-    wal::IndexLine,
 };
-use cdc_model::units::{PointId, Timeline, counted};
+use cdc_model::units::{PointId, counted};
 use cdc_pipeline::config::Tools;
 use cdc_postgres::wal::WalFile;
 
 /// Checks a recovery point. A point that is damaged is a report with defects; an error means that it could not be looked
 /// at.
 pub fn verify(repository: &Repository, id: &PointId, options: &CheckOptions) -> Result<VerifyReport, BackupError> {
-    let (folder, partial) = repository.locate(id)?;
-    if partial {
-        let mut report = VerifyReport::empty(id, options);
-        report.defect(
-            DefectKind::Incomplete,
-            folder.file_name().unwrap_or_default(),
-            "a finished backup",
-            "an unfinished one",
-        );
+    let place = repository.locate(id)?;
+    let mut report = VerifyReport::empty(id, options);
+    if place.unfinished {
+        let name = place.folder.file_name().unwrap_or_default();
+        report.defect(DefectKind::Incomplete, name, "a finished backup", "an unfinished one");
         return Ok(report);
     }
-    look(repository, id, &folder, options)
-}
-
-/// Checks a recovery point whose files are all written and which does not have its name yet.
-pub(in crate::backup) fn read_back(
-    repository: &Repository,
-    id: &PointId,
-    folder: &Utf8Path,
-) -> Result<VerifyReport, BackupError> {
-    look(repository, id, folder, &CheckOptions::default())
-}
-
-fn look(
-    repository: &Repository,
-    id: &PointId,
-    folder: &Utf8Path,
-    options: &CheckOptions,
-) -> Result<VerifyReport, BackupError> {
-    let mut report = VerifyReport::empty(id, options);
-    let point = match Point::load(id, folder) {
-        Ok(point) => point,
+    match Point::load(&place) {
+        Ok(point) => look(repository, &point, options),
         Err(error) => {
             report.absorb(error)?;
-            return Ok(report);
+            Ok(report)
         }
-    };
-    stored_files(&point, &mut report)?;
-    strangers(&point, folder, "", &mut report)?;
-    wal(repository, &point, options.deep, &mut report)?;
+    }
+}
+
+/// Checks a recovery point whose files are all written and which does not exist yet.
+pub(in crate::backup) fn read_back(repository: &Repository, point: &Point) -> Result<VerifyReport, BackupError> {
+    look(repository, point, &CheckOptions::default())
+}
+
+fn look(repository: &Repository, point: &Point, options: &CheckOptions) -> Result<VerifyReport, BackupError> {
+    let mut report = VerifyReport::empty(point.id(), options);
+    stored_files(point, &mut report)?;
+    strangers(point, &own_files(repository.format(), point), &point.folder, "", &mut report)?;
+    wal(repository, point, options.deep, &mut report)?;
     if options.deep && report.defects.is_empty() {
-        deep(repository, &point, options, &mut report)?;
+        deep(repository, point, options, &mut report)?;
     }
     Ok(report)
+}
+
+/// The files of a point that its manifest does not name.
+fn own_files(format: Format, point: &Point) -> Vec<String> {
+    match format {
+        Format::One => vec![MANIFEST.to_owned(), MANIFEST_SUM.to_owned()],
+        // A backup that is killed leaves the mark of its beginning.
+        Format::Two => vec![manifest_name(&point.manifest_sha256), STARTED.to_owned()],
+    }
 }
 
 fn stored_files(point: &Point, report: &mut VerifyReport) -> Result<(), BackupError> {
@@ -101,13 +94,19 @@ fn stored_files(point: &Point, report: &mut VerifyReport) -> Result<(), BackupEr
 }
 
 /// What no manifest names: a sign that somebody else writes here, or that the manifest is not the whole story.
-fn strangers(point: &Point, folder: &Utf8Path, below: &str, report: &mut VerifyReport) -> Result<(), BackupError> {
+fn strangers(
+    point: &Point,
+    own: &[String],
+    folder: &Utf8Path,
+    below: &str,
+    report: &mut VerifyReport,
+) -> Result<(), BackupError> {
     for entry in folder.read_dir_utf8().map_err(BackupError::io("list", folder))? {
         let entry = entry.map_err(BackupError::io("list", folder))?;
         let name = format!("{below}{}", entry.file_name());
         if entry.file_type().map_err(BackupError::io("look at", entry.path()))?.is_dir() {
-            strangers(point, entry.path(), &format!("{name}/"), report)?;
-        } else if name != MANIFEST && name != MANIFEST_SUM && !point.has(&name) {
+            strangers(point, own, entry.path(), &format!("{name}/"), report)?;
+        } else if !own.contains(&name) && !point.has(&name) {
             report.defect(DefectKind::Incomplete, &name, "no such file", "one that the manifest does not name");
         }
     }
@@ -118,33 +117,27 @@ fn wal(repository: &Repository, point: &Point, deep: bool, report: &mut VerifyRe
     let Some(pg) = point.manifest.pg.get() else { return Ok(()) };
     let archive = repository.archive(pg.system_id);
     if let Some(expected) = &pg.history_sha256 {
-        let path = archive.path(&WalFile::History(pg.timeline));
-        if !is_there(&path)? {
-            report.defect(DefectKind::WalGap, &path, "the history of the timeline", "nothing");
-        } else if sha256_file(&path)?.0 != *expected {
-            report.defect(DefectKind::Checksum, &path, format!("sha256 {expected}"), "another");
+        let file = WalFile::History(pg.timeline);
+        match archive.find(&file)? {
+            None => report.defect(DefectKind::WalGap, archive.place(&file), "the history of the timeline", "nothing"),
+            Some(held) if sha256_file(&held.path)?.0 != *expected => {
+                report.defect(DefectKind::Checksum, &held.path, format!("sha256 {expected}"), "another");
+            }
+            Some(_) => {}
         }
     }
-    let mut indexes: BTreeMap<Timeline, BTreeMap<String, IndexLine>> = BTreeMap::new();
     for name in &pg.wal_required {
         let Ok(file) = name.parse::<WalFile>() else {
             report.defect(DefectKind::Checksum, MANIFEST, "the name of a segment", name);
             continue;
         };
-        let index = match indexes.entry(file.timeline()) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => entry.insert(archive.index(file.timeline())?),
-        };
-        let path = archive.path(&file);
-        let there = is_there(&path)?;
-        let Some(line) = index.get(name).filter(|_| there) else {
-            let found = if there { "a file without a line in index.jsonl" } else { "nothing" };
-            report.defect(DefectKind::WalGap, &path, format!("segment {name}"), found);
+        let Some(held) = archive.find(&file)? else {
+            report.defect(DefectKind::WalGap, archive.place(&file), format!("segment {name}"), "nothing");
             continue;
         };
         report.wal_segments += 1;
-        report.bytes += line.size;
-        if let Err(error) = archive.check(&file, deep) {
+        report.bytes += held.size;
+        if let Err(error) = held.check(deep) {
             report.absorb(error)?;
         }
     }

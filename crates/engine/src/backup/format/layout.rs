@@ -1,13 +1,32 @@
 //! What the files of a recovery point are called, below its folder.
 
-/// What binds the others together.
+/// What binds the others together, in format 1.
 pub(crate) const MANIFEST: &str = "manifest.json";
-/// The manifest's checksum.
+/// The manifest's checksum, in format 1; in format 2 the manifest's name has it.
 pub(crate) const MANIFEST_SUM: &str = "manifest.sha256";
-/// The checksums of all files but these three.
+/// The checksums of all files but the manifest and this one.
 pub(crate) const SUMS: &str = "SHA256SUMS";
-/// What the folder of a point is called, behind its id, while it is being written.
+/// What the folder of a point is called, behind its id, while it is being written, in format 1.
 pub(crate) const PARTIAL: &str = ".partial";
+/// What a point that is being written has, in format 2: the first of its files, and the last that goes.
+pub(crate) const STARTED: &str = "started.json";
+
+const MANIFEST_BEGIN: &str = "manifest-";
+const MANIFEST_END: &str = ".json";
+/// How many digits of its hash a manifest's name has: 128 bits of it, against accidents.
+const DIGITS: usize = 32;
+
+/// The name of the manifest in format 2, by its hash.
+pub(crate) fn manifest_name(sha256: &str) -> String {
+    format!("{MANIFEST_BEGIN}{}{MANIFEST_END}", &sha256[..DIGITS])
+}
+
+/// The digits of the hash in a manifest's name in format 2; none for other files.
+pub(crate) fn manifest_digits(name: &str) -> Option<&str> {
+    let digits = name.strip_prefix(MANIFEST_BEGIN)?.strip_suffix(MANIFEST_END)?;
+    let is_hash = digits.len() == DIGITS && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    is_hash.then_some(digits)
+}
 
 /// The base backup.
 pub(crate) const BASE: &str = "pg/base.tar.zst";

@@ -10,16 +10,19 @@ use cdc_model::units::{Lsn, PointId, SystemId, Timeline, system_id_text};
 use cdc_pipeline::client::postgres::Slot;
 use cdc_postgres::version::Version;
 
-/// The version of the manifest's format. Fields are only ever added under the same number.
-pub const FORMAT: u32 = 1;
-
 /// One recovery point.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// [`FORMAT`].
+    /// The [`Format`](super::Format) of the repository that it was written to.
     pub format: u32,
     /// The point.
     pub point: PointId,
+    /// Its place among all points of the repository; none in format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<Chain>,
+    /// The pipeline that it is of, whichever parts it holds; nothing in format 1.
+    #[serde(default, skip_serializing_if = "Origin::is_unknown")]
+    pub pipeline: Origin,
     /// Whether it holds everything.
     pub kind: Kind,
     /// Always `complete`: an incomplete point has no manifest.
@@ -74,6 +77,64 @@ pub struct Window {
     pub begin: String,
     /// The last answer.
     pub end: String,
+    /// Whose clock showed these times.
+    #[serde(default, skip_serializing_if = "ClockOf::is_the_programs")]
+    pub clock: ClockOf,
+}
+
+/// Whose clock showed a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClockOf {
+    /// That of the machine that the program ran on: the server was not asked.
+    #[default]
+    Program,
+    /// The server's own.
+    Server,
+}
+
+impl ClockOf {
+    fn is_the_programs(&self) -> bool {
+        *self == ClockOf::Program
+    }
+}
+
+/// What tells a pipeline from others. What is not known tells nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The PostgreSQL cluster's system identifier.
+    pub system_id: Option<SystemId>,
+    /// The Kafka cluster's id.
+    pub kafka: Option<String>,
+    /// What tells the registry from others: when and as what its oldest version was registered. It outlives a refill, and
+    /// decides nothing.
+    #[serde(default)]
+    pub registry: Option<String>,
+}
+
+impl Origin {
+    /// Whether nothing is known.
+    fn is_unknown(&self) -> bool {
+        *self == Origin::default()
+    }
+}
+
+/// Which points there were before a point: one that is missing is missed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chain {
+    /// 1 for the first point of a repository.
+    pub number: u64,
+    /// The point before it.
+    pub previous: Option<Link>,
+}
+
+/// A point as the one after it remembers it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// The point.
+    pub point: PointId,
+    /// The hash of its manifest.
+    pub manifest: String,
 }
 
 /// A part that is there, or why it is not. In JSON an object with `present`.
@@ -267,6 +328,9 @@ pub struct RegistryFacts {
     pub soft_deleted: u64,
     /// The highest schema id.
     pub max_id: Option<u32>,
+    /// The version that was registered first, and when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub birth: Option<String>,
     /// The global compatibility level; null is unset.
     pub global_compat: Option<String>,
     /// The global mode.

@@ -1,14 +1,16 @@
 //! The repository's format: what a recovery point's files are called, and the types that stand in them. What captures a part
 //! writes these, [`Point`](super::Point) reads them; nothing here asks a system or knows a folder.
 
+pub(crate) mod checked;
 pub(crate) mod layout;
 mod manifest;
 mod names;
 mod saved;
+mod version;
 
 pub use manifest::{
-    Clock, ConnectFacts, Consistency, ConsistencyCheck, DataFolder, FORMAT, FileEntry, KafkaFacts, Kind, Manifest,
-    Part, PostgresFacts, RegistryFacts, SchemaHistory, SchemaHistoryTopic, Tool, Window,
+    Chain, Clock, ClockOf, ConnectFacts, Consistency, ConsistencyCheck, DataFolder, FileEntry, KafkaFacts, Kind, Link,
+    Manifest, Origin, Part, PostgresFacts, RegistryFacts, SchemaHistory, SchemaHistoryTopic, Tool, Window,
 };
 pub(crate) use names::is_safe_relative;
 pub use names::{decode_name, encode_name};
@@ -16,3 +18,4 @@ pub use saved::{
     DatabasePublications, DatabaseSequences, GroupOffset, GroupState, NamedMembers, Publication, PublishedTable,
     RawRecord, SavedConnector, SavedTask, SequenceState, Setting, TopicState, Watermark,
 };
+pub use version::Format;

@@ -1,16 +1,16 @@
-//! The archive of one cluster: where its files are, and what is in it.
+//! The archive of one cluster: what is in it, whatever the format that holds it.
 
-use std::{collections::BTreeMap, fs};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::IndexLine;
-use crate::backup::{
-    BackupError,
-    files::{Store, is_there},
-};
+use super::{held::Held, indexed::Indexed, objects::Objects};
+use crate::backup::{BackupError, files::Store, format::Format};
 use cdc_model::units::{IfThere, SystemId, Timeline};
-use cdc_postgres::wal::{SegmentName, SegmentSize, TimelineHistory, WalFile, timeline_digits, timeline_of};
+use cdc_postgres::wal::{SegmentName, SegmentSize, TimelineHistory, WalFile, timeline_of};
 
 /// The archived WAL of one cluster.
 #[derive(Clone, Debug)]
@@ -18,12 +18,24 @@ pub struct Archive {
     pub(super) store: Store,
     pub(super) system_id: SystemId,
     folder: Utf8PathBuf,
+    pub(super) shelves: Shelves,
+}
+
+/// How the files are kept.
+#[derive(Clone, Debug)]
+pub(super) enum Shelves {
+    Indexed(Indexed),
+    Objects(Objects),
 }
 
 impl Archive {
-    pub(crate) fn new(store: &Store, system_id: SystemId) -> Archive {
+    pub(crate) fn new(store: &Store, format: Format, system_id: SystemId) -> Archive {
         let folder = store.root().join("wal").join(system_id.to_string());
-        Archive { store: store.clone(), system_id, folder }
+        let shelves = match format {
+            Format::One => Shelves::Indexed(Indexed::new(store, &folder)),
+            Format::Two => Shelves::Objects(Objects::new(store, &folder)),
+        };
+        Archive { store: store.clone(), system_id, folder, shelves }
     }
 
     /// The cluster.
@@ -36,55 +48,68 @@ impl Archive {
         &self.folder
     }
 
-    /// Where the files of a timeline are kept.
-    pub fn timeline_folder(&self, timeline: Timeline) -> Utf8PathBuf {
-        self.folder.join(timeline_digits(timeline))
-    }
-
-    /// Where a file is kept.
-    pub fn path(&self, file: &WalFile) -> Utf8PathBuf {
-        let folder = self.timeline_folder(file.timeline());
-        if file.is_wal() { folder.join(format!("{file}.zst")) } else { folder.join(file.to_string()) }
-    }
-
-    pub(super) fn index_path(&self, timeline: Timeline) -> Utf8PathBuf {
-        self.timeline_folder(timeline).join("index.jsonl")
-    }
-
-    /// The index line of a file: the last one that names it. Reads the index from its end, as recovery and archiving ask
-    /// for what was written last.
-    pub fn entry(&self, file: &WalFile) -> Result<Option<IndexLine>, BackupError> {
-        let path = self.index_path(file.timeline());
-        let text = fs::read_to_string(&path).if_there().map_err(BackupError::io("read", &path))?;
-        let Some(text) = text else { return Ok(None) };
-        let name = file.to_string();
-        let needle = format!("\"{name}\"");
-        let lines = text.lines().rev().filter(|l| l.contains(&needle));
-        Ok(lines.filter_map(|l| serde_json::from_str::<IndexLine>(l).ok()).find(|l| l.seg == name))
-    }
-
-    /// Everything the index of a timeline names, by name. A line torn by a crash is not counted: its file was not
-    /// acknowledged to the server, which offers it again.
-    pub fn index(&self, timeline: Timeline) -> Result<BTreeMap<String, IndexLine>, BackupError> {
-        let path = self.index_path(timeline);
-        let text = fs::read(&path).if_there().map_err(BackupError::io("read", &path))?;
-        let Some(text) = text else { return Ok(BTreeMap::new()) };
-        let lines = text.split(|b| *b == b'\n').filter_map(|l| serde_json::from_slice::<IndexLine>(l).ok());
-        Ok(lines.map(|l| (l.seg.clone(), l)).collect())
-    }
-
-    /// The whole segments of a timeline that are there, by name.
-    pub fn segments(&self, timeline: Timeline) -> Result<Vec<(SegmentName, IndexLine)>, BackupError> {
-        let mut segments = Vec::new();
-        for (name, line) in self.index(timeline)? {
-            if let Ok(file @ WalFile::Segment(segment)) = name.parse::<WalFile>()
-                && is_there(&self.path(&file))?
-            {
-                segments.push((segment, line));
-            }
+    /// Where a file is, or would be: in format 2 its folder and name without the hash.
+    pub(crate) fn place(&self, file: &WalFile) -> Utf8PathBuf {
+        match &self.shelves {
+            Shelves::Indexed(indexed) => indexed.path(file),
+            Shelves::Objects(objects) => objects.place(file).join(file.to_string()),
         }
-        segments.sort_by_key(|(s, _)| *s);
-        Ok(segments)
+    }
+
+    /// A file, where the archive has it.
+    pub(crate) fn find(&self, file: &WalFile) -> Result<Option<Held>, BackupError> {
+        match &self.shelves {
+            Shelves::Indexed(indexed) => indexed.find(file),
+            Shelves::Objects(objects) => objects.find(file),
+        }
+    }
+
+    /// Files that are there, all of them. Each timeline is listed once.
+    pub(crate) fn find_all(&self, files: impl Iterator<Item = WalFile>) -> Result<Vec<Held>, BackupError> {
+        let mut listed: BTreeMap<Timeline, BTreeMap<WalFile, Vec<Held>>> = BTreeMap::new();
+        let mut found = Vec::new();
+        for file in files {
+            let timeline = file.timeline();
+            if !listed.contains_key(&timeline) {
+                let mut by_file: BTreeMap<WalFile, Vec<Held>> = BTreeMap::new();
+                for held in self.files(timeline)? {
+                    by_file.entry(held.file).or_default().push(held);
+                }
+                listed.insert(timeline, by_file);
+            }
+            let copies = listed.get(&timeline).and_then(|by_file| by_file.get(&file));
+            let held = match copies.map(Vec::as_slice) {
+                Some([only]) => Some(only.clone()),
+                // None, or several of which one has to be chosen.
+                _ => self.find(&file)?,
+            };
+            let missing = || BackupError::checksum(self.place(&file), "the archived file that was listed", "nothing");
+            found.push(held.ok_or_else(missing)?);
+        }
+        Ok(found)
+    }
+
+    /// Whether the archive has a file.
+    pub(crate) fn has(&self, file: &WalFile) -> Result<bool, BackupError> {
+        Ok(self.find(file)?.is_some())
+    }
+
+    /// The files of a timeline that are there and have a checksum.
+    pub(crate) fn files(&self, timeline: Timeline) -> Result<Vec<Held>, BackupError> {
+        match &self.shelves {
+            Shelves::Indexed(indexed) => indexed.files(timeline),
+            Shelves::Objects(objects) => objects.files(timeline),
+        }
+    }
+
+    /// The whole segments of a timeline that are there, ascending.
+    pub fn segments(&self, timeline: Timeline) -> Result<BTreeSet<SegmentName>, BackupError> {
+        let files = self.files(timeline)?.into_iter();
+        let names = files.filter_map(|held| match held.file {
+            WalFile::Segment(name) => Some(name),
+            WalFile::Partial(_) | WalFile::History(_) | WalFile::BackupLabel(..) => None,
+        });
+        Ok(names.collect())
     }
 
     /// The timelines that have a folder here, ascending.
@@ -107,18 +132,18 @@ impl Archive {
         if timeline == Timeline::FIRST {
             return Ok(TimelineHistory::first());
         }
-        let path = self.path(&WalFile::History(timeline));
+        let file = WalFile::History(timeline);
+        let path = self.find(&file)?.map_or_else(|| self.place(&file), |held| held.path);
         let text = fs::read_to_string(&path).map_err(BackupError::io("read timeline history", &path))?;
         TimelineHistory::parse(timeline, &text).map_err(|e| BackupError::malformed(&path, e))
     }
 
     /// Every history file in the archive, by timeline.
-    pub(crate) fn history_files(&self) -> Result<BTreeMap<Timeline, Utf8PathBuf>, BackupError> {
+    pub(crate) fn history_files(&self) -> Result<BTreeMap<Timeline, Held>, BackupError> {
         let mut files = BTreeMap::new();
         for timeline in self.timelines()? {
-            let path = self.path(&WalFile::History(timeline));
-            if is_there(&path)? {
-                files.insert(timeline, path);
+            if let Some(held) = self.find(&WalFile::History(timeline))? {
+                files.insert(timeline, held);
             }
         }
         Ok(files)
@@ -126,11 +151,24 @@ impl Archive {
 
     /// The size of the cluster's segments, as the archived ones have it; `None` while there is none.
     pub fn segment_size(&self) -> Result<Option<SegmentSize>, BackupError> {
+        let mut damaged = None;
         for timeline in self.timelines()? {
-            if let Some((_, line)) = self.segments(timeline)?.first() {
-                return Ok(SegmentSize::new(line.size_raw));
+            for held in self.files(timeline)?.iter().filter(|held| matches!(held.file, WalFile::Segment(_))) {
+                match held.content_size() {
+                    Ok(bytes) => return Ok(SegmentSize::new(bytes)),
+                    Err(error) => damaged = damaged.or(Some(error)),
+                }
             }
         }
-        Ok(None)
+        damaged.map_or(Ok(None), Err)
+    }
+
+    /// Puts the content of an archived file at `to`, its checksum verified; `false` when the archive has no such file, which is
+    /// not said of one that cannot be looked at.
+    pub fn restore(&self, file: &WalFile, to: &Utf8Path) -> Result<bool, BackupError> {
+        match self.find(file)? {
+            None => Ok(false),
+            Some(held) => held.restore(to).map(|()| true),
+        }
     }
 }

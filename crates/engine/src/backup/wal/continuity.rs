@@ -1,6 +1,6 @@
 //! Whether a stretch of archived WAL is whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Archive, WalGap};
 use crate::backup::BackupError;
@@ -17,10 +17,10 @@ impl Archive {
         from: Lsn,
         to: Lsn,
     ) -> Result<Vec<(u64, Option<SegmentName>)>, BackupError> {
-        let mut there: BTreeMap<Timeline, Vec<SegmentName>> = BTreeMap::new();
+        let mut there: BTreeMap<Timeline, BTreeSet<SegmentName>> = BTreeMap::new();
         let line = history.newest_first();
         for (timeline, _) in &line {
-            there.insert(*timeline, self.segments(*timeline)?.into_iter().map(|(s, _)| s).collect());
+            there.insert(*timeline, self.segments(*timeline)?);
         }
         let mut segments = Vec::new();
         for number in size.segment_of(from)..=size.segment_before(to).max(size.segment_of(from)) {
@@ -30,7 +30,7 @@ impl Archive {
             let fitting = line.iter().filter(|(t, begin)| *t >= oldest && size.segment_of(*begin) <= number);
             let found = fitting
                 .map(|(t, _)| SegmentName::new(*t, number, size))
-                .find(|name| there.get(&name.timeline).is_some_and(|s| s.binary_search(name).is_ok()));
+                .find(|name| there.get(&name.timeline).is_some_and(|s| s.contains(name)));
             segments.push((number, found));
         }
         Ok(segments)

@@ -6,19 +6,19 @@ use cdc_model::units::Lsn;
 
 /// One archived file: a line of `index.jsonl`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IndexLine {
+pub(super) struct IndexLine {
     /// The file's name as PostgreSQL knows it.
-    pub seg: String,
+    pub(super) seg: String,
     /// Its size.
-    pub size_raw: u64,
+    pub(super) size_raw: u64,
     /// The size of the stored file.
-    pub size: u64,
+    pub(super) size: u64,
     /// The checksum of its content.
-    pub sha256_raw: String,
+    pub(super) sha256_raw: String,
     /// The checksum of the stored file.
-    pub sha256: String,
+    pub(super) sha256: String,
     /// The first LSN of a segment.
-    pub first_lsn: Option<Lsn>,
+    pub(super) first_lsn: Option<Lsn>,
     /// When it was archived, RFC 3339.
-    pub archived_at: String,
+    pub(super) archived_at: String,
 }

@@ -2,18 +2,19 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::Write,
 };
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Archive, IndexLine, content::copy, read_header};
-use crate::backup::{
-    BackupError,
-    files::{self, is_there},
-    hash::{Hashing, sha256_file},
+use super::{
+    Archive, IndexLine,
+    archive::Shelves,
+    held::{Held, copy},
+    read_header,
 };
-use cdc_model::units::{IfThere, Lsn, Timeline};
+use crate::backup::{BackupError, files::is_there, hash::Hashing};
+use cdc_model::units::{IfThere, Lsn};
 use cdc_pipeline::config::RepositoryConfig;
 use cdc_postgres::wal::{WalFile, WalNameError};
 
@@ -34,6 +35,55 @@ pub enum SegmentState {
 pub(super) enum Stored {
     New,
     AlreadyThere,
+}
+
+/// A file that is offered to the archive.
+#[derive(Clone, Debug)]
+pub(super) struct Offered {
+    pub(super) file: WalFile,
+    pub(super) path: Utf8PathBuf,
+    /// The first LSN of a segment.
+    pub(super) first_lsn: Option<Lsn>,
+}
+
+impl Offered {
+    /// The index line of the file; `content` and `stored` are hash and size of its content and of what is stored.
+    pub(super) fn line(&self, content: (String, u64), stored: (String, u64)) -> IndexLine {
+        let ((sha256_raw, size_raw), (sha256, size)) = (content, stored);
+        let archived_at = jiff::Timestamp::now().to_string();
+        IndexLine {
+            seg: self.file.to_string(),
+            size_raw,
+            size,
+            sha256_raw,
+            sha256,
+            first_lsn: self.first_lsn,
+            archived_at,
+        }
+    }
+
+    pub(super) fn conflict(&self, held: &Held, archived: String, offered: String) -> BackupError {
+        BackupError::WalConflict { name: self.file.to_string(), path: held.path.clone(), archived, offered }
+    }
+}
+
+/// Writes the content as it is stored, WAL compressed; the content's hash and size. `target` is the file for messages.
+pub(super) fn compress(
+    offered: &Offered,
+    out: &mut impl Write,
+    target: &Utf8Path,
+) -> Result<(String, u64), BackupError> {
+    let path = &offered.path;
+    let mut source = Hashing::new(File::open(path).map_err(BackupError::io("open", path))?);
+    if offered.file.is_wal() {
+        let mut encoder = zstd::Encoder::new(out, WAL_ZSTD_LEVEL).map_err(BackupError::io("compress", path))?;
+        encoder.include_checksum(true).map_err(BackupError::io("compress", path))?;
+        copy(&mut source, &mut encoder, target, false)?;
+        encoder.finish().map_err(BackupError::io("write", target))?;
+    } else {
+        copy(&mut source, out, target, false)?;
+    }
+    Ok(source.finish())
 }
 
 impl Archive {
@@ -80,7 +130,7 @@ impl Archive {
 
     /// Takes a segment (from an old server's `pg_wal`) or a history file into the archive. The name is the file's own; a
     /// segment's header must agree with it. What is there already with the same content is left alone.
-    pub(crate) fn add_segment(&self, path: &Utf8Path, state: SegmentState) -> Result<IndexLine, BackupError> {
+    pub(crate) fn add_segment(&self, path: &Utf8Path, state: SegmentState) -> Result<Held, BackupError> {
         let name = path.file_name().unwrap_or_default();
         let file: WalFile = name
             .parse()
@@ -90,7 +140,7 @@ impl Archive {
             (file, _) => file,
         };
         self.add(&file, path)?;
-        self.entry(&file)?.ok_or_else(|| BackupError::checksum(self.path(&file), "a line in index.jsonl", "none"))
+        self.find(&file)?.ok_or_else(|| BackupError::checksum(self.place(&file), "what was just archived", "nothing"))
     }
 
     /// Stores a file: decides by content what to do with one that is there already.
@@ -106,112 +156,10 @@ impl Archive {
             }
             WalFile::History(_) | WalFile::BackupLabel(..) => None,
         };
-        let target = self.path(file);
-        if is_there(&target)? {
-            return self.add_again(file, path, &target, first_lsn);
-        }
-        self.store.folder(&self.timeline_folder(file.timeline()))?;
-        let temporary = files::temporary_beside(&target);
-        let line = self.encode(file, path, &temporary, first_lsn);
-        let stored = line.and_then(|line| {
-            // A link, unlike a rename, fails when another archiver was faster; its content is then compared with ours.
-            match fs::hard_link(&temporary, &target) {
-                Ok(()) => Ok(Some(line)),
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(None),
-                Err(e) => Err(BackupError::io("link into place", &target)(e)),
-            }
-        });
-        let _ = fs::remove_file(&temporary);
-        match stored? {
-            Some(line) => {
-                files::sync_folder(&self.timeline_folder(file.timeline()))?;
-                self.append(file.timeline(), &line)?;
-                Ok(Stored::New)
-            }
-            None => self.add_again(file, path, &target, first_lsn),
+        let offered = Offered { file: *file, path: path.to_owned(), first_lsn };
+        match &self.shelves {
+            Shelves::Indexed(indexed) => indexed.put(&offered),
+            Shelves::Objects(objects) => objects.put(&offered),
         }
     }
-
-    /// The file is there already: the server offers it again after a crash between its archiving and its note of it.
-    fn add_again(
-        &self,
-        file: &WalFile,
-        path: &Utf8Path,
-        target: &Utf8Path,
-        first_lsn: Option<Lsn>,
-    ) -> Result<Stored, BackupError> {
-        let (offered, size_raw) = sha256_file(path)?;
-        let (archived, _) = self.decode_into(file, target, &mut io::sink())?;
-        if offered != archived {
-            return Err(BackupError::WalConflict {
-                name: file.to_string(),
-                path: target.to_owned(),
-                archived,
-                offered,
-            });
-        }
-        if self.entry(file)?.is_none() {
-            let (sha256, size) = sha256_file(target)?;
-            let line = line_of(file, size_raw, size, offered, sha256, first_lsn);
-            self.append(file.timeline(), &line)?;
-        }
-        Ok(Stored::AlreadyThere)
-    }
-
-    fn encode(
-        &self,
-        file: &WalFile,
-        path: &Utf8Path,
-        temporary: &Utf8Path,
-        first_lsn: Option<Lsn>,
-    ) -> Result<IndexLine, BackupError> {
-        let mut source = Hashing::new(File::open(path).map_err(BackupError::io("open", path))?);
-        let mut stored = Hashing::new(self.store.create(temporary)?);
-        if file.is_wal() {
-            let mut encoder =
-                zstd::Encoder::new(&mut stored, WAL_ZSTD_LEVEL).map_err(BackupError::io("compress", path))?;
-            encoder.include_checksum(true).map_err(BackupError::io("compress", path))?;
-            copy(&mut source, &mut encoder, temporary, false)?;
-            encoder.finish().map_err(BackupError::io("write", temporary))?;
-        } else {
-            copy(&mut source, &mut stored, temporary, false)?;
-        }
-        stored.get_ref().sync_all().map_err(BackupError::io("sync", temporary))?;
-        let ((sha256_raw, size_raw), (sha256, size)) = (source.finish(), stored.finish());
-        Ok(line_of(file, size_raw, size, sha256_raw, sha256, first_lsn))
-    }
-
-    /// Adds a line to the index, durably; the lock is the kernel's and ends with this process.
-    fn append(&self, timeline: Timeline, line: &IndexLine) -> Result<(), BackupError> {
-        let path = self.index_path(timeline);
-        let mut text = serde_json::to_vec(line).map_err(|e| BackupError::malformed(&path, e))?;
-        text.push(b'\n');
-        let mut file = self.store.append(&path)?;
-        file.lock().map_err(BackupError::io("lock", &path))?;
-        let result = complete_last_line(&mut file).and_then(|()| file.write_all(&text)).and_then(|()| file.sync_all());
-        result.map_err(BackupError::io("append to", &path))
-    }
-}
-
-/// A crash may have left half a line; what follows must not be glued to it.
-fn complete_last_line(file: &mut File) -> io::Result<()> {
-    if file.seek(SeekFrom::End(0))? == 0 {
-        return Ok(());
-    }
-    file.seek(SeekFrom::End(-1))?;
-    let mut last = [0u8];
-    file.read_exact(&mut last)?;
-    if last == *b"\n" { Ok(()) } else { file.write_all(b"\n") }
-}
-
-fn line_of(
-    file: &WalFile,
-    size_raw: u64,
-    size: u64,
-    sha256_raw: String,
-    sha256: String,
-    first_lsn: Option<Lsn>,
-) -> IndexLine {
-    let archived_at = jiff::Timestamp::now().to_string();
-    IndexLine { seg: file.to_string(), size_raw, size, sha256_raw, sha256, first_lsn, archived_at }
 }

@@ -1,16 +1,20 @@
-//! The WAL archive of a repository: `wal/<system id>/<timeline>/<segment>.zst` with an `index.jsonl`.
+//! The WAL archive of a repository, one of each cluster: `wal/<system id>/`.
 //!
 //! [`push()`] and [`fetch()`] are what PostgreSQL's `archive_command` and `restore_command` run; [`Archive`] answers what is
-//! there and what is missing.
+//! there and what is missing. How files are kept is the format's: [`objects`] or, in repositories of format 1, [`indexed`].
 
 mod archive;
 mod command;
-mod content;
 mod continuity;
+mod frame;
 mod gap;
+mod head;
 mod header;
+mod held;
 mod index;
+mod indexed;
 mod intake;
+mod objects;
 #[cfg(test)]
 mod tests;
 
@@ -18,5 +22,7 @@ pub use archive::Archive;
 pub use command::{Fetched, Pushed, fetch, push};
 pub use gap::WalGap;
 pub use header::read_header;
-pub use index::IndexLine;
+pub use held::Held;
+use index::IndexLine;
+use intake::Offered;
 pub use intake::SegmentState;

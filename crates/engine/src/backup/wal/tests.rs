@@ -1,19 +1,21 @@
 //! An archive in a folder, without any server.
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::*;
+use super::{head::Head, *};
 use crate::backup::{
-    BackupError, Repository,
+    BackupError, Format, Repository,
     fixture::{self, SYSTEM},
 };
 use cdc_model::units::{Exit, Failure, Lsn, SystemId, Timeline};
-use cdc_postgres::wal::{SegmentName, TimelineHistory, WalFile};
+use cdc_postgres::wal::{SegmentName, TimelineHistory};
+use rstest::rstest;
 
 struct Cluster {
     _folder: tempfile::TempDir,
@@ -21,10 +23,10 @@ struct Cluster {
     repository: Repository,
 }
 
-fn cluster() -> Cluster {
+fn cluster(format: Format) -> Cluster {
     let folder = tempfile::tempdir().unwrap();
     let root = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
-    let repository = Repository::init(&root.join("repository")).unwrap();
+    let repository = Repository::init_as(&root.join("repository"), format).unwrap();
     fs::create_dir_all(root.join("data/pg_wal")).unwrap();
     fs::create_dir_all(root.join("data/global")).unwrap();
     fs::write(root.join("data/global/pg_control"), SYSTEM.0.to_le_bytes()).unwrap();
@@ -58,24 +60,40 @@ impl Cluster {
     fn archive(&self) -> Archive {
         self.repository.archive(SYSTEM)
     }
+
+    /// Where a file of this name is archived.
+    fn held(&self, name: &str) -> Utf8PathBuf {
+        self.archive().find(&name.parse().unwrap()).unwrap().unwrap().path
+    }
 }
 
-#[test]
-fn what_is_pushed_is_fetched_byte_for_byte() {
-    let c = cluster();
+#[rstest]
+fn what_is_pushed_is_fetched_byte_for_byte(#[values(Format::One, Format::Two)] format: Format) {
+    let c = cluster(format);
     let (path, bytes) = c.segment(1, 7, 9);
     assert_eq!(c.push(&path).unwrap(), Pushed::Stored);
     assert_eq!(c.push(&path).unwrap(), Pushed::AlreadyThere);
     assert_eq!(c.fetch(path.file_name().unwrap()).unwrap(), (Fetched::Placed, Some(bytes)));
-    let lines = fs::read_to_string(c.archive().index_path(Timeline::literal(1))).unwrap();
-    assert_eq!(lines.lines().count(), 1, "the same file again adds no line");
-    let left: Vec<String> = fixture::tree(c.archive().folder());
-    assert_eq!(left, ["00000001/000000010000000000000007.zst", "00000001/index.jsonl"], "no temporary files");
+    let left = fixture::tree(c.archive().folder());
+    match format {
+        Format::One => {
+            let lines = fs::read_to_string(c.archive().folder().join("00000001/index.jsonl")).unwrap();
+            assert_eq!(lines.lines().count(), 1, "the same file again adds no line");
+            assert_eq!(left, ["00000001/000000010000000000000007.zst", "00000001/index.jsonl"], "no temporary files");
+        }
+        Format::Two => {
+            assert_eq!(left.len(), 2, "no temporary files: {left:?}");
+            assert!(left[0].starts_with("00000001/00000000/000000010000000000000007-"), "{left:?}");
+            assert_eq!(left[1], "head.json");
+        }
+    }
 }
 
-#[test]
-fn other_content_under_a_known_name_is_refused_and_nothing_overwritten() {
-    let c = cluster();
+#[rstest]
+fn other_content_under_a_known_name_is_refused_and_nothing_overwritten(
+    #[values(Format::One, Format::Two)] format: Format,
+) {
+    let c = cluster(format);
     let (path, bytes) = c.segment(1, 7, 9);
     c.push(&path).unwrap();
     c.segment(1, 7, 10);
@@ -85,9 +103,9 @@ fn other_content_under_a_known_name_is_refused_and_nothing_overwritten() {
     assert_eq!(c.fetch(path.file_name().unwrap()).unwrap().1, Some(bytes));
 }
 
-#[test]
-fn the_other_kinds_of_files_are_kept_beside() {
-    let c = cluster();
+#[rstest]
+fn the_other_kinds_of_files_are_kept_beside(#[values(Format::One, Format::Two)] format: Format) {
+    let c = cluster(format);
     let history = c.write("00000002.history", b"1\t0/300000\tno recovery target specified\n");
     let label = c.write("000000010000000000000007.00000028.backup", b"START WAL LOCATION: 0/700028\n");
     for path in [&history, &label] {
@@ -99,20 +117,20 @@ fn the_other_kinds_of_files_are_kept_beside() {
     assert_eq!(c.archive().history_files().unwrap().into_keys().collect::<Vec<_>>(), [Timeline::literal(2)]);
 }
 
-#[test]
-fn a_partial_segment_answers_only_to_its_own_name() {
-    let c = cluster();
+#[rstest]
+fn a_partial_segment_answers_only_to_its_own_name(#[values(Format::One, Format::Two)] format: Format) {
+    let c = cluster(format);
     let name = SegmentName::new(Timeline::literal(1), 7, fixture::size());
     let path = c.write(&format!("{name}.partial"), &fixture::segment_bytes(SYSTEM, fixture::size(), name, 1));
     c.push(&path).unwrap();
     assert_eq!(c.fetch(&name.to_string()).unwrap().0, Fetched::NotThere);
     assert_eq!(c.fetch(&format!("{name}.partial")).unwrap().0, Fetched::Placed);
-    assert_eq!(c.archive().segments(Timeline::literal(1)).unwrap(), []);
+    assert_eq!(c.archive().segments(Timeline::literal(1)).unwrap(), BTreeSet::new());
 }
 
-#[test]
-fn files_that_are_not_this_clusters_are_refused() {
-    let c = cluster();
+#[rstest]
+fn files_that_are_not_this_clusters_are_refused(#[values(Format::One, Format::Two)] format: Format) {
+    let c = cluster(format);
     let name = SegmentName::new(Timeline::literal(1), 7, fixture::size());
     let stranger =
         c.write(&name.to_string(), &fixture::segment_bytes(SystemId(SYSTEM.0 + 1), fixture::size(), name, 1));
@@ -123,17 +141,23 @@ fn files_that_are_not_this_clusters_are_refused() {
     assert!(c.fetch("../../../FORMAT").is_err());
 }
 
-#[test]
-fn missing_is_an_answer_and_damage_an_error() {
-    let c = cluster();
+#[rstest]
+fn missing_is_an_answer_and_damage_an_error(#[values(Format::One, Format::Two)] format: Format) {
+    let c = cluster(format);
     assert_eq!(c.fetch("000000010000000000000001").unwrap(), (Fetched::NotThere, None));
     let (path, _) = c.segment(1, 7, 9);
     c.push(&path).unwrap();
     let name = path.file_name().unwrap();
-    fixture::flip(&c.archive().path(&name.parse().unwrap()));
+    fixture::flip(&c.held(name));
     assert_eq!(c.fetch(name).unwrap_err().exit(), Exit::ChecksumMismatch);
     assert_eq!(fixture::tree(&c.root.join("data/pg_wal")), [name], "nothing half-written is left");
-    assert_eq!(c.push(&path).unwrap_err().exit(), Exit::ChecksumMismatch, "a damaged copy is not taken for the file");
+    let other = c.segment(1, 7, 10).0;
+    if format == Format::One {
+        assert_eq!(c.push(&other).unwrap_err().exit(), Exit::ChecksumMismatch, "a damaged copy gives way to no other");
+    }
+    let (path, bytes) = c.segment(1, 7, 9);
+    assert_eq!(c.push(&path).unwrap(), Pushed::Stored, "it gives way to the original");
+    assert_eq!(c.fetch(path.file_name().unwrap()).unwrap().1, Some(bytes));
 }
 
 /// Links that lead to themselves cannot be followed, by root neither: what is behind them is not known.
@@ -146,29 +170,31 @@ fn make_unreadable(path: &Utf8Path) {
     std::os::unix::fs::symlink(path, path).unwrap();
 }
 
-#[test]
-fn a_file_that_cannot_be_looked_at_is_not_taken_for_the_end_of_the_wal() {
-    let c = cluster();
+#[rstest]
+fn a_file_that_cannot_be_looked_at_is_not_taken_for_the_end_of_the_wal(
+    #[values(Format::One, Format::Two)] format: Format,
+) {
+    let c = cluster(format);
     let (path, _) = c.segment(1, 7, 9);
     c.push(&path).unwrap();
     c.push(&c.write("00000002.history", b"1\t0/300000\tno recovery target specified\n")).unwrap();
     let name = path.file_name().unwrap();
-    make_unreadable(&c.archive().path(&name.parse().unwrap()));
+    make_unreadable(&c.held(name));
     assert!(c.fetch(name).unwrap_err().to_string().contains("look at"));
     assert!(c.archive().segments(Timeline::literal(1)).is_err() && c.archive().segment_size().is_err());
     assert!(c.push(&path).unwrap_err().to_string().contains("look at"));
-    make_unreadable(&c.archive().path(&WalFile::History(Timeline::literal(2))));
+    make_unreadable(&c.held("00000002.history"));
     assert!(c.archive().history_files().is_err());
-    make_unreadable(&c.archive().timeline_folder(Timeline::literal(1)));
+    make_unreadable(&c.archive().folder().join("00000001"));
     assert!(c.fetch("000000010000000000000099").is_err(), "of a timeline's folder that cannot be entered, too");
-    assert!(c.archive().index(Timeline::literal(1)).is_err() && c.archive().entry(&name.parse().unwrap()).is_err());
+    assert!(c.archive().files(Timeline::literal(1)).is_err() && c.archive().find(&name.parse().unwrap()).is_err());
     make_unreadable(&c.root.join("repository/spool"));
     assert!(c.archive().drain().is_err());
 }
 
-#[test]
-fn a_restored_file_is_as_private_as_its_folder() {
-    let c = cluster();
+#[rstest]
+fn a_restored_file_is_as_private_as_its_folder(#[values(Format::One, Format::Two)] format: Format) {
+    let c = cluster(format);
     let (path, _) = c.segment(1, 7, 9);
     c.push(&path).unwrap();
     let folder = c.root.join("data/pg_wal");
@@ -182,22 +208,22 @@ fn a_restored_file_is_as_private_as_its_folder() {
 
 #[test]
 fn a_crash_between_file_and_index_is_healed_by_the_next_offer() {
-    let c = cluster();
+    let c = cluster(Format::One);
     let (path, bytes) = c.segment(1, 7, 9);
     c.push(&path).unwrap();
-    let index = c.archive().index_path(Timeline::literal(1));
+    let index = c.archive().folder().join("00000001/index.jsonl");
     let line = fs::read(&index).unwrap();
     fs::write(&index, &line[..line.len() / 2]).unwrap();
     let name = path.file_name().unwrap();
     assert_eq!(c.fetch(name).unwrap_err().exit(), Exit::ChecksumMismatch, "not known is not missing");
     assert_eq!(c.push(&path).unwrap(), Pushed::AlreadyThere);
     assert_eq!(c.fetch(name).unwrap().1, Some(bytes));
-    assert_eq!(c.archive().index(Timeline::literal(1)).unwrap().len(), 1, "the torn line does not swallow the next");
+    assert_eq!(c.archive().files(Timeline::literal(1)).unwrap().len(), 1, "the torn line does not swallow the next");
 }
 
-#[test]
-fn many_archivers_at_once_make_one_file_and_one_line_each() {
-    let c = cluster();
+#[rstest]
+fn many_archivers_at_once_make_one_file_and_one_line_each(#[values(Format::One, Format::Two)] format: Format) {
+    let c = cluster(format);
     let paths: Vec<Utf8PathBuf> = (10..16).map(|n| c.segment(1, n, n as u8).0).collect();
     std::thread::scope(|scope| {
         for _ in 0..3 {
@@ -216,9 +242,9 @@ fn gap(result: Result<(), BackupError>) -> WalGap {
     }
 }
 
-#[test]
-fn a_gap_is_named_from_its_first_to_its_last_byte() {
-    let c = cluster();
+#[rstest]
+fn a_gap_is_named_from_its_first_to_its_last_byte(#[values(Format::One, Format::Two)] format: Format) {
+    let c = cluster(format);
     let first = TimelineHistory::first();
     let mib = |n: u64| Lsn(n << 20);
     assert_eq!(gap(c.archive().continuity(&first, mib(3), mib(4))).missing_from, mib(3), "an empty archive");
@@ -236,9 +262,9 @@ fn a_gap_is_named_from_its_first_to_its_last_byte() {
     archive.continuity(&first, mib(7), mib(9)).unwrap();
 }
 
-#[test]
-fn a_stretch_over_two_timelines_takes_each_segment_from_its_owner() {
-    let c = cluster();
+#[rstest]
+fn a_stretch_over_two_timelines_takes_each_segment_from_its_owner(#[values(Format::One, Format::Two)] format: Format) {
+    let c = cluster(format);
     let mib = |n: u64| Lsn(n << 20);
     let switch = Lsn(mib(5).0 + 0x8000);
     for number in [3, 4, 5, 6] {
@@ -262,28 +288,29 @@ fn a_stretch_over_two_timelines_takes_each_segment_from_its_owner() {
         .collect();
     assert_eq!(names, [1, 1, 2, 2].map(Timeline::literal));
     // The abandoned end of the old timeline does not stand in for the new one.
-    fs::remove_file(archive.path(&WalFile::Segment(SegmentName::new(Timeline::literal(2), 6, fixture::size()))))
-        .unwrap();
+    fs::remove_file(c.held("000000020000000000000006")).unwrap();
     assert_eq!(gap(archive.continuity(&history, mib(3), mib(7))).segment, "000000020000000000000006");
 }
 
-#[test]
-fn a_salvaged_segment_is_archived_and_a_partial_one_set_apart() {
-    let c = cluster();
+#[rstest]
+fn a_salvaged_segment_is_archived_and_a_partial_one_set_apart(#[values(Format::One, Format::Two)] format: Format) {
+    let c = cluster(format);
     let (path, _) = c.segment(1, 7, 9);
     let path = c.root.join("data").join(path);
     let archive = c.archive();
-    let line = archive.add_segment(&path, SegmentState::Partial).unwrap();
-    assert_eq!(line.seg, "000000010000000000000007.partial");
-    assert_eq!(archive.segments(Timeline::literal(1)).unwrap(), []);
-    let line = archive.add_segment(&path, SegmentState::Complete).unwrap();
-    assert_eq!((line.seg.as_str(), line.first_lsn), ("000000010000000000000007", Some(Lsn(7 << 20))));
+    let held = archive.add_segment(&path, SegmentState::Partial).unwrap();
+    assert_eq!(held.file.to_string(), "000000010000000000000007.partial");
+    assert_eq!(archive.segments(Timeline::literal(1)).unwrap(), BTreeSet::new());
+    let held = archive.add_segment(&path, SegmentState::Complete).unwrap();
+    assert_eq!(held.file.to_string(), "000000010000000000000007");
     assert_eq!(archive.segment_size().unwrap(), Some(fixture::size()));
 }
 
-#[test]
-fn the_spool_is_drained_and_what_contradicts_the_archive_stays_in_it() {
-    let c = cluster();
+#[rstest]
+fn the_spool_is_drained_and_what_contradicts_the_archive_stays_in_it(
+    #[values(Format::One, Format::Two)] format: Format,
+) {
+    let c = cluster(format);
     let archive = c.repository.archive(SYSTEM);
     assert_eq!(archive.drain().unwrap(), 0, "there is no spool");
     let spool = c.root.join("repository/spool");
@@ -306,4 +333,55 @@ fn the_spool_is_drained_and_what_contradicts_the_archive_stays_in_it() {
     assert!(!first.exists() && other.exists());
     let (_, kept) = c.fetch("000000010000000000000002").unwrap();
     assert_eq!(kept.unwrap(), c.segment(1, 2, 8).1);
+}
+
+#[test]
+fn a_crash_between_object_and_head_is_healed_by_the_next_offer() {
+    let c = cluster(Format::Two);
+    let (path, _) = c.segment(1, 7, 9);
+    c.push(&path).unwrap();
+    c.push(&c.segment(1, 8, 9).0).unwrap();
+    let read = || Head::read(c.archive().folder());
+    let whole = read().unwrap().unwrap();
+    let ends = &whole.segments["00000001"];
+    assert!(ends.first.starts_with("000000010000000000000007-") && ends.last.starts_with("000000010000000000000008-"));
+    fs::remove_file(c.archive().folder().join("head.json")).unwrap();
+    for number in [7, 8] {
+        assert_eq!(c.push(&c.segment(1, number, 9).0).unwrap(), Pushed::AlreadyThere);
+    }
+    assert_eq!(read().unwrap().unwrap(), whole);
+    fixture::flip(&c.archive().folder().join("head.json"));
+    assert!(read().is_err());
+    assert_eq!(c.push(&c.segment(1, 8, 9).0).unwrap(), Pushed::AlreadyThere, "archiving goes on");
+    assert_eq!(read().unwrap().unwrap().segments["00000001"].last, whole.segments["00000001"].last);
+}
+
+#[test]
+fn of_two_copies_the_one_that_is_whole_is_taken_and_two_whole_ones_that_differ_are_refused() {
+    let c = cluster(Format::Two);
+    let (path, bytes) = c.segment(1, 7, 9);
+    c.push(&path).unwrap();
+    let name = path.file_name().unwrap();
+    let first = c.held(name);
+    let other = cluster(Format::Two);
+    let (differing, _) = other.segment(1, 7, 10);
+    other.push(&differing).unwrap();
+    let theirs = other.held(name);
+    let stray = first.with_file_name(theirs.file_name().unwrap());
+    fs::copy(&theirs, &stray).unwrap();
+    assert!(matches!(c.fetch(name), Err(BackupError::WalConflict { .. })), "nobody knows which is right");
+    assert!(matches!(c.push(&path), Err(BackupError::WalConflict { .. })) || c.push(&path).is_ok());
+    fixture::flip(&stray);
+    assert_eq!(c.fetch(name).unwrap().1, Some(bytes));
+}
+
+#[test]
+fn an_idle_segment_is_a_kilobyte() {
+    let c = cluster(Format::Two);
+    let size = cdc_postgres::wal::SegmentSize::new(16 << 20).unwrap();
+    let name = SegmentName::new(Timeline::literal(1), 7, size);
+    let path = c.write(&name.to_string(), &fixture::segment_bytes(SYSTEM, size, name, 0));
+    c.push(&path).unwrap();
+    let bytes = fs::metadata(c.held(&name.to_string())).unwrap().len();
+    assert!(bytes < 1024, "{bytes} bytes");
 }

@@ -89,7 +89,7 @@ impl Identity<'_> {
 fn clusters_of(repository: &Repository) -> Result<BTreeMap<SystemId, Vec<Point>>, RecoveryError> {
     let mut found: BTreeMap<SystemId, Vec<Point>> =
         repository.archived_clusters()?.into_iter().map(|id| (id, Vec::new())).collect();
-    for point in repository.finished()?.flatten() {
+    for point in repository.finished()?.into_iter().flatten() {
         if let Some(id) = point.postgres().ok().map(|facts| facts.system_id) {
             found.entry(id).or_default().push(point);
         }

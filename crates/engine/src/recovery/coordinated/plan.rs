@@ -79,7 +79,7 @@ impl Coordinated {
         let view = WalView::open(repository.archive(system_id), segment_size, &tools, &loose)?;
         let old_timeline = current_timeline(&view, control_data.as_ref(), &pgdata);
         let kafka = Kafka::of(&config.kafka)?.own_cluster_id().await?;
-        let origin = Origin { system_id: Some(system_id), kafka: Some(kafka) };
+        let origin = Origin { system_id: Some(system_id), kafka: Some(kafka), registry: None };
         let (mut aim, point) = aim::resolve(request, &repository, &origin, &view, old_timeline).await?;
         let owner = match owner {
             Some(owner) => owner,

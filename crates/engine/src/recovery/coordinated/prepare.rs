@@ -1,8 +1,6 @@
 //! What needs nothing of the old server is done and checked while it runs: the base backup is extracted beside the data folder, its
 //! files and the archived WAL are compared with their checksums, and PostgreSQL's programs are tried on the result.
 
-use std::collections::{BTreeMap, btree_map::Entry};
-
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
@@ -147,7 +145,7 @@ impl Coordinated {
         let end = match to {
             Some(to) => to,
             None => {
-                let last = archive.segments(self.aim.timeline)?.last().map(|(name, _)| *name);
+                let last = archive.segments(self.aim.timeline)?.last().copied();
                 let archived = last.and_then(|name| name.start(size)).map(|start| Lsn(start.0 + size.bytes()));
                 // Of a timeline that has just begun nothing may be archived; what leads to it is.
                 archived.unwrap_or(stop).max(history.begin())
@@ -161,21 +159,12 @@ impl Coordinated {
             // A replay asks for the histories from its own timeline to the target's, and for all later ones, to find a free number.
             let later = archive.history_files()?.into_keys().filter(|timeline| *timeline >= oldest);
             let files = later.map(WalFile::History).chain(segments.map(WalFile::Segment));
-            let mut indexes = BTreeMap::new();
-            let mut wanted = Vec::new();
-            for file in files {
-                let index = match indexes.entry(file.timeline()) {
-                    Entry::Occupied(read) => read.into_mut(),
-                    Entry::Vacant(new) => new.insert(archive.index(file.timeline())?),
-                };
-                let line = index.get(&file.to_string()).cloned();
-                wanted.push((file, line));
-            }
-            let total = wanted.iter().filter_map(|(_, line)| line.as_ref()).map(|line| line.size).sum();
+            let wanted = archive.find_all(files)?;
+            let total = wanted.iter().map(|held| held.size).sum();
             let mut done = 0;
-            for (file, line) in &wanted {
-                archive.check_stored(file, line.as_ref())?;
-                done += line.as_ref().map_or(0, |line| line.size);
+            for held in &wanted {
+                held.check_stored()?;
+                done += held.size;
                 watch.tell(Progress::Bytes { what: "archived WAL".into(), done, total });
             }
             Ok(())

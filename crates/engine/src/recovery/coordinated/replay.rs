@@ -185,7 +185,7 @@ impl Coordinated {
         let archive = self.repository.archive(self.system_id);
         let mut names = Vec::new();
         for timeline in archive.timelines()? {
-            let segments = archive.segments(timeline)?.into_iter().map(|(name, _)| name);
+            let segments = archive.segments(timeline)?.into_iter();
             names.extend(segments.filter(|name| name.number(self.segment_size).is_some_and(|n| n >= first)));
         }
         Ok(names)

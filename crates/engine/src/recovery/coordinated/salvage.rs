@@ -45,7 +45,7 @@ impl Coordinated {
         }
         for timeline in view.timelines() {
             let path = self.old_wal().join(WalFile::History(timeline).to_string());
-            if is_there(&path)? && !is_there(&view.archive().path(&WalFile::History(timeline)))? {
+            if is_there(&path)? && !view.archive().has(&WalFile::History(timeline))? {
                 view.archive().add_segment(&path, SegmentState::Complete)?;
             }
         }
@@ -86,7 +86,7 @@ impl Coordinated {
         for entry in entries {
             let entry = entry.map_err(unlisted)?;
             let Ok(file) = entry.file_name().parse::<WalFile>() else { continue };
-            if is_there(&view.archive().path(&file))? {
+            if view.archive().has(&file)? {
                 std::fs::remove_file(entry.path()).map_err(|e| RecoveryError::io("remove", entry.path(), e))?;
             }
         }

@@ -76,7 +76,7 @@ impl Repair {
             Some(memory) => (recorded_point(&repository, memory)?, Vec::new()),
             None => {
                 let kafka = Kafka::of(&config.kafka)?.own_cluster_id().await?;
-                let origin = Origin { system_id: Some(server.system_id().await?), kafka: Some(kafka) };
+                let origin = Origin { system_id: Some(server.system_id().await?), kafka: Some(kafka), registry: None };
                 let mut shortlist = Shortlist::of(&repository, request, &origin)?;
                 let point = shortlist.newest_intact(&repository, request, &origin)?;
                 let notes = match &point {

@@ -70,7 +70,7 @@ impl WalView {
             archive,
         };
         for timeline in view.archive.timelines()? {
-            view.archived.extend(view.archive.segments(timeline)?.into_iter().map(|(name, _)| name));
+            view.archived.extend(view.archive.segments(timeline)?);
         }
         for timeline in view.archive.history_files()?.into_keys() {
             view.histories.insert(timeline, view.archive.history(timeline)?);
@@ -422,7 +422,7 @@ pub(crate) fn restore(archive: &Archive, file: &WalFile, to: &Utf8Path) -> Resul
         return Ok(());
     }
     Err(RecoveryError::impossible(
-        archive.path(file).as_str(),
+        archive.place(file).as_str(),
         "the archived file that was there before",
         "none",
         "something removes files of the archive meanwhile",

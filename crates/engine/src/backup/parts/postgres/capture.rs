@@ -7,10 +7,9 @@ use std::{
 
 use camino::Utf8Path;
 
-use super::{base, facts, outside};
+use super::{base, facts, outside, time};
 use crate::backup::{
     BackupError, Clock, DataFolder, PostgresFacts, Repository,
-    files::is_there,
     format::layout,
     hash::sha256_file,
     wal::{Archive, SegmentState},
@@ -141,11 +140,7 @@ async fn refuse_unsupported(pg: &Postgres) -> Result<(), BackupError> {
 
 /// What the server's clock shows.
 async fn clock(pg: &Postgres) -> Result<String, BackupError> {
-    let micros: i64 = pg.value("select (extract(epoch from clock_timestamp()) * 1000000)::bigint").await?;
-    let shown = jiff::Timestamp::from_microsecond(micros).map(|at| at.to_string());
-    Ok(shown.map_err(|e| {
-        ClientError::answer("postgres", pg.address(), "its clock", "a time of these millennia", e.to_string())
-    })?)
+    Ok(time::shown(pg).await?.to_string())
 }
 
 /// The server's clock minus ours, the way there and back shared evenly.
@@ -166,11 +161,12 @@ fn history(
         return Ok((TimelineHistory::first(), None));
     }
     let file = WalFile::History(timeline);
-    let path = archive.path(&file);
-    if !is_there(&path)? {
-        archive.add_segment(&config.postgres.pgdata.join("pg_wal").join(file.to_string()), SegmentState::Complete)?;
-    }
-    Ok((archive.history(timeline)?, Some(sha256_file(&path)?.0)))
+    let held = match archive.find(&file)? {
+        Some(held) => held,
+        None => archive
+            .add_segment(&config.postgres.pgdata.join("pg_wal").join(file.to_string()), SegmentState::Complete)?,
+    };
+    Ok((archive.history(timeline)?, Some(sha256_file(&held.path)?.0)))
 }
 
 /// Whether the server says that it has archived all WAL up to a position, on its timeline.

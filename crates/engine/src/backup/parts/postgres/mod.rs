@@ -5,8 +5,10 @@ mod capture;
 mod extract;
 mod facts;
 mod outside;
+mod time;
 
 pub(crate) use capture::capture;
 pub use extract::{Extracted, Owner, extract};
 pub(crate) use extract::{check as check_base, compare_folder, listed};
 pub use facts::publications;
+pub(crate) use time::SetClock;

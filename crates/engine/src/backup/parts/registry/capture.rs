@@ -70,6 +70,7 @@ fn facts(dump: &Dump) -> RegistryFacts {
         versions: dump.versions.len() as u64,
         soft_deleted: dump.versions.iter().filter(|v| v.state == VersionState::SoftDeleted).count() as u64,
         max_id: dump.versions.iter().map(|v| dump.record_id(v).0).max(),
+        birth: dump.birth(),
         global_compat: dump.global_compat.clone(),
         global_mode: dump.global_mode.clone(),
         caps_hit: dump.caps_hit.clone(),

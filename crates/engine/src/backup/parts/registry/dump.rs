@@ -106,6 +106,12 @@ struct Head {
 }
 
 impl Dump {
+    /// The version that was registered first, and when: a registry keeps it through a refill, and no other has it.
+    pub(crate) fn birth(&self) -> Option<String> {
+        let first = self.versions.iter().min_by_key(|version| version.global_id)?;
+        Some(format!("{} version {} at {}", first.subject, first.version, first.created_ms?))
+    }
+
     /// Reads the three files of a point, and checks each text against its checksum.
     pub(crate) fn from_files(registry_json: &[u8], dump_jsonl: &[u8], native_zip: &[u8]) -> Result<Dump, String> {
         let export = read_zip(native_zip).map_err(|e| format!("native.zip: {e}"))?;

@@ -1,0 +1,62 @@
+//! Where the files of a recovery point are, and how far its writing has come.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{
+    BackupError,
+    files::is_there,
+    format::{
+        Format,
+        layout::{PARTIAL, STARTED, manifest_digits},
+    },
+};
+use cdc_model::units::{IfThere, PointId};
+
+/// A point's folder.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    /// The point.
+    pub(crate) id: PointId,
+    /// The folder.
+    pub(crate) folder: Utf8PathBuf,
+    /// The format of its repository.
+    pub(crate) format: Format,
+    /// Whether it is being written, or was when something ended its writing: the point does not exist.
+    pub(crate) unfinished: bool,
+}
+
+impl Place {
+    /// Every point's folder below `root`, by id.
+    pub(crate) fn all(root: &Utf8Path, format: Format) -> Result<Vec<Place>, BackupError> {
+        let entries = root.read_dir_utf8().if_there().map_err(BackupError::io("list", root))?;
+        let mut places = Vec::new();
+        for entry in entries.into_iter().flatten() {
+            let entry = entry.map_err(BackupError::io("list", root))?;
+            if !entry.file_type().map_err(BackupError::io("look at", entry.path()))?.is_dir() {
+                continue;
+            }
+            let folder = entry.path().to_owned();
+            let name = entry.file_name();
+            let (id, unfinished) = match format {
+                Format::One => name.strip_suffix(PARTIAL).map_or((name, false), |id| (id, true)),
+                Format::Two => (name, is_there(&folder.join(STARTED))? && manifests(&folder)?.is_empty()),
+            };
+            places.push(Place { id: PointId::new(id), folder, format, unfinished });
+        }
+        places.sort();
+        Ok(places)
+    }
+}
+
+/// The files in a point's folder whose names are those of manifests in format 2, with the digits of their hash.
+pub(crate) fn manifests(folder: &Utf8Path) -> Result<Vec<(Utf8PathBuf, String)>, BackupError> {
+    let mut found = Vec::new();
+    for entry in folder.read_dir_utf8().map_err(BackupError::io("list", folder))? {
+        let entry = entry.map_err(BackupError::io("list", folder))?;
+        if let Some(digits) = manifest_digits(entry.file_name()) {
+            found.push((entry.path().to_owned(), digits.to_owned()));
+        }
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,219 @@
+//! Format 2: one object for each file, with the hash of its bytes in its name. Who archives needs no lock: the same content is
+//! the same object, and other content under a name that is known is another object, which is seen.
+//!
+//! A segment is `<timeline>/<log>/<segment>-<hash>.zst`, any other file `<timeline>/<file>-<hash>`. `head.json` notes what was
+//! archived last, so that the loss of the newest files is noticed as well as that of those before them.
+
+use std::fs;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{
+    Offered,
+    frame::Frame,
+    head::Head,
+    held::{Held, Sum},
+    indexed::size_if_there,
+    intake::{Stored, compress},
+};
+use crate::backup::{
+    BackupError,
+    files::{self, Store},
+    hash::{Hashing, sha256_file},
+};
+use cdc_model::units::{IfThere, Timeline};
+use cdc_postgres::wal::{SegmentName, WalFile, timeline_digits};
+
+/// How many digits of the hash a name has: 128 bits of it, against accidents.
+const DIGITS: usize = 32;
+const COMPRESSED: &str = ".zst";
+/// The digits of a segment's name before those of its number within the log.
+const LOG_DIGITS: std::ops::Range<usize> = 8..16;
+
+/// The archive of one cluster.
+#[derive(Clone, Debug)]
+pub(super) struct Objects {
+    store: Store,
+    folder: Utf8PathBuf,
+}
+
+/// The file that an object's name says it is, and the first digits of its hash.
+pub(super) fn parse_name(name: &str) -> Option<(WalFile, &str)> {
+    let (file, digits) = name.strip_suffix(COMPRESSED).unwrap_or(name).rsplit_once('-')?;
+    let file: WalFile = file.parse().ok()?;
+    let is_hash = digits.len() == DIGITS && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    (is_hash && file.is_wal() == name.ends_with(COMPRESSED)).then_some((file, digits))
+}
+
+/// The name of the object that holds a file.
+fn name_of(file: &WalFile, hash: &str) -> String {
+    let digits = &hash[..DIGITS];
+    if file.is_wal() { format!("{file}-{digits}{COMPRESSED}") } else { format!("{file}-{digits}") }
+}
+
+impl Objects {
+    pub(super) fn new(store: &Store, folder: &Utf8Path) -> Objects {
+        Objects { store: store.clone(), folder: folder.to_owned() }
+    }
+
+    /// The folder of a file's object.
+    pub(super) fn place(&self, file: &WalFile) -> Utf8PathBuf {
+        let timeline = self.folder.join(timeline_digits(file.timeline()));
+        match file {
+            WalFile::Segment(name) | WalFile::Partial(name) => timeline.join(log_of(*name)),
+            WalFile::History(_) | WalFile::BackupLabel(..) => timeline,
+        }
+    }
+
+    /// The objects in a folder. A folder that is missing has none.
+    fn list(&self, folder: &Utf8Path) -> Result<(Vec<Held>, Vec<Utf8PathBuf>), BackupError> {
+        let entries = folder.read_dir_utf8().if_there().map_err(BackupError::io("list", folder))?;
+        let (mut held, mut folders) = (Vec::new(), Vec::new());
+        for entry in entries.into_iter().flatten() {
+            let entry = entry.map_err(BackupError::io("list", folder))?;
+            let path = entry.path();
+            if let Some((file, digits)) = parse_name(entry.file_name()) {
+                let sum = Sum::Name(digits.to_owned());
+                // One that was replaced meanwhile is not there any more.
+                let Some(size) = size_if_there(path)? else { continue };
+                held.push(Held { file, path: path.to_owned(), size, sum });
+            } else if is_log(entry.file_name()) {
+                folders.push(path.to_owned());
+            }
+        }
+        Ok((held, folders))
+    }
+
+    /// Every object that claims to be this file; more than one only where two archivers disagreed.
+    pub(super) fn copies(&self, file: &WalFile) -> Result<Vec<Held>, BackupError> {
+        let (mut held, _) = self.list(&self.place(file))?;
+        held.retain(|held| held.file == *file);
+        held.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(held)
+    }
+
+    /// The object that holds a file. Of several the one that is not damaged; fails where two have different content.
+    pub(super) fn find(&self, file: &WalFile) -> Result<Option<Held>, BackupError> {
+        let mut copies = self.copies(file)?;
+        if copies.len() < 2 {
+            return Ok(copies.pop());
+        }
+        let (intact, mut damaged): (Vec<Held>, Vec<Held>) =
+            copies.into_iter().partition(|held| held.check_stored().is_ok());
+        let mut intact = intact.into_iter();
+        let Some(first) = intact.next() else { return Ok(damaged.pop()) };
+        for other in intact {
+            let (one, two) = (first.content()?, other.content()?);
+            if one != two {
+                return Err(BackupError::WalConflict {
+                    name: file.to_string(),
+                    path: first.path,
+                    archived: one,
+                    offered: two,
+                });
+            }
+        }
+        Ok(Some(first))
+    }
+
+    /// Every object of a timeline, by what it holds.
+    pub(super) fn files(&self, timeline: Timeline) -> Result<Vec<Held>, BackupError> {
+        let (mut held, folders) = self.list(&self.folder.join(timeline_digits(timeline)))?;
+        for folder in folders {
+            held.extend(self.list(&folder)?.0);
+        }
+        held.retain(|held| held.file.timeline() == timeline);
+        held.sort_by(|a, b| (&a.file, &a.path).cmp(&(&b.file, &b.path)));
+        Ok(held)
+    }
+
+    pub(super) fn put(&self, offered: &Offered) -> Result<Stored, BackupError> {
+        let content = sha256_file(&offered.path)?;
+        let mut damaged = Vec::new();
+        for held in self.copies(&offered.file)? {
+            if held.check_stored().is_err() {
+                // Nothing can be restored from it, whatever it was.
+                damaged.push(held);
+                continue;
+            }
+            let archived = held.content()?;
+            if !content.0.starts_with(&archived) {
+                return Err(offered.conflict(&held, archived, content.0));
+            }
+            self.note(&held.path, offered)?;
+            return Ok(Stored::AlreadyThere);
+        }
+        let folder = self.place(&offered.file);
+        self.store.folder(&folder)?;
+        let temporary = files::temporary_beside(&folder.join(offered.file.to_string()));
+        let written = self.write(offered, content.clone(), &temporary).and_then(|hash| {
+            let target = folder.join(name_of(&offered.file, &hash));
+            files::publish(&temporary, &target)?;
+            Ok(target)
+        });
+        let target = written.inspect_err(|_| {
+            let _ = fs::remove_file(&temporary);
+        })?;
+        for held in damaged.iter().filter(|held| held.path != target) {
+            tracing::warn!(path = %held.path, "a damaged copy is replaced by the original");
+            fs::remove_file(&held.path).if_there().map_err(BackupError::io("remove", &held.path))?;
+        }
+        // Another archiver may have been as fast, with other content. Whoever sees that takes its own away.
+        for held in self.copies(&offered.file)?.into_iter().filter(|held| held.path != target) {
+            let archived = held.content()?;
+            if !content.0.starts_with(&archived) {
+                fs::remove_file(&target).if_there().map_err(BackupError::io("remove", &target))?;
+                return Err(offered.conflict(&held, archived, content.0));
+            }
+        }
+        self.note(&target, offered)?;
+        Ok(Stored::New)
+    }
+
+    /// Writes the object, durably; the hash of its bytes.
+    fn write(
+        &self,
+        offered: &Offered,
+        (sha256_raw, size_raw): (String, u64),
+        temporary: &Utf8Path,
+    ) -> Result<String, BackupError> {
+        let mut stored = Hashing::new(self.store.create(temporary)?);
+        if let Some(first_lsn) = offered.first_lsn {
+            let frame = Frame { seg: offered.file.to_string(), size_raw, sha256_raw: sha256_raw.clone(), first_lsn };
+            let frame = frame.to_bytes(temporary)?;
+            std::io::Write::write_all(&mut stored, &frame).map_err(BackupError::io("write", temporary))?;
+        }
+        let read = compress(offered, &mut stored, temporary)?;
+        if read != (sha256_raw.clone(), size_raw) {
+            return Err(BackupError::checksum(&offered.path, sha256_raw, format!("{}: it changes", read.0)));
+        }
+        stored.get_ref().sync_all().map_err(BackupError::io("sync", temporary))?;
+        Ok(stored.finish().0)
+    }
+
+    /// Notes what was archived last.
+    fn note(&self, object: &Utf8Path, offered: &Offered) -> Result<(), BackupError> {
+        let path = Head::path(&self.folder);
+        let there = match Head::read(&self.folder) {
+            Ok(head) => head.unwrap_or_default(),
+            Err(error) if matches!(error, BackupError::Checksum { .. } | BackupError::Malformed { .. }) => {
+                tracing::warn!(%error, "what was archived last is noted anew");
+                Head::default()
+            }
+            Err(error) => return Err(error),
+        };
+        let name = object.file_name().unwrap_or_default();
+        match there.with(&offered.file, name) {
+            Some(head) => self.store.write(&path, &head.to_bytes(&path)?),
+            None => Ok(()),
+        }
+    }
+}
+
+fn log_of(name: SegmentName) -> String {
+    name.to_string()[LOG_DIGITS].to_owned()
+}
+
+fn is_log(name: &str) -> bool {
+    name.len() == LOG_DIGITS.len() && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F'))
+}
