@@ -20,7 +20,7 @@ mod summary;
 
 pub use capture::{Catalogue, capture, place_marker, present_tokens, retain_columns, settle};
 pub use error::WorkloadError;
-pub use order::{WalRange, WalScan, commit_order, switch_lsn};
+pub use order::{WalPlace, WalRange, WalScan, commit_order, switch_lsn};
 pub use row::{Row, RowShape};
 pub use shop::{Workload, WorkloadSpec};
 pub use summary::{LoadSpec, LoadSummary};

@@ -21,15 +21,58 @@ use cdc_postgres::{
 /// What stretch of WAL to read, and where it lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WalRange {
-    /// Folders with segments, plain as in `pg_wal` or with `.zst` appended as in the archive. The first folder that has a
-    /// segment wins: name the archive first, as a server renames its old segments for use again.
-    pub folders: Vec<Utf8PathBuf>,
+    /// Where its files are. The first place that has a segment wins: name the archive first, as a server renames its old segments
+    /// for use again.
+    pub places: Vec<WalPlace>,
     /// The timeline.
     pub timeline: Timeline,
     /// Where to begin; by default where the timeline begins, or the first segment there is.
     pub from: Option<Lsn>,
     /// Where to end; by default at the last valid record.
     pub to: Option<Lsn>,
+}
+
+/// A place with segments and timeline histories. A path that ends with `.zst` is compressed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WalPlace {
+    /// A folder whose files have their own names: `pg_wal`. One that is missing has none.
+    Folder(Utf8PathBuf),
+    /// Files of an archive, which may have other names.
+    Archive {
+        /// The archive, for messages.
+        folder: Utf8PathBuf,
+        /// What is in it, and where.
+        files: Vec<(WalFile, Utf8PathBuf)>,
+    },
+}
+
+impl WalPlace {
+    fn folder(&self) -> &Utf8Path {
+        match self {
+            WalPlace::Folder(folder) | WalPlace::Archive { folder, .. } => folder,
+        }
+    }
+
+    fn files(&self) -> Result<Vec<(WalFile, Utf8PathBuf)>, WorkloadError> {
+        let folder = match self {
+            WalPlace::Archive { files, .. } => return Ok(files.clone()),
+            WalPlace::Folder(folder) => folder,
+        };
+        let failed = || WorkloadError::file("read WAL folder", folder.as_path());
+        let listing = match folder.read_dir_utf8() {
+            Ok(listing) => listing,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(failed()(e)),
+        };
+        let mut files = Vec::new();
+        for entry in listing {
+            let entry = entry.map_err(failed())?;
+            if let Ok(file) = entry.file_name().parse() {
+                files.push((file, entry.into_path()));
+            }
+        }
+        Ok(files)
+    }
 }
 
 /// What the WAL said.
@@ -50,12 +93,12 @@ pub async fn commit_order(tools: &Tools, range: WalRange) -> Result<WalScan, Wor
 }
 
 fn scan(tools: &Tools, range: &WalRange) -> Result<WalScan, WorkloadError> {
-    let WalRange { folders, timeline, .. } = range;
+    let WalRange { places, timeline, .. } = range;
     let scratch = tools.scratch();
     let work = tools.temporary("cdc-drill-order-", None).map_err(WorkloadError::file("create folder in", &scratch))?;
     let work_path = work.path().to_owned();
-    let segments = gather(folders, *timeline)?;
-    let what = format!("timeline {timeline} in {}", names(folders));
+    let segments = gather(places, *timeline)?;
+    let what = format!("timeline {timeline} in {}", names(places));
     let Some((first, first_path)) = segments.iter().next() else {
         return Err(wal_error(&what, "WAL segments of that timeline", "none"));
     };
@@ -63,7 +106,7 @@ fn scan(tools: &Tools, range: &WalRange) -> Result<WalScan, WorkloadError> {
     let size = header(first_path)?.map_err(|why| not_wal(&why))?.size;
     let begin = match range.from {
         Some(lsn) => lsn,
-        None => match switch_lsn(folders, *timeline)? {
+        None => match switch_lsn(places, *timeline)? {
             Some(lsn) => lsn,
             None => first.start(size).ok_or_else(|| not_wal("one of another segment size"))?,
         },
@@ -91,15 +134,11 @@ fn scan(tools: &Tools, range: &WalRange) -> Result<WalScan, WorkloadError> {
 }
 
 /// Where a timeline left its parent, by the newest line of its history file; `None` for a timeline without one.
-pub fn switch_lsn(folders: &[Utf8PathBuf], timeline: Timeline) -> Result<Option<Lsn>, WorkloadError> {
-    let name = WalFile::History(timeline).to_string();
-    for folder in folders {
-        let path = folder.join(&name);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(WorkloadError::file("read timeline history", path)(e)),
-        };
+pub fn switch_lsn(places: &[WalPlace], timeline: Timeline) -> Result<Option<Lsn>, WorkloadError> {
+    for place in places {
+        let mut files = place.files()?.into_iter();
+        let Some((_, path)) = files.find(|(file, _)| *file == WalFile::History(timeline)) else { continue };
+        let text = std::fs::read_to_string(&path).map_err(WorkloadError::file("read timeline history", &path))?;
         let history = TimelineHistory::parse(timeline, &text);
         return match history.as_ref().map(|history| history.ancestors.last()) {
             Ok(Some(parent)) => Ok(Some(parent.end)),
@@ -110,23 +149,15 @@ pub fn switch_lsn(folders: &[Utf8PathBuf], timeline: Timeline) -> Result<Option<
     Ok(None)
 }
 
-/// The segments of a timeline by name; of several folders the first that has it.
-fn gather(folders: &[Utf8PathBuf], timeline: Timeline) -> Result<BTreeMap<SegmentName, Utf8PathBuf>, WorkloadError> {
+/// The segments of a timeline by name; of several places the first that has it.
+fn gather(places: &[WalPlace], timeline: Timeline) -> Result<BTreeMap<SegmentName, Utf8PathBuf>, WorkloadError> {
     let mut segments = BTreeMap::new();
-    for folder in folders {
-        let listing = match folder.read_dir_utf8() {
-            Ok(listing) => listing,
-            // A timeline that nothing was archived on yet has no folder.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(WorkloadError::file("read WAL folder", folder.as_path())(e)),
-        };
-        for entry in listing {
-            let entry = entry.map_err(WorkloadError::file("read WAL folder", folder.as_path()))?;
-            let name = entry.file_name();
-            if let Ok(WalFile::Segment(name)) = name.strip_suffix(".zst").unwrap_or(name).parse()
+    for place in places {
+        for (file, path) in place.files()? {
+            if let WalFile::Segment(name) = file
                 && name.timeline == timeline
             {
-                segments.entry(name).or_insert_with(|| entry.path().to_owned());
+                segments.entry(name).or_insert(path);
             }
         }
     }
@@ -183,8 +214,8 @@ fn is_beyond(said: &str, last: SegmentName) -> bool {
     matches!(missing_file(said).map(str::parse), Some(Ok(WalFile::Segment(missing))) if missing > last)
 }
 
-fn names(folders: &[Utf8PathBuf]) -> String {
-    folders.iter().map(|f| f.as_str()).collect::<Vec<_>>().join(", ")
+fn names(places: &[WalPlace]) -> String {
+    places.iter().map(|place| place.folder().as_str()).collect::<Vec<_>>().join(", ")
 }
 
 fn wal_error(what: &str, expected: &str, found: &str) -> WorkloadError {
@@ -215,7 +246,7 @@ mod tests {
         bytes.resize(1 << 20, 0);
         std::fs::write(wal.join(name.to_string()), bytes).unwrap();
         let range =
-            WalRange { folders: vec![wal], timeline: Timeline::literal(3), from: None, to: Some(Lsn(0x50_0100)) };
+            WalRange { places: vec![WalPlace::Folder(wal)], timeline: Timeline::literal(3), from: None, to: Some(Lsn(0x50_0100)) };
         assert!(scan(&tools, &range).unwrap().commits.is_empty());
         let call = std::fs::read_to_string(&calls).unwrap();
         assert!(call.starts_with("env TZ=UTC LC_ALL=C /pg/bin/pg_waldump -p "), "{call}");
@@ -255,7 +286,8 @@ mod tests {
             "1\t0/3000650\tat restore point \"a\"\n\n2\t0/5000100\tno recovery target specified\n",
         )
         .unwrap();
-        assert_eq!(switch_lsn(std::slice::from_ref(&folder), Timeline::literal(3)).unwrap(), Some(Lsn(0x500_0100)));
-        assert_eq!(switch_lsn(&[folder], Timeline::literal(2)).unwrap(), None);
+        let places = [WalPlace::Folder(folder.join("nowhere")), WalPlace::Folder(folder)];
+        assert_eq!(switch_lsn(&places, Timeline::literal(3)).unwrap(), Some(Lsn(0x500_0100)));
+        assert_eq!(switch_lsn(&places, Timeline::literal(2)).unwrap(), None);
     }
 }

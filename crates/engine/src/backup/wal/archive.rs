@@ -95,7 +95,7 @@ impl Archive {
     }
 
     /// The files of a timeline that are there and have a checksum.
-    pub(crate) fn files(&self, timeline: Timeline) -> Result<Vec<Held>, BackupError> {
+    pub fn files(&self, timeline: Timeline) -> Result<Vec<Held>, BackupError> {
         match &self.shelves {
             Shelves::Indexed(indexed) => indexed.files(timeline),
             Shelves::Objects(objects) => objects.files(timeline),

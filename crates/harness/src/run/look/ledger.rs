@@ -1,7 +1,5 @@
 //! What the workload did, and in which order it committed.
 
-use camino::Utf8PathBuf;
-
 use crate::run::{
     RunError,
     chronicle::{Chronicle, WalSource},
@@ -11,7 +9,7 @@ use cdc_engine::backup::Repository;
 use cdc_pipeline::config::Tools;
 use cdc_workload as workload;
 use cdc_workload::{
-    WalRange,
+    WalPlace, WalRange,
     ledger::{CommitOrder, Ledger},
 };
 
@@ -23,19 +21,18 @@ pub(crate) async fn ledger(rig: &Rig, chronicle: &Chronicle) -> Result<Option<Le
     archive.drain()?;
     let mut order = CommitOrder::new();
     for (epoch, timeline) in chronicle.timelines() {
-        let mut folders: Vec<Utf8PathBuf> = Vec::new();
+        let mut places = Vec::new();
         for source in chronicle.wal_of(epoch) {
             match source {
-                WalSource::Kept(folder) | WalSource::Aside(folder) => folders.push(folder.join("pg_wal")),
+                WalSource::Kept(folder) | WalSource::Aside(folder) => places.push(WalPlace::Folder(folder.join("pg_wal"))),
                 WalSource::Archive => {
-                    folders.push(archive.timeline_folder(timeline));
-                    folders.push(archive.folder().to_owned());
+                    let files = archive.files(timeline)?.into_iter().map(|held| (held.file, held.path)).collect();
+                    places.push(WalPlace::Archive { folder: archive.folder().to_owned(), files });
                 }
-                WalSource::Server => folders.push(config.postgres.pgdata.join("pg_wal")),
+                WalSource::Server => places.push(WalPlace::Folder(config.postgres.pgdata.join("pg_wal"))),
             }
         }
-        folders.retain(|f| f.is_dir());
-        let range = WalRange { folders, timeline, from: None, to: None };
+        let range = WalRange { places, timeline, from: None, to: None };
         order.insert(epoch, workload::commit_order(&Tools::of(config), range).await?.commits);
     }
     let Some(mut ledger) = rig.writers.ledger(&db, order).await? else { return Ok(None) };
