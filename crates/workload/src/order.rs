@@ -245,8 +245,12 @@ mod tests {
         let mut bytes = header.to_bytes().to_vec();
         bytes.resize(1 << 20, 0);
         std::fs::write(wal.join(name.to_string()), bytes).unwrap();
-        let range =
-            WalRange { places: vec![WalPlace::Folder(wal)], timeline: Timeline::literal(3), from: None, to: Some(Lsn(0x50_0100)) };
+        let range = WalRange {
+            places: vec![WalPlace::Folder(wal)],
+            timeline: Timeline::literal(3),
+            from: None,
+            to: Some(Lsn(0x50_0100)),
+        };
         assert!(scan(&tools, &range).unwrap().commits.is_empty());
         let call = std::fs::read_to_string(&calls).unwrap();
         assert!(call.starts_with("env TZ=UTC LC_ALL=C /pg/bin/pg_waldump -p "), "{call}");

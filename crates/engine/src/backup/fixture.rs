@@ -12,7 +12,7 @@ use super::{
     hash::sha256,
     parts::registry::{Dump, SubjectState, VersionLine, VersionState, import_zip},
     place,
-    wal::SegmentState,
+    wal::{self, SegmentState},
     writer::{PointWriter, Sealed},
 };
 use cdc_model::units::{Lsn, PointId, SchemaId, Subject, SubjectVersion, SystemId, Timeline};
@@ -51,6 +51,14 @@ pub(crate) fn archive(repository: &Repository, scratch: &Utf8Path, timeline: Tim
     let path = scratch.join(name.to_string());
     std::fs::write(&path, segment_bytes(SYSTEM, size(), name, number as u8)).unwrap();
     repository.archive(SYSTEM).add_segment(&path, SegmentState::Complete).unwrap();
+    std::fs::remove_file(path).unwrap();
+}
+
+/// Offers a segment of timeline 1 as an `archive_command` does.
+pub(crate) fn offer(repository: &Repository, scratch: &Utf8Path, number: u64) {
+    let path = scratch.join(segment(number).to_string());
+    std::fs::write(&path, segment_bytes(SYSTEM, size(), segment(number), number as u8)).unwrap();
+    wal::push(repository, scratch, &path).unwrap();
     std::fs::remove_file(path).unwrap();
 }
 

@@ -20,6 +20,8 @@ mod origin;
 mod place;
 mod point;
 mod repository;
+mod upgrade;
+mod version;
 mod writer;
 
 pub mod parts;
@@ -40,3 +42,4 @@ pub use lock::{Activity, ClusterName, Left, Lock};
 pub use origin::Foreign;
 pub use point::Point;
 pub use repository::{Newest, PassedOver, PointSelector, PointSummary, Repository};
+pub use upgrade::{UpgradeProgress, Upgraded, upgrade};

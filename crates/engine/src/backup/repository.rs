@@ -8,25 +8,16 @@ use serde::{Deserialize, Serialize};
 use super::{
     Activity, BackupError, Left, Lock, Origin, Point, chain,
     files::{self, Store, is_there},
-    format::{Chain, ConsistencyCheck, Format, Kind, checked, layout},
+    format::{Chain, ConsistencyCheck, Format, Kind, layout},
     place::Place,
+    version::{self, Identity},
     wal::Archive,
     writer::remove_unfinished,
 };
 use cdc_model::units::{IfThere, PointId, SystemId};
 use cdc_pipeline::client::limits;
 
-const FORMAT_WORD: &str = "cdc-backup-repo";
-const NO_FOLDER: &str = "it is not a folder";
 const UNFINISHED: &str = "its backup did not finish";
-
-/// `repo.json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct RepositoryFile {
-    repo_id: String,
-    created: String,
-    format: u32,
-}
 
 /// `latest.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,12 +130,12 @@ impl Repository {
 
     pub(crate) fn init_as(root: &Utf8Path, format: Format) -> Result<Repository, BackupError> {
         let refuse = |found: String| BackupError::NotARepository { path: root.to_owned(), found };
-        let version = root.join("FORMAT");
-        match fs::metadata(&version).if_there() {
+        let path = version::path(root);
+        match fs::metadata(&path).if_there() {
             Ok(None) => {}
             Ok(Some(_)) => return Repository::open(root),
-            Err(e) if e.kind() == io::ErrorKind::NotADirectory => return Err(refuse(NO_FOLDER.into())),
-            Err(e) => return Err(BackupError::io("look at", &version)(e)),
+            Err(e) if e.kind() == io::ErrorKind::NotADirectory => return Err(refuse(version::NO_FOLDER.into())),
+            Err(e) => return Err(BackupError::io("look at", &path)(e)),
         }
         let store = Store::make(root)?;
         let strangers = fs::read_dir(root).map_err(BackupError::io("list", root))?.count();
@@ -154,42 +145,33 @@ impl Repository {
         for folder in ["points", "wal", "locks"] {
             store.folder(&root.join(folder))?;
         }
-        let repo = RepositoryFile {
-            repo_id: format!("{:016x}", rand::random::<u64>()),
-            created: jiff::Timestamp::now().to_string(),
-            format: format.number(),
-        };
-        let path = root.join("repo.json");
-        let bytes = match format {
-            Format::One => files::canonical_json(&path, &repo)?,
-            Format::Two => checked::to_bytes(&path, &repo)?,
-        };
-        store.write(&path, &bytes)?;
+        Identity::new(format).write(&store, format)?;
         // Last: with it the folder is a repository.
-        store.write(&version, format!("{FORMAT_WORD} {}\n", format.number()).as_bytes())?;
+        version::write(&store, format)?;
         Ok(Repository { store, format })
     }
 
     /// Opens a repository.
     pub fn open(root: &Utf8Path) -> Result<Repository, BackupError> {
-        let path = root.join("FORMAT");
-        let refuse = |found: String| BackupError::NotARepository { path: root.to_owned(), found };
-        let text = match fs::read(&path) {
-            Ok(text) => String::from_utf8_lossy(&text).into_owned(),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                let found = if is_there(root)? { "it has no file FORMAT" } else { "there is no such folder" };
-                return Err(refuse(found.to_owned()));
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotADirectory => return Err(refuse(NO_FOLDER.into())),
-            Err(e) => return Err(BackupError::io("read", &path)(e)),
-        };
-        let number = text.trim().strip_prefix(FORMAT_WORD).and_then(|n| n.trim().parse::<u32>().ok());
-        let known = Format::NEWEST.number();
-        match number.map(|number| (number, Format::of_number(number))) {
-            Some((_, Some(format))) => Ok(Repository { store: Store::new(root)?, format }),
-            Some((found, None)) if found > known => Err(BackupError::FormatTooNew { path, found, known }),
-            _ => Err(refuse(format!("its FORMAT says `{}`", text.trim().chars().take(40).collect::<String>()))),
-        }
+        let format = version::read(root)?;
+        Ok(Repository { store: Store::new(root)?, format })
+    }
+
+    /// Changes the format that the repository is read in.
+    pub(crate) fn change_format(&self, format: Format) -> Result<(), BackupError> {
+        let identity = Identity::read(self.path(), self.format)?;
+        Identity { format: format.number(), ..identity }.write(&self.store, format)?;
+        version::write(&self.store, format)
+    }
+
+    /// The file that is there while an upgrade has begun and has not ended.
+    pub(crate) fn upgrade_mark(&self) -> Utf8PathBuf {
+        self.path().join("upgrade.json")
+    }
+
+    /// Whether an upgrade has begun and has not ended: files of both formats lie beside one another.
+    pub(crate) fn is_between_formats(&self) -> Result<bool, BackupError> {
+        is_there(&self.upgrade_mark())
     }
 
     /// The repository's folder.

@@ -12,7 +12,7 @@ use crate::backup::{
         layout::{BASE, EXPORT, MANIFEST, MANIFEST_SUM, STARTED, manifest_name},
     },
     hash::sha256_file,
-    parts,
+    parts, place,
 };
 use cdc_model::units::{PointId, counted};
 use cdc_pipeline::config::Tools;
@@ -45,7 +45,7 @@ pub(in crate::backup) fn read_back(repository: &Repository, point: &Point) -> Re
 fn look(repository: &Repository, point: &Point, options: &CheckOptions) -> Result<VerifyReport, BackupError> {
     let mut report = VerifyReport::empty(point.id(), options);
     stored_files(point, &mut report)?;
-    strangers(point, &own_files(repository.format(), point), &point.folder, "", &mut report)?;
+    strangers(point, &own_files(repository, point)?, &point.folder, "", &mut report)?;
     wal(repository, point, options.deep, &mut report)?;
     if options.deep && report.defects.is_empty() {
         deep(repository, point, options, &mut report)?;
@@ -54,12 +54,19 @@ fn look(repository: &Repository, point: &Point, options: &CheckOptions) -> Resul
 }
 
 /// The files of a point that its manifest does not name.
-fn own_files(format: Format, point: &Point) -> Vec<String> {
-    match format {
-        Format::One => vec![MANIFEST.to_owned(), MANIFEST_SUM.to_owned()],
+fn own_files(repository: &Repository, point: &Point) -> Result<Vec<String>, BackupError> {
+    let of_format_1 = [MANIFEST.to_owned(), MANIFEST_SUM.to_owned()];
+    let mut own = match repository.format() {
+        Format::One => of_format_1.to_vec(),
         // A backup that is killed leaves the mark of its beginning.
         Format::Two => vec![manifest_name(&point.manifest_sha256), STARTED.to_owned()],
+    };
+    if repository.is_between_formats()? {
+        own.extend(of_format_1);
+        let of_format_2 = place::manifests(&point.folder)?.into_iter();
+        own.extend(of_format_2.filter_map(|(path, _)| path.file_name().map(str::to_owned)));
     }
+    Ok(own)
 }
 
 fn stored_files(point: &Point, report: &mut VerifyReport) -> Result<(), BackupError> {

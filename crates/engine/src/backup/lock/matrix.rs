@@ -13,6 +13,8 @@ pub enum Activity {
     Check,
     /// A recovery point is read for a restore.
     Restore,
+    /// Points or archived WAL are laid out anew.
+    Maintain,
 }
 
 impl Activity {
@@ -21,6 +23,7 @@ impl Activity {
         match self {
             Activity::Create => Some("backup"),
             Activity::Recover => Some("recovery"),
+            Activity::Maintain => Some("maintenance"),
             Activity::Push | Activity::Check | Activity::Restore => None,
         }
     }
@@ -42,12 +45,24 @@ pub(super) const fn refused_by(begins: Activity) -> &'static [By] {
         Activity::Push => &[],
         // In the middle of a recovery topics are empty, connectors stopped and offsets deleted: a point of that would
         // be complete, the newest one, and wrong.
-        Activity::Create => &[By::AtWork(Activity::Create), By::AtWork(Activity::Recover), By::Unfinished],
+        Activity::Create => &[
+            By::AtWork(Activity::Create),
+            By::AtWork(Activity::Recover),
+            By::Unfinished,
+            By::AtWork(Activity::Maintain),
+        ],
         // A backup that hangs must not keep a recovery waiting: the backup notices the recovery and gives way. Whether
         // an unfinished recovery is the one that is asked for is known by the engine alone.
-        Activity::Recover => &[By::AtWork(Activity::Recover)],
-        // These only read, and nothing removes what they read.
-        Activity::Check | Activity::Restore => &[],
+        Activity::Recover => &[By::AtWork(Activity::Recover), By::AtWork(Activity::Maintain)],
+        // These only read; they would miss what is removed meanwhile.
+        Activity::Check | Activity::Restore => &[By::AtWork(Activity::Maintain)],
+        // Nobody else may read or write points then, and a recovery that is unfinished goes on with the point that it has chosen.
+        Activity::Maintain => &[
+            By::AtWork(Activity::Create),
+            By::AtWork(Activity::Recover),
+            By::Unfinished,
+            By::AtWork(Activity::Maintain),
+        ],
     }
 }
 
@@ -55,22 +70,24 @@ pub(super) const fn refused_by(begins: Activity) -> &'static [By] {
 mod tests {
     use super::*;
 
-    const ALL: [(&str, Activity); 5] = [
+    const ALL: [(&str, Activity); 6] = [
         ("push", Activity::Push),
         ("create", Activity::Create),
         ("recover", Activity::Recover),
         ("check", Activity::Check),
         ("restore", Activity::Restore),
+        ("maintain", Activity::Maintain),
     ];
 
     const TABLE: &str = "\
-| begins | push | create | recover | unfinished recovery | check | restore |
-|---|---|---|---|---|---|---|
-| push | yes | yes | yes | yes | yes | yes |
-| create | yes | 34 | 34 | 34 | yes | yes |
-| recover | yes | yes | 34 | yes | yes | yes |
-| check | yes | yes | yes | yes | yes | yes |
-| restore | yes | yes | yes | yes | yes | yes |
+| begins | push | create | recover | unfinished recovery | check | restore | maintain |
+|---|---|---|---|---|---|---|---|
+| push | yes | yes | yes | yes | yes | yes | yes |
+| create | yes | 34 | 34 | 34 | yes | yes | 34 |
+| recover | yes | yes | 34 | yes | yes | yes | 34 |
+| check | yes | yes | yes | yes | yes | yes | 34 |
+| restore | yes | yes | yes | yes | yes | yes | 34 |
+| maintain | yes | 34 | 34 | 34 | yes | yes | 34 |
 ";
 
     fn cells(line: &str) -> Vec<&str> {

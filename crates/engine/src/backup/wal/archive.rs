@@ -8,7 +8,7 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{held::Held, indexed::Indexed, objects::Objects};
-use crate::backup::{BackupError, files::Store, format::Format};
+use crate::backup::{BackupError, files::Store, format::Format, version};
 use cdc_model::units::{IfThere, SystemId, Timeline};
 use cdc_postgres::wal::{SegmentName, SegmentSize, TimelineHistory, WalFile, timeline_of};
 
@@ -46,6 +46,11 @@ impl Archive {
     /// The archive's folder.
     pub fn folder(&self) -> &Utf8Path {
         &self.folder
+    }
+
+    /// The format that the repository has now: an upgrade may have changed it since it was opened.
+    pub(super) fn format_now(&self) -> Result<Format, BackupError> {
+        version::read(self.store.root())
     }
 
     /// Where a file is, or would be: in format 2 its folder and name without the hash.
@@ -170,5 +175,18 @@ impl Archive {
             None => Ok(false),
             Some(held) => held.restore(to).map(|()| true),
         }
+    }
+
+    /// The files of a timeline that are stored in format 1, those that its index does not name among them.
+    pub(crate) fn stored_in_format_1(&self, timeline: Timeline) -> Result<Vec<Held>, BackupError> {
+        match &self.shelves {
+            Shelves::Indexed(indexed) => indexed.stored(timeline),
+            Shelves::Objects(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// The index of a timeline in format 1.
+    pub(crate) fn index_in_format_1(&self, timeline: Timeline) -> Utf8PathBuf {
+        Indexed::new(&self.store, &self.folder).index_path(timeline)
     }
 }

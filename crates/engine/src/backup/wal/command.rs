@@ -2,7 +2,7 @@
 
 use camino::Utf8Path;
 
-use super::{Archive, intake::Stored, read_header};
+use super::{intake::Stored, read_header};
 use crate::backup::{BackupError, Repository};
 use cdc_model::units::SystemId;
 use cdc_postgres::{
@@ -50,8 +50,13 @@ pub fn push(repository: &Repository, pgdata: &Utf8Path, path: &Utf8Path) -> Resu
 /// is looked for.
 pub fn fetch(repository: &Repository, system_id: SystemId, name: &str, to: &Utf8Path) -> Result<Fetched, BackupError> {
     let file = name.parse::<WalFile>().map_err(|e| BackupError::NotWal { path: name.into(), why: e.to_string() })?;
-    let archive: Archive = repository.archive(system_id);
-    if archive.restore(&file, to)? { Ok(Fetched::Placed) } else { Ok(Fetched::NotThere) }
+    if repository.archive(system_id).restore(&file, to)? {
+        return Ok(Fetched::Placed);
+    }
+    // "Not there" ends a recovery: an upgrade of the repository that ends between two looks must not.
+    let now = Repository::open(repository.path())?;
+    let changed = now.format() != repository.format();
+    if changed && now.archive(system_id).restore(&file, to)? { Ok(Fetched::Placed) } else { Ok(Fetched::NotThere) }
 }
 
 fn wal_file(path: &Utf8Path) -> Result<WalFile, BackupError> {

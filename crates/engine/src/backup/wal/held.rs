@@ -57,6 +57,14 @@ impl Held {
         }
     }
 
+    /// Compares the stored bytes with their checksum; what has none has to decompress.
+    pub(crate) fn check_if_known(&self) -> Result<(), BackupError> {
+        match self.sum {
+            Sum::Unknown => self.decode_into(&mut io::sink()).map(drop),
+            Sum::Line(_) | Sum::Name(_) => self.check_stored(),
+        }
+    }
+
     /// Compares the stored bytes with their checksum, and with `decode` what they decompress to as well.
     pub(crate) fn check(&self, decode: bool) -> Result<(), BackupError> {
         self.check_stored()?;
@@ -124,6 +132,15 @@ impl Held {
             let _ = fs::remove_file(&temporary);
         }
         placed
+    }
+
+    /// Writes the content to a new file, and compares it with its checksum where there is one.
+    pub(super) fn decode_to(&self, to: &Utf8Path) -> Result<(), BackupError> {
+        let found = self.decode_to_file(to)?;
+        match self.sum {
+            Sum::Unknown => Ok(()),
+            Sum::Line(_) | Sum::Name(_) => self.expect(&found, self.path.as_str()),
+        }
     }
 
     fn decode_to_file(&self, to: &Utf8Path) -> Result<String, BackupError> {

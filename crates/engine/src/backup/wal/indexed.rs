@@ -88,6 +88,25 @@ impl Indexed {
         Ok(held)
     }
 
+    /// The files of a timeline that are there, whether or not the index names them.
+    pub(super) fn stored(&self, timeline: Timeline) -> Result<Vec<Held>, BackupError> {
+        let folder = self.timeline_folder(timeline);
+        let mut index = self.index(timeline)?;
+        let entries = folder.read_dir_utf8().if_there().map_err(BackupError::io("list", &folder))?;
+        let mut stored = Vec::new();
+        for entry in entries.into_iter().flatten() {
+            let path = entry.map_err(BackupError::io("list", &folder))?.into_path();
+            let name = path.file_name().unwrap_or_default();
+            let Ok(file) = name.strip_suffix(".zst").unwrap_or(name).parse::<WalFile>() else { continue };
+            // One that an archiver of format 2 took away meanwhile is not there any more.
+            let Some(size) = size_if_there(&path)?.filter(|_| path == self.path(&file)) else { continue };
+            let sum = index.remove(&file.to_string()).map_or(Sum::Unknown, Sum::Line);
+            stored.push(Held { file, path, size, sum });
+        }
+        stored.sort_by(|a, b| a.file.cmp(&b.file));
+        Ok(stored)
+    }
+
     pub(super) fn put(&self, offered: &Offered) -> Result<Stored, BackupError> {
         let target = self.path(&offered.file);
         if let Some(held) = self.find(&offered.file)? {
@@ -143,6 +162,14 @@ impl Indexed {
             self.append(offered.file.timeline(), &offered.line(offers, stored))?;
         }
         Ok(Stored::AlreadyThere)
+    }
+
+    /// Removes a file that another format holds now, and the index, which that format does not read.
+    pub(super) fn forget(&self, file: &WalFile) -> Result<(), BackupError> {
+        for path in [self.path(file), self.index_path(file.timeline())] {
+            fs::remove_file(&path).if_there().map_err(BackupError::io("remove", &path))?;
+        }
+        Ok(())
     }
 
     fn replace(&self, offered: &Offered, held: &Held) -> Result<Stored, BackupError> {

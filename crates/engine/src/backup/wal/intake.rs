@@ -11,9 +11,10 @@ use super::{
     Archive, IndexLine,
     archive::Shelves,
     held::{Held, copy},
+    objects::Objects,
     read_header,
 };
-use crate::backup::{BackupError, files::is_there, hash::Hashing};
+use crate::backup::{BackupError, files::is_there, format::Format, hash::Hashing};
 use cdc_model::units::{IfThere, Lsn};
 use cdc_pipeline::config::RepositoryConfig;
 use cdc_postgres::wal::{WalFile, WalNameError};
@@ -143,6 +144,16 @@ impl Archive {
         self.find(&file)?.ok_or_else(|| BackupError::checksum(self.place(&file), "what was just archived", "nothing"))
     }
 
+    /// Stores what another archive of this cluster holds.
+    pub(crate) fn adopt(&self, held: &Held) -> Result<(), BackupError> {
+        let scratch = tempfile::Builder::new().prefix(".adopt-").tempdir_in(self.store.root());
+        let scratch = scratch.map_err(BackupError::io("make folder in", self.store.root()))?;
+        let folder = Utf8Path::from_path(scratch.path()).unwrap_or(Utf8Path::new("."));
+        let plain = folder.join(held.file.to_string());
+        held.decode_to(&plain)?;
+        self.add(&held.file, &plain).map(drop)
+    }
+
     /// Stores a file: decides by content what to do with one that is there already.
     pub(super) fn add(&self, file: &WalFile, path: &Utf8Path) -> Result<Stored, BackupError> {
         let first_lsn = match file {
@@ -158,7 +169,15 @@ impl Archive {
         };
         let offered = Offered { file: *file, path: path.to_owned(), first_lsn };
         match &self.shelves {
-            Shelves::Indexed(indexed) => indexed.put(&offered),
+            Shelves::Indexed(indexed) => {
+                let stored = indexed.put(&offered)?;
+                // An upgrade may have ended meanwhile. It carries over what it sees, and this it may not have seen.
+                if self.format_now()? == Format::Two {
+                    Objects::new(&self.store, self.folder()).put(&offered)?;
+                    indexed.forget(file)?;
+                }
+                Ok(stored)
+            }
             Shelves::Objects(objects) => objects.put(&offered),
         }
     }

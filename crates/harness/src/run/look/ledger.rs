@@ -24,7 +24,9 @@ pub(crate) async fn ledger(rig: &Rig, chronicle: &Chronicle) -> Result<Option<Le
         let mut places = Vec::new();
         for source in chronicle.wal_of(epoch) {
             match source {
-                WalSource::Kept(folder) | WalSource::Aside(folder) => places.push(WalPlace::Folder(folder.join("pg_wal"))),
+                WalSource::Kept(folder) | WalSource::Aside(folder) => {
+                    places.push(WalPlace::Folder(folder.join("pg_wal")))
+                }
                 WalSource::Archive => {
                     let files = archive.files(timeline)?.into_iter().map(|held| (held.file, held.path)).collect();
                     places.push(WalPlace::Archive { folder: archive.folder().to_owned(), files });
