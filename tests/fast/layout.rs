@@ -192,7 +192,7 @@ fn fixed_times_are_listed_once() {
 /// The lines of these rooms' files, but for their tests, with the file's name and the line's number.
 fn product_lines(rooms: &[&str]) -> Vec<(String, usize, String)> {
     let tests = Regex::new(r"#\[cfg\(test\)\]\n(?:pub\([a-z: ]+\) )?mod tests").unwrap();
-    let is_for_tests = |name: &str| ["/fixture.rs", "/tests.rs"].iter().any(|end| name.ends_with(end));
+    let is_for_tests = |name: &str| ["/fixture.rs", "tests.rs"].iter().any(|end| name.ends_with(end));
     let mut lines = Vec::new();
     for file in in_rooms(rooms).into_iter().filter(|file| !is_for_tests(&file.name)) {
         let product = tests.splitn(&file.text, 2).next().unwrap_or_default();
@@ -231,7 +231,7 @@ fn files_with_rows_or_secrets_are_made_in_one_way() {
         // A data folder: its files have the modes that the backup has for them.
         "backup/parts/postgres/extract.rs",
         // Gives a second name to a file that the store has made.
-        "backup/wal/intake.rs",
+        "backup/wal/indexed.rs",
     ];
     let ways = [
         "fs::write(",

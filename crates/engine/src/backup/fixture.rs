@@ -28,6 +28,9 @@ pub(crate) const POINT: &str = "20261122T020000Z-7f3a";
 /// The segments the point needs; one more before and after are archived too.
 pub(crate) const NEEDED: std::ops::RangeInclusive<u64> = 3..=5;
 
+/// Where the record of the restore point ends.
+const RESTORE_POINT_LSN: Lsn = Lsn(0x50_0090);
+
 pub(crate) fn size() -> SegmentSize {
     SegmentSize::new(1 << 20).unwrap()
 }
@@ -45,11 +48,22 @@ pub(crate) fn segment_bytes(system_id: SystemId, size: SegmentSize, name: Segmen
     bytes
 }
 
+/// A segment whose pages are filled with its number; that of the restore point has its record.
+fn content(name: SegmentName, number: u64) -> Vec<u8> {
+    let mut bytes = segment_bytes(SYSTEM, size(), name, number as u8);
+    if name == segment(5) {
+        let at = (RESTORE_POINT_LSN.0 % size().bytes()) as usize - 64;
+        let text = format!("cdc_{POINT}");
+        bytes[at..at + text.len()].copy_from_slice(text.as_bytes());
+    }
+    bytes
+}
+
 /// Archives a segment whose pages are filled with its number.
 pub(crate) fn archive(repository: &Repository, scratch: &Utf8Path, timeline: Timeline, number: u64) {
     let name = SegmentName::new(timeline, number, size());
     let path = scratch.join(name.to_string());
-    std::fs::write(&path, segment_bytes(SYSTEM, size(), name, number as u8)).unwrap();
+    std::fs::write(&path, content(name, number)).unwrap();
     repository.archive(SYSTEM).add_segment(&path, SegmentState::Complete).unwrap();
     std::fs::remove_file(path).unwrap();
 }
@@ -57,7 +71,7 @@ pub(crate) fn archive(repository: &Repository, scratch: &Utf8Path, timeline: Tim
 /// Offers a segment of timeline 1 as an `archive_command` does.
 pub(crate) fn offer(repository: &Repository, scratch: &Utf8Path, number: u64) {
     let path = scratch.join(segment(number).to_string());
-    std::fs::write(&path, segment_bytes(SYSTEM, size(), segment(number), number as u8)).unwrap();
+    std::fs::write(&path, content(segment(number), number)).unwrap();
     wal::push(repository, scratch, &path).unwrap();
     std::fs::remove_file(path).unwrap();
 }
@@ -325,7 +339,7 @@ fn postgres() -> PostgresFacts {
         wal_required: NEEDED.map(|n| segment(n).to_string()).collect(),
         segment_bytes: size().bytes(),
         restore_point: format!("cdc_{POINT}"),
-        restore_point_lsn: Lsn(0x50_0090),
+        restore_point_lsn: RESTORE_POINT_LSN,
         data_checksums: true,
         base_files: BASE_FILES.len() as u64 + 1,
         base_raw_bytes: 12_800,

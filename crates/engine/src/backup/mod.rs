@@ -27,7 +27,9 @@ mod writer;
 pub mod parts;
 pub mod wal;
 
-pub use check::{CheckOptions, Defect, DefectKind, VerifyReport, verify};
+pub use check::{
+    CheckOptions, CheckReport, Defect, DefectKind, Passed, PointStanding, Reach, VerifyReport, check, verify,
+};
 pub use create::{CreateOptions, Created, MOMENTS, Progress, create};
 pub use error::BackupError;
 pub(crate) use files::{Store, is_there};

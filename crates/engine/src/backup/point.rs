@@ -5,7 +5,8 @@ use camino::Utf8PathBuf;
 use super::{
     BackupError, files,
     format::{
-        DatabasePublications, Format, GroupState, Link, Manifest, PostgresFacts, SavedConnector, TopicState, layout,
+        DatabasePublications, Format, GroupState, Kind, Link, Manifest, PostgresFacts, SavedConnector, TopicState,
+        layout,
     },
     hash::{sha256, sha256_file},
     parts::registry::Dump,
@@ -43,6 +44,18 @@ impl Point {
             return Err(BackupError::malformed(&path, format!("it is the manifest of {}", manifest.point)));
         }
         Ok(Point { manifest, folder: place.folder.clone(), manifest_sha256: sha256(&bytes) })
+    }
+
+    /// Whether the manifest in a folder of format 1, damaged or not, says that it is this point's.
+    pub(crate) fn is_manifest_of(place: &Place) -> Result<bool, BackupError> {
+        let bytes = files::read_if_there(&place.folder.join(layout::MANIFEST))?.unwrap_or_default();
+        let value: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
+        Ok(value.is_some_and(|value| value["point"] == place.id.as_str()))
+    }
+
+    /// Whether it holds all parts.
+    pub(crate) fn is_full(&self) -> bool {
+        self.manifest.kind == Kind::Full
     }
 
     /// As the next point remembers it.

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Activity, BackupError, Left, Lock, Origin, Point, chain,
+    check::Record,
     files::{self, Store, is_there},
     format::{Chain, ConsistencyCheck, Format, Kind, layout},
-    place::Place,
+    place::{Place, remove_unfinished},
     version::{self, Identity},
     wal::Archive,
-    writer::remove_unfinished,
 };
 use cdc_model::units::{IfThere, PointId, SystemId};
 use cdc_pipeline::client::limits;
@@ -145,10 +145,25 @@ impl Repository {
         for folder in ["points", "wal", "locks"] {
             store.folder(&root.join(folder))?;
         }
-        Identity::new(format).write(&store, format)?;
+        let repository = Repository { store, format };
+        repository.fill()?;
+        let store = &repository.store;
+        Identity::new(format).write(store, format)?;
         // Last: with it the folder is a repository.
-        version::write(&store, format)?;
-        Ok(Repository { store, format })
+        version::write(store, format)?;
+        Ok(repository)
+    }
+
+    /// Makes the files that a repository of format 2 always has: the loss of one is noticed.
+    pub(crate) fn fill(&self) -> Result<(), BackupError> {
+        if self.format == Format::One {
+            return Ok(());
+        }
+        Lock::make_files_in(&self.store)?;
+        match is_there(&Record::path(self.path()))? {
+            true => Ok(()),
+            false => Record::default().write(&self.store, self.format),
+        }
     }
 
     /// Opens a repository.
@@ -331,9 +346,8 @@ impl Repository {
     /// Notes a point that is the newest: in format 1 for readers that do not know this tool.
     pub(crate) fn note_latest(&self, point: &Point) -> Result<(), BackupError> {
         match (self.format, chain::Head::of(point)) {
-            (Format::One, _) if point.manifest.kind == Kind::Full => {
-                let path = self.path().join("latest.json");
-                self.store.write(&path, &files::canonical_json(&path, &LatestFile { point: point.id().clone() })?)
+            (Format::One, _) if point.is_full() => {
+                self.store.write(&self.path().join("latest.json"), &self.latest_bytes(point.id())?)
             }
             (Format::One, _) | (Format::Two, None) => Ok(()),
             (Format::Two, Some(head)) => {
@@ -341,6 +355,21 @@ impl Repository {
                 remove(&point.folder.join(layout::STARTED))
             }
         }
+    }
+
+    /// What `latest.json` of format 1 says of a point.
+    pub(crate) fn latest_bytes(&self, point: &PointId) -> Result<Vec<u8>, BackupError> {
+        files::canonical_json(&self.path().join("latest.json"), &LatestFile { point: point.clone() })
+    }
+
+    /// The files that locks may have.
+    pub(crate) fn lock_files(&self) -> Vec<Utf8PathBuf> {
+        Lock::files_in(&self.store)
+    }
+
+    /// Those of them that a repository of format 2 always has.
+    pub(crate) fn lock_files_made_with_it(&self) -> [Utf8PathBuf; 2] {
+        Lock::files_made_in(&self.store)
     }
 
     /// Removes what killed backups left. Only for the holder of the backup lock: nobody else is writing a point then.

@@ -85,7 +85,7 @@ impl Upgrade {
         let mut bytes = 0;
         for (old, _) in self.archives()? {
             for timeline in old.timelines()? {
-                for held in old.stored_in_format_1(timeline)? {
+                for held in old.stored(timeline)? {
                     held.check_if_known()?;
                     bytes += held.size;
                 }
@@ -115,7 +115,7 @@ impl Upgrade {
         let mut all = Vec::new();
         for (old, new) in self.archives()? {
             for timeline in old.timelines()? {
-                all.extend(old.stored_in_format_1(timeline)?.into_iter().map(|held| (held, new.clone())));
+                all.extend(old.stored(timeline)?.into_iter().map(|held| (held, new.clone())));
             }
         }
         let total = all.iter().map(|(held, _)| held.size).sum();
@@ -169,7 +169,7 @@ impl Upgrade {
             self.repository.change_format(Format::Two)?;
             self.repository = Repository::open(self.repository.path())?;
         }
-        Ok(())
+        self.repository.fill()
     }
 
     /// Removes what only format 1 had. What was archived between the first look and the change of the format is carried over
@@ -178,7 +178,7 @@ impl Upgrade {
         self.carry_wal(progress)?;
         for (old, new) in self.archives()? {
             for timeline in old.timelines()? {
-                for held in old.stored_in_format_1(timeline)? {
+                for held in old.stored(timeline)? {
                     if new.has(&held.file)? {
                         remove(&held.path)?;
                     }
@@ -197,7 +197,9 @@ impl Upgrade {
             }
         }
         let root = self.repository.path();
-        remove(&root.join("latest.json"))?;
+        for name in ["latest.json", "checks.made"] {
+            remove(&root.join(name))?;
+        }
         let journal = root.join("journal");
         if is_there(&journal)? && journal.read_dir_utf8().map_err(BackupError::io("list", &journal))?.next().is_none() {
             std::fs::remove_dir(&journal).map_err(BackupError::io("remove", &journal))?;
@@ -246,7 +248,7 @@ mod tests {
             let name = fixture::segment(number);
             let to = scratch.join("fetched");
             assert_eq!(wal::fetch(&repository, SYSTEM, &name.to_string(), &to).unwrap(), Fetched::Placed);
-            assert_eq!(std::fs::read(&to).unwrap()[100], number as u8);
+            assert_eq!(std::fs::read(&to).unwrap()[1000], number as u8);
         }
     }
 
@@ -311,7 +313,7 @@ mod tests {
     fn damage_is_refused_before_anything_is_written() {
         let (_folder, repository) = old();
         let archive = Archive::new(repository.store(), Format::One, SYSTEM);
-        fixture::flip(&archive.stored_in_format_1(Timeline::FIRST).unwrap()[1].path);
+        fixture::flip(&archive.stored(Timeline::FIRST).unwrap()[1].path);
         let before = fixture::tree(repository.path());
         assert_eq!(upgrade(repository.path(), &|_| {}).unwrap_err().exit(), Exit::ChecksumMismatch);
         let after: Vec<String> = fixture::tree(repository.path());

@@ -1,8 +1,6 @@
 //! Writing a recovery point: its files, and the manifest last. In format 2 the point exists when the manifest has its name; in
 //! format 1 when the folder has. Both happen after everything was read back.
 
-use std::fs;
-
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +12,9 @@ use super::{
         layout::{MANIFEST, MANIFEST_SUM, PARTIAL, STARTED, SUMS, manifest_name},
     },
     hash::sha256,
+    place::remove_unfinished,
 };
-use cdc_model::units::{IfThere, PointId};
+use cdc_model::units::PointId;
 
 /// A recovery point being written. Dropped before [`Sealed::publish`], it removes what it wrote.
 #[derive(Debug)]
@@ -178,22 +177,4 @@ impl Drop for PointWriter {
             tracing::warn!(folder = %self.work, %error, "unfinished recovery point not removed; the next backup does");
         }
     }
-}
-
-/// Removes what was written of a point that does not exist. What says that it does not goes last: a half of it is never taken for
-/// a damaged point.
-pub(crate) fn remove_unfinished(folder: &Utf8Path) -> Result<(), BackupError> {
-    for entry in folder.read_dir_utf8().map_err(BackupError::io("list", folder))? {
-        let entry = entry.map_err(BackupError::io("list", folder))?;
-        let path = entry.path();
-        if entry.file_name() == STARTED {
-            continue;
-        }
-        let is_folder = entry.file_type().map_err(BackupError::io("look at", path))?.is_dir();
-        let removed = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-        removed.map_err(BackupError::io("remove", path))?;
-    }
-    let started = folder.join(STARTED);
-    fs::remove_file(&started).if_there().map_err(BackupError::io("remove", &started))?;
-    fs::remove_dir(folder).map_err(BackupError::io("remove", folder))
 }

@@ -277,7 +277,7 @@ mod tests {
         assert_eq!(error.exit(), Exit::ChecksumMismatch);
         assert!(error.in_full().contains(&format!("--point {POINT} starts from another")), "{}", error.in_full());
         // The manifest's damage is seen before.
-        fixture::flip(&damaged.join("manifest.json"));
+        fixture::flip(&fixture::manifest_of(&repository, &damaged));
         let error = shortlist(&repository, &request(LATER)).unwrap_err();
         assert_eq!(error.exit(), Exit::ChecksumMismatch);
         assert!(error.in_full().contains(&format!("--point {POINT} starts from another")), "{}", error.in_full());

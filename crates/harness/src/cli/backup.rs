@@ -7,7 +7,8 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use cdc_engine::backup::{
-    self, BackupError, CheckOptions, CreateOptions, PointSelector, PointSummary, Progress, Repository, VerifyReport,
+    self, BackupError, CheckOptions, CheckReport, CreateOptions, Format, PointSelector, PointSummary, Progress, Reach,
+    Repository, VerifyReport,
 };
 use cdc_model::{
     units::{Exit, PointId, counted},
@@ -67,6 +68,26 @@ enum BackupCommand {
         place: Place,
         /// The point's id, or `latest`.
         point: PointSelector,
+    },
+    /// Check the whole repository: every file that is there, and every file that should be. Exits 0, 30 (something is missing or
+    /// too much), 31 (checksum) or 32 (WAL gap).
+    Check {
+        #[command(flatten)]
+        place: Place,
+        /// Read every byte, decompress everything, and prove that the WAL is of the server that each point was taken of. A point
+        /// that passes is good.
+        #[arg(long)]
+        deep: bool,
+        /// Print the report as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Turn a repository of format 1 into one of format 2, in place; WAL may be archived meanwhile.
+    Upgrade {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        dry: DryRun,
     },
     /// Check every byte of a recovery point and of the WAL it needs: exits 0, 30 (incomplete), 31 (checksum) or 32 (WAL gap).
     Verify {
@@ -152,6 +173,43 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
         BackupCommand::Show { place, point } => {
             let point = Repository::open(&place.resolve().await?.0)?.point(&point)?;
             print_json(&point.manifest)?;
+            Ok(Exit::Passed)
+        }
+        BackupCommand::Check { place, deep, json } => {
+            let (folder, tools) = place.resolve().await?;
+            let repository = Repository::open(&folder)?;
+            let options = CheckOptions { deep, tools };
+            let report = blocking(move || backup::check(&repository, &options)).await?;
+            checked(&report, json)
+        }
+        BackupCommand::Upgrade { place, dry } => {
+            let folder = place.resolve().await?.0;
+            let format = Repository::open(&folder)?.format();
+            if dry.told(format!(
+                "turn {folder} from format {} into format {}",
+                format.number(),
+                Format::NEWEST.number()
+            )) {
+                return Ok(Exit::Passed);
+            }
+            let bar = bar();
+            let progress = bar.clone();
+            let root = folder.clone();
+            let done = blocking(move || {
+                backup::upgrade(&root, &|at| {
+                    progress.set_length(at.total);
+                    progress.set_position(at.done);
+                })
+            });
+            let done = unless_interrupted(done).await;
+            bar.finish_and_clear();
+            let done = done??;
+            say(format!(
+                "{folder} has format {}: {} and {} carried over",
+                Format::NEWEST.number(),
+                counted(done.points, "recovery point"),
+                counted(done.wal_files, "archived file")
+            ));
             Ok(Exit::Passed)
         }
         BackupCommand::Verify { place, point, deep, json } => {
@@ -243,6 +301,46 @@ fn list(points: &[PointSummary]) {
             say(format!("    {check}"));
         }
     }
+}
+
+fn checked(report: &CheckReport, json: bool) -> Result<Exit, CliError> {
+    let exit = report.exit();
+    if json {
+        let mut value: Value = json!(report);
+        value["exit_code"] = json!(exit.code());
+        print_json(&value)?;
+    }
+    for point in &report.points {
+        let state = match (point.usable, &point.passed) {
+            (false, _) => "cannot be used".to_owned(),
+            (true, Some(passed)) => format!("good: passed a deep check on {}", passed.at),
+            (true, None) => "not checked deeply yet: `cdc-drill backup check --deep`".to_owned(),
+        };
+        say(format!("{}  {state}", point.point));
+    }
+    for reach in &report.reachable {
+        let hole = reach.hole.as_ref().map(|hole| format!("; {hole} is missing, and WAL follows")).unwrap_or_default();
+        let Reach { point, timeline, from, to, .. } = reach;
+        say(format!("reachable from {point} on timeline {timeline}: {from} up to {to}{hole}"));
+    }
+    for note in &report.notes {
+        say(format!("note: {note}"));
+    }
+    for defect in &report.defects {
+        say(defect.to_string());
+    }
+    let verdict = match report.defects.len() {
+        0 => "whole".to_owned(),
+        n => counted(n, "defect"),
+    };
+    let looked = if report.deep { "every byte of" } else { "names and sizes of" };
+    say(format!(
+        "{}: {verdict} ({looked} {}, {})",
+        report.repository,
+        counted(report.files, "file"),
+        counted(report.bytes, "byte")
+    ));
+    Ok(exit)
 }
 
 fn told(report: &VerifyReport, json: bool) -> Result<Exit, CliError> {

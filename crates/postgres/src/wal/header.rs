@@ -77,6 +77,18 @@ pub fn page_address(page: &[u8]) -> Option<Lsn> {
     is_magic(number(header, 0, 2) as u16).then(|| Lsn(number(header, 8, 8)))
 }
 
+/// The records' bytes in a part of a segment, without the headers of its pages. `from` is where the part begins in the segment.
+pub fn payload(part: &[u8], from: u64) -> Vec<u8> {
+    // `SizeOfXLogShortPHD`, padded; the first page of a segment has the long one.
+    const SHORT: u64 = 24;
+    let page = PAGE as u64;
+    let of_records = |at: u64| {
+        let header = if at < page { SegmentHeader::LENGTH as u64 } else { SHORT };
+        at % page >= header
+    };
+    (from..).zip(part).filter(|(at, _)| of_records(*at)).map(|(_, byte)| *byte).collect()
+}
+
 /// `XLOG_PAGE_MAGIC` is 0xD1xx since PostgreSQL 10.
 fn is_magic(magic: u16) -> bool {
     magic >> 8 == 0xD1
@@ -90,6 +102,14 @@ fn number(bytes: &[u8], from: usize, length: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn headers_of_pages_are_no_part_of_records() {
+        let segment: Vec<u8> = (0..3 * PAGE).map(|at| u8::from(at % PAGE < 24 || at < 40)).collect();
+        assert_eq!(payload(&segment, 0).len(), 3 * PAGE - 40 - 24 - 24);
+        assert!(payload(&segment, 0).iter().all(|byte| *byte == 0));
+        assert_eq!(payload(&segment[PAGE - 10..PAGE + 34], PAGE as u64 - 10), vec![0; 20]);
+    }
 
     #[test]
     fn a_header_is_checked_against_the_name() {

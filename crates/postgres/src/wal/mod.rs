@@ -6,7 +6,7 @@ mod history;
 mod record;
 mod segment;
 
-pub use header::{PAGE, SegmentHeader, page_address};
+pub use header::{PAGE, SegmentHeader, page_address, payload};
 pub use history::{TimelineEntry, TimelineHistory};
 pub use record::{Record, missing_file, record_in_error, skipped_to};
 pub use segment::{SegmentName, SegmentSize, WalFile, WalNameError, timeline_digits, timeline_of};

@@ -1,10 +1,21 @@
-//! Checking a recovery point against its manifest: every byte of it and of the WAL it needs.
+//! Checking a recovery point against its manifest, and a whole repository against everything that says what should be there.
 
+mod archive;
+#[cfg(test)]
+mod fault_tests;
+mod proof;
+mod reach;
+mod record;
 mod report;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod whole;
 
+pub use reach::Reach;
+pub use record::Passed;
+pub(super) use record::Record;
 pub use report::{CheckOptions, Defect, DefectKind, VerifyReport};
 pub(super) use verify::read_back;
 pub use verify::verify;
+pub use whole::{CheckReport, PointStanding, check};

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::backup::BackupError;
-use cdc_model::units::{Exit, PointId};
+use cdc_model::units::{Exit, IfThere, PointId};
 use cdc_pipeline::config::Tools;
 
 /// How closely to look. Without any option every stored byte is read and hashed.
@@ -50,6 +51,100 @@ impl fmt::Display for Defect {
     }
 }
 
+/// What is found while a repository is looked at. A file is named once.
+#[derive(Debug)]
+pub(super) struct Findings {
+    root: Utf8PathBuf,
+    pub(super) defects: Vec<Defect>,
+    pub(super) notes: Vec<String>,
+}
+
+impl Findings {
+    pub(super) fn below(root: &Utf8Path) -> Findings {
+        Findings { root: root.to_owned(), defects: Vec::new(), notes: Vec::new() }
+    }
+
+    pub(super) fn defect(
+        &mut self,
+        kind: DefectKind,
+        path: impl AsRef<Utf8Path>,
+        expected: impl ToString,
+        found: impl ToString,
+    ) {
+        let path = path.as_ref();
+        let path = path.strip_prefix(&self.root).unwrap_or(path).to_string();
+        if self.defects.iter().all(|defect| defect.path != path) {
+            let (expected, found) = (expected.to_string(), found.to_string());
+            self.defects.push(Defect { kind, path, expected, found });
+        }
+    }
+
+    /// Names a file by the name that it is known to have had.
+    pub(super) fn rename(&mut self, unknown: &Utf8Path, known: &Utf8Path) {
+        let below = |path: &Utf8Path| path.strip_prefix(&self.root).unwrap_or(path).to_string();
+        let (unknown, known) = (below(unknown), below(known));
+        for defect in self.defects.iter_mut().filter(|defect| defect.path == unknown) {
+            defect.path.clone_from(&known);
+        }
+    }
+
+    /// Whether a file is named already.
+    pub(super) fn names(&self, path: &Utf8Path) -> bool {
+        let path = path.strip_prefix(&self.root).unwrap_or(path);
+        self.defects.iter().any(|defect| defect.path == path.as_str())
+    }
+
+    /// Notes an error that is a statement about a file; others end the check.
+    pub(super) fn absorb(&mut self, error: BackupError) -> Result<(), BackupError> {
+        match error {
+            BackupError::Checksum { path, expected, found } => {
+                let path = path.strip_suffix(" (decoded)").unwrap_or(&path).to_owned();
+                self.defect(DefectKind::Checksum, path, expected, found);
+            }
+            BackupError::Malformed { path, message } => {
+                self.defect(DefectKind::Checksum, path, "readable content", message);
+            }
+            BackupError::FormatTooNew { path, found, known } => {
+                self.defect(DefectKind::FormatTooNew, path, format!("format up to {known}"), found);
+            }
+            other => return Err(other),
+        }
+        Ok(())
+    }
+
+    /// Names every file below a folder that is not known. What a process that was killed left half-written is noted.
+    pub(super) fn strangers(
+        &mut self,
+        folder: &Utf8Path,
+        known: &dyn Fn(&Utf8Path) -> bool,
+    ) -> Result<(), BackupError> {
+        let entries = folder.read_dir_utf8().if_there().map_err(BackupError::io("list", folder))?;
+        for entry in entries.into_iter().flatten() {
+            let entry = entry.map_err(BackupError::io("list", folder))?;
+            let path = entry.path();
+            // What is being archived meanwhile comes and goes.
+            let kind = entry.file_type().if_there().map_err(BackupError::io("look at", path))?;
+            if kind.is_some_and(|kind| kind.is_dir()) {
+                self.strangers(path, known)?;
+            } else if is_temporary(entry.file_name()) {
+                self.notes.push(format!("{path} is being written, or was when a process was killed"));
+            } else if !known(path) {
+                self.defect(DefectKind::Incomplete, path, "no such file", "one that nothing names");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a name is one that files have while they are written: see `files::temporary_beside`.
+fn is_temporary(name: &str) -> bool {
+    let Some((_, writer)) = name.strip_suffix(".tmp").and_then(|name| name.strip_prefix('.')?.rsplit_once('.')) else {
+        return false;
+    };
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    writer.split_once('-').is_some_and(|(pid, number)| digits(pid) && number.len() == 8 && digits(number))
+}
+
 /// What a check saw.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyReport {
@@ -67,6 +162,17 @@ pub struct VerifyReport {
     pub defects: Vec<Defect>,
 }
 
+/// How a command ends that has found this: the first that applies of 33, 30, 31 and 32, or 0.
+pub(super) fn exit_of(defects: &[Defect]) -> Exit {
+    match defects.iter().map(|defect| defect.kind).min() {
+        None => Exit::Passed,
+        Some(DefectKind::FormatTooNew) => Exit::FormatTooNew,
+        Some(DefectKind::Incomplete) => Exit::BackupIncomplete,
+        Some(DefectKind::Checksum) => Exit::ChecksumMismatch,
+        Some(DefectKind::WalGap) => Exit::WalGap,
+    }
+}
+
 impl VerifyReport {
     pub(super) fn empty(point: &PointId, options: &CheckOptions) -> VerifyReport {
         VerifyReport {
@@ -81,13 +187,7 @@ impl VerifyReport {
 
     /// 0, or 33, 30, 31, 32: the first that applies.
     pub fn exit(&self) -> Exit {
-        match self.defects.iter().map(|d| d.kind).min() {
-            None => Exit::Passed,
-            Some(DefectKind::FormatTooNew) => Exit::FormatTooNew,
-            Some(DefectKind::Incomplete) => Exit::BackupIncomplete,
-            Some(DefectKind::Checksum) => Exit::ChecksumMismatch,
-            Some(DefectKind::WalGap) => Exit::WalGap,
-        }
+        exit_of(&self.defects)
     }
 
     /// The first of the worst defects as an error.

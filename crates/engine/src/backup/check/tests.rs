@@ -331,19 +331,21 @@ fn what_is_no_repository_is_refused() {
     assert_eq!(repository.point(&PointSelector::Id(PointId::new("../.."))).unwrap_err().exit(), Exit::Invalid);
 }
 
-/// The repository in `fixtures/backups` was written by the first release of format 1: every later one must read it.
-fn golden() -> Utf8PathBuf {
-    Utf8PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/backups/format-1")
+/// The repositories in `fixtures/backups` were written by the first releases of their formats: every later one must read them.
+fn golden(format: Format) -> Utf8PathBuf {
+    let name = format!("../../fixtures/backups/format-{}", format.number());
+    Utf8PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-#[test]
-fn the_golden_repository_is_whole() {
-    let repository = Repository::open(&golden()).unwrap();
+#[rstest]
+fn the_golden_repositories_are_whole(#[values(Format::One, Format::Two)] format: Format) {
+    let repository = Repository::open(&golden(format)).unwrap();
+    assert_eq!(repository.format(), format);
     let options = CheckOptions { deep: true, tools: None };
     let report = verify(&repository, &PointId::new(POINT), &options).unwrap();
     assert_eq!(report.exit(), Exit::Passed, "{:?}", report.defects);
     let point = repository.point(&PointSelector::Latest).unwrap();
-    let path = point.folder.join(MANIFEST);
+    let path = fixture::manifest_of(&repository, &point.folder);
     let again = files::canonical_json(&path, &point.manifest).unwrap();
     assert_eq!(String::from_utf8(again).unwrap(), String::from_utf8(files::read(&path).unwrap()).unwrap());
     let pg = point.postgres().unwrap();

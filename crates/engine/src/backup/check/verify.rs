@@ -1,20 +1,21 @@
 //! Checking a recovery point against its manifest: every byte of it and of the WAL it needs.
 
-use std::fs;
+use std::{collections::BTreeMap, fs};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{CheckOptions, DefectKind, VerifyReport};
+use super::{CheckOptions, Defect, DefectKind, VerifyReport, report::Findings};
 use crate::backup::{
     BackupError, Point, Repository,
+    files::{self, is_there},
     format::{
         Format, is_safe_relative,
-        layout::{BASE, EXPORT, MANIFEST, MANIFEST_SUM, STARTED, manifest_name},
+        layout::{BASE, EXPORT, MANIFEST, MANIFEST_SUM, STARTED, SUMS, manifest_digits, manifest_name},
     },
     hash::sha256_file,
     parts, place,
 };
-use cdc_model::units::{PointId, counted};
+use cdc_model::units::{IfThere, PointId, counted};
 use cdc_pipeline::config::Tools;
 use cdc_postgres::wal::WalFile;
 
@@ -51,6 +52,90 @@ fn look(repository: &Repository, point: &Point, options: &CheckOptions) -> Resul
         deep(repository, point, options, &mut report)?;
     }
     Ok(report)
+}
+
+/// Checks the files of a point as a part of its repository; how many they are, and their bytes. The WAL is looked at beside.
+pub(super) fn files(
+    repository: &Repository,
+    point: &Point,
+    options: &CheckOptions,
+    found: &mut Findings,
+) -> Result<(u64, u64), BackupError> {
+    let mut report = VerifyReport::empty(point.id(), options);
+    let own = own_files(repository, point)?;
+    match options.deep {
+        true => stored_files(point, &mut report)?,
+        false => sizes(point, &mut report)?,
+    }
+    strangers(point, &own, &point.folder, "", &mut report)?;
+    if options.deep && report.defects.is_empty() {
+        deep(repository, point, options, &mut report)?;
+    }
+    for Defect { kind, path, expected, found: there } in report.defects {
+        let path = if path == point.id().as_str() { Utf8PathBuf::new() } else { Utf8PathBuf::from(path) };
+        found.defect(kind, point.folder.join(path), expected, there);
+    }
+    Ok((report.files, report.bytes))
+}
+
+/// Compares the files of a point that has no usable manifest with the list of their checksums.
+pub(super) fn by_sums(folder: &Utf8Path, found: &mut Findings) -> Result<(), BackupError> {
+    let path = folder.join(SUMS);
+    let Some(bytes) = files::read_if_there(&path)? else {
+        found.defect(DefectKind::Incomplete, path, "a list of checksums", "nothing");
+        return Ok(());
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let mut listed = BTreeMap::new();
+    for line in text.lines() {
+        match line.split_once("  ") {
+            Some((sum, name)) if sum.len() == 64 && is_safe_relative(name) => {
+                listed.insert(folder.join(name), sum);
+            }
+            _ => {
+                found.defect(DefectKind::Checksum, path, "a list of checksums", "other text");
+                return Ok(());
+            }
+        }
+    }
+    for (path, sum) in &listed {
+        match is_there(path)? {
+            false => found.defect(DefectKind::Incomplete, path, format!("sha256 {sum}"), "nothing"),
+            true => {
+                let (there, _) = sha256_file(path)?;
+                if there != *sum {
+                    found.defect(DefectKind::Checksum, path, format!("sha256 {sum}"), there);
+                }
+            }
+        }
+    }
+    let own = |name: &str| [SUMS, MANIFEST, MANIFEST_SUM, STARTED].contains(&name) || manifest_digits(name).is_some();
+    found.strangers(folder, &|path| {
+        let name = path.strip_prefix(folder).unwrap_or(path).as_str();
+        own(name) || listed.contains_key(path)
+    })
+}
+
+/// Whether all files are there, with their sizes.
+fn sizes(point: &Point, report: &mut VerifyReport) -> Result<(), BackupError> {
+    for entry in &point.manifest.files {
+        let path = point.folder.join(&entry.path);
+        let meta = fs::symlink_metadata(&path).if_there().map_err(BackupError::io("look at", &path))?;
+        let (kind, found) = match meta {
+            None => (DefectKind::Incomplete, "nothing".to_owned()),
+            Some(meta) if !meta.is_file() => (DefectKind::Incomplete, "a folder or link".to_owned()),
+            Some(meta) => {
+                report.files += 1;
+                report.bytes += meta.len();
+                if meta.len() == entry.size {
+                    continue;
+                }
+                (DefectKind::Checksum, counted(meta.len(), "byte"))
+            }
+        };
+        report.defect(kind, &entry.path, counted(entry.size, "byte"), found);
+    }
+    Ok(())
 }
 
 /// The files of a point that its manifest does not name.

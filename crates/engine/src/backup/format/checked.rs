@@ -11,9 +11,11 @@ const CHECK: &str = "check";
 
 /// A JSON object's canonical bytes, with a checksum of them. `value` must serialise to an object without key `check`.
 pub(crate) fn to_bytes<T: Serialize>(path: &Utf8Path, value: &T) -> Result<Vec<u8>, BackupError> {
-    let mut value = serde_json::to_value(value).map_err(|e| BackupError::malformed(path, e))?;
-    value[CHECK] = Value::String(sha256(&files::canonical_json(path, &value)?));
-    files::canonical_json(path, &value)
+    let value = serde_json::to_value(value).map_err(|e| BackupError::malformed(path, e))?;
+    let check = sha256(&files::canonical_json(path, &value)?);
+    let Value::Object(mut object) = value else { return Err(BackupError::malformed(path, "it is no JSON object")) };
+    object.insert(CHECK.to_owned(), Value::String(check));
+    files::canonical_json(path, &object)
 }
 
 /// Reads what [`to_bytes`] made; fails with [`BackupError::Checksum`] where a byte of it is another.
@@ -51,6 +53,9 @@ mod tests {
                 assert!(from_bytes::<Value>(path, &flipped).is_err(), "byte {at}, bit {bit}");
             }
             assert!(from_bytes::<Value>(path, &bytes[..at]).is_err());
+        }
+        for other in ["[]", "7", "", "{}", "null"] {
+            assert!(from_bytes::<Value>(path, other.as_bytes()).is_err(), "{other}");
         }
     }
 }

@@ -98,6 +98,9 @@ pub(super) struct LockFile {
 }
 
 impl LockFile {
+    /// What makes "look and write" one step: a file beside those of the locks.
+    pub(super) const GUARD: &str = ".guard";
+
     pub(super) fn new(store: &Store, path: Utf8PathBuf) -> LockFile {
         LockFile { store: store.clone(), path }
     }
@@ -115,7 +118,7 @@ impl LockFile {
     /// [`Held::still_ours`](super::held::Held::still_ours).
     pub(super) fn guard(&self) -> Result<Option<File>, BackupError> {
         self.store.folder(self.folder())?;
-        let path = self.folder().join(".guard");
+        let path = self.folder().join(LockFile::GUARD);
         let guard = self.store.append(&path)?;
         match guard.lock() {
             Ok(()) => {}

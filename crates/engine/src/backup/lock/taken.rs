@@ -13,6 +13,7 @@ use super::{
 use crate::backup::{
     BackupError,
     files::{Store, is_there, place_of},
+    hash::sha256,
 };
 
 /// Where the locks of one repository, or of one data folder, lie.
@@ -62,7 +63,7 @@ impl Ground {
     /// The file that counts the recoveries that have begun here.
     fn counter(&self) -> Utf8PathBuf {
         match self {
-            Ground::Repository(store) => store.root().join("locks").join("recoveries"),
+            Ground::Repository(store) => store.root().join("locks").join(COUNTER),
             Ground::DataFolder { store, name } => store.root().join(".cdc-drill").join(format!("{name}.recoveries")),
         }
     }
@@ -99,6 +100,14 @@ impl Ground {
     }
 }
 
+/// The file that counts recoveries.
+const COUNTER: &str = "recoveries";
+
+/// Its text: a number, and digits of the number's hash.
+fn counter_of(number: u64) -> String {
+    format!("{number} {}\n", &sha256(number.to_string().as_bytes())[..16])
+}
+
 /// A ground, and how many recoveries had begun there when it was first looked at.
 #[derive(Debug)]
 struct Watched {
@@ -118,8 +127,8 @@ impl Watched {
     /// Counts the recovery that holds the lock, under the guard. A counter that holds no number begins anew, which is a
     /// change too.
     fn count(&mut self) -> Result<(), BackupError> {
-        let before: u64 = self.recoveries.as_deref().and_then(|text| text.trim().parse().ok()).unwrap_or_default();
-        let now = format!("{}\n", before.wrapping_add(1));
+        let before = self.recoveries.as_deref().and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
+        let now = counter_of(before.unwrap_or_default().wrapping_add(1));
         self.ground.store().write(&self.ground.counter(), now.as_bytes())?;
         self.recoveries = Some(now);
         Ok(())
@@ -176,6 +185,46 @@ impl Lock {
                 Ok(None)
             }
             other => other,
+        }
+    }
+
+    /// Every file that the locks of a repository may have.
+    pub(crate) fn files_in(store: &Store) -> Vec<Utf8PathBuf> {
+        let ground = Ground::Repository(store.clone());
+        let all = [Activity::Create, Activity::Recover, Activity::Maintain];
+        let mut files: Vec<Utf8PathBuf> =
+            all.into_iter().filter_map(|activity| Some(ground.lock_file(activity)?.path().to_owned())).collect();
+        files.extend(Lock::files_made_in(store));
+        // Earlier releases locked the spool.
+        files.push(store.root().join("locks").join(".spool"));
+        files
+    }
+
+    /// Those that are made with a repository.
+    pub(crate) fn files_made_in(store: &Store) -> [Utf8PathBuf; 2] {
+        let ground = Ground::Repository(store.clone());
+        [ground.counter(), store.root().join("locks").join(LockFile::GUARD)]
+    }
+
+    /// Makes them.
+    pub(crate) fn make_files_in(store: &Store) -> Result<(), BackupError> {
+        let [counter, guard] = Lock::files_made_in(store);
+        if !is_there(&counter)? {
+            store.write(&counter, counter_of(0).as_bytes())?;
+        }
+        store.append(&guard).map(drop)
+    }
+
+    /// Whether a file of the locks holds what it may hold, where that can be told.
+    pub(crate) fn is_sound(path: &Utf8Path, bytes: &[u8]) -> bool {
+        let number = || std::str::from_utf8(bytes).ok()?.split_whitespace().next()?.parse::<u64>().ok();
+        match path.file_name() {
+            Some(LockFile::GUARD) => bytes.is_empty(),
+            // Earlier releases wrote the number alone.
+            Some(COUNTER) => {
+                number().is_some_and(|n| [counter_of(n), format!("{n}\n")].iter().any(|t| t.as_bytes() == bytes))
+            }
+            Some(_) | None => true,
         }
     }
 

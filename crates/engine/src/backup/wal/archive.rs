@@ -7,7 +7,7 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{held::Held, indexed::Indexed, objects::Objects};
+use super::{head::Head, held::Held, index::Index, indexed::Indexed, objects::Objects};
 use crate::backup::{BackupError, files::Store, format::Format, version};
 use cdc_model::units::{IfThere, SystemId, Timeline};
 use cdc_postgres::wal::{SegmentName, SegmentSize, TimelineHistory, WalFile, timeline_of};
@@ -177,16 +177,47 @@ impl Archive {
         }
     }
 
-    /// The files of a timeline that are stored in format 1, those that its index does not name among them.
-    pub(crate) fn stored_in_format_1(&self, timeline: Timeline) -> Result<Vec<Held>, BackupError> {
-        match &self.shelves {
-            Shelves::Indexed(indexed) => indexed.stored(timeline),
-            Shelves::Objects(_) => Ok(Vec::new()),
-        }
-    }
-
     /// The index of a timeline in format 1.
     pub(crate) fn index_in_format_1(&self, timeline: Timeline) -> Utf8PathBuf {
         Indexed::new(&self.store, &self.folder).index_path(timeline)
+    }
+
+    /// How its files are kept.
+    pub(crate) fn format(&self) -> Format {
+        match &self.shelves {
+            Shelves::Indexed(_) => Format::One,
+            Shelves::Objects(_) => Format::Two,
+        }
+    }
+
+    /// Everything of a timeline that is where an archived file belongs.
+    pub(crate) fn stored(&self, timeline: Timeline) -> Result<Vec<Held>, BackupError> {
+        match &self.shelves {
+            Shelves::Indexed(indexed) => indexed.stored(timeline),
+            Shelves::Objects(objects) => objects.files(timeline),
+        }
+    }
+
+    /// The files that are the archive's own: its notes of what it holds.
+    pub(crate) fn own_files(&self) -> Result<Vec<Utf8PathBuf>, BackupError> {
+        match &self.shelves {
+            Shelves::Indexed(indexed) => Ok(self.timelines()?.into_iter().map(|t| indexed.index_path(t)).collect()),
+            Shelves::Objects(_) => Ok(vec![self.head_path()]),
+        }
+    }
+
+    /// What was archived first and last, in format 2.
+    pub(crate) fn head(&self) -> Result<Option<Head>, BackupError> {
+        Head::read(&self.folder)
+    }
+
+    /// Where that is noted.
+    pub(crate) fn head_path(&self) -> Utf8PathBuf {
+        Head::path(&self.folder)
+    }
+
+    /// The index of a timeline, in format 1.
+    pub(crate) fn read_index(&self, timeline: Timeline) -> Result<Index, BackupError> {
+        Index::read(&Indexed::new(&self.store, &self.folder).index_path(timeline))
     }
 }

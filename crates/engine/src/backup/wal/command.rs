@@ -2,7 +2,7 @@
 
 use camino::Utf8Path;
 
-use super::{intake::Stored, read_header};
+use super::{offered::Stored, read_header};
 use crate::backup::{BackupError, Repository};
 use cdc_model::units::SystemId;
 use cdc_postgres::{

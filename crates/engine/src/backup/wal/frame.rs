@@ -7,7 +7,7 @@ use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
 use crate::backup::BackupError;
-use cdc_model::units::Lsn;
+use cdc_model::units::{Lsn, counted};
 
 /// One of the sixteen magic numbers of skippable frames (RFC 8878, section 3.1.2).
 const MAGIC: u32 = 0x184D_2A5C;
@@ -50,7 +50,7 @@ impl Frame {
         object.read_exact(&mut word).map_err(failed)?;
         let length = u32::from_le_bytes(word);
         if length > LENGTH_MAX {
-            return Err(BackupError::malformed(path, format!("its first frame claims {length} bytes")));
+            return Err(BackupError::malformed(path, format!("its first frame claims {}", counted(length, "byte"))));
         }
         let mut json = vec![0; length as usize];
         object.read_exact(&mut json).map_err(failed)?;

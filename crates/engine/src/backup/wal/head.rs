@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use super::objects::parse_name;
+use super::name::parse_name;
 use crate::backup::{BackupError, format::checked};
 use cdc_postgres::wal::{WalFile, timeline_digits};
 
@@ -40,6 +40,17 @@ impl Head {
         checked::to_bytes(path, self)
     }
 
+    /// Every object that is named.
+    pub(crate) fn objects(&self) -> BTreeSet<&str> {
+        let ends = self.segments.values().flat_map(|ends| [&ends.first, &ends.last]);
+        ends.chain(&self.others).map(String::as_str).collect()
+    }
+
+    /// The file that an object holds, by its name.
+    pub(crate) fn file_of(object: &str) -> Option<WalFile> {
+        parse_name(object).map(|(file, _)| file)
+    }
+
     /// With an object that is there now; none where nothing changes.
     pub(super) fn with(&self, file: &WalFile, object: &str) -> Option<Head> {
         let mut head = self.clone();
@@ -48,22 +59,18 @@ impl Head {
                 let new = || Ends { first: object.to_owned(), last: object.to_owned() };
                 let ends = head.segments.entry(timeline_digits(file.timeline())).or_insert_with(new);
                 // An object that replaced a damaged one has another name, and the same file.
-                if held(object) <= held(&ends.first) {
+                if Head::file_of(object) <= Head::file_of(&ends.first) {
                     ends.first = object.to_owned();
                 }
-                if held(object) >= held(&ends.last) {
+                if Head::file_of(object) >= Head::file_of(&ends.last) {
                     ends.last = object.to_owned();
                 }
             }
             WalFile::Partial(_) | WalFile::History(_) | WalFile::BackupLabel(..) => {
-                head.others.retain(|other| held(other).as_ref() != Some(file));
+                head.others.retain(|other| Head::file_of(other).as_ref() != Some(file));
                 head.others.insert(object.to_owned());
             }
         }
         (head != *self).then_some(head)
     }
-}
-
-fn held(object: &str) -> Option<WalFile> {
-    parse_name(object).map(|(file, _)| file)
 }

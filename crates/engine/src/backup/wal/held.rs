@@ -8,13 +8,14 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{IndexLine, frame::Frame};
+use super::{IndexLine, frame::Frame, name::Named};
 use crate::backup::{
     BackupError,
     files::{self, Store},
     hash::{BUFFER, Hashing, sha256_file},
 };
-use cdc_postgres::wal::WalFile;
+use cdc_model::units::{IfThere, SystemId, counted};
+use cdc_postgres::wal::{SegmentHeader, TimelineHistory, WalFile};
 
 /// A cluster made with `initdb --allow-group-access` lets the group read its data folder.
 const GROUP_READS: u32 = 0o040;
@@ -38,22 +39,37 @@ pub(super) enum Sum {
     Line(IndexLine),
     /// Nothing, as the index has no line of it.
     Unknown,
-    /// The first digits of the stored bytes' hash, in its name.
-    Name(String),
+    /// Its name.
+    Name(Named),
 }
 
 impl Held {
     /// Compares the stored bytes with their checksum.
     pub(crate) fn check_stored(&self) -> Result<(), BackupError> {
+        self.check_size()?;
         let expected = match &self.sum {
             Sum::Line(line) => &line.sha256,
-            Sum::Name(digits) => digits,
+            Sum::Name(named) => &named.digits,
             Sum::Unknown => return Err(self.unknown()),
         };
         let (found, _) = sha256_file(&self.path)?;
         match found.starts_with(expected) {
             true => Ok(()),
             false => Err(BackupError::checksum(&self.path, expected, found)),
+        }
+    }
+
+    /// Compares how many bytes are stored with how many were.
+    pub(crate) fn check_size(&self) -> Result<(), BackupError> {
+        let expected = match &self.sum {
+            Sum::Line(line) => line.size,
+            Sum::Name(named) => named.size,
+            Sum::Unknown => return Err(self.unknown()),
+        };
+        let bytes = |size: u64| counted(size, "byte");
+        match expected == self.size {
+            true => Ok(()),
+            false => Err(BackupError::checksum(&self.path, bytes(expected), bytes(self.size))),
         }
     }
 
@@ -75,13 +91,59 @@ impl Held {
         Ok(())
     }
 
+    /// Looks at the file by itself: its size, what it says that it is, and with `deep` all of its bytes and that the segment in it
+    /// is this cluster's.
+    pub(crate) fn inspect(&self, system_id: SystemId, deep: bool) -> Result<(), BackupError> {
+        self.check_size()?;
+        if self.file.is_wal() {
+            self.frame()?;
+        }
+        if deep {
+            self.check_stored()?;
+            let content = self.inspect_content(system_id)?;
+            self.expect(&content, &format!("{} (decoded)", self.path))?;
+        }
+        Ok(())
+    }
+
+    /// The hash of the content, which has to be what the file's name says.
+    pub(super) fn inspect_content(&self, system_id: SystemId) -> Result<String, BackupError> {
+        let mut begin = Range { from: 0, to: SegmentHeader::LENGTH as u64, at: 0, bytes: Vec::new() };
+        let (hash, length) = self.decode_into(&mut begin)?;
+        if let WalFile::Segment(name) | WalFile::Partial(name) = self.file {
+            let header =
+                begin.bytes.first_chunk().ok_or_else(|| format!("{} make no segment", counted(length, "byte")));
+            let header = header.and_then(SegmentHeader::parse);
+            let checked = header.and_then(|header| {
+                header.check(name, length)?;
+                match header.system_id == system_id {
+                    true => Ok(()),
+                    false => Err(format!("it is of system {}, not of {system_id}", header.system_id)),
+                }
+            });
+            checked.map_err(|why| BackupError::malformed(&self.path, why))?;
+        }
+        if let WalFile::History(timeline) = self.file {
+            let text = String::from_utf8_lossy(&files::read(&self.path)?).into_owned();
+            TimelineHistory::parse(timeline, &text).map_err(|why| BackupError::malformed(&self.path, why))?;
+        }
+        Ok(hash)
+    }
+
+    /// Some of the content.
+    pub(crate) fn range(&self, from: u64, to: u64) -> Result<Vec<u8>, BackupError> {
+        let mut range = Range { from, to, at: 0, bytes: Vec::new() };
+        self.decode_into(&mut range)?;
+        Ok(range.bytes)
+    }
+
     /// The hash of the content when it was archived, or its first digits.
-    pub(super) fn content(&self) -> Result<String, BackupError> {
+    pub(crate) fn content(&self) -> Result<String, BackupError> {
         match &self.sum {
             Sum::Line(line) => Ok(line.sha256_raw.clone()),
             Sum::Unknown => Err(self.unknown()),
             Sum::Name(_) if self.file.is_wal() => Ok(self.frame()?.sha256_raw),
-            Sum::Name(digits) => Ok(digits.clone()),
+            Sum::Name(named) => Ok(named.digits.clone()),
         }
     }
 
@@ -166,6 +228,34 @@ impl Held {
             copy(&mut { stored }, &mut out, path, false)?;
         }
         Ok(out.finish())
+    }
+}
+
+/// The size of a file; none where there is no file.
+pub(super) fn size_if_there(path: &Utf8Path) -> Result<Option<u64>, BackupError> {
+    let meta = fs::metadata(path).if_there().map_err(BackupError::io("look at", path))?;
+    Ok(meta.map(|meta| meta.len()))
+}
+
+/// Keeps some of what is written.
+#[derive(Debug)]
+struct Range {
+    from: u64,
+    to: u64,
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+impl Write for Range {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let within = |position: u64| (position.saturating_sub(self.at) as usize).min(bytes.len());
+        self.bytes.extend(&bytes[within(self.from)..within(self.to).max(within(self.from))]);
+        self.at += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -9,9 +9,9 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    IndexLine, Offered,
-    held::{Held, Sum},
-    intake::{Stored, compress},
+    IndexLine,
+    held::{Held, Sum, size_if_there},
+    offered::{Offered, Stored, compress},
 };
 use crate::backup::{
     BackupError,
@@ -57,11 +57,13 @@ impl Indexed {
     /// The index line of a file: the last one that names it.
     fn entry(&self, file: &WalFile) -> Result<Option<IndexLine>, BackupError> {
         let path = self.index_path(file.timeline());
-        let text = fs::read_to_string(&path).if_there().map_err(BackupError::io("read", &path))?;
+        let text = fs::read(&path).if_there().map_err(BackupError::io("read", &path))?;
         let Some(text) = text else { return Ok(None) };
         let name = file.to_string();
         let needle = format!("\"{name}\"");
-        let lines = text.lines().rev().filter(|l| l.contains(&needle));
+        // What is no text is no line either.
+        let lines = text.rsplit(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+        let lines = lines.filter(|line| line.contains(&needle));
         Ok(lines.filter_map(|l| serde_json::from_str::<IndexLine>(l).ok()).find(|l| l.seg == name))
     }
 
@@ -200,11 +202,6 @@ impl Indexed {
         let result = complete_last_line(&mut file).and_then(|()| file.write_all(&text)).and_then(|()| file.sync_all());
         result.map_err(BackupError::io("append to", &path))
     }
-}
-
-pub(super) fn size_if_there(path: &Utf8Path) -> Result<Option<u64>, BackupError> {
-    let meta = fs::metadata(path).if_there().map_err(BackupError::io("look at", path))?;
-    Ok(meta.map(|meta| meta.len()))
 }
 
 /// A crash may have left half a line; what follows must not be glued to it.

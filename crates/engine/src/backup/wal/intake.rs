@@ -1,26 +1,25 @@
 //! How files come into the archive: durably, once, and never over other content.
 
-use std::{
-    fs::{self, File},
-    io::Write,
-};
+use std::{fs, io};
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 
 use super::{
-    Archive, IndexLine,
+    Archive,
     archive::Shelves,
-    held::{Held, copy},
+    held::Held,
     objects::Objects,
+    offered::{Offered, Stored},
     read_header,
 };
-use crate::backup::{BackupError, files::is_there, format::Format, hash::Hashing};
-use cdc_model::units::{IfThere, Lsn};
+use crate::backup::{
+    BackupError,
+    files::{self, is_there},
+    format::Format,
+};
+use cdc_model::units::IfThere;
 use cdc_pipeline::config::RepositoryConfig;
 use cdc_postgres::wal::{WalFile, WalNameError};
-
-/// Archiving must keep up with the server on a busy machine; level 1 already shrinks an idle segment to nothing.
-const WAL_ZSTD_LEVEL: i32 = 1;
 
 /// Whether a salvaged segment is whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,62 +28,6 @@ pub enum SegmentState {
     Complete,
     /// The last one, which the server was still writing: it is kept as `<name>.partial`, which recovery does not ask for.
     Partial,
-}
-
-/// What happened to a file offered to the archive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stored {
-    New,
-    AlreadyThere,
-}
-
-/// A file that is offered to the archive.
-#[derive(Clone, Debug)]
-pub(super) struct Offered {
-    pub(super) file: WalFile,
-    pub(super) path: Utf8PathBuf,
-    /// The first LSN of a segment.
-    pub(super) first_lsn: Option<Lsn>,
-}
-
-impl Offered {
-    /// The index line of the file; `content` and `stored` are hash and size of its content and of what is stored.
-    pub(super) fn line(&self, content: (String, u64), stored: (String, u64)) -> IndexLine {
-        let ((sha256_raw, size_raw), (sha256, size)) = (content, stored);
-        let archived_at = jiff::Timestamp::now().to_string();
-        IndexLine {
-            seg: self.file.to_string(),
-            size_raw,
-            size,
-            sha256_raw,
-            sha256,
-            first_lsn: self.first_lsn,
-            archived_at,
-        }
-    }
-
-    pub(super) fn conflict(&self, held: &Held, archived: String, offered: String) -> BackupError {
-        BackupError::WalConflict { name: self.file.to_string(), path: held.path.clone(), archived, offered }
-    }
-}
-
-/// Writes the content as it is stored, WAL compressed; the content's hash and size. `target` is the file for messages.
-pub(super) fn compress(
-    offered: &Offered,
-    out: &mut impl Write,
-    target: &Utf8Path,
-) -> Result<(String, u64), BackupError> {
-    let path = &offered.path;
-    let mut source = Hashing::new(File::open(path).map_err(BackupError::io("open", path))?);
-    if offered.file.is_wal() {
-        let mut encoder = zstd::Encoder::new(out, WAL_ZSTD_LEVEL).map_err(BackupError::io("compress", path))?;
-        encoder.include_checksum(true).map_err(BackupError::io("compress", path))?;
-        copy(&mut source, &mut encoder, target, false)?;
-        encoder.finish().map_err(BackupError::io("write", target))?;
-    } else {
-        copy(&mut source, out, target, false)?;
-    }
-    Ok(source.finish())
 }
 
 impl Archive {
@@ -106,18 +49,15 @@ impl Archive {
         if files.is_empty() {
             return Ok(0);
         }
-        // Two that drain at once would see one another's files vanish.
-        let lock = self.store.root().join("locks").join(".spool");
-        let held = self.store.append(&lock)?;
-        held.lock().map_err(BackupError::io("lock", &lock))?;
         let mut taken = 0;
         files.sort_by(|a, b| a.1.cmp(&b.1));
         for (file, path) in files {
-            if !is_there(&path)? {
-                continue;
-            }
             match self.add(&file, &path) {
-                Ok(_) => fs::remove_file(&path).map_err(BackupError::io("remove", &path))?,
+                Ok(_) => {
+                    fs::remove_file(&path).if_there().map_err(BackupError::io("remove", &path))?;
+                }
+                // Another process that takes in the spool was faster.
+                Err(BackupError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound && !is_there(&path)? => {}
                 Err(error @ (BackupError::NotWal { .. } | BackupError::WalConflict { .. })) => {
                     tracing::warn!(%path, %error, "left in the spool");
                     continue;
@@ -146,12 +86,10 @@ impl Archive {
 
     /// Stores what another archive of this cluster holds.
     pub(crate) fn adopt(&self, held: &Held) -> Result<(), BackupError> {
-        let scratch = tempfile::Builder::new().prefix(".adopt-").tempdir_in(self.store.root());
-        let scratch = scratch.map_err(BackupError::io("make folder in", self.store.root()))?;
-        let folder = Utf8Path::from_path(scratch.path()).unwrap_or(Utf8Path::new("."));
-        let plain = folder.join(held.file.to_string());
-        held.decode_to(&plain)?;
-        self.add(&held.file, &plain).map(drop)
+        let plain = files::temporary_beside(&self.store.root().join(held.file.to_string()));
+        let added = held.decode_to(&plain).and_then(|()| self.add(&held.file, &plain));
+        fs::remove_file(&plain).if_there().map_err(BackupError::io("remove", &plain))?;
+        added.map(drop)
     }
 
     /// Stores a file: decides by content what to do with one that is there already.

@@ -14,15 +14,19 @@ mod held;
 mod index;
 mod indexed;
 mod intake;
+mod judge;
+mod name;
 mod objects;
+mod offered;
 #[cfg(test)]
 mod tests;
 
 pub use archive::Archive;
 pub use command::{Fetched, Pushed, fetch, push};
 pub use gap::WalGap;
+pub(crate) use head::Head;
 pub use header::read_header;
 pub use held::Held;
+pub(crate) use index::Index;
 use index::IndexLine;
-use intake::Offered;
 pub use intake::SegmentState;

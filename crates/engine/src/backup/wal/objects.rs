@@ -1,7 +1,7 @@
 //! Format 2: one object for each file, with the hash of its bytes in its name. Who archives needs no lock: the same content is
 //! the same object, and other content under a name that is known is another object, which is seen.
 //!
-//! A segment is `<timeline>/<log>/<segment>-<hash>.zst`, any other file `<timeline>/<file>-<hash>`. `head.json` notes what was
+//! A segment is `<timeline>/<log>/<segment>-<hash>-<size>.zst`, any other file `<timeline>/<file>-<hash>-<size>`. `head.json` notes what was
 //! archived last, so that the loss of the newest files is noticed as well as that of those before them.
 
 use std::fs;
@@ -9,12 +9,11 @@ use std::fs;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    Offered,
     frame::Frame,
     head::Head,
-    held::{Held, Sum},
-    indexed::size_if_there,
-    intake::{Stored, compress},
+    held::{Held, Sum, size_if_there},
+    name::{name_of, parse_name},
+    offered::{Offered, Stored, compress},
 };
 use crate::backup::{
     BackupError,
@@ -24,9 +23,6 @@ use crate::backup::{
 use cdc_model::units::{IfThere, Timeline};
 use cdc_postgres::wal::{SegmentName, WalFile, timeline_digits};
 
-/// How many digits of the hash a name has: 128 bits of it, against accidents.
-const DIGITS: usize = 32;
-const COMPRESSED: &str = ".zst";
 /// The digits of a segment's name before those of its number within the log.
 const LOG_DIGITS: std::ops::Range<usize> = 8..16;
 
@@ -35,20 +31,6 @@ const LOG_DIGITS: std::ops::Range<usize> = 8..16;
 pub(super) struct Objects {
     store: Store,
     folder: Utf8PathBuf,
-}
-
-/// The file that an object's name says it is, and the first digits of its hash.
-pub(super) fn parse_name(name: &str) -> Option<(WalFile, &str)> {
-    let (file, digits) = name.strip_suffix(COMPRESSED).unwrap_or(name).rsplit_once('-')?;
-    let file: WalFile = file.parse().ok()?;
-    let is_hash = digits.len() == DIGITS && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    (is_hash && file.is_wal() == name.ends_with(COMPRESSED)).then_some((file, digits))
-}
-
-/// The name of the object that holds a file.
-fn name_of(file: &WalFile, hash: &str) -> String {
-    let digits = &hash[..DIGITS];
-    if file.is_wal() { format!("{file}-{digits}{COMPRESSED}") } else { format!("{file}-{digits}") }
 }
 
 impl Objects {
@@ -72,8 +54,8 @@ impl Objects {
         for entry in entries.into_iter().flatten() {
             let entry = entry.map_err(BackupError::io("list", folder))?;
             let path = entry.path();
-            if let Some((file, digits)) = parse_name(entry.file_name()) {
-                let sum = Sum::Name(digits.to_owned());
+            if let Some((file, named)) = parse_name(entry.file_name()) {
+                let sum = Sum::Name(named);
                 // One that was replaced meanwhile is not there any more.
                 let Some(size) = size_if_there(path)? else { continue };
                 held.push(Held { file, path: path.to_owned(), size, sum });
@@ -146,8 +128,8 @@ impl Objects {
         let folder = self.place(&offered.file);
         self.store.folder(&folder)?;
         let temporary = files::temporary_beside(&folder.join(offered.file.to_string()));
-        let written = self.write(offered, content.clone(), &temporary).and_then(|hash| {
-            let target = folder.join(name_of(&offered.file, &hash));
+        let written = self.write(offered, content.clone(), &temporary).and_then(|(hash, size)| {
+            let target = folder.join(name_of(&offered.file, (&hash, size)));
             files::publish(&temporary, &target)?;
             Ok(target)
         });
@@ -170,13 +152,13 @@ impl Objects {
         Ok(Stored::New)
     }
 
-    /// Writes the object, durably; the hash of its bytes.
+    /// Writes the object, durably; the hash of its bytes, and how many they are.
     fn write(
         &self,
         offered: &Offered,
         (sha256_raw, size_raw): (String, u64),
         temporary: &Utf8Path,
-    ) -> Result<String, BackupError> {
+    ) -> Result<(String, u64), BackupError> {
         let mut stored = Hashing::new(self.store.create(temporary)?);
         if let Some(first_lsn) = offered.first_lsn {
             let frame = Frame { seg: offered.file.to_string(), size_raw, sha256_raw: sha256_raw.clone(), first_lsn };
@@ -188,7 +170,7 @@ impl Objects {
             return Err(BackupError::checksum(&offered.path, sha256_raw, format!("{}: it changes", read.0)));
         }
         stored.get_ref().sync_all().map_err(BackupError::io("sync", temporary))?;
-        Ok(stored.finish().0)
+        Ok(stored.finish())
     }
 
     /// Notes what was archived last.

@@ -119,7 +119,7 @@ impl Coordinated {
 
     /// The base backup of the recovery point is not what was written; another point may do.
     fn damaged(&self, cause: BackupError) -> RecoveryError {
-        let origin = Origin { system_id: Some(self.system_id), kafka: None };
+        let origin = Origin { system_id: Some(self.system_id), kafka: None, registry: None };
         let fits = |other: &Point| reaches(other, &self.aim).unwrap_or(false);
         damaged(&self.repository, &self.request, &origin, self.point.id(), cause, fits)
     }

@@ -1,0 +1,218 @@
+//! Checking the archived WAL of a cluster: every file by itself, and that none is missing between the first and the last.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use camino::Utf8PathBuf;
+
+use super::{DefectKind, report::Findings};
+use crate::backup::{
+    BackupError,
+    format::Format,
+    wal::{Archive, Head, Held, Index},
+};
+use cdc_model::units::{Timeline, counted};
+use cdc_postgres::wal::{SegmentName, SegmentSize, WalFile};
+
+/// What an archive holds.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    /// The files that are there and whole, as far as was looked.
+    pub(super) intact: BTreeSet<WalFile>,
+    /// How many files were looked at, and their bytes.
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    pub(super) size: Option<SegmentSize>,
+    /// Files that are known to be missing.
+    missing: BTreeSet<WalFile>,
+}
+
+impl Survey {
+    /// The segments of a timeline that are whole.
+    pub(super) fn segments(&self, timeline: Timeline) -> impl DoubleEndedIterator<Item = SegmentName> + '_ {
+        self.intact.iter().filter_map(move |file| match file {
+            WalFile::Segment(name) if name.timeline == timeline => Some(*name),
+            _ => None,
+        })
+    }
+
+    /// The timelines of which there is a whole segment, ascending.
+    pub(super) fn timelines(&self) -> BTreeSet<Timeline> {
+        let segments = self.intact.iter().filter(|file| matches!(file, WalFile::Segment(_)));
+        segments.map(WalFile::timeline).collect()
+    }
+}
+
+/// Looks at everything in an archive.
+pub(super) fn survey(archive: &Archive, deep: bool, found: &mut Findings) -> Result<Survey, BackupError> {
+    let mut survey = Survey::default();
+    let there = walk(archive, found)?;
+    match archive.format() {
+        Format::One => by_index(archive, &there, deep, &mut survey, found)?,
+        Format::Two => by_name(archive, &there, deep, &mut survey, found)?,
+    }
+    survey.size = match archive.segment_size() {
+        Ok(size) => size,
+        // Every segment was found to be damaged.
+        Err(BackupError::Checksum { .. } | BackupError::Malformed { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    holes(archive, &there, &mut survey, found);
+    Ok(survey)
+}
+
+/// The files of the archive that are where they belong; strangers are found on the way.
+fn walk(archive: &Archive, found: &mut Findings) -> Result<BTreeMap<WalFile, Vec<Held>>, BackupError> {
+    let mut there: BTreeMap<WalFile, Vec<Held>> = BTreeMap::new();
+    let mut known: BTreeSet<Utf8PathBuf> = archive.own_files()?.into_iter().collect();
+    for timeline in archive.timelines()? {
+        for held in archive.stored(timeline)? {
+            known.insert(held.path.clone());
+            there.entry(held.file).or_default().push(held);
+        }
+    }
+    found.strangers(archive.folder(), &|path| known.contains(path))?;
+    Ok(there)
+}
+
+/// Format 2: an object says itself what it is.
+fn by_name(
+    archive: &Archive,
+    there: &BTreeMap<WalFile, Vec<Held>>,
+    deep: bool,
+    survey: &mut Survey,
+    found: &mut Findings,
+) -> Result<(), BackupError> {
+    for (file, copies) in there {
+        let mut whole: Vec<&Held> = Vec::new();
+        for held in copies {
+            survey.files += 1;
+            survey.bytes += held.size;
+            match held.inspect(archive.system_id(), deep) {
+                Ok(()) => whole.push(held),
+                Err(error) => found.absorb(error)?,
+            }
+        }
+        if whole.len() < 2 {
+            survey.intact.extend(whole.first().map(|_| *file));
+            continue;
+        }
+        let contents: Result<BTreeSet<String>, BackupError> = whole.iter().map(|held| held.content()).collect();
+        match contents?.len() {
+            1 => {
+                survey.intact.insert(*file);
+                for held in &whole[1..] {
+                    found.defect(
+                        DefectKind::Incomplete,
+                        &held.path,
+                        "one object for each file",
+                        "another of this file",
+                    );
+                }
+            }
+            _ => {
+                for held in &whole {
+                    found.defect(DefectKind::Checksum, &held.path, "one content for each file", "two that differ");
+                }
+            }
+        }
+    }
+    let head = match archive.head() {
+        Ok(head) => head,
+        Err(error) => {
+            found.absorb(error)?;
+            return Ok(());
+        }
+    };
+    let Some(head) = head else {
+        if !there.is_empty() {
+            let path = archive.head_path();
+            found.defect(DefectKind::Incomplete, path, "a note of what was archived last", "nothing");
+        }
+        return Ok(());
+    };
+    for object in head.objects() {
+        let Some(file) = Head::file_of(object) else { continue };
+        if !there.contains_key(&file) {
+            let folder = archive.place(&file);
+            let path = folder.with_file_name(object);
+            found.defect(DefectKind::WalGap, path, "what was archived", "nothing");
+            survey.missing.insert(file);
+        }
+    }
+    Ok(())
+}
+
+/// Format 1: the index of a timeline says what each of its files is. Where the two disagree, what the file itself says tells which
+/// of them is damaged.
+fn by_index(
+    archive: &Archive,
+    there: &BTreeMap<WalFile, Vec<Held>>,
+    deep: bool,
+    survey: &mut Survey,
+    found: &mut Findings,
+) -> Result<(), BackupError> {
+    for timeline in archive.timelines()? {
+        let index: Index = archive.read_index(timeline)?;
+        let files: Vec<&Held> =
+            there.iter().filter(|(file, _)| file.timeline() == timeline).flat_map(|(_, held)| held).collect();
+        if index.is_missing && !files.is_empty() {
+            let names = format!("a line for {}", counted(files.len(), "file"));
+            found.defect(DefectKind::Incomplete, &index.path, names, "nothing");
+            continue;
+        }
+        for number in &index.unreadable {
+            found.defect(DefectKind::Checksum, &index.path, "an index", format!("line {number}, which is none"));
+        }
+        for (file, line) in &index.lines {
+            if !there.contains_key(file) {
+                // A line whose name was changed names a file that never was.
+                let at = line.wrong_name(file);
+                match at {
+                    Some(wrong) => found.defect(DefectKind::Checksum, &index.path, "an index", wrong),
+                    None => found.defect(DefectKind::WalGap, archive.place(file), "what was archived", "nothing"),
+                }
+                survey.missing.insert(*file);
+            }
+        }
+        for held in files {
+            survey.files += 1;
+            survey.bytes += held.size;
+            match held.judged_by_index(archive.system_id(), deep, &index) {
+                Ok(None) => {
+                    survey.intact.insert(held.file);
+                }
+                Ok(Some(wrong)) => {
+                    survey.intact.insert(held.file);
+                    found.defect(DefectKind::Checksum, &index.path, "an index", wrong);
+                }
+                Err(error) => found.absorb(error)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is missing between the first and the last segment of each timeline.
+fn holes(archive: &Archive, there: &BTreeMap<WalFile, Vec<Held>>, survey: &mut Survey, found: &mut Findings) {
+    let Some(size) = survey.size else { return };
+    let mut numbers: BTreeMap<Timeline, BTreeSet<u64>> = BTreeMap::new();
+    for file in there.keys().chain(&survey.missing) {
+        if let WalFile::Segment(name) = file
+            && let Some(number) = name.number(size)
+        {
+            numbers.entry(name.timeline).or_default().insert(number);
+        }
+    }
+    for (timeline, numbers) in numbers {
+        let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else { continue };
+        for number in (*first..=*last).filter(|number| !numbers.contains(number)) {
+            let file = WalFile::Segment(SegmentName::new(timeline, number, size));
+            found.defect(DefectKind::WalGap, archive.place(&file), format!("segment {file}"), "nothing");
+        }
+        let history = WalFile::History(timeline);
+        let known = there.contains_key(&history) || survey.missing.contains(&history);
+        if timeline != Timeline::FIRST && !known {
+            found.defect(DefectKind::WalGap, archive.place(&history), "the history of the timeline", "nothing");
+        }
+    }
+}

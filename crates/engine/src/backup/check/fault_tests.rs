@@ -1,0 +1,160 @@
+//! Random single faults: each is found, the file is named, and nothing else is.
+
+use std::collections::BTreeSet;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use rand::{Rng, RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+use rstest::rstest;
+
+use super::*;
+use crate::backup::{
+    Format, Repository,
+    fixture::{self, SYSTEM},
+    upgrade,
+    wal::SegmentState,
+};
+use cdc_model::units::{Exit, Timeline};
+
+const DEEP: CheckOptions = CheckOptions { deep: true, tools: None };
+
+/// Three points, WAL of two timelines, and everything else that lies in a repository.
+fn repository(format: Format) -> (tempfile::TempDir, Repository) {
+    let (folder, repository) = fixture::repository_of(format);
+    let root = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
+    for id in ["20261123T020000Z-8b21", "20261124T020000Z-0c33"] {
+        fixture::later(&repository, id, |_| {});
+        let point = repository.newest().unwrap().point;
+        repository.note_latest(&point).unwrap();
+    }
+    for (name, text) in [
+        ("00000002.history", "1\t0/580000\tno recovery target specified\n"),
+        ("000000010000000000000003.00000028.backup", "START WAL LOCATION: 0/300028 (file 000000010000000000000003)\n"),
+    ] {
+        std::fs::write(root.join(name), text).unwrap();
+        repository.archive(SYSTEM).add_segment(&root.join(name), SegmentState::Complete).unwrap();
+    }
+    for number in 5..=7 {
+        fixture::archive(&repository, &root, Timeline::literal(2), number);
+    }
+    (folder, repository)
+}
+
+fn checked(repository: &Repository) -> CheckReport {
+    check(repository, &DEEP).unwrap()
+}
+
+/// A fault, and the files that it is about.
+struct Fault {
+    what: String,
+    files: BTreeSet<String>,
+}
+
+fn fault(root: &Utf8Path, random: &mut impl Rng) -> Fault {
+    let names: Vec<String> = fixture::tree(root);
+    let name = names.choose(random).unwrap().clone();
+    let path = root.join(&name);
+    let bytes = std::fs::read(&path).unwrap();
+    let one = |what: String, name: &str| Fault { what, files: [name.to_owned()].into() };
+    match random.random_range(0..6) {
+        0 if !bytes.is_empty() => {
+            let (at, bit) = (random.random_range(0..bytes.len()), random.random_range(0..8));
+            let mut flipped = bytes;
+            flipped[at] ^= 1 << bit;
+            std::fs::write(&path, flipped).unwrap();
+            one(format!("{name}: bit {bit} of byte {at} flipped"), &name)
+        }
+        1 if !bytes.is_empty() => {
+            let length = random.random_range(0..bytes.len());
+            std::fs::write(&path, &bytes[..length]).unwrap();
+            one(format!("{name}: cut to {length} of {} bytes", bytes.len()), &name)
+        }
+        2 => {
+            let other = names.choose(random).unwrap().clone();
+            let theirs = std::fs::read(root.join(&other)).unwrap();
+            if theirs == bytes {
+                return fault(root, random);
+            }
+            std::fs::write(&path, theirs).unwrap();
+            std::fs::write(root.join(&other), bytes).unwrap();
+            Fault { what: format!("{name} and {other} swapped"), files: [name, other].into() }
+        }
+        3 => {
+            let folder = root.join(names.choose(random).unwrap()).parent().unwrap().to_owned();
+            let to = folder.join(format!("{}-copy", path.file_name().unwrap()));
+            std::fs::copy(&path, &to).unwrap();
+            let to = to.strip_prefix(root).unwrap().to_string();
+            one(format!("{name} copied to {to}"), &to)
+        }
+        4 => {
+            let folder = root.join(names.choose(random).unwrap()).parent().unwrap().to_owned();
+            let to = folder.join(format!("stranger{}", random.random_range(0..9)));
+            std::fs::write(&to, b"x").unwrap();
+            let to = to.strip_prefix(root).unwrap().to_string();
+            one(format!("{to} added"), &to)
+        }
+        _ => {
+            std::fs::remove_file(&path).unwrap();
+            one(format!("{name} deleted"), &name)
+        }
+    }
+}
+
+/// Whether a defect names the file: a deleted segment is named without the hash that nobody knows any more.
+fn names(defect: &Defect, file: &str) -> bool {
+    defect.path == file || file.strip_prefix(defect.path.as_str()).is_some_and(|rest| rest.starts_with('-'))
+}
+
+fn copy(from: &Utf8Path, to: &Utf8Path) {
+    for name in fixture::tree(from) {
+        std::fs::create_dir_all(to.join(&name).parent().unwrap()).unwrap();
+        std::fs::copy(from.join(&name), to.join(name)).unwrap();
+    }
+}
+
+/// How many faults: `CDC_DRILL_FAULTS` of each format and seed, or a sample.
+fn rounds() -> u64 {
+    std::env::var("CDC_DRILL_FAULTS").ok().and_then(|text| text.parse().ok()).unwrap_or(60)
+}
+
+#[rstest]
+#[case::format_1(Format::One, false)]
+#[case::format_2(Format::Two, false)]
+#[case::upgraded(Format::One, true)]
+fn single_faults_are_found_and_named(#[case] format: Format, #[case] upgraded: bool) {
+    let (folder, mut repository) = repository(format);
+    if upgraded {
+        upgrade(repository.path(), &|_| {}).unwrap();
+        repository = Repository::open(repository.path()).unwrap();
+    }
+    let report = checked(&repository);
+    assert_eq!(report.exit(), Exit::Passed, "{:?}", report.defects);
+    assert!(report.points.iter().all(|point| point.usable && point.passed.is_some()), "{:?}", report.points);
+    assert_eq!(report.reachable.len(), 6, "{:?}", report.reachable);
+    let root = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
+    let mut wrong = Vec::new();
+    for seed in 0..rounds() {
+        let damaged = root.join(format!("damaged-{seed}"));
+        copy(repository.path(), &damaged);
+        let fault = fault(&damaged, &mut StdRng::seed_from_u64(seed));
+        let found = match Repository::open(&damaged).and_then(|repository| check(&repository, &DEEP)) {
+            Ok(report) => report.defects,
+            // A folder that is no repository any more.
+            Err(error) if fault.files.contains("FORMAT") => {
+                assert_ne!(cdc_model::units::Failure::exit(&error), Exit::Internal, "{error}");
+                continue;
+            }
+            Err(error) => {
+                wrong.push(format!("seed {seed}: {}: {error}", fault.what));
+                continue;
+            }
+        };
+        let named = fault.files.iter().all(|file| found.iter().any(|defect| names(defect, file)));
+        let accused: Vec<&Defect> =
+            found.iter().filter(|defect| !fault.files.iter().any(|file| names(defect, file))).collect();
+        if !named || !accused.is_empty() {
+            wrong.push(format!("seed {seed}: {}: {found:#?}", fault.what));
+        }
+        std::fs::remove_dir_all(damaged).unwrap();
+    }
+    assert!(wrong.is_empty(), "{} of {} wrong:\n{}", wrong.len(), rounds(), wrong.join("\n"));
+}
