@@ -1,7 +1,7 @@
 //! The archive of one cluster: what is in it, whatever the format that holds it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fs,
 };
 
@@ -75,15 +75,17 @@ impl Archive {
         let mut found = Vec::new();
         for file in files {
             let timeline = file.timeline();
-            if !listed.contains_key(&timeline) {
-                let mut by_file: BTreeMap<WalFile, Vec<Held>> = BTreeMap::new();
-                for held in self.files(timeline)? {
-                    by_file.entry(held.file).or_default().push(held);
+            let by_file = match listed.entry(timeline) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => {
+                    let mut by_file: BTreeMap<WalFile, Vec<Held>> = BTreeMap::new();
+                    for held in self.files(timeline)? {
+                        by_file.entry(held.file).or_default().push(held);
+                    }
+                    entry.insert(by_file)
                 }
-                listed.insert(timeline, by_file);
-            }
-            let copies = listed.get(&timeline).and_then(|by_file| by_file.get(&file));
-            let held = match copies.map(Vec::as_slice) {
+            };
+            let held = match by_file.get(&file).map(Vec::as_slice) {
                 Some([only]) => Some(only.clone()),
                 // None, or several of which one has to be chosen.
                 _ => self.find(&file)?,

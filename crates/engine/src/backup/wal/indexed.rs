@@ -105,7 +105,7 @@ impl Indexed {
             let sum = index.remove(&file.to_string()).map_or(Sum::Unknown, Sum::Line);
             stored.push(Held { file, path, size, sum });
         }
-        stored.sort_by(|a, b| a.file.cmp(&b.file));
+        stored.sort_by_key(|held| held.file);
         Ok(stored)
     }
 
