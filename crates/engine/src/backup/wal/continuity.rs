@@ -37,7 +37,7 @@ impl Archive {
     }
 
     /// Whether everything that replay from `from` to `to` reads on this timeline is in the archive; otherwise the first
-    /// missing stretch. Names and presence only; see [`Archive::check`] for the bytes.
+    /// missing stretch. Names and presence only; see [`Held::check`](super::Held::check) for the bytes.
     pub(crate) fn continuity(&self, history: &TimelineHistory, from: Lsn, to: Lsn) -> Result<(), BackupError> {
         let gap = |segment: String, missing_from: Lsn, missing_to: Lsn| WalGap {
             system_id: self.system_id,
