@@ -45,6 +45,9 @@ pub const MOMENTS: [&str; 11] = [
     "published",
 ];
 
+/// Further apart than this, a time that somebody read off this machine's clock is another one for the server.
+const CLOCKS_APART_MS: u64 = 60_000;
+
 /// What to take.
 #[derive(Clone, Debug, Default)]
 pub struct CreateOptions {
@@ -163,7 +166,9 @@ async fn captured(
         agreement = Some(agrees);
         moment::pass("registry").await?;
     }
-    let consistency = consistency(config, &writer, &pg, &connect, agreement).await?;
+    let mut consistency = consistency(config, &writer, &pg, &connect, agreement).await?;
+    consistency.checks.extend(clock_skew_ms.get("pg").map(|skew| clocks(*skew)));
+    refuse_torn(writer.id(), &consistency)?;
     let pipeline = pipeline(config, &registry, writer.format()).await;
     let (point, format, chain) = (writer.id().clone(), writer.format(), writer.chain().cloned());
     let sealed = writer.seal(|files| Manifest {
@@ -224,7 +229,7 @@ fn kind(only: &[BackupPart]) -> Kind {
     }
 }
 
-/// Looks at claims that hold between parts. One that does not hold is recorded, not refused: the point is what there was.
+/// Looks at claims that hold between parts.
 async fn consistency(
     config: &Config,
     writer: &PointWriter,
@@ -294,6 +299,21 @@ fn not_read(connectors: &[&SavedConnector]) -> String {
     }
 }
 
+/// Parts of different times make no point: what is restored from it would contradict itself.
+fn refuse_torn(point: &PointId, consistency: &Consistency) -> Result<(), BackupError> {
+    let torn: Vec<String> = consistency.torn().map(ToString::to_string).collect();
+    match torn.is_empty() {
+        true => Ok(()),
+        false => Err(BackupError::Torn { point: point.clone(), what: torn.join("; ") }),
+    }
+}
+
+/// A target is a time by the server's clock, and people read it off another one.
+fn clocks(skew_ms: i64) -> ConsistencyCheck {
+    let detail = format!("the server's clock is {skew_ms} ms ahead of this machine's");
+    ConsistencyCheck { id: "clocks_agree".into(), ok: skew_ms.unsigned_abs() <= CLOCKS_APART_MS, detail }
+}
+
 fn offsets_before(connectors: &[&SavedConnector], stop: Lsn) -> (bool, String) {
     let latest = connectors.iter().flat_map(|c| c.stored_lsns().into_iter().map(|l| (l, &c.name))).max();
     match latest {
@@ -331,6 +351,21 @@ mod tests {
         let (a, b) = (at("2026-11-22T02:00:00Z"), at("2026-11-22T02:00:01Z"));
         assert!(a < b && a.as_str().starts_with("20261122T020000Z-"), "{a} {b}");
         assert!(format!("cdc_{a}").len() <= 63);
+    }
+
+    #[test]
+    fn parts_of_different_times_make_no_point() {
+        let id = PointId::new("20261123T020000Z-0001");
+        let check = |id: &str, ok| ConsistencyCheck { id: id.into(), ok, detail: "what was seen".into() };
+        let refused = |checks: &[ConsistencyCheck]| refuse_torn(&id, &Consistency { checks: checks.to_vec() });
+        for torn in ["registry_dump=native_export", "offset_lsn<=stop_lsn", "connectors_unchanged"] {
+            let error = refused(&[check("publications_exist", true), check(torn, false)]).unwrap_err();
+            assert_eq!(error.exit(), Exit::BackupIncomplete);
+            assert!(error.to_string().contains(torn) && error.to_string().contains("what was seen"), "{error}");
+            refused(&[check(torn, true)]).unwrap();
+        }
+        refused(&[check("publications_exist", false), clocks(-90_000)]).unwrap();
+        assert!(clocks(59_000).ok && !clocks(-61_000).ok);
     }
 
     #[test]

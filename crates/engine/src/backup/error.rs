@@ -97,6 +97,14 @@ pub enum BackupError {
         /// What is missing or too much.
         what: String,
     },
+    /// The parts of a point that was taken are of different times; nothing of it is kept.
+    #[error("recovery point {point} discarded: its parts are of different times: {what}")]
+    Torn {
+        /// The point.
+        point: PointId,
+        /// What does not hold between them.
+        what: String,
+    },
     /// A part that this point does not hold was asked for.
     #[error("recovery point {point} has no {part}: {reason}")]
     PartAbsent {
@@ -223,7 +231,7 @@ impl Failure for BackupError {
             | BackupError::Disturbed { .. }
             | BackupError::LockLost { .. } => Exit::LockHeld,
             BackupError::NoLock { .. } => Exit::Internal,
-            BackupError::Incomplete { .. } => Exit::BackupIncomplete,
+            BackupError::Incomplete { .. } | BackupError::Torn { .. } => Exit::BackupIncomplete,
             BackupError::Checksum { .. }
             | BackupError::PageChecksum { .. }
             | BackupError::NotWal { .. }
@@ -271,6 +279,7 @@ impl Failure for BackupError {
             BackupError::PageChecksum { .. } => {
                 "the last good recovery point is the one before; find the table with pg_amcheck".into()
             }
+            BackupError::Torn { .. } => "take another one while no connector and no schema changes".into(),
             BackupError::NoSpace { .. } => "make room there; nothing of this recovery point was kept".into(),
             BackupError::Unsupported { hint, .. } => return hint.iter().cloned().collect(),
             BackupError::NoLock { .. }
@@ -296,6 +305,7 @@ impl Failure for BackupError {
             BackupError::Client(error) => error.is_transient(),
             BackupError::LockHeld { .. }
             | BackupError::Disturbed { .. }
+            | BackupError::Torn { .. }
             | BackupError::Checksum { .. }
             | BackupError::NotWal { .. }
             | BackupError::Malformed { .. }

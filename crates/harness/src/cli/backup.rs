@@ -268,7 +268,10 @@ async fn create(config: &Config, only: Vec<BackupPart>, json: bool) -> Result<Ex
             say(format!("  note: `recover` starts from it only with --point {} --accept-inconsistent-point", m.point));
         }
     }
-    Ok(Exit::Passed)
+    Ok(match created.manifest.consistency.failed().next() {
+        None => Exit::Passed,
+        Some(_) => Exit::CheckFailed,
+    })
 }
 
 fn bar() -> indicatif::ProgressBar {

@@ -354,6 +354,9 @@ pub struct KafkaFacts {
     pub gaps: Vec<String>,
 }
 
+/// What does not hold where parts are of different times.
+const TORN: [&str; 3] = ["registry_dump=native_export", "offset_lsn<=stop_lsn", "connectors_unchanged"];
+
 /// Whether the parts of a point agree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Consistency {
@@ -365,6 +368,12 @@ impl Consistency {
     /// The claims that did not hold.
     pub fn failed(&self) -> impl Iterator<Item = &ConsistencyCheck> {
         self.checks.iter().filter(|check| !check.ok)
+    }
+
+    /// Those of them that say that parts are of different times: something changed while they were captured. The others say that
+    /// the pipeline itself was not as it should be.
+    pub(crate) fn torn(&self) -> impl Iterator<Item = &ConsistencyCheck> {
+        self.failed().filter(|check| TORN.contains(&check.id.as_str()))
     }
 }
 
