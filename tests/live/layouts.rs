@@ -125,7 +125,8 @@ async fn a_cluster_whose_configuration_lies_elsewhere_comes_back() {
     sh(&format!("echo postgres > {etc}/admins && sed -i '1i local all @admins trust' {etc}/pg_hba.conf"));
     sh(&format!("chown postgres {etc}/admins && {}", debian.control("reload")));
     expect(0, &format!("backup create --config {file}"), "recovery point");
-    let newest = debian.root.join("repository/points").read_dir_utf8().unwrap().map(|e| e.unwrap().into_path()).max();
+    let points = debian.root.join("repository/points").read_dir_utf8().unwrap().map(|e| e.unwrap().into_path());
+    let newest = points.filter(|path| path.is_dir()).max();
     let saved = newest.unwrap().join(format!("pg/outside{etc}/admins"));
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(saved).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);

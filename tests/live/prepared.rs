@@ -115,7 +115,7 @@ async fn damage_is_found_while_everything_runs() {
     let run = format!("recover run coordinated --config {file} --yes");
 
     let damage = Flipped::new(file_below(&repository.join("points"), "base.tar.zst"));
-    refused(&stack, 31, &run, "step prepare: checksum of").await;
+    refused(&stack, 31, &run, "is damaged: checksum of").await;
     drop(damage);
     let damage = Flipped::new(file_below(&repository.join("wal"), &format!("{needed}-")));
     refused(&stack, 31, &run, &format!("{needed}-")).await;
