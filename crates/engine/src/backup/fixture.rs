@@ -6,8 +6,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::json;
 
 use super::{
-    ClockOf, ConnectFacts, Consistency, ConsistencyCheck, FileEntry, Format, KafkaFacts, Kind, Manifest, Origin, Part,
-    PointSelector, PostgresFacts, RegistryFacts, Repository, SchemaHistory, Tool, Window, check, files,
+    BackupError, ClockOf, ConnectFacts, Consistency, ConsistencyCheck, FileEntry, Format, KafkaFacts, Kind, Manifest,
+    Origin, Part, PointSelector, PostgresFacts, RegistryFacts, Repository, SchemaHistory, Tool, Window, check, files,
     format::layout::{MANIFEST, MANIFEST_SUM, manifest_name},
     hash::sha256,
     parts::registry::{Dump, SubjectState, VersionLine, VersionState, import_zip},
@@ -70,10 +70,14 @@ pub(crate) fn archive(repository: &Repository, scratch: &Utf8Path, timeline: Tim
 
 /// Offers a segment of timeline 1 as an `archive_command` does.
 pub(crate) fn offer(repository: &Repository, scratch: &Utf8Path, number: u64) {
+    try_offer(repository, scratch, number).unwrap();
+}
+
+/// The same where the repository may refuse it.
+pub(crate) fn try_offer(repository: &Repository, scratch: &Utf8Path, number: u64) -> Result<(), BackupError> {
     let path = scratch.join(segment(number).to_string());
     std::fs::write(&path, content(segment(number), number)).unwrap();
-    wal::push(repository, scratch, &path).unwrap();
-    std::fs::remove_file(path).unwrap();
+    wal::push(repository, scratch, &path).map(drop)
 }
 
 /// A repository in a temporary folder with the archived WAL and the point.
@@ -103,10 +107,15 @@ pub(crate) fn write(root: &Utf8Path, scratch: &Utf8Path, format: Format) -> Repo
 
 /// A whole point that is written and does not have its name yet.
 pub(crate) fn sealed(repository: &Repository, id: &PointId) -> Sealed {
-    let mut writer = PointWriter::begin(repository, id.clone()).unwrap();
-    parts(&mut writer);
+    try_sealed(repository, id).unwrap()
+}
+
+/// The same where there may be no room for it.
+pub(crate) fn try_sealed(repository: &Repository, id: &PointId) -> Result<Sealed, BackupError> {
+    let mut writer = PointWriter::begin(repository, id.clone())?;
+    parts(&mut writer)?;
     let (format, chain) = (writer.format(), writer.chain().cloned());
-    writer.seal(|files| Manifest { format: format.number(), chain, ..manifest(id, files) }).unwrap()
+    writer.seal(|files| Manifest { format: format.number(), chain, ..manifest(id, files) })
 }
 
 /// A point of which one file is written.
@@ -165,32 +174,33 @@ pub(crate) fn fail_a_check(manifest: &mut Manifest) {
     manifest.consistency.checks[0].ok = false;
 }
 
-fn parts(writer: &mut PointWriter) {
-    base(writer);
-    writer.json("pg/slots.json", &json!([])).unwrap();
+fn parts(writer: &mut PointWriter) -> Result<(), BackupError> {
+    base(writer)?;
+    writer.json("pg/slots.json", &json!([]))?;
     writer
         .json("pg/publications.json", &json!([{"database": "shop", "publications": [{"name": "dbz", "all_tables": false,
             "insert": true, "update": true, "delete": true, "truncate": true, "via_root": false, "tables": ["public.t"]}]}]))
-        .unwrap();
-    writer.json("pg/sequences.json", &json!([])).unwrap();
-    writer.json("pg/settings.json", &json!([])).unwrap();
+        ?;
+    writer.json("pg/sequences.json", &json!([]))?;
+    writer.json("pg/settings.json", &json!([]))?;
     let connector = json!([{"name": "shop", "type": "source", "state": "RUNNING", "tasks": [{"id": 0, "state": "RUNNING"}],
         "config": {"connector.class": "io.debezium.connector.postgresql.PostgresConnector", "database.password": "hunter2"},
         "topics": ["shop.public.t"], "offsets": [{"partition": {"server": "shop"}, "offset": {"lsn": 3146000}}]}]);
-    writer.json("connect/connectors.json", &connector).unwrap();
+    writer.json("connect/connectors.json", &connector)?;
     let record = json!({"topic": "connect-offsets", "kpart": 3, "koffset": 0, "ts": 1795312800000i64,
         "raw_key_b64": "WyJzaG9wIix7InNlcnZlciI6InNob3AifV0=", "raw_value_b64": null});
-    writer.json_lines("connect/offsets.jsonl", &[record]).unwrap();
+    writer.json_lines("connect/offsets.jsonl", &[record])?;
     let topic = json!([{"spec": {"name": "shop.public.t", "partitions": 1, "replication": 1,
         "settings": {"cleanup.policy": "compact"}}, "watermarks": [{"partition": 0, "low": 0, "high": 12}]}]);
-    writer.json("kafka/topics.json", &topic).unwrap();
+    writer.json("kafka/topics.json", &topic)?;
     let group = json!([{"name": "sink", "state": "Empty", "members": [],
         "offsets": [{"topic": "shop.public.t", "partition": 0, "offset": 12}]}]);
-    writer.json("kafka/groups.json", &group).unwrap();
+    writer.json("kafka/groups.json", &group)?;
     let dump = dump();
-    writer.json("registry/registry.json", &dump.head()).unwrap();
-    writer.json_lines("registry/dump.jsonl", &dump.versions).unwrap();
-    writer.bytes("registry/native.zip", &import_zip(&dump).unwrap()).unwrap();
+    writer.json("registry/registry.json", &dump.head())?;
+    writer.json_lines("registry/dump.jsonl", &dump.versions)?;
+    writer.bytes("registry/native.zip", &import_zip(&dump).unwrap())?;
+    Ok(())
 }
 
 fn dump() -> Dump {
@@ -229,7 +239,7 @@ fn dump() -> Dump {
 pub(crate) const BASE_FILES: [(&str, &[u8]); 3] =
     [("PG_VERSION", b"18\n"), ("base/1/1255", &[7; 8192]), ("backup_label", b"START WAL LOCATION: 0/300028\n")];
 
-fn base(writer: &mut PointWriter) {
+fn base(writer: &mut PointWriter) -> Result<(), BackupError> {
     let listed: Vec<serde_json::Value> = BASE_FILES
         .iter()
         .map(|(path, bytes)| {
@@ -256,8 +266,8 @@ fn base(writer: &mut PointWriter) {
     encoder.write_all(&raw).unwrap();
     let stored = encoder.finish().unwrap();
     let path = "pg/base.tar.zst";
-    let place = writer.place(path).unwrap();
-    writer.store().write(&place, &stored).unwrap();
+    let place = writer.place(path)?;
+    writer.store().write(&place, &stored)?;
     writer.note(FileEntry {
         path: path.into(),
         size: stored.len() as u64,
@@ -265,7 +275,7 @@ fn base(writer: &mut PointWriter) {
         raw_size: Some(raw.len() as u64),
         raw_sha256: Some(sha256(&raw)),
     });
-    writer.bytes("pg/backup_manifest", manifest.as_bytes()).unwrap();
+    writer.bytes("pg/backup_manifest", manifest.as_bytes())
 }
 
 fn manifest(point: &PointId, files: Vec<FileEntry>) -> Manifest {

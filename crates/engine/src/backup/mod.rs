@@ -20,6 +20,8 @@ mod origin;
 mod place;
 mod point;
 mod repository;
+#[cfg(test)]
+mod room_tests;
 mod upgrade;
 mod version;
 mod writer;

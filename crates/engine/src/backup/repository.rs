@@ -212,6 +212,11 @@ impl Repository {
         Archive::new(&self.store, self.format, system_id)
     }
 
+    /// The same as another format keeps it: while an upgrade has not ended, files of both lie there.
+    pub(crate) fn archive_of(&self, format: Format, system_id: SystemId) -> Archive {
+        Archive::new(&self.store, format, system_id)
+    }
+
     /// The system identifiers of the clusters that archive here.
     pub(crate) fn archived_clusters(&self) -> Result<Vec<SystemId>, BackupError> {
         let root = self.path().join("wal");

@@ -43,9 +43,15 @@ impl Survey {
 }
 
 /// Looks at everything in an archive.
-pub(super) fn survey(archive: &Archive, deep: bool, found: &mut Findings) -> Result<Survey, BackupError> {
+/// `other` is the archive in the other format, while an upgrade has not ended: its files are no strangers.
+pub(super) fn survey(
+    archive: &Archive,
+    other: Option<&Archive>,
+    deep: bool,
+    found: &mut Findings,
+) -> Result<Survey, BackupError> {
     let mut survey = Survey::default();
-    let there = walk(archive, found)?;
+    let there = walk(archive, other, found)?;
     match archive.format() {
         Format::One => by_index(archive, &there, deep, &mut survey, found)?,
         Format::Two => by_name(archive, &there, deep, &mut survey, found)?,
@@ -61,9 +67,19 @@ pub(super) fn survey(archive: &Archive, deep: bool, found: &mut Findings) -> Res
 }
 
 /// The files of the archive that are where they belong; strangers are found on the way.
-fn walk(archive: &Archive, found: &mut Findings) -> Result<BTreeMap<WalFile, Vec<Held>>, BackupError> {
+fn walk(
+    archive: &Archive,
+    other: Option<&Archive>,
+    found: &mut Findings,
+) -> Result<BTreeMap<WalFile, Vec<Held>>, BackupError> {
     let mut there: BTreeMap<WalFile, Vec<Held>> = BTreeMap::new();
     let mut known: BTreeSet<Utf8PathBuf> = archive.own_files()?.into_iter().collect();
+    if let Some(other) = other {
+        known.extend(other.own_files()?);
+        for timeline in other.timelines()? {
+            known.extend(other.stored(timeline)?.into_iter().map(|held| held.path));
+        }
+    }
     for timeline in archive.timelines()? {
         for held in archive.stored(timeline)? {
             known.insert(held.path.clone());

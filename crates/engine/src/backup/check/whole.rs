@@ -70,7 +70,9 @@ impl CheckReport {
 /// point good. An error means that the repository could not be looked at.
 pub fn check(repository: &Repository, options: &CheckOptions) -> Result<CheckReport, BackupError> {
     let _lock = repository.lock(Activity::Check, "backup check")?;
-    let mut look = Look { repository, options, found: Findings::below(repository.path()), files: 0, bytes: 0 };
+    let between = repository.is_between_formats()?;
+    let found = Findings::below(repository.path());
+    let mut look = Look { repository, options, between, found, files: 0, bytes: 0 };
     look.identity()?;
     look.entries()?;
     let surveys = look.archives()?;
@@ -92,6 +94,8 @@ struct Looked {
 struct Look<'a> {
     repository: &'a Repository,
     options: &'a CheckOptions,
+    /// Whether an upgrade has begun and has not ended: files of both formats lie beside one another.
+    between: bool,
     found: Findings,
     files: u64,
     bytes: u64,
@@ -102,6 +106,13 @@ impl Look<'_> {
         self.repository.path()
     }
 
+    fn other_format(&self) -> Format {
+        match self.repository.format() {
+            Format::One => Format::Two,
+            Format::Two => Format::One,
+        }
+    }
+
     /// The files that make the folder a repository.
     fn identity(&mut self) -> Result<(), BackupError> {
         let (root, format) = (self.root().to_owned(), self.repository.format());
@@ -109,7 +120,7 @@ impl Look<'_> {
         match is_there(&path)?.then(|| Identity::read(&root, format)) {
             None => self.found.defect(DefectKind::Incomplete, &path, "the repository's identity", "nothing"),
             Some(Err(error)) => self.found.absorb(error)?,
-            Some(Ok(identity)) if identity.format != format.number() && !self.repository.is_between_formats()? => {
+            Some(Ok(identity)) if identity.format != format.number() && !self.between => {
                 self.found.defect(
                     DefectKind::Checksum,
                     version::path(&root),
@@ -124,7 +135,7 @@ impl Look<'_> {
         if text != exact.as_bytes() {
             self.found.defect(DefectKind::Checksum, version::path(&root), exact.trim(), "other text");
         }
-        if self.repository.is_between_formats()? {
+        if self.between {
             self.found
                 .notes
                 .push("an upgrade has begun and has not ended: `cdc-drill backup upgrade` goes on with it".into());
@@ -148,7 +159,7 @@ impl Look<'_> {
                 self.found.notes.push(format!("{path} is in use, or was when a process was killed"));
             } else if is_folder && !folders.contains(&name) {
                 self.found.strangers(path, &|_| false)?;
-            } else if !is_folder && !known.contains(&name) {
+            } else if !is_folder && !known.contains(&name) && !(self.between && OF_EITHER_FORMAT.contains(&name)) {
                 self.found.defect(DefectKind::Incomplete, path, "no such file", "one that nothing names");
             }
         }
@@ -234,7 +245,8 @@ impl Look<'_> {
         let clusters = self.repository.archived_clusters()?;
         for system_id in &clusters {
             let archive = self.repository.archive(*system_id);
-            let survey = survey(&archive, self.options.deep, &mut self.found)?;
+            let other = self.between.then(|| self.repository.archive_of(self.other_format(), *system_id));
+            let survey = survey(&archive, other.as_ref(), self.options.deep, &mut self.found)?;
             self.files += survey.files;
             self.bytes += survey.bytes;
             surveys.insert(*system_id, (archive, survey));
@@ -249,7 +261,7 @@ impl Look<'_> {
         let head = chain::Head::path(&points);
         let places = self.repository.places()?;
         let folders: Vec<&Utf8Path> = places.iter().map(|place| place.folder.as_path()).collect();
-        let is_two = self.repository.format() == Format::Two;
+        let is_two = self.repository.format() == Format::Two || self.between;
         self.found.strangers(&points, &|path| {
             (is_two && path == head) || folders.iter().any(|folder| path.starts_with(folder))
         })?;
@@ -521,6 +533,9 @@ impl Look<'_> {
         }
     }
 }
+
+/// Files of a repository that only one of the formats has.
+const OF_EITHER_FORMAT: [&str; 2] = ["latest.json", "checks.made"];
 
 /// Whether two hashes differ by two digits at most.
 fn is_close(one: &str, other: &str) -> bool {
