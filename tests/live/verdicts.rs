@@ -5,7 +5,7 @@ use std::{path::Path, process::Command};
 use rstest::rstest;
 use serde_json::json;
 
-use super::{PROGRAM, proven, run};
+use super::{PROGRAM, processes_of, proven, run};
 
 #[rstest]
 #[case::logical_disaster("database-corruption", "logical-disaster")]
@@ -68,4 +68,10 @@ fn reports_can_be_made_again_from_the_events() {
         let read = |folder: &Path| std::fs::read_to_string(folder.join(file)).unwrap();
         assert_eq!(read(elsewhere.path()), read(&run.folder), "{file}");
     }
+}
+
+#[test]
+fn no_server_is_left_behind() {
+    let left = processes_of(run().report["run"].as_str().unwrap());
+    assert!(left.is_empty(), "still running:\n{}", left.join("\n"));
 }
