@@ -53,6 +53,10 @@ chronicles:
     cargo run --release -- run fixtures/chronicles/small.yaml --keep --report-dir target/chronicles
     for drill in target/chronicles/*/drills/small/*; do zstd -q -19 -f "$drill/chronicle.json" -o "fixtures/chronicles/$(basename "$drill").json.zst"; done
 
+# Random single faults on repositories of both formats, this many on each; `cargo test` has a sample.
+faults COUNT="1000":
+    CDC_DRILL_FAULTS={{COUNT}} cargo test -p cdc-engine --lib -- single_faults
+
 # Documentation, with broken links as errors.
 docs:
     RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --no-deps --document-private-items
