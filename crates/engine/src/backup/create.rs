@@ -20,7 +20,7 @@ use cdc_pipeline::{
     attach,
     client::{
         cluster::{Cluster, Readers, is_postgres},
-        connect::Connect,
+        connect::{Connect, ConnectorConfig},
         kafka::Kafka,
         registry::Registry,
     },
@@ -246,7 +246,7 @@ async fn consistency(
         };
         note("registry_dump=native_export", ok, detail);
     }
-    if let (Part::Present(pg), Part::Present(connect)) = (pg, connect) {
+    if let (Part::Present(pg), Part::Present(_)) = (pg, connect) {
         let read = |path: &str| super::files::read_json(&writer.place(path)?);
         let connectors: Vec<SavedConnector> = serde_json::from_value(read(layout::CONNECTORS)?)
             .map_err(|e| BackupError::malformed(layout::CONNECTORS.into(), e))?;
@@ -260,12 +260,8 @@ async fn consistency(
         note("offset_lsn<=stop_lsn", ok, format!("{detail}{}{others}", not_read(&ours)));
         let (ok, detail) = publications_exist(&ours, &publications);
         note("publications_exist", ok, format!("{detail}{others}"));
-        let worker = Connect::of(&config.connect).connectors().await?.len() as u64;
-        note(
-            "connectors_unchanged",
-            worker == connect.connectors,
-            format!("{} captured, {worker} now", connect.connectors),
-        );
+        let (ok, detail) = unchanged(&ours, &configured_now(config, pg).await?);
+        note("connectors_unchanged", ok, detail);
     }
     Ok(Consistency { checks })
 }
@@ -275,6 +271,38 @@ async fn readers(config: &Config, pg: &PostgresFacts, connectors: &[SavedConnect
     let cluster = Cluster::new(&config.postgres.url, Some(pg.system_id), pg.slots.clone())?;
     let postgres = connectors.iter().filter(|c| c.kind == "source" && is_postgres(&c.config));
     Ok(cluster.readers(postgres.map(|c| (c.name.as_str(), &c.config)), &[]).await)
+}
+
+/// The connectors that read from the captured cluster now, and their configurations. Others on the same worker come and go as they
+/// like.
+async fn configured_now(config: &Config, pg: &PostgresFacts) -> Result<BTreeMap<String, ConnectorConfig>, BackupError> {
+    let connect = Connect::of(&config.connect);
+    let mut all = BTreeMap::new();
+    for name in connect.connectors().await? {
+        if let Some((config, _)) = connect.described(&name).await?.filter(|(config, _)| is_postgres(config)) {
+            all.insert(name, config);
+        }
+    }
+    let cluster = Cluster::new(&config.postgres.url, Some(pg.system_id), pg.slots.clone())?;
+    let found = cluster.readers(all.iter().map(|(name, config)| (name.as_str(), config)), &[]).await;
+    all.retain(|name, _| found.names.contains(name));
+    Ok(all)
+}
+
+/// Whether the connectors are those that were captured first, configured as they were.
+fn unchanged(captured: &[&SavedConnector], now: &BTreeMap<String, ConnectorConfig>) -> (bool, String) {
+    let was = |name: &str| captured.iter().find(|connector| connector.name == name);
+    let gone = captured.iter().filter(|c| !now.contains_key(&c.name)).map(|c| format!("{} is gone", c.name));
+    let other = now.iter().filter_map(|(name, config)| match was(name) {
+        None => Some(format!("{name} is new")),
+        Some(connector) if connector.config != *config => Some(format!("{name} is configured otherwise")),
+        Some(_) => None,
+    });
+    let changes: Vec<String> = gone.chain(other).collect();
+    match changes.is_empty() {
+        true => (true, counted(captured.len(), "connector")),
+        false => (false, changes.join(", ")),
+    }
 }
 
 /// The connectors that may read from the captured cluster, to stand behind what was looked at.
@@ -358,14 +386,36 @@ mod tests {
         let id = PointId::new("20261123T020000Z-0001");
         let check = |id: &str, ok| ConsistencyCheck { id: id.into(), ok, detail: "what was seen".into() };
         let refused = |checks: &[ConsistencyCheck]| refuse_torn(&id, &Consistency { checks: checks.to_vec() });
-        for torn in ["registry_dump=native_export", "offset_lsn<=stop_lsn", "connectors_unchanged"] {
+        for torn in ["offset_lsn<=stop_lsn", "connectors_unchanged"] {
             let error = refused(&[check("publications_exist", true), check(torn, false)]).unwrap_err();
             assert_eq!(error.exit(), Exit::BackupIncomplete);
             assert!(error.to_string().contains(torn) && error.to_string().contains("what was seen"), "{error}");
             refused(&[check(torn, true)]).unwrap();
         }
-        refused(&[check("publications_exist", false), clocks(-90_000)]).unwrap();
+        refused(&[check("publications_exist", false), check("registry_dump=native_export", false), clocks(-90_000)])
+            .unwrap();
         assert!(clocks(59_000).ok && !clocks(-61_000).ok);
+    }
+
+    #[test]
+    fn connectors_that_changed_while_they_were_captured_are_named() {
+        let connector = |name: &str, slot: &str| SavedConnector {
+            name: name.into(),
+            kind: "source".into(),
+            state: "RUNNING".into(),
+            tasks: Vec::new(),
+            config: [("slot.name".to_owned(), slot.to_owned())].into(),
+            topics: Vec::new(),
+            offsets: Vec::new(),
+            unread: None,
+        };
+        let (shop, books) = (connector("shop", "a"), connector("books", "b"));
+        let now = |all: &[&SavedConnector]| all.iter().map(|c| (c.name.clone(), c.config.clone())).collect();
+        let of = |captured: &[&SavedConnector], all: &[&SavedConnector]| unchanged(captured, &now(all));
+        assert_eq!(of(&[&shop, &books], &[&books, &shop]), (true, "2 connectors".into()));
+        assert_eq!(of(&[&shop, &books], &[&shop]), (false, "books is gone".into()));
+        assert_eq!(of(&[&shop], &[&shop, &books]), (false, "books is new".into()));
+        assert_eq!(of(&[&shop], &[&connector("shop", "c")]), (false, "shop is configured otherwise".into()));
     }
 
     #[test]
