@@ -159,7 +159,7 @@ impl Look<'_> {
                 self.found.notes.push(format!("{path} is in use, or was when a process was killed"));
             } else if is_folder && !folders.contains(&name) {
                 self.found.strangers(path, &|_| false)?;
-            } else if !is_folder && !known.contains(&name) && !(self.between && OF_EITHER_FORMAT.contains(&name)) {
+            } else if !(is_folder || known.contains(&name) || self.between && OF_EITHER_FORMAT.contains(&name)) {
                 self.found.defect(DefectKind::Incomplete, path, "no such file", "one that nothing names");
             }
         }
