@@ -97,6 +97,7 @@ mod tests {
                 Some(RegistryStorage::Kafkasql { topics: topics.clone() }),
             ),
             repository: RepositoryConfig { path: "/r".into() },
+            backup: BackupConfig::default(),
             recovery: RecoveryConfig::default(),
             control: [("postgres".to_owned(), hook("/b/cdc-drill".into(), "/it's".into(), "postgres"))].into(),
             attach: None,

@@ -169,6 +169,7 @@ mod tests {
             connect: ConnectConfig::plain("http://h:3", "o"),
             registry: RegistryConfig::plain("http://h:4/", RegistryFlavour::Apicurio, None),
             repository: RepositoryConfig { path: "/r".into() },
+            backup: BackupConfig::default(),
             recovery: RecoveryConfig::default(),
             control: Default::default(),
             attach: None,

@@ -20,8 +20,8 @@ use cdc_pipeline::{
         wait::{Poll, until},
     },
     config::{
-        Config, ConnectConfig, Hook, KafkaConfig, PostgresConfig, RecoveryConfig, RegistryConfig, RegistryFlavour,
-        RegistryStorage, RepositoryConfig,
+        BackupConfig, Config, ConnectConfig, Hook, KafkaConfig, PostgresConfig, RecoveryConfig, RegistryConfig,
+        RegistryFlavour, RegistryStorage, RepositoryConfig,
     },
 };
 
@@ -216,6 +216,7 @@ impl LocalStack {
             connect: self.connect_config()?,
             registry: self.registry_config()?,
             repository: RepositoryConfig { path: self.dir().join("repository") },
+            backup: BackupConfig::default(),
             recovery: RecoveryConfig::default(),
             control: self.control.clone(),
             attach: None,

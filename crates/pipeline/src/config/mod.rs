@@ -10,8 +10,8 @@ mod tools;
 pub use error::ConfigError;
 pub use hook::{Hook, HookError, MEANS_VARIABLE, Means, Timeouts, Verb, recorded};
 pub use model::{
-    AttachConfig, Config, ConnectConfig, KafkaConfig, Permission, PostgresConfig, RecoveryConfig, RegistryConfig,
-    RegistryFlavour, RegistryStorage, RepositoryConfig, SecurityProtocol, SslMode,
+    AttachConfig, BackupConfig, Config, ConnectConfig, KafkaConfig, Permission, PostgresConfig, RecoveryConfig,
+    RegistryConfig, RegistryFlavour, RegistryStorage, RepositoryConfig, SecurityProtocol, SslMode,
 };
 pub use secrets::RestAuth;
 pub use temporary::{Temporary, free_bytes};

@@ -1,7 +1,8 @@
 //! The configuration file `cdc-drill.toml`, as `stack up` writes it and as a person writes it for a pipeline of their own.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
+use bytesize::ByteSize;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,9 @@ pub struct Config {
     pub registry: RegistryConfig,
     /// Where recovery points and WAL live.
     pub repository: RepositoryConfig,
+    /// How long recovery points are kept, and how much room they may take.
+    #[serde(default)]
+    pub backup: BackupConfig,
     /// What recoveries remember.
     #[serde(default)]
     pub recovery: RecoveryConfig,
@@ -373,6 +377,43 @@ impl RepositoryConfig {
     }
 }
 
+/// How long recovery points are kept, and how much room the repository may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupConfig {
+    /// Keep the points of the last days, and what reaches back to the first of them; 7 by default. Not beside `keep`.
+    #[serde(default)]
+    pub keep_days: Option<NonZeroU32>,
+    /// Keep this many of the newest points that hold all parts, and what is newer than the oldest of them.
+    #[serde(default)]
+    pub keep: Option<NonZeroU32>,
+    /// What the repository may take on disk: `2 GiB`, which is the default.
+    #[serde(default = "default_budget")]
+    pub budget: ByteSize,
+}
+
+fn default_budget() -> ByteSize {
+    ByteSize::gib(2)
+}
+
+impl Default for BackupConfig {
+    fn default() -> BackupConfig {
+        BackupConfig { keep_days: None, keep: None, budget: default_budget() }
+    }
+}
+
+impl BackupConfig {
+    fn check(&self, path: &Utf8Path) -> Result<(), ConfigError> {
+        match (self.keep_days, self.keep) {
+            (Some(_), Some(_)) => Err(ConfigError::Parse {
+                path: path.to_owned(),
+                message: "[backup]: expected keep_days or keep, found both".into(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What recoveries remember.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -415,6 +456,7 @@ impl Config {
         };
         secrets::refuse_written(&toml::from_str(&text).map_err(wrong)?, path)?;
         let mut config: Config = toml::from_str(&text).map_err(wrong)?;
+        config.backup.check(path)?;
         // Absolute: hooks and the server's own commands run in other folders than this process.
         let base =
             camino::absolute_utf8(path.parent().filter(|p| !p.as_str().is_empty()).unwrap_or(Utf8Path::new(".")))
@@ -480,6 +522,28 @@ mod tests {
              flavour='apicurio'\n[repository]\npath='/r'\n[control.postgres]\nstart=''\nstop=''\nrunning=''\n{hook}"
         );
         toml::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn what_is_kept_has_defaults_and_one_rule() {
+        let with = |section: &str| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = Utf8Path::from_path(folder.path()).unwrap().join("c.toml");
+            let text = "[postgres]\nurl='postgres://h/d'\n[kafka]\nbootstrap='h:1'\n[connect]\nurl='http://h'\n\
+                [registry]\nurl='http://h'\nflavour='apicurio'\n[repository]\npath='/r'\n";
+            std::fs::write(&path, format!("{text}{section}")).unwrap();
+            Config::load(&path).map(|config| config.backup)
+        };
+        let default = with("").unwrap();
+        assert_eq!((default, default.budget.as_u64()), (BackupConfig::default(), 2 << 30));
+        let own = with("[backup]\nkeep = 2\nbudget = '500 MB'\n").unwrap();
+        assert_eq!((own.keep, own.budget.as_u64()), (NonZeroU32::new(2), 500_000_000));
+        let both = with("[backup]\nkeep = 2\nkeep_days = 3\n").unwrap_err();
+        assert_eq!(both.exit(), Exit::Invalid);
+        assert!(both.to_string().contains("keep_days or keep, found both"), "{both}");
+        for wrong in ["keep = 0", "keep_days = 0", "budget = 'much'", "keep-days = 1"] {
+            assert_eq!(with(&format!("[backup]\n{wrong}\n")).unwrap_err().exit(), Exit::Invalid, "{wrong}");
+        }
     }
 
     #[tokio::test]
