@@ -39,10 +39,9 @@ impl Head {
         store.write(&path, &checked::to_bytes(&path, self)?)
     }
 
-    /// The place of the point that comes next; `noted` is the note, `points` are those that can be read.
-    pub(crate) fn next(noted: Option<Head>, points: &[Point]) -> Chain {
-        let newest = points.iter().filter_map(Head::of).chain(noted).max_by_key(|head| head.number);
-        match newest {
+    /// The place of the point that comes after all of these.
+    pub(crate) fn next(heads: impl Iterator<Item = Head>) -> Chain {
+        match heads.max_by_key(|head| head.number) {
             Some(head) => Chain { number: head.number + 1, previous: Some(head.link) },
             None => Chain { number: 1, previous: None },
         }

@@ -8,7 +8,7 @@ use super::{
     Activity, BackupError, Consistency, ConsistencyCheck, Kind, Lock, Manifest, Origin, Part, Point, PostgresFacts,
     Repository, Tool, Window, check,
     format::{DatabasePublications, Format, SavedConnector, layout},
-    parts,
+    parts, prune,
     writer::{PointWriter, Sealed},
 };
 use cdc_model::{
@@ -77,6 +77,8 @@ pub struct Progress {
 pub struct Created {
     /// Its manifest.
     pub manifest: Manifest,
+    /// What was pruned for it and after it, and what was in the way of that.
+    pub notes: Vec<String>,
 }
 
 impl Created {
@@ -91,6 +93,7 @@ impl Created {
         json!({
             "point": m.point, "complete": true, "bytes": m.bytes,
             "parts": {"postgres": m.pg, "connect": m.connect, "registry": m.registry, "topics": m.kafka},
+            "notes": self.notes,
         })
     }
 }
@@ -106,7 +109,11 @@ pub async fn create(
     options: &CreateOptions,
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<Created, BackupError> {
-    moment::of_step(STEP, captured(config, options, progress)).await.map_err(BackupError::with_file_system)
+    let captured = moment::of_step(STEP, captured(config, options, progress)).await;
+    let mut created = captured.map_err(BackupError::with_file_system)?;
+    let repository = Repository::open(&config.repository.path)?;
+    created.notes.extend(prune::prune_after_backup(&repository, config));
+    Ok(created)
 }
 
 async fn captured(
@@ -118,12 +125,13 @@ async fn captured(
     let config = settled.as_ref().unwrap_or(config);
     attach::permit(config, Permission::Backup).await?;
     let repository = Repository::open(&config.repository.path)?;
+    let (room, notes) = prune::room_for_backup(&repository, config, options.takes(BackupPart::Postgres)).await?;
     let mut lock = repository.lock(Activity::Create, "backup create")?;
     lock.watch_beside(&config.postgres.pgdata)?;
     repository.remove_leftovers()?;
     let clock = parts::postgres::SetClock::of(config).await;
     let begin = clock.now();
-    let mut writer = PointWriter::begin(&repository, point_id(begin))?;
+    let mut writer = PointWriter::begin(&repository, point_id(begin))?.within(room);
     moment::pass("begun").await?;
     let wanted = |part: BackupPart| options.takes(part);
     let announce = |part: BackupPart| progress(Progress { part, bytes: 0, total: None });
@@ -193,7 +201,7 @@ async fn captured(
     let point = publish(&repository, sealed, &lock).await?;
     moment::pass("published").await?;
     repository.note_latest(&point)?;
-    Ok(Created { manifest: point.manifest })
+    Ok(Created { manifest: point.manifest, notes })
 }
 
 /// Lets the point exist, once its files were read back and if no recovery has begun since `lock` was taken: all of it

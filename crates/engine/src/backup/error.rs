@@ -4,7 +4,7 @@ use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{file_system::file_system, wal::WalGap};
+use super::{file_system::file_system, prune::Room, wal::WalGap};
 use cdc_model::units::{Exit, Failure, Hint, PointId};
 use cdc_pipeline::client::{ClientError, limits::facts::HEARTBEAT_OLD};
 
@@ -187,6 +187,36 @@ pub enum BackupError {
     /// A system did not answer as asked.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// A recovery point would take more room than there is.
+    #[error("no recovery point is taken into {repository}: {room}")]
+    BudgetExceeded {
+        /// The repository.
+        repository: Utf8PathBuf,
+        /// The room once everything went that may go.
+        room: Room,
+    },
+    /// The base backup takes more room than there is.
+    #[error("base backup into {repository} given up: it takes more than the {} that the budget or the disk has for it", bytesize::ByteSize(*.room))]
+    OutOfRoom {
+        /// The repository.
+        repository: Utf8PathBuf,
+        /// The bytes that it could have taken.
+        room: u64,
+    },
+    /// Something that repositories of an older format do not have.
+    #[error("{path} has format 1: {wanted} needs format 2")]
+    OldFormat {
+        /// The repository.
+        path: Utf8PathBuf,
+        /// What was asked for.
+        wanted: &'static str,
+    },
+    /// Points or WAL were removed on purpose while a check looked at them.
+    #[error("{path} has changed: the repository was pruned during the check")]
+    PrunedMeanwhile {
+        /// What says which were removed.
+        path: Utf8PathBuf,
+    },
     /// A file system is full.
     #[error(
         "{what} {path}: no space: the file system of {file_system} has {} MB free",
@@ -229,7 +259,9 @@ impl Failure for BackupError {
             BackupError::LockHeld { .. }
             | BackupError::RecoveryUnfinished { .. }
             | BackupError::Disturbed { .. }
+            | BackupError::PrunedMeanwhile { .. }
             | BackupError::LockLost { .. } => Exit::LockHeld,
+            BackupError::BudgetExceeded { .. } | BackupError::OutOfRoom { .. } => Exit::BudgetExceeded,
             BackupError::NoLock { .. } => Exit::Internal,
             BackupError::Incomplete { .. } | BackupError::Torn { .. } => Exit::BackupIncomplete,
             BackupError::Checksum { .. }
@@ -238,7 +270,9 @@ impl Failure for BackupError {
             | BackupError::Malformed { .. } => Exit::ChecksumMismatch,
             BackupError::WalGap(error) => error.exit(),
             BackupError::WalConflict { .. } => Exit::Refused,
-            BackupError::Unsupported { .. } | BackupError::PartAbsent { .. } => Exit::PlanImpossible,
+            BackupError::Unsupported { .. } | BackupError::PartAbsent { .. } | BackupError::OldFormat { .. } => {
+                Exit::PlanImpossible
+            }
             BackupError::Tool { .. } | BackupError::NoSpace { .. } => Exit::Inconclusive,
             BackupError::Client(error) => error.exit(),
             // The system's own word: no permission, read-only, full, broken, gone.
@@ -280,6 +314,24 @@ impl Failure for BackupError {
                 "the last good recovery point is the one before; find the table with pg_amcheck".into()
             }
             BackupError::Torn { .. } => "take another one while no connector and no schema changes".into(),
+            BackupError::BudgetExceeded { repository, room } => {
+                let repair = format!(
+                    "`cdc-drill backup check --deep --repository {repository}`: the last point that has passed it is never removed, \
+                     so an older one can go when a newer one has"
+                );
+                let raise = match room.free < room.expected.saturating_add(room.for_wal) {
+                    true => "make room on the file system".to_owned(),
+                    false => "raise [backup] budget, or lower keep or keep_days".to_owned(),
+                };
+                return vec![raise.into(), repair.into()];
+            }
+            BackupError::OutOfRoom { .. } => {
+                "raise [backup] budget, or make room on the file system; nothing of this recovery point was kept".into()
+            }
+            BackupError::OldFormat { path, .. } => {
+                format!("`cdc-drill backup upgrade --repository {path}` changes the format, in place").into()
+            }
+            BackupError::PrunedMeanwhile { .. } => "check again".into(),
             BackupError::NoSpace { .. } => "make room there; nothing of this recovery point was kept".into(),
             BackupError::Unsupported { hint, .. } => return hint.iter().cloned().collect(),
             BackupError::NoLock { .. }
@@ -306,6 +358,7 @@ impl Failure for BackupError {
             BackupError::LockHeld { .. }
             | BackupError::Disturbed { .. }
             | BackupError::Torn { .. }
+            | BackupError::PrunedMeanwhile { .. }
             | BackupError::Checksum { .. }
             | BackupError::NotWal { .. }
             | BackupError::Malformed { .. }
@@ -322,6 +375,9 @@ impl Failure for BackupError {
             | BackupError::WalConflict { .. }
             | BackupError::PageChecksum { .. }
             | BackupError::Unsupported { .. }
+            | BackupError::BudgetExceeded { .. }
+            | BackupError::OutOfRoom { .. }
+            | BackupError::OldFormat { .. }
             | BackupError::NoSpace { .. } => false,
         }
     }

@@ -267,13 +267,17 @@ pub(crate) fn canonical_json<T: serde::Serialize>(path: &Utf8Path, value: &T) ->
     Ok(bytes)
 }
 
-/// Bytes of everything in a folder.
+/// Bytes of everything in a folder. What is removed meanwhile has none: archivers come and go.
 pub(crate) fn size_of(folder: &Utf8Path) -> Result<u64, BackupError> {
     let mut bytes = 0;
     for entry in folder.read_dir_utf8().map_err(BackupError::io("list", folder))? {
         let entry = entry.map_err(BackupError::io("list", folder))?;
-        let meta = fs::symlink_metadata(entry.path()).map_err(BackupError::io("look at", entry.path()))?;
-        bytes += if meta.is_dir() { size_of(entry.path())? } else { meta.len() };
+        let meta = fs::symlink_metadata(entry.path()).if_there().map_err(BackupError::io("look at", entry.path()))?;
+        bytes += match meta {
+            Some(meta) if meta.is_dir() => size_of(entry.path())?,
+            Some(meta) => meta.len(),
+            None => 0,
+        };
     }
     Ok(bytes)
 }

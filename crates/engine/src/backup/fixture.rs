@@ -143,6 +143,15 @@ pub(crate) fn later(repository: &Repository, id: &str, change: impl FnOnce(&mut 
     to
 }
 
+/// Lets a point's replay begin at segment 5.
+pub(crate) fn from_segment_5(manifest: &mut Manifest) {
+    let Part::Present(pg) = &mut manifest.pg else { return };
+    pg.start_lsn = Lsn(0x50_0028);
+    pg.start_wal = segment(5).to_string();
+    (pg.stop_lsn, pg.stop_wal) = (Lsn(0x50_0080), segment(5).to_string());
+    pg.wal_required = vec![segment(5).to_string()];
+}
+
 /// Gives a point's folder this manifest.
 pub(crate) fn put_manifest(repository: &Repository, folder: &Utf8Path, manifest: &Manifest) {
     let bytes = files::canonical_json(&folder.join(MANIFEST), manifest).unwrap();

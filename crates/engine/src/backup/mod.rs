@@ -15,10 +15,13 @@ pub(crate) mod fixture;
 pub(crate) mod format;
 pub(crate) mod hash;
 mod identity;
+mod listing;
 mod lock;
 mod origin;
 mod place;
 mod point;
+mod prune;
+mod pruned;
 mod repository;
 #[cfg(test)]
 mod room_tests;
@@ -42,8 +45,11 @@ pub use format::{
     SchemaHistory, SchemaHistoryTopic, SequenceState, Setting, Tool, TopicState, Watermark, Window, decode_name,
     encode_name,
 };
+pub use listing::{ArchivedCluster, ListedPoint, Listing, list};
 pub use lock::{Activity, ClusterName, Left, Lock};
 pub use origin::Foreign;
 pub use point::Point;
+pub use prune::{Keep, PruneOptions, PruneReport, PrunedPoint, Room, prune};
+pub use pruned::PruneReason;
 pub use repository::{Newest, PassedOver, PointSelector, PointSummary, Repository};
 pub use upgrade::{UpgradeProgress, Upgraded, upgrade};

@@ -9,8 +9,9 @@ use super::{
     Activity, BackupError, Left, Lock, Origin, Point, chain,
     check::Record,
     files::{self, Store, is_there},
-    format::{Chain, ConsistencyCheck, Format, Kind, layout},
+    format::{Chain, ConsistencyCheck, Format, Kind, Link, layout},
     place::{Place, remove_unfinished},
+    pruned::Pruned,
     version::{self, Identity},
     wal::Archive,
 };
@@ -160,6 +161,9 @@ impl Repository {
             return Ok(());
         }
         Lock::make_files_in(&self.store)?;
+        if !is_there(&Pruned::path(self.path()))? {
+            Pruned::default().write(&self.store)?;
+        }
         match is_there(&Record::path(self.path()))? {
             true => Ok(()),
             false => Record::default().write(&self.store, self.format),
@@ -278,8 +282,14 @@ impl Repository {
             }
             Err(error) => return Err(error),
         };
-        let points: Vec<Point> = self.finished()?.into_iter().flatten().collect();
-        Ok(chain::Head::next(noted, &points))
+        let points = self.finished()?;
+        let heads = points.iter().flatten().filter_map(chain::Head::of);
+        let pruned = self.pruned()?;
+        let gone = pruned.points.iter().map(|(point, tombstone)| chain::Head {
+            number: tombstone.number,
+            link: Link { point: point.clone(), manifest: tombstone.manifest.clone() },
+        });
+        Ok(chain::Head::next(heads.chain(gone).chain(noted)))
     }
 
     /// The newest complete recovery point with all parts, and the damaged ones that are newer. Where nothing but damaged ones
@@ -307,9 +317,28 @@ impl Repository {
         }
     }
 
-    /// Every point's folder, by id.
+    /// Every point's folder, by id. One that is being pruned is no point any more.
     pub(crate) fn places(&self) -> Result<Vec<Place>, BackupError> {
-        Place::all(&self.points_folder(), self.format)
+        Ok(self.places_and_pruned()?.0)
+    }
+
+    /// What is left of points that are being pruned.
+    pub(crate) fn being_pruned(&self) -> Result<Vec<Place>, BackupError> {
+        Ok(self.places_and_pruned()?.1)
+    }
+
+    fn places_and_pruned(&self) -> Result<(Vec<Place>, Vec<Place>), BackupError> {
+        let pruned = self.pruned()?;
+        let all = Place::all(&self.points_folder(), self.format)?;
+        Ok(all.into_iter().partition(|place| !pruned.points.contains_key(&place.id)))
+    }
+
+    /// What was pruned; nothing in format 1.
+    pub(crate) fn pruned(&self) -> Result<Pruned, BackupError> {
+        match self.format {
+            Format::One => Ok(Pruned::default()),
+            Format::Two => Pruned::read_or_none(self.path()),
+        }
     }
 
     /// The folder of a point, finished or not, for looking at it; refuses names that are not a point's.

@@ -27,6 +27,8 @@ pub(crate) struct PointWriter {
     finished: Utf8PathBuf,
     files: Vec<FileEntry>,
     published: bool,
+    /// How many bytes the base backup may take; none for as many as it likes.
+    room: Option<u64>,
 }
 
 /// `started.json`: this point is being written.
@@ -51,7 +53,8 @@ impl PointWriter {
             Format::Two => Some(repository.next_in_chain()?),
         };
         store.folder(&work)?;
-        let writer = PointWriter { store, format, id, chain, work, finished, files: Vec::new(), published: false };
+        let writer =
+            PointWriter { store, format, id, chain, work, finished, files: Vec::new(), published: false, room: None };
         if format == Format::Two {
             let at = jiff::Timestamp::now().to_string();
             let by = format!("process {}", std::process::id());
@@ -60,6 +63,16 @@ impl PointWriter {
             writer.store.write(&path, &started)?;
         }
         Ok(writer)
+    }
+
+    /// Limits what the base backup may take.
+    pub(crate) fn within(mut self, room: Option<u64>) -> PointWriter {
+        self.room = room;
+        self
+    }
+
+    pub(crate) fn room(&self) -> Option<u64> {
+        self.room
     }
 
     pub(crate) fn id(&self) -> &PointId {

@@ -8,6 +8,7 @@ use super::{DefectKind, report::Findings};
 use crate::backup::{
     BackupError,
     format::Format,
+    pruned::Pruned,
     wal::{Archive, Head, Held, Index},
 };
 use cdc_model::units::{Timeline, counted};
@@ -27,6 +28,15 @@ pub(super) struct Survey {
 }
 
 impl Survey {
+    /// Takes every file for whole that is there.
+    pub(super) fn by_names(archive: &Archive) -> Result<Survey, BackupError> {
+        let mut survey = Survey { size: archive.segment_size()?, ..Survey::default() };
+        for timeline in archive.timelines()? {
+            survey.intact.extend(archive.files(timeline)?.into_iter().map(|held| held.file));
+        }
+        Ok(survey)
+    }
+
     /// The segments of a timeline that are whole.
     pub(super) fn segments(&self, timeline: Timeline) -> impl DoubleEndedIterator<Item = SegmentName> + '_ {
         self.intact.iter().filter_map(move |file| match file {
@@ -43,18 +53,20 @@ impl Survey {
 }
 
 /// Looks at everything in an archive.
-/// `other` is the archive in the other format, while an upgrade has not ended: its files are no strangers.
+/// `other` is the archive in the other format, while an upgrade has not ended: its files are no strangers. What `pruned` covers may
+/// be missing; where it is not known what was pruned, what is missing at the beginning may have been.
 pub(super) fn survey(
     archive: &Archive,
     other: Option<&Archive>,
     deep: bool,
+    pruned: Option<&Pruned>,
     found: &mut Findings,
 ) -> Result<Survey, BackupError> {
     let mut survey = Survey::default();
     let there = walk(archive, other, found)?;
     match archive.format() {
         Format::One => by_index(archive, &there, deep, &mut survey, found)?,
-        Format::Two => by_name(archive, &there, deep, &mut survey, found)?,
+        Format::Two => by_name(archive, &there, deep, pruned, &mut survey, found)?,
     }
     survey.size = match archive.segment_size() {
         Ok(size) => size,
@@ -62,7 +74,7 @@ pub(super) fn survey(
         Err(BackupError::Checksum { .. } | BackupError::Malformed { .. }) => None,
         Err(error) => return Err(error),
     };
-    holes(archive, &there, &mut survey, found);
+    holes(archive, &there, pruned, &mut survey, found);
     Ok(survey)
 }
 
@@ -95,6 +107,7 @@ fn by_name(
     archive: &Archive,
     there: &BTreeMap<WalFile, Vec<Held>>,
     deep: bool,
+    pruned: Option<&Pruned>,
     survey: &mut Survey,
     found: &mut Findings,
 ) -> Result<(), BackupError> {
@@ -146,9 +159,15 @@ fn by_name(
         }
         return Ok(());
     };
+    let lasts: BTreeSet<&str> = head.segments.values().map(|ends| ends.last.as_str()).collect();
     for object in head.objects() {
         let Some(file) = Head::file_of(object) else { continue };
-        if !there.contains_key(&file) {
+        let may_be_gone = match (pruned, file) {
+            (Some(pruned), _) => pruned.covers_wal(archive.system_id(), &file),
+            (None, WalFile::History(_)) => false,
+            (None, _) => !lasts.contains(object),
+        };
+        if !there.contains_key(&file) && !may_be_gone {
             let folder = archive.place(&file);
             let path = folder.with_file_name(object);
             found.defect(DefectKind::WalGap, path, "what was archived", "nothing");
@@ -209,7 +228,13 @@ fn by_index(
 }
 
 /// What is missing between the first and the last segment of each timeline.
-fn holes(archive: &Archive, there: &BTreeMap<WalFile, Vec<Held>>, survey: &mut Survey, found: &mut Findings) {
+fn holes(
+    archive: &Archive,
+    there: &BTreeMap<WalFile, Vec<Held>>,
+    pruned: Option<&Pruned>,
+    survey: &mut Survey,
+    found: &mut Findings,
+) {
     let Some(size) = survey.size else { return };
     let mut numbers: BTreeMap<Timeline, BTreeSet<u64>> = BTreeMap::new();
     for file in there.keys().chain(&survey.missing) {
@@ -219,7 +244,18 @@ fn holes(archive: &Archive, there: &BTreeMap<WalFile, Vec<Held>>, survey: &mut S
             numbers.entry(name.timeline).or_default().insert(number);
         }
     }
-    for (timeline, numbers) in numbers {
+    for (timeline, mut numbers) in numbers {
+        let first_kept = pruned.and_then(|pruned| pruned.first_kept(archive.system_id(), timeline)?.number(size));
+        if let Some(first) = first_kept {
+            // What is there before it is about to go, and nothing that is missing there is missed.
+            numbers.retain(|number| *number >= first);
+            if let Some(next) = numbers.first().copied() {
+                for number in first..next {
+                    let file = WalFile::Segment(SegmentName::new(timeline, number, size));
+                    found.defect(DefectKind::WalGap, archive.place(&file), format!("segment {file}"), "nothing");
+                }
+            }
+        }
         let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else { continue };
         for number in (*first..=*last).filter(|number| !numbers.contains(number)) {
             let file = WalFile::Segment(SegmentName::new(timeline, number, size));

@@ -8,9 +8,9 @@ use rstest::rstest;
 
 use super::*;
 use crate::backup::{
-    Format, Repository,
+    Format, Keep, PruneOptions, Repository,
     fixture::{self, SYSTEM},
-    upgrade,
+    prune, upgrade,
     wal::SegmentState,
 };
 use cdc_model::units::{Exit, Timeline};
@@ -36,6 +36,23 @@ fn repository(format: Format) -> (tempfile::TempDir, Repository) {
     for number in 5..=7 {
         fixture::archive(&repository, &root, Timeline::literal(2), number);
     }
+    (folder, repository)
+}
+
+/// The same in format 2, with a point and WAL that were pruned.
+fn pruned() -> (tempfile::TempDir, Repository) {
+    let (folder, repository) = repository(Format::Two);
+    let root = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
+    for number in 7..=9 {
+        fixture::archive(&repository, &root, Timeline::FIRST, number);
+    }
+    for id in ["20261125T020000Z-0d44", "20261126T020000Z-0e55"] {
+        fixture::later(&repository, id, fixture::from_segment_5);
+        repository.note_latest(&repository.newest().unwrap().point).unwrap();
+    }
+    let options = PruneOptions { keep: Keep::Count(2), budget: 1 << 40, dry_run: false };
+    let report = prune(&repository, &options).unwrap();
+    assert_eq!((report.points.len(), report.wal_files), (5, 4));
     (folder, repository)
 }
 
@@ -116,12 +133,45 @@ fn rounds() -> u64 {
     std::env::var("CDC_DRILL_FAULTS").ok().and_then(|text| text.parse().ok()).unwrap_or(60)
 }
 
+/// All of them carry checksums of their own, and each has keys that no other has.
+#[test]
+fn notes_that_are_swapped_are_both_found() {
+    let (folder, repository) = pruned();
+    let root = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
+    checked(&repository);
+    let all: Vec<String> = ["checks.json", "pruned.json", "repo.json", "points/head.json"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain([format!("wal/{SYSTEM}/head.json")])
+        .collect();
+    for (at, one) in all.iter().enumerate() {
+        for other in &all[at + 1..] {
+            let damaged = root.join(format!("damaged-{at}-{}", other.replace('/', "-")));
+            copy(repository.path(), &damaged);
+            std::fs::rename(damaged.join(one), damaged.join("kept")).unwrap();
+            std::fs::rename(damaged.join(other), damaged.join(one)).unwrap();
+            std::fs::rename(damaged.join("kept"), damaged.join(other)).unwrap();
+            let report = checked(&Repository::open(&damaged).unwrap());
+            let mut found: Vec<&str> = report.defects.iter().map(|defect| defect.path.as_str()).collect();
+            found.sort_unstable();
+            let mut expected = [one.as_str(), other.as_str()];
+            expected.sort_unstable();
+            assert_eq!(found, expected, "{:?}", report.defects);
+        }
+    }
+}
+
 #[rstest]
-#[case::format_1(Format::One, false)]
-#[case::format_2(Format::Two, false)]
-#[case::upgraded(Format::One, true)]
-fn single_faults_are_found_and_named(#[case] format: Format, #[case] upgraded: bool) {
-    let (folder, mut repository) = repository(format);
+#[case::format_1(repository(Format::One), false, 6)]
+#[case::format_2(repository(Format::Two), false, 6)]
+#[case::upgraded(repository(Format::One), true, 6)]
+#[case::pruned(pruned(), false, 4)]
+fn single_faults_are_found_and_named(
+    #[case] made: (tempfile::TempDir, Repository),
+    #[case] upgraded: bool,
+    #[case] reachable: usize,
+) {
+    let (folder, mut repository) = made;
     if upgraded {
         upgrade(repository.path(), &|_| {}).unwrap();
         repository = Repository::open(repository.path()).unwrap();
@@ -129,7 +179,7 @@ fn single_faults_are_found_and_named(#[case] format: Format, #[case] upgraded: b
     let report = checked(&repository);
     assert_eq!(report.exit(), Exit::Passed, "{:?}", report.defects);
     assert!(report.points.iter().all(|point| point.usable && point.passed.is_some()), "{:?}", report.points);
-    assert_eq!(report.reachable.len(), 6, "{:?}", report.reachable);
+    assert_eq!(report.reachable.len(), reachable, "{:?}", report.reachable);
     let root = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
     let mut wrong = Vec::new();
     for seed in 0..rounds() {

@@ -13,6 +13,7 @@ mod verify;
 mod whole;
 
 pub use reach::Reach;
+pub(super) use reach::reach_by_names;
 pub use record::Passed;
 pub(super) use record::Record;
 pub use report::{CheckOptions, Defect, DefectKind, VerifyReport};

@@ -24,6 +24,19 @@ pub struct Reach {
     pub hole: Option<String>,
 }
 
+/// What can be reached as far as the names of the archived files say: nothing is read but the histories of timelines.
+pub(in crate::backup) fn reach_by_names(
+    points: &[(PointId, &PostgresFacts)],
+    archive: &Archive,
+) -> Result<Vec<Reach>, BackupError> {
+    let survey = Survey::by_names(archive)?;
+    let mut found = Vec::new();
+    for (point, pg) in points {
+        found.extend(reach(point, pg, archive, &survey)?);
+    }
+    Ok(found)
+}
+
 /// From a point along each timeline that leads on from its own.
 pub(super) fn reach(
     point: &PointId,

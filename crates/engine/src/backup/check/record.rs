@@ -17,8 +17,8 @@ const MARK: &[u8] = b"checks.json is here\n";
 /// What checks have found so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
-    /// The last deep check that each point has passed.
-    #[serde(default)]
+    /// The last deep check that each point has passed. It is always written: without a default, another file with a checksum of its own
+    /// is not taken for this one.
     pub(crate) passed: BTreeMap<PointId, Passed>,
     /// What files of format 1 held that have no checksum of their own, by path below the repository.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

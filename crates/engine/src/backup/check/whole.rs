@@ -19,6 +19,7 @@ use crate::backup::{
     format::layout,
     hash::sha256,
     place::Place,
+    pruned::Pruned,
     version::{self, Identity},
     wal::Archive,
 };
@@ -70,9 +71,21 @@ impl CheckReport {
 /// point good. An error means that the repository could not be looked at.
 pub fn check(repository: &Repository, options: &CheckOptions) -> Result<CheckReport, BackupError> {
     let _lock = repository.lock(Activity::Check, "backup check")?;
+    let path = Pruned::path(repository.path());
+    let pruned = files::read_if_there(&path)?;
+    let looked = look(repository, options);
+    // What goes is announced there before. A report about files that went on purpose would cry wolf, and so would an error.
+    match files::read_if_there(&path)? == pruned {
+        true => looked,
+        false => Err(BackupError::PrunedMeanwhile { path }),
+    }
+}
+
+fn look(repository: &Repository, options: &CheckOptions) -> Result<CheckReport, BackupError> {
     let between = repository.is_between_formats()?;
     let found = Findings::below(repository.path());
-    let mut look = Look { repository, options, between, found, files: 0, bytes: 0 };
+    let mut look = Look { repository, options, between, pruned: None, found, files: 0, bytes: 0 };
+    look.pruned()?;
     look.identity()?;
     look.entries()?;
     let surveys = look.archives()?;
@@ -96,6 +109,8 @@ struct Look<'a> {
     options: &'a CheckOptions,
     /// Whether an upgrade has begun and has not ended: files of both formats lie beside one another.
     between: bool,
+    /// What was pruned; none where that is not known.
+    pruned: Option<Pruned>,
     found: Findings,
     files: u64,
     bytes: u64,
@@ -111,6 +126,29 @@ impl Look<'_> {
             Format::One => Format::Two,
             Format::Two => Format::One,
         }
+    }
+
+    /// What was removed on purpose.
+    fn pruned(&mut self) -> Result<(), BackupError> {
+        let path = Pruned::path(self.root());
+        self.pruned = match (self.repository.format(), Pruned::read(self.root())) {
+            (Format::One, _) => Some(Pruned::default()),
+            (Format::Two, Ok(Some(pruned))) => Some(pruned),
+            (Format::Two, Ok(None)) => {
+                self.found.defect(DefectKind::Incomplete, &path, "what was pruned", "nothing");
+                None
+            }
+            (Format::Two, Err(error)) => {
+                self.found.absorb(error)?;
+                None
+            }
+        };
+        if self.pruned.is_none() {
+            self.found.notes.push(format!(
+                "which points and which WAL were pruned is not known without {path}: nothing that is missing at the beginning is missed"
+            ));
+        }
+        Ok(())
     }
 
     /// The files that make the folder a repository.
@@ -148,7 +186,7 @@ impl Look<'_> {
         let root = self.root().to_owned();
         let known = match self.repository.format() {
             Format::One => ["FORMAT", "repo.json", "checks.json", "checks.made", "latest.json", "upgrade.json"],
-            Format::Two => ["FORMAT", "repo.json", "checks.json", "upgrade.json", "", ""],
+            Format::Two => ["FORMAT", "repo.json", "checks.json", "upgrade.json", "pruned.json", ""],
         };
         let folders = ["points", "wal", "locks", "recoveries", "spool", "journal"];
         for entry in root.read_dir_utf8().map_err(BackupError::io("list", &root))? {
@@ -246,7 +284,8 @@ impl Look<'_> {
         for system_id in &clusters {
             let archive = self.repository.archive(*system_id);
             let other = self.between.then(|| self.repository.archive_of(self.other_format(), *system_id));
-            let survey = survey(&archive, other.as_ref(), self.options.deep, &mut self.found)?;
+            let pruned = self.pruned.as_ref();
+            let survey = survey(&archive, other.as_ref(), self.options.deep, pruned, &mut self.found)?;
             self.files += survey.files;
             self.bytes += survey.bytes;
             surveys.insert(*system_id, (archive, survey));
@@ -260,11 +299,18 @@ impl Look<'_> {
         let points = self.repository.points_folder();
         let head = chain::Head::path(&points);
         let places = self.repository.places()?;
-        let folders: Vec<&Utf8Path> = places.iter().map(|place| place.folder.as_path()).collect();
+        let going = self.repository.being_pruned()?;
+        let folders: Vec<&Utf8Path> = places.iter().chain(&going).map(|place| place.folder.as_path()).collect();
         let is_two = self.repository.format() == Format::Two || self.between;
         self.found.strangers(&points, &|path| {
             (is_two && path == head) || folders.iter().any(|folder| path.starts_with(folder))
         })?;
+        for place in &going {
+            self.found.notes.push(format!(
+                "recovery point {} was pruned, and files of it are left: `cdc-drill backup prune` removes them",
+                place.id
+            ));
+        }
         let mut looked = Vec::new();
         for place in places {
             if place.unfinished {
@@ -402,6 +448,7 @@ impl Look<'_> {
         for link in links.chain(noted.map(|head| head.link)) {
             let manifest = layout::manifest_name(&link.manifest);
             match folder_of(&link.point) {
+                None if self.pruned.as_ref().is_none_or(|pruned| pruned.covers(&link)) => {}
                 None => {
                     let path = points.join(link.point.as_str());
                     self.found.defect(DefectKind::Incomplete, path, "a recovery point", "nothing");

@@ -6,7 +6,7 @@ use std::{
     process::{Child, ChildStdout, Command, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -78,9 +78,15 @@ pub(super) async fn take(
     });
     let seen = Arc::new(AtomicU64::new(0));
     let counter = seen.clone();
+    let over = Arc::new(AtomicBool::new(false));
+    let out = Within { out, left: writer.room().unwrap_or(u64::MAX), over: over.clone() };
     let streaming = tokio::task::spawn_blocking(move || stream(stdout, out, &place, &counter));
     moment::pass("base-streaming").await?;
     let streamed = watch(streaming, &seen, progress).await;
+    if over.load(Ordering::Relaxed) {
+        let path = writer.store().root().to_owned();
+        return Err(BackupError::OutOfRoom { repository: path, room: writer.room().unwrap_or_default() });
+    }
     if let Ok(None) = streamed {
         drop(running);
         let text = said.await.unwrap_or_default();
@@ -149,7 +155,7 @@ fn command(config: &Config, tools: &Tools, label: &str) -> Result<Command, Backu
 }
 
 /// Reads the tar stream to its end: every byte goes compressed into `out`, and the files are looked at on the way.
-fn stream(stdout: ChildStdout, out: File, place: &Utf8Path, seen: &AtomicU64) -> Result<Base, BackupError> {
+fn stream(stdout: ChildStdout, out: Within<File>, place: &Utf8Path, seen: &AtomicU64) -> Result<Base, BackupError> {
     let wrong = |e: io::Error| BackupError::Io { what: "stream the base backup to", path: place.to_owned(), cause: e };
     let mut stored = Hashing::new(out);
     let mut encoder = zstd::Encoder::new(&mut stored, BASE_ZSTD_LEVEL).map_err(wrong)?;
@@ -172,12 +178,35 @@ fn stream(stdout: ChildStdout, out: File, place: &Utf8Path, seen: &AtomicU64) ->
     io::copy(&mut hashing, &mut io::sink()).map_err(wrong)?;
     let (tee, raw_sha256, raw_size) = hashing.into_parts();
     tee.to.finish().map_err(wrong)?;
-    stored.get_ref().sync_all().map_err(wrong)?;
+    stored.get_ref().out.sync_all().map_err(wrong)?;
     let (sha256, size) = stored.finish();
     let entry = FileEntry { path: BASE.into(), size, sha256, raw_size: Some(raw_size), raw_sha256: Some(raw_sha256) };
     let range = backup_manifest::wal_range(&manifest)
         .map_err(|why| BackupError::malformed(Utf8Path::new(BACKUP_MANIFEST), why))?;
     Ok(Base { entry, files, backup_manifest: manifest, range })
+}
+
+/// Takes so many bytes and no more: the rest of the room is for archived WAL.
+struct Within<W> {
+    out: W,
+    left: u64,
+    over: Arc<AtomicBool>,
+}
+
+impl<W: Write> Write for Within<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() as u64 > self.left {
+            self.over.store(true, Ordering::Relaxed);
+            return Err(io::Error::other("no room in the budget"));
+        }
+        let taken = self.out.write(bytes)?;
+        self.left -= taken as u64;
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// Hands every byte read on to the encoder.
@@ -207,6 +236,25 @@ fn failed(tool: &Utf8Path, status: &str, said: &str) -> BackupError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_base_backup_takes_no_more_than_its_room() {
+        let over = Arc::new(AtomicBool::new(false));
+        let mut within = Within { out: Vec::new(), left: 5, over: over.clone() };
+        within.write_all(b"abc").unwrap();
+        within.write_all(b"de").unwrap();
+        assert!(!over.load(Ordering::Relaxed));
+        within.write_all(b"f").unwrap_err();
+        assert!(over.load(Ordering::Relaxed));
+        assert_eq!(within.out, b"abcde");
+        // What compresses hands the error on.
+        let over = Arc::new(AtomicBool::new(false));
+        let out = Within { out: Vec::new(), left: 20, over: over.clone() };
+        let mut encoder = zstd::Encoder::new(out, 3).unwrap();
+        let noise: Vec<u8> = (0..1 << 20).map(|_| rand::random()).collect();
+        let failed = encoder.write_all(&noise).and_then(|()| encoder.finish().map(drop));
+        assert!(failed.is_err() && over.load(Ordering::Relaxed));
+    }
 
     #[test]
     fn the_prefix_of_tools_is_used_and_no_secret_is_an_argument() {

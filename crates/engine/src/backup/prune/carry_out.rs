@@ -1,0 +1,126 @@
+//! Removing what was decided to go, in steps that can be cut anywhere: first `pruned.json` says what goes, then it goes. Of a point the
+//! manifest goes first: what is left of it is no point to anyone.
+
+use std::{collections::BTreeMap, fs};
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{
+    decide::Decision,
+    stock::{Stock, WalStock, segment_of},
+};
+use crate::backup::{
+    BackupError, Lock, Repository, place,
+    pruned::{Pruned, Tombstone},
+};
+use cdc_model::units::{IfThere, SystemId, Timeline};
+use cdc_postgres::wal::{SegmentName, SegmentSize, WalFile};
+
+/// One step.
+#[derive(Clone, Debug)]
+pub(super) enum Act {
+    /// Says what goes.
+    Announce(Pruned),
+    /// Removes a file.
+    File(Utf8PathBuf),
+    /// Removes a folder and what is left in it.
+    Folder(Utf8PathBuf),
+}
+
+/// The archived files that go, with their bytes.
+pub(super) fn wal_going<'a>(stock: &'a Stock, decision: &Decision) -> Vec<(SystemId, &'a WalStock)> {
+    let mut going = Vec::new();
+    for (system_id, files) in &stock.wal {
+        let mut ends: BTreeMap<Timeline, SegmentName> = BTreeMap::new();
+        for file in files.iter().filter(|file| decision.takes(*system_id, file)) {
+            if let WalFile::Segment(name) = file.file {
+                let end = ends.entry(name.timeline).or_insert(name);
+                *end = name.max(*end);
+            }
+        }
+        let of_pruned = |file: &&WalStock| {
+            let Some(name) = segment_of(&file.file) else { return false };
+            // What is about segments goes with them, not before: nothing else would say that it was pruned.
+            decision.takes(*system_id, file)
+                && (ends.get(&name.timeline).is_some_and(|end| name <= *end)
+                    || stock.pruned.covers_wal(*system_id, &file.file))
+        };
+        going.extend(files.iter().filter(of_pruned).map(|file| (*system_id, file)));
+    }
+    going
+}
+
+/// Everything that has to be done; nothing where nothing goes.
+pub(super) fn acts(
+    repository: &Repository,
+    stock: &Stock,
+    decision: &Decision,
+    now: jiff::Timestamp,
+) -> Result<Vec<Act>, BackupError> {
+    let mut pruned = stock.pruned.clone();
+    pruned.at = now.to_string();
+    let mut folders = stock.unremoved_folders.clone();
+    for (at, why) in &decision.going {
+        let point = &stock.points[*at];
+        folders.push(point.folder.clone());
+        let tombstone = Tombstone {
+            manifest: point.manifest.clone(),
+            number: point.number,
+            begin: point.begin_text.clone(),
+            kind: point.kind,
+            bytes: point.bytes,
+            why: *why,
+            at: now.to_string(),
+        };
+        pruned.points.insert(point.id.clone(), tombstone);
+    }
+    let wal = wal_going(stock, decision);
+    for (system_id, file) in &wal {
+        if let WalFile::Segment(name) = file.file
+            && let Some(after) = after(name, repository.archive(*system_id).segment_size()?)
+        {
+            pruned.keep_from(*system_id, after);
+        }
+    }
+    if folders.is_empty() && wal.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut acts = vec![Act::Announce(pruned)];
+    for folder in folders {
+        let manifests = place::manifests(&folder)?.into_iter().map(|(path, _)| Act::File(path));
+        acts.extend(manifests);
+        let mut files = Vec::new();
+        files_in(&folder, &mut files)?;
+        acts.extend(files.into_iter().map(Act::File));
+        acts.push(Act::Folder(folder));
+    }
+    acts.extend(wal.into_iter().map(|(_, file)| Act::File(file.path.clone())));
+    Ok(acts)
+}
+
+fn after(name: SegmentName, size: Option<SegmentSize>) -> Option<SegmentName> {
+    let size = size?;
+    Some(SegmentName::new(name.timeline, name.number(size)? + 1, size))
+}
+
+fn files_in(folder: &Utf8Path, found: &mut Vec<Utf8PathBuf>) -> Result<(), BackupError> {
+    for entry in folder.read_dir_utf8().map_err(BackupError::io("list", folder))? {
+        let entry = entry.map_err(BackupError::io("list", folder))?;
+        match entry.file_type().map_err(BackupError::io("look at", entry.path()))?.is_dir() {
+            true => files_in(entry.path(), found)?,
+            false => found.push(entry.path().to_owned()),
+        }
+    }
+    Ok(())
+}
+
+/// Does one step. What is gone already is done.
+pub(super) fn act(repository: &Repository, lock: &Lock, act: &Act) -> Result<(), BackupError> {
+    // Whoever was suspended for long may have lost the lock to a recovery that needs what goes.
+    lock.still_ours()?;
+    match act {
+        Act::Announce(pruned) => pruned.write(repository.store()),
+        Act::File(path) => fs::remove_file(path).if_there().map_err(BackupError::io("remove", path)).map(drop),
+        Act::Folder(path) => fs::remove_dir_all(path).if_there().map_err(BackupError::io("remove", path)).map(drop),
+    }
+}

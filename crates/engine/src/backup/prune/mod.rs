@@ -1,0 +1,17 @@
+//! Retention and budget: which recovery points and which archived WAL go, decided apart from how they go.
+//!
+//! [`decide`] is a pure function of what a repository holds. [`carry_out`] announces what goes in `pruned.json` and removes it then, so
+//! that the same can go on after a kill at any moment.
+
+mod carry_out;
+mod command;
+mod decide;
+mod room;
+mod stock;
+#[cfg(test)]
+mod tests;
+
+pub use command::{PruneOptions, PruneReport, PrunedPoint, prune};
+pub(super) use command::{prune_after_backup, room_for_backup};
+pub use decide::Keep;
+pub use room::Room;

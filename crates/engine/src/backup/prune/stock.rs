@@ -1,0 +1,151 @@
+//! What a repository holds, as far as pruning asks.
+
+use std::collections::BTreeMap;
+
+use camino::Utf8PathBuf;
+use jiff::Timestamp;
+
+use crate::backup::{BackupError, Kind, Origin, Point, Repository, check::Record, files, pruned::Pruned};
+use cdc_model::units::{PointId, SystemId};
+use cdc_postgres::wal::{SegmentName, SegmentSize, WalFile};
+
+/// What a repository holds.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stock {
+    /// The points that can be used, oldest first.
+    pub(super) points: Vec<PointStock>,
+    /// The archived files of each cluster.
+    pub(super) wal: BTreeMap<SystemId, Vec<WalStock>>,
+    /// The bytes of points that were announced to go and are still there.
+    pub(super) unremoved: u64,
+    /// The folders of these points.
+    pub(super) unremoved_folders: Vec<Utf8PathBuf>,
+    /// The bytes of everything.
+    pub(super) bytes: u64,
+    /// What is not touched, and why.
+    pub(super) notes: Vec<String>,
+    /// What was pruned before.
+    pub(super) pruned: Pruned,
+}
+
+/// A point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PointStock {
+    pub(super) id: PointId,
+    pub(super) folder: Utf8PathBuf,
+    pub(super) manifest: String,
+    pub(super) number: u64,
+    /// PostgreSQL's system identifier and the Kafka cluster's id, as far as they are known.
+    pub(super) pipeline: (Option<SystemId>, Option<String>),
+    pub(super) kind: Kind,
+    /// When its capture began; none where that cannot be read: age removes no such point.
+    pub(super) begin: Option<Timestamp>,
+    pub(super) begin_text: String,
+    pub(super) bytes: u64,
+    /// Whether it has passed a deep check.
+    pub(super) is_good: bool,
+    /// Whether its consistency checks held: a recovery starts from it unasked.
+    pub(super) is_consistent: bool,
+    /// The cluster, and the number of the first segment that a recovery needs; none for a point without the database.
+    pub(super) start: Option<(SystemId, u64)>,
+    /// The size of the base backup as it was in the cluster, and the bytes that it takes here.
+    pub(super) base: Option<(u64, u64)>,
+}
+
+/// An archived file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct WalStock {
+    pub(super) file: WalFile,
+    pub(super) path: Utf8PathBuf,
+    pub(super) bytes: u64,
+    /// The number of its segment, or of the segment that it is about; none for the history of a timeline.
+    pub(super) number: Option<u64>,
+}
+
+impl PointStock {
+    fn of(point: &Point, record: &Record) -> Result<PointStock, BackupError> {
+        let manifest = &point.manifest;
+        let origin = Origin::of(manifest);
+        let start = match manifest.pg.get() {
+            None => None,
+            Some(pg) => {
+                let size = SegmentSize::new(pg.segment_bytes);
+                let size = size.ok_or_else(|| BackupError::malformed(&point.folder, "no size of a WAL segment"))?;
+                Some((pg.system_id, size.segment_of(pg.start_lsn)))
+            }
+        };
+        let passed = record.passed.get(point.id());
+        let stored = manifest.files.iter().find(|file| file.path == crate::backup::format::layout::BASE);
+        Ok(PointStock {
+            id: point.id().clone(),
+            folder: point.folder.clone(),
+            manifest: point.manifest_sha256.clone(),
+            number: manifest.chain.as_ref().map(|chain| chain.number).unwrap_or_default(),
+            pipeline: (origin.system_id, origin.kafka),
+            kind: manifest.kind,
+            begin: manifest.window.begin.parse().ok(),
+            begin_text: manifest.window.begin.clone(),
+            bytes: files::size_of(&point.folder)?,
+            is_good: passed.is_some_and(|passed| passed.manifest == point.manifest_sha256),
+            is_consistent: manifest.consistency.failed().next().is_none(),
+            start,
+            base: manifest.pg.get().zip(stored).map(|(pg, stored)| (pg.base_raw_bytes, stored.size)),
+        })
+    }
+}
+
+impl Stock {
+    /// Looks at everything. A point that is damaged is noted and stays, and needs no WAL; one that cannot be looked at, or that
+    /// a newer release wrote, is an error.
+    pub(super) fn of(repository: &Repository) -> Result<Stock, BackupError> {
+        let root = repository.path();
+        let record = Record::read(root)?.unwrap_or_default();
+        let mut stock = Stock {
+            pruned: Pruned::read(root)?
+                .ok_or_else(|| BackupError::checksum(Pruned::path(root), "what was pruned before", "nothing"))?,
+            bytes: files::size_of(root)?.saturating_sub(files::size_of(&root.join("locks"))?),
+            ..Stock::default()
+        };
+        for point in repository.finished()? {
+            match point {
+                Ok(point) => stock.points.push(PointStock::of(&point, &record)?),
+                Err(damaged) if damaged.why.is_damage() => {
+                    let cause = damaged.why;
+                    stock.notes.push(format!("recovery point {} is damaged and stays: {cause}", damaged.point));
+                }
+                Err(unreadable) => return Err(unreadable.why),
+            }
+        }
+        for place in repository.being_pruned()? {
+            stock.unremoved += files::size_of(&place.folder)?;
+            stock.unremoved_folders.push(place.folder);
+        }
+        for system_id in repository.archived_clusters()? {
+            let archive = repository.archive(system_id);
+            let size = archive.segment_size()?;
+            let mut held = Vec::new();
+            for timeline in archive.timelines()? {
+                held.extend(archive.files(timeline)?);
+            }
+            let files = held.into_iter().map(|held| WalStock {
+                number: segment_of(&held.file).and_then(|name| name.number(size?)),
+                file: held.file,
+                path: held.path,
+                bytes: held.size,
+            });
+            stock.wal.insert(system_id, files.collect());
+            if stock.points.iter().all(|point| point.start.is_none_or(|(id, _)| id != system_id)) {
+                stock.notes.push(format!("the archived WAL of cluster {system_id} stays: no recovery point needs it"));
+            }
+        }
+        Ok(stock)
+    }
+}
+
+/// The segment that a file is, or is about.
+pub(super) fn segment_of(file: &WalFile) -> Option<SegmentName> {
+    match file {
+        WalFile::Segment(name) | WalFile::Partial(name) | WalFile::BackupLabel(name, _) => Some(*name),
+        WalFile::History(_) => None,
+    }
+}
