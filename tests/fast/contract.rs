@@ -96,6 +96,7 @@ fn folder() -> tempfile::TempDir {
     write("runbook.yaml", &SCENARIO.replace(coordinated, "exec: { command: '', target: yesterday }"));
     write("newer.yaml", &SCENARIO.replace("version: 1", "version: 99"));
     copy(&Path::new(ROOT).join("fixtures/backups/format-1"), &folder.path().join("repository"));
+    copy(&Path::new(ROOT).join("fixtures/backups/format-2"), &folder.path().join("format-2"));
     several(&folder.path().join("several"));
     copy(&Path::new(ROOT).join("fixtures/reports"), &folder.path().join("run"));
     fs::create_dir(folder.path().join("empty")).unwrap();
@@ -161,10 +162,13 @@ fn said(folder: &Path, line: &str) -> Said {
 fn transcript(folder: &Path, line: &str) -> String {
     let said = said(folder, line);
     let mut text = format!("$ cdc-drill {line}\nexit {}\n", said.exit.unwrap());
+    let ages = regex::Regex::new(r"\d+ (second|minute|hour|day)s? old").unwrap();
     for (name, stream) in [("stdout", said.stdout), ("stderr", said.stderr)] {
         if !stream.is_empty() {
             let here = folder.to_str().unwrap();
-            write!(text, "--- {name}\n{}\n", redact(&stream.replace(here, "[folder]")).trim_end()).unwrap();
+            let stream = redact(&stream.replace(here, "[folder]"));
+            let stream = ages.replace_all(&stream, "[age] old");
+            write!(text, "--- {name}\n{}\n", stream.trim_end()).unwrap();
         }
     }
     text
@@ -248,6 +252,8 @@ fn help_of_every_command() {
 #[case::topic_like_a_workers("topic-like-a-workers", "topic rebuild --config dead.toml --yes connect-configs")]
 #[case::backup_check_damaged("backup-check-damaged", "backup check --repository several")]
 #[case::backup_verify_damaged("backup-verify-damaged", "backup verify --repository several latest")]
+#[case::backup_prune_format_1("backup-prune-format-1", "backup prune --repository repository")]
+#[case::backup_prune_both("backup-prune-both", "backup prune --repository format-2 --keep 1 --keep-days 2")]
 #[case::no_such_plugin("no-such-plugin", "scenario check plugin.yaml")]
 #[case::runbook_without_command("runbook-without-command", "scenario check runbook.yaml")]
 #[case::verify_of_the_dead("verify-of-the-dead", "verify --config dead.toml --deadline 1s")]
@@ -274,6 +280,7 @@ fn bad_input(#[case] name: &str, #[case] line: &str) {
 #[case::backup_list_several("backup-list-several", "backup list --repository several")]
 #[case::backup_verify("backup-verify", "backup verify --repository repository latest --deep --json")]
 #[case::backup_check("backup-check", "backup check --repository repository")]
+#[case::backup_prune("backup-prune", "backup prune --repository format-2 --keep 1 --dry-run")]
 #[case::backup_upgrade("backup-upgrade", "backup upgrade --repository repository --dry-run")]
 #[case::report("report", "report run")]
 #[case::dry_report("dry-report", "report run --dry-run")]
@@ -294,6 +301,7 @@ fn good_input(#[case] name: &str, #[case] line: &str) {
 #[case::backup_list("backup-list", "backup list --repository repository --json")]
 #[case::backup_list_several("backup-list-several", "backup list --repository several --json")]
 #[case::backup_show("backup-show", "backup show --repository repository latest")]
+#[case::backup_prune("backup-prune", "backup prune --repository format-2 --keep 1 --json")]
 fn json_shape(#[case] name: &str, #[case] line: &str) {
     let folder = folder();
     let said = said(folder.path(), line);

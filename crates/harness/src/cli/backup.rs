@@ -1,14 +1,15 @@
-//! `backup`: take, list, show and check recovery points.
+//! `backup`: take, list, show, check and prune recovery points.
 
-use std::io::IsTerminal;
+use std::{io::IsTerminal, num::NonZeroU32};
 
+use bytesize::ByteSize;
 use camino::Utf8PathBuf;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
 use cdc_engine::backup::{
-    self, BackupError, CheckOptions, CheckReport, CreateOptions, Format, PointSelector, PointSummary, Progress, Reach,
-    Repository, VerifyReport,
+    self, BackupError, CheckOptions, CheckReport, CreateOptions, Format, Keep, Kind, ListedPoint, Listing,
+    PointSelector, Progress, PruneOptions, PruneReport, Reach, Repository, VerifyReport,
 };
 use cdc_model::{
     units::{Exit, PointId, counted},
@@ -16,7 +17,7 @@ use cdc_model::{
 };
 use cdc_pipeline::{
     attach,
-    config::{Config, Permission, Tools},
+    config::{BackupConfig, Config, Permission, Tools},
 };
 
 use super::{
@@ -24,7 +25,7 @@ use super::{
     output::{CliError, DryRun, print_json, say},
 };
 
-/// Take, list, show and check recovery points.
+/// Take, list, show, check and prune recovery points.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -54,7 +55,8 @@ enum BackupCommand {
         #[command(flatten)]
         dry: DryRun,
     },
-    /// List the recovery points, oldest first; unfinished, damaged and inconsistent ones with what is wrong with them.
+    /// List the recovery points, oldest first: age, size, parts, last deep check, and what can be reached by replay; unfinished,
+    /// damaged and inconsistent ones with what is wrong with them.
     List {
         #[command(flatten)]
         place: Place,
@@ -81,6 +83,26 @@ enum BackupCommand {
         /// Print the report as JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Remove recovery points that need not be kept, and the archived WAL that no kept point needs; `backup create` does the same.
+    /// Exits 0, 34 (a recovery or a backup is at work, or a recovery is unfinished) or 35 (still over the budget).
+    Prune {
+        #[command(flatten)]
+        place: Place,
+        /// Keep the points of the last N days before the newest one, and one before them [default: `[backup] keep_days`, else 7].
+        #[arg(long, value_name = "N", conflicts_with = "keep")]
+        keep_days: Option<NonZeroU32>,
+        /// Keep the N newest points that hold all parts, and what is newer than the oldest of them [default: `[backup] keep`].
+        #[arg(long, value_name = "N")]
+        keep: Option<NonZeroU32>,
+        /// What the repository may take on disk, such as `500 MiB` [default: `[backup] budget`, else 2 GiB].
+        #[arg(long, value_name = "SIZE")]
+        budget: Option<ByteSize>,
+        /// Print the report as JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        dry: DryRun,
     },
     /// Turn a repository of format 1 into one of format 2, in place; WAL may be archived meanwhile.
     Upgrade {
@@ -117,6 +139,14 @@ struct Place {
 }
 
 impl Place {
+    /// What the configuration says about keeping points; the defaults without one.
+    fn backup(&self) -> Result<BackupConfig, CliError> {
+        match &self.config {
+            Some(file) => Ok(Config::load(file)?.backup),
+            None => Ok(BackupConfig::default()),
+        }
+    }
+
     /// The repository's folder, and how to call the cluster's programs where a configuration says so.
     async fn resolve(&self) -> Result<(Utf8PathBuf, Option<Tools>), CliError> {
         match (&self.repository, &self.config) {
@@ -162,11 +192,11 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
             create(&config, only, json).await
         }
         BackupCommand::List { place, json } => {
-            let points = Repository::open(&place.resolve().await?.0)?.points()?;
+            let listing = backup::list(&Repository::open(&place.resolve().await?.0)?)?;
             if json {
-                print_json(&points)?
+                print_json(&listing.points)?
             } else {
-                list(&points)
+                list(&listing)
             }
             Ok(Exit::Passed)
         }
@@ -181,6 +211,19 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
             let options = CheckOptions { deep, tools };
             let report = blocking(move || backup::check(&repository, &options)).await?;
             checked(&report, json)
+        }
+        BackupCommand::Prune { place, keep_days, keep, budget, json, dry } => {
+            let mut options = PruneOptions::of(&place.backup()?);
+            match (keep_days, keep) {
+                (Some(days), _) => options.keep = Keep::Days(days.get()),
+                (None, Some(count)) => options.keep = Keep::Count(count.get()),
+                (None, None) => {}
+            }
+            options.budget = budget.map_or(options.budget, |budget| budget.as_u64());
+            options.dry_run = dry.is_on();
+            let repository = Repository::open(&place.resolve().await?.0)?;
+            let report = blocking(move || backup::prune(&repository, &options));
+            pruned(&unless_interrupted(report).await??, json)
         }
         BackupCommand::Upgrade { place, dry } => {
             let folder = place.resolve().await?.0;
@@ -261,6 +304,9 @@ async fn create(config: &Config, only: Vec<BackupPart>, json: bool) -> Result<Ex
     } else {
         let m = &created.manifest;
         say(format!("recovery point {}: {} in {}", m.point, counted(m.bytes, "byte"), counted(m.files.len(), "file")));
+        for note in &created.notes {
+            say(format!("  note: {note}"));
+        }
         for check in m.consistency.failed() {
             say(format!("  note: {check}"));
         }
@@ -286,24 +332,103 @@ fn bar() -> indicatif::ProgressBar {
     bar
 }
 
-fn list(points: &[PointSummary]) {
-    if points.is_empty() {
+fn list(listing: &Listing) {
+    if listing.points.is_empty() {
         say("no recovery points");
     }
-    for p in points {
-        let state = match (p.complete, p.failed_checks.is_empty()) {
+    for listed in &listing.points {
+        let ListedPoint { summary, kind, age_seconds, passed, reachable, .. } = listed;
+        let state = match (summary.complete, summary.failed_checks.is_empty()) {
             (false, _) => "unusable",
             (true, false) => "inconsistent",
             (true, true) => "complete",
         };
-        say(format!("{}  {state:<12}  {:>12} bytes  {}", p.point, p.bytes, p.begin));
-        for line in p.defect.iter().flat_map(|defect| defect.lines()) {
+        let kind = kind.map_or("-", word);
+        let age = age_seconds.map_or_else(|| "age not known".to_owned(), |seconds| format!("{} old", age(seconds)));
+        let size = ByteSize(summary.bytes).to_string();
+        say(format!("{}  {state:<12}  {kind:<10}  {size:>10}  {age}  {}", summary.point, summary.begin).trim_end());
+        for line in summary.defect.iter().flat_map(|defect| defect.lines()) {
             say(format!("    {line}"));
         }
-        for check in &p.failed_checks {
+        for check in &summary.failed_checks {
             say(format!("    {check}"));
         }
+        match passed {
+            Some(passed) => say(format!("    good: passed a deep check on {}", passed.at)),
+            None if summary.complete => say("    not checked deeply yet: `cdc-drill backup check --deep`"),
+            None => {}
+        }
+        for reach in reachable {
+            let Reach { timeline, from, to, .. } = reach;
+            say(format!("    reachable on timeline {timeline}: {from} up to {to}{}", gap(reach)));
+        }
     }
+    for cluster in &listing.wal {
+        let (files, bytes) = (counted(cluster.files, "file"), ByteSize(cluster.bytes));
+        say(format!("archived WAL of cluster {}: {files}, {bytes}", cluster.system_id));
+    }
+    for note in &listing.notes {
+        say(format!("note: {note}"));
+    }
+}
+
+fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Full => "full",
+        Kind::StateOnly => "state-only",
+        Kind::Selected => "selected",
+    }
+}
+
+/// How long ago something was, in its largest unit.
+fn age(seconds: u64) -> String {
+    match seconds {
+        0..60 => counted(seconds, "second"),
+        60..3_600 => counted(seconds / 60, "minute"),
+        3_600..86_400 => counted(seconds / 3_600, "hour"),
+        _ => counted(seconds / 86_400, "day"),
+    }
+}
+
+/// Where a stretch that can be reached ends before what is archived does.
+fn gap(reach: &Reach) -> String {
+    reach.hole.as_ref().map(|hole| format!("; {hole} is missing, and WAL follows")).unwrap_or_default()
+}
+
+fn pruned(report: &PruneReport, json: bool) -> Result<Exit, CliError> {
+    let exit = report.exit();
+    if json {
+        let mut value: Value = json!(report);
+        value["exit_code"] = json!(exit.code());
+        print_json(&value)?;
+    }
+    let goes = if report.dry_run { "would go" } else { "removed" };
+    for point in &report.points {
+        let becomes = match (point.goes, point.good) {
+            (Some(why), _) => format!("{goes}: {why}"),
+            (None, true) => "stays, good".to_owned(),
+            (None, false) => "stays".to_owned(),
+        };
+        say(format!("{}  {:<10}  {:>10}  {becomes}", point.point, word(point.kind), ByteSize(point.bytes).to_string()));
+    }
+    say(format!("archived WAL: {} {goes}, {}", counted(report.wal_files, "file"), ByteSize(report.wal_bytes)));
+    for note in &report.notes {
+        say(format!("note: {note}"));
+    }
+    say(format!(
+        "{}: {} {goes}; {} of {} used",
+        report.repository,
+        ByteSize(report.bytes),
+        ByteSize(report.room.used),
+        ByteSize(report.room.budget)
+    ));
+    if exit == Exit::BudgetExceeded {
+        say(
+            "the repository is over its budget, and nothing else may go: the newest points, the last good one and their WAL stay",
+        );
+        say("raise [backup] budget, or let a newer point become good: `cdc-drill backup check --deep`");
+    }
+    Ok(exit)
 }
 
 fn checked(report: &CheckReport, json: bool) -> Result<Exit, CliError> {
@@ -322,9 +447,8 @@ fn checked(report: &CheckReport, json: bool) -> Result<Exit, CliError> {
         say(format!("{}  {state}", point.point));
     }
     for reach in &report.reachable {
-        let hole = reach.hole.as_ref().map(|hole| format!("; {hole} is missing, and WAL follows")).unwrap_or_default();
         let Reach { point, timeline, from, to, .. } = reach;
-        say(format!("reachable from {point} on timeline {timeline}: {from} up to {to}{hole}"));
+        say(format!("reachable from {point} on timeline {timeline}: {from} up to {to}{}", gap(reach)));
     }
     for note in &report.notes {
         say(format!("note: {note}"));
