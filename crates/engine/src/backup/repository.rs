@@ -221,6 +221,11 @@ impl Repository {
         Archive::new(&self.store, format, system_id)
     }
 
+    /// Where recoveries put the last segments of a cluster's old servers.
+    pub(crate) fn salvaged(&self, system_id: SystemId) -> Utf8PathBuf {
+        self.path().join(layout::SALVAGE).join(system_id.to_string())
+    }
+
     /// The system identifiers of the clusters that archive here.
     pub(crate) fn archived_clusters(&self) -> Result<Vec<SystemId>, BackupError> {
         let root = self.path().join("wal");

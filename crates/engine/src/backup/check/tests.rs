@@ -230,6 +230,20 @@ fn what_cannot_be_looked_at_is_neither_absent_nor_damaged(#[values(Format::One, 
 }
 
 #[rstest]
+fn what_a_recovery_salvaged_is_no_defect(#[values(Format::One, Format::Two)] format: Format) {
+    let (_folder, repository) = fixture::repository_of(format);
+    let salvage = repository.salvaged(SYSTEM);
+    std::fs::create_dir_all(&salvage).unwrap();
+    std::fs::write(salvage.join(fixture::segment(7).to_string()), "the last segment of an old server").unwrap();
+    let report = check(&repository, &CheckOptions::default()).unwrap();
+    assert_eq!(report.exit(), Exit::Passed, "{:?}", report.defects);
+    assert!(report.notes.iter().any(|note| note.contains("salvage")), "{:?}", report.notes);
+    std::fs::write(salvage.join("stranger"), "").unwrap();
+    let report = check(&repository, &CheckOptions::default()).unwrap();
+    assert_eq!(report.defects[0].path, format!("salvage/{SYSTEM}/stranger"));
+}
+
+#[rstest]
 fn an_unfinished_point_is_listed_and_is_incomplete(#[values(Format::One, Format::Two)] format: Format) {
     let (_folder, repository) = fixture::repository_of(format);
     let unfinished = PointId::new("20261123T020000Z-0001");

@@ -195,6 +195,8 @@ impl Look<'_> {
             let is_folder = entry.file_type().map_err(BackupError::io("look at", path))?.is_dir();
             if is_folder && name.starts_with('.') {
                 self.found.notes.push(format!("{path} is in use, or was when a process was killed"));
+            } else if is_folder && name == layout::SALVAGE {
+                self.salvage(path)?;
             } else if is_folder && !folders.contains(&name) {
                 self.found.strangers(path, &|_| false)?;
             } else if !(is_folder || known.contains(&name) || self.between && OF_EITHER_FORMAT.contains(&name)) {
@@ -220,6 +222,19 @@ impl Look<'_> {
             }
         }
         self.spool()
+    }
+
+    /// The last segments of old servers, which recoveries read: by cluster, under the names that they had. They were being written when
+    /// the servers ended, so nothing says what their bytes should be.
+    fn salvage(&mut self, folder: &Utf8Path) -> Result<(), BackupError> {
+        self.found.notes.push(format!(
+            "{folder} has segments that were still being written when a server ended: they are not looked at"
+        ));
+        self.found.strangers(folder, &|path| {
+            let name = path.strip_prefix(folder).unwrap_or(path).as_str();
+            name.split_once('/')
+                .is_some_and(|(id, file)| id.parse::<SystemId>().is_ok() && file.parse::<WalFile>().is_ok())
+        })
     }
 
     /// What waits to be archived.

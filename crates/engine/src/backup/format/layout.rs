@@ -28,6 +28,9 @@ pub(crate) fn manifest_digits(name: &str) -> Option<&str> {
     is_hash.then_some(digits)
 }
 
+/// The folder of a repository in which recoveries put the last segments of old servers, by cluster.
+pub(crate) const SALVAGE: &str = "salvage";
+
 /// The base backup.
 pub(crate) const BASE: &str = "pg/base.tar.zst";
 /// The list of files, with checksums, that the server wrote.

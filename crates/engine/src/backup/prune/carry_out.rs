@@ -33,7 +33,7 @@ pub(super) fn wal_going<'a>(stock: &'a Stock, decision: &Decision) -> Vec<(Syste
     for (system_id, files) in &stock.wal {
         let mut ends: BTreeMap<Timeline, SegmentName> = BTreeMap::new();
         for file in files.iter().filter(|file| decision.takes(*system_id, file)) {
-            if let WalFile::Segment(name) = file.file {
+            if let (WalFile::Segment(name), false) = (file.file, file.is_salvaged) {
                 let end = ends.entry(name.timeline).or_insert(name);
                 *end = name.max(*end);
             }
@@ -42,7 +42,8 @@ pub(super) fn wal_going<'a>(stock: &'a Stock, decision: &Decision) -> Vec<(Syste
             let Some(name) = segment_of(&file.file) else { return false };
             // What is about segments goes with them, not before: nothing else would say that it was pruned.
             decision.takes(*system_id, file)
-                && (ends.get(&name.timeline).is_some_and(|end| name <= *end)
+                && (file.is_salvaged
+                    || ends.get(&name.timeline).is_some_and(|end| name <= *end)
                     || stock.pruned.covers_wal(*system_id, &file.file))
         };
         going.extend(files.iter().filter(of_pruned).map(|file| (*system_id, file)));
@@ -76,7 +77,7 @@ pub(super) fn acts(
     }
     let wal = wal_going(stock, decision);
     for (system_id, file) in &wal {
-        if let WalFile::Segment(name) = file.file
+        if let (WalFile::Segment(name), false) = (file.file, file.is_salvaged)
             && let Some(after) = after(name, repository.archive(*system_id).segment_size()?)
         {
             pruned.keep_from(*system_id, after);

@@ -102,19 +102,23 @@ fn protected_of(stock: &Stock, pipeline: &[usize]) -> BTreeSet<usize> {
         |point| point.kind == Kind::Full,
         |_| true,
     ];
-    ranks.iter().filter_map(|rank| pipeline.iter().rev().copied().find(|at| rank(&stock.points[*at]))).collect()
+    let newest = |rank: &fn(&PointStock) -> bool| {
+        pipeline.iter().rev().copied().find(|at| stock.points[*at].is_usable && rank(&stock.points[*at]))
+    };
+    ranks.iter().filter_map(newest).collect()
 }
 
 /// The points of a pipeline that retention does not keep.
 fn outdated(stock: &Stock, pipeline: &[usize], keep: Keep, now: Timestamp) -> Vec<usize> {
     let point = |at: &usize| &stock.points[*at];
-    let is_start = |at: &&usize| point(at).kind == Kind::Full && point(at).is_consistent;
+    let is_start = |at: &&usize| point(at).is_usable && point(at).kind == Kind::Full && point(at).is_consistent;
     match keep {
         Keep::Count(count) => {
-            let full = |at: &&usize| point(at).kind == Kind::Full;
+            let usable = |at: &&usize| point(at).is_usable;
+            let full = |at: &&usize| point(at).is_usable && point(at).kind == Kind::Full;
             let counted: Vec<&usize> = match pipeline.iter().any(|at| full(&at)) {
                 true => pipeline.iter().filter(full).collect(),
-                false => pipeline.iter().collect(),
+                false => pipeline.iter().filter(usable).collect(),
             };
             let Some(oldest) = counted.iter().rev().nth(count.saturating_sub(1) as usize) else { return Vec::new() };
             pipeline.iter().copied().filter(|at| at < oldest).collect()
@@ -153,6 +157,7 @@ fn freed(stock: &Stock, going: &BTreeMap<usize, PruneReason>) -> u64 {
 fn wal_since_newest(stock: &Stock) -> u64 {
     let newest: BTreeMap<SystemId, u64> = stock.points.iter().filter_map(|point| point.start).collect();
     let files = stock.wal.iter().flat_map(|(id, files)| files.iter().map(move |file| (id, file)));
-    let since = files.filter(|(id, file)| newest.get(id).is_some_and(|start| file.number >= Some(*start)));
+    let since =
+        files.filter(|(id, file)| !file.is_salvaged && newest.get(id).is_some_and(|start| file.number >= Some(*start)));
     since.map(|(_, file)| file.bytes).sum()
 }

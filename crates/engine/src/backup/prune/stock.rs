@@ -1,12 +1,17 @@
 //! What a repository holds, as far as pruning asks.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 
-use crate::backup::{BackupError, Kind, Origin, Point, Repository, check::Record, files, pruned::Pruned};
-use cdc_model::units::{PointId, SystemId};
+use crate::backup::{
+    BackupError, Kind, Origin, Point, Repository, check::Record, files, format::layout, pruned::Pruned,
+};
+use cdc_model::units::{IfThere, PointId, SystemId};
 use cdc_postgres::wal::{SegmentName, SegmentSize, WalFile};
 
 /// What a repository holds.
@@ -42,6 +47,9 @@ pub(super) struct PointStock {
     pub(super) begin: Option<Timestamp>,
     pub(super) begin_text: String,
     pub(super) bytes: u64,
+    /// Whether its files are there with their sizes, and the WAL that it needs. One of which something is missing goes as others do, and
+    /// stands for none of them.
+    pub(super) is_usable: bool,
     /// Whether it has passed a deep check.
     pub(super) is_good: bool,
     /// Whether its consistency checks held: a recovery starts from it unasked.
@@ -58,6 +66,8 @@ pub(super) struct WalStock {
     pub(super) file: WalFile,
     pub(super) path: Utf8PathBuf,
     pub(super) bytes: u64,
+    /// Whether it is no file of the archive but one that a recovery salvaged: nothing says that it should be there.
+    pub(super) is_salvaged: bool,
     /// The number of its segment, or of the segment that it is about; none for the history of a timeline.
     pub(super) number: Option<u64>,
 }
@@ -75,7 +85,7 @@ impl PointStock {
             }
         };
         let passed = record.passed.get(point.id());
-        let stored = manifest.files.iter().find(|file| file.path == crate::backup::format::layout::BASE);
+        let stored = manifest.files.iter().find(|file| file.path == layout::BASE);
         Ok(PointStock {
             id: point.id().clone(),
             folder: point.folder.clone(),
@@ -86,6 +96,7 @@ impl PointStock {
             begin: manifest.window.begin.parse().ok(),
             begin_text: manifest.window.begin.clone(),
             bytes: files::size_of(&point.folder)?,
+            is_usable: has_its_files(point)?,
             is_good: passed.is_some_and(|passed| passed.manifest == point.manifest_sha256),
             is_consistent: manifest.consistency.failed().next().is_none(),
             start,
@@ -106,9 +117,16 @@ impl Stock {
             bytes: files::size_of(root)?.saturating_sub(files::size_of(&root.join("locks"))?),
             ..Stock::default()
         };
+        let mut needed = Vec::new();
         for point in repository.finished()? {
             match point {
-                Ok(point) => stock.points.push(PointStock::of(&point, &record)?),
+                Ok(point) => {
+                    if let Some(pg) = point.manifest.pg.get() {
+                        let files = pg.wal_required.iter().filter_map(|name| Some((pg.system_id, name.parse().ok()?)));
+                        needed.push((stock.points.len(), files.collect::<Vec<(SystemId, WalFile)>>()));
+                    }
+                    stock.points.push(PointStock::of(&point, &record)?);
+                }
                 Err(damaged) if damaged.why.is_damage() => {
                     let cause = damaged.why;
                     stock.notes.push(format!("recovery point {} is damaged and stays: {cause}", damaged.point));
@@ -120,6 +138,7 @@ impl Stock {
             stock.unremoved += files::size_of(&place.folder)?;
             stock.unremoved_folders.push(place.folder);
         }
+        let mut archived: BTreeSet<(SystemId, WalFile)> = BTreeSet::new();
         for system_id in repository.archived_clusters()? {
             let archive = repository.archive(system_id);
             let size = archive.segment_size()?;
@@ -127,19 +146,64 @@ impl Stock {
             for timeline in archive.timelines()? {
                 held.extend(archive.files(timeline)?);
             }
+            archived.extend(held.iter().map(|held| (system_id, held.file)));
             let files = held.into_iter().map(|held| WalStock {
                 number: segment_of(&held.file).and_then(|name| name.number(size?)),
                 file: held.file,
                 path: held.path,
                 bytes: held.size,
+                is_salvaged: false,
             });
-            stock.wal.insert(system_id, files.collect());
+            let mut files: Vec<WalStock> = files.collect();
+            files.extend(salvaged(&repository.salvaged(system_id), size)?);
+            stock.wal.insert(system_id, files);
             if stock.points.iter().all(|point| point.start.is_none_or(|(id, _)| id != system_id)) {
                 stock.notes.push(format!("the archived WAL of cluster {system_id} stays: no recovery point needs it"));
             }
         }
+        for (at, needed) in needed {
+            stock.points[at].is_usable &= needed.iter().all(|file| archived.contains(file));
+        }
+        let unusable = stock.points.iter().filter(|point| !point.is_usable);
+        stock.notes.extend(unusable.map(|point| {
+            format!(
+                "recovery point {} cannot be used, as something of it is missing: `cdc-drill backup check`",
+                point.id
+            )
+        }));
         Ok(stock)
     }
+}
+
+/// What recoveries salvaged of a cluster.
+fn salvaged(folder: &Utf8Path, size: Option<SegmentSize>) -> Result<Vec<WalStock>, BackupError> {
+    let entries = folder.read_dir_utf8().if_there().map_err(BackupError::io("list", folder))?;
+    let mut found = Vec::new();
+    for entry in entries.into_iter().flatten() {
+        let entry = entry.map_err(BackupError::io("list", folder))?;
+        let meta = entry.metadata().map_err(BackupError::io("look at", entry.path()))?;
+        let Ok(file) = entry.file_name().parse::<WalFile>() else { continue };
+        found.push(WalStock {
+            number: segment_of(&file).and_then(|name| name.number(size?)),
+            file,
+            path: entry.path().to_owned(),
+            bytes: meta.len(),
+            is_salvaged: true,
+        });
+    }
+    Ok(found)
+}
+
+/// Whether the files of a point are there, with their sizes.
+fn has_its_files(point: &Point) -> Result<bool, BackupError> {
+    for entry in &point.manifest.files {
+        let path = point.folder.join(&entry.path);
+        let meta = fs::symlink_metadata(&path).if_there().map_err(BackupError::io("look at", &path))?;
+        if !meta.is_some_and(|meta| meta.is_file() && meta.len() == entry.size) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The segment that a file is, or is about.

@@ -43,6 +43,7 @@ fn point(day: i64) -> PointStock {
         begin: Some(begin),
         begin_text: begin.to_string(),
         bytes: 100,
+        is_usable: true,
         is_good: false,
         is_consistent: true,
         start: Some((SYSTEM, 10 * day as u64)),
@@ -53,7 +54,7 @@ fn point(day: i64) -> PointStock {
 fn segments(timeline: u32, numbers: impl Iterator<Item = u64>) -> Vec<WalStock> {
     let stock = |number: u64| {
         let file = WalFile::Segment(SegmentName::new(Timeline::literal(timeline), number, size()));
-        WalStock { file, path: file.to_string().into(), bytes: 10, number: Some(number) }
+        WalStock { file, path: file.to_string().into(), bytes: 10, is_salvaged: false, number: Some(number) }
     };
     numbers.map(stock).collect()
 }
@@ -108,6 +109,25 @@ fn the_last_good_point_stays_whatever_its_age() {
         point.kind = if point.number == 4 { Kind::Selected } else { Kind::Full };
     };
     assert_eq!(outdated(Keep::Count(1), partial), [1, 3, 5, 6, 7, 8, 9]);
+}
+
+#[test]
+fn a_point_that_cannot_be_used_stands_for_no_other() {
+    let newest_unusable = |point: &mut PointStock| point.is_usable = point.number != 10;
+    assert_eq!(outdated(Keep::Count(1), newest_unusable), [1, 2, 3, 4, 5, 6, 7, 8]);
+    let (_folder, repository) = repository();
+    std::fs::remove_file(repository.points_folder().join(KEPT).join("kafka/topics.json")).unwrap();
+    let stays = |report: &PruneReport| -> Vec<String> {
+        report.points.iter().filter(|p| p.goes.is_none()).map(|p| p.point.to_string()).collect()
+    };
+    let report = prune(&repository, &PruneOptions { dry_run: true, ..one() }).unwrap();
+    assert_eq!(stays(&report), ["20261123T020000Z-8b21", KEPT]);
+    assert!(report.notes.iter().any(|note| note.contains(KEPT)), "{:?}", report.notes);
+    // WAL that the second one needs and the third one does not.
+    let file = WalFile::Segment(fixture::segment(4));
+    std::fs::remove_file(repository.archive(SYSTEM).find(&file).unwrap().unwrap().path).unwrap();
+    let report = prune(&repository, &PruneOptions { dry_run: true, ..one() }).unwrap();
+    assert!(report.notes.iter().any(|note| note.contains("8b21")), "{:?}", report.notes);
 }
 
 #[test]
@@ -222,13 +242,14 @@ struct Case {
 
 fn cases() -> impl Strategy<Value = Case> {
     let kind = prop_oneof![Just(Kind::Full), Just(Kind::Full), Just(Kind::StateOnly), Just(Kind::Selected)];
-    let one = (kind, any::<bool>(), any::<bool>(), 0u64..3, 0u64..40, 1u64..500, any::<bool>());
+    let one = (kind, any::<bool>(), any::<(bool, bool)>(), 0u64..3, 0u64..40, 1u64..500, any::<bool>());
     let points = prop::collection::vec(one, 0..12).prop_map(|all| {
-        let made =
-            all.into_iter().enumerate().map(|(at, (kind, is_good, is_consistent, system, start, bytes, known))| {
+        let made = all.into_iter().enumerate().map(
+            |(at, (kind, is_good, (is_consistent, is_usable), system, start, bytes, known))| {
                 let has_database = kind == Kind::Full || (kind == Kind::Selected && is_good);
                 PointStock {
                     kind,
+                    is_usable,
                     is_good,
                     is_consistent,
                     bytes,
@@ -236,7 +257,8 @@ fn cases() -> impl Strategy<Value = Case> {
                     start: has_database.then_some((SystemId(system), start)),
                     ..point(at as i64 + 1)
                 }
-            });
+            },
+        );
         made.collect::<Vec<PointStock>>()
     });
     let wal = prop::collection::btree_map(
@@ -265,7 +287,7 @@ proptest! {
         for pipeline in pipelines {
             let of = stock.points.iter().enumerate().filter(|(_, point)| point.pipeline == *pipeline);
             let newest = |rank: &dyn Fn(&PointStock) -> bool| {
-                of.clone().filter(|(_, point)| rank(point)).map(|(at, _)| at).next_back()
+                of.clone().filter(|(_, point)| point.is_usable && rank(point)).map(|(at, _)| at).next_back()
             };
             let full = |point: &PointStock| point.kind == Kind::Full;
             let last_good = newest(&|point| point.is_good && full(point)).or(newest(&|point| point.is_good));
@@ -437,6 +459,20 @@ fn a_half_removed_point_is_no_point_even_without_what_announced_it() {
     drop(lock);
     let error = prune(&repository, &one()).unwrap_err();
     assert_eq!(error.exit(), Exit::ChecksumMismatch, "nothing goes while it is not known what went");
+}
+
+#[test]
+fn what_recoveries_salvaged_goes_with_the_wal_around_it() {
+    let (_folder, repository) = repository();
+    let salvage = repository.salvaged(SYSTEM);
+    std::fs::create_dir_all(&salvage).unwrap();
+    for number in [4, 5] {
+        std::fs::write(salvage.join(fixture::segment(number).to_string()), "the last segment of an old server")
+            .unwrap();
+    }
+    assert_eq!(prune(&repository, &one()).unwrap().wal_files, 5);
+    assert_eq!(fixture::tree(&salvage), [fixture::segment(5).to_string()]);
+    is_whole(&repository, "with a salvaged segment");
 }
 
 #[test]

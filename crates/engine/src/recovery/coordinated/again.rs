@@ -64,7 +64,7 @@ impl Coordinated {
             control: Control::of(&config, "postgres")?,
             control_data,
             archiver: program()?,
-            salvaged: repository.path().join("salvage").join(system_id.to_string()),
+            salvaged: repository.salvaged(system_id),
             old_timeline,
             repository,
             pgdata,

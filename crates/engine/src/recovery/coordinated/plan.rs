@@ -74,7 +74,7 @@ impl Coordinated {
         }
         let known = Identity { control_data: control_data.as_ref(), control_file, running };
         let (system_id, segment_size, mut notes) = known.settle(&repository, request.system_id)?;
-        let salvaged = repository.path().join("salvage").join(system_id.to_string());
+        let salvaged = repository.salvaged(system_id);
         let loose = [pgdata.join("pg_wal"), salvaged.clone()];
         let view = WalView::open(repository.archive(system_id), segment_size, &tools, &loose)?;
         let old_timeline = current_timeline(&view, control_data.as_ref(), &pgdata);
