@@ -462,6 +462,37 @@ fn a_half_removed_point_is_no_point_even_without_what_announced_it() {
 }
 
 #[test]
+fn what_is_lost_after_a_removal_is_missed() {
+    let (folder, repository) = repository();
+    let root = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
+    let second = Timeline::literal(2);
+    let history = root.join("00000002.history");
+    std::fs::write(&history, "1\t0/480000\tno recovery target specified\n").unwrap();
+    repository.archive(SYSTEM).add_segment(&history, crate::backup::wal::SegmentState::Complete).unwrap();
+    for number in 4..=7 {
+        fixture::archive(&repository, &root, second, number);
+    }
+    fixture::later(&repository, "20261125T020000Z-0d44", fixture::from_segment_5);
+    let report = prune(&repository, &PruneOptions { keep: Keep::Count(2), ..one() }).unwrap();
+    assert_eq!(report.wal_files, 5, "segment 4 of timeline 2 too");
+    is_whole(&repository, "afterwards");
+    let lost = |path: &Utf8Path, named: &str| {
+        let aside = root.join("aside");
+        std::fs::rename(path, &aside).unwrap();
+        let defects = check(&repository, &DEEP).unwrap().defects;
+        assert_eq!(defects.iter().map(|defect| defect.path.as_str()).collect::<Vec<_>>(), [named], "{defects:?}");
+        std::fs::rename(&aside, path).unwrap();
+    };
+    // The first of a timeline that was kept, and that no point names.
+    let first = WalFile::Segment(SegmentName::new(second, 5, size()));
+    let archive = repository.archive(SYSTEM);
+    let place = archive.place(&first);
+    lost(&archive.find(&first).unwrap().unwrap().path, place.strip_prefix(repository.path()).unwrap().as_str());
+    lost(&repository.points_folder().join(KEPT), &format!("points/{KEPT}"));
+    is_whole(&repository, "with everything in its place");
+}
+
+#[test]
 fn what_recoveries_salvaged_goes_with_the_wal_around_it() {
     let (_folder, repository) = repository();
     let salvage = repository.salvaged(SYSTEM);
