@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rdkafka::{
-    admin::{ConfigSource, NewTopic, ResourceSpecifier, TopicReplication},
+    admin::{AlterConfig, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication},
     consumer::{BaseConsumer, Consumer},
 };
 use serde::{Deserialize, Serialize};
@@ -201,6 +201,31 @@ impl Kafka {
             Ok::<_, ClientError>(match specs.iter().find(missing) {
                 None => Poll::Ready(()),
                 Some(missing) => Poll::NotYet(format!("{} is not there", missing.name)),
+            })
+        })
+        .await
+    }
+
+    /// How many brokers the cluster has.
+    pub async fn brokers(&self) -> Result<usize, ClientError> {
+        self.ask("metadata", |c| c.fetch_metadata(None, asking::BROKER.now()).map(|m| m.brokers().len())).await
+    }
+
+    /// Gives a topic these settings and no others: any that is set and not named goes back to the brokers' default.
+    pub async fn set_topic_settings(&self, name: &str, settings: &BTreeMap<String, String>) -> Result<(), ClientError> {
+        let new = AlterConfig::new(ResourceSpecifier::Topic(name));
+        let new = settings.iter().fold(new, |all, (key, value)| all.set(key, value));
+        let answers = self.admin.alter_configs(&[new], &options()).await;
+        for answer in answers.map_err(|e| self.error(&format!("settings of {name}"), e))? {
+            answer.map_err(|(_, code)| self.refused(format!("settings of topic {name}"), code))?;
+        }
+        let what = format!("settings of topic {name}");
+        wait::until(&what, asking::BROKER, || async {
+            let there = self.topic_specs(&[name.to_owned()]).await?;
+            Ok::<_, ClientError>(match there.first() {
+                Some(spec) if spec.settings == *settings => Poll::Ready(()),
+                Some(spec) => Poll::NotYet(format!("{:?}", spec.settings)),
+                None => Poll::NotYet("no such topic".to_owned()),
             })
         })
         .await
