@@ -153,7 +153,7 @@ async fn captured(
     let mut kafka = Part::Absent { reason: absent() };
     if wanted(BackupPart::Topics) {
         announce(BackupPart::Topics);
-        kafka = Part::Present(parts::topics::capture(config, &mut writer).await?);
+        kafka = Part::Present(parts::topics::capture(config, &repository, &mut writer).await?);
         moment::pass("topics").await?;
     }
     let (mut pg, mut clock_skew_ms) = (Part::Absent { reason: absent() }, BTreeMap::new());

@@ -166,6 +166,34 @@ pub enum BackupError {
         /// What to do, where that is not plain.
         hint: Option<Hint>,
     },
+    /// What was asked for cannot be done with this topic as it is; nothing was touched.
+    #[error("topic {topic}: {why}")]
+    Topic {
+        /// The topic.
+        topic: String,
+        /// What was expected and found.
+        why: String,
+        /// What to do, where that is not plain.
+        hint: Option<Hint>,
+    },
+    /// A replay wrote something that is not what it should have written.
+    #[error("replay into topic {topic}: {why}")]
+    Replay {
+        /// The topic.
+        topic: String,
+        /// What was expected and found.
+        why: String,
+    },
+    /// No such backup of a topic.
+    #[error("repository {repository} has no backup of {wanted}; it has {there}")]
+    NoSuchTopicBackup {
+        /// The repository.
+        repository: Utf8PathBuf,
+        /// What was asked for.
+        wanted: String,
+        /// What there is.
+        there: String,
+    },
     /// A program failed.
     #[error("{tool}: {status}: {detail}")]
     Tool {
@@ -254,7 +282,11 @@ impl Failure for BackupError {
             BackupError::Config(error) => error.exit(),
             BackupError::Attach(error) => error.exit(),
             BackupError::Interrupted(error) => error.exit(),
-            BackupError::NotARepository { .. } | BackupError::NoSuchPoint { .. } => Exit::Invalid,
+            BackupError::NotARepository { .. }
+            | BackupError::NoSuchPoint { .. }
+            | BackupError::NoSuchTopicBackup { .. } => Exit::Invalid,
+            BackupError::Topic { .. } => Exit::PlanImpossible,
+            BackupError::Replay { .. } => Exit::CheckFailed,
             BackupError::FormatTooNew { .. } => Exit::FormatTooNew,
             BackupError::LockHeld { .. }
             | BackupError::RecoveryUnfinished { .. }
@@ -333,9 +365,15 @@ impl Failure for BackupError {
             }
             BackupError::PrunedMeanwhile { .. } => "check again".into(),
             BackupError::NoSpace { .. } => "make room there; nothing of this recovery point was kept".into(),
-            BackupError::Unsupported { hint, .. } => return hint.iter().cloned().collect(),
+            BackupError::Unsupported { hint, .. } | BackupError::Topic { hint, .. } => {
+                return hint.iter().cloned().collect();
+            }
+            BackupError::Replay { .. } => {
+                "whoever writes to the topic must stop; delete it and replay again: the same command makes it anew".into()
+            }
             BackupError::NoLock { .. }
             | BackupError::NoSuchPoint { .. }
+            | BackupError::NoSuchTopicBackup { .. }
             | BackupError::Incomplete { .. }
             | BackupError::PartAbsent { .. }
             | BackupError::Checksum { .. }
@@ -370,6 +408,9 @@ impl Failure for BackupError {
             | BackupError::LockLost { .. }
             | BackupError::NoLock { .. }
             | BackupError::NoSuchPoint { .. }
+            | BackupError::NoSuchTopicBackup { .. }
+            | BackupError::Topic { .. }
+            | BackupError::Replay { .. }
             | BackupError::Incomplete { .. }
             | BackupError::PartAbsent { .. }
             | BackupError::WalConflict { .. }
@@ -409,6 +450,18 @@ impl BackupError {
     pub fn io(what: &'static str, path: &Utf8Path) -> impl FnOnce(io::Error) -> BackupError {
         let path = path.to_owned();
         move |cause| BackupError::Io { what, path, cause }
+    }
+
+    pub(crate) fn topic(topic: &str, why: impl std::fmt::Display) -> BackupError {
+        BackupError::Topic { topic: topic.to_owned(), why: why.to_string(), hint: None }
+    }
+
+    /// The same with a hint, where the error has none of its own.
+    pub(crate) fn with_hint(self, text: impl Into<Hint>) -> BackupError {
+        match self {
+            BackupError::Topic { topic, why, hint: None } => BackupError::Topic { topic, why, hint: Some(text.into()) },
+            other => other,
+        }
     }
 
     pub(crate) fn malformed(path: &Utf8Path, message: impl std::fmt::Display) -> BackupError {

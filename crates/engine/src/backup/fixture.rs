@@ -329,6 +329,7 @@ fn manifest(point: &PointId, files: Vec<FileEntry>) -> Manifest {
         kafka: Part::Present(KafkaFacts {
             cluster_id: Some("abc".into()),
             data: "none".into(),
+            records: Vec::new(),
             topics: 1,
             groups: 1,
             gaps: vec![],

@@ -30,6 +30,7 @@ mod version;
 mod writer;
 
 pub mod parts;
+pub mod topics;
 pub mod wal;
 
 pub use check::{
@@ -42,8 +43,8 @@ pub use format::{
     Chain, Clock, ClockOf, ConnectFacts, Consistency, ConsistencyCheck, DataFolder, DatabasePublications,
     DatabaseSequences, FileEntry, Format, GroupOffset, GroupState, KafkaFacts, Kind, Link, Manifest, NamedMembers,
     Origin, Part, PostgresFacts, Publication, PublishedTable, RawRecord, RegistryFacts, SavedConnector, SavedTask,
-    SchemaHistory, SchemaHistoryTopic, SequenceState, Setting, Tool, TopicState, Watermark, Window, decode_name,
-    encode_name,
+    SchemaHistory, SchemaHistoryTopic, SequenceState, Setting, Tool, TopicRecords, TopicState, Watermark, Window,
+    decode_name, encode_name,
 };
 pub use listing::{ArchivedCluster, ListedPoint, Listing, list};
 pub use lock::{Activity, ClusterName, Left, Lock};

@@ -29,6 +29,9 @@ pub struct Config {
     /// What recoveries remember.
     #[serde(default)]
     pub recovery: RecoveryConfig,
+    /// What recovery points hold.
+    #[serde(default)]
+    pub backup: BackupConfig,
     /// How to stop and start what the engine must stop and start, by server: `postgres`, `registry`.
     #[serde(default)]
     pub control: BTreeMap<String, Hook>,
@@ -377,10 +380,13 @@ impl RepositoryConfig {
     }
 }
 
-/// How long recovery points are kept, and how much room the repository may take.
+/// What recovery points hold, how long they are kept, and how much room the repository may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BackupConfig {
+    /// What they hold of topics.
+    #[serde(default)]
+    pub topics: TopicsBackup,
     /// Keep the points of the last days, and what reaches back to the first of them; 7 by default. Not beside `keep`.
     #[serde(default)]
     pub keep_days: Option<NonZeroU32>,
@@ -398,7 +404,7 @@ fn default_budget() -> ByteSize {
 
 impl Default for BackupConfig {
     fn default() -> BackupConfig {
-        BackupConfig { keep_days: None, keep: None, budget: default_budget() }
+        BackupConfig { topics: TopicsBackup::default(), keep_days: None, keep: None, budget: default_budget() }
     }
 }
 
@@ -412,6 +418,17 @@ impl BackupConfig {
             _ => Ok(()),
         }
     }
+}
+
+/// What recovery points hold of topics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TopicsBackup {
+    /// Settings, and the positions of consumer groups.
+    #[default]
+    Settings,
+    /// The records of the connectors' topics as well.
+    Data,
 }
 
 /// What recoveries remember.

@@ -193,7 +193,9 @@ impl Look<'_> {
             let entry = entry.map_err(BackupError::io("list", &root))?;
             let (path, name) = (entry.path(), entry.file_name());
             let is_folder = entry.file_type().map_err(BackupError::io("look at", path))?.is_dir();
-            if is_folder && name.starts_with('.') {
+            if is_folder && name == "topics" {
+                self.found.notes.push(format!("{path} is not looked at here: `cdc-drill topic verify` checks it"));
+            } else if is_folder && name.starts_with('.') {
                 self.found.notes.push(format!("{path} is in use, or was when a process was killed"));
             } else if is_folder && name == layout::SALVAGE {
                 self.salvage(path)?;

@@ -344,14 +344,26 @@ pub struct RegistryFacts {
 pub struct KafkaFacts {
     /// The cluster's id.
     pub cluster_id: Option<String>,
-    /// Whether records of data topics are in the point: `none`.
+    /// Whether records of topics were archived with the point: `none` or `archived`.
     pub data: String,
+    /// The backups of topics' records that were made with the point. They lie beside it, in the repository.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub records: Vec<TopicRecords>,
     /// How many topics there are.
     pub topics: u64,
     /// How many groups.
     pub groups: u64,
     /// Offsets that could not be captured.
     pub gaps: Vec<String>,
+}
+
+/// A backup of a topic's records that was made with a point.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicRecords {
+    /// The topic.
+    pub topic: String,
+    /// The backup's id.
+    pub backup: String,
 }
 
 /// What does not hold where parts are of different times.

@@ -10,7 +10,8 @@ mod version;
 
 pub use manifest::{
     Chain, Clock, ClockOf, ConnectFacts, Consistency, ConsistencyCheck, DataFolder, FileEntry, KafkaFacts, Kind, Link,
-    Manifest, Origin, Part, PostgresFacts, RegistryFacts, SchemaHistory, SchemaHistoryTopic, Tool, Window,
+    Manifest, Origin, Part, PostgresFacts, RegistryFacts, SchemaHistory, SchemaHistoryTopic, Tool, TopicRecords,
+    Window,
 };
 pub(crate) use names::is_safe_relative;
 pub use names::{decode_name, encode_name};

@@ -1,15 +1,23 @@
 //! Topics with what is needed to make them again, and the positions of consumer groups.
 
 use crate::backup::{
-    BackupError,
-    format::{GroupOffset, GroupState, KafkaFacts, TopicState, Watermark, layout},
+    BackupError, Repository,
+    format::{GroupOffset, GroupState, KafkaFacts, TopicRecords, TopicState, Watermark, layout},
+    topics::{connectors_topics, copy_topics},
     writer::PointWriter,
 };
 use cdc_model::units::TopicPartition;
-use cdc_pipeline::{client::kafka::Kafka, config::Config};
+use cdc_pipeline::{
+    client::kafka::Kafka,
+    config::{Config, TopicsBackup},
+};
 
-/// Captures topics and groups.
-pub(crate) async fn capture(config: &Config, writer: &mut PointWriter) -> Result<KafkaFacts, BackupError> {
+/// Captures topics and groups, and the records of the connectors' topics where the configuration asks for them.
+pub(crate) async fn capture(
+    config: &Config,
+    repository: &Repository,
+    writer: &mut PointWriter,
+) -> Result<KafkaFacts, BackupError> {
     let kafka = Kafka::of(&config.kafka)?;
     let names: Vec<String> = kafka.topics().await?.into_keys().collect();
     let (mut topics, mut partitions, mut gaps) = (Vec::new(), Vec::new(), Vec::new());
@@ -47,9 +55,22 @@ pub(crate) async fn capture(config: &Config, writer: &mut PointWriter) -> Result
     }
     writer.json(layout::TOPICS, &topics)?;
     writer.json(layout::GROUPS, &groups)?;
+    // Behind the groups: what they have committed is in the archive.
+    let records = match config.backup.topics {
+        TopicsBackup::Settings => Vec::new(),
+        TopicsBackup::Data => {
+            let names = connectors_topics(config).await?;
+            copy_topics(config, repository, &names, &|_| ()).await?
+        }
+    };
+    let records = records.into_iter().map(|backup| TopicRecords { topic: backup.topic, backup: backup.backup });
     Ok(KafkaFacts {
         cluster_id: kafka.cluster_id().await?,
-        data: "none".into(),
+        data: match config.backup.topics {
+            TopicsBackup::Settings => "none".into(),
+            TopicsBackup::Data => "archived".into(),
+        },
+        records: records.collect(),
         topics: topics.len() as u64,
         groups: groups.len() as u64,
         gaps,

@@ -1,0 +1,319 @@
+//! Where the records of a topic are archived: `topics/<cluster>/<topic>/`. Segments lie in `objects/<partition>/`, one folder for each
+//! backup has its manifest. A segment is shared by all backups that name it.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{Read, Seek, SeekFrom},
+};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    batch::{self, Record},
+    manifest::{FORMAT, PartitionBackup, PreviousBackup, SegmentOf, TopicBackup},
+    segment::{Named, Segment, Stored, describe},
+};
+use crate::backup::{
+    BackupError,
+    files::{self, Store},
+    format::{checked, encode_name, layout::manifest_name},
+    hash::sha256,
+    place::manifests,
+};
+use cdc_model::units::IfThere;
+
+const ROOT: &str = "topics";
+const OBJECTS: &str = "objects";
+const REPLAYS: &str = "replays";
+const HEAD: &str = "head.json";
+/// The cluster's folder where the brokers do not say its id.
+const UNKNOWN_CLUSTER: &str = "unknown";
+
+/// The archive of one topic.
+#[derive(Clone, Debug)]
+pub(crate) struct TopicArchive {
+    store: Store,
+    pub(crate) folder: Utf8PathBuf,
+}
+
+/// A backup whose manifest was read.
+#[derive(Clone, Debug)]
+pub(crate) struct Loaded {
+    pub(crate) archive: TopicArchive,
+    pub(crate) manifest: TopicBackup,
+    pub(crate) sha256: String,
+}
+
+/// `head.json`: the newest backup of the topic. It may be behind by the one that was made at the moment of a crash, never ahead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Head {
+    newest: PreviousBackup,
+}
+
+impl TopicArchive {
+    pub(crate) fn of(store: &Store, cluster: Option<&str>, topic: &str) -> TopicArchive {
+        let cluster = encode_name(cluster.unwrap_or(UNKNOWN_CLUSTER));
+        TopicArchive { store: store.clone(), folder: store.root().join(ROOT).join(cluster).join(encode_name(topic)) }
+    }
+
+    /// The archives of all topics, of one name if one is given.
+    pub(crate) fn all(store: &Store, topic: Option<&str>) -> Result<Vec<TopicArchive>, BackupError> {
+        let wanted = topic.map(encode_name);
+        let mut found = Vec::new();
+        for cluster in folders(&store.root().join(ROOT))? {
+            for folder in folders(&cluster)? {
+                if wanted.as_deref().is_none_or(|wanted| folder.file_name() == Some(wanted)) {
+                    found.push(TopicArchive { store: store.clone(), folder });
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn segment(&self, partition: i32, name: &str) -> Utf8PathBuf {
+        self.folder.join(OBJECTS).join(partition.to_string()).join(name)
+    }
+
+    pub(crate) fn replays(&self) -> Utf8PathBuf {
+        self.folder.join(REPLAYS)
+    }
+
+    /// Every backup, oldest first, or why it cannot be used.
+    pub(crate) fn backups(&self) -> Result<Vec<Result<Loaded, BackupError>>, BackupError> {
+        let mut found = Vec::new();
+        for folder in folders(&self.folder)? {
+            if [OBJECTS, REPLAYS].contains(&folder.file_name().unwrap_or_default()) || manifests(&folder)?.is_empty() {
+                continue;
+            }
+            found.push(self.load(&folder));
+        }
+        Ok(found)
+    }
+
+    /// The newest backup that can be read. Where none can, what is wrong with the newest.
+    pub(crate) fn newest(&self) -> Result<Option<Loaded>, BackupError> {
+        let mut damaged = None;
+        for backup in self.backups()?.into_iter().rev() {
+            match backup {
+                Ok(loaded) => return Ok(Some(loaded)),
+                Err(error) => damaged = damaged.or(Some(error)),
+            }
+        }
+        damaged.map_or(Ok(None), Err)
+    }
+
+    fn load(&self, folder: &Utf8Path) -> Result<Loaded, BackupError> {
+        let mut damaged = None;
+        for (path, digits) in manifests(folder)? {
+            let bytes = files::read(&path)?;
+            let sha256 = sha256(&bytes);
+            if !sha256.starts_with(&digits) {
+                damaged = Some(BackupError::checksum(path, digits, sha256));
+                continue;
+            }
+            let value: serde_json::Value =
+                serde_json::from_slice(&bytes).map_err(|e| BackupError::malformed(&path, e))?;
+            let format = value["format"].as_u64().unwrap_or_default() as u32;
+            if format > FORMAT {
+                return Err(BackupError::FormatTooNew { path, found: format, known: FORMAT });
+            }
+            let manifest: TopicBackup = serde_json::from_value(value).map_err(|e| BackupError::malformed(&path, e))?;
+            if Some(manifest.backup.as_str()) != folder.file_name() {
+                return Err(BackupError::malformed(&path, format!("it is the manifest of {}", manifest.backup)));
+            }
+            return Ok(Loaded { archive: self.clone(), manifest, sha256 });
+        }
+        Err(damaged.unwrap_or_else(|| BackupError::malformed(folder, "its manifest is missing")))
+    }
+
+    /// The backup that is noted as the newest.
+    pub(crate) fn head(&self) -> Result<Option<PreviousBackup>, BackupError> {
+        Ok(checked::read::<Head>(&self.folder.join(HEAD))?.map(|head| head.newest))
+    }
+
+    /// Stores a segment, and reads it back.
+    pub(crate) fn put(&self, segment: &Segment) -> Result<SegmentOf, BackupError> {
+        let named = segment.name();
+        let description = &segment.description;
+        let path = self.segment(description.partition, &named.to_string());
+        if let Some(parent) = path.parent() {
+            self.store.folder(parent)?;
+        }
+        // The same content has the same name: a backup that was killed may have left it, or damage has come over it.
+        if files::read_if_there(&path)?.is_none_or(|there| there != segment.bytes) {
+            self.store.write(&path, &segment.bytes)?;
+        }
+        let again = Stored::new(&path, files::read(&path)?)?;
+        again.compare(&named).map_err(|(expected, found)| BackupError::checksum(&path, expected, found))?;
+        Ok(SegmentOf {
+            name: named.to_string(),
+            from: description.from,
+            to: description.to,
+            records: description.records,
+            raw: description.raw,
+            earliest: segment.earliest,
+            latest: segment.latest,
+        })
+    }
+
+    /// Whether a segment's file is there and has its size: whether its content is right is not looked at.
+    pub(crate) fn has(&self, partition: i32, segment: &SegmentOf) -> Result<bool, BackupError> {
+        let path = self.segment(partition, &segment.name);
+        let meta = fs::metadata(&path).if_there().map_err(BackupError::io("look at", &path))?;
+        Ok(meta.is_some_and(|meta| Some(meta.len()) == Named::parse(&segment.name).map(|named| named.size)))
+    }
+
+    /// The last record of a segment, of which nothing else is read.
+    pub(crate) fn last_record(&self, partition: i32, segment: &SegmentOf) -> Result<Option<Record>, BackupError> {
+        let path = self.segment(partition, &segment.name);
+        let mut file = File::open(&path).map_err(BackupError::io("open", &path))?;
+        let mut head = [0; 8];
+        file.read_exact(&mut head).map_err(BackupError::io("read", &path))?;
+        let length = u64::from(u32::from_le_bytes([head[4], head[5], head[6], head[7]]));
+        let mut bytes = head.to_vec();
+        file.by_ref().take(length).read_to_end(&mut bytes).map_err(BackupError::io("read", &path))?;
+        let (description, _) = describe(&path, &bytes)?;
+        let Some(last) = description.blocks.last() else { return Ok(None) };
+        let back = i64::try_from(last.stored).unwrap_or(i64::MAX);
+        file.seek(SeekFrom::End(-back)).map_err(BackupError::io("read", &path))?;
+        let mut stored = Vec::new();
+        file.read_to_end(&mut stored).map_err(BackupError::io("read", &path))?;
+        let raw = zstd::bulk::decompress(&stored, usize::try_from(last.raw).unwrap_or(usize::MAX));
+        let raw = raw.map_err(|e| BackupError::malformed(&path, e))?;
+        let records = batch::decode(&raw).map_err(|damage| BackupError::malformed(&path, damage))?;
+        Ok(records.into_iter().next_back())
+    }
+
+    /// Lets a backup exist: all of its segments are stored.
+    pub(crate) fn publish(&self, manifest: &TopicBackup) -> Result<(), BackupError> {
+        let folder = self.folder.join(&manifest.backup);
+        self.store.folder(&folder)?;
+        let bytes = files::canonical_json(&folder, manifest)?;
+        let sha256 = sha256(&bytes);
+        self.store.write(&folder.join(manifest_name(&sha256)), &bytes)?;
+        let head = Head { newest: PreviousBackup { backup: manifest.backup.clone(), manifest: sha256 } };
+        let path = self.folder.join(HEAD);
+        self.store.write(&path, &checked::to_bytes(&path, &head)?)
+    }
+
+    /// Every file of a segment, or what has a place of one: partition's folder and name.
+    pub(crate) fn stored(&self) -> Result<BTreeSet<(String, String)>, BackupError> {
+        let mut found = BTreeSet::new();
+        for partition in folders(&self.folder.join(OBJECTS))? {
+            for entry in partition.read_dir_utf8().map_err(BackupError::io("list", &partition))? {
+                let entry = entry.map_err(BackupError::io("list", &partition))?;
+                found.insert((partition.file_name().unwrap_or_default().to_owned(), entry.file_name().to_owned()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Removes segments that no backup names, which a killed backup leaves. Where a manifest cannot be read, nothing is removed.
+    pub(crate) fn remove_leftovers(&self) -> Result<(), BackupError> {
+        let mut left = self.stored()?;
+        for backup in self.backups()? {
+            let Ok(loaded) = backup else { return Ok(()) };
+            for partition in &loaded.manifest.partitions {
+                for segment in &partition.segments {
+                    left.remove(&(partition.partition.to_string(), segment.name.clone()));
+                }
+            }
+        }
+        for (partition, name) in left {
+            let path = self.folder.join(OBJECTS).join(partition).join(name);
+            fs::remove_file(&path).if_there().map_err(BackupError::io("remove", &path))?;
+        }
+        Ok(())
+    }
+}
+
+impl Loaded {
+    pub(crate) fn link(&self) -> PreviousBackup {
+        PreviousBackup { backup: self.manifest.backup.clone(), manifest: self.sha256.clone() }
+    }
+
+    /// The records of a partition, in order, each block verified before any of its records is handed out.
+    pub(crate) fn records(&self, partition: &PartitionBackup) -> Records {
+        let paths = partition
+            .segments
+            .iter()
+            .map(|segment| (self.archive.segment(partition.partition, &segment.name), segment.name.clone()));
+        Records { left: paths.collect::<Vec<_>>().into_iter(), open: None, records: Vec::new().into_iter() }
+    }
+}
+
+/// Reads segment after segment, of which one is in memory at a time.
+pub(crate) struct Records {
+    left: std::vec::IntoIter<(Utf8PathBuf, String)>,
+    open: Option<(Utf8PathBuf, Stored)>,
+    records: std::vec::IntoIter<Record>,
+}
+
+impl Records {
+    /// The records of the next block; none after the last.
+    pub(crate) fn next_block(&mut self) -> Option<Result<Vec<Record>, BackupError>> {
+        loop {
+            if let Some((path, stored)) = &mut self.open
+                && let Some(block) = stored.next()
+            {
+                return Some(block.map_err(|damaged| BackupError::malformed(path, damaged)));
+            }
+            let (path, name) = self.left.next()?;
+            match open(&path, &name) {
+                Ok(stored) => self.open = Some((path, stored)),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+impl Iterator for Records {
+    type Item = Result<Record, BackupError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(record) = self.records.next() {
+                return Some(Ok(record));
+            }
+            match self.next_block()? {
+                Ok(records) => self.records = records.into_iter(),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+/// A segment of which every byte is what its name says.
+pub(crate) fn open(path: &Utf8Path, name: &str) -> Result<Stored, BackupError> {
+    let named = Named::parse(name).ok_or_else(|| BackupError::malformed(path, "it has no name of a segment"))?;
+    let bytes = files::read_if_there(path)?.ok_or_else(|| BackupError::checksum(path, "a segment", "no such file"))?;
+    let stored = Stored::new(path, bytes)?;
+    match stored.compare(&named) {
+        Ok(()) => Ok(stored),
+        Err((expected, found)) => {
+            let located = stored.damage().into_iter().map(|damaged| damaged.to_string()).collect::<Vec<_>>();
+            let located = if located.is_empty() { String::new() } else { format!(" ({})", located.join("; ")) };
+            Err(BackupError::checksum(path, expected, format!("{found}{located}")))
+        }
+    }
+}
+
+/// The folders in a folder, by name; none where there is no such folder.
+fn folders(folder: &Utf8Path) -> Result<Vec<Utf8PathBuf>, BackupError> {
+    let entries = folder.read_dir_utf8().if_there().map_err(BackupError::io("list", folder))?;
+    let mut found = Vec::new();
+    for entry in entries.into_iter().flatten() {
+        let entry = entry.map_err(BackupError::io("list", folder))?;
+        if entry.file_type().map_err(BackupError::io("look at", entry.path()))?.is_dir() {
+            found.push(entry.path().to_owned());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
