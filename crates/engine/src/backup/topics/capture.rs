@@ -101,8 +101,8 @@ impl Copy {
         let name = self.spec.name.clone();
         let topic_id = self.kafka.topic_ids(std::slice::from_ref(&name)).await?.remove(&name).filter(|id| is_id(id));
         let extents = self.kafka.extents(&name).await?;
-        let groups = self.groups(extents.len()).await?;
         let mut notes = Vec::new();
+        let groups = self.groups(extents.len(), &mut notes).await?;
         let earlier = self.archive.newest()?;
         let continued = match &earlier {
             None => None,
@@ -240,14 +240,18 @@ impl Copy {
         TopicPartition { topic: self.spec.name.clone(), partition }
     }
 
-    async fn groups(&self, partitions: usize) -> Result<Vec<CommittedGroup>, BackupError> {
+    /// What groups have committed. One that does not say is noted.
+    async fn groups(&self, partitions: usize, notes: &mut Vec<String>) -> Result<Vec<CommittedGroup>, BackupError> {
         let all: Vec<TopicPartition> = (0..partitions as i32).map(|partition| self.tp(partition)).collect();
         let mut committed = Vec::new();
         for group in self.kafka.groups().await? {
-            let offsets = self.kafka.group_offsets(&group.name, &all).await?;
-            if !offsets.is_empty() {
-                let offsets = offsets.into_iter().map(|(tp, offset)| (tp.partition, offset)).collect();
-                committed.push(CommittedGroup { group: group.name, offsets });
+            match self.kafka.group_offsets(&group.name, &all).await {
+                Ok(offsets) if offsets.is_empty() => {}
+                Ok(offsets) => {
+                    let offsets = offsets.into_iter().map(|(tp, offset)| (tp.partition, offset)).collect();
+                    committed.push(CommittedGroup { group: group.name, offsets });
+                }
+                Err(error) => notes.push(format!("offsets of group {} are not known: {error}", group.name)),
             }
         }
         Ok(committed)

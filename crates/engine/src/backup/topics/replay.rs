@@ -133,6 +133,11 @@ pub async fn plan_replay(config: &Config, options: &ReplayOptions) -> Result<Rep
     let target = options.target.clone().unwrap_or_else(|| options.topic.clone());
     attach::within(config, "topic", [target.as_str()])?;
     let repository = Repository::open(&config.repository.path)?;
+    if let Some(folder) = options.mapping.as_deref().and_then(Utf8Path::parent).filter(|f| !f.as_str().is_empty())
+        && !files::is_there(folder)?
+    {
+        return Err(BackupError::topic(&target, format!("the mapping cannot be written: there is no folder {folder}")));
+    }
     let lock = match options.dry_run {
         true => repository.lock(Activity::Restore, "topic replay --dry-run")?,
         false => repository.lock(Activity::Recover, "topic replay")?,
@@ -281,7 +286,14 @@ async fn known_schemas(
     notes: &mut Vec<String>,
 ) -> Result<(), BackupError> {
     let archived = &backup.manifest.schemas;
-    let verdict = schemas::compare(archived, &Registry::of(&config.registry)).await?;
+    let verdict = match schemas::compare(archived, &Registry::of(&config.registry)).await {
+        Ok(verdict) => verdict,
+        Err(error) if options.accept_unknown_schemas => {
+            notes.push(format!("schema ids were not compared with the registry: {error}"));
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
     notes.extend(verdict.notes);
     match (verdict.wrong.is_empty(), options.accept_unknown_schemas) {
         (true, _) => Ok(()),

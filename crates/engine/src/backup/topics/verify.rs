@@ -256,3 +256,151 @@ fn verify_partition(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use camino::Utf8PathBuf;
+    use cdc_pipeline::client::kafka::TopicSpec;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::backup::{
+        fixture,
+        topics::{
+            Gap, GapReason, Schemas,
+            manifest::{FORMAT, PreviousBackup},
+            segment::{Builder, tests::record},
+        },
+    };
+
+    /// Offsets 3 to 8 of a partition, in one segment for each range.
+    fn partition(archive: &TopicArchive, number: i32, ranges: &[(i64, i64)]) -> PartitionBackup {
+        let segments = ranges.iter().map(|(from, to)| {
+            let mut builder = Builder::new("t", number, *from);
+            (*from..*to).for_each(|offset| builder.push(record(offset, "x")).unwrap());
+            archive.put(&builder.finish(*to).unwrap()).unwrap()
+        });
+        let segments = segments.collect();
+        let gaps = vec![Gap { from: 0, to: 3, why: GapReason::Removed }];
+        let end = ranges.last().unwrap().1;
+        PartitionBackup { partition: number, log_start: 3, end, high_watermark: end, segments, gaps }
+    }
+
+    fn publish(archive: &TopicArchive, backup: &str, previous: Option<PreviousBackup>, parts: Vec<PartitionBackup>) {
+        let spec = TopicSpec { name: "t".into(), partitions: 2, replication: 1, settings: BTreeMap::new() };
+        let manifest = TopicBackup {
+            format: FORMAT,
+            backup: backup.into(),
+            previous,
+            topic: "t".into(),
+            topic_id: Some("id".into()),
+            cluster_id: Some("c".into()),
+            begin: "2026-11-22T02:00:00Z".into(),
+            end: "2026-11-22T02:00:01Z".into(),
+            spec,
+            partitions: parts,
+            groups: Vec::new(),
+            schemas: Schemas::default(),
+            notes: Vec::new(),
+        };
+        archive.publish(&manifest).unwrap();
+    }
+
+    /// Two backups of a topic with two partitions; the second adds a segment to the first partition.
+    fn archived() -> (tempfile::TempDir, Repository, TopicArchive) {
+        let (folder, repository) = fixture::repository();
+        let archive = TopicArchive::of(repository.store(), Some("c"), "t");
+        let other = partition(&archive, 1, &[(3, 6)]);
+        publish(&archive, "20261122T020000Z-0001", None, vec![partition(&archive, 0, &[(3, 6)]), other.clone()]);
+        let first = archive.newest().unwrap().unwrap().link();
+        let longer = partition(&archive, 0, &[(3, 6), (6, 9)]);
+        publish(&archive, "20261122T030000Z-0002", Some(first), vec![longer, other]);
+        (folder, repository, archive)
+    }
+
+    fn files_of(archive: &TopicArchive, part: &str) -> Vec<Utf8PathBuf> {
+        let found = fixture::tree(&archive.folder).into_iter().filter(|path| path.contains(part));
+        found.map(|path| archive.folder.join(path)).collect()
+    }
+
+    #[test]
+    fn backups_share_segments_and_gaps_are_told() {
+        let (_folder, repository, archive) = archived();
+        let report = verify_topics(&repository, None, None).unwrap();
+        assert_eq!(report.defects, []);
+        assert_eq!((report.backups, report.segments, report.records, report.batches), (2, 3, 9, 3));
+        assert_eq!(report.notes.len(), 4, "a gap in each partition of each backup: {:?}", report.notes);
+        assert_eq!(report.exit(), Exit::Passed);
+        let listed = list_topics(&repository, Some("t")).unwrap();
+        assert_eq!(listed.iter().map(|backup| backup.records).collect::<Vec<_>>(), [6, 9]);
+        assert!(list_topics(&repository, Some("other")).unwrap().is_empty());
+        archive.remove_leftovers().unwrap();
+        assert_eq!(verify_topics(&repository, None, None).unwrap(), report, "what is named stays");
+    }
+
+    #[rstest]
+    #[case::a_byte_of_a_segment("objects/0/", fixture::flip, Exit::ChecksumMismatch)]
+    #[case::a_lost_segment("objects/1/", remove, Exit::BackupIncomplete)]
+    #[case::a_byte_of_a_manifest("0002/manifest", fixture::flip, Exit::ChecksumMismatch)]
+    #[case::the_first_backup("0001/manifest", remove, Exit::BackupIncomplete)]
+    #[case::the_newest_backup("0002/manifest", remove, Exit::BackupIncomplete)]
+    #[case::the_head("head.json", remove, Exit::BackupIncomplete)]
+    #[case::a_byte_of_the_head("head.json", fixture::flip, Exit::ChecksumMismatch)]
+    fn what_is_lost_or_damaged_is_named(#[case] part: &str, #[case] plant: fn(&camino::Utf8Path), #[case] exit: Exit) {
+        let (_folder, repository, archive) = archived();
+        plant(&files_of(&archive, part)[0]);
+        let report = verify_topics(&repository, None, None).unwrap();
+        assert_eq!(report.exit(), exit, "{report:?}");
+    }
+
+    fn remove(path: &camino::Utf8Path) {
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn the_segment_of_another_partition_is_noticed() {
+        let (_folder, repository, archive) = archived();
+        let mut swapped = partition(&archive, 1, &[(3, 6)]);
+        swapped.partition = 0;
+        let from = archive.segment(1, &swapped.segments[0].name);
+        std::fs::copy(&from, archive.segment(0, &swapped.segments[0].name)).unwrap();
+        publish(&archive, "20261122T040000Z-0003", None, vec![swapped]);
+        let report = verify_topics(&repository, None, None).unwrap();
+        assert_eq!(report.exit(), Exit::ChecksumMismatch, "{report:?}");
+    }
+
+    #[test]
+    fn what_no_backup_names_is_told_and_removed() {
+        let (_folder, repository, archive) = archived();
+        let left = partition(&archive, 0, &[(3, 5)]);
+        let notes = verify_topics(&repository, None, None).unwrap().notes;
+        assert!(notes.iter().any(|note| note.contains("1 file that no backup names")), "{notes:?}");
+        archive.remove_leftovers().unwrap();
+        assert!(!archive.has(0, &left.segments[0]).unwrap());
+        assert_eq!(verify_topics(&repository, None, None).unwrap().defects, []);
+    }
+
+    #[test]
+    fn nothing_is_removed_beside_a_manifest_that_cannot_be_read() {
+        let (_folder, _repository, archive) = archived();
+        let left = partition(&archive, 0, &[(3, 5)]);
+        fixture::flip(&files_of(&archive, "0001/manifest")[0]);
+        archive.remove_leftovers().unwrap();
+        assert!(archive.has(0, &left.segments[0]).unwrap());
+    }
+
+    #[test]
+    fn records_are_read_in_order_and_the_last_by_itself() {
+        let (_folder, _repository, archive) = archived();
+        let newest = archive.newest().unwrap().unwrap();
+        let part = &newest.manifest.partitions[0];
+        let offsets: Vec<i64> = newest.records(part).map(|record| record.unwrap().offset).collect();
+        assert_eq!(offsets, [3, 4, 5, 6, 7, 8]);
+        let last = archive.last_record(0, part.segments.last().unwrap()).unwrap();
+        assert_eq!(last, Some(record(8, "x")));
+        fixture::flip(&archive.segment(0, &part.segments[1].name));
+        let read: Vec<_> = newest.records(part).collect();
+        assert_eq!(read.len(), 4, "three records, and an error");
+        assert!(read[3].as_ref().unwrap_err().is_damage());
+    }
+}
