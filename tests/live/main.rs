@@ -31,6 +31,7 @@ mod sandbox;
 mod secure;
 mod sinks;
 mod targets;
+mod topics;
 mod unexercised;
 mod verdicts;
 mod watched;

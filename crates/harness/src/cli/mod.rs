@@ -4,6 +4,7 @@ mod backup;
 mod doctor;
 mod interrupt;
 mod output;
+mod protected;
 mod recover;
 mod report;
 mod run;
@@ -12,6 +13,7 @@ mod setup;
 mod stack;
 mod supervise;
 mod topic;
+mod topic_archive;
 mod verify;
 mod wal;
 mod words;
@@ -58,7 +60,7 @@ enum Command {
     Verify(verify::Args),
     /// Make the reports of a run again from its events
     Report(report::Args),
-    /// Topics, for runbooks of your own
+    /// Back up topics' records and replay them; empty topics
     Topic(topic::Args),
     /// PostgreSQL's archive_command and restore_command
     Wal(wal::Args),

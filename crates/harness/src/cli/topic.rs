@@ -1,19 +1,18 @@
-//! `topic`: what a runbook has to do with topics where no tool of the broker is at hand.
+//! `topic`: the records of topics, backed up and replayed, and what a runbook has to do with topics where no tool of the broker is at
+//! hand.
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use clap::Subcommand;
 
-use super::output::{CliError, DryRun, say};
-use cdc_engine::recovery::{self, Protection};
-use cdc_model::units::{Exit, Failure, counted};
-use cdc_pipeline::{
-    attach,
-    client::{connect::Connect, kafka::Kafka},
-    config::{Config, Permission},
-    debezium::{Connector, TopicNames},
+use super::{
+    output::{CliError, DryRun, say},
+    protected::refuse_to_change,
+    topic_archive,
 };
+use cdc_model::units::{Exit, counted};
+use cdc_pipeline::{client::kafka::Kafka, config::Config};
 
-/// Topics, for runbooks of your own.
+/// Back up topics' records and replay them; empty topics.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -36,48 +35,30 @@ enum Verb {
         #[arg(required = true, value_name = "TOPIC")]
         topics: Vec<String>,
     },
-}
-
-fn protected(name: &str, why: &str) -> CliError {
-    CliError::new(Exit::Refused, format!("refused: topic {name} is where a server keeps its state{why}"))
-        .hint("name data topics only")
-}
-
-/// Refuses topics that are named as workers name theirs, unless a connector of the worker writes to topics so named.
-async fn refuse_like_a_workers(config: &Config, topics: &[String]) -> Result<(), CliError> {
-    let mut doubtful = topics.iter().filter(|name| recovery::protection(config, name).is_some()).peekable();
-    let Some(first) = doubtful.peek().copied() else { return Ok(()) };
-    let connect = Connect::of(&config.connect);
-    let connectors = async {
-        let names = connect.connectors().await?;
-        futures::future::try_join_all(names.iter().map(|name| connect.described(name))).await
-    };
-    let connectors = connectors.await.map_err(|error| {
-        let unless = ", unless a connector's prefix is like that, and the worker does not say";
-        let refused = protected(first, &format!("{unless}: {error}"));
-        error.hints().into_iter().fold(refused, CliError::hint)
-    })?;
-    let with_prefix = connectors.iter().flatten().filter(|(connector, _)| connector.contains_key("topic.prefix"));
-    let named: Vec<TopicNames> = with_prefix.map(|(connector, _)| Connector::of(connector).topics).collect();
-    match doubtful.find(|name| recovery::is_protected(config, name, &named)) {
-        None => Ok(()),
-        Some(name) => Err(protected(name, "")),
-    }
+    /// Add to the archives of topics what came since their last backup
+    Backup(topic_archive::BackupArgs),
+    /// List the backups of topics, oldest first
+    List(topic_archive::ListArgs),
+    /// Check every byte of backups of topics: exits 0, 30 (something is missing) or 31 (checksum)
+    Verify(topic_archive::VerifyArgs),
+    /// Write a backed up topic into one that is missing or empty; everything is verified before
+    Replay(topic_archive::ReplayArgs),
 }
 
 /// Runs the command.
 pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
-    let Verb::Rebuild { config, yes, dry, topics } = args.verb;
-    let config = Config::load(&config)?;
-    let known = |name: &&String| recovery::protection(&config, name) == Some(Protection::Known);
-    if let Some(name) = topics.iter().find(known) {
-        return Err(protected(name, ""));
+    match args.verb {
+        Verb::Rebuild { config, yes, dry, topics } => rebuild(&config, yes, dry, topics).await,
+        Verb::Backup(args) => topic_archive::backup(args).await,
+        Verb::List(args) => topic_archive::list(&args),
+        Verb::Verify(args) => topic_archive::verify(args).await,
+        Verb::Replay(args) => topic_archive::replay(args).await,
     }
-    // It goes on with the topics as it found them, and would find what is emptied now in use again.
-    recovery::refuse_unfinished(&config)?;
-    attach::permit(&config, Permission::Recover).await?;
-    attach::within(&config, "topic", topics.iter().map(String::as_str))?;
-    refuse_like_a_workers(&config, &topics).await?;
+}
+
+async fn rebuild(config: &Utf8Path, yes: bool, dry: DryRun, topics: Vec<String>) -> Result<Exit, CliError> {
+    let config = Config::load(config)?;
+    refuse_to_change(&config, &topics).await?;
     let kafka = Kafka::of(&config.kafka)?;
     let specs = kafka.topic_specs(&topics).await?;
     if let Some(absent) = topics.iter().find(|name| specs.iter().all(|s| s.name != **name)) {

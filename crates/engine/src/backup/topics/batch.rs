@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use cdc_model::units::counted;
+
 /// The bytes before those that the length counts: base offset and length.
 const BEFORE_LENGTH: usize = 12;
 /// The header: everything before the first record.
@@ -183,7 +185,7 @@ pub(crate) fn decode(all: &[u8]) -> Result<Vec<Record>, Damage> {
     while !rest.is_empty() {
         let offset = rest.first_chunk().map(|bytes| i64::from_be_bytes(*bytes));
         let damage = |what: String| Damage { offset, what };
-        let cut_short = || damage(format!("{} bytes are left, fewer than a batch has", rest.len()));
+        let cut_short = || damage(format!("what is left is too short for a batch: {}", counted(rest.len(), "byte")));
         let length = rest.get(8..BEFORE_LENGTH).and_then(|four| four.try_into().ok()).map(i32::from_be_bytes);
         let length = length.and_then(|length| usize::try_from(length).ok()).ok_or_else(cut_short)?;
         let (batch, behind) = rest.split_at_checked(BEFORE_LENGTH + length).ok_or_else(cut_short)?;

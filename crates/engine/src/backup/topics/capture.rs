@@ -11,7 +11,7 @@ use super::{
     segment::Builder,
 };
 use crate::backup::{Activity, BackupError, Repository};
-use cdc_model::units::{Offset, TopicPartition};
+use cdc_model::units::{Offset, TopicPartition, counted};
 use cdc_pipeline::{
     attach,
     client::{
@@ -125,7 +125,7 @@ impl Copy {
             met = seen;
             if copied.high_watermark > copied.end {
                 notes.push(format!(
-                    "partition {number} ends at offset {}, before the first open transaction; its log reaches to {}",
+                    "the backup of partition {number} is up to offset {}, before the first open transaction; its log reaches to {}",
                     copied.end, copied.high_watermark
                 ));
             }
@@ -195,7 +195,8 @@ impl Copy {
             return Ok(Some(format!("the topic was deleted and made again (id {was} then, {is} now)")));
         }
         if earlier.partitions.len() > extents.len() {
-            return Ok(Some(format!("{} partitions then, {} now", earlier.partitions.len(), extents.len())));
+            let (was, is) = (counted(earlier.partitions.len(), "partition"), extents.len());
+            return Ok(Some(format!("{was} then, {is} now")));
         }
         for (partition, extent) in earlier.partitions.iter().zip(extents) {
             let number = partition.partition;

@@ -184,7 +184,7 @@ pub(crate) fn discontinuities(partition: &PartitionBackup) -> Vec<String> {
             wrong.push(format!("offset {from} is twice: {what} begins before offset {next}"));
         }
         if to <= from {
-            wrong.push(format!("{what} ends at offset {to} and begins at {from}"));
+            wrong.push(format!("{what}: it begins at offset {from} and its end is {to}"));
         }
         next = next.max(to);
     }
@@ -271,7 +271,7 @@ mod tests {
     #[case::twice(&[(0, 6), (4, 12)], &[], 12, "offset 4 is twice")]
     #[case::a_segment_in_a_gap(&[(0, 12)], &[(4, 6)], 12, "offset 4 is twice")]
     #[case::beyond_the_end(&[(0, 14)], &[], 12, "expected the end 12, found 14")]
-    #[case::an_empty_one(&[(0, 12), (12, 12)], &[], 12, "ends at offset 12 and begins at 12")]
+    #[case::an_empty_one(&[(0, 12), (12, 12)], &[], 12, "begins at offset 12 and its end is 12")]
     fn ranges_follow_one_another(
         #[case] segments: &[(i64, i64)],
         #[case] gaps: &[(i64, i64)],

@@ -316,7 +316,7 @@ async fn stamping(kafka: &Kafka, target: &str, notes: &mut Vec<String>) -> Resul
     let stamped_anew = effective.get("message.timestamp.type").is_some_and(|kind| kind == "LogAppendTime");
     if stamped_anew {
         notes.push(format!(
-            "{target} stamps records anew (message.timestamp.type): timestamps are not those of the archive"
+            "records are stamped anew by {target} (message.timestamp.type): timestamps are not those of the archive"
         ));
     }
     Ok(Comparison { stamped_anew })
@@ -342,7 +342,8 @@ async fn compare_beginnings(
         let there = extent.end.0 - extent.start.0;
         if there > part.records as i64 {
             return Err(other(format!(
-                "{there} offsets are in use, and {} are replayed",
+                "{} in use, and only {} to replay",
+                counted(there as u64, "offset"),
                 counted(part.records, "record")
             )));
         }
@@ -351,7 +352,7 @@ async fn compare_beginnings(
             return Err(other(differs));
         }
         if found as i64 != there {
-            return Err(other(format!("{there} offsets are in use, by {}", counted(found, "record"))));
+            return Err(other(format!("{} in use, by {}", counted(there as u64, "offset"), counted(found, "record"))));
         }
         part.found = found;
     }
@@ -598,6 +599,7 @@ impl Mapping {
     fn begin(backup: &Loaded, target: &str) -> Result<Mapping, BackupError> {
         let (archive, folder) = (backup.archive.clone(), backup.archive.replays());
         archive.store().folder(&folder)?;
+        remove_unfinished(&folder)?;
         let id = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
         let temporary = Temporary(temporary_beside(&folder.join(&id)));
         let file = BufWriter::new(Hashing::new(archive.store().create(&temporary.0)?));
@@ -631,6 +633,17 @@ impl Mapping {
         }
         Ok(path)
     }
+}
+
+/// Removes what killed replays left: no other replay is at work.
+fn remove_unfinished(folder: &Utf8Path) -> Result<(), BackupError> {
+    for entry in folder.read_dir_utf8().map_err(BackupError::io("list", folder))? {
+        let entry = entry.map_err(BackupError::io("list", folder))?;
+        if entry.file_name().starts_with('.') {
+            fs::remove_file(entry.path()).if_there().map_err(BackupError::io("remove", entry.path()))?;
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Temporary {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::batch::{Record, Timestamp};
+use cdc_model::units::counted;
 use cdc_pipeline::client::kafka::TopicSpec;
 
 const MIN_IN_SYNC: &str = "min.insync.replicas";
@@ -24,7 +25,11 @@ pub(crate) fn fitted(archived: &TopicSpec, name: &str, brokers: usize) -> (Topic
     let mut notes = Vec::new();
     let brokers = i32::try_from(brokers).unwrap_or(i32::MAX).max(1);
     if spec.replication > brokers {
-        notes.push(format!("{} replicas instead of {}: the cluster has no more brokers", brokers, spec.replication));
+        notes.push(format!(
+            "{} instead of {}: the cluster has no more brokers",
+            counted(brokers as u64, "replica"),
+            spec.replication
+        ));
         spec.replication = brokers;
     }
     if let Some(least) = spec.settings.get_mut(MIN_IN_SYNC)
