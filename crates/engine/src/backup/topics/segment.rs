@@ -396,21 +396,21 @@ pub(crate) mod tests {
         for at in 0..segment.bytes.len() {
             let mut bytes = segment.bytes.clone();
             bytes[at] ^= 1;
-            assert!(stored(bytes).is_err_or(|stored| stored.compare(&named).is_err()), "byte {at}");
+            assert!(stored(bytes).fails_or(|stored| stored.compare(&named).is_err()), "byte {at}");
             let cut = stored(segment.bytes[..at].to_vec());
-            assert!(cut.is_err_or(|stored| !stored.damage().is_empty()), "cut at {at}");
+            assert!(cut.fails_or(|stored| !stored.damage().is_empty()), "cut at {at}");
         }
         let mut longer = segment.bytes.clone();
         longer.push(0);
         assert_eq!(stored(longer).unwrap().damage().len(), 1);
     }
 
-    trait IsErrOr<T> {
-        fn is_err_or(self, test: impl FnOnce(T) -> bool) -> bool;
+    trait FailsOr<T> {
+        fn fails_or(self, test: impl FnOnce(T) -> bool) -> bool;
     }
 
-    impl<T, E> IsErrOr<T> for Result<T, E> {
-        fn is_err_or(self, test: impl FnOnce(T) -> bool) -> bool {
+    impl<T, E> FailsOr<T> for Result<T, E> {
+        fn fails_or(self, test: impl FnOnce(T) -> bool) -> bool {
             self.map_or(true, test)
         }
     }
