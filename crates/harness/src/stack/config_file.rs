@@ -99,7 +99,6 @@ mod tests {
             repository: RepositoryConfig { path: "/r".into() },
             backup: BackupConfig::default(),
             recovery: RecoveryConfig::default(),
-            backup: BackupConfig::default(),
             control: [("postgres".to_owned(), hook("/b/cdc-drill".into(), "/it's".into(), "postgres"))].into(),
             attach: None,
         };

@@ -171,7 +171,6 @@ mod tests {
             repository: RepositoryConfig { path: "/r".into() },
             backup: BackupConfig::default(),
             recovery: RecoveryConfig::default(),
-            backup: BackupConfig::default(),
             control: Default::default(),
             attach: None,
         }

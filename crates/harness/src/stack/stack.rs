@@ -218,7 +218,6 @@ impl LocalStack {
             repository: RepositoryConfig { path: self.dir().join("repository") },
             backup: BackupConfig::default(),
             recovery: RecoveryConfig::default(),
-            backup: BackupConfig::default(),
             control: self.control.clone(),
             attach: None,
         })

@@ -29,9 +29,6 @@ pub struct Config {
     /// What recoveries remember.
     #[serde(default)]
     pub recovery: RecoveryConfig,
-    /// What recovery points hold.
-    #[serde(default)]
-    pub backup: BackupConfig,
     /// How to stop and start what the engine must stop and start, by server: `postgres`, `registry`.
     #[serde(default)]
     pub control: BTreeMap<String, Hook>,
