@@ -105,6 +105,11 @@ impl Pruned {
         }
     }
 
+    /// Whether WAL of a cluster was pruned.
+    pub(crate) fn has_wal_of(&self, system_id: SystemId) -> bool {
+        self.wal.contains_key(&system_id.to_string())
+    }
+
     /// Notes that everything of a timeline before this segment goes.
     pub(crate) fn keep_from(&mut self, system_id: SystemId, first: SegmentName) {
         if self.first_kept(system_id, first.timeline).is_none_or(|noted| noted < first) {

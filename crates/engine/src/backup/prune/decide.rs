@@ -136,13 +136,16 @@ fn outdated(stock: &Stock, pipeline: &[usize], keep: Keep, now: Timestamp) -> Ve
 }
 
 /// By cluster the first segment that a point which stays needs. Every segment from there on stays, on all timelines: those that lead to
-/// the point and those that lead on from it are among them.
+/// the point and those that lead on from it are among them. WAL goes with points: of a cluster of which no point goes, or has gone, all
+/// stays, as what was archived before the first point says what happened until then.
 fn floors(stock: &Stock, going: &BTreeMap<usize, PruneReason>) -> BTreeMap<SystemId, u64> {
     let mut floors: BTreeMap<SystemId, u64> = BTreeMap::new();
     let staying = stock.points.iter().enumerate().filter(|(at, _)| !going.contains_key(at));
     for (system_id, number) in staying.filter_map(|(_, point)| point.start) {
         floors.entry(system_id).and_modify(|floor| *floor = number.min(*floor)).or_insert(number);
     }
+    let going: BTreeSet<SystemId> = going.keys().filter_map(|at| Some(stock.points[*at].start?.0)).collect();
+    floors.retain(|system_id, _| going.contains(system_id) || stock.pruned.has_wal_of(*system_id));
     floors
 }
 

@@ -140,7 +140,10 @@ fn points_without_the_database_do_not_count_and_pin_no_wal() {
     assert_eq!(outdated(Keep::Count(2), state_only), [1, 2, 3, 4, 5, 6]);
     let mut points: Vec<PointStock> = [1, 5].map(point).into();
     points[0].start = None;
-    let stock = stock(points, segments(1, 5..=60));
+    let mut stock = stock(points, segments(1, 5..=60));
+    let decision = decide(&stock, Keep::Count(9), plenty(&stock), start());
+    assert_eq!((decision.going.len(), wal_going(&stock, &decision).len()), (0, 0), "WAL goes with points");
+    stock.pruned.keep_from(SYSTEM, fixture::segment(5));
     let decision = decide(&stock, Keep::Count(9), plenty(&stock), start());
     assert_eq!(decision.going, BTreeMap::new());
     assert_eq!(decision.floors, [(SYSTEM, 50)].into());
@@ -165,7 +168,7 @@ fn pipelines_are_decided_apart() {
     let stock = stock(points, segments(1, 5..=45));
     let decision = decide(&stock, Keep::Count(1), plenty(&stock), start());
     assert_eq!(gone(&stock, &decision), [(3, PruneReason::Retention)]);
-    assert_eq!(decision.floors, [(SYSTEM, 10), (SystemId(9), 7)].into());
+    assert_eq!(decision.floors, [(SYSTEM, 10)].into(), "of the other cluster no point goes");
 }
 
 #[test]
