@@ -114,10 +114,7 @@ fn archive(
     listing: &mut Listing,
 ) -> Result<(), BackupError> {
     let archive = repository.archive(system_id);
-    let mut held = Vec::new();
-    for timeline in archive.timelines()? {
-        held.extend(archive.files(timeline)?);
-    }
+    let held = archive.all_files()?;
     let bytes = held.iter().map(|held| held.size).sum();
     listing.wal.push(ArchivedCluster { system_id, files: held.len() as u64, bytes });
     for (id, pg) in points {
@@ -128,7 +125,7 @@ fn archive(
             listed.wal_bytes = Some(needed.map(|held| held.size).sum());
         }
     }
-    for reach in reach_by_names(points, &archive)? {
+    for reach in reach_by_names(points, &archive, &held)? {
         if let Some(listed) = listing.points.iter_mut().find(|listed| listed.summary.point == reach.point) {
             listed.reachable.push(reach);
         }

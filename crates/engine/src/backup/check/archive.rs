@@ -29,12 +29,9 @@ pub(super) struct Survey {
 
 impl Survey {
     /// Takes every file for whole that is there.
-    pub(super) fn by_names(archive: &Archive) -> Result<Survey, BackupError> {
-        let mut survey = Survey { size: archive.segment_size()?, ..Survey::default() };
-        for timeline in archive.timelines()? {
-            survey.intact.extend(archive.files(timeline)?.into_iter().map(|held| held.file));
-        }
-        Ok(survey)
+    pub(super) fn by_names(files: &[Held]) -> Result<Survey, BackupError> {
+        let intact = files.iter().map(|held| held.file).collect();
+        Ok(Survey { size: Archive::size_of(files.iter())?, intact, ..Survey::default() })
     }
 
     /// The segments of a timeline that are whole.
@@ -68,7 +65,7 @@ pub(super) fn survey(
         Format::One => by_index(archive, &there, deep, &mut survey, found)?,
         Format::Two => by_name(archive, &there, deep, pruned, &mut survey, found)?,
     }
-    survey.size = match archive.segment_size() {
+    survey.size = match Archive::size_of(there.values().flatten()) {
         Ok(size) => size,
         // Every segment was found to be damaged.
         Err(BackupError::Checksum { .. } | BackupError::Malformed { .. }) => None,

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::archive::Survey;
-use crate::backup::{BackupError, PostgresFacts, wal::Archive};
+use crate::backup::{
+    BackupError, PostgresFacts,
+    wal::{Archive, Held},
+};
 use cdc_model::units::{Lsn, PointId, Timeline};
 use cdc_postgres::wal::{SegmentName, TimelineHistory, WalFile};
 
@@ -28,8 +31,9 @@ pub struct Reach {
 pub(in crate::backup) fn reach_by_names(
     points: &[(PointId, &PostgresFacts)],
     archive: &Archive,
+    files: &[Held],
 ) -> Result<Vec<Reach>, BackupError> {
-    let survey = Survey::by_names(archive)?;
+    let survey = Survey::by_names(files)?;
     let mut found = Vec::new();
     for (point, pg) in points {
         found.extend(reach(point, pg, archive, &survey)?);

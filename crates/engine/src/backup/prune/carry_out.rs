@@ -52,12 +52,7 @@ pub(super) fn wal_going<'a>(stock: &'a Stock, decision: &Decision) -> Vec<(Syste
 }
 
 /// Everything that has to be done; nothing where nothing goes.
-pub(super) fn acts(
-    repository: &Repository,
-    stock: &Stock,
-    decision: &Decision,
-    now: jiff::Timestamp,
-) -> Result<Vec<Act>, BackupError> {
+pub(super) fn acts(stock: &Stock, decision: &Decision, now: jiff::Timestamp) -> Result<Vec<Act>, BackupError> {
     let mut pruned = stock.pruned.clone();
     pruned.at = now.to_string();
     let mut folders = stock.unremoved_folders.clone();
@@ -78,7 +73,7 @@ pub(super) fn acts(
     let wal = wal_going(stock, decision);
     for (system_id, file) in &wal {
         if let (WalFile::Segment(name), false) = (file.file, file.is_salvaged)
-            && let Some(after) = after(name, repository.archive(*system_id).segment_size()?)
+            && let Some(after) = stock.segment_sizes.get(system_id).and_then(|size| after(name, *size))
         {
             pruned.keep_from(*system_id, after);
         }
@@ -99,8 +94,7 @@ pub(super) fn acts(
     Ok(acts)
 }
 
-fn after(name: SegmentName, size: Option<SegmentSize>) -> Option<SegmentName> {
-    let size = size?;
+fn after(name: SegmentName, size: SegmentSize) -> Option<SegmentName> {
     Some(SegmentName::new(name.timeline, name.number(size)? + 1, size))
 }
 

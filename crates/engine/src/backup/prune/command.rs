@@ -136,7 +136,7 @@ fn pruned(
     let room = Room { used: stock.bytes, budget: options.budget, free, for_wal: 0, expected };
     let decision = decide(&stock, options.keep, room, now);
     if !options.dry_run {
-        for step in acts(repository, &stock, &decision, now)? {
+        for step in acts(&stock, &decision, now)? {
             act(repository, &lock, &step)?;
         }
     }

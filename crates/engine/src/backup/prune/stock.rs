@@ -9,7 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 
 use crate::backup::{
-    BackupError, Kind, Origin, Point, Repository, check::Record, files, format::layout, pruned::Pruned,
+    BackupError, Kind, Origin, Point, Repository, check::Record, files, format::layout, pruned::Pruned, wal::Archive,
 };
 use cdc_model::units::{IfThere, PointId, SystemId};
 use cdc_postgres::wal::{SegmentName, SegmentSize, WalFile};
@@ -21,6 +21,8 @@ pub(super) struct Stock {
     pub(super) points: Vec<PointStock>,
     /// The archived files of each cluster.
     pub(super) wal: BTreeMap<SystemId, Vec<WalStock>>,
+    /// The sizes of their segments.
+    pub(super) segment_sizes: BTreeMap<SystemId, SegmentSize>,
     /// The bytes of points that were announced to go and are still there.
     pub(super) unremoved: u64,
     /// The folders of these points.
@@ -140,12 +142,9 @@ impl Stock {
         }
         let mut archived: BTreeSet<(SystemId, WalFile)> = BTreeSet::new();
         for system_id in repository.archived_clusters()? {
-            let archive = repository.archive(system_id);
-            let size = archive.segment_size()?;
-            let mut held = Vec::new();
-            for timeline in archive.timelines()? {
-                held.extend(archive.files(timeline)?);
-            }
+            let held = repository.archive(system_id).all_files()?;
+            let size = Archive::size_of(held.iter())?;
+            stock.segment_sizes.extend(size.map(|size| (system_id, size)));
             archived.extend(held.iter().map(|held| (system_id, held.file)));
             let files = held.into_iter().map(|held| WalStock {
                 number: segment_of(&held.file).and_then(|name| name.number(size?)),

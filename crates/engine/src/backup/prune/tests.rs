@@ -415,7 +415,7 @@ fn a_removal_that_is_killed_anywhere_harms_nothing_and_goes_on() {
         let stock = super::stock::Stock::of(&repository).unwrap();
         let now = Timestamp::now();
         let decision = decide(&stock, Keep::Count(1), plenty(&stock), now);
-        let all: Vec<Act> = acts(&repository, &stock, &decision, now).unwrap();
+        let all: Vec<Act> = acts(&stock, &decision, now).unwrap();
         steps = all.len();
         for step in &all[..done.min(steps)] {
             act(&repository, &lock, step).unwrap();
@@ -452,7 +452,7 @@ fn a_half_removed_point_is_no_point_even_without_what_announced_it() {
     let lock = repository.lock(Activity::Maintain, "backup prune").unwrap();
     let stock = super::stock::Stock::of(&repository).unwrap();
     let decision = decide(&stock, Keep::Count(1), plenty(&stock), Timestamp::now());
-    let all = acts(&repository, &stock, &decision, Timestamp::now()).unwrap();
+    let all = acts(&stock, &decision, Timestamp::now()).unwrap();
     for step in &all[..2] {
         act(&repository, &lock, step).unwrap();
     }

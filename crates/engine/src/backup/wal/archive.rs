@@ -109,6 +109,15 @@ impl Archive {
         }
     }
 
+    /// The same of all timelines.
+    pub(crate) fn all_files(&self) -> Result<Vec<Held>, BackupError> {
+        let mut files = Vec::new();
+        for timeline in self.timelines()? {
+            files.extend(self.files(timeline)?);
+        }
+        Ok(files)
+    }
+
     /// The whole segments of a timeline that are there, ascending.
     pub fn segments(&self, timeline: Timeline) -> Result<BTreeSet<SegmentName>, BackupError> {
         let files = self.files(timeline)?.into_iter();
@@ -160,11 +169,22 @@ impl Archive {
     pub fn segment_size(&self) -> Result<Option<SegmentSize>, BackupError> {
         let mut damaged = None;
         for timeline in self.timelines()? {
-            for held in self.files(timeline)?.iter().filter(|held| matches!(held.file, WalFile::Segment(_))) {
-                match held.content_size() {
-                    Ok(bytes) => return Ok(SegmentSize::new(bytes)),
-                    Err(error) => damaged = damaged.or(Some(error)),
-                }
+            match Archive::size_of(self.files(timeline)?.iter()) {
+                Ok(None) => {}
+                Ok(size) => return Ok(size),
+                Err(error) => damaged = damaged.or(Some(error)),
+            }
+        }
+        damaged.map_or(Ok(None), Err)
+    }
+
+    /// The same as these files have it. Fails where segments are among them and none says.
+    pub(crate) fn size_of<'h>(files: impl Iterator<Item = &'h Held>) -> Result<Option<SegmentSize>, BackupError> {
+        let mut damaged = None;
+        for held in files.filter(|held| matches!(held.file, WalFile::Segment(_))) {
+            match held.content_size() {
+                Ok(bytes) => return Ok(SegmentSize::new(bytes)),
+                Err(error) => damaged = damaged.or(Some(error)),
             }
         }
         damaged.map_or(Ok(None), Err)

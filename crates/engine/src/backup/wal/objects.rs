@@ -47,14 +47,21 @@ impl Objects {
         }
     }
 
-    /// The objects in a folder. A folder that is missing has none.
-    fn list(&self, folder: &Utf8Path) -> Result<(Vec<Held>, Vec<Utf8PathBuf>), BackupError> {
+    /// The objects in a folder that hold what is wanted, and the folders of logs. A folder that is missing has none.
+    fn list(
+        &self,
+        folder: &Utf8Path,
+        wanted: impl Fn(&WalFile) -> bool,
+    ) -> Result<(Vec<Held>, Vec<Utf8PathBuf>), BackupError> {
         let entries = folder.read_dir_utf8().if_there().map_err(BackupError::io("list", folder))?;
         let (mut held, mut folders) = (Vec::new(), Vec::new());
         for entry in entries.into_iter().flatten() {
             let entry = entry.map_err(BackupError::io("list", folder))?;
             let path = entry.path();
             if let Some((file, named)) = parse_name(entry.file_name()) {
+                if !wanted(&file) {
+                    continue;
+                }
                 let sum = Sum::Name(named);
                 // One that was replaced meanwhile is not there any more.
                 let Some(size) = size_if_there(path)? else { continue };
@@ -68,8 +75,7 @@ impl Objects {
 
     /// Every object that claims to be this file; more than one only where two archivers disagreed.
     pub(super) fn copies(&self, file: &WalFile) -> Result<Vec<Held>, BackupError> {
-        let (mut held, _) = self.list(&self.place(file))?;
-        held.retain(|held| held.file == *file);
+        let (mut held, _) = self.list(&self.place(file), |held| held == file)?;
         held.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(held)
     }
@@ -100,11 +106,11 @@ impl Objects {
 
     /// Every object of a timeline, by what it holds.
     pub(super) fn files(&self, timeline: Timeline) -> Result<Vec<Held>, BackupError> {
-        let (mut held, folders) = self.list(&self.folder.join(timeline_digits(timeline)))?;
+        let wanted = |file: &WalFile| file.timeline() == timeline;
+        let (mut held, folders) = self.list(&self.folder.join(timeline_digits(timeline)), wanted)?;
         for folder in folders {
-            held.extend(self.list(&folder)?.0);
+            held.extend(self.list(&folder, wanted)?.0);
         }
-        held.retain(|held| held.file.timeline() == timeline);
         held.sort_by(|a, b| (&a.file, &a.path).cmp(&(&b.file, &b.path)));
         Ok(held)
     }
