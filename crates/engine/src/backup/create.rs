@@ -276,9 +276,17 @@ async fn consistency(
 
 /// The connectors that read from the captured cluster.
 async fn readers(config: &Config, pg: &PostgresFacts, connectors: &[SavedConnector]) -> Result<Readers, BackupError> {
-    let cluster = Cluster::new(&config.postgres.url, Some(pg.system_id), pg.slots.clone())?;
     let postgres = connectors.iter().filter(|c| c.kind == "source" && is_postgres(&c.config));
-    Ok(cluster.readers(postgres.map(|c| (c.name.as_str(), &c.config)), &[]).await)
+    readers_of(config, pg, postgres.map(|c| (c.name.as_str(), &c.config))).await
+}
+
+async fn readers_of<'c>(
+    config: &Config,
+    pg: &PostgresFacts,
+    connectors: impl Iterator<Item = (&'c str, &'c ConnectorConfig)>,
+) -> Result<Readers, BackupError> {
+    let cluster = Cluster::new(&config.postgres.url, Some(pg.system_id), pg.slots.clone())?;
+    Ok(cluster.readers(connectors, &[]).await)
 }
 
 /// The connectors that read from the captured cluster now, and their configurations. Others on the same worker come and go as they
@@ -291,8 +299,7 @@ async fn configured_now(config: &Config, pg: &PostgresFacts) -> Result<BTreeMap<
             all.insert(name, config);
         }
     }
-    let cluster = Cluster::new(&config.postgres.url, Some(pg.system_id), pg.slots.clone())?;
-    let found = cluster.readers(all.iter().map(|(name, config)| (name.as_str(), config)), &[]).await;
+    let found = readers_of(config, pg, all.iter().map(|(name, config)| (name.as_str(), config))).await?;
     all.retain(|name, _| found.names.contains(name));
     Ok(all)
 }

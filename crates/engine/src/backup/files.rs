@@ -228,6 +228,11 @@ pub(crate) fn publish(temporary: &Utf8Path, path: &Utf8Path) -> Result<(), Backu
     }
 }
 
+/// Removes a file that may be gone.
+pub(crate) fn remove(path: &Utf8Path) -> Result<(), BackupError> {
+    fs::remove_file(path).if_there().map_err(BackupError::io("remove", path)).map(drop)
+}
+
 /// Makes renames and new names in a folder survive a power cut.
 pub(crate) fn sync_folder(path: &Utf8Path) -> Result<(), BackupError> {
     File::open(path).and_then(|f| f.sync_all()).map_err(BackupError::io("sync folder", path))

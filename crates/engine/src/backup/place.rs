@@ -6,11 +6,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     BackupError,
-    files::is_there,
+    files::{self, is_there},
     format::{
         Format,
         layout::{PARTIAL, STARTED, manifest_digits},
     },
+    hash::sha256,
 };
 use cdc_model::units::{IfThere, PointId};
 
@@ -50,6 +51,28 @@ impl Place {
     }
 }
 
+/// A manifest as its file is.
+#[derive(Debug)]
+pub(crate) struct ManifestFile {
+    pub(crate) path: Utf8PathBuf,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) sha256: String,
+}
+
+/// The manifest in a folder whose bytes are what its name says; none where there is no manifest at all, an error where all are damaged.
+pub(crate) fn manifest(folder: &Utf8Path) -> Result<Option<ManifestFile>, BackupError> {
+    let mut damaged = None;
+    for (path, digits) in manifests(folder)? {
+        let bytes = files::read(&path)?;
+        let sha256 = sha256(&bytes);
+        match sha256.starts_with(&digits) {
+            true => return Ok(Some(ManifestFile { path, bytes, sha256 })),
+            false => damaged = Some(BackupError::checksum(path, digits, sha256)),
+        }
+    }
+    damaged.map_or(Ok(None), Err)
+}
+
 /// The files in a point's folder whose names are those of manifests in format 2, with the digits of their hash.
 pub(crate) fn manifests(folder: &Utf8Path) -> Result<Vec<(Utf8PathBuf, String)>, BackupError> {
     let mut found = Vec::new();
@@ -76,7 +99,6 @@ pub(crate) fn remove_unfinished(folder: &Utf8Path) -> Result<(), BackupError> {
         let removed = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         removed.map_err(BackupError::io("remove", path))?;
     }
-    let started = folder.join(STARTED);
-    fs::remove_file(&started).if_there().map_err(BackupError::io("remove", &started))?;
+    files::remove(&folder.join(STARTED))?;
     fs::remove_dir(folder).map_err(BackupError::io("remove", folder))
 }

@@ -177,16 +177,8 @@ fn in_format_1(place: &Place) -> Result<(Utf8PathBuf, Vec<u8>), BackupError> {
     Ok((path, bytes))
 }
 
-/// Path and bytes of the manifest, whose name has its checksum. Of several the one that has what its name says.
+/// Path and bytes of the manifest, whose name has its checksum.
 fn in_format_2(place: &Place) -> Result<(Utf8PathBuf, Vec<u8>), BackupError> {
-    let mut damaged = None;
-    for (path, digits) in place::manifests(&place.folder)? {
-        let bytes = files::read(&path)?;
-        let found = sha256(&bytes);
-        match found.starts_with(&digits) {
-            true => return Ok((path, bytes)),
-            false => damaged = Some(BackupError::checksum(path, digits, found)),
-        }
-    }
-    Err(damaged.unwrap_or_else(|| incomplete(place, "its manifest is missing")))
+    let manifest = place::manifest(&place.folder)?.ok_or_else(|| incomplete(place, "its manifest is missing"))?;
+    Ok((manifest.path, manifest.bytes))
 }

@@ -213,7 +213,7 @@ impl Repository {
 
     /// The archived WAL of a cluster.
     pub fn archive(&self, system_id: SystemId) -> Archive {
-        Archive::new(&self.store, self.format, system_id)
+        self.archive_of(self.format, system_id)
     }
 
     /// The same as another format keeps it: while an upgrade has not ended, files of both lie there.
@@ -281,7 +281,7 @@ impl Repository {
     pub(crate) fn next_in_chain(&self) -> Result<Chain, BackupError> {
         let noted = match chain::Head::read(&self.points_folder()) {
             Ok(noted) => noted,
-            Err(error @ (BackupError::Checksum { .. } | BackupError::Malformed { .. })) => {
+            Err(error) if error.is_damage() => {
                 tracing::warn!(%error, "which point is the newest is noted anew");
                 None
             }
@@ -391,7 +391,7 @@ impl Repository {
             (Format::One, _) | (Format::Two, None) => Ok(()),
             (Format::Two, Some(head)) => {
                 head.write(&self.store, &self.points_folder())?;
-                remove(&point.folder.join(layout::STARTED))
+                files::remove(&point.folder.join(layout::STARTED))
             }
         }
     }
@@ -419,15 +419,11 @@ impl Repository {
                 remove_unfinished(&place.folder)?;
             } else if self.format == Format::Two {
                 // Of a point that was finished a moment before its backup was killed.
-                remove(&place.folder.join(layout::STARTED))?;
+                files::remove(&place.folder.join(layout::STARTED))?;
             }
         }
         remove_old_temporaries(&self.path().join("wal"))
     }
-}
-
-fn remove(path: &Utf8Path) -> Result<(), BackupError> {
-    fs::remove_file(path).if_there().map_err(BackupError::io("remove", path)).map(drop)
 }
 
 /// What a killed archiver left half-written. A file that is being written is younger than [`limits::facts::TEMPORARY_OLD`].

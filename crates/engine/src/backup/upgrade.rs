@@ -16,7 +16,6 @@ use super::{
     place::{self, Place},
     wal::Archive,
 };
-use cdc_model::units::IfThere;
 
 /// What an upgrade did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,9 +64,9 @@ impl Upgrade {
     }
 
     fn archives(&self) -> Result<Vec<(Archive, Archive)>, BackupError> {
-        let (store, mut archives) = (self.repository.store(), Vec::new());
+        let mut archives = Vec::new();
         for system_id in self.repository.archived_clusters()? {
-            let of = |format| Archive::new(store, format, system_id);
+            let of = |format| self.repository.archive_of(format, system_id);
             archives.push((of(Format::One), of(Format::Two)));
         }
         Ok(archives)
@@ -151,7 +150,7 @@ impl Upgrade {
             let name = place.folder.join(manifest_name(&sha256(&bytes)));
             // Those of an attempt before, when there were other points.
             for (old, _) in place::manifests(&place.folder)?.into_iter().filter(|(old, _)| *old != name) {
-                remove(&old)?;
+                files::remove(&old)?;
             }
             store.write(&name, &bytes)?;
             let upgraded = Point::load(&Place { format: Format::Two, ..place })?;
@@ -180,10 +179,10 @@ impl Upgrade {
             for timeline in old.timelines()? {
                 for held in old.stored(timeline)? {
                     if new.has(&held.file)? {
-                        remove(&held.path)?;
+                        files::remove(&held.path)?;
                     }
                 }
-                remove(&old.index_in_format_1(timeline))?;
+                files::remove(&old.index_in_format_1(timeline))?;
             }
         }
         for place in self.places()? {
@@ -192,24 +191,20 @@ impl Upgrade {
                 continue;
             }
             if !place::manifests(&place.folder)?.is_empty() {
-                remove(&place.folder.join(MANIFEST_SUM))?;
-                remove(&place.folder.join(MANIFEST))?;
+                files::remove(&place.folder.join(MANIFEST_SUM))?;
+                files::remove(&place.folder.join(MANIFEST))?;
             }
         }
         let root = self.repository.path();
         for name in ["latest.json", "checks.made"] {
-            remove(&root.join(name))?;
+            files::remove(&root.join(name))?;
         }
         let journal = root.join("journal");
         if is_there(&journal)? && journal.read_dir_utf8().map_err(BackupError::io("list", &journal))?.next().is_none() {
             std::fs::remove_dir(&journal).map_err(BackupError::io("remove", &journal))?;
         }
-        remove(&self.repository.upgrade_mark())
+        files::remove(&self.repository.upgrade_mark())
     }
-}
-
-fn remove(path: &Utf8Path) -> Result<(), BackupError> {
-    std::fs::remove_file(path).if_there().map_err(BackupError::io("remove", path)).map(drop)
 }
 
 #[cfg(test)]

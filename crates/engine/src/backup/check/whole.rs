@@ -121,13 +121,6 @@ impl Look<'_> {
         self.repository.path()
     }
 
-    fn other_format(&self) -> Format {
-        match self.repository.format() {
-            Format::One => Format::Two,
-            Format::Two => Format::One,
-        }
-    }
-
     /// What was removed on purpose.
     fn pruned(&mut self) -> Result<(), BackupError> {
         let path = Pruned::path(self.root());
@@ -300,7 +293,7 @@ impl Look<'_> {
         let clusters = self.repository.archived_clusters()?;
         for system_id in &clusters {
             let archive = self.repository.archive(*system_id);
-            let other = self.between.then(|| self.repository.archive_of(self.other_format(), *system_id));
+            let other = self.between.then(|| self.repository.archive_of(self.repository.format().other(), *system_id));
             let pruned = self.pruned.as_ref();
             let survey = survey(&archive, other.as_ref(), self.options.deep, pruned, &mut self.found)?;
             self.files += survey.files;

@@ -1,5 +1,7 @@
 //! What the files of a recovery point are called, below its folder.
 
+use super::stamp::{digits, is_digits};
+
 /// What binds the others together, in format 1.
 pub(crate) const MANIFEST: &str = "manifest.json";
 /// The manifest's checksum, in format 1; in format 2 the manifest's name has it.
@@ -13,19 +15,15 @@ pub(crate) const STARTED: &str = "started.json";
 
 const MANIFEST_BEGIN: &str = "manifest-";
 const MANIFEST_END: &str = ".json";
-/// How many digits of its hash a manifest's name has: 128 bits of it, against accidents.
-const DIGITS: usize = 32;
-
 /// The name of the manifest in format 2, by its hash.
 pub(crate) fn manifest_name(sha256: &str) -> String {
-    format!("{MANIFEST_BEGIN}{}{MANIFEST_END}", &sha256[..DIGITS])
+    format!("{MANIFEST_BEGIN}{}{MANIFEST_END}", digits(sha256))
 }
 
 /// The digits of the hash in a manifest's name in format 2; none for other files.
 pub(crate) fn manifest_digits(name: &str) -> Option<&str> {
     let digits = name.strip_prefix(MANIFEST_BEGIN)?.strip_suffix(MANIFEST_END)?;
-    let is_hash = digits.len() == DIGITS && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    is_hash.then_some(digits)
+    is_digits(digits).then_some(digits)
 }
 
 /// The folder of a repository in which recoveries put the last segments of old servers, by cluster.

@@ -2,10 +2,12 @@
 //! writes these, [`Point`](super::Point) reads them; nothing here asks a system or knows a folder.
 
 pub(crate) mod checked;
+pub(crate) mod frame;
 pub(crate) mod layout;
 mod manifest;
 mod names;
 mod saved;
+pub(crate) mod stamp;
 mod version;
 
 pub use manifest::{

@@ -22,6 +22,14 @@ impl Format {
         }
     }
 
+    /// The one that an upgrade comes from or goes to.
+    pub(crate) const fn other(self) -> Format {
+        match self {
+            Format::One => Format::Two,
+            Format::Two => Format::One,
+        }
+    }
+
     /// The format with this number.
     pub const fn of_number(number: u32) -> Option<Format> {
         match number {

@@ -10,7 +10,7 @@ use super::{
     stock::{Stock, WalStock, segment_of},
 };
 use crate::backup::{
-    BackupError, Lock, Repository, place,
+    BackupError, Lock, Repository, files, place,
     pruned::{Pruned, Tombstone},
 };
 use cdc_model::units::{IfThere, SystemId, Timeline};
@@ -115,7 +115,7 @@ pub(super) fn act(repository: &Repository, lock: &Lock, act: &Act) -> Result<(),
     lock.still_ours()?;
     match act {
         Act::Announce(pruned) => pruned.write(repository.store()),
-        Act::File(path) => fs::remove_file(path).if_there().map_err(BackupError::io("remove", path)).map(drop),
+        Act::File(path) => files::remove(path),
         Act::Folder(path) => fs::remove_dir_all(path).if_there().map_err(BackupError::io("remove", path)).map(drop),
     }
 }

@@ -20,7 +20,7 @@ use crate::backup::{
     files::{self, Store},
     format::{checked, encode_name, layout::manifest_name},
     hash::sha256,
-    place::manifests,
+    place::{self, ManifestFile},
 };
 use cdc_model::units::IfThere;
 
@@ -88,7 +88,9 @@ impl TopicArchive {
     pub(crate) fn backups(&self) -> Result<Vec<Result<Loaded, BackupError>>, BackupError> {
         let mut found = Vec::new();
         for folder in folders(&self.folder)? {
-            if [OBJECTS, REPLAYS].contains(&folder.file_name().unwrap_or_default()) || manifests(&folder)?.is_empty() {
+            if [OBJECTS, REPLAYS].contains(&folder.file_name().unwrap_or_default())
+                || place::manifests(&folder)?.is_empty()
+            {
                 continue;
             }
             found.push(self.load(&folder));
@@ -109,27 +111,18 @@ impl TopicArchive {
     }
 
     fn load(&self, folder: &Utf8Path) -> Result<Loaded, BackupError> {
-        let mut damaged = None;
-        for (path, digits) in manifests(folder)? {
-            let bytes = files::read(&path)?;
-            let sha256 = sha256(&bytes);
-            if !sha256.starts_with(&digits) {
-                damaged = Some(BackupError::checksum(path, digits, sha256));
-                continue;
-            }
-            let value: serde_json::Value =
-                serde_json::from_slice(&bytes).map_err(|e| BackupError::malformed(&path, e))?;
-            let format = value["format"].as_u64().unwrap_or_default() as u32;
-            if format > FORMAT {
-                return Err(BackupError::FormatTooNew { path, found: format, known: FORMAT });
-            }
-            let manifest: TopicBackup = serde_json::from_value(value).map_err(|e| BackupError::malformed(&path, e))?;
-            if Some(manifest.backup.as_str()) != folder.file_name() {
-                return Err(BackupError::malformed(&path, format!("it is the manifest of {}", manifest.backup)));
-            }
-            return Ok(Loaded { archive: self.clone(), manifest, sha256 });
+        let missing = || BackupError::malformed(folder, "its manifest is missing");
+        let ManifestFile { path, bytes, sha256 } = place::manifest(folder)?.ok_or_else(missing)?;
+        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| BackupError::malformed(&path, e))?;
+        let format = value["format"].as_u64().unwrap_or_default() as u32;
+        if format > FORMAT {
+            return Err(BackupError::FormatTooNew { path, found: format, known: FORMAT });
         }
-        Err(damaged.unwrap_or_else(|| BackupError::malformed(folder, "its manifest is missing")))
+        let manifest: TopicBackup = serde_json::from_value(value).map_err(|e| BackupError::malformed(&path, e))?;
+        if Some(manifest.backup.as_str()) != folder.file_name() {
+            return Err(BackupError::malformed(&path, format!("it is the manifest of {}", manifest.backup)));
+        }
+        Ok(Loaded { archive: self.clone(), manifest, sha256 })
     }
 
     /// The backup that is noted as the newest.
@@ -166,19 +159,14 @@ impl TopicArchive {
     pub(crate) fn has(&self, partition: i32, segment: &SegmentOf) -> Result<bool, BackupError> {
         let path = self.segment(partition, &segment.name);
         let meta = fs::metadata(&path).if_there().map_err(BackupError::io("look at", &path))?;
-        Ok(meta.is_some_and(|meta| Some(meta.len()) == Named::parse(&segment.name).map(|named| named.size)))
+        Ok(meta.is_some_and(|meta| Some(meta.len()) == Named::parse(&segment.name).map(|named| named.stamp.size)))
     }
 
     /// The last record of a segment, of which nothing else is read.
     pub(crate) fn last_record(&self, partition: i32, segment: &SegmentOf) -> Result<Option<Record>, BackupError> {
         let path = self.segment(partition, &segment.name);
         let mut file = File::open(&path).map_err(BackupError::io("open", &path))?;
-        let mut head = [0; 8];
-        file.read_exact(&mut head).map_err(BackupError::io("read", &path))?;
-        let length = u64::from(u32::from_le_bytes([head[4], head[5], head[6], head[7]]));
-        let mut bytes = head.to_vec();
-        file.by_ref().take(length).read_to_end(&mut bytes).map_err(BackupError::io("read", &path))?;
-        let (description, _) = describe(&path, &bytes)?;
+        let description = describe(&path, &mut file)?;
         let Some(last) = description.blocks.last() else { return Ok(None) };
         let back = i64::try_from(last.stored).unwrap_or(i64::MAX);
         file.seek(SeekFrom::End(-back)).map_err(BackupError::io("read", &path))?;
@@ -227,7 +215,7 @@ impl TopicArchive {
         }
         for (partition, name) in left {
             let path = self.folder.join(OBJECTS).join(partition).join(name);
-            fs::remove_file(&path).if_there().map_err(BackupError::io("remove", &path))?;
+            files::remove(&path)?;
         }
         Ok(())
     }

@@ -103,7 +103,7 @@ pub struct SegmentOf {
 impl SegmentOf {
     /// Its size as it is stored.
     pub fn stored(&self) -> u64 {
-        Named::parse(&self.name).map_or(0, |named| named.size)
+        Named::parse(&self.name).map_or(0, |named| named.stamp.size)
     }
 }
 
@@ -238,11 +238,12 @@ impl Continued {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backup::format::stamp::Stamp;
     use proptest::prelude::*;
     use rstest::rstest;
 
     fn segment(from: i64, to: i64) -> SegmentOf {
-        let name = Named { from, digits: "0".repeat(32), size: 7 }.to_string();
+        let name = Named { from, stamp: Stamp::of(&"0".repeat(64), 7) }.to_string();
         SegmentOf { name, from, to, records: 1, raw: 1, earliest: None, latest: None }
     }
 

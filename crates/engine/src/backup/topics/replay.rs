@@ -27,7 +27,7 @@ use crate::backup::{
     files::{self, temporary_beside},
     hash::Hashing,
 };
-use cdc_model::units::{IfThere, Offset, TopicPartition, counted};
+use cdc_model::units::{Offset, TopicPartition, counted};
 use cdc_pipeline::{
     attach,
     client::{
@@ -640,7 +640,7 @@ fn remove_unfinished(folder: &Utf8Path) -> Result<(), BackupError> {
     for entry in folder.read_dir_utf8().map_err(BackupError::io("list", folder))? {
         let entry = entry.map_err(BackupError::io("list", folder))?;
         if entry.file_name().starts_with('.') {
-            fs::remove_file(entry.path()).if_there().map_err(BackupError::io("remove", entry.path()))?;
+            files::remove(entry.path())?;
         }
     }
     Ok(())
@@ -649,7 +649,7 @@ fn remove_unfinished(folder: &Utf8Path) -> Result<(), BackupError> {
 impl Drop for Temporary {
     fn drop(&mut self) {
         // Gone already where it was published.
-        if let Err(error) = fs::remove_file(&self.0).if_there() {
+        if let Err(error) = files::remove(&self.0) {
             tracing::warn!(file = %self.0, %error, "an unfinished mapping of offsets is not removed");
         }
     }

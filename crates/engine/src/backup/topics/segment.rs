@@ -1,23 +1,24 @@
 //! Segments: the objects that an archived topic consists of. A skippable frame describes what follows: blocks, each a zstd frame of its
 //! own, so that a damaged one leaves the others readable. Together they decompress to record batches as Kafka's tools read them.
 
+use std::io::Read;
+
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
 use super::batch::{self, Record};
-use crate::backup::{BackupError, hash::sha256};
+use crate::backup::{
+    BackupError,
+    format::{frame::FrameKind, stamp::Stamp},
+    hash::sha256,
+};
 use cdc_model::units::counted;
 
-/// One of the sixteen magic numbers of skippable frames (RFC 8878, section 3.1.2).
-const MAGIC: u32 = 0x184D_2A5D;
-/// More than this is no description of this program's.
-const DESCRIPTION_MAX: u32 = 16 << 20;
+const KIND: FrameKind = FrameKind { magic: 0x184D_2A5D, length_max: 16 << 20 };
 /// The bytes of records in a block: large enough to compress well, small enough that little is lost with one.
 const BLOCK: usize = 1 << 20;
 /// The bytes of records in a segment.
 pub(crate) const SEGMENT: u64 = 32 << 20;
-/// How many digits of the hash a name has: 128 bits of it, against accidents.
-const DIGITS: usize = 32;
 const END: &str = ".zst";
 const LEVEL: i32 = 3;
 
@@ -56,25 +57,20 @@ pub(crate) struct Block {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Named {
     pub(crate) from: i64,
-    pub(crate) digits: String,
-    pub(crate) size: u64,
+    pub(crate) stamp: Stamp,
 }
 
 impl Named {
     pub(crate) fn parse(name: &str) -> Option<Named> {
-        let (rest, size) = name.strip_suffix(END)?.rsplit_once('-')?;
-        let (from, digits) = rest.split_once('-')?;
-        let lower_hex = |text: &str| text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        let is_name = from.len() == 20 && digits.len() == DIGITS && lower_hex(digits) && lower_hex(size);
-        let named =
-            Named { from: from.parse().ok()?, digits: digits.to_owned(), size: u64::from_str_radix(size, 16).ok()? };
-        (is_name && named.to_string() == name).then_some(named)
+        let (from, stamp) = Stamp::split_from(name.strip_suffix(END)?)?;
+        let named = Named { from: from.parse().ok()?, stamp };
+        (named.from >= 0 && named.to_string() == name).then_some(named)
     }
 }
 
 impl std::fmt::Display for Named {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:020}-{}-{:x}{END}", self.from, self.digits, self.size)
+        write!(f, "{:020}-{}{END}", self.from, self.stamp)
     }
 }
 
@@ -89,8 +85,8 @@ pub(crate) struct Segment {
 
 impl Segment {
     pub(crate) fn name(&self) -> Named {
-        let digits = sha256(&self.bytes)[..DIGITS].to_owned();
-        Named { from: self.description.from, digits, size: self.bytes.len() as u64 }
+        let stamp = Stamp::of(&sha256(&self.bytes), self.bytes.len() as u64);
+        Named { from: self.description.from, stamp }
     }
 }
 
@@ -173,27 +169,16 @@ impl Builder {
     pub(crate) fn finish(mut self, to: i64) -> Result<Segment, String> {
         self.close_block()?;
         self.description.to = self.description.to.max(to);
-        let json = serde_json::to_vec(&self.description).map_err(|e| e.to_string())?;
-        let length = u32::try_from(json.len()).unwrap_or(u32::MAX);
-        let head = [MAGIC.to_le_bytes(), length.to_le_bytes()].concat();
+        let head = KIND.to_bytes("segment".into(), &self.description).map_err(|e| e.to_string())?;
         let mut bytes = self.compressed;
-        bytes.splice(0..0, head.into_iter().chain(json));
+        bytes.splice(0..0, head);
         Ok(Segment { description: self.description, bytes, earliest: self.earliest, latest: self.latest })
     }
 }
 
-/// Reads the description that a segment begins with, and where the blocks begin.
-pub(crate) fn describe(path: &Utf8Path, bytes: &[u8]) -> Result<(Description, usize), BackupError> {
-    let wrong = |what: String| BackupError::malformed(path, what);
-    let word = |at: usize| bytes.get(at..at + 4).and_then(|four| four.try_into().ok()).map(u32::from_le_bytes);
-    if word(0) != Some(MAGIC) {
-        return Err(wrong("it does not begin with a frame that describes it".to_owned()));
-    }
-    let length = word(4).filter(|length| *length <= DESCRIPTION_MAX).unwrap_or(u32::MAX) as usize;
-    let json = bytes.get(8..8_usize.saturating_add(length));
-    let json = json.ok_or_else(|| wrong("it ends within its first frame".to_owned()))?;
-    let description = serde_json::from_slice(json).map_err(|e| BackupError::malformed(path, e))?;
-    Ok((description, 8 + length))
+/// Reads the description that a segment begins with.
+pub(crate) fn describe(path: &Utf8Path, object: &mut impl Read) -> Result<Description, BackupError> {
+    KIND.read(path, object)
 }
 
 /// A block that is not what was written.
@@ -225,18 +210,20 @@ pub(crate) struct Stored {
 impl Stored {
     /// Takes the bytes of a segment, whose description must be readable.
     pub(crate) fn new(path: &Utf8Path, bytes: Vec<u8>) -> Result<Stored, BackupError> {
-        let (description, at) = describe(path, &bytes)?;
+        let mut rest = bytes.as_slice();
+        let description = describe(path, &mut rest)?;
+        let at = bytes.len() - rest.len();
         Ok(Stored { description, bytes, blocks_from: at, next_block: 0, at })
     }
 
     /// Whether the bytes are those that the name of the segment stands for; otherwise what they are.
     pub(crate) fn compare(&self, named: &Named) -> Result<(), (String, String)> {
-        let found = sha256(&self.bytes);
-        let (size, digits) = (self.bytes.len() as u64, &found[..DIGITS]);
-        match (size == named.size, digits == named.digits) {
+        let found = Stamp::of(&sha256(&self.bytes), self.bytes.len() as u64);
+        let expected = &named.stamp;
+        match (found.size == expected.size, found.digits == expected.digits) {
             (true, true) => Ok(()),
-            (false, _) => Err((counted(named.size, "byte"), counted(size, "byte"))),
-            (true, false) => Err((named.digits.clone(), digits.to_owned())),
+            (false, _) => Err((counted(expected.size, "byte"), counted(found.size, "byte"))),
+            (true, false) => Err((expected.digits.clone(), found.digits)),
         }
     }
 
@@ -374,7 +361,7 @@ pub(crate) mod tests {
         let named = segment.name();
         let first = &segment.description.blocks[0];
         let mut bytes = segment.bytes.clone();
-        let (_, at) = describe("segment".into(), &bytes).unwrap();
+        let at = Stored::new("segment".into(), bytes.clone()).unwrap().blocks_from;
         bytes[at + first.stored as usize / 2] ^= 1;
         assert!(stored(bytes.clone()).unwrap().compare(&named).is_err());
         let found = stored(bytes.clone()).unwrap().damage();

@@ -1,18 +1,14 @@
-//! What an archived WAL object says about itself: a skippable frame before the compressed content. `zstd -d` passes over
-//! it, and whoever wants to know what an object holds reads a few hundred bytes.
+//! What an archived WAL object says about itself.
 
-use std::io::{self, Read};
+use std::io::Read;
 
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
-use crate::backup::BackupError;
-use cdc_model::units::{Lsn, counted};
+use crate::backup::{BackupError, format::frame::FrameKind};
+use cdc_model::units::Lsn;
 
-/// One of the sixteen magic numbers of skippable frames (RFC 8878, section 3.1.2).
-const MAGIC: u32 = 0x184D_2A5C;
-/// More than this is no frame of this program's.
-const LENGTH_MAX: u32 = 1 << 20;
+const KIND: FrameKind = FrameKind { magic: 0x184D_2A5C, length_max: 1 << 20 };
 
 /// What the compressed content is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,32 +25,12 @@ pub(super) struct Frame {
 
 impl Frame {
     pub(super) fn to_bytes(&self, path: &Utf8Path) -> Result<Vec<u8>, BackupError> {
-        let json = serde_json::to_vec(self).map_err(|e| BackupError::malformed(path, e))?;
-        let length = u32::try_from(json.len()).unwrap_or(u32::MAX);
-        let mut bytes = [MAGIC.to_le_bytes(), length.to_le_bytes()].concat();
-        bytes.extend(json);
-        Ok(bytes)
+        KIND.to_bytes(path, self)
     }
 
     /// Reads the frame that an object begins with.
     pub(super) fn read(path: &Utf8Path, object: &mut impl Read) -> Result<Frame, BackupError> {
-        let failed = |e: io::Error| match e.kind() {
-            io::ErrorKind::UnexpectedEof => BackupError::malformed(path, "it ends within its first frame"),
-            _ => BackupError::io("read", path)(e),
-        };
-        let mut word = [0; 4];
-        object.read_exact(&mut word).map_err(failed)?;
-        if u32::from_le_bytes(word) != MAGIC {
-            return Err(BackupError::malformed(path, "it does not begin with a frame that describes it"));
-        }
-        object.read_exact(&mut word).map_err(failed)?;
-        let length = u32::from_le_bytes(word);
-        if length > LENGTH_MAX {
-            return Err(BackupError::malformed(path, format!("its first frame claims {}", counted(length, "byte"))));
-        }
-        let mut json = vec![0; length as usize];
-        object.read_exact(&mut json).map_err(failed)?;
-        serde_json::from_slice(&json).map_err(|e| BackupError::malformed(path, e))
+        KIND.read(path, object)
     }
 }
 

@@ -8,10 +8,11 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{IndexLine, frame::Frame, name::Named};
+use super::{IndexLine, frame::Frame};
 use crate::backup::{
     BackupError,
     files::{self, Store},
+    format::stamp::Stamp,
     hash::{BUFFER, Hashing, sha256_file},
 };
 use cdc_model::units::{IfThere, SystemId, counted};
@@ -40,7 +41,7 @@ pub(super) enum Sum {
     /// Nothing, as the index has no line of it.
     Unknown,
     /// Its name.
-    Name(Named),
+    Name(Stamp),
 }
 
 impl Held {

@@ -168,10 +168,8 @@ impl Indexed {
 
     /// Removes a file that another format holds now, and the index, which that format does not read.
     pub(super) fn forget(&self, file: &WalFile) -> Result<(), BackupError> {
-        for path in [self.path(file), self.index_path(file.timeline())] {
-            fs::remove_file(&path).if_there().map_err(BackupError::io("remove", &path))?;
-        }
-        Ok(())
+        files::remove(&self.path(file))?;
+        files::remove(&self.index_path(file.timeline()))
     }
 
     fn replace(&self, offered: &Offered, held: &Held) -> Result<Stored, BackupError> {

@@ -1,6 +1,6 @@
 //! How files come into the archive: durably, once, and never over other content.
 
-use std::{fs, io};
+use std::io;
 
 use camino::Utf8Path;
 
@@ -54,7 +54,7 @@ impl Archive {
         for (file, path) in files {
             match self.add(&file, &path) {
                 Ok(_) => {
-                    fs::remove_file(&path).if_there().map_err(BackupError::io("remove", &path))?;
+                    files::remove(&path)?;
                 }
                 // Another process that takes in the spool was faster.
                 Err(BackupError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound && !is_there(&path)? => {}
@@ -88,7 +88,7 @@ impl Archive {
     pub(crate) fn adopt(&self, held: &Held) -> Result<(), BackupError> {
         let plain = files::temporary_beside(&self.store.root().join(held.file.to_string()));
         let added = held.decode_to(&plain).and_then(|()| self.add(&held.file, &plain));
-        fs::remove_file(&plain).if_there().map_err(BackupError::io("remove", &plain))?;
+        files::remove(&plain)?;
         added.map(drop)
     }
 

@@ -18,6 +18,7 @@ use super::{
 use crate::backup::{
     BackupError,
     files::{self, Store},
+    format::stamp::Stamp,
     hash::{Hashing, sha256_file},
 };
 use cdc_model::units::{IfThere, Timeline};
@@ -135,7 +136,7 @@ impl Objects {
         self.store.folder(&folder)?;
         let temporary = files::temporary_beside(&folder.join(offered.file.to_string()));
         let written = self.write(offered, content.clone(), &temporary).and_then(|(hash, size)| {
-            let target = folder.join(name_of(&offered.file, (&hash, size)));
+            let target = folder.join(name_of(&offered.file, &Stamp::of(&hash, size)));
             files::publish(&temporary, &target)?;
             Ok(target)
         });
@@ -144,13 +145,13 @@ impl Objects {
         })?;
         for held in damaged.iter().filter(|held| held.path != target) {
             tracing::warn!(path = %held.path, "a damaged copy is replaced by the original");
-            fs::remove_file(&held.path).if_there().map_err(BackupError::io("remove", &held.path))?;
+            files::remove(&held.path)?;
         }
         // Another archiver may have been as fast, with other content. Whoever sees that takes its own away.
         for held in self.copies(&offered.file)?.into_iter().filter(|held| held.path != target) {
             let archived = held.content()?;
             if !content.0.starts_with(&archived) {
-                fs::remove_file(&target).if_there().map_err(BackupError::io("remove", &target))?;
+                files::remove(&target)?;
                 return Err(offered.conflict(&held, archived, content.0));
             }
         }
@@ -184,7 +185,7 @@ impl Objects {
         let path = Head::path(&self.folder);
         let there = match Head::read(&self.folder) {
             Ok(head) => head.unwrap_or_default(),
-            Err(error) if matches!(error, BackupError::Checksum { .. } | BackupError::Malformed { .. }) => {
+            Err(error) if error.is_damage() => {
                 tracing::warn!(%error, "what was archived last is noted anew");
                 Head::default()
             }

@@ -255,7 +255,7 @@ struct Range<'r> {
 }
 
 /// Large fetches, no checksums (loopback or TCP already has them), no stored position.
-fn reader(base: &ClientConfig) -> ClientConfig {
+pub(super) fn reader(base: &ClientConfig) -> ClientConfig {
     let mut config = base.clone();
     config
         .set("group.id", "cdc-drill-reader")

@@ -18,7 +18,10 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 
-use super::connection::{Kafka, is_transient};
+use super::{
+    connection::{Kafka, is_transient},
+    records::reader,
+};
 use crate::client::{
     ClientError,
     limits::{asking, pacing},
@@ -90,7 +93,7 @@ impl Kafka {
         let wrong = |e| self.error("read", e);
         let fetched = Arc::new(AtomicI64::new(from.0));
         let consumer: BaseConsumer<Position> =
-            reader(&self.base).create_with_context(Position(fetched.clone())).map_err(wrong)?;
+            checking_reader(&self.base).create_with_context(Position(fetched.clone())).map_err(wrong)?;
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&of.topic, of.partition, RdOffset::Offset(from.0)).map_err(wrong)?;
         consumer.assign(&list).map_err(wrong)?;
@@ -135,21 +138,12 @@ impl Kafka {
 }
 
 /// A copy outlives the broker's own disk: what the broker hands out is checked.
-fn reader(base: &ClientConfig) -> ClientConfig {
-    let mut config = base.clone();
+fn checking_reader(base: &ClientConfig) -> ClientConfig {
+    let mut config = reader(base);
     config
-        .set("group.id", "cdc-drill-reader")
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("enable.partition.eof", "true")
-        .set("auto.offset.reset", "error")
-        .set("isolation.level", "read_committed")
         .set("check.crcs", "true")
         .set("statistics.interval.ms", "1000")
-        .set("fetch.wait.max.ms", "20")
-        .set("fetch.message.max.bytes", "2097152")
         .set("fetch.max.bytes", "8388608")
-        .set("queued.min.messages", "100000")
         .set("queued.max.messages.kbytes", "16384");
     config
 }
