@@ -4,7 +4,7 @@ use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{file_system::file_system, prune::Room, wal::WalGap};
+use super::{file_system::file_system, prune::Room, storage::is_of_a_bucket, wal::WalGap};
 use cdc_model::units::{Exit, Failure, Hint, PointId};
 use cdc_pipeline::client::{ClientError, limits::facts::HEARTBEAT_OLD};
 
@@ -272,6 +272,11 @@ pub enum BackupError {
     },
 }
 
+/// Whether an error is the word of a system that stores, and not about what is stored.
+pub(crate) fn has_a_system_said(error: &io::Error) -> bool {
+    is_full(error) || error.raw_os_error().is_some() || is_of_a_bucket(error)
+}
+
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
@@ -307,8 +312,8 @@ impl Failure for BackupError {
             }
             BackupError::Tool { .. } | BackupError::NoSpace { .. } => Exit::Inconclusive,
             BackupError::Client(error) => error.exit(),
-            // The system's own word: no permission, read-only, full, broken, gone.
-            BackupError::Io { .. } if self.is_of_a_file_system() => Exit::Inconclusive,
+            // No permission, read-only, full, broken, gone.
+            BackupError::Io { cause, .. } if has_a_system_said(cause) => Exit::Inconclusive,
             BackupError::Io { .. } => Exit::Internal,
         }
     }
@@ -430,9 +435,9 @@ impl BackupError {
         matches!(self, BackupError::Checksum { .. } | BackupError::Incomplete { .. } | BackupError::Malformed { .. })
     }
 
-    /// Whether a file system of this machine refused, and not what was read or asked.
-    pub(crate) fn is_of_a_file_system(&self) -> bool {
-        matches!(self, BackupError::Io { cause, .. } if is_full(cause) || cause.raw_os_error().is_some())
+    /// Whether the file system or the bucket refused, and not what was read or asked.
+    pub(crate) fn is_of_a_system(&self) -> bool {
+        matches!(self, BackupError::Io { cause, .. } if has_a_system_said(cause))
     }
 
     /// Names the file system, where one is full.

@@ -1,5 +1,5 @@
 //! Files that hold rows or secrets, in a repository and beside a data folder: written atomically, and read by
-//! their owner alone.
+//! their owner alone. Where a path is the address of an object in a bucket, that object is read and written.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -10,7 +10,10 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::BackupError;
+use super::{
+    BackupError,
+    storage::{self, Object},
+};
 use cdc_model::units::IfThere;
 
 /// Connector configurations hold passwords, base backups and WAL hold everything: only the owner reads them.
@@ -38,6 +41,9 @@ impl Store {
 
     /// A store whose files belong to the owner of `like`.
     pub(crate) fn owned_like(root: &Utf8Path, like: &Utf8Path) -> Result<Store, BackupError> {
+        if object("open", like)?.is_some() {
+            return Ok(Store { root: root.to_owned(), owner: None });
+        }
         let meta = fs::metadata(like).map_err(BackupError::io("look at", like))?;
         let foreign = nix::unistd::geteuid().is_root() && (meta.uid() != 0 || meta.gid() != 0);
         Ok(Store { root: root.to_owned(), owner: foreign.then(|| (meta.uid(), meta.gid())) })
@@ -50,6 +56,9 @@ impl Store {
 
     /// Makes the root itself, which belongs to this process, and opens it; the folders above it get the usual modes.
     pub(crate) fn make(root: &Utf8Path) -> Result<Store, BackupError> {
+        if object("open", root)?.is_some() {
+            return Store::new(root);
+        }
         if let Some(above) = root.parent().filter(|above| !above.as_str().is_empty()) {
             fs::create_dir_all(above).map_err(BackupError::io("make folder", above))?;
         }
@@ -82,9 +91,9 @@ impl Store {
         }
     }
 
-    /// Makes a folder and its missing parents below the root.
+    /// Makes a folder and its missing parents below the root. A bucket needs none.
     pub(crate) fn folder(&self, path: &Utf8Path) -> Result<(), BackupError> {
-        if is_folder(path)? {
+        if object("make folder", path)?.is_some() || is_folder(path)? {
             return Ok(());
         }
         if let Some(parent) = path.parent().filter(|p| p.starts_with(&self.root)) {
@@ -132,7 +141,36 @@ impl Store {
 
     /// Writes a whole file so that it is either there completely or not at all, and stays after a power cut.
     pub(crate) fn write(&self, path: &Utf8Path, bytes: &[u8]) -> Result<(), BackupError> {
+        if let Some(object) = object("write", path)? {
+            return object.write(bytes).map_err(BackupError::io("write", path));
+        }
         self.fill(path, FILE_MODE, |file| file.write_all(bytes))
+    }
+
+    /// Changes a file by what is in it; `change` says what it holds then, or none where it stays. In a bucket, where others may change it
+    /// at the same moment, `change` may be asked again.
+    pub(crate) fn change(
+        &self,
+        path: &Utf8Path,
+        change: impl Fn(Option<Vec<u8>>) -> Result<Option<Vec<u8>>, BackupError>,
+    ) -> Result<(), BackupError> {
+        let Some(object) = object("write", path)? else {
+            return change(read_if_there(path)?)?.map_or(Ok(()), |bytes| self.write(path, &bytes));
+        };
+        loop {
+            let there = object.read_versioned().if_there().map_err(BackupError::io("read", path))?;
+            let (bytes, version) = there.unzip();
+            let Some(bytes) = change(bytes)? else { return Ok(()) };
+            let put = match &version {
+                None => object.create(&bytes),
+                Some(version) => object.update(&bytes, version),
+            };
+            match put {
+                // Another writer was faster.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                put => return put.map(drop).map_err(BackupError::io("write", path)),
+            }
+        }
     }
 
     /// Replaces a whole file, which others see as it was or as it is. It need not stay after a power cut.
@@ -148,7 +186,7 @@ impl Store {
 
     /// Copies a file's content, as durably as [`Store::write`].
     pub(crate) fn copy(&self, from: &Utf8Path, to: &Utf8Path) -> Result<(), BackupError> {
-        let mut source = File::open(from).map_err(BackupError::io("open", from))?;
+        let mut source = storage::open(from)?;
         self.fill(to, FILE_MODE, |file| io::copy(&mut source, file).map(drop))
     }
 
@@ -176,8 +214,16 @@ impl Store {
     }
 }
 
-/// Whether there is a file or folder of this name; what a link points to counts. An error is no absence.
+/// The object in a bucket that a path is the address of; none for a file.
+fn object(what: &'static str, path: &Utf8Path) -> Result<Option<Object>, BackupError> {
+    Object::at(path).map_err(BackupError::io(what, path))
+}
+
+/// Whether there is a file or folder of this name, or an object; what a link points to counts. An error is no absence.
 pub(crate) fn is_there(path: &Utf8Path) -> Result<bool, BackupError> {
+    if let Some(object) = object("look at", path)? {
+        return Ok(object.meta().if_there().map_err(BackupError::io("look at", path))?.is_some());
+    }
     Ok(fs::metadata(path).if_there().map_err(BackupError::io("look at", path))?.is_some())
 }
 
@@ -230,6 +276,9 @@ pub(crate) fn publish(temporary: &Utf8Path, path: &Utf8Path) -> Result<(), Backu
 
 /// Removes a file that may be gone.
 pub(crate) fn remove(path: &Utf8Path) -> Result<(), BackupError> {
+    if let Some(object) = object("remove", path)? {
+        return object.remove().map_err(BackupError::io("remove", path));
+    }
     fs::remove_file(path).if_there().map_err(BackupError::io("remove", path)).map(drop)
 }
 
@@ -250,12 +299,19 @@ pub(crate) fn age(file: &File, folder: &Utf8Path) -> Result<Duration, BackupErro
 
 /// Reads a whole file.
 pub(crate) fn read(path: &Utf8Path) -> Result<Vec<u8>, BackupError> {
-    fs::read(path).map_err(BackupError::io("read", path))
+    bytes_of(path).map_err(BackupError::io("read", path))
+}
+
+fn bytes_of(path: &Utf8Path) -> io::Result<Vec<u8>> {
+    match Object::at(path)? {
+        Some(object) => object.read(),
+        None => fs::read(path),
+    }
 }
 
 /// Reads a whole file; `None` where there is none.
 pub(crate) fn read_if_there(path: &Utf8Path) -> Result<Option<Vec<u8>>, BackupError> {
-    fs::read(path).if_there().map_err(BackupError::io("read", path))
+    bytes_of(path).if_there().map_err(BackupError::io("read", path))
 }
 
 /// Reads a JSON file.
@@ -269,21 +325,6 @@ pub(crate) fn canonical_json<T: serde::Serialize>(path: &Utf8Path, value: &T) ->
     value.sort_all_objects();
     let mut bytes = serde_json::to_vec_pretty(&value).map_err(|e| BackupError::malformed(path, e))?;
     bytes.push(b'\n');
-    Ok(bytes)
-}
-
-/// Bytes of everything in a folder. What is removed meanwhile has none: archivers come and go.
-pub(crate) fn size_of(folder: &Utf8Path) -> Result<u64, BackupError> {
-    let mut bytes = 0;
-    for entry in folder.read_dir_utf8().map_err(BackupError::io("list", folder))? {
-        let entry = entry.map_err(BackupError::io("list", folder))?;
-        let meta = fs::symlink_metadata(entry.path()).if_there().map_err(BackupError::io("look at", entry.path()))?;
-        bytes += match meta {
-            Some(meta) if meta.is_dir() => size_of(entry.path())?,
-            Some(meta) => meta.len(),
-            None => 0,
-        };
-    }
     Ok(bytes)
 }
 

@@ -1,14 +1,11 @@
 //! Checksums of bytes, of files, and of what passes through.
 
-use std::{
-    fs::File,
-    io::{self, Read, Write},
-};
+use std::io::{self, Read, Write};
 
 use camino::Utf8Path;
 use sha2::{Digest, Sha256};
 
-use super::BackupError;
+use super::{BackupError, storage};
 
 /// Large enough that hashing and copying are not dominated by system calls.
 pub(crate) const BUFFER: usize = 256 * 1024;
@@ -27,9 +24,9 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// SHA-256 and length of a file.
+/// SHA-256 and length of a file or an object.
 pub(crate) fn sha256_file(path: &Utf8Path) -> Result<(String, u64), BackupError> {
-    let mut reader = Hashing::new(File::open(path).map_err(BackupError::io("open", path))?);
+    let mut reader = Hashing::new(storage::open(path)?);
     io::copy(&mut reader, &mut io::sink()).map_err(BackupError::io("read", path))?;
     Ok(reader.finish())
 }

@@ -1,6 +1,6 @@
 //! Recovery points: capturing, storing, checking and handing out what a recovery needs.
 //!
-//! The repository is a folder that can be read without this tool: `points/<id>/` holds one recovery point, bound by its
+//! The repository, a folder or a place in a bucket, can be read without this tool: `points/<id>/` holds one recovery point, bound by its
 //! `manifest.json`, and `wal/<system id>/<timeline>/` the archived write-ahead log. May be called by the commands, by
 //! `run` and by `recovery`; decides nothing about how to recover.
 
@@ -25,6 +25,7 @@ mod pruned;
 mod repository;
 #[cfg(test)]
 mod room_tests;
+mod storage;
 mod upgrade;
 mod version;
 mod writer;
@@ -53,4 +54,5 @@ pub use point::Point;
 pub use prune::{Keep, PruneOptions, PruneReport, PrunedPoint, Room, prune};
 pub use pruned::PruneReason;
 pub use repository::{Newest, PassedOver, PointSelector, PointSummary, Repository};
+pub(crate) use storage::{is_in_a_bucket, size_of};
 pub use upgrade::{UpgradeProgress, Upgraded, upgrade};

@@ -1,7 +1,5 @@
 //! Where the files of a recovery point are, and how far its writing has come.
 
-use std::fs;
-
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
@@ -12,8 +10,9 @@ use super::{
         layout::{PARTIAL, STARTED, manifest_digits},
     },
     hash::sha256,
+    storage,
 };
-use cdc_model::units::{IfThere, PointId};
+use cdc_model::units::PointId;
 
 /// A point's folder.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,15 +30,10 @@ pub(crate) struct Place {
 impl Place {
     /// Every point's folder below `root`, by id.
     pub(crate) fn all(root: &Utf8Path, format: Format) -> Result<Vec<Place>, BackupError> {
-        let entries = root.read_dir_utf8().if_there().map_err(BackupError::io("list", root))?;
         let mut places = Vec::new();
-        for entry in entries.into_iter().flatten() {
-            let entry = entry.map_err(BackupError::io("list", root))?;
-            if !entry.file_type().map_err(BackupError::io("look at", entry.path()))?.is_dir() {
-                continue;
-            }
-            let folder = entry.path().to_owned();
-            let name = entry.file_name();
+        for entry in storage::entries(root)?.into_iter().flatten().filter(|entry| entry.is_folder) {
+            let folder = entry.path.clone();
+            let name = entry.name();
             let (id, unfinished) = match format {
                 Format::One => name.strip_suffix(PARTIAL).map_or((name, false), |id| (id, true)),
                 Format::Two => (name, is_there(&folder.join(STARTED))? && manifests(&folder)?.is_empty()),
@@ -76,10 +70,9 @@ pub(crate) fn manifest(folder: &Utf8Path) -> Result<Option<ManifestFile>, Backup
 /// The files in a point's folder whose names are those of manifests in format 2, with the digits of their hash.
 pub(crate) fn manifests(folder: &Utf8Path) -> Result<Vec<(Utf8PathBuf, String)>, BackupError> {
     let mut found = Vec::new();
-    for entry in folder.read_dir_utf8().map_err(BackupError::io("list", folder))? {
-        let entry = entry.map_err(BackupError::io("list", folder))?;
-        if let Some(digits) = manifest_digits(entry.file_name()) {
-            found.push((entry.path().to_owned(), digits.to_owned()));
+    for entry in storage::entries(folder)?.into_iter().flatten() {
+        if let Some(digits) = manifest_digits(entry.name()) {
+            found.push((entry.path.clone(), digits.to_owned()));
         }
     }
     found.sort();
@@ -89,16 +82,13 @@ pub(crate) fn manifests(folder: &Utf8Path) -> Result<Vec<(Utf8PathBuf, String)>,
 /// Removes what was written of a point that does not exist. What says that it does not goes last: a half of it is never taken for
 /// a damaged point.
 pub(crate) fn remove_unfinished(folder: &Utf8Path) -> Result<(), BackupError> {
-    for entry in folder.read_dir_utf8().map_err(BackupError::io("list", folder))? {
-        let entry = entry.map_err(BackupError::io("list", folder))?;
-        let path = entry.path();
-        if entry.file_name() == STARTED {
-            continue;
+    for entry in storage::entries(folder)?.into_iter().flatten() {
+        match entry.is_folder {
+            true => storage::remove_all(&entry.path)?,
+            false if entry.name() == STARTED => {}
+            false => files::remove(&entry.path)?,
         }
-        let is_folder = entry.file_type().map_err(BackupError::io("look at", path))?.is_dir();
-        let removed = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-        removed.map_err(BackupError::io("remove", path))?;
     }
     files::remove(&folder.join(STARTED))?;
-    fs::remove_dir(folder).map_err(BackupError::io("remove", folder))
+    storage::remove_all(folder)
 }

@@ -1,4 +1,4 @@
-//! The repository: a folder of recovery points and archived WAL.
+//! The repository: recovery points and archived WAL, in a folder or a bucket.
 
 use std::{fs, io};
 
@@ -12,6 +12,7 @@ use super::{
     format::{Chain, ConsistencyCheck, Format, Kind, Link, layout},
     place::{Place, remove_unfinished},
     pruned::Pruned,
+    storage,
     version::{self, Identity},
     wal::Archive,
 };
@@ -80,7 +81,7 @@ pub struct PointSummary {
 impl PointSummary {
     fn of(place: &Place) -> PointSummary {
         let loaded = if place.unfinished { Err(unfinished(&place.id)) } else { Point::load(place) };
-        let bytes = files::size_of(&place.folder);
+        let bytes = storage::size_of(&place.folder);
         let defect = loaded.as_ref().err().or(bytes.as_ref().err()).map(ToString::to_string);
         let manifest = loaded.as_ref().ok().map(|point| &point.manifest);
         PointSummary {
@@ -124,25 +125,29 @@ pub struct Newest {
 }
 
 impl Repository {
-    /// Makes a repository in a folder that is missing or empty; opens one that is there.
+    /// Makes a repository in a folder that is missing or empty, or at an address in a bucket below which is nothing; opens one that is
+    /// there.
     pub fn init(root: &Utf8Path) -> Result<Repository, BackupError> {
         Repository::init_as(root, Format::NEWEST)
     }
 
     pub(crate) fn init_as(root: &Utf8Path, format: Format) -> Result<Repository, BackupError> {
+        let root = root_of(root);
         let refuse = |found: String| BackupError::NotARepository { path: root.to_owned(), found };
-        let path = version::path(root);
-        match fs::metadata(&path).if_there() {
-            Ok(None) => {}
-            Ok(Some(_)) => return Repository::open(root),
-            Err(e) if e.kind() == io::ErrorKind::NotADirectory => return Err(refuse(version::NO_FOLDER.into())),
-            Err(e) => return Err(BackupError::io("look at", &path)(e)),
+        match is_there(&version::path(root)) {
+            Ok(false) => {}
+            Ok(true) => return Repository::open(root),
+            Err(BackupError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotADirectory => {
+                return Err(refuse(version::NO_FOLDER.into()));
+            }
+            Err(error) => return Err(error),
         }
         let store = Store::make(root)?;
-        let strangers = fs::read_dir(root).map_err(BackupError::io("list", root))?.count();
+        let strangers = storage::entries(root)?.unwrap_or_default().len();
         if strangers > 0 {
             return Err(refuse(format!("files and folders that are no repository's: {strangers}")));
         }
+        storage::refuse_unconditional(root)?;
         for folder in ["points", "wal", "locks"] {
             store.folder(&root.join(folder))?;
         }
@@ -172,7 +177,12 @@ impl Repository {
 
     /// Opens a repository.
     pub fn open(root: &Utf8Path) -> Result<Repository, BackupError> {
+        let root = root_of(root);
         let format = version::read(root)?;
+        if format == Format::One && storage::is_in_a_bucket(root) {
+            let found = "it has format 1, which only a folder can have".to_owned();
+            return Err(BackupError::NotARepository { path: root.to_owned(), found });
+        }
         Ok(Repository { store: Store::new(root)?, format })
     }
 
@@ -193,7 +203,7 @@ impl Repository {
         is_there(&self.upgrade_mark())
     }
 
-    /// The repository's folder.
+    /// The repository's folder, or its address in a bucket.
     pub fn path(&self) -> &Utf8Path {
         self.store.root()
     }
@@ -228,13 +238,8 @@ impl Repository {
 
     /// The system identifiers of the clusters that archive here.
     pub(crate) fn archived_clusters(&self) -> Result<Vec<SystemId>, BackupError> {
-        let root = self.path().join("wal");
-        let entries = root.read_dir_utf8().if_there().map_err(BackupError::io("list", &root))?;
-        let mut found = Vec::new();
-        for entry in entries.into_iter().flatten() {
-            found.extend(entry.map_err(BackupError::io("list", &root))?.file_name().parse::<SystemId>().ok());
-        }
-        Ok(found)
+        let entries = storage::entries(&self.path().join("wal"))?.unwrap_or_default();
+        Ok(entries.iter().filter_map(|entry| entry.name().parse::<SystemId>().ok()).collect())
     }
 
     /// Takes the lock for an activity that begins; `owner` names it to others that are refused because of it. Fails
@@ -407,7 +412,7 @@ impl Repository {
     }
 
     /// Those of them that a repository of format 2 always has.
-    pub(crate) fn lock_files_made_with_it(&self) -> [Utf8PathBuf; 2] {
+    pub(crate) fn lock_files_made_with_it(&self) -> Vec<Utf8PathBuf> {
         Lock::files_made_in(&self.store)
     }
 
@@ -422,7 +427,19 @@ impl Repository {
                 files::remove(&place.folder.join(layout::STARTED))?;
             }
         }
-        remove_old_temporaries(&self.path().join("wal"))
+        match storage::is_in_a_bucket(self.path()) {
+            // An object is there when all of it is.
+            true => Ok(()),
+            false => remove_old_temporaries(&self.path().join("wal")),
+        }
+    }
+}
+
+/// The address of a bucket without the slash at its end: keys have one between their parts.
+fn root_of(path: &Utf8Path) -> &Utf8Path {
+    match storage::is_in_a_bucket(path) {
+        true => Utf8Path::new(path.as_str().trim_end_matches('/')),
+        false => path,
     }
 }
 

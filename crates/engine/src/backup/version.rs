@@ -1,14 +1,15 @@
 //! The files that make a folder a repository: `FORMAT`, and `repo.json`, which names it.
 
-use std::{fs, io};
+use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{
     BackupError,
-    files::{self, Store, is_there},
+    files::{self, Store},
     format::{Format, checked},
+    storage,
 };
 
 const FORMAT_WORD: &str = "cdc-backup-repo";
@@ -63,14 +64,20 @@ pub(crate) fn path(root: &Utf8Path) -> Utf8PathBuf {
 pub(crate) fn read(root: &Utf8Path) -> Result<Format, BackupError> {
     let path = path(root);
     let refuse = |found: String| BackupError::NotARepository { path: root.to_owned(), found };
-    let text = match fs::read(&path) {
-        Ok(text) => String::from_utf8_lossy(&text).into_owned(),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let found = if is_there(root)? { "it has no file FORMAT" } else { "there is no such folder" };
+    let text = match files::read_if_there(&path) {
+        Ok(Some(text)) => String::from_utf8_lossy(&text).into_owned(),
+        Ok(None) => {
+            let found = match storage::entries(root)? {
+                Some(_) => "it has no file FORMAT",
+                None if storage::is_in_a_bucket(root) => "nothing is there",
+                None => "there is no such folder",
+            };
             return Err(refuse(found.to_owned()));
         }
-        Err(e) if e.kind() == io::ErrorKind::NotADirectory => return Err(refuse(NO_FOLDER.into())),
-        Err(e) => return Err(BackupError::io("read", &path)(e)),
+        Err(BackupError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotADirectory => {
+            return Err(refuse(NO_FOLDER.into()));
+        }
+        Err(error) => return Err(error),
     };
     let number = text.trim().strip_prefix(FORMAT_WORD).and_then(|n| n.trim().parse::<u32>().ok());
     let known = Format::NEWEST.number();

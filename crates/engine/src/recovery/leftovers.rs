@@ -10,7 +10,7 @@ use super::{
     schema,
     way_back::way_on,
 };
-use crate::backup::{ClusterName, files};
+use crate::backup::{ClusterName, size_of};
 use cdc_model::units::IfThere;
 use cdc_pipeline::{
     attach,
@@ -103,5 +103,5 @@ fn look_at(path: &Utf8Path) -> Result<Option<std::fs::Metadata>, RecoveryError> 
 /// Bytes of a file or of everything in a folder; none where there is nothing.
 fn size(path: &Utf8Path) -> Result<Option<u64>, RecoveryError> {
     let Some(meta) = look_at(path)? else { return Ok(None) };
-    Ok(Some(if meta.is_dir() { files::size_of(path)? } else { meta.len() }))
+    Ok(Some(if meta.is_dir() { size_of(path)? } else { meta.len() }))
 }

@@ -353,6 +353,12 @@ pub mod facts {
     pub const CONTAINER_YOUNG: Duration = Duration::from_secs(5 * 60);
     /// Caches that no version of this program has asked for since.
     pub const CACHE_OLD: Duration = Duration::from_secs(30 * 24 * 3_600);
+    /// A server of objects that has not taken a connection by then is asked again.
+    pub const BUCKET_CONNECT: Duration = Duration::from_secs(10);
+    /// The same of a request that was not answered; a part of a large object is 16 MiB.
+    pub const BUCKET_REQUEST: Duration = Duration::from_secs(120);
+    /// A request that fails for reasons that pass is repeated no longer than this.
+    pub const BUCKET_RETRIES: Duration = Duration::from_secs(60);
     /// What a repository's writer leaves behind when it dies; no writer needs so long for one file.
     pub const TEMPORARY_OLD: Duration = Duration::from_secs(3_600);
     /// How often the holder of a lock touches its file, for machines that cannot see its process.

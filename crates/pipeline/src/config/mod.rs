@@ -1,5 +1,6 @@
 //! What the commands need to know of a pipeline: one section a system, file < environment < flags.
 
+mod bucket;
 mod error;
 mod hook;
 mod model;
@@ -7,6 +8,7 @@ mod secrets;
 mod temporary;
 mod tools;
 
+pub use bucket::BucketAddress;
 pub use error::ConfigError;
 pub use hook::{Hook, HookError, MEANS_VARIABLE, Means, Timeouts, Verb, recorded};
 pub use model::{

@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, Hook, RestAuth, Verb, secrets};
+use super::{BucketAddress, ConfigError, Hook, RestAuth, Verb, secrets};
 use cdc_model::units::{Secret, redact_url};
 
 /// Everything the commands need to reach a pipeline.
@@ -365,13 +365,13 @@ pub enum RegistryStorage {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RepositoryConfig {
-    /// The repository's folder.
+    /// The repository's folder, or the address of a bucket: see [`BucketAddress`].
     pub path: Utf8PathBuf,
 }
 
 impl RepositoryConfig {
     /// Where an `archive_command` leaves finished WAL that cannot run this program. Whoever reads the archive takes in first
-    /// what is there.
+    /// what is there. Only repositories in folders have one.
     pub fn spool(&self) -> Utf8PathBuf {
         self.path.join("spool")
     }
@@ -476,7 +476,7 @@ impl Config {
             camino::absolute_utf8(path.parent().filter(|p| !p.as_str().is_empty()).unwrap_or(Utf8Path::new(".")))
                 .map_err(|cause| ConfigError::Read { path: path.to_owned(), cause })?;
         let absolute = |p: &mut Utf8PathBuf| {
-            if p.is_relative() && !p.as_str().is_empty() {
+            if p.is_relative() && !p.as_str().is_empty() && !BucketAddress::is_one(p) {
                 *p = base.join(&*p);
             }
         };

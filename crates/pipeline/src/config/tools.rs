@@ -8,7 +8,7 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Config, Temporary, free_bytes};
+use super::{BucketAddress, Config, Temporary, free_bytes};
 use cdc_model::units::IfThere;
 
 /// Tells a prefix as whom a program runs.
@@ -56,8 +56,11 @@ impl Tools {
         tools.scratch = control.and_then(|c| c.scratch.clone());
         let data = config.postgres.pgdata.parent().unwrap_or(&config.postgres.pgdata);
         // The repository is for its owner alone, who need not be the account that the programs run as somewhere else.
-        let roomy = if tools.elsewhere() && !data.as_str().is_empty() { data } else { &config.repository.path };
-        tools.roomy = Some(roomy.to_owned());
+        let repository = &config.repository.path;
+        tools.roomy = match tools.elsewhere() && !data.as_str().is_empty() {
+            true => Some(data.to_owned()),
+            false => Some(repository.to_owned()).filter(|path| !BucketAddress::is_one(path)),
+        };
         tools.variables = vec![
             ("CDC_DRILL_DATA", data.to_string()),
             ("CDC_DRILL_REPOSITORY", config.repository.path.to_string()),

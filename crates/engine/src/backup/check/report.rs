@@ -5,8 +5,8 @@ use std::fmt;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use crate::backup::BackupError;
-use cdc_model::units::{Exit, IfThere, PointId};
+use crate::backup::{BackupError, storage};
+use cdc_model::units::{Exit, PointId};
 use cdc_pipeline::config::Tools;
 
 /// How closely to look. Without any option every stored byte is read and hashed.
@@ -118,15 +118,11 @@ impl Findings {
         folder: &Utf8Path,
         known: &dyn Fn(&Utf8Path) -> bool,
     ) -> Result<(), BackupError> {
-        let entries = folder.read_dir_utf8().if_there().map_err(BackupError::io("list", folder))?;
-        for entry in entries.into_iter().flatten() {
-            let entry = entry.map_err(BackupError::io("list", folder))?;
-            let path = entry.path();
-            // What is being archived meanwhile comes and goes.
-            let kind = entry.file_type().if_there().map_err(BackupError::io("look at", path))?;
-            if kind.is_some_and(|kind| kind.is_dir()) {
+        for entry in storage::entries(folder)?.into_iter().flatten() {
+            let path = entry.path.as_path();
+            if entry.is_folder {
                 self.strangers(path, known)?;
-            } else if is_temporary(entry.file_name()) {
+            } else if is_temporary(entry.name()) {
                 self.notes.push(format!("{path} is being written, or was when a process was killed"));
             } else if !known(path) {
                 self.defect(DefectKind::Incomplete, path, "no such file", "one that nothing names");

@@ -1,6 +1,6 @@
 //! Checking a recovery point against its manifest: every byte of it and of the WAL it needs.
 
-use std::{collections::BTreeMap, fs};
+use std::collections::BTreeMap;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -14,8 +14,9 @@ use crate::backup::{
     },
     hash::sha256_file,
     parts, place,
+    storage::{self, Kind},
 };
-use cdc_model::units::{IfThere, PointId, counted};
+use cdc_model::units::{PointId, counted};
 use cdc_pipeline::config::Tools;
 use cdc_postgres::wal::WalFile;
 
@@ -46,7 +47,7 @@ pub(in crate::backup) fn read_back(repository: &Repository, point: &Point) -> Re
 fn look(repository: &Repository, point: &Point, options: &CheckOptions) -> Result<VerifyReport, BackupError> {
     let mut report = VerifyReport::empty(point.id(), options);
     stored_files(point, &mut report)?;
-    strangers(point, &own_files(repository, point)?, &point.folder, "", &mut report)?;
+    strangers(point, &own_files(repository, point)?, &mut report)?;
     wal(repository, point, options.deep, &mut report)?;
     if options.deep && report.defects.is_empty() {
         deep(repository, point, options, &mut report)?;
@@ -67,7 +68,7 @@ pub(super) fn files(
         true => stored_files(point, &mut report)?,
         false => sizes(point, &mut report)?,
     }
-    strangers(point, &own, &point.folder, "", &mut report)?;
+    strangers(point, &own, &mut report)?;
     if options.deep && report.defects.is_empty() {
         deep(repository, point, options, &mut report)?;
     }
@@ -120,17 +121,16 @@ pub(super) fn by_sums(folder: &Utf8Path, found: &mut Findings) -> Result<(), Bac
 fn sizes(point: &Point, report: &mut VerifyReport) -> Result<(), BackupError> {
     for entry in &point.manifest.files {
         let path = point.folder.join(&entry.path);
-        let meta = fs::symlink_metadata(&path).if_there().map_err(BackupError::io("look at", &path))?;
-        let (kind, found) = match meta {
+        let (kind, found) = match storage::look(&path)? {
             None => (DefectKind::Incomplete, "nothing".to_owned()),
-            Some(meta) if !meta.is_file() => (DefectKind::Incomplete, "a folder or link".to_owned()),
-            Some(meta) => {
+            Some(Kind::Folder | Kind::Other) => (DefectKind::Incomplete, "a folder or link".to_owned()),
+            Some(Kind::Object(size)) => {
                 report.files += 1;
-                report.bytes += meta.len();
-                if meta.len() == entry.size {
+                report.bytes += size;
+                if size == entry.size {
                     continue;
                 }
-                (DefectKind::Checksum, counted(meta.len(), "byte"))
+                (DefectKind::Checksum, counted(size, "byte"))
             }
         };
         report.defect(kind, &entry.path, counted(entry.size, "byte"), found);
@@ -161,17 +161,16 @@ fn stored_files(point: &Point, report: &mut VerifyReport) -> Result<(), BackupEr
             continue;
         }
         let path = point.folder.join(&entry.path);
-        match fs::symlink_metadata(&path) {
-            Ok(meta) if meta.is_file() => {}
-            Ok(_) => {
+        match storage::look(&path)? {
+            Some(Kind::Object(_)) => {}
+            Some(Kind::Folder | Kind::Other) => {
                 report.defect(DefectKind::Incomplete, &entry.path, "a file", "a folder or link");
                 continue;
             }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            None => {
                 report.defect(DefectKind::Incomplete, &entry.path, counted(entry.size, "byte"), "nothing");
                 continue;
             }
-            Err(e) => return Err(BackupError::io("look at", &path)(e)),
         }
         let (sha256, size) = sha256_file(&path)?;
         report.files += 1;
@@ -186,19 +185,10 @@ fn stored_files(point: &Point, report: &mut VerifyReport) -> Result<(), BackupEr
 }
 
 /// What no manifest names: a sign that somebody else writes here, or that the manifest is not the whole story.
-fn strangers(
-    point: &Point,
-    own: &[String],
-    folder: &Utf8Path,
-    below: &str,
-    report: &mut VerifyReport,
-) -> Result<(), BackupError> {
-    for entry in folder.read_dir_utf8().map_err(BackupError::io("list", folder))? {
-        let entry = entry.map_err(BackupError::io("list", folder))?;
-        let name = format!("{below}{}", entry.file_name());
-        if entry.file_type().map_err(BackupError::io("look at", entry.path()))?.is_dir() {
-            strangers(point, own, entry.path(), &format!("{name}/"), report)?;
-        } else if !own.contains(&name) && !point.has(&name) {
+fn strangers(point: &Point, own: &[String], report: &mut VerifyReport) -> Result<(), BackupError> {
+    for (path, _) in storage::files_below(&point.folder)? {
+        let name = path.strip_prefix(&point.folder).unwrap_or(&path).to_string();
+        if !own.contains(&name) && !point.has(&name) {
             report.defect(DefectKind::Incomplete, &name, "no such file", "one that the manifest does not name");
         }
     }
@@ -280,7 +270,8 @@ fn verify_extracted(
     report: &mut VerifyReport,
 ) -> Result<(), BackupError> {
     let root = repository.path();
-    let temporary = tools.temporary(".verify-", Some(root));
+    let beneath = Some(root).filter(|root| !storage::is_in_a_bucket(root));
+    let temporary = tools.temporary(".verify-", beneath);
     let temporary = temporary.map_err(BackupError::io("make a temporary folder in", root))?;
     let folder = temporary.path().join("data");
     let owner = tools.reader().map(|(uid, gid)| parts::postgres::Owner { uid, gid });

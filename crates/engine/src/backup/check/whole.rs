@@ -20,6 +20,7 @@ use crate::backup::{
     hash::sha256,
     place::Place,
     pruned::Pruned,
+    storage,
     version::{self, Identity},
     wal::Archive,
 };
@@ -182,10 +183,8 @@ impl Look<'_> {
             Format::Two => ["FORMAT", "repo.json", "checks.json", "upgrade.json", "pruned.json", ""],
         };
         let folders = ["points", "wal", "locks", "recoveries", "spool", "journal"];
-        for entry in root.read_dir_utf8().map_err(BackupError::io("list", &root))? {
-            let entry = entry.map_err(BackupError::io("list", &root))?;
-            let (path, name) = (entry.path(), entry.file_name());
-            let is_folder = entry.file_type().map_err(BackupError::io("look at", path))?.is_dir();
+        for entry in storage::entries(&root)?.unwrap_or_default() {
+            let (path, name, is_folder) = (entry.path.as_path(), entry.name(), entry.is_folder);
             if is_folder && name == "topics" {
                 self.found.notes.push(format!("{path} is not looked at here: `cdc-drill topic verify` checks it"));
             } else if is_folder && name.starts_with('.') {
@@ -234,19 +233,14 @@ impl Look<'_> {
 
     /// What waits to be archived.
     fn spool(&mut self) -> Result<(), BackupError> {
-        let spool = self.root().join("spool");
-        if !is_there(&spool)? {
-            return Ok(());
-        }
         let mut waiting = 0_u64;
-        for entry in spool.read_dir_utf8().map_err(BackupError::io("list", &spool))? {
-            let entry = entry.map_err(BackupError::io("list", &spool))?;
-            match entry.file_name().parse::<WalFile>() {
+        for entry in storage::entries(&self.root().join("spool"))?.into_iter().flatten() {
+            match entry.name().parse::<WalFile>() {
                 Ok(_) => waiting += 1,
                 // What is still being copied.
-                Err(_) if entry.file_name().starts_with('.') => {}
+                Err(_) if entry.name().starts_with('.') => {}
                 Err(_) => {
-                    self.found.defect(DefectKind::Incomplete, entry.path(), "files of WAL", "one that is none");
+                    self.found.defect(DefectKind::Incomplete, entry.path, "files of WAL", "one that is none");
                 }
             }
         }

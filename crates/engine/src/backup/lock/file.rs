@@ -236,6 +236,7 @@ fn unsupported(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backup::lock::held::HeldLock;
     use cdc_model::units::Failure;
     use cdc_pipeline::client::limits::facts::HEARTBEAT;
     use rstest::rstest;

@@ -1,4 +1,4 @@
-//! The heartbeat of a lock: its file is touched for as long as it is held.
+//! The heartbeat of a lock: its file is touched, or its object written again, for as long as it is held.
 
 use std::{
     convert::Infallible,
@@ -14,33 +14,55 @@ use std::{
 
 use nix::sys::{stat::futimens, time::TimeSpec};
 
-/// Touches a file now and then, until it is dropped. It keeps the file open, and with it the file's flock.
+/// Does something now and then, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Heartbeat {
-    file: Arc<Mutex<File>>,
+pub(super) struct Pulse {
     /// Nothing is ever sent: dropping it ends the thread.
     ends: Option<Sender<Infallible>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Heartbeat {
-    pub(super) fn start(file: File, every: Duration) -> io::Result<Heartbeat> {
-        let file = Arc::new(Mutex::new(file));
+impl Pulse {
+    pub(super) fn start(every: Duration, beat: impl Fn() -> io::Result<()> + Send + 'static) -> io::Result<Pulse> {
         let (ends, ended) = mpsc::channel::<Infallible>();
-        let touched = Arc::clone(&file);
         // A thread of its own: a backup may keep every thread of the runtime busy for minutes.
-        let beat = move || {
+        let beats = move || {
             let mut failing = false;
             while matches!(ended.recv_timeout(every), Err(RecvTimeoutError::Timeout)) {
-                let result = touch(&held(&touched));
+                let result = beat();
                 if let (Err(error), false) = (&result, failing) {
                     tracing::warn!(%error, "the heartbeat of a lock fails; other machines may take the lock over");
                 }
                 failing = result.is_err();
             }
         };
-        let thread = thread::Builder::new().name("lock-heartbeat".into()).spawn(beat)?;
-        Ok(Heartbeat { file, ends: Some(ends), thread: Some(thread) })
+        let thread = thread::Builder::new().name("lock-heartbeat".into()).spawn(beats)?;
+        Ok(Pulse { ends: Some(ends), thread: Some(thread) })
+    }
+}
+
+impl Drop for Pulse {
+    fn drop(&mut self) {
+        drop(self.ends.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Touches a file now and then, until it is dropped. It keeps the file open, and with it the file's flock.
+#[derive(Debug)]
+pub(super) struct Heartbeat {
+    file: Arc<Mutex<File>>,
+    _pulse: Pulse,
+}
+
+impl Heartbeat {
+    pub(super) fn start(file: File, every: Duration) -> io::Result<Heartbeat> {
+        let file = Arc::new(Mutex::new(file));
+        let touched = Arc::clone(&file);
+        let pulse = Pulse::start(every, move || touch(&held(&touched)))?;
+        Ok(Heartbeat { file, _pulse: pulse })
     }
 
     /// Goes on with another file. The one before is closed.
@@ -56,15 +78,6 @@ fn touch(file: &File) -> io::Result<()> {
 
 fn held(file: &Mutex<File>) -> MutexGuard<'_, File> {
     file.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Drop for Heartbeat {
-    fn drop(&mut self) {
-        drop(self.ends.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A lock that this process holds: taking it, keeping it, what is left in it, and giving it back.
 
 use std::{
-    fs,
+    fmt, fs,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -12,6 +12,29 @@ use super::{
 };
 use crate::backup::{BackupError, files::read_if_there};
 use cdc_pipeline::client::limits::facts::HEARTBEAT;
+
+/// A lock that this process holds, wherever it is.
+pub(super) trait HeldLock: fmt::Debug + Send + Sync {
+    /// What is unfinished: what was found when the lock was taken, or was left since.
+    fn left(&self) -> Vec<Left>;
+
+    /// Writes down, durably, that a recovery is unfinished from now on. Others of its cluster no longer are.
+    fn leave(&self, left: Left) -> Result<(), BackupError>;
+
+    /// Writes down, durably, that a recovery is no longer unfinished.
+    fn clear(&self, recovery: &str) -> Result<(), BackupError>;
+
+    /// Fails if another process has taken the lock over, or somebody has removed it.
+    fn still_ours(&self) -> Result<(), BackupError>;
+}
+
+/// Adds what is left to what is unfinished.
+pub(super) fn left_by(left: Left) -> impl FnOnce(&mut Vec<Left>) {
+    move |all| {
+        all.retain(|other| other.recovery != left.recovery && !other.cluster.is_that_of(&left.cluster));
+        all.push(left);
+    }
+}
 
 impl LockFile {
     /// Takes the lock. The caller holds the guard.
@@ -64,28 +87,6 @@ impl Held {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is unfinished: what was found when the lock was taken, or was left since.
-    pub(super) fn left(&self) -> Vec<Left> {
-        self.written().left.clone()
-    }
-
-    /// Writes down, durably, that a recovery is unfinished from now on. Others of its cluster no longer are.
-    pub(super) fn leave(&self, left: Left) -> Result<(), BackupError> {
-        let recovery = left.recovery.clone();
-        self.change(
-            |holder| holder.at_work_on(&recovery),
-            |all| {
-                all.retain(|other| other.recovery != left.recovery && !other.cluster.is_that_of(&left.cluster));
-                all.push(left);
-            },
-        )
-    }
-
-    /// Writes down, durably, that a recovery is no longer unfinished.
-    pub(super) fn clear(&self, recovery: &str) -> Result<(), BackupError> {
-        self.change(|holder| holder, |all| all.retain(|left| left.recovery != recovery))
-    }
-
     fn change(
         &self,
         holder: impl FnOnce(Holder) -> Holder,
@@ -103,11 +104,6 @@ impl Held {
         }
         *written = content;
         Ok(())
-    }
-
-    /// Fails if another process has taken the lock over, or somebody has removed it.
-    pub(super) fn still_ours(&self) -> Result<(), BackupError> {
-        self.is_there(&self.written())
     }
 
     fn is_there(&self, written: &Content) -> Result<(), BackupError> {
@@ -133,6 +129,25 @@ impl Held {
             left if !left.is_empty() => self.file.write(|_| Content { holder: None, left }).map(drop),
             _ => fs::remove_file(self.file.path()).map_err(BackupError::io("remove", self.file.path())),
         }
+    }
+}
+
+impl HeldLock for Held {
+    fn left(&self) -> Vec<Left> {
+        self.written().left.clone()
+    }
+
+    fn leave(&self, left: Left) -> Result<(), BackupError> {
+        let recovery = left.recovery.clone();
+        self.change(|holder| holder.at_work_on(&recovery), left_by(left))
+    }
+
+    fn clear(&self, recovery: &str) -> Result<(), BackupError> {
+        self.change(|holder| holder, |all| all.retain(|left| left.recovery != recovery))
+    }
+
+    fn still_ours(&self) -> Result<(), BackupError> {
+        self.is_there(&self.written())
     }
 }
 

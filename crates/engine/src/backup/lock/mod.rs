@@ -6,6 +6,8 @@ mod heartbeat;
 mod held;
 mod holder;
 mod matrix;
+mod object;
+mod place;
 mod taken;
 
 pub use cluster::ClusterName;

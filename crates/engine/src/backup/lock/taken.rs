@@ -1,19 +1,21 @@
 //! Taking a lock by the matrix, and noticing what began beside it.
 
-use std::{fs, io};
+use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     Activity, Left,
     file::{LockFile, State},
-    held::Held,
+    held::HeldLock,
     matrix::{By, refused_by},
+    place::LockPlace,
 };
 use crate::backup::{
     BackupError,
-    files::{Store, is_there, place_of},
+    files::{Store, is_there, place_of, read_if_there},
     hash::sha256,
+    storage::is_in_a_bucket,
 };
 
 /// Where the locks of one repository, or of one data folder, lie.
@@ -43,21 +45,29 @@ impl Ground {
         }
     }
 
-    fn lock_file(&self, activity: Activity) -> Option<LockFile> {
+    fn lock_path(&self, activity: Activity) -> Option<Utf8PathBuf> {
         let name = activity.lock_name()?;
-        let path = match self {
-            Ground::Repository(store) => store.root().join("locks").join(format!("{name}.lock")),
+        match self {
+            Ground::Repository(store) => Some(store.root().join("locks").join(format!("{name}.lock"))),
             Ground::DataFolder { store, name } if activity == Activity::Recover => {
-                store.root().join(".cdc-drill").join(format!("{name}.lock"))
+                Some(store.root().join(".cdc-drill").join(format!("{name}.lock")))
             }
-            Ground::DataFolder { .. } => return None,
-        };
-        Some(LockFile::new(self.store(), path))
+            Ground::DataFolder { .. } => None,
+        }
+    }
+
+    fn place(&self, activity: Activity) -> Result<Option<LockPlace>, BackupError> {
+        self.lock_path(activity).map(|path| LockPlace::new(self.store(), path)).transpose()
+    }
+
+    /// Whether looking at one lock and taking another cannot be made one step.
+    fn has_no_guard(&self) -> bool {
+        is_in_a_bucket(self.store().root())
     }
 
     /// What the lock of recoveries says here.
     fn recovery(&self) -> Result<State, BackupError> {
-        self.lock_file(Activity::Recover).map_or(Ok(State::Absent), |file| file.look())
+        self.place(Activity::Recover)?.map_or(Ok(State::Absent), |place| place.look())
     }
 
     /// The file that counts the recoveries that have begun here.
@@ -70,22 +80,27 @@ impl Ground {
 
     /// The counter's text: only whether it changes matters. None before the first recovery.
     fn counted(&self) -> Result<Option<String>, BackupError> {
-        let path = self.counter();
-        match fs::read(&path) {
-            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(BackupError::io("read", &path)(e)),
-        }
+        let bytes = read_if_there(&self.counter())?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     /// Refuses an activity that the matrix refuses beside what is here.
     fn refuse(&self, begins: Activity) -> Result<(), BackupError> {
-        for by in refused_by(begins) {
+        self.refuse_by(refused_by(begins).iter())
+    }
+
+    /// The same for one that holds its lock already.
+    fn refuse_by_others(&self, begins: Activity) -> Result<(), BackupError> {
+        self.refuse_by(refused_by(begins).iter().filter(|by| **by != By::AtWork(begins)))
+    }
+
+    fn refuse_by<'b>(&self, all: impl Iterator<Item = &'b By>) -> Result<(), BackupError> {
+        for by in all {
             match by {
                 By::AtWork(activity) => {
-                    let Some(file) = self.lock_file(*activity) else { continue };
-                    if let State::Held { by, .. } = file.look()? {
-                        return Err(file.held(by));
+                    let Some(place) = self.place(*activity)? else { continue };
+                    if let State::Held { by, .. } = place.look()? {
+                        return Err(place.held(by));
                     }
                 }
                 By::Unfinished => {
@@ -98,6 +113,11 @@ impl Ground {
         }
         Ok(())
     }
+}
+
+/// What makes looking and writing one step in a folder.
+fn guard_in(store: &Store) -> Utf8PathBuf {
+    store.root().join("locks").join(LockFile::GUARD)
 }
 
 /// The file that counts recoveries.
@@ -146,13 +166,14 @@ impl Watched {
 /// The lock of an activity. Dropping it releases it; what was left stays.
 ///
 /// It is held by an flock, by which every process of this machine tells whether its holder lives, and by a heartbeat
-/// for other machines. A holder that was suspended may lose it to one of those: [`Lock::still_ours`] tells.
+/// for other machines. A holder that was suspended may lose it to one of those: [`Lock::still_ours`] tells. In a bucket there is
+/// no flock: on this machine the holder's process tells.
 #[derive(Debug)]
 #[must_use]
 pub struct Lock {
     begins: Activity,
     /// None for an activity that refuses nobody.
-    own: Option<Held>,
+    own: Option<Box<dyn HeldLock>>,
     watched: Vec<Watched>,
 }
 
@@ -192,8 +213,7 @@ impl Lock {
     pub(crate) fn files_in(store: &Store) -> Vec<Utf8PathBuf> {
         let ground = Ground::Repository(store.clone());
         let all = [Activity::Create, Activity::Recover, Activity::Maintain];
-        let mut files: Vec<Utf8PathBuf> =
-            all.into_iter().filter_map(|activity| Some(ground.lock_file(activity)?.path().to_owned())).collect();
+        let mut files: Vec<Utf8PathBuf> = all.into_iter().filter_map(|activity| ground.lock_path(activity)).collect();
         files.extend(Lock::files_made_in(store));
         // Earlier releases locked the spool.
         files.push(store.root().join("locks").join(".spool"));
@@ -201,18 +221,22 @@ impl Lock {
     }
 
     /// Those that are made with a repository.
-    pub(crate) fn files_made_in(store: &Store) -> [Utf8PathBuf; 2] {
+    pub(crate) fn files_made_in(store: &Store) -> Vec<Utf8PathBuf> {
         let ground = Ground::Repository(store.clone());
-        [ground.counter(), store.root().join("locks").join(LockFile::GUARD)]
+        let guard = (!ground.has_no_guard()).then(|| guard_in(store));
+        [ground.counter()].into_iter().chain(guard).collect()
     }
 
     /// Makes them.
     pub(crate) fn make_files_in(store: &Store) -> Result<(), BackupError> {
-        let [counter, guard] = Lock::files_made_in(store);
-        if !is_there(&counter)? {
-            store.write(&counter, counter_of(0).as_bytes())?;
+        let ground = Ground::Repository(store.clone());
+        if !is_there(&ground.counter())? {
+            store.write(&ground.counter(), counter_of(0).as_bytes())?;
         }
-        store.append(&guard).map(drop)
+        match ground.has_no_guard() {
+            true => Ok(()),
+            false => store.append(&guard_in(store)).map(drop),
+        }
     }
 
     /// Whether a file of the locks holds what it may hold, where that can be told.
@@ -229,13 +253,17 @@ impl Lock {
     }
 
     fn take_on(ground: Ground, begins: Activity, owner: &str, goes_on: Option<&str>) -> Result<Lock, BackupError> {
-        let Some(file) = ground.lock_file(begins) else {
+        let Some(place) = ground.place(begins)? else {
             let watched = vec![Watched::begin(ground, begins)?];
             return Ok(Lock { begins, own: None, watched });
         };
-        let guard = file.guard()?;
+        let guard = place.guard()?;
         let mut watched = Watched::begin(ground, begins)?;
-        let own = file.take_for(owner, goes_on)?;
+        let own = place.take_for(owner, goes_on)?;
+        // Of two that take locks which exclude one another, each has written its own before it looks: one of them sees the other at least.
+        if watched.ground.has_no_guard() {
+            watched.ground.refuse_by_others(begins)?;
+        }
         let counted = if begins == Activity::Recover { watched.count() } else { Ok(()) };
         // Releasing a lock takes the guard again.
         drop(guard);
@@ -264,7 +292,7 @@ impl Lock {
 
     /// The recoveries that were unfinished when the lock was taken, or that this process has left since.
     pub fn left(&self) -> Vec<Left> {
-        self.own.as_ref().map(Held::left).unwrap_or_default()
+        self.own.as_ref().map(|own| own.left()).unwrap_or_default()
     }
 
     /// The recoveries of a repository that are unfinished. Takes no lock.
@@ -310,8 +338,8 @@ impl Lock {
         self.still_ours()
     }
 
-    fn own(&self) -> Result<&Held, BackupError> {
-        self.own.as_ref().ok_or(BackupError::NoLock { activity: format!("{:?}", self.begins) })
+    fn own(&self) -> Result<&dyn HeldLock, BackupError> {
+        self.own.as_deref().ok_or(BackupError::NoLock { activity: format!("{:?}", self.begins) })
     }
 }
 
@@ -327,6 +355,7 @@ mod tests {
     use super::*;
     use crate::backup::{ClusterName, Repository};
     use cdc_model::units::{Exit, Failure};
+    use std::fs;
     use std::os::unix::fs::MetadataExt;
 
     fn repository(folder: &tempfile::TempDir, name: &str) -> Repository {

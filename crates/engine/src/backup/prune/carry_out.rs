@@ -1,9 +1,9 @@
 //! Removing what was decided to go, in steps that can be cut anywhere: first `pruned.json` says what goes, then it goes. Of a point the
 //! manifest goes first: what is left of it is no point to anyone.
 
-use std::{collections::BTreeMap, fs};
+use std::collections::BTreeMap;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 
 use super::{
     decide::Decision,
@@ -12,8 +12,9 @@ use super::{
 use crate::backup::{
     BackupError, Lock, Repository, files, place,
     pruned::{Pruned, Tombstone},
+    storage,
 };
-use cdc_model::units::{IfThere, SystemId, Timeline};
+use cdc_model::units::{SystemId, Timeline};
 use cdc_postgres::wal::{SegmentName, SegmentSize, WalFile};
 
 /// One step.
@@ -85,9 +86,7 @@ pub(super) fn acts(stock: &Stock, decision: &Decision, now: jiff::Timestamp) -> 
     for folder in folders {
         let manifests = place::manifests(&folder)?.into_iter().map(|(path, _)| Act::File(path));
         acts.extend(manifests);
-        let mut files = Vec::new();
-        files_in(&folder, &mut files)?;
-        acts.extend(files.into_iter().map(Act::File));
+        acts.extend(storage::files_below(&folder)?.into_iter().map(|(path, _)| Act::File(path)));
         acts.push(Act::Folder(folder));
     }
     acts.extend(wal.into_iter().map(|(_, file)| Act::File(file.path.clone())));
@@ -98,17 +97,6 @@ fn after(name: SegmentName, size: SegmentSize) -> Option<SegmentName> {
     Some(SegmentName::new(name.timeline, name.number(size)? + 1, size))
 }
 
-fn files_in(folder: &Utf8Path, found: &mut Vec<Utf8PathBuf>) -> Result<(), BackupError> {
-    for entry in folder.read_dir_utf8().map_err(BackupError::io("list", folder))? {
-        let entry = entry.map_err(BackupError::io("list", folder))?;
-        match entry.file_type().map_err(BackupError::io("look at", entry.path()))?.is_dir() {
-            true => files_in(entry.path(), found)?,
-            false => found.push(entry.path().to_owned()),
-        }
-    }
-    Ok(())
-}
-
 /// Does one step. What is gone already is done.
 pub(super) fn act(repository: &Repository, lock: &Lock, act: &Act) -> Result<(), BackupError> {
     // Whoever was suspended for long may have lost the lock to a recovery that needs what goes.
@@ -116,6 +104,6 @@ pub(super) fn act(repository: &Repository, lock: &Lock, act: &Act) -> Result<(),
     match act {
         Act::Announce(pruned) => pruned.write(repository.store()),
         Act::File(path) => files::remove(path),
-        Act::Folder(path) => fs::remove_dir_all(path).if_there().map_err(BackupError::io("remove", path)).map(drop),
+        Act::Folder(path) => storage::remove_all(path),
     }
 }

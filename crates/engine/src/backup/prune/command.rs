@@ -10,7 +10,10 @@ use super::{
     room::Room,
     stock::{PointStock, Stock},
 };
-use crate::backup::{Activity, BackupError, Format, Kind, Repository, file_system::file_system, pruned::PruneReason};
+use crate::backup::{
+    Activity, BackupError, Format, Kind, Repository, file_system::file_system, pruned::PruneReason,
+    storage::is_in_a_bucket,
+};
 use cdc_model::units::{Exit, PointId, SystemId};
 use cdc_pipeline::{
     client::postgres::Postgres,
@@ -131,7 +134,10 @@ fn pruned(
     let lock = repository.lock(Activity::Maintain, "backup prune")?;
     let now = Timestamp::now();
     let stock = Stock::of(repository)?;
-    let (_, free) = file_system(repository.path()).map_err(BackupError::io("look at", repository.path()))?;
+    let free = match is_in_a_bucket(repository.path()) {
+        true => Room::NO_LIMIT,
+        false => file_system(repository.path()).map_err(BackupError::io("look at", repository.path()))?.1,
+    };
     let expected = expected(&stock.points);
     let room = Room { used: stock.bytes, budget: options.budget, free, for_wal: 0, expected };
     let decision = decide(&stock, options.keep, room, now);

@@ -15,7 +15,7 @@ pub struct Room {
     pub used: u64,
     /// What it may take.
     pub budget: u64,
-    /// What is free on its file system.
+    /// What is free on its file system; [`Room::NO_LIMIT`] in a bucket.
     pub free: u64,
     /// What is kept for archived WAL that is still to come.
     pub for_wal: u64,
@@ -24,6 +24,9 @@ pub struct Room {
 }
 
 impl Room {
+    /// What is free where nothing but the budget limits what is stored.
+    pub const NO_LIMIT: u64 = u64::MAX;
+
     /// The room with a reserve for WAL, by the bytes that were archived since the newest recovery point began.
     pub(super) fn with_wal(self, since_newest: u64) -> Room {
         Room { for_wal: since_newest.max(WAL_LEAST).min(self.limit() / WAL_MOST), ..self }
@@ -48,10 +51,11 @@ impl Room {
 impl std::fmt::Display for Room {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Room { used, budget, free, for_wal, expected } = *self;
-        let [used, budget, free, for_wal, expected] = [used, budget, free, for_wal, expected].map(ByteSize);
-        write!(
-            f,
-            "{used} used of a budget of {budget}, {free} free on the file system, {for_wal} of it kept for WAL, {expected} needed"
-        )
+        let [used, budget, for_wal, expected] = [used, budget, for_wal, expected].map(ByteSize);
+        let of_it = match free {
+            Room::NO_LIMIT => String::new(),
+            free => format!(", {} free on the file system", ByteSize(free)),
+        };
+        write!(f, "{used} used of a budget of {budget}{of_it}, {for_wal} of it kept for WAL, {expected} needed")
     }
 }

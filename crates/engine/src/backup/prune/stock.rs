@@ -1,17 +1,19 @@
 //! What a repository holds, as far as pruning asks.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 
 use crate::backup::{
-    BackupError, Kind, Origin, Point, Repository, check::Record, files, format::layout, pruned::Pruned, wal::Archive,
+    BackupError, Kind, Origin, Point, Repository,
+    check::Record,
+    format::layout,
+    pruned::Pruned,
+    storage::{self, Kind as ObjectKind},
+    wal::Archive,
 };
-use cdc_model::units::{IfThere, PointId, SystemId};
+use cdc_model::units::{PointId, SystemId};
 use cdc_postgres::wal::{SegmentName, SegmentSize, WalFile};
 
 /// What a repository holds.
@@ -97,7 +99,7 @@ impl PointStock {
             kind: manifest.kind,
             begin: manifest.window.begin.parse().ok(),
             begin_text: manifest.window.begin.clone(),
-            bytes: files::size_of(&point.folder)?,
+            bytes: storage::size_of(&point.folder)?,
             is_usable: has_its_files(point)?,
             is_good: passed.is_some_and(|passed| passed.manifest == point.manifest_sha256),
             is_consistent: manifest.consistency.failed().next().is_none(),
@@ -116,7 +118,7 @@ impl Stock {
         let mut stock = Stock {
             pruned: Pruned::read(root)?
                 .ok_or_else(|| BackupError::checksum(Pruned::path(root), "what was pruned before", "nothing"))?,
-            bytes: files::size_of(root)?.saturating_sub(files::size_of(&root.join("locks"))?),
+            bytes: storage::size_of(root)?.saturating_sub(storage::size_of(&root.join("locks"))?),
             ..Stock::default()
         };
         let mut needed = Vec::new();
@@ -137,7 +139,7 @@ impl Stock {
             }
         }
         for place in repository.being_pruned()? {
-            stock.unremoved += files::size_of(&place.folder)?;
+            stock.unremoved += storage::size_of(&place.folder)?;
             stock.unremoved_folders.push(place.folder);
         }
         let mut archived: BTreeSet<(SystemId, WalFile)> = BTreeSet::new();
@@ -176,17 +178,15 @@ impl Stock {
 
 /// What recoveries salvaged of a cluster.
 fn salvaged(folder: &Utf8Path, size: Option<SegmentSize>) -> Result<Vec<WalStock>, BackupError> {
-    let entries = folder.read_dir_utf8().if_there().map_err(BackupError::io("list", folder))?;
     let mut found = Vec::new();
-    for entry in entries.into_iter().flatten() {
-        let entry = entry.map_err(BackupError::io("list", folder))?;
-        let meta = entry.metadata().map_err(BackupError::io("look at", entry.path()))?;
-        let Ok(file) = entry.file_name().parse::<WalFile>() else { continue };
+    for entry in storage::entries(folder)?.into_iter().flatten() {
+        let Ok(file) = entry.name().parse::<WalFile>() else { continue };
+        let Some(bytes) = entry.size()? else { continue };
         found.push(WalStock {
             number: segment_of(&file).and_then(|name| name.number(size?)),
             file,
-            path: entry.path().to_owned(),
-            bytes: meta.len(),
+            path: entry.path,
+            bytes,
             is_salvaged: true,
         });
     }
@@ -197,8 +197,7 @@ fn salvaged(folder: &Utf8Path, size: Option<SegmentSize>) -> Result<Vec<WalStock
 fn has_its_files(point: &Point) -> Result<bool, BackupError> {
     for entry in &point.manifest.files {
         let path = point.folder.join(&entry.path);
-        let meta = fs::symlink_metadata(&path).if_there().map_err(BackupError::io("look at", &path))?;
-        if !meta.is_some_and(|meta| meta.is_file() && meta.len() == entry.size) {
+        if storage::look(&path)? != Some(ObjectKind::Object(entry.size)) {
             return Ok(false);
         }
     }

@@ -1,11 +1,7 @@
 //! Where the records of a topic are archived: `topics/<cluster>/<topic>/`. Segments lie in `objects/<partition>/`, one folder for each
 //! backup has its manifest. A segment is shared by all backups that name it.
 
-use std::{
-    collections::BTreeSet,
-    fs::{self, File},
-    io::{Read, Seek, SeekFrom},
-};
+use std::{collections::BTreeSet, io::BufReader};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
@@ -21,8 +17,8 @@ use crate::backup::{
     format::{checked, encode_name, layout::manifest_name},
     hash::sha256,
     place::{self, ManifestFile},
+    storage::{self, Kind},
 };
-use cdc_model::units::IfThere;
 
 const ROOT: &str = "topics";
 const OBJECTS: &str = "objects";
@@ -157,21 +153,17 @@ impl TopicArchive {
 
     /// Whether a segment's file is there and has its size: whether its content is right is not looked at.
     pub(crate) fn has(&self, partition: i32, segment: &SegmentOf) -> Result<bool, BackupError> {
-        let path = self.segment(partition, &segment.name);
-        let meta = fs::metadata(&path).if_there().map_err(BackupError::io("look at", &path))?;
-        Ok(meta.is_some_and(|meta| Some(meta.len()) == Named::parse(&segment.name).map(|named| named.stamp.size)))
+        let expected = Named::parse(&segment.name).map(|named| Kind::Object(named.stamp.size));
+        let there = storage::look(&self.segment(partition, &segment.name))?;
+        Ok(there.is_some() && there == expected)
     }
 
     /// The last record of a segment, of which nothing else is read.
     pub(crate) fn last_record(&self, partition: i32, segment: &SegmentOf) -> Result<Option<Record>, BackupError> {
         let path = self.segment(partition, &segment.name);
-        let mut file = File::open(&path).map_err(BackupError::io("open", &path))?;
-        let description = describe(&path, &mut file)?;
+        let description = describe(&path, &mut BufReader::new(storage::open(&path)?))?;
         let Some(last) = description.blocks.last() else { return Ok(None) };
-        let back = i64::try_from(last.stored).unwrap_or(i64::MAX);
-        file.seek(SeekFrom::End(-back)).map_err(BackupError::io("read", &path))?;
-        let mut stored = Vec::new();
-        file.read_to_end(&mut stored).map_err(BackupError::io("read", &path))?;
+        let stored = storage::end_of(&path, last.stored)?;
         let raw = zstd::bulk::decompress(&stored, usize::try_from(last.raw).unwrap_or(usize::MAX));
         let raw = raw.map_err(|e| BackupError::malformed(&path, e))?;
         let records = batch::decode(&raw).map_err(|damage| BackupError::malformed(&path, damage))?;
@@ -194,9 +186,8 @@ impl TopicArchive {
     pub(crate) fn stored(&self) -> Result<BTreeSet<(String, String)>, BackupError> {
         let mut found = BTreeSet::new();
         for partition in folders(&self.folder.join(OBJECTS))? {
-            for entry in partition.read_dir_utf8().map_err(BackupError::io("list", &partition))? {
-                let entry = entry.map_err(BackupError::io("list", &partition))?;
-                found.insert((partition.file_name().unwrap_or_default().to_owned(), entry.file_name().to_owned()));
+            for entry in storage::entries(&partition)?.into_iter().flatten() {
+                found.insert((partition.file_name().unwrap_or_default().to_owned(), entry.name().to_owned()));
             }
         }
         Ok(found)
@@ -294,14 +285,8 @@ pub(crate) fn open(path: &Utf8Path, name: &str) -> Result<Stored, BackupError> {
 
 /// The folders in a folder, by name; none where there is no such folder.
 fn folders(folder: &Utf8Path) -> Result<Vec<Utf8PathBuf>, BackupError> {
-    let entries = folder.read_dir_utf8().if_there().map_err(BackupError::io("list", folder))?;
-    let mut found = Vec::new();
-    for entry in entries.into_iter().flatten() {
-        let entry = entry.map_err(BackupError::io("list", folder))?;
-        if entry.file_type().map_err(BackupError::io("look at", entry.path()))?.is_dir() {
-            found.push(entry.path().to_owned());
-        }
-    }
+    let entries = storage::entries(folder)?.unwrap_or_default().into_iter().filter(|entry| entry.is_folder);
+    let mut found: Vec<Utf8PathBuf> = entries.map(|entry| entry.path).collect();
     found.sort();
     Ok(found)
 }

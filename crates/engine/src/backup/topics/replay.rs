@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     io::{self, BufWriter, Write},
     ops::ControlFlow,
 };
@@ -23,9 +22,9 @@ use super::{
     until::{Cut, Until},
 };
 use crate::backup::{
-    Activity, BackupError, Lock, Repository,
-    files::{self, temporary_beside},
+    Activity, BackupError, Lock, Repository, files,
     hash::Hashing,
+    storage::{self, Draft},
 };
 use cdc_model::units::{Offset, TopicPartition, counted};
 use cdc_pipeline::{
@@ -587,13 +586,9 @@ impl Replay {
 /// The file that maps offsets: a line that says what was replayed, and one for each run of records.
 struct Mapping {
     archive: TopicArchive,
-    temporary: Temporary,
-    file: BufWriter<Hashing<fs::File>>,
+    file: BufWriter<Hashing<Draft>>,
     id: String,
 }
-
-/// A file that is removed unless it was given its name.
-struct Temporary(Utf8PathBuf);
 
 impl Mapping {
     fn begin(backup: &Loaded, target: &str) -> Result<Mapping, BackupError> {
@@ -601,9 +596,8 @@ impl Mapping {
         archive.store().folder(&folder)?;
         remove_unfinished(&folder)?;
         let id = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-        let temporary = Temporary(temporary_beside(&folder.join(&id)));
-        let file = BufWriter::new(Hashing::new(archive.store().create(&temporary.0)?));
-        let mut mapping = Mapping { archive, temporary, file, id };
+        let file = BufWriter::new(Hashing::new(Draft::begin(archive.store(), &folder, &id)?));
+        let mut mapping = Mapping { archive, file, id };
         let manifest = &backup.manifest;
         mapping.line(&json!({
             "topic": manifest.topic, "backup": manifest.backup, "cluster": manifest.cluster_id, "target": target,
@@ -618,16 +612,16 @@ impl Mapping {
     fn line<T: Serialize>(&mut self, line: &T) -> Result<(), BackupError> {
         let written = serde_json::to_writer(&mut self.file, line).map_err(io::Error::from);
         let written = written.and_then(|()| self.file.write_all(b"\n"));
-        written.map_err(BackupError::io("write", &self.temporary.0))
+        written.map_err(BackupError::io("write", self.file.get_ref().get_ref().path()))
     }
 
     fn publish(self, copy: Option<&Utf8Path>) -> Result<Utf8PathBuf, BackupError> {
-        let Mapping { archive, temporary, file, id } = self;
-        let failed = || BackupError::io("write", &temporary.0);
-        let (file, hash, _) = file.into_inner().map_err(|e| failed()(e.into_error()))?.into_parts();
-        file.sync_all().map_err(failed())?;
+        let Mapping { archive, file, id } = self;
+        let path = file.get_ref().get_ref().path().to_owned();
+        let file = file.into_inner().map_err(|e| BackupError::io("write", &path)(e.into_error()))?;
+        let (draft, hash, _) = file.into_parts();
         let path = archive.replays().join(format!("{id}-{}.jsonl", &hash[..32]));
-        files::publish(&temporary.0, &path)?;
+        draft.publish(&path)?;
         if let Some(copy) = copy {
             archive.store().copy(&path, copy)?;
         }
@@ -637,20 +631,10 @@ impl Mapping {
 
 /// Removes what killed replays left: no other replay is at work.
 fn remove_unfinished(folder: &Utf8Path) -> Result<(), BackupError> {
-    for entry in folder.read_dir_utf8().map_err(BackupError::io("list", folder))? {
-        let entry = entry.map_err(BackupError::io("list", folder))?;
-        if entry.file_name().starts_with('.') {
-            files::remove(entry.path())?;
+    for entry in storage::entries(folder)?.into_iter().flatten() {
+        if entry.name().starts_with('.') {
+            files::remove(&entry.path)?;
         }
     }
     Ok(())
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // Gone already where it was published.
-        if let Err(error) = files::remove(&self.0) {
-            tracing::warn!(file = %self.0, %error, "an unfinished mapping of offsets is not removed");
-        }
-    }
 }

@@ -1,15 +1,17 @@
 //! The archive of one cluster: what is in it, whatever the format that holds it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
-    fs,
-};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{head::Head, held::Held, index::Index, indexed::Indexed, objects::Objects};
-use crate::backup::{BackupError, files::Store, format::Format, version};
-use cdc_model::units::{IfThere, SystemId, Timeline};
+use crate::backup::{
+    BackupError,
+    files::{self, Store},
+    format::Format,
+    storage, version,
+};
+use cdc_model::units::{SystemId, Timeline};
 use cdc_postgres::wal::{SegmentName, SegmentSize, TimelineHistory, WalFile, timeline_of};
 
 /// The archived WAL of one cluster.
@@ -130,15 +132,8 @@ impl Archive {
 
     /// The timelines that have a folder here, ascending.
     pub fn timelines(&self) -> Result<Vec<Timeline>, BackupError> {
-        let entries = fs::read_dir(&self.folder).if_there().map_err(BackupError::io("list", &self.folder))?;
-        let Some(entries) = entries else { return Ok(Vec::new()) };
-        let mut timelines = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(BackupError::io("list", &self.folder))?;
-            if let Some(timeline) = entry.file_name().to_str().and_then(timeline_of) {
-                timelines.push(timeline);
-            }
-        }
+        let entries = storage::entries(&self.folder)?.unwrap_or_default();
+        let mut timelines: Vec<Timeline> = entries.iter().filter_map(|entry| timeline_of(entry.name())).collect();
         timelines.sort_unstable();
         Ok(timelines)
     }
@@ -150,7 +145,7 @@ impl Archive {
         }
         let file = WalFile::History(timeline);
         let path = self.find(&file)?.map_or_else(|| self.place(&file), |held| held.path);
-        let text = fs::read_to_string(&path).map_err(BackupError::io("read timeline history", &path))?;
+        let text = String::from_utf8(files::read(&path)?).map_err(|e| BackupError::malformed(&path, e))?;
         TimelineHistory::parse(timeline, &text).map_err(|e| BackupError::malformed(&path, e))
     }
 

@@ -36,6 +36,10 @@ impl Head {
         checked::read(&Head::path(folder))
     }
 
+    pub(super) fn from_bytes(path: &Utf8Path, bytes: &[u8]) -> Result<Head, BackupError> {
+        checked::from_bytes(path, bytes)
+    }
+
     pub(super) fn to_bytes(&self, path: &Utf8Path) -> Result<Vec<u8>, BackupError> {
         checked::to_bytes(path, self)
     }

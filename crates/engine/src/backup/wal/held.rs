@@ -1,7 +1,7 @@
 //! A file as the archive holds it: where it is, and what says what its bytes should be.
 
 use std::{
-    fs::{self, File},
+    fs,
     io::{self, BufReader, Read, Write},
     os::unix::fs::{MetadataExt, PermissionsExt},
 };
@@ -11,9 +11,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{IndexLine, frame::Frame};
 use crate::backup::{
     BackupError,
+    error::has_a_system_said,
     files::{self, Store},
     format::stamp::Stamp,
     hash::{BUFFER, Hashing, sha256_file},
+    storage,
 };
 use cdc_model::units::{IfThere, SystemId, counted};
 use cdc_postgres::wal::{SegmentHeader, TimelineHistory, WalFile};
@@ -167,7 +169,7 @@ impl Held {
     }
 
     fn frame(&self) -> Result<Frame, BackupError> {
-        let mut object = BufReader::new(File::open(&self.path).map_err(BackupError::io("open", &self.path))?);
+        let mut object = BufReader::new(storage::open(&self.path)?);
         let frame = Frame::read(&self.path, &mut object)?;
         match frame.seg == self.file.to_string() {
             true => Ok(frame),
@@ -220,7 +222,7 @@ impl Held {
     /// Writes the content; its hash and length.
     pub(super) fn decode_into(&self, out: &mut impl Write) -> Result<(String, u64), BackupError> {
         let path = &self.path;
-        let stored = BufReader::with_capacity(BUFFER, File::open(path).map_err(BackupError::io("open", path))?);
+        let stored = BufReader::with_capacity(BUFFER, storage::open(path)?);
         let mut out = Hashing::new(out);
         if self.file.is_wal() {
             let mut decoder = zstd::Decoder::with_buffer(stored).map_err(BackupError::io("decode", path))?;
@@ -260,7 +262,7 @@ impl Write for Range {
     }
 }
 
-/// Copies in large pieces. When decoding, an error of the reader means damaged content unless it came from the disk.
+/// Copies in large pieces. When decoding, an error of the reader means damaged content unless it came from the disk or the bucket.
 pub(super) fn copy(
     from: &mut impl Read,
     to: &mut impl Write,
@@ -273,7 +275,7 @@ pub(super) fn copy(
             Ok(0) => return Ok(()),
             Ok(n) => to.write_all(&buffer[..n]).map_err(BackupError::io("write what is read from", path))?,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) if decoding && e.raw_os_error().is_none() => {
+            Err(e) if decoding && !has_a_system_said(&e) => {
                 return Err(BackupError::checksum(path, "zstd data", e));
             }
             Err(e) => return Err(BackupError::io("read", path)(e)),

@@ -16,6 +16,7 @@ use crate::backup::{
     BackupError,
     files::{self, is_there},
     format::Format,
+    storage,
 };
 use cdc_model::units::IfThere;
 use cdc_pipeline::config::RepositoryConfig;
@@ -33,8 +34,11 @@ pub enum SegmentState {
 impl Archive {
     /// Takes in what an `archive_command` that cannot run this program left in the repository's spool, and says how many files
     /// that were. A file leaves the spool when it is durable here, so there is no moment at which it is in neither. One that
-    /// contradicts what is here stays, as a refused one stays in `pg_wal`; so does another cluster's.
+    /// contradicts what is here stays, as a refused one stays in `pg_wal`; so does another cluster's. A bucket has no spool.
     pub fn drain(&self) -> Result<usize, BackupError> {
+        if storage::is_in_a_bucket(self.store.root()) {
+            return Ok(0);
+        }
         let spool = RepositoryConfig { path: self.store.root().to_owned() }.spool();
         let entries = spool.read_dir_utf8().if_there().map_err(BackupError::io("list", &spool))?;
         let Some(entries) = entries else { return Ok(0) };

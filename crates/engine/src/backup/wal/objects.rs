@@ -4,14 +4,12 @@
 //! A segment is `<timeline>/<log>/<segment>-<hash>-<size>.zst`, any other file `<timeline>/<file>-<hash>-<size>`. `head.json` notes what was
 //! archived last, so that the loss of the newest files is noticed as well as that of those before them.
 
-use std::fs;
-
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     frame::Frame,
     head::Head,
-    held::{Held, Sum, size_if_there},
+    held::{Held, Sum},
     name::{name_of, parse_name},
     offered::{Offered, Stored, compress},
 };
@@ -20,8 +18,9 @@ use crate::backup::{
     files::{self, Store},
     format::stamp::Stamp,
     hash::{Hashing, sha256_file},
+    storage::{self, Draft},
 };
-use cdc_model::units::{IfThere, Timeline};
+use cdc_model::units::Timeline;
 use cdc_postgres::wal::{SegmentName, WalFile, timeline_digits};
 
 /// The digits of a segment's name before those of its number within the log.
@@ -54,21 +53,18 @@ impl Objects {
         folder: &Utf8Path,
         wanted: impl Fn(&WalFile) -> bool,
     ) -> Result<(Vec<Held>, Vec<Utf8PathBuf>), BackupError> {
-        let entries = folder.read_dir_utf8().if_there().map_err(BackupError::io("list", folder))?;
         let (mut held, mut folders) = (Vec::new(), Vec::new());
-        for entry in entries.into_iter().flatten() {
-            let entry = entry.map_err(BackupError::io("list", folder))?;
-            let path = entry.path();
-            if let Some((file, named)) = parse_name(entry.file_name()) {
+        for entry in storage::entries(folder)?.into_iter().flatten() {
+            if let Some((file, named)) = parse_name(entry.name()) {
                 if !wanted(&file) {
                     continue;
                 }
                 let sum = Sum::Name(named);
                 // One that was replaced meanwhile is not there any more.
-                let Some(size) = size_if_there(path)? else { continue };
-                held.push(Held { file, path: path.to_owned(), size, sum });
-            } else if is_log(entry.file_name()) {
-                folders.push(path.to_owned());
+                let Some(size) = entry.size()? else { continue };
+                held.push(Held { file, path: entry.path, size, sum });
+            } else if is_log(entry.name()) {
+                folders.push(entry.path);
             }
         }
         Ok((held, folders))
@@ -134,15 +130,9 @@ impl Objects {
         }
         let folder = self.place(&offered.file);
         self.store.folder(&folder)?;
-        let temporary = files::temporary_beside(&folder.join(offered.file.to_string()));
-        let written = self.write(offered, content.clone(), &temporary).and_then(|(hash, size)| {
-            let target = folder.join(name_of(&offered.file, &Stamp::of(&hash, size)));
-            files::publish(&temporary, &target)?;
-            Ok(target)
-        });
-        let target = written.inspect_err(|_| {
-            let _ = fs::remove_file(&temporary);
-        })?;
+        let (draft, (hash, size)) = self.write(offered, content.clone(), &folder)?;
+        let target = folder.join(name_of(&offered.file, &Stamp::of(&hash, size)));
+        draft.publish(&target)?;
         for held in damaged.iter().filter(|held| held.path != target) {
             tracing::warn!(path = %held.path, "a damaged copy is replaced by the original");
             files::remove(&held.path)?;
@@ -159,43 +149,44 @@ impl Objects {
         Ok(Stored::New)
     }
 
-    /// Writes the object, durably; the hash of its bytes, and how many they are.
+    /// Writes the object, which has no name yet; the hash of its bytes, and how many they are.
     fn write(
         &self,
         offered: &Offered,
         (sha256_raw, size_raw): (String, u64),
-        temporary: &Utf8Path,
-    ) -> Result<(String, u64), BackupError> {
-        let mut stored = Hashing::new(self.store.create(temporary)?);
+        folder: &Utf8Path,
+    ) -> Result<(Draft, (String, u64)), BackupError> {
+        let draft = Draft::begin(&self.store, folder, &offered.file.to_string())?;
+        let temporary = draft.path().to_owned();
+        let mut stored = Hashing::new(draft);
         if let Some(first_lsn) = offered.first_lsn {
             let frame = Frame { seg: offered.file.to_string(), size_raw, sha256_raw: sha256_raw.clone(), first_lsn };
-            let frame = frame.to_bytes(temporary)?;
-            std::io::Write::write_all(&mut stored, &frame).map_err(BackupError::io("write", temporary))?;
+            let frame = frame.to_bytes(&temporary)?;
+            std::io::Write::write_all(&mut stored, &frame).map_err(BackupError::io("write", &temporary))?;
         }
-        let read = compress(offered, &mut stored, temporary)?;
+        let read = compress(offered, &mut stored, &temporary)?;
         if read != (sha256_raw.clone(), size_raw) {
             return Err(BackupError::checksum(&offered.path, sha256_raw, format!("{}: it changes", read.0)));
         }
-        stored.get_ref().sync_all().map_err(BackupError::io("sync", temporary))?;
-        Ok(stored.finish())
+        let (draft, hash, size) = stored.into_parts();
+        Ok((draft, (hash, size)))
     }
 
     /// Notes what was archived last.
     fn note(&self, object: &Utf8Path, offered: &Offered) -> Result<(), BackupError> {
         let path = Head::path(&self.folder);
-        let there = match Head::read(&self.folder) {
-            Ok(head) => head.unwrap_or_default(),
-            Err(error) if error.is_damage() => {
-                tracing::warn!(%error, "what was archived last is noted anew");
-                Head::default()
-            }
-            Err(error) => return Err(error),
-        };
         let name = object.file_name().unwrap_or_default();
-        match there.with(&offered.file, name) {
-            Some(head) => self.store.write(&path, &head.to_bytes(&path)?),
-            None => Ok(()),
-        }
+        self.store.change(&path, |bytes| {
+            let there = match bytes.map(|bytes| Head::from_bytes(&path, &bytes)).transpose() {
+                Ok(head) => head.unwrap_or_default(),
+                Err(error) if error.is_damage() => {
+                    tracing::warn!(%error, "what was archived last is noted anew");
+                    Head::default()
+                }
+                Err(error) => return Err(error),
+            };
+            there.with(&offered.file, name).map(|head| head.to_bytes(&path)).transpose()
+        })
     }
 }
 

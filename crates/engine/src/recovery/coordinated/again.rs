@@ -11,7 +11,7 @@ use crate::{
     backup::{PointSelector, Repository, is_there},
     recovery::{
         RecoveryError, Request,
-        memory::{Kept, Memory},
+        memory::{Kept, Memory, Place},
         pipeline::{Found, Pipeline},
         server::{Control, Owner},
     },
@@ -64,7 +64,7 @@ impl Coordinated {
             control: Control::of(&config, "postgres")?,
             control_data,
             archiver: program()?,
-            salvaged: repository.salvaged(system_id),
+            salvaged: Place::of(&config)?.salvaged(system_id),
             old_timeline,
             repository,
             pgdata,

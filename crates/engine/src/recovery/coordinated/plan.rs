@@ -74,7 +74,7 @@ impl Coordinated {
         }
         let known = Identity { control_data: control_data.as_ref(), control_file, running };
         let (system_id, segment_size, mut notes) = known.settle(&repository, request.system_id)?;
-        let salvaged = repository.salvaged(system_id);
+        let salvaged = Place::of(config)?.salvaged(system_id);
         let loose = [pgdata.join("pg_wal"), salvaged.clone()];
         let view = WalView::open(repository.archive(system_id), segment_size, &tools, &loose)?;
         let old_timeline = current_timeline(&view, control_data.as_ref(), &pgdata);
@@ -203,7 +203,7 @@ impl Coordinated {
         }
         // Finished segments are compressed, which may save nothing.
         let unarchived = view.loose().values().filter(|path| path.starts_with(self.old_wal())).count() as u64;
-        room.need("salvaged WAL", self.repository.path(), segment * (unarchived + 1) + RECORD_BYTES);
+        room.need("salvaged WAL", &self.salvaged, segment * (unarchived + 1) + RECORD_BYTES);
         // A hint: what cannot be looked at is no reason to say nothing of the room.
         room.refuse_none(|| left_beside(&self.pgdata).unwrap_or_default())?;
         Ok(notes)

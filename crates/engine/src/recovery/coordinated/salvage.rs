@@ -95,7 +95,9 @@ impl Coordinated {
 
     /// Keeps a copy that only the server's account can read: that of the data folder, which fetches it for replay.
     fn keep(&self, from: &Utf8Path, name: SegmentName) -> Result<(), RecoveryError> {
-        let store = Store::owned(self.repository.path(), self.owner.ids());
+        // The repository's folder, or the one that holds the records of recoveries.
+        let root = self.salvaged.ancestors().nth(2).unwrap_or(&self.salvaged);
+        let store = Store::owned(root, self.owner.ids());
         store.folder(&self.salvaged)?;
         Ok(store.copy(from, &self.salvaged.join(name.to_string()))?)
     }

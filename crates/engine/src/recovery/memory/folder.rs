@@ -20,6 +20,7 @@ use crate::{
     backup::{
         BackupError, ClusterName, Repository,
         files::{self, Store, is_there},
+        is_in_a_bucket,
     },
     recovery::RecoveryError,
 };
@@ -86,7 +87,7 @@ struct Past {
 
 /// The repository that a record names. One that was moved with the records in it is where they are.
 fn repository_of(head: &Head, folder: &Utf8Path) -> Result<Utf8PathBuf, RecoveryError> {
-    if is_there(&head.repository)? {
+    if is_in_a_bucket(&head.repository) || is_there(&head.repository)? {
         return Ok(head.repository.clone());
     }
     let around = folder.parent().and_then(Utf8Path::parent).filter(|root| Repository::open(root).is_ok());

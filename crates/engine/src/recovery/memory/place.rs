@@ -3,9 +3,10 @@
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::{
-    backup::{Repository, files::Store},
+    backup::{Repository, files::Store, is_in_a_bucket},
     recovery::RecoveryError,
 };
+use cdc_model::units::SystemId;
 use cdc_pipeline::config::Config;
 
 /// A folder that is being written: nothing was changed yet.
@@ -20,6 +21,16 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn of(config: &Config) -> Result<Place, RecoveryError> {
+        let path = &config.repository.path;
+        // A record is appended to and locked, which objects in a bucket cannot be.
+        if is_in_a_bucket(path) && config.recovery.folder.is_none() {
+            return Err(RecoveryError::impossible(
+                format!("the records of recoveries from {path}"),
+                "a folder for them",
+                "none",
+                "name one in [recovery] folder: a bucket cannot hold them",
+            ));
+        }
         Ok(Place { folder: config.recoveries(), repository: Repository::open(&config.repository.path)? })
     }
 
@@ -29,6 +40,15 @@ impl Place {
 
     pub(super) fn folder(&self) -> &Utf8Path {
         &self.folder
+    }
+
+    /// Where recoveries put the last segments of a cluster's old servers. Replay copies them as plain files, so beside the records where
+    /// the repository is in a bucket.
+    pub(crate) fn salvaged(&self, system_id: SystemId) -> Utf8PathBuf {
+        match is_in_a_bucket(self.repository.path()) {
+            true => self.folder.with_file_name("salvage").join(system_id.to_string()),
+            false => self.repository.salvaged(system_id),
+        }
     }
 
     /// The store of a new record. Records belong to the owner of the folder, and the folder, where it has to be made, to the owner of

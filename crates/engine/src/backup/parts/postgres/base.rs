@@ -1,7 +1,6 @@
 //! Running `pg_basebackup` as one tar stream, compressed and hashed on its way to the repository.
 
 use std::{
-    fs::File,
     io::{self, BufReader, Read, Write},
     process::{Child, ChildStdout, Command, Stdio},
     sync::{
@@ -15,6 +14,7 @@ use crate::backup::{
     BackupError, FileEntry,
     format::layout::{BACKUP_MANIFEST, BASE},
     hash::{BUFFER, Hashing},
+    storage::Stream,
     writer::PointWriter,
 };
 use camino::Utf8Path;
@@ -59,7 +59,7 @@ pub(super) async fn take(
     progress: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<Base, BackupError> {
     let place = writer.place(BASE)?;
-    let out = writer.store().create(&place)?;
+    let out = Stream::begin(writer.store(), &place)?;
     let tools = Tools::of(config);
     let tool = camino::Utf8PathBuf::from(tools.name("pg_basebackup"));
     let mut child = command(config, &tools, &format!("cdc-drill {}", writer.id()))?
@@ -99,7 +99,7 @@ pub(super) async fn take(
     if !status.success() {
         // What cannot be written here ends the program, which then has nothing to say of it.
         if let Err(error) = streamed
-            && error.is_of_a_file_system()
+            && error.is_of_a_system()
         {
             return Err(error);
         }
@@ -155,7 +155,7 @@ fn command(config: &Config, tools: &Tools, label: &str) -> Result<Command, Backu
 }
 
 /// Reads the tar stream to its end: every byte goes compressed into `out`, and the files are looked at on the way.
-fn stream(stdout: ChildStdout, out: Within<File>, place: &Utf8Path, seen: &AtomicU64) -> Result<Base, BackupError> {
+fn stream(stdout: ChildStdout, out: Within<Stream>, place: &Utf8Path, seen: &AtomicU64) -> Result<Base, BackupError> {
     let wrong = |e: io::Error| BackupError::Io { what: "stream the base backup to", path: place.to_owned(), cause: e };
     let mut stored = Hashing::new(out);
     let mut encoder = zstd::Encoder::new(&mut stored, BASE_ZSTD_LEVEL).map_err(wrong)?;
@@ -178,8 +178,8 @@ fn stream(stdout: ChildStdout, out: Within<File>, place: &Utf8Path, seen: &Atomi
     io::copy(&mut hashing, &mut io::sink()).map_err(wrong)?;
     let (tee, raw_sha256, raw_size) = hashing.into_parts();
     tee.to.finish().map_err(wrong)?;
-    stored.get_ref().out.sync_all().map_err(wrong)?;
-    let (sha256, size) = stored.finish();
+    let (within, sha256, size) = stored.into_parts();
+    within.out.finish().map_err(wrong)?;
     let entry = FileEntry { path: BASE.into(), size, sha256, raw_size: Some(raw_size), raw_sha256: Some(raw_sha256) };
     let range = backup_manifest::wal_range(&manifest)
         .map_err(|why| BackupError::malformed(Utf8Path::new(BACKUP_MANIFEST), why))?;

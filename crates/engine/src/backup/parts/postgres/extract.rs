@@ -13,9 +13,11 @@ use sha2::{Digest, Sha256};
 
 use crate::backup::{
     BackupError, Point,
+    error::has_a_system_said,
     files::is_there,
     format::layout::{BACKUP_MANIFEST, BASE},
     hash::{BUFFER, Hashing, hex, sha256_file},
+    storage,
 };
 use cdc_model::units::{IfThere, counted};
 use cdc_postgres::backup_manifest::{self, Listed};
@@ -144,15 +146,14 @@ fn walk(
     let mut expected = backup_manifest::files(&listed)
         .map_err(|why| BackupError::malformed(&point.folder.join(BACKUP_MANIFEST), why))?;
     let entry = point.manifest.files.iter().find(|f| f.path == BASE);
-    let file = File::open(&path).if_there().map_err(BackupError::io("open", &path))?;
-    let (Some(entry), Some(file)) = (entry, file) else {
+    let (Some(entry), true) = (entry, is_there(&path)?) else {
         return Err(BackupError::Incomplete { point: point.id().clone(), what: format!("it has no {BASE}") });
     };
-    let damaged = |e: io::Error| match e.raw_os_error() {
-        Some(_) => BackupError::Io { what: "read", path: path.clone(), cause: e },
-        None => BackupError::checksum(&path, "a zstd tar stream", e),
+    let damaged = |e: io::Error| match has_a_system_said(&e) {
+        true => BackupError::Io { what: "read", path: path.clone(), cause: e },
+        false => BackupError::checksum(&path, "a zstd tar stream", e),
     };
-    let mut stored = Hashing::new(BufReader::with_capacity(BUFFER, file));
+    let mut stored = Hashing::new(BufReader::with_capacity(BUFFER, storage::open(&path)?));
     let mut raw = Hashing::new(zstd::Decoder::new(&mut stored).map_err(damaged)?);
     let mut done = Extracted { files: 0, bytes: 0 };
     let mut buffer = vec![0u8; BUFFER];
