@@ -16,6 +16,7 @@ mod down;
 mod dropped;
 mod engine;
 mod essence;
+mod incremental;
 mod interrupted;
 mod layouts;
 mod limited;

@@ -47,8 +47,8 @@ impl Dump<'_> {
 }
 
 /// The arguments with which `pg_basebackup` writes a backup as one tar stream. WAL is not in it; a damaged page ends the program
-/// with an error.
-pub fn base_backup(label: &str) -> Vec<String> {
+/// with an error. With the manifest of an earlier backup it holds what has changed since that one.
+pub fn base_backup(label: &str, since: Option<&Utf8Path>) -> Vec<String> {
     let words = [
         "--pgdata=-",
         "--format=tar",
@@ -59,7 +59,21 @@ pub fn base_backup(label: &str) -> Vec<String> {
         "--label",
         label,
     ];
-    words.map(str::to_owned).into()
+    let mut words: Vec<String> = words.map(str::to_owned).into();
+    words.extend(since.map(|manifest| format!("--incremental={manifest}")));
+    words
+}
+
+/// The arguments with which `pg_combinebackup` makes a data folder of a full backup and those that add to it, oldest first. Nothing is
+/// synced; with `links` the result shares files with its sources.
+pub fn combine_backups(sources: &[&Utf8Path], into: &Utf8Path, links: bool) -> Vec<String> {
+    let mut words = vec!["--no-sync".to_owned(), "--manifest-checksums=SHA256".to_owned()];
+    if links {
+        words.push("--link".to_owned());
+    }
+    words.push(format!("--output={into}"));
+    words.extend(sources.iter().map(ToString::to_string));
+    words
 }
 
 /// Whether `pg_basebackup` ended because the server met a damaged page: its first message, with how many there were.

@@ -36,6 +36,16 @@ impl Version {
         self.major() >= 17
     }
 
+    /// Whether a base backup can hold what has changed since another one.
+    pub fn has_incremental_backups(self) -> bool {
+        self.major() >= 17
+    }
+
+    /// Whether `pg_combinebackup` can link files instead of copying them.
+    pub fn combines_by_links(self) -> bool {
+        self.major() >= 18
+    }
+
     /// Whether `postgres -C` reports settings that the server computes from a data folder and its preloaded libraries.
     pub fn computes_settings(self) -> bool {
         self.major() >= 15

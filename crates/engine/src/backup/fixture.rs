@@ -361,6 +361,7 @@ fn postgres() -> PostgresFacts {
         restore_point: format!("cdc_{POINT}"),
         restore_point_lsn: RESTORE_POINT_LSN,
         data_checksums: true,
+        adds_to: None,
         base_files: BASE_FILES.len() as u64 + 1,
         base_raw_bytes: 12_800,
         databases: vec!["shop".into()],

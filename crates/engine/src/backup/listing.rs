@@ -20,6 +20,8 @@ pub struct ListedPoint {
     pub summary: PointSummary,
     /// Which parts it holds; null where its manifest is missing or damaged.
     pub kind: Option<Kind>,
+    /// The point whose base backup its own adds to; null for a full one.
+    pub adds_to: Option<PointId>,
     /// How long ago its capture began, in seconds; null where that is not known, or where it lies ahead of this machine's clock.
     pub age_seconds: Option<u64>,
     /// The last deep check that it has passed; null for none.
@@ -73,6 +75,7 @@ pub fn list(repository: &Repository) -> Result<Listing, BackupError> {
         let passed = point.zip(record.passed.get(&summary.point));
         listing.points.push(ListedPoint {
             kind: point.map(|point| point.manifest.kind),
+            adds_to: point.and_then(|point| Some(point.manifest.pg.get()?.adds_to.as_ref()?.point.clone())),
             age_seconds: begin.and_then(|begin| u64::try_from(now.duration_since(begin).as_secs()).ok()),
             passed: passed.filter(|(point, passed)| point.manifest_sha256 == passed.manifest).map(|(_, p)| p.clone()),
             reachable: Vec::new(),

@@ -4,6 +4,7 @@
 //! `manifest.json`, and `wal/<system id>/<timeline>/` the archived write-ahead log. May be called by the commands, by
 //! `run` and by `recovery`; decides nothing about how to recover.
 
+mod bases;
 mod chain;
 mod check;
 mod create;

@@ -11,6 +11,7 @@ use super::{
     hash::{sha256, sha256_file},
     parts::registry::Dump,
     place::{self, Place},
+    storage::{self, Kind as ObjectKind},
 };
 use cdc_model::units::PointId;
 use cdc_pipeline::client::postgres::Slot;
@@ -95,6 +96,17 @@ impl Point {
             }
         }
         Ok(())
+    }
+
+    /// Whether its files are there, with their sizes.
+    pub(crate) fn has_its_files(&self) -> Result<bool, BackupError> {
+        for entry in &self.manifest.files {
+            let path = self.folder.join(&entry.path);
+            if storage::look(&path)? != Some(ObjectKind::Object(entry.size)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether the point has such a file.

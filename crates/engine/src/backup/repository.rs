@@ -6,7 +6,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Activity, BackupError, Left, Lock, Origin, Point, chain,
+    Activity, BackupError, Left, Lock, Origin, Point,
+    bases::bases,
+    chain,
     check::Record,
     files::{self, Store, is_there},
     format::{Chain, ConsistencyCheck, Format, Kind, Link, layout},
@@ -80,7 +82,7 @@ pub struct PointSummary {
 
 impl PointSummary {
     fn of(place: &Place) -> PointSummary {
-        let loaded = if place.unfinished { Err(unfinished(&place.id)) } else { Point::load(place) };
+        let loaded = if place.unfinished { Err(unfinished(&place.id)) } else { Repository::usable(place) };
         let bytes = storage::size_of(&place.folder);
         let defect = loaded.as_ref().err().or(bytes.as_ref().err()).map(ToString::to_string);
         let manifest = loaded.as_ref().ok().map(|point| &point.manifest);
@@ -272,7 +274,7 @@ impl Repository {
     /// begin with a time, where there is none.
     pub(crate) fn finished(&self) -> Result<Vec<Result<Point, PassedOver>>, BackupError> {
         let places = self.places()?.into_iter().filter(|place| !place.unfinished);
-        let load = |place: Place| Point::load(&place).map_err(|why| PassedOver { point: place.id, why });
+        let load = |place: Place| Repository::usable(&place).map_err(|why| PassedOver { point: place.id, why });
         let mut points: Vec<Result<Point, PassedOver>> = places.map(load).collect();
         let mut chained: Vec<Point> = points.iter().flatten().cloned().collect();
         chained.sort_by_key(|point| point.manifest.chain.as_ref().map(|chain| chain.number));
@@ -280,6 +282,13 @@ impl Repository {
             *slot = Ok(point);
         }
         Ok(points)
+    }
+
+    /// A finished point, with everything that its base backup adds to.
+    fn usable(place: &Place) -> Result<Point, BackupError> {
+        let point = Point::load(place)?;
+        bases(&point)?;
+        Ok(point)
     }
 
     /// The place of the next point among all.
@@ -363,7 +372,7 @@ impl Repository {
         match selector {
             PointSelector::Id(id) => {
                 let place = self.locate(id)?;
-                if place.unfinished { Err(unfinished(id)) } else { Point::load(&place) }
+                if place.unfinished { Err(unfinished(id)) } else { Repository::usable(&place) }
             }
             PointSelector::Latest => {
                 let newest = self.newest()?;

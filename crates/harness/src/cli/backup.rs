@@ -337,7 +337,7 @@ fn list(listing: &Listing) {
         say("no recovery points");
     }
     for listed in &listing.points {
-        let ListedPoint { summary, kind, age_seconds, passed, reachable, .. } = listed;
+        let ListedPoint { summary, kind, adds_to, age_seconds, passed, reachable, .. } = listed;
         let state = match (summary.complete, summary.failed_checks.is_empty()) {
             (false, _) => "unusable",
             (true, false) => "inconsistent",
@@ -352,6 +352,9 @@ fn list(listing: &Listing) {
         }
         for check in &summary.failed_checks {
             say(format!("    {check}"));
+        }
+        if let Some(point) = adds_to {
+            say(format!("    its base backup adds to that of {point}"));
         }
         match passed {
             Some(passed) => say(format!("    good: passed a deep check on {}", passed.at)),

@@ -28,6 +28,11 @@ impl Temporary {
         Utf8Path::from_path(self.folder.path()).unwrap_or(Utf8Path::new("/"))
     }
 
+    /// Removes those of a prefix that nobody holds.
+    pub fn clear(prefix: &str, beneath: &Utf8Path) {
+        remove_abandoned(prefix, beneath);
+    }
+
     /// Makes one, and removes those of the same prefix whose makers have ended without removing them.
     pub(super) fn make(prefix: &str, beneath: &Utf8Path) -> io::Result<Temporary> {
         remove_abandoned(prefix, beneath);
@@ -72,7 +77,7 @@ fn hold(path: &Path) -> io::Result<Hold> {
     })
 }
 
-/// Removes what nobody holds. What cannot be looked at or removed is left: it takes room and misleads nobody.
+/// Removes folders of a prefix whose makers have ended without removing them. What cannot be looked at or removed is left: it takes room and misleads nobody.
 fn remove_abandoned(prefix: &str, beneath: &Utf8Path) {
     let entries = match beneath.read_dir_utf8() {
         Ok(entries) => entries,

@@ -94,6 +94,12 @@ impl Findings {
         self.defects.iter().any(|defect| defect.path == path.as_str())
     }
 
+    /// Whether something in a folder is named.
+    pub(super) fn names_below(&self, folder: &Utf8Path) -> bool {
+        let folder = folder.strip_prefix(&self.root).unwrap_or(folder);
+        self.defects.iter().any(|defect| Utf8Path::new(&defect.path).starts_with(folder))
+    }
+
     /// Notes an error that is a statement about a file; others end the check.
     pub(super) fn absorb(&mut self, error: BackupError) -> Result<(), BackupError> {
         match error {

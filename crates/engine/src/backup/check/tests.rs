@@ -12,6 +12,7 @@ use crate::backup::{
     parts::postgres::{Extracted, compare_folder, extract},
 };
 use cdc_model::units::{Exit, Failure, PointId, SystemId, Timeline};
+use cdc_pipeline::config::Tools;
 use cdc_postgres::wal::WalFile;
 
 fn exit(repository: &Repository) -> Exit {
@@ -217,7 +218,7 @@ fn what_cannot_be_looked_at_is_neither_absent_nor_damaged(#[values(Format::One, 
     said(Repository::init(&looped).unwrap_err());
     said(Repository::open(&looped).unwrap_err());
     let point = repository.point(&PointSelector::Latest).unwrap();
-    said(extract(&point, &looped, None, &|_| {}).unwrap_err());
+    said(extract(&point, &Tools::default(), &looped, None, &|_| {}).unwrap_err());
     let segment = segment_path(&repository, 4);
     std::fs::remove_file(&segment).unwrap();
     std::os::unix::fs::symlink(&segment, &segment).unwrap();
@@ -264,7 +265,7 @@ fn a_base_backup_comes_back_file_by_file() {
     let (scratch, repository) = fixture::repository();
     let point = repository.point(&PointSelector::Latest).unwrap();
     let into = Utf8PathBuf::from_path_buf(scratch.path().join("restored")).unwrap();
-    let done = extract(&point, &into, None, &|_| {}).unwrap();
+    let done = extract(&point, &Tools::default(), &into, None, &|_| {}).unwrap();
     assert_eq!(done.files, BASE_FILES.len() as u64 + 1);
     for (name, bytes) in BASE_FILES {
         assert_eq!(files::read(&into.join(name)).unwrap(), bytes, "{name}");
@@ -272,7 +273,7 @@ fn a_base_backup_comes_back_file_by_file() {
     use std::os::unix::fs::PermissionsExt;
     let mode = |p: &str| std::fs::metadata(into.join(p)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(""), mode("base/1"), mode("PG_VERSION")), (0o700, 0o700, 0o600));
-    let again = extract(&point, &into, None, &|_| {}).unwrap_err();
+    let again = extract(&point, &Tools::default(), &into, None, &|_| {}).unwrap_err();
     assert!(again.to_string().contains("not empty"), "{again}");
     assert!(into.join("PG_VERSION").exists(), "a refusal must not touch what is there");
 }
@@ -282,7 +283,7 @@ fn a_folder_is_complete_by_its_files_and_not_by_hope() {
     let (scratch, repository) = fixture::repository();
     let point = repository.point(&PointSelector::Latest).unwrap();
     let into = Utf8PathBuf::from_path_buf(scratch.path().join("restored")).unwrap();
-    let done = extract(&point, &into, None, &|_| {}).unwrap();
+    let done = extract(&point, &Tools::default(), &into, None, &|_| {}).unwrap();
     let wrong = |what: &str| {
         let error = compare_folder(&point, &into).unwrap_err();
         assert!(error.to_string().contains(what), "{error}");
@@ -312,7 +313,7 @@ fn a_damaged_base_backup_leaves_nothing_behind() {
     let point = repository.point(&PointSelector::Latest).unwrap();
     fixture::flip(&folder(&repository).join("pg/base.tar.zst"));
     let into = Utf8PathBuf::from_path_buf(scratch.path().join("restored")).unwrap();
-    let result: Result<Extracted, BackupError> = extract(&point, &into, None, &|_| {});
+    let result: Result<Extracted, BackupError> = extract(&point, &Tools::default(), &into, None, &|_| {});
     assert_eq!(result.unwrap_err().exit(), Exit::ChecksumMismatch);
     assert!(!into.exists());
 }

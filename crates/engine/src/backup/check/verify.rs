@@ -7,6 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{CheckOptions, Defect, DefectKind, VerifyReport, report::Findings};
 use crate::backup::{
     BackupError, Point, Repository,
+    bases::bases,
     files::{self, is_there},
     format::{
         Format, is_safe_relative,
@@ -47,12 +48,41 @@ pub(in crate::backup) fn read_back(repository: &Repository, point: &Point) -> Re
 fn look(repository: &Repository, point: &Point, options: &CheckOptions) -> Result<VerifyReport, BackupError> {
     let mut report = VerifyReport::empty(point.id(), options);
     stored_files(point, &mut report)?;
+    below(point, &mut report)?;
     strangers(point, &own_files(repository, point)?, &mut report)?;
     wal(repository, point, options.deep, &mut report)?;
     if options.deep && report.defects.is_empty() {
         deep(repository, point, options, &mut report)?;
     }
     Ok(report)
+}
+
+/// The files of the points that a point's base backup adds to.
+fn below(point: &Point, report: &mut VerifyReport) -> Result<(), BackupError> {
+    let below = match bases(point) {
+        Ok(below) => below,
+        Err(error) => return report.absorb(error),
+    };
+    for base in below {
+        let mut of_base = VerifyReport { defects: Vec::new(), files: 0, bytes: 0, ..report.clone() };
+        stored_files(&base, &mut of_base)?;
+        report.files += of_base.files;
+        report.bytes += of_base.bytes;
+        for Defect { kind, path, expected, found } in of_base.defects {
+            report.defect(kind, format!("../{}/{path}", base.id()), expected, found);
+        }
+    }
+    Ok(())
+}
+
+/// Whether nothing is known to be wrong with the points that a point's base backup adds to: what is has been named there.
+fn is_whole_below(point: &Point, found: &Findings) -> Result<bool, BackupError> {
+    let below = match bases(point) {
+        Ok(below) => below,
+        Err(error) if error.is_damage() => return Ok(false),
+        Err(other) => return Err(other),
+    };
+    Ok(!below.iter().any(|base| found.names_below(&base.folder)))
 }
 
 /// Checks the files of a point as a part of its repository; how many they are, and their bytes. The WAL is looked at beside.
@@ -70,7 +100,9 @@ pub(super) fn files(
     }
     strangers(point, &own, &mut report)?;
     if options.deep && report.defects.is_empty() {
-        deep(repository, point, options, &mut report)?;
+        let is_restorable = is_whole_below(point, found)?;
+        let options = CheckOptions { tools: options.tools.clone().filter(|_| is_restorable), ..options.clone() };
+        deep(repository, point, &options, &mut report)?;
     }
     for Defect { kind, path, expected, found: there } in report.defects {
         let path = if path == point.id().as_str() { Utf8PathBuf::new() } else { Utf8PathBuf::from(path) };
@@ -275,7 +307,14 @@ fn verify_extracted(
     let temporary = temporary.map_err(BackupError::io("make a temporary folder in", root))?;
     let folder = temporary.path().join("data");
     let owner = tools.reader().map(|(uid, gid)| parts::postgres::Owner { uid, gid });
-    parts::postgres::extract(point, &folder, owner, &|_| {})?;
+    match parts::postgres::extract(point, tools, &folder, owner, &|_| {}) {
+        Ok(_) => {}
+        Err(BackupError::Tool { tool, detail, .. }) => {
+            report.defect(DefectKind::Checksum, BASE, format!("{tool} to succeed"), detail);
+            return Ok(());
+        }
+        Err(error) => return report.absorb(error),
+    }
     let tool = Utf8PathBuf::from(tools.name("pg_verifybackup"));
     // The WAL is in the archive and was checked there.
     let mut command = tools.command("pg_verifybackup", &[("LC_ALL", "C")]);

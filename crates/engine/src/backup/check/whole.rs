@@ -339,7 +339,38 @@ impl Look<'_> {
             }
             looked.push(Looked { place, point, usable });
         }
+        self.bases(&mut looked);
         Ok(looked)
+    }
+
+    /// A point whose base backup adds to another one's is as usable as that one is. What is wrong there was named there.
+    fn bases(&mut self, looked: &mut [Looked]) {
+        // Whatever a point adds to is older: its number in the chain is smaller.
+        let mut order: Vec<usize> = (0..looked.len()).collect();
+        let number = |l: &Looked| l.point.as_ref().and_then(|p| p.manifest.chain.as_ref()).map(|chain| chain.number);
+        order.sort_by_key(|at| number(&looked[*at]));
+        for at in order {
+            let Some(link) = looked[at].point.as_ref().and_then(|p| p.manifest.pg.get()?.adds_to.clone()) else {
+                continue;
+            };
+            let is_it = |l: &&Looked| l.point.as_ref().is_some_and(|p| p.manifest_sha256 == link.manifest);
+            let base = looked.iter().filter(|l| l.place.id == link.point).find(is_it);
+            if base.is_some_and(|base| base.usable) {
+                continue;
+            }
+            if base.is_none() && !self.found.defects.iter().any(|defect| defect.path.contains(link.point.as_str())) {
+                let folder = self.repository.points_folder().join(link.point.as_str());
+                let expected = format!("the point that the base backup of {} adds to", looked[at].place.id);
+                self.found.defect(DefectKind::Incomplete, folder, expected, "nothing");
+            }
+            if looked[at].usable {
+                self.found.notes.push(format!(
+                    "recovery point {} cannot be used: its base backup adds to that of {}",
+                    looked[at].place.id, link.point
+                ));
+            }
+            looked[at].usable = false;
+        }
     }
 
     /// Whether some point's manifest has this hash, whatever the file beside it says.

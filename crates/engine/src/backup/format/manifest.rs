@@ -224,6 +224,9 @@ pub struct PostgresFacts {
     pub restore_point_lsn: Lsn,
     /// Whether the cluster has page checksums, so that the backup proved its pages.
     pub data_checksums: bool,
+    /// The point whose base backup this one's adds to: it holds what has changed since. Absent for a full one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adds_to: Option<Link>,
     /// How many files the base backup holds.
     pub base_files: u64,
     /// The size of the base backup before compression.

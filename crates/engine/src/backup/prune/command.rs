@@ -213,7 +213,12 @@ async fn cluster(config: &Config) -> Option<(SystemId, u64)> {
 /// About how many bytes a point will take, by the last one and by the cluster's size.
 pub(super) fn estimate(points: &[PointStock], with_database: bool, cluster: Option<(SystemId, u64)>) -> u64 {
     let of_cluster = |point: &&PointStock| cluster.is_none_or(|(id, _)| point.pipeline.0 == Some(id));
-    let newest = points.iter().rev().filter(of_cluster).find(|point| point.base.is_some() == with_database);
+    // By the last full one: whether the next one can add to it is decided by the server.
+    let fits = |point: &&PointStock| match with_database {
+        true => point.base.is_some(),
+        false => point.start.is_none(),
+    };
+    let newest = points.iter().rev().filter(of_cluster).find(fits);
     match (newest, cluster) {
         (Some(PointStock { bytes, base: Some((raw, stored)), .. }), Some((_, now))) => {
             let grown = (now.saturating_sub(*raw) as u128 * u128::from(*stored) / u128::from((*raw).max(1))) as u64;

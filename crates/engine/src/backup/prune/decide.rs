@@ -55,11 +55,14 @@ pub(super) fn decide(stock: &Stock, keep: Keep, room: Room, now: Timestamp) -> D
     let mut going: BTreeMap<usize, PruneReason> = BTreeMap::new();
     let mut protected: BTreeSet<usize> = BTreeSet::new();
     for pipeline in pipelines(stock) {
-        let newest = protected_of(stock, &pipeline);
+        let newest = with_below(stock, protected_of(stock, &pipeline));
         let outdated = outdated(stock, &pipeline, keep, now).into_iter().filter(|at| !newest.contains(at));
         going.extend(outdated.map(|at| (at, PruneReason::Retention)));
         protected.extend(newest);
     }
+    let staying: BTreeSet<usize> = (0..stock.points.len()).filter(|at| !going.contains_key(at)).collect();
+    let needed = with_below(stock, staying);
+    going.retain(|at, _| !needed.contains(at));
     let room = room.with_wal(wal_since_newest(stock));
     let after = |going: &BTreeMap<usize, PruneReason>| room.without(freed(stock, going));
     let mut candidates = (0..stock.points.len()).filter(|at| !protected.contains(at));
@@ -68,18 +71,31 @@ pub(super) fn decide(stock: &Stock, keep: Keep, room: Room, now: Timestamp) -> D
     while !has_room_for_wal(after(&going))
         && let Some(oldest) = next(&going)
     {
-        going.insert(oldest, PruneReason::Budget);
+        give_up(stock, oldest, &mut going);
     }
     let mut more = going.clone();
     while after(&more).left() < room.expected
         && let Some(oldest) = next(&more)
     {
-        more.insert(oldest, PruneReason::Budget);
+        give_up(stock, oldest, &mut more);
     }
     if after(&more).left() >= room.expected {
         going = more;
     }
     Decision { floors: floors(stock, &going), room: after(&going), going }
+}
+
+/// Points, and those whose base backups they need.
+fn with_below(stock: &Stock, points: BTreeSet<usize>) -> BTreeSet<usize> {
+    let below: Vec<usize> = points.iter().flat_map(|at| stock.below(*at)).collect();
+    points.into_iter().chain(below).collect()
+}
+
+/// A point goes to make room, and with it those that cannot be restored without it.
+fn give_up(stock: &Stock, at: usize, going: &mut BTreeMap<usize, PruneReason>) {
+    for at in stock.above(at).into_iter().chain([at]) {
+        going.entry(at).or_insert(PruneReason::Budget);
+    }
 }
 
 /// The points of each pipeline, oldest first. What is not known of a pipeline makes it another one: then more is kept.

@@ -6,12 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 
 use crate::backup::{
-    BackupError, Kind, Origin, Point, Repository,
-    check::Record,
-    format::layout,
-    pruned::Pruned,
-    storage::{self, Kind as ObjectKind},
-    wal::Archive,
+    BackupError, Kind, Origin, Point, Repository, check::Record, format::layout, pruned::Pruned, storage, wal::Archive,
 };
 use cdc_model::units::{PointId, SystemId};
 use cdc_postgres::wal::{SegmentName, SegmentSize, WalFile};
@@ -60,7 +55,9 @@ pub(super) struct PointStock {
     pub(super) is_consistent: bool,
     /// The cluster, and the number of the first segment that a recovery needs; none for a point without the database.
     pub(super) start: Option<(SystemId, u64)>,
-    /// The size of the base backup as it was in the cluster, and the bytes that it takes here.
+    /// The place in the stock of the point whose base backup its own adds to; none for a full one.
+    pub(super) adds_to: Option<usize>,
+    /// The size of the base backup as it was in the cluster, and the bytes that it takes here; none for one that adds to another.
     pub(super) base: Option<(u64, u64)>,
 }
 
@@ -100,11 +97,17 @@ impl PointStock {
             begin: manifest.window.begin.parse().ok(),
             begin_text: manifest.window.begin.clone(),
             bytes: storage::size_of(&point.folder)?,
-            is_usable: has_its_files(point)?,
+            is_usable: point.has_its_files()?,
             is_good: passed.is_some_and(|passed| passed.manifest == point.manifest_sha256),
             is_consistent: manifest.consistency.failed().next().is_none(),
             start,
-            base: manifest.pg.get().zip(stored).map(|(pg, stored)| (pg.base_raw_bytes, stored.size)),
+            adds_to: None,
+            base: manifest
+                .pg
+                .get()
+                .zip(stored)
+                .filter(|(pg, _)| pg.adds_to.is_none())
+                .map(|(pg, stored)| (pg.base_raw_bytes, stored.size)),
         })
     }
 }
@@ -121,12 +124,13 @@ impl Stock {
             bytes: storage::size_of(root)?.saturating_sub(storage::size_of(&root.join("locks"))?),
             ..Stock::default()
         };
-        let mut needed = Vec::new();
+        let (mut needed, mut links) = (Vec::new(), Vec::new());
         for point in repository.finished()? {
             match point {
                 Ok(point) => {
                     if let Some(pg) = point.manifest.pg.get() {
                         let files = pg.wal_required.iter().filter_map(|name| Some((pg.system_id, name.parse().ok()?)));
+                        links.extend(pg.adds_to.clone().map(|link| (stock.points.len(), link)));
                         needed.push((stock.points.len(), files.collect::<Vec<(SystemId, WalFile)>>()));
                     }
                     stock.points.push(PointStock::of(&point, &record)?);
@@ -162,8 +166,14 @@ impl Stock {
                 stock.notes.push(format!("the archived WAL of cluster {system_id} stays: no recovery point needs it"));
             }
         }
+        for (at, link) in links {
+            stock.points[at].adds_to = stock.points.iter().position(|point| point.id == link.point);
+        }
         for (at, needed) in needed {
             stock.points[at].is_usable &= needed.iter().all(|file| archived.contains(file));
+        }
+        for at in 0..stock.points.len() {
+            stock.points[at].is_usable &= stock.below(at).iter().all(|below| stock.points[*below].is_usable);
         }
         let unusable = stock.points.iter().filter(|point| !point.is_usable);
         stock.notes.extend(unusable.map(|point| {
@@ -173,6 +183,24 @@ impl Stock {
             )
         }));
         Ok(stock)
+    }
+}
+
+impl Stock {
+    /// The points whose base backups a point needs besides its own.
+    pub(super) fn below(&self, at: usize) -> Vec<usize> {
+        let mut found = Vec::new();
+        let mut next = self.points[at].adds_to;
+        while let Some(below) = next.filter(|below| !found.contains(below)) {
+            found.push(below);
+            next = self.points[below].adds_to;
+        }
+        found
+    }
+
+    /// The points that cannot be restored without a point.
+    pub(super) fn above(&self, at: usize) -> Vec<usize> {
+        (0..self.points.len()).filter(|other| self.below(*other).contains(&at)).collect()
     }
 }
 
@@ -191,17 +219,6 @@ fn salvaged(folder: &Utf8Path, size: Option<SegmentSize>) -> Result<Vec<WalStock
         });
     }
     Ok(found)
-}
-
-/// Whether the files of a point are there, with their sizes.
-fn has_its_files(point: &Point) -> Result<bool, BackupError> {
-    for entry in &point.manifest.files {
-        let path = point.folder.join(&entry.path);
-        if storage::look(&path)? != Some(ObjectKind::Object(entry.size)) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 /// The segment that a file is, or is about.

@@ -47,6 +47,7 @@ fn point(day: i64) -> PointStock {
         is_good: false,
         is_consistent: true,
         start: Some((SYSTEM, 10 * day as u64)),
+        adds_to: None,
         base: Some((300, 90)),
     }
 }
@@ -232,8 +233,44 @@ fn a_point_is_estimated_by_the_last_one_and_by_what_the_cluster_grew() {
     assert_eq!(estimate(&points, true, None), 110, "the server does not answer");
     assert_eq!(estimate(&points, true, Some((SystemId(9), 600))), 200, "the first of a cluster: a third of it");
     assert_eq!(estimate(&points, false, None), 0, "the first one without the database");
-    let without = PointStock { base: None, bytes: 20, ..point(3) };
-    assert_eq!(estimate(&[points, vec![without]].concat(), false, None), 22);
+    let without = PointStock { base: None, start: None, bytes: 20, ..point(3) };
+    assert_eq!(estimate(&[points.clone(), vec![without]].concat(), false, None), 22);
+    let increment = PointStock { base: None, adds_to: Some(1), bytes: 5, ..point(3) };
+    assert_eq!(estimate(&[points, vec![increment]].concat(), true, None), 110, "the next one may be a full one");
+}
+
+/// Points of the days 1 to 10, of which 4, 5 and 6 add to 3, 4 and 5, and 8, 9 and 10 to 7, 8 and 9.
+fn incremental() -> Vec<PointStock> {
+    let mut points: Vec<PointStock> = (1..=10).map(point).collect();
+    for at in [3, 4, 5, 7, 8, 9] {
+        (points[at].adds_to, points[at].base) = (Some(at - 1), None);
+    }
+    points
+}
+
+#[test]
+fn what_a_kept_point_adds_to_stays() {
+    let count = |count: u32| {
+        let stock = stock(incremental(), segments(1, 5..=105));
+        let decision = decide(&stock, Keep::Count(count), plenty(&stock), start());
+        gone(&stock, &decision).into_iter().map(|(day, _)| day).collect::<Vec<i64>>()
+    };
+    assert_eq!(count(1), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(count(5), [1, 2], "6 stays, and with it all that it adds to");
+    let stock = stock(incremental(), Vec::new());
+    assert_eq!((stock.below(9), stock.above(3)), (vec![8, 7, 6], vec![4, 5]));
+}
+
+#[test]
+fn what_adds_to_a_point_that_is_given_up_goes_with_it() {
+    let stock = stock(incremental(), segments(1, 10..=115));
+    let thinned = |expected: u64| {
+        let room = Room { budget: 2700, expected, ..plenty(&stock) };
+        let decision = decide(&stock, Keep::Days(30), room, start());
+        gone(&stock, &decision).into_iter().map(|(day, _)| day).collect::<Vec<i64>>()
+    };
+    assert_eq!(thinned(180), [1, 2]);
+    assert_eq!(thinned(400), [1, 2, 3, 4, 5, 6], "3 is of no use to 4 once it is gone");
 }
 
 #[derive(Clone, Debug)]
@@ -263,6 +300,15 @@ fn cases() -> impl Strategy<Value = Case> {
             },
         );
         made.collect::<Vec<PointStock>>()
+    });
+    // Each may add to one of the same cluster before it.
+    let points = (points, prop::collection::vec(0usize..6, 12)).prop_map(|(mut points, back)| {
+        for at in 1..points.len() {
+            let below = at.checked_sub(back[at]).filter(|below| *below < at);
+            points[at].adds_to =
+                below.filter(|below| points[*below].start.map(|s| s.0) == points[at].start.map(|s| s.0));
+        }
+        points
     });
     let wal = prop::collection::btree_map(
         (0u64..3).prop_map(SystemId),
@@ -299,6 +345,11 @@ proptest! {
                 prop_assert!(!decision.going.contains_key(&at), "{:?}", stock.points[at]);
             }
         }
+        // What a point that stays adds to.
+        for at in (0..stock.points.len()).filter(|at| !decision.going.contains_key(at)) {
+            let missing = stock.below(at).into_iter().find(|below| decision.going.contains_key(below));
+            prop_assert!(missing.is_none(), "point {at} adds to {missing:?}");
+        }
         // Every segment on every timeline from the start of each point that stays.
         let going: Vec<(SystemId, &WalStock)> = wal_going(&stock, &decision);
         for (at, point) in stock.points.iter().enumerate().filter(|(at, _)| !decision.going.contains_key(at)) {
@@ -328,8 +379,13 @@ proptest! {
             (*id, files.iter().filter(|file| !first.takes(*id, file)).cloned().collect())
         });
         let points = stock.points.iter().enumerate().filter(|(at, _)| !first.going.contains_key(at));
+        let mut kept: Vec<PointStock> = points.map(|(_, point)| point.clone()).collect();
+        for at in 0..kept.len() {
+            let below = kept[at].adds_to.map(|below| stock.points[below].id.clone());
+            kept[at].adds_to = below.and_then(|below| kept.iter().position(|point| point.id == below));
+        }
         let left = Stock {
-            points: points.map(|(_, point)| point.clone()).collect(),
+            points: kept,
             wal: wal.collect(),
             bytes: first.room.used,
             ..Stock::default()

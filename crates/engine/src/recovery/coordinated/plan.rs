@@ -16,7 +16,7 @@ use super::{
     timelines,
 };
 use crate::{
-    backup::{Origin, Repository, is_there},
+    backup::{Origin, Repository, is_there, parts::postgres::room_to_restore},
     recovery::{
         RecoveryError, Request,
         memory::{Kept, Place},
@@ -195,7 +195,7 @@ impl Coordinated {
             0
         });
         let mut room = Room::default();
-        room.need("the restored data folder", parent, old.max(facts.base_raw_bytes) + SPARE_BYTES);
+        room.need("the restored data folder", parent, old.max(room_to_restore(&self.point)?) + SPARE_BYTES);
         let wal = self.layout.wal.as_deref().and_then(Utf8Path::parent).unwrap_or(parent);
         room.need("the WAL that it replays", wal, segment * (facts.wal_required.len() + 2) as u64);
         if self.tools.elsewhere() {

@@ -100,10 +100,11 @@ impl Coordinated {
             )
         })?;
         let (point, into, owner) = (self.point.clone(), fresh.to_owned(), self.owner.account());
-        let (watch, total) = (self.pipeline.watch.clone(), self.point.postgres()?.base_raw_bytes);
+        let (watch, tools) = (self.pipeline.watch.clone(), self.tools.clone());
+        let total = base::bytes_to_restore(&self.point)?;
         let extracted = blocking(move || {
             let heard = |done| watch.tell(Progress::Bytes { what: "base backup".into(), done, total });
-            Ok(base::extract(&point, &into, owner, &heard)?)
+            Ok(base::extract(&point, &tools, &into, owner, &heard)?)
         })
         .await;
         let extracted = extracted.map_err(|error| match error {
@@ -278,6 +279,7 @@ impl Coordinated {
         for folder in [Some(&fresh), self.prepared.wal.as_ref()].into_iter().flatten() {
             std::fs::remove_dir_all(folder).if_there().map_err(|e| RecoveryError::io("remove", folder, e))?;
         }
+        base::remove_sources(&fresh);
         Ok(())
     }
 }

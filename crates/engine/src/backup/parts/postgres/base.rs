@@ -11,17 +11,17 @@ use std::{
 };
 
 use crate::backup::{
-    BackupError, FileEntry,
+    BackupError, FileEntry, Store,
     format::layout::{BACKUP_MANIFEST, BASE},
     hash::{BUFFER, Hashing},
     storage::Stream,
     writer::PointWriter,
 };
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use cdc_model::moment;
 use cdc_pipeline::{
     client::{limits, postgres::ProgramSettings, wait},
-    config::{Config, Tools},
+    config::{Config, Temporary, Tools},
 };
 use cdc_postgres::{
     backup_manifest::{self, WalRange},
@@ -52,17 +52,22 @@ impl Drop for Running {
     }
 }
 
-/// Takes a base backup into the point; `progress` hears how many bytes have come.
+/// Takes a base backup into the point, or what has changed since that of another one, whose `backup_manifest` is given; `progress`
+/// hears how many bytes have come.
 pub(super) async fn take(
     config: &Config,
     writer: &PointWriter,
+    since: Option<&[u8]>,
     progress: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<Base, BackupError> {
     let place = writer.place(BASE)?;
     let out = Stream::begin(writer.store(), &place)?;
     let tools = Tools::of(config);
-    let tool = camino::Utf8PathBuf::from(tools.name("pg_basebackup"));
-    let mut child = command(config, &tools, &format!("cdc-drill {}", writer.id()))?
+    let tool = Utf8PathBuf::from(tools.name("pg_basebackup"));
+    // Where the program runs the repository need not be readable.
+    let since = since.map(|manifest| readable(&tools, manifest)).transpose()?;
+    let label = format!("cdc-drill {}", writer.id());
+    let mut child = command(config, &tools, &label, since.as_ref().map(|(_, path)| path.as_path()))?
         .spawn()
         .map_err(BackupError::io("start", &tool))?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
@@ -134,7 +139,16 @@ async fn watch(
     }
 }
 
-fn command(config: &Config, tools: &Tools, label: &str) -> Result<Command, BackupError> {
+/// A manifest in a file that the program can read; it is removed with the folder.
+fn readable(tools: &Tools, manifest: &[u8]) -> Result<(Temporary, Utf8PathBuf), BackupError> {
+    let scratch = tools.scratch();
+    let folder = tools.temporary("manifest-", None).map_err(BackupError::io("make a temporary folder in", &scratch))?;
+    let path = folder.path().join(backup_manifest::NAME);
+    Store::owned_like(folder.path(), folder.path())?.write(&path, manifest)?;
+    Ok((folder, path))
+}
+
+fn command(config: &Config, tools: &Tools, label: &str, since: Option<&Utf8Path>) -> Result<Command, BackupError> {
     let given = ProgramSettings::of(&config.postgres.url)?;
     // The messages are read: see `damaged_page`.
     let mut settings = given.pairs();
@@ -142,7 +156,7 @@ fn command(config: &Config, tools: &Tools, label: &str) -> Result<Command, Backu
     settings.extend([("LC_ALL", "C"), ("PGOPTIONS", "-c lc_messages=C"), ("PGAPPNAME", "cdc-drill backup")]);
     let mut command = tools.command("pg_basebackup", &settings);
     // WAL is in the archive, which is checked afterwards.
-    command.args(programs::base_backup(label));
+    command.args(programs::base_backup(label, since));
     // By environment: arguments are visible to every user of the machine.
     if let Some(password) = &given.password {
         command.env("PGPASSWORD", password.expose());
@@ -263,7 +277,7 @@ mod tests {
         let text = "[postgres]\nurl='postgres://u:hidden@h:7/d?sslmode=require'\n[kafka]\nbootstrap='h:1'\n[connect]\nurl='http://h'\n\
                     [registry]\nurl='http://h'\nflavour='apicurio'\n[repository]\npath='/r'\n";
         let config: Config = toml::from_str(text).unwrap();
-        assert!(command(&config, &tools, "x").unwrap().status().unwrap().success());
+        assert!(command(&config, &tools, "x", None).unwrap().status().unwrap().success());
         let calls = crate::backup::fixture::calls(Utf8Path::from_path(folder.path()).unwrap());
         assert!(calls[0].starts_with("env PGHOST=h PGPORT=7 PGUSER=u PGSSLMODE=require LC_ALL=C "), "{calls:?}");
         assert!(calls[0].contains(" /pg/bin/pg_basebackup --pgdata=- "), "{calls:?}");

@@ -7,9 +7,14 @@ use std::{
 
 use camino::Utf8Path;
 
-use super::{base, facts, outside, time};
+use super::{
+    base::{self, Base},
+    facts,
+    increment::{self, Choice, Server},
+    outside, time,
+};
 use crate::backup::{
-    BackupError, Clock, DataFolder, PostgresFacts, Repository,
+    BackupError, Clock, DataFolder, Link, PostgresFacts, Repository, files,
     format::layout,
     hash::sha256_file,
     wal::{Archive, SegmentState},
@@ -44,7 +49,7 @@ pub(crate) async fn capture(
     let skew = clock_skew(&pg).await?;
     let start_clock = clock(&pg).await?;
     let total = pg.value::<u64>("select sum(pg_database_size(oid))::bigint from pg_database").await.ok();
-    let base = base::take(config, writer, &|bytes| progress(bytes, total)).await?;
+    let (base, adds_to) = take(config, &pg, repository, writer, &|bytes| progress(bytes, total)).await?;
     let clock = Clock { start: start_clock, stop: clock(&pg).await? };
     moment::pass("base").await?;
     let restore_point = format!("cdc_{}", writer.id());
@@ -84,6 +89,7 @@ pub(crate) async fn capture(
         restore_point,
         restore_point_lsn,
         data_checksums: pg.text("show data_checksums").await?.as_deref() == Some("on"),
+        adds_to,
         base_files,
         base_raw_bytes,
         databases,
@@ -93,6 +99,35 @@ pub(crate) async fn capture(
         config_file: pg.configuration_outside().await?.map(Into::into),
     };
     Ok((facts, skew))
+}
+
+/// Takes what has changed since the newest point's base backup where the server notes that, and everything where it does not or where
+/// that fails: the server knows best what it cannot do.
+async fn take(
+    config: &Config,
+    pg: &Postgres,
+    repository: &Repository,
+    writer: &PointWriter,
+    progress: &(dyn Fn(u64) + Send + Sync),
+) -> Result<(Base, Option<Link>), BackupError> {
+    let why = match increment::choose(repository, &Server::of(pg).await?)? {
+        Choice::Full(why) => why,
+        Choice::Since(newest) => {
+            let manifest = newest.file(layout::BACKUP_MANIFEST)?;
+            match base::take(config, writer, Some(&manifest), progress).await {
+                Ok(base) => return Ok((base, Some(newest.link()))),
+                Err(BackupError::Tool { detail, .. }) => {
+                    files::remove(&writer.place(layout::BASE)?)?;
+                    Some(detail)
+                }
+                Err(other) => return Err(other),
+            }
+        }
+    };
+    if let Some(why) = why {
+        tracing::info!("a full base backup is taken: {why}");
+    }
+    Ok((base::take(config, writer, None, progress).await?, None))
 }
 
 /// Whose the data folder is, where it can be looked at from here: a backup needs no more than the server's answers.

@@ -11,8 +11,10 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 use sha2::{Digest, Sha256};
 
+use super::increment;
 use crate::backup::{
     BackupError, Point,
+    bases::bases,
     error::has_a_system_said,
     files::is_there,
     format::layout::{BACKUP_MANIFEST, BASE},
@@ -20,6 +22,7 @@ use crate::backup::{
     storage,
 };
 use cdc_model::units::{IfThere, counted};
+use cdc_pipeline::config::{Temporary, Tools};
 use cdc_postgres::backup_manifest::{self, Listed};
 
 /// The account that the restored files belong to.
@@ -45,11 +48,15 @@ pub struct Extracted {
 /// `recovery.signal`: the caller decides how the server starts, and must not start it without one. On any mistake the
 /// folder is emptied again.
 ///
+/// What has changed since another point's base backup is combined with that one, in a temporary folder beside `into`, by PostgreSQL's
+/// own program.
+///
 /// `heard` is given the bytes that were written so far, now and then.
 ///
 /// Nothing is synced here: PostgreSQL syncs a data folder that was not shut down cleanly before it replays.
 pub fn extract(
     point: &Point,
+    tools: &Tools,
     into: &Utf8Path,
     owner: Option<Owner>,
     heard: &dyn Fn(u64),
@@ -62,7 +69,11 @@ pub fn extract(
     }
     fs::create_dir_all(into).map_err(BackupError::io("make folder", into))?;
     set(into, 0o700, owner)?;
-    let result = walk(point, Some((into, owner)), heard);
+    let below = bases(point)?;
+    let result = match below.is_empty() {
+        true => walk(point, Some((into, owner)), heard),
+        false => combined(&below, point, tools, into, owner, heard),
+    };
     if result.is_err() {
         let _ = fs::remove_dir_all(into);
         if existed {
@@ -70,6 +81,41 @@ pub fn extract(
         }
     }
     result
+}
+
+/// Restores base backups that add to one another, the full one first and that of the point last.
+fn combined(
+    below: &[Point],
+    point: &Point,
+    tools: &Tools,
+    into: &Utf8Path,
+    owner: Option<Owner>,
+    heard: &dyn Fn(u64),
+) -> Result<Extracted, BackupError> {
+    let (beside, prefix) = sources_of(into);
+    let scratch = tools.temporary(&prefix, Some(beside));
+    let scratch = scratch.map_err(BackupError::io("make a temporary folder in", beside))?;
+    let reader = tools.reader().map(|(uid, gid)| Owner { uid, gid });
+    let (mut sources, mut written) = (Vec::new(), 0);
+    for source in below.iter().chain([point]) {
+        let folder = scratch.path().join(source.id().as_str());
+        make_folder(&folder, 0o700, reader)?;
+        written += walk(source, Some((&folder, reader)), &|bytes| heard(written + bytes))?.bytes;
+        sources.push(folder);
+    }
+    set(into, 0o700, reader.or(owner))?;
+    increment::combine(point, &sources, tools, into, owner)
+}
+
+/// Where base backups are extracted that a folder is combined of, and what the name there begins with.
+fn sources_of(into: &Utf8Path) -> (&Utf8Path, String) {
+    (into.parent().unwrap_or(into), format!(".{}-sources-", into.file_name().unwrap_or("data")))
+}
+
+/// Removes what an [`extract`] that was killed has left beside the folder.
+pub(crate) fn remove_sources(into: &Utf8Path) {
+    let (beside, prefix) = sources_of(into);
+    Temporary::clear(&prefix, beside);
 }
 
 /// Reads the whole base backup and compares every file with the server's own list, writing nothing.
@@ -80,8 +126,10 @@ pub(crate) fn check(point: &Point) -> Result<Extracted, BackupError> {
 /// Compares an extracted folder, of which nobody knows how much is on disk, with the server's own list: every file with its
 /// checksum, and none that is not in the list. A link in the place of `pg_wal` is passed over, as a base backup holds no WAL.
 pub(crate) fn compare_folder(point: &Point, folder: &Utf8Path) -> Result<Extracted, BackupError> {
-    let mut expected = backup_manifest::files(&point.file(BACKUP_MANIFEST)?)
-        .map_err(|why| BackupError::malformed(&point.folder.join(BACKUP_MANIFEST), why))?;
+    let mut expected = match point.postgres()?.adds_to {
+        None => of_manifest(point)?,
+        Some(_) => increment::expected(point, folder)?,
+    };
     let mut done = Extracted { files: 0, bytes: 0 };
     compare_below(folder, folder, &mut expected, &mut done)?;
     none_missing(folder, &expected).map(|()| done)
@@ -130,9 +178,13 @@ fn none_missing(of: &Utf8Path, expected: &BTreeMap<String, Listed>) -> Result<()
 
 /// The files of the base backup as the server listed them, each with its checksum where it has one.
 pub(crate) fn listed(point: &Point) -> Result<BTreeMap<String, Option<String>>, BackupError> {
-    let expected = backup_manifest::files(&point.file(BACKUP_MANIFEST)?)
-        .map_err(|why| BackupError::malformed(&point.folder.join(BACKUP_MANIFEST), why))?;
-    Ok(expected.into_iter().map(|(name, (_, checksum))| (name, checksum)).collect())
+    Ok(of_manifest(point)?.into_iter().map(|(name, (_, checksum))| (name, checksum)).collect())
+}
+
+/// The files of a point's base backup, as the server listed them.
+fn of_manifest(point: &Point) -> Result<BTreeMap<String, Listed>, BackupError> {
+    backup_manifest::files(&point.file(BACKUP_MANIFEST)?)
+        .map_err(|why| BackupError::malformed(&point.folder.join(BACKUP_MANIFEST), why))
 }
 
 fn walk(
@@ -142,9 +194,7 @@ fn walk(
 ) -> Result<Extracted, BackupError> {
     point.postgres()?;
     let path = point.folder.join(BASE);
-    let listed = point.file(BACKUP_MANIFEST)?;
-    let mut expected = backup_manifest::files(&listed)
-        .map_err(|why| BackupError::malformed(&point.folder.join(BACKUP_MANIFEST), why))?;
+    let mut expected = of_manifest(point)?;
     let entry = point.manifest.files.iter().find(|f| f.path == BASE);
     let (Some(entry), true) = (entry, is_there(&path)?) else {
         return Err(BackupError::Incomplete { point: point.id().clone(), what: format!("it has no {BASE}") });

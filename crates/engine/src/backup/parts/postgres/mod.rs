@@ -4,11 +4,13 @@ mod base;
 mod capture;
 mod extract;
 mod facts;
+mod increment;
 mod outside;
 mod time;
 
 pub(crate) use capture::capture;
 pub use extract::{Extracted, Owner, extract};
-pub(crate) use extract::{check as check_base, compare_folder, listed};
+pub(crate) use extract::{check as check_base, compare_folder, listed, remove_sources};
 pub use facts::publications;
+pub(crate) use increment::{bytes_to_restore, room_to_restore};
 pub(crate) use time::SetClock;
