@@ -360,7 +360,7 @@ impl Look<'_> {
             }
             if base.is_none() && !self.found.defects.iter().any(|defect| defect.path.contains(link.point.as_str())) {
                 let folder = self.repository.points_folder().join(link.point.as_str());
-                let expected = format!("the point that the base backup of {} adds to", looked[at].place.id);
+                let expected = format!("the point below the base backup of {}", looked[at].place.id);
                 self.found.defect(DefectKind::Incomplete, folder, expected, "nothing");
             }
             if looked[at].usable {

@@ -10,6 +10,7 @@ use object_store::ObjectMeta;
 
 use super::bucket::Object;
 use crate::backup::BackupError;
+use cdc_model::units::counted;
 
 /// What is asked for first: enough for what objects say of themselves, and for most of idle segments.
 const FIRST: u64 = 64 << 10;
@@ -76,7 +77,7 @@ impl Read for Parts {
         };
         let expected = to.min(meta.size) - self.asked;
         if part.len() as u64 != expected {
-            let found = format!("{} bytes of {expected} of a part", part.len());
+            let found = format!("{} of {expected} of a part", counted(part.len(), "byte"));
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, found));
         }
         self.asked += expected;

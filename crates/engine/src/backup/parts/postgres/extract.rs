@@ -11,7 +11,10 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 use sha2::{Digest, Sha256};
 
-use super::increment;
+use super::{
+    increment,
+    restored::{Extracted, Owner},
+};
 use crate::backup::{
     BackupError, Point,
     bases::bases,
@@ -24,24 +27,6 @@ use crate::backup::{
 use cdc_model::units::{IfThere, counted};
 use cdc_pipeline::config::{Temporary, Tools};
 use cdc_postgres::backup_manifest::{self, Listed};
-
-/// The account that the restored files belong to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owner {
-    /// The user.
-    pub uid: u32,
-    /// The group.
-    pub gid: u32,
-}
-
-/// What was restored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extracted {
-    /// How many files.
-    pub files: u64,
-    /// How many bytes.
-    pub bytes: u64,
-}
 
 /// Restores a point's base backup into a folder that is missing or empty. Its files have the modes they were saved with,
 /// without access for others, and belong to `owner` (or to this process). There is a `backup_label` and no
@@ -104,7 +89,8 @@ fn combined(
         sources.push(folder);
     }
     set(into, 0o700, reader.or(owner))?;
-    increment::combine(point, &sources, tools, into, owner)
+    increment::combine(point, &sources, tools, into, owner)?;
+    compare_folder(point, into)
 }
 
 /// Where base backups are extracted that a folder is combined of, and what the name there begins with.

@@ -8,7 +8,7 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::extract::{Extracted, Owner};
+use super::restored::Owner;
 use crate::backup::{
     BackupError, Format, PassedOver, Point, Repository,
     bases::bases,
@@ -126,15 +126,14 @@ pub(crate) fn room_to_restore(point: &Point) -> Result<u64, BackupError> {
     })
 }
 
-/// Makes a data folder, missing or empty, of extracted base backups, the full one first, by PostgreSQL's own program; then compares it
-/// with what the server listed.
+/// Makes a data folder, missing or empty, of extracted base backups, the full one first, by PostgreSQL's own program.
 pub(super) fn combine(
     point: &Point,
     sources: &[Utf8PathBuf],
     tools: &Tools,
     into: &Utf8Path,
     owner: Option<Owner>,
-) -> Result<Extracted, BackupError> {
+) -> Result<(), BackupError> {
     let pg = point.postgres()?;
     let tool = "pg_combinebackup";
     let paths: Vec<&Utf8Path> = sources.iter().map(Utf8PathBuf::as_path).collect();
@@ -149,8 +148,7 @@ pub(super) fn combine(
             detail: programs::last_line(&said).to_owned(),
         });
     }
-    give(into, owner)?;
-    super::extract::compare_folder(point, into)
+    give(into, owner)
 }
 
 /// Gives everything below a folder to its owner, without access for others.
