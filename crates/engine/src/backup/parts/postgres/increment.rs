@@ -67,8 +67,7 @@ pub(super) fn choose(repository: &Repository, server: &Server) -> Result<Choice,
     }
     let finished: Vec<Result<Point, PassedOver>> = repository.finished()?;
     let of_server = |point: &Point| point.manifest.pg.get().is_some_and(|pg| pg.system_id == server.system_id);
-    let Some(newest) = finished.into_iter().rev().find(|found| found.as_ref().map_or(true, |point| of_server(point)))
-    else {
+    let Some(newest) = finished.into_iter().rev().find(|found| found.as_ref().map_or(true, of_server)) else {
         return Ok(Choice::Full(Some("there is none that it could add to".into())));
     };
     let newest = match newest {
