@@ -7,6 +7,7 @@ mod output;
 mod protected;
 mod recover;
 mod report;
+mod restore;
 mod run;
 mod scenario;
 mod setup;
@@ -56,6 +57,8 @@ enum Command {
     Backup(backup::Args),
     /// Go back to a whole pipeline
     Recover(recover::Args),
+    /// Bring back one part of a recovery point: connectors, topics, groups or the registry
+    Restore(restore::Args),
     /// Compare tables with topics
     Verify(verify::Args),
     /// Make the reports of a run again from its events
@@ -78,6 +81,7 @@ impl Command {
             Command::Stack(args) => stack::run(args).await,
             Command::Backup(args) => backup::run(args).await,
             Command::Recover(args) => recover::run(args).await,
+            Command::Restore(args) => restore::run(args).await,
             Command::Verify(args) => verify::run(args).await,
             Command::Report(args) => report::run(args),
             Command::Topic(args) => topic::run(args).await,

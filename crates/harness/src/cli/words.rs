@@ -4,7 +4,7 @@ use std::{error::Error, str::FromStr};
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
-use cdc_model::vocabulary::{Loss, OnConflict, RegistryStorageKind, TopicsRepair};
+use cdc_model::vocabulary::{Loss, OnConflict, PartLoss, RegistryStorageKind, TopicsRepair};
 
 /// Takes one of these words, which the help lists.
 fn one_of<T>(words: Vec<PossibleValue>) -> impl TypedValueParser<Value = T>
@@ -40,6 +40,14 @@ pub(super) fn loss() -> impl TypedValueParser<Value = Loss> {
         Loss::Retention => "Records that a topic deletes less than an hour after the snapshot wrote them",
     };
     one_of(Loss::ALL.map(|loss| PossibleValue::new(loss.word()).help(help(loss))).into())
+}
+
+/// What the restore of a part may give up.
+pub(super) fn part_loss() -> impl TypedValueParser<Value = PartLoss> {
+    let help = |loss| match loss {
+        PartLoss::Offsets => "Stored offsets that are not safe: the connector begins anew as its snapshot.mode says",
+    };
+    one_of(PartLoss::ALL.map(|loss| PossibleValue::new(loss.word()).help(help(loss))).into())
 }
 
 /// Where a registry stores.

@@ -18,6 +18,6 @@ pub use fault::ColumnChange;
 pub use load::Must;
 pub use naive::{Instead, Naive};
 pub use placeholder::Placeholder;
-pub use recovery::{Loss, OnConflict, TopicsRepair};
+pub use recovery::{Loss, OnConflict, PartLoss, TopicsRepair};
 pub use registry::RegistryStorageKind;
 pub use words::UnknownWord;

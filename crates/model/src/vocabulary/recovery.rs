@@ -49,3 +49,11 @@ impl Loss {
         }
     }
 }
+
+words! {
+    /// Something that the restore of a part may give up, agreed to by its name.
+    pub enum PartLoss: "loss" {
+        /// Stored offsets of connectors: what they have not read yet is only known by a new snapshot.
+        Offsets = "offsets",
+    }
+}

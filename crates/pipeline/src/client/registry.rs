@@ -43,7 +43,7 @@ pub struct Registered {
 }
 
 /// A schema that another one refers to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Reference {
     /// The name used in the referring schema.
     pub name: String,
@@ -271,10 +271,30 @@ impl Registry {
     /// Imports Apicurio's native zip into an empty registry, keeping ids. The answer proves nothing: read everything back. Sent
     /// once, however long it takes: a second import beside the first would find the registry no longer empty.
     pub async fn import(&self, zip: Vec<u8>) -> Result<(), ClientError> {
-        let path = format!("{V3}/admin/import");
-        let zipped = |r: reqwest::RequestBuilder| r.header("Content-Type", "application/zip").body(zip.clone());
-        let answer = self.rest.once().send(&reqwest::Method::POST, &path, zipped).await?;
-        self.checked("POST", &path, answer).map(drop)
+        self.import_to(&format!("{V3}/admin/import"), zip).await
+    }
+
+    /// Imports Apicurio's native zip beside what the registry holds, keeping ids. What is there already is left out without a word, so
+    /// the answer proves nothing.
+    pub async fn import_beside(&self, zip: Vec<u8>) -> Result<(), ClientError> {
+        self.import_to(&format!("{V3}/admin/import?requireEmptyRegistry=false"), zip).await
+    }
+
+    /// Sets the state of a version of an artifact: `ENABLED`, `DISABLED`, `DEPRECATED`.
+    pub async fn set_state(&self, group: &str, artifact: &str, version: &str, state: &str) -> Result<(), ClientError> {
+        let (group, artifact, version) = (encode(group), encode(artifact), encode(version));
+        let path = format!("/groups/{group}/artifacts/{artifact}/versions/{version}/state");
+        self.native(reqwest::Method::PUT, &path, Some(json!({ "state": state }))).await.map(drop)
+    }
+
+    async fn import_to(&self, path: &str, zip: Vec<u8>) -> Result<(), ClientError> {
+        let zipped = |r: reqwest::RequestBuilder| {
+            let keeping =
+                r.header("X-Registry-Preserve-GlobalId", "true").header("X-Registry-Preserve-ContentId", "true");
+            keeping.header("Content-Type", "application/zip").body(zip.clone())
+        };
+        let answer = self.rest.once().send(&reqwest::Method::POST, path, zipped).await?;
+        self.checked("POST", path, answer).map(drop)
     }
 
     /// The exact bytes of a content id, by Apicurio's own API, soft-deleted or not; `None` when it does not resolve.

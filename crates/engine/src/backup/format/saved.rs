@@ -91,6 +91,10 @@ pub struct TopicState {
     pub spec: TopicSpec,
     /// The first and next offset of each partition.
     pub watermarks: Vec<Watermark>,
+    /// Its id: a topic that was deleted and made again has another one. Absent in points of earlier releases, and of brokers that do not say
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
 }
 
 /// The extent of a partition.

@@ -21,6 +21,7 @@ pub(crate) async fn capture(
     let kafka = Kafka::of(&config.kafka)?;
     let names: Vec<String> = kafka.topics().await?.into_keys().collect();
     let (mut topics, mut partitions, mut gaps) = (Vec::new(), Vec::new(), Vec::new());
+    let mut ids = kafka.topic_ids(&names).await?;
     for spec in kafka.topic_specs(&names).await? {
         let mut watermarks = Vec::new();
         match kafka.watermarks(&spec.name).await {
@@ -33,7 +34,7 @@ pub(crate) async fn capture(
             // A topic deleted since it was listed, or a partition without a leader: the point says so.
             Err(error) => gaps.push(format!("watermarks of {}: {error}", spec.name)),
         }
-        topics.push(TopicState { spec, watermarks });
+        topics.push(TopicState { id: ids.remove(&spec.name), spec, watermarks });
     }
     let mut groups = Vec::new();
     for group in kafka.groups().await? {

@@ -38,7 +38,7 @@ pub(super) fn as_described(saved: &SavedConnector) -> (ConnectorConfig, Connecto
 }
 
 /// Whether two PostgreSQL connectors read from the same slot, as far as their settings say.
-pub(super) fn has_same_slot(a: &ConnectorConfig, b: &ConnectorConfig) -> bool {
+pub(in crate::recovery) fn has_same_slot(a: &ConnectorConfig, b: &ConnectorConfig) -> bool {
     let server = |config: &ConnectorConfig| {
         let text = |key: &str| config.get(key).cloned().unwrap_or_default();
         (text("database.hostname"), text("database.port"), text("database.dbname"), Connector::of(config).slot)

@@ -17,7 +17,7 @@ use cdc_pipeline::{
 };
 
 /// The pipeline around one cluster, as found.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Found {
     /// Every source connector of the cluster, by name.
     pub(crate) sources: Vec<Source>,

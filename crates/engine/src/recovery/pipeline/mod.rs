@@ -22,6 +22,7 @@ mod topics;
 mod wanted;
 mod worker;
 
+pub(super) use absent::has_same_slot;
 pub(super) use downstream::Outdated;
 pub(super) use found::{Found, Source};
 pub use protected::{Protection, is_protected, protection};

@@ -11,7 +11,7 @@ use crate::{
 use cdc_pipeline::client::{connect::encode, registry::Registry};
 
 /// Sets what differs from the wanted.
-pub(super) async fn put(registry: &Registry, wanted: &Dump, now: &Dump) -> Result<(), RecoveryError> {
+pub(in crate::recovery) async fn put(registry: &Registry, wanted: &Dump, now: &Dump) -> Result<(), RecoveryError> {
     for entity in wanted.beyond.iter().filter(|e| e.key.is_set_in_place()) {
         let there = now.beyond.iter().find(|e| e.key == entity.key);
         if there.is_some_and(|there| there.value == entity.value) {

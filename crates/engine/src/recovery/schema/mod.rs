@@ -13,6 +13,7 @@ mod steps;
 mod store;
 mod undo;
 
+pub(super) use beyond::put as put_beyond;
 pub(super) use found::SchemaPlan;
 pub(super) use levels::put_level;
 pub(super) use merge::differences;

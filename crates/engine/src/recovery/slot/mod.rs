@@ -16,3 +16,4 @@ pub(super) use privileges::refuse_unprivileged;
 pub(super) use record::Shape;
 pub use steps::DROP_SLOT;
 pub(super) use steps::{COMPENSATE, PURGE};
+pub(super) use timeline::Timelines;

@@ -12,16 +12,16 @@ use cdc_postgres::{
 
 /// Where the server left one timeline for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Switch {
+pub(in crate::recovery) struct Switch {
     /// The end of the one.
-    pub(super) at: Lsn,
+    pub(in crate::recovery) at: Lsn,
     /// The other.
-    pub(super) timeline: Timeline,
+    pub(in crate::recovery) timeline: Timeline,
 }
 
 /// The server's timelines.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Timelines {
+pub(in crate::recovery) struct Timelines {
     history: TimelineHistory,
     /// When the history file of each timeline was written, in milliseconds since 1970, or why that is not known. A server
     /// writes it when it begins the timeline.
@@ -30,7 +30,7 @@ pub(super) struct Timelines {
 
 impl Timelines {
     /// Asks the server; why it does not say.
-    pub(super) async fn of(server: &Postgres, url: &Secret) -> Result<Timelines, String> {
+    pub(in crate::recovery) async fn of(server: &Postgres, url: &Secret) -> Result<Timelines, String> {
         let timeline = server.timeline().await.map_err(|e| e.to_string())?;
         if timeline == Timeline::FIRST {
             return Ok(Timelines { history: TimelineHistory::first(), began: Ok(BTreeMap::new()) });
@@ -44,7 +44,7 @@ impl Timelines {
     /// The switch that a position stored at `written`, in microseconds since 1970, lies behind although it was stored before it:
     /// the position is one of a timeline that the server has left. What lies behind a switch and was stored since is of a later
     /// timeline. An error says why that is not known.
-    pub(super) fn left_behind(&self, stored: Lsn, written: Option<i64>) -> Result<Option<Switch>, String> {
+    pub(in crate::recovery) fn left_behind(&self, stored: Lsn, written: Option<i64>) -> Result<Option<Switch>, String> {
         let next = self.history.ancestors.iter().skip(1).map(|a| a.timeline).chain([self.history.timeline]);
         let switches = self.history.ancestors.iter().zip(next).map(|(left, to)| Switch { at: left.end, timeline: to });
         let mut unknown = None;
@@ -57,6 +57,21 @@ impl Timelines {
             }
         }
         unknown.map_or(Ok(None), Err)
+    }
+
+    /// Where the server's history left a timeline; `None` where that is the timeline that it writes on. An error where the timeline is none
+    /// of its history.
+    pub(in crate::recovery) fn left(&self, timeline: Timeline) -> Result<Option<Lsn>, String> {
+        if timeline == self.history.timeline {
+            return Ok(None);
+        }
+        let left = self.history.ancestors.iter().find(|ancestor| ancestor.timeline == timeline);
+        left.map(|ancestor| Some(ancestor.end)).ok_or_else(|| {
+            format!(
+                "timeline {timeline} is not in the history of timeline {}, on which the server writes",
+                self.history.timeline
+            )
+        })
     }
 
     /// Whether something was written before the server began a timeline.
@@ -103,6 +118,24 @@ async fn began(server: &Postgres) -> Result<BTreeMap<Timeline, i64>, String> {
 }
 
 #[cfg(test)]
+impl Timelines {
+    /// Those of a server that never left its first timeline.
+    pub(in crate::recovery) fn first() -> Timelines {
+        Timelines { history: TimelineHistory::first(), began: Ok(BTreeMap::new()) }
+    }
+
+    /// Those of a server that left timeline 1 for timeline 2, `began` milliseconds after 1970.
+    pub(in crate::recovery) fn after(left: Lsn, began: i64) -> Timelines {
+        let timeline = Timeline::literal(2);
+        let history = TimelineHistory {
+            timeline,
+            ancestors: vec![cdc_postgres::wal::TimelineEntry { timeline: Timeline::FIRST, end: left }],
+        };
+        Timelines { history, began: Ok(BTreeMap::from([(timeline, began)])) }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -132,6 +165,19 @@ mod tests {
         assert_eq!(found(0x6000, at(25)), None, "of timeline 3");
         assert_eq!(found(0x6000, at(15)), switch(0x5000, 3));
         assert_eq!(found(0x2000, at(5)), switch(0x1000, 2), "of timeline 1, and below the last switch");
+    }
+
+    #[test]
+    fn a_timeline_is_left_where_the_next_one_began() {
+        assert_eq!(timelines().left(Timeline::literal(3)), Ok(None));
+        assert_eq!(timelines().left(Timeline::literal(2)), Ok(Some(Lsn(0x5000))));
+        assert_eq!(timelines().left(Timeline::literal(1)), Ok(Some(Lsn(0x1000))));
+        assert!(
+            timelines()
+                .left(Timeline::literal(4))
+                .unwrap_err()
+                .contains("timeline 4 is not in the history of timeline 3")
+        );
     }
 
     #[test]

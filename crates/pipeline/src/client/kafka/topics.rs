@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rdkafka::{
-    admin::{AlterConfig, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication},
+    admin::{AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication},
     consumer::{BaseConsumer, Consumer},
 };
 use serde::{Deserialize, Serialize};
@@ -211,14 +211,61 @@ impl Kafka {
         self.ask("metadata", |c| c.fetch_metadata(None, asking::BROKER.now()).map(|m| m.brokers().len())).await
     }
 
-    /// Gives a topic these settings and no others: any that is set and not named goes back to the brokers' default.
-    pub async fn set_topic_settings(&self, name: &str, settings: &BTreeMap<String, String>) -> Result<(), ClientError> {
+    /// Why the brokers would not give a topic as many partitions; `None` where they would. Changes nothing.
+    pub async fn refused_partitions(&self, name: &str, count: i32) -> Result<Option<String>, ClientError> {
+        refusal(self.partitions(name, count, &options().validate_only(true)).await)
+    }
+
+    /// Gives a topic as many partitions as that; it must have fewer. Waits until the metadata says so.
+    pub async fn add_partitions(&self, name: &str, count: i32) -> Result<(), ClientError> {
+        self.partitions(name, count, &options()).await?;
+        wait::until(&format!("{count} partitions of {name}"), asking::BROKER, || async {
+            let found = self.topics().await?.get(name).copied();
+            Ok::<_, ClientError>(match found {
+                Some(found) if found == count => Poll::Ready(()),
+                found => Poll::NotYet(format!("{}", found.unwrap_or_default())),
+            })
+        })
+        .await
+    }
+
+    async fn partitions(&self, name: &str, count: i32, options: &AdminOptions) -> Result<(), ClientError> {
+        let what = format!("partitions of topic {name}");
+        let new = NewPartitions::new(name, usize::try_from(count).unwrap_or_default());
+        let answers = self.admin.create_partitions(&[new], options).await;
+        for answer in answers.map_err(|e| self.error(&what, e))? {
+            answer.map_err(|(_, code)| self.refused(what.clone(), code))?;
+        }
+        Ok(())
+    }
+
+    /// Why the brokers would not give a topic these settings; `None` where they would. Changes nothing.
+    pub async fn refused_settings(
+        &self,
+        name: &str,
+        settings: &BTreeMap<String, String>,
+    ) -> Result<Option<String>, ClientError> {
+        refusal(self.alter(name, settings, &options().validate_only(true)).await)
+    }
+
+    async fn alter(
+        &self,
+        name: &str,
+        settings: &BTreeMap<String, String>,
+        options: &AdminOptions,
+    ) -> Result<(), ClientError> {
         let new = AlterConfig::new(ResourceSpecifier::Topic(name));
         let new = settings.iter().fold(new, |all, (key, value)| all.set(key, value));
-        let answers = self.admin.alter_configs(&[new], &options()).await;
+        let answers = self.admin.alter_configs(&[new], options).await;
         for answer in answers.map_err(|e| self.error(&format!("settings of {name}"), e))? {
             answer.map_err(|(_, code)| self.refused(format!("settings of topic {name}"), code))?;
         }
+        Ok(())
+    }
+
+    /// Gives a topic these settings and no others: any that is set and not named goes back to the brokers' default.
+    pub async fn set_topic_settings(&self, name: &str, settings: &BTreeMap<String, String>) -> Result<(), ClientError> {
+        self.alter(name, settings, &options()).await?;
         let what = format!("settings of topic {name}");
         wait::until(&what, asking::BROKER, || async {
             let there = self.topic_specs(&[name.to_owned()]).await?;
@@ -307,6 +354,15 @@ impl Kafka {
             Ok::<_, ClientError>(marks.await.unwrap_or_else(|error| Poll::Ready(Err(error))))
         })
         .await?
+    }
+}
+
+/// The brokers' refusal of a request that changes nothing. Brokers that do not answer have refused nothing.
+fn refusal(answer: Result<(), ClientError>) -> Result<Option<String>, ClientError> {
+    match answer {
+        Ok(()) => Ok(None),
+        Err(ClientError::Answer { found, .. }) => Ok(Some(found)),
+        Err(error) => Err(error),
     }
 }
 

@@ -107,7 +107,8 @@ fn carry(entity: &Entity, entities: &mut BTreeMap<EntityKey, Entity>) {
     entities.insert(carried.key.clone(), carried);
 }
 
-fn apicurio_state(state: VersionState) -> &'static str {
+/// Apicurio's word for a state.
+pub(crate) fn apicurio_state(state: VersionState) -> &'static str {
     match state {
         VersionState::Active => "ENABLED",
         VersionState::SoftDeleted => "DISABLED",

@@ -1,0 +1,17 @@
+//! One part of a recovery point, restored alone: connectors, settings of topics, positions of consumer groups, or the registry. A plan
+//! looks at everything and refuses before anything is touched; what is carried out is that plan, and it is read back from the system.
+
+mod connectors;
+mod groups;
+mod judgement;
+mod outcome;
+mod plan;
+mod point;
+mod position;
+mod registry;
+mod request;
+mod topics;
+
+pub use outcome::{PartChange, PartOutcome};
+pub use plan::{PartPlan, plan_part};
+pub use request::{PartRequest, PipelinePart};

@@ -1,0 +1,122 @@
+//! Looks at what is there, and carries out what was planned.
+
+use super::{PartOutcome, PartRequest, PipelinePart, connectors, groups, point, registry, topics};
+use crate::{
+    backup::{Activity, BackupError, Lock, Origin, Point, Repository},
+    recovery::{
+        Playbook, RecoveryError, Request,
+        engine::known,
+        locks::Locks,
+        memory::{Place, refuse_unfinished},
+    },
+};
+use cdc_pipeline::{
+    attach,
+    config::{Config, Permission},
+};
+
+/// A restore that nothing speaks against. Nothing was touched.
+#[derive(Debug)]
+pub struct PartPlan {
+    outcome: PartOutcome,
+    act: Act,
+    _held: Held,
+}
+
+/// What keeps recoveries and backups away, or lets them be.
+#[derive(Debug)]
+enum Held {
+    /// Something will be changed.
+    Recovery { _locks: Locks },
+    /// The point is only read.
+    Reading { _lock: Lock },
+}
+
+#[derive(Debug)]
+enum Act {
+    Connectors(connectors::Plan),
+    Topics(topics::Plan),
+    Groups(groups::Plan),
+    Registry(registry::Plan),
+}
+
+/// Looks at everything that a restore of a part depends on, and touches nothing. Refuses (40) what cannot be done, and (41) what would lose
+/// something that nobody agreed to lose, or is not permitted; beside a recovery that is at work (34) or unfinished (41) nothing is
+/// restored.
+pub async fn plan_part(config: &Config, request: &PartRequest) -> Result<PartPlan, RecoveryError> {
+    refuse_unfinished(config)?;
+    attach::permit(config, Permission::Recover).await?;
+    let config = &known(config, &Request::new(Playbook::Schema)).await?;
+    let place = Place::of(config)?;
+    let owner = format!("restore {}", request.part.word());
+    let held = match request.dry_run {
+        true => Held::Reading { _lock: place.repository().lock(Activity::Restore, &owner)? },
+        false => Held::Recovery { _locks: Locks::take(&place, &config.postgres.pgdata, &owner, None)? },
+    };
+    let origin = Origin::of_answering(config).await;
+    let repository = place.repository();
+    let (outcome, act) = match request.part {
+        PipelinePart::Groups => {
+            let (mut outcome, saved) = chosen(repository, request, &origin, groups::Saved::of)?;
+            let plan = groups::plan(config, request, saved).await?;
+            outcome.extend(&plan.changes, &plan.unchanged, &plan.notes);
+            (outcome, Act::Groups(plan))
+        }
+        PipelinePart::Topics => {
+            let (mut outcome, saved) = chosen(repository, request, &origin, Point::topics)?;
+            let plan = topics::plan(config, request, saved).await?;
+            outcome.extend(&plan.changes, &plan.unchanged, &plan.notes);
+            (outcome, Act::Topics(plan))
+        }
+        PipelinePart::Connectors => {
+            let (mut outcome, saved) = chosen(repository, request, &origin, connectors::Saved::of)?;
+            let plan = connectors::plan(config, request, saved).await?;
+            outcome.extend(&plan.changes, &plan.unchanged, &plan.notes);
+            (outcome, Act::Connectors(plan))
+        }
+        PipelinePart::Registry => {
+            let (mut outcome, saved) = chosen(repository, request, &origin, Point::dump)?;
+            let plan = registry::plan(config, request, saved).await?;
+            outcome.extend(&plan.changes, &plan.unchanged, &plan.notes);
+            (outcome, Act::Registry(plan))
+        }
+    };
+    Ok(PartPlan { outcome, act, _held: held })
+}
+
+fn chosen<T>(
+    repository: &Repository,
+    request: &PartRequest,
+    origin: &Origin,
+    read: impl Fn(&Point) -> Result<T, BackupError>,
+) -> Result<(PartOutcome, T), RecoveryError> {
+    let point::Chosen { point, part, notes } = point::choose(repository, request, origin, read)?;
+    let outcome = PartOutcome {
+        part: request.part,
+        point: point.id().clone(),
+        changes: Vec::new(),
+        unchanged: Vec::new(),
+        notes,
+        read_back: Vec::new(),
+    };
+    Ok((outcome, part))
+}
+
+impl PartPlan {
+    /// What it does, and what a person should know before.
+    pub fn outcome(&self) -> &PartOutcome {
+        &self.outcome
+    }
+
+    /// Carries it out, and reads back what it changed. A run that was cut is repeated by the same command, which looks anew.
+    pub async fn run(self) -> Result<PartOutcome, RecoveryError> {
+        let read_back = match &self.act {
+            Act::Connectors(plan) => plan.run().await,
+            Act::Topics(plan) => plan.run().await,
+            Act::Groups(plan) => plan.run().await,
+            Act::Registry(plan) => plan.run().await,
+        };
+        let read_back = read_back.map_err(|error| error.within(&format!("restore {}", self.outcome.part.word())))?;
+        Ok(PartOutcome { read_back, ..self.outcome })
+    }
+}

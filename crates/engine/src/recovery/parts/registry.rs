@@ -1,0 +1,429 @@
+//! The registry: what it lacks comes back under the ids that it had, beside what it holds; levels, modes, rules, states and descriptions are
+//! put back. A registry in which an id means something else now is not made right this way, and refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{PartChange, PartRequest};
+use crate::{
+    backup::parts::registry::{
+        DEFAULT_GROUP, Difference, Dump, Entity, Selection, VersionLine, VersionState, apicurio_state, capture,
+        import_zip,
+    },
+    recovery::{
+        RecoveryError,
+        schema::{differences, put_beyond, put_level},
+    },
+};
+use cdc_model::units::{SchemaId, Subject, counted};
+use cdc_pipeline::{
+    attach,
+    client::registry::{Reference, Registry},
+    config::Config,
+};
+
+/// What to do where the registry cannot be made right beside what it holds.
+const ANEW: &str = "`recover run schema` fills its store anew, and rebuilds topics whose records have other ids";
+
+/// What will be done to the registry.
+#[derive(Debug)]
+pub(super) struct Plan {
+    registry: Registry,
+    /// What it shall hold of what is selected.
+    wanted: Dump,
+    selection: Selection,
+    /// What it lacks, as it imports it.
+    missing: Option<Vec<u8>>,
+    pub(super) changes: Vec<PartChange>,
+    pub(super) unchanged: Vec<String>,
+    pub(super) notes: Vec<String>,
+}
+
+/// Looks at the registry. Refuses what cannot be put back beside what it holds.
+pub(super) async fn plan(config: &Config, request: &PartRequest, saved: Dump) -> Result<Plan, RecoveryError> {
+    let selection = match request.names.is_empty() {
+        true => Selection::everything(),
+        false => Selection::of(&request.names, &saved).map_err(|unknown| {
+            RecoveryError::impossible(
+                format!("registry {}", unknown.join(", ")),
+                "subjects, artifacts (`group/artifact`) or groups that the recovery point has",
+                format!("a point with {}", counted(saved.subjects.len(), "subject")),
+                "`backup list` shows other points: --point ID",
+            )
+        })?,
+    };
+    let registry = Registry::of(&config.registry);
+    let everything = capture(&registry).await?;
+    let (wanted, now) = (selection.take(&saved), selection.take(&everything));
+    let touched = wanted.subjects.iter().map(|s| s.subject.as_str());
+    attach::within(config, "subject", touched)?;
+    let (mut found, mut notes) = (Vec::new(), Vec::new());
+    for difference in differences(&wanted, &now) {
+        match is_extra(&difference, &wanted) {
+            true => notes.push(format!("{difference}; registered since the point, and left as it is")),
+            false => found.push(difference),
+        }
+    }
+    refuse_impossible(&wanted, &now, &everything, &found)?;
+    let lacking = lacking(&wanted, &now);
+    let missing = match lacking.versions.is_empty() && lacking.beyond.is_empty() {
+        true => None,
+        false => Some(import_zip(&lacking).map_err(|why| {
+            RecoveryError::impossible(
+                "content of the registry",
+                "one that can be imported",
+                why,
+                "choose another point: --point ID",
+            )
+        })?),
+    };
+    let unchanged = match found.is_empty() {
+        true => vec![counted(wanted.versions.len(), "version")],
+        false => Vec::new(),
+    };
+    Ok(Plan { registry, changes: changes(&found), missing, wanted, selection, unchanged, notes })
+}
+
+/// Whether something is only there now, beside what is wanted.
+fn is_extra(difference: &Difference, wanted: &Dump) -> bool {
+    let unknown = |subject: &Subject| !wanted.subjects.iter().any(|s| s.subject == *subject);
+    match difference {
+        Difference::SubjectExtra { .. } | Difference::VersionExtra { .. } => true,
+        // The level of a subject that was not there.
+        Difference::LevelChanged { subject: Some(subject), before: None, .. }
+        | Difference::ModeChanged { subject: Some(subject), before: None, .. } => unknown(subject),
+        _ => false,
+    }
+}
+
+/// The artifacts that have versions, in a group.
+fn artifacts(dump: &Dump) -> BTreeSet<(String, String)> {
+    let subjects = dump.versions.iter().map(|v| (DEFAULT_GROUP.to_owned(), v.subject.as_str().to_owned()));
+    let foreign = dump.beyond.iter().filter(|e| e.key.is_version()).filter_map(|e| e.key.artifact());
+    subjects.chain(foreign.map(|(group, artifact)| (group.to_owned(), artifact.to_owned()))).collect()
+}
+
+/// Refuses what an import beside the present content would leave out, or what nothing puts back in place.
+fn refuse_impossible(wanted: &Dump, now: &Dump, everything: &Dump, found: &[Difference]) -> Result<(), RecoveryError> {
+    let there = artifacts(now);
+    let is_there = |group: &str, artifact: &str| there.contains(&(group.to_owned(), artifact.to_owned()));
+    let mut wrong: Vec<String> = Vec::new();
+    for difference in found {
+        let possible = match difference {
+            Difference::LevelChanged { .. } | Difference::ModeChanged { .. } | Difference::SubjectMissing { .. } => {
+                true
+            }
+            // A version that is imported into an artifact is on none of its branches, and never the latest.
+            Difference::VersionMissing { subject, .. } => !is_there(DEFAULT_GROUP, subject.as_str()),
+            Difference::StateChanged { before, .. } => *before != VersionState::Draft,
+            Difference::BeyondMissing { entity } => match entity.artifact() {
+                Some((group, artifact)) if entity.is_foreign_version() => !is_there(group, artifact),
+                _ => true,
+            },
+            Difference::BeyondChanged { entity } => entity.is_set_in_place(),
+            _ => false,
+        };
+        if !possible {
+            wrong.push(difference.to_string());
+        }
+    }
+    wrong.extend(taken_ids(wanted, now, everything));
+    wrong.extend(unresolved(wanted, everything));
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(RecoveryError::impossible(
+            "the registry",
+            "one that the point's content fits into, beside what it holds",
+            wrong.join("; "),
+            ANEW,
+        )),
+    }
+}
+
+/// The texts of a dump by content id, with the hash by which Apicurio knows a text again.
+fn contents(dump: &Dump) -> BTreeMap<SchemaId, &str> {
+    let own = dump.versions.iter().map(|v| (v.id, v.schema.as_str()));
+    let beyond = dump.beyond.iter().filter(|e| e.key.kind == "Content");
+    let beyond =
+        beyond.filter_map(|e| Some((SchemaId(u32::try_from(e.number("contentId")?).ok()?), e.text.as_deref()?)));
+    beyond.chain(own).collect()
+}
+
+/// Ids that are to come back and mean something else now, and texts that have another id.
+fn taken_ids(wanted: &Dump, now: &Dump, everything: &Dump) -> Vec<String> {
+    let lacking = lacking(wanted, now);
+    let held = contents(everything);
+    let twins: BTreeMap<(&str, &[_]), SchemaId> =
+        everything.versions.iter().map(|v| ((v.schema.as_str(), v.references.as_slice()), v.id)).collect();
+    let globals: BTreeMap<u64, String> = global_ids(everything);
+    let mut wrong = Vec::new();
+    for (id, text) in contents(&lacking) {
+        if held.get(&id).is_some_and(|other| *other != text) {
+            wrong.push(format!("id {id} means another schema now"));
+        }
+    }
+    for version in &lacking.versions {
+        let twin = twins.get(&(version.schema.as_str(), version.references.as_slice()));
+        if let Some(other) = twin.filter(|id| **id != version.id) {
+            wrong.push(format!(
+                "the schema of {} v{} (id {}) has id {other} now",
+                version.subject, version.version, version.id
+            ));
+        }
+    }
+    for (global, name) in global_ids(&lacking) {
+        if let Some(other) = globals.get(&global).filter(|other| **other != name) {
+            wrong.push(format!("global id {global} of {name} is that of {other} now"));
+        }
+    }
+    wrong
+}
+
+/// Versions by global id, in words.
+fn global_ids(dump: &Dump) -> BTreeMap<u64, String> {
+    let own = dump.versions.iter().map(|v| (v.global_id, format!("{DEFAULT_GROUP}/{}/{}", v.subject, v.version)));
+    let foreign = dump.beyond.iter().filter(|e| e.key.is_foreign_version());
+    own.chain(foreign.filter_map(|e| Some((e.number("globalId")?, e.key.of.join("/"))))).collect()
+}
+
+/// References of what is to come back that lead nowhere, neither in what comes back nor in what is there.
+fn unresolved(wanted: &Dump, everything: &Dump) -> Vec<String> {
+    let is_there = |to: &Reference| {
+        wanted.version(&to.subject, to.version).is_some() || everything.version(&to.subject, to.version).is_some()
+    };
+    let all = wanted.versions.iter().flat_map(|line| line.references.iter().map(move |to| (line, to)));
+    let dangling = all.filter(|(_, to)| !is_there(to));
+    dangling
+        .map(|(line, to)| {
+            format!(
+                "{} v{} refers to {} v{}, which is not there: name it too",
+                line.subject, line.version, to.subject, to.version
+            )
+        })
+        .collect()
+}
+
+/// What the registry lacks of what is wanted, as a dump of its own.
+fn lacking(wanted: &Dump, now: &Dump) -> Dump {
+    let there: BTreeSet<&Subject> = now.versions.iter().map(|v| &v.subject).collect();
+    let versions: Vec<VersionLine> = wanted.versions.iter().filter(|v| !there.contains(&v.subject)).cloned().collect();
+    let subjects: BTreeSet<&Subject> = versions.iter().map(|v| &v.subject).collect();
+    let ids: BTreeSet<u64> = versions.iter().map(|v| u64::from(v.id.0)).collect();
+    let mut beyond: Vec<Entity> =
+        wanted.beyond.iter().filter(|e| !now.beyond.iter().any(|n| n.key == e.key)).cloned().collect();
+    // Rules of artifacts that are there, and their descriptions, are set in place; a content comes with what has it.
+    let kept: BTreeSet<u64> =
+        beyond.iter().filter(|e| e.key.is_foreign_version()).filter_map(|e| e.number("contentId")).chain(ids).collect();
+    beyond.retain(|entity| match entity.key.subject_version() {
+        Some((subject, _)) => subjects.contains(&Subject::new(subject)),
+        None => match (entity.key.artifact(), entity.key.kind.as_str()) {
+            (Some((group, subject)), "Artifact" | "ArtifactRule") if group == DEFAULT_GROUP => {
+                subjects.contains(&Subject::new(subject))
+                    || wanted
+                        .beyond
+                        .iter()
+                        .any(|e| e.key.is_foreign_version() && e.key.artifact() == Some((group, subject)))
+            }
+            (_, "Content") => true,
+            (_, "GlobalRule") => false,
+            _ => true,
+        },
+    });
+    let contents = wanted.beyond.iter().filter(|e| e.key.kind == "Content");
+    let contents = contents.filter(|e| e.number("contentId").is_some_and(|id| kept.contains(&id)));
+    for content in contents {
+        if !beyond.iter().any(|e| e.key == content.key) {
+            beyond.push(content.clone());
+        }
+    }
+    let states = wanted.subjects.iter().filter(|s| subjects.contains(&s.subject)).cloned().collect();
+    Dump { global_compat: None, global_mode: None, subjects: states, versions, beyond, ..wanted.clone() }
+}
+
+fn changes(found: &[Difference]) -> Vec<PartChange> {
+    let mut by_name: BTreeMap<String, PartChange> = BTreeMap::new();
+    for difference in found {
+        let name = match difference {
+            Difference::SubjectMissing { subject }
+            | Difference::VersionMissing { subject, .. }
+            | Difference::StateChanged { subject, .. }
+            | Difference::LevelChanged { subject: Some(subject), .. }
+            | Difference::ModeChanged { subject: Some(subject), .. } => subject.to_string(),
+            Difference::BeyondMissing { entity } | Difference::BeyondChanged { entity } => match entity.artifact() {
+                Some((group, artifact)) if group == DEFAULT_GROUP => artifact.to_owned(),
+                Some((group, artifact)) => format!("{group}/{artifact}"),
+                None => entity.to_string(),
+            },
+            _ => "the registry".to_owned(),
+        };
+        let change =
+            by_name.entry(name.clone()).or_insert_with(|| PartChange { name, does: Vec::new(), destroys: Vec::new() });
+        let (does, destroys) = told(difference);
+        change.does.push(does);
+        change.destroys.extend(destroys);
+    }
+    by_name.into_values().collect()
+}
+
+/// What is done about a difference, and what that ends.
+fn told(difference: &Difference) -> (String, Option<String>) {
+    let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "unset".to_owned());
+    match difference {
+        Difference::SubjectMissing { .. } => ("registers the subject again".to_owned(), None),
+        Difference::VersionMissing { version, id, .. } => {
+            (format!("registers version {version} again, as id {id}"), None)
+        }
+        Difference::StateChanged { version, before, now, .. } => {
+            (format!("sets version {version} from {} to {}", apicurio_state(*now), apicurio_state(*before)), None)
+        }
+        Difference::LevelChanged { before, now, .. } => {
+            let destroys = now.as_ref().map(|now| format!("compatibility level {now}"));
+            (format!("sets the compatibility level from {} to {}", text(now), text(before)), destroys)
+        }
+        Difference::ModeChanged { before, now, .. } => {
+            (format!("sets the mode from {} to {}", text(now), text(before)), None)
+        }
+        Difference::BeyondMissing { entity } => (format!("brings {entity} back"), None),
+        Difference::BeyondChanged { entity } => {
+            (format!("sets {entity} to what it was"), Some(format!("{entity} as it is now")))
+        }
+        other => (other.to_string(), None),
+    }
+}
+
+impl Plan {
+    /// Brings back what is missing, sets what differs, and reads everything back.
+    pub(super) async fn run(&self) -> Result<Vec<String>, RecoveryError> {
+        if let Some(zip) = &self.missing {
+            self.registry.import_beside(zip.clone()).await?;
+        }
+        let now = self.selection.take(&capture(&self.registry).await?);
+        for difference in differences(&self.wanted, &now) {
+            self.set(&difference).await?;
+        }
+        let now = self.selection.take(&capture(&self.registry).await?);
+        put_beyond(&self.registry, &self.wanted, &now).await?;
+        let now = self.selection.take(&capture(&self.registry).await?);
+        let left: Vec<Difference> =
+            differences(&self.wanted, &now).into_iter().filter(|d| !is_extra(d, &self.wanted)).collect();
+        match left.first() {
+            None => Ok(vec![format!("registry: {} read back", counted(self.wanted.versions.len(), "version"))]),
+            Some(first) => Err(RecoveryError::unmet(
+                "restore registry",
+                "the content of the point, read back",
+                format!("{}, first: {first}", counted(left.len(), "difference")),
+            )),
+        }
+    }
+
+    async fn set(&self, difference: &Difference) -> Result<(), RecoveryError> {
+        let registry = &self.registry;
+        match difference {
+            difference if is_extra(difference, &self.wanted) => {}
+            Difference::LevelChanged { subject: None, before: Some(level), .. } => {
+                registry.set_global_level(level).await?
+            }
+            Difference::LevelChanged { subject: None, before: None, .. } => registry.unset_global_level().await?,
+            Difference::LevelChanged { subject: Some(subject), before, .. } => {
+                put_level(registry, subject, before.as_deref()).await?;
+            }
+            Difference::ModeChanged { subject: None, before: Some(mode), .. } => registry.set_global_mode(mode).await?,
+            Difference::ModeChanged { subject: Some(subject), before, .. } => {
+                registry.set_subject_mode(subject, before.as_deref()).await?;
+            }
+            Difference::StateChanged { subject, version, before, .. } => {
+                let state = apicurio_state(*before);
+                registry.set_state(DEFAULT_GROUP, subject.as_str(), &version.to_string(), state).await?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::parts::registry::SubjectState;
+    use cdc_model::units::SubjectVersion;
+
+    fn line(subject: &str, version: u32, id: u32, text: &str) -> VersionLine {
+        VersionLine {
+            subject: Subject::new(subject),
+            version: SubjectVersion(version),
+            id: SchemaId(id),
+            global_id: u64::from(id) * 10 + u64::from(version),
+            schema_type: "AVRO".into(),
+            schema_sha256: text.into(),
+            schema: text.into(),
+            references: Vec::new(),
+            state: VersionState::Active,
+            metadata: None,
+            rule_set: None,
+            subject_compat: None,
+            subject_mode: None,
+            order: u64::from(id),
+            created_ms: None,
+        }
+    }
+
+    fn dump(versions: Vec<VersionLine>) -> Dump {
+        let names: BTreeSet<Subject> = versions.iter().map(|v| v.subject.clone()).collect();
+        Dump {
+            flavour: "apicurio".into(),
+            product_version: "3.3.3".into(),
+            id_kind: "contentId".into(),
+            global_compat: None,
+            global_mode: None,
+            subjects: names.into_iter().map(|subject| SubjectState { subject, compat: None, mode: None }).collect(),
+            versions,
+            caps_hit: Vec::new(),
+            beyond: Vec::new(),
+        }
+    }
+
+    fn refused(wanted: &Dump, now: &Dump) -> String {
+        let found: Vec<Difference> = differences(wanted, now).into_iter().filter(|d| !is_extra(d, wanted)).collect();
+        refuse_impossible(wanted, now, now, &found).map_or_else(|e| e.to_string(), |()| String::new())
+    }
+
+    #[test]
+    fn a_subject_that_is_gone_comes_back_where_its_ids_are_free() {
+        let wanted = dump(vec![line("a", 1, 1, "x"), line("b", 1, 2, "y")]);
+        let now = dump(vec![line("b", 1, 2, "y"), line("c", 1, 3, "z")]);
+        assert_eq!(refused(&wanted, &now), "");
+        let back = lacking(&wanted, &now);
+        assert_eq!(back.versions.iter().map(|v| v.subject.as_str()).collect::<Vec<_>>(), ["a"]);
+        assert!(import_zip(&back).is_ok());
+    }
+
+    #[test]
+    fn an_id_that_means_something_else_now_is_refused() {
+        let wanted = dump(vec![line("a", 1, 1, "x")]);
+        assert!(refused(&wanted, &dump(vec![line("c", 1, 1, "other")])).contains("id 1 means another schema now"));
+        assert!(refused(&wanted, &dump(vec![line("c", 1, 7, "x")])).contains("has id 7 now"));
+        let mut other = line("c", 1, 9, "z");
+        other.global_id = 11;
+        assert!(refused(&wanted, &dump(vec![other])).contains("global id 11"));
+        assert!(refused(&wanted, &dump(vec![line("a", 1, 1, "other")])).contains("other schema"));
+    }
+
+    #[test]
+    fn a_version_within_a_subject_that_is_there_is_refused_and_a_reference_that_leads_nowhere_too() {
+        let wanted = dump(vec![line("a", 1, 1, "x"), line("a", 2, 2, "y")]);
+        assert!(refused(&wanted, &dump(vec![line("a", 2, 2, "y")])).contains("a v1 (id 1): missing"));
+        let mut referring = line("a", 1, 1, "x");
+        referring.references =
+            vec![Reference { name: "B".into(), subject: Subject::new("b"), version: SubjectVersion(1) }];
+        let wanted = dump(vec![referring]);
+        assert!(refused(&wanted, &dump(Vec::new())).contains("refers to b v1, which is not there"));
+        assert_eq!(refused(&wanted, &dump(vec![line("b", 1, 2, "y")])), "");
+    }
+
+    #[test]
+    fn what_was_registered_since_is_left_as_it_is() {
+        let wanted = dump(vec![line("a", 1, 1, "x")]);
+        let now = dump(vec![line("a", 1, 1, "x"), line("a", 2, 2, "y")]);
+        assert_eq!(refused(&wanted, &now), "");
+        assert!(differences(&wanted, &now).iter().all(|d| is_extra(d, &wanted)));
+    }
+}
