@@ -163,7 +163,8 @@ fn belongs(entity: &Entity, all: &[Entity], wanted: &Dump) -> bool {
     }
     if key.kind == "Content" {
         let id = entity.number("contentId");
-        return all.iter().any(|e| e.key.is_foreign_version() && e.number("contentId") == id);
+        return all.iter().any(|e| e.key.is_foreign_version() && e.number("contentId") == id)
+            || wanted.versions.iter().any(|v| Some(u64::from(v.id.0)) == id);
     }
     if let Some((subject, version)) = key.subject_version() {
         return wanted.version(&Subject::new(subject), version).is_some();

@@ -256,7 +256,8 @@ async fn texts(registry: &Registry, dump: &mut Dump, from: Texts, archive: &Arch
         let exported = archive.texts.get(&id).filter(|_| from == Texts::Exported);
         let text = match exported {
             Some(text) => Some(text.clone()),
-            None => registry.content(u64::from(id.0)).await?,
+            // The content of a draft is not given out by its id; the export has it.
+            None => registry.content(u64::from(id.0)).await?.or_else(|| archive.texts.get(&id).cloned()),
         };
         let Some(text) = text else { return Ok::<_, BackupError>((id, None)) };
         let references = match archive.references.get(&id) {

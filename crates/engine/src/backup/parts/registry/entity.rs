@@ -9,15 +9,20 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::native::{LATEST, content_hash, content_type, serialized_references};
 use cdc_model::units::SubjectVersion;
+use cdc_pipeline::client::registry::Reference;
 
 /// The group whose artifacts are the subjects of Confluent's API.
 pub const DEFAULT_GROUP: &str = "default";
 /// Who made an entity, and when: another one after it was made again, and of no effect on readers and writers.
 const AUTHORSHIP: [&str; 4] = ["owner", "createdOn", "modifiedBy", "modifiedOn"];
 
-/// What a dump has of a version, and compares.
+/// What a dump has of a version, and compares. The order of versions is compared as that of the branch that has them.
 const DUMPED: [&str; 4] = ["globalId", "contentId", "versionOrder", "state"];
+
+/// A hash of a content that Apicurio makes when it needs it.
+const MADE_LATER: &str = "canonicalHash";
 
 /// The identity of an entity of an export.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -126,7 +131,8 @@ impl Entity {
         let of_subject = self.key.subject_version().is_some();
         let mut value = self.value.clone();
         if let Some(fields) = value.as_object_mut() {
-            let told = |key: &str| AUTHORSHIP.contains(&key) || of_subject && DUMPED.contains(&key);
+            let told =
+                |key: &str| AUTHORSHIP.contains(&key) || key == MADE_LATER || of_subject && DUMPED.contains(&key);
             fields.retain(|key, _| !told(key));
         }
         value
@@ -158,16 +164,68 @@ pub(super) fn is_number(version: &str) -> bool {
     version.parse::<u32>().is_ok()
 }
 
-/// What a dump does not have of an export's entities.
-pub(super) fn beyond_subjects(all: Vec<Entity>) -> Vec<Entity> {
+/// The default group's artifacts whose versions come in another order than that of their numbers, so that another one is the latest.
+fn disordered(all: &[Entity]) -> BTreeSet<String> {
+    let mut orders: BTreeMap<&str, Vec<(u64, u32)>> = BTreeMap::new();
+    for entity in all {
+        if let Some((subject, version)) = entity.key.subject_version() {
+            orders.entry(subject).or_default().push((entity.number("versionOrder").unwrap_or_default(), version.0));
+        }
+    }
+    let in_order = |versions: &mut Vec<(u64, u32)>| {
+        versions.sort_unstable();
+        versions.is_sorted_by_key(|(_, number)| *number)
+    };
+    orders
+        .into_iter()
+        .filter_map(|(subject, mut versions)| (!in_order(&mut versions)).then(|| subject.to_owned()))
+        .collect()
+}
+
+/// The numbers of a subject's versions that are published, ascending: what its branch `latest` has.
+fn published<'a>(all: &'a [Entity], subject: &str) -> Vec<&'a str> {
+    let own = all.iter().filter(|e| e.key.subject_version().is_some_and(|(of, _)| of == subject));
+    let mut numbers: Vec<&str> =
+        own.filter(|e| e.word("state") != Some("DRAFT")).map(|e| e.key.of[2].as_str()).collect();
+    numbers.sort_by_key(|number| number.parse::<u32>().unwrap_or_default());
+    numbers
+}
+
+/// The types of the artifacts that have versions of a content, by its id.
+fn content_types(all: &[Entity]) -> BTreeMap<u64, BTreeSet<&str>> {
+    let artifacts: BTreeMap<(&str, &str), &str> = all
+        .iter()
+        .filter(|e| e.key.kind == "Artifact")
+        .filter_map(|e| Some((e.key.artifact()?, e.word("artifactType").unwrap_or("AVRO"))))
+        .collect();
+    let mut types: BTreeMap<u64, BTreeSet<&str>> = BTreeMap::new();
+    for version in all.iter().filter(|e| e.key.is_version()) {
+        let of = version.key.artifact().and_then(|of| artifacts.get(&of)).copied().unwrap_or("AVRO");
+        types.entry(version.number("contentId").unwrap_or_default()).or_default().insert(of);
+    }
+    types
+}
+
+/// Whether an import would make a content like this of its text and references, for each of these types.
+fn is_remade(content: &Entity, references: &[Reference], types: &BTreeSet<&str>) -> bool {
+    let Some(text) = &content.text else { return false };
+    types.iter().all(|of| content.word("contentType") == Some(content_type(of)))
+        && content.word("contentHash") == Some(content_hash(text, references).as_str())
+        && content.word("serializedReferences").map(str::to_owned) == serialized_references(references)
+}
+
+/// What a dump does not have of an export's entities. `references` are those of each content, as a dump has them.
+pub(super) fn beyond_subjects(all: Vec<Entity>, references: impl Fn(u64) -> Vec<Reference>) -> Vec<Entity> {
     let artifacts = |of_number: bool| -> BTreeSet<(String, String)> {
         let versions = all.iter().filter(|e| e.key.is_version() && is_number(&e.key.of[2]) == of_number);
         versions.map(|e| (e.key.of[0].clone(), e.key.of[1].clone())).collect()
     };
     let (numbered, named) = (artifacts(true), artifacts(false));
     let own = |key: &EntityKey| key.artifact().map(|(group, artifact)| (group.to_owned(), artifact.to_owned()));
+    let (disordered, types) = (disordered(&all), content_types(&all));
     let has = |entity: &Entity| {
         let key = &entity.key;
+        let in_order = key.of.get(1).is_none_or(|subject| !disordered.contains(subject));
         let default = key.of.first().is_some_and(|group| group == DEFAULT_GROUP);
         let plain = own(key).is_some_and(|artifact| numbered.contains(&artifact) && !named.contains(&artifact));
         match key.kind.as_str() {
@@ -176,14 +234,27 @@ pub(super) fn beyond_subjects(all: Vec<Entity>) -> Vec<Entity> {
             "ArtifactRule" => default && key.of[2] == "COMPATIBILITY",
             "Artifact" => default && plain && !says(&entity.value["owner"]) && !entity.is_described(),
             "ArtifactVersion" => {
-                default && is_number(&key.of[2]) && !says(&entity.value["owner"]) && !entity.is_described()
+                default && in_order && is_number(&key.of[2]) && !says(&entity.value["owner"]) && !entity.is_described()
             }
-            "Branch" => default && plain && entity.value["systemDefined"] == true,
+            "Branch" => {
+                let versions = entity.value["versions"].as_array().into_iter().flatten().filter_map(Value::as_str);
+                default && plain && key.of[2] == LATEST && versions.eq(published(&all, &key.of[1]))
+            }
             _ => false,
         }
     };
-    let contents: BTreeSet<u64> =
+    let foreign: BTreeSet<u64> =
         all.iter().filter(|e| e.key.is_foreign_version()).filter_map(|e| e.number("contentId")).collect();
+    // Those of versions that no subject can have, and those that would be made otherwise of a dump.
+    let contents: BTreeSet<u64> = all
+        .iter()
+        .filter(|e| e.key.kind == "Content")
+        .filter_map(|e| Some((e, e.number("contentId")?)))
+        .filter(|(e, id)| {
+            foreign.contains(id) || types.get(id).is_some_and(|types| !is_remade(e, &references(*id), types))
+        })
+        .map(|(_, id)| id)
+        .collect();
     let (has, mut beyond): (Vec<bool>, Vec<Entity>) = (all.iter().map(has).collect(), Vec::new());
     for (entity, has) in all.into_iter().zip(has) {
         let unused =
@@ -227,9 +298,14 @@ pub(super) mod tests {
                 json!({"groupId": group, "artifactId": artifact, "version": version, "globalId": id, "contentId": id}),
             )
         };
-        let content = |id: u64| entity("Content", json!({"contentId": id, "contentHash": format!("h{id}")}));
+        let content = |id: u64| {
+            let (text, hash) = (format!("t{id}"), content_hash(&format!("t{id}"), &[]));
+            let about = json!({"contentId": id, "contentHash": hash, "contentType": "application/json"});
+            Entity { text: Some(text), ..entity("Content", about) }
+        };
         let branch = |artifact: &str, id: &str, own: bool| {
-            entity("Branch", json!({"groupId": null, "artifactId": artifact, "branchId": id, "systemDefined": own}))
+            let of = json!({"groupId": null, "artifactId": artifact, "branchId": id, "systemDefined": own, "versions": ["1"]});
+            entity("Branch", of)
         };
         vec![
             entity("Artifact", json!({"groupId": null, "artifactId": "plain-value", "owner": "", "labels": {}})),
@@ -253,7 +329,7 @@ pub(super) mod tests {
 
     #[test]
     fn what_a_dump_has_is_not_kept_twice() {
-        let beyond: Vec<String> = beyond_subjects(export()).iter().map(|e| e.key.to_string()).collect();
+        let beyond: Vec<String> = beyond_subjects(export(), |_| Vec::new()).iter().map(|e| e.key.to_string()).collect();
         let expected = [
             "Artifact apps/invoice",
             "Artifact default/labelled-value",

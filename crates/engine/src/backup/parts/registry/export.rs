@@ -107,7 +107,8 @@ pub fn read_zip(bytes: &[u8]) -> Result<Archive, String> {
         }
     }
     archive.versions.sort();
-    archive.beyond = beyond_subjects(all);
+    let references = |id: u64| u32::try_from(id).ok().and_then(|id| archive.references.get(&SchemaId(id)).cloned());
+    archive.beyond = beyond_subjects(all, |id| references(id).unwrap_or_default());
     let unreadable = archive.beyond.iter().filter(|e| e.key.kind == "Content" && e.text.is_none());
     archive.caps = unreadable.map(|e| format!("{}: its content is no text", e.key)).collect();
     Ok(archive)

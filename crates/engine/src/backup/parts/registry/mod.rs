@@ -6,6 +6,7 @@ mod dump;
 mod entity;
 mod export;
 mod import;
+mod native;
 mod selection;
 
 pub(crate) use capture::capture_into;
