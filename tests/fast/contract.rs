@@ -247,6 +247,10 @@ fn help_of_every_command() {
     "recover plan coordinated --config dead.toml --accept-inconsistent-point"
 )]
 #[case::recover_unnamed_loss("recover-unnamed-loss", "recover run coordinated --config dead.toml --yes --accept-loss")]
+#[case::attached_restore("attached-restore", "restore groups --yes --config attached.toml")]
+#[case::restore_of_the_dead("restore-of-the-dead", "restore groups --config dead.toml")]
+#[case::restore_unnamed_point("restore-unnamed-point", "restore topics --config dead.toml --accept-inconsistent-point")]
+#[case::restore_unknown_loss("restore-unknown-loss", "restore connectors --config dead.toml --accept-loss everything")]
 #[case::topic_of_a_server("topic-of-a-server", "topic rebuild --config dead.toml --yes connect-offsets")]
 #[case::topic_of_a_registry("topic-of-a-registry", "topic rebuild --config dead.toml --yes shop.public.a _schemas")]
 #[case::topic_like_a_workers("topic-like-a-workers", "topic rebuild --config dead.toml --yes connect-configs")]

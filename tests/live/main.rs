@@ -22,6 +22,7 @@ mod layouts;
 mod limited;
 mod login;
 mod looked;
+mod parts;
 mod prepared;
 mod refusals;
 mod registry_client;

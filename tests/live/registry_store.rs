@@ -21,7 +21,7 @@ use super::{
 };
 
 /// What an export holds, whatever its entries are called.
-async fn everything(registry: &Registry) -> BTreeSet<String> {
+pub(super) async fn everything(registry: &Registry) -> BTreeSet<String> {
     let mut zip = zip::ZipArchive::new(Cursor::new(registry.export().await.unwrap())).unwrap();
     let mut all = BTreeSet::new();
     for at in 0..zip.len() {
@@ -51,8 +51,9 @@ async fn everything(registry: &Registry) -> BTreeSet<String> {
     all
 }
 
-/// A group, versions that are no numbers, rules of all kinds, a comment, a branch, labels, and a subject that is not ASCII.
-async fn filled(registry: &Registry) {
+/// A group, versions that are no numbers or not in the order of theirs, references across groups, drafts of one text, contents that are neither
+/// Avro nor JSON, states, rules of all kinds, a comment, a branch, labels, and a subject that is not ASCII.
+pub(super) async fn filled(registry: &Registry) {
     let content = |name: &str| {
         let schema = json!({"type": "record", "name": name, "fields": []}).to_string();
         json!({"content": schema, "contentType": "application/json"})
@@ -60,6 +61,16 @@ async fn filled(registry: &Registry) {
     let rule = |kind: &str, config: &str| json!({"ruleType": kind, "config": config});
     let first = json!({"version": "1.0.0", "name": "first", "labels": {"q": "w"}, "content": content("Invoice")});
     let numbered = json!({"version": "1", "description": "the first", "content": content("Thing")});
+    let avro = |artifact: &str, version: Value| json!({"artifactId": artifact, "artifactType": "AVRO", "firstVersion": version});
+    let draft = || json!({"version": "1", "isDraft": true, "content": content("Draft")});
+    let with_reference = json!({"version": "1", "content": {
+        "content": json!({"type": "record", "name": "Crossing", "fields": [{"name": "i", "type": "Invoice"}]}).to_string(),
+        "contentType": "application/json",
+        "references": [{"groupId": "apps", "artifactId": "invoice", "version": "1.0.0", "name": "Invoice"}],
+    }});
+    let yaml = json!({"artifactId": "api", "artifactType": "OPENAPI", "firstVersion": {"version": "1", "content": {
+        "content": "openapi: 3.0.0\ninfo:\n  title: t\n  version: \"1\"\npaths: {}\n", "contentType": "application/x-yaml",
+    }}});
     for (path, body) in [
         ("/groups", json!({"groupId": "apps", "description": "of applications", "labels": {"a": "b"}})),
         (
@@ -79,8 +90,19 @@ async fn filled(registry: &Registry) {
         ("/groups/default/artifacts/thing-value/rules", rule("VALIDITY", "FULL")),
         ("/groups/apps/rules", rule("COMPATIBILITY", "FORWARD")),
         ("/admin/rules", rule("INTEGRITY", "NONE")),
+        ("/groups/default/artifacts", avro("crossing-value", with_reference)),
+        ("/groups/default/artifacts", yaml),
+        ("/groups/default/artifacts", avro("draft-a", draft())),
+        ("/groups/default/artifacts", avro("draft-b", draft())),
+        ("/groups/default/artifacts", avro("order-value", json!({"version": "10", "content": content("Ten")}))),
+        ("/groups/default/artifacts/order-value/versions", json!({"version": "9", "content": content("Nine")})),
+        ("/groups/default/artifacts/order-value/versions", json!({"version": "11", "content": content("Eleven")})),
     ] {
         registry.native(Method::POST, path, Some(body)).await.unwrap();
+    }
+    for (version, state) in [("10", "DEPRECATED"), ("9", "DISABLED")] {
+        let path = format!("/groups/default/artifacts/order-value/versions/{version}/state");
+        registry.native(Method::PUT, &path, Some(json!({ "state": state }))).await.unwrap();
     }
     let plain = |name: &str| json!({"type": "record", "name": name, "fields": []}).to_string();
     registry.register(&Subject::new("ünï-value"), &plain("Uni"), &[]).await.unwrap();

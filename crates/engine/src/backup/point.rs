@@ -138,8 +138,8 @@ impl Point {
         self.manifest.registry.get().ok_or_else(|| self.absent("registry", self.manifest.registry.reason()))?;
         let levels = self.file(layout::REGISTRY)?;
         let versions = self.file(layout::VERSIONS)?;
-        let native = self.file(layout::EXPORT)?;
-        Dump::from_files(&levels, &versions, &native)
+        let native = self.has(layout::EXPORT).then(|| self.file(layout::EXPORT)).transpose()?;
+        Dump::from_files(&levels, &versions, native.as_deref())
             .map_err(|e| BackupError::malformed(&self.folder.join("registry"), e))
     }
 

@@ -311,7 +311,8 @@ impl ConnectConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RegistryConfig {
-    /// The base address, without the API's path: `http://host:port`, or several with commas between.
+    /// The base address, without the path of Apicurio's APIs (`http://host:port`); of a registry with Confluent's API alone that of the API. Or
+    /// several with commas between.
     pub url: String,
     /// Which product it is: the APIs differ.
     pub flavour: RegistryFlavour,
@@ -341,8 +342,10 @@ impl RegistryConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RegistryFlavour {
-    /// Apicurio Registry 3.
+    /// Apicurio Registry 3, by its own API and Confluent's.
     Apicurio,
+    /// A registry with Confluent's API alone; the address is that of the API.
+    Confluent,
 }
 
 /// The registry's store.

@@ -281,9 +281,11 @@ fn deep(
     }
     if m.registry.get().is_some() {
         look(point.dump().map(drop))?;
-        let zip = point.file(EXPORT)?;
-        let place = point.folder.join(EXPORT);
-        look(parts::registry::read_zip(&zip).map(drop).map_err(|e| BackupError::malformed(&place, e)))?;
+        if point.has(EXPORT) {
+            let zip = point.file(EXPORT)?;
+            let place = point.folder.join(EXPORT);
+            look(parts::registry::read_zip(&zip).map(drop).map_err(|e| BackupError::malformed(&place, e)))?;
+        }
     }
     if m.pg.get().is_some() {
         look(parts::postgres::check_base(point).map(drop))?;

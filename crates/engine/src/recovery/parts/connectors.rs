@@ -395,7 +395,8 @@ impl Around<'_> {
         }
         let mut against_own = judgement::objections(&own, Whose::Worker, &server);
         if !own.is_empty() {
-            against_own.extend(connector.topics.iter().filter_map(|topic| self.topics.another(topic)));
+            // Topics may have been made again since, and filled by the connector: its own offsets are of those.
+            against_own.extend(connector.topics.iter().filter_map(|topic| self.topics.absent(topic)));
         }
         let is_later = judgement::position(&own) >= judgement::position(&saved);
         let captured = connector.unread.is_none();

@@ -84,7 +84,7 @@ pub(super) async fn plan(config: &Config, request: &PartRequest, saved: Saved) -
         false => Err(RecoveryError::Refused {
             what: format!("positions that would not mean what they meant: {}", misplaced.join("; ")),
             hint: format!(
-                "{} sets them all the same, where every record is given that may not have been read",
+                "to set them all the same, so that no record is passed over that may not have been read, give {}",
                 doubtful.iter().map(|topic| format!("--accept-topic {topic}")).collect::<Vec<_>>().join(" ")
             ),
         }),

@@ -63,6 +63,11 @@ impl Positions {
         self.now.iter().flat_map(of).collect()
     }
 
+    /// Why nothing of a topic is there.
+    pub(super) fn absent(&self, topic: &str) -> Option<String> {
+        (!self.now.contains_key(topic)).then(|| format!("topic {topic} is not there"))
+    }
+
     /// Why a topic is not the one of the point; none where it is.
     pub(super) fn another(&self, topic: &str) -> Option<String> {
         let Some(now) = self.now.get(topic) else { return Some(format!("topic {topic} is not there")) };

@@ -3,11 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{PartChange, PartRequest};
+use super::{
+    PartChange, PartRequest, confluent,
+    content::unresolved,
+    recreated::{Recreated, divide},
+};
 use crate::{
     backup::parts::registry::{
-        DEFAULT_GROUP, Difference, Dump, Entity, Selection, VersionLine, VersionState, apicurio_state, capture,
-        import_zip,
+        DEFAULT_GROUP, Difference, Dump, Entity, EntityKey, Selection, VersionLine, VersionState, apicurio_state,
+        capture, native_entities, write_zip,
     },
     recovery::{
         RecoveryError,
@@ -18,7 +22,7 @@ use cdc_model::units::{SchemaId, Subject, counted};
 use cdc_pipeline::{
     attach,
     client::registry::{Reference, Registry},
-    config::Config,
+    config::{Config, RegistryFlavour},
 };
 
 /// What to do where the registry cannot be made right beside what it holds.
@@ -29,20 +33,44 @@ const ANEW: &str = "`recover run schema` fills its store anew, and rebuilds topi
 pub(super) struct Plan {
     registry: Registry,
     /// What it shall hold of what is selected.
-    wanted: Dump,
+    pub(super) wanted: Dump,
     selection: Selection,
-    /// What it lacks, as it imports it.
-    missing: Option<Vec<u8>>,
+    way: Way,
     pub(super) changes: Vec<PartChange>,
     pub(super) unchanged: Vec<String>,
     pub(super) notes: Vec<String>,
 }
 
+/// How what is missing comes back.
+#[derive(Debug)]
+enum Way {
+    /// By Apicurio's own import, and artifacts of which contents are still there by its API.
+    Import(Option<Vec<u8>>, Recreated),
+    /// By Confluent's mode IMPORT.
+    Register,
+}
+
 /// Looks at the registry. Refuses what cannot be put back beside what it holds.
 pub(super) async fn plan(config: &Config, request: &PartRequest, saved: Dump) -> Result<Plan, RecoveryError> {
-    let selection = match request.names.is_empty() {
+    let plan = look(Registry::of(&config.registry), &request.names, saved).await?;
+    attach::within(config, "subject", plan.wanted.subjects.iter().map(|s| s.subject.as_str()))?;
+    Ok(plan)
+}
+
+/// The same without a configuration.
+pub(super) async fn look(registry: Registry, names: &[String], saved: Dump) -> Result<Plan, RecoveryError> {
+    let is_confluent = registry.flavour() == RegistryFlavour::Confluent;
+    if saved.is_confluent() != is_confluent {
+        return Err(RecoveryError::impossible(
+            "[registry] flavour",
+            format!("{}, as that of the recovery point", saved.flavour),
+            "another product",
+            "schemas have the ids of the product that gave them: restore into a registry of the same one",
+        ));
+    }
+    let selection = match names.is_empty() {
         true => Selection::everything(),
-        false => Selection::of(&request.names, &saved).map_err(|unknown| {
+        false => Selection::of(names, &saved).map_err(|unknown| {
             RecoveryError::impossible(
                 format!("registry {}", unknown.join(", ")),
                 "subjects, artifacts (`group/artifact`) or groups that the recovery point has",
@@ -51,36 +79,95 @@ pub(super) async fn plan(config: &Config, request: &PartRequest, saved: Dump) ->
             )
         })?,
     };
-    let registry = Registry::of(&config.registry);
     let everything = capture(&registry).await?;
     let (wanted, now) = (selection.take(&saved), selection.take(&everything));
-    let touched = wanted.subjects.iter().map(|s| s.subject.as_str());
-    attach::within(config, "subject", touched)?;
     let (mut found, mut notes) = (Vec::new(), Vec::new());
-    for difference in differences(&wanted, &now) {
+    for difference in differing(&wanted, &now) {
         match is_extra(&difference, &wanted) {
             true => notes.push(format!("{difference}; registered since the point, and left as it is")),
             false => found.push(difference),
         }
     }
-    refuse_impossible(&wanted, &now, &everything, &found)?;
-    let lacking = lacking(&wanted, &now);
-    let missing = match lacking.versions.is_empty() && lacking.beyond.is_empty() {
-        true => None,
-        false => Some(import_zip(&lacking).map_err(|why| {
-            RecoveryError::impossible(
-                "content of the registry",
-                "one that can be imported",
-                why,
-                "choose another point: --point ID",
-            )
-        })?),
+    let way = match is_confluent {
+        true => {
+            refuse(confluent::objections(&wanted, &everything, &found))?;
+            Way::Register
+        }
+        false => {
+            refuse(objections(&wanted, &now, &everything, &found))?;
+            let (zip, recreated) = missing(&registry, &lacking(&wanted, &now)).await?;
+            Way::Import(zip, recreated)
+        }
     };
     let unchanged = match found.is_empty() {
         true => vec![counted(wanted.versions.len(), "version")],
         false => Vec::new(),
     };
-    Ok(Plan { registry, changes: changes(&found), missing, wanted, selection, unchanged, notes })
+    Ok(Plan { registry, changes: changes(&found), way, wanted, selection, unchanged, notes })
+}
+
+fn refuse(wrong: Vec<String>) -> Result<(), RecoveryError> {
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(RecoveryError::impossible(
+            "the registry",
+            "one that the point's content fits into, beside what it holds",
+            wrong.join("; "),
+            ANEW,
+        )),
+    }
+}
+
+/// What is imported, and what is made again. A content that no version has any more may still be there.
+async fn missing(registry: &Registry, lacking: &Dump) -> Result<(Option<Vec<u8>>, Recreated), RecoveryError> {
+    let impossible = |why: String| {
+        let expected = "content that can be imported";
+        RecoveryError::impossible("content of the registry", expected, why, "choose another point: --point ID")
+    };
+    let all = native_entities(lacking).map_err(impossible)?;
+    let (mut held, mut wrong) = (BTreeSet::new(), Vec::new());
+    for content in all.iter().filter(|e| e.key.kind == "Content") {
+        let (Some(id), Some(hash)) = (content.number("contentId"), content.word("contentHash")) else { continue };
+        match registry.content(id).await? {
+            Some(other) if content.text.as_ref() != Some(&other) => {
+                wrong.push(format!("id {id} is that of another schema, which no version has any more"));
+            }
+            Some(_) => _ = held.insert(id),
+            None if registry.has_content_hash(hash).await? => {
+                wrong.push(format!("the schema of id {id} has another id now"));
+            }
+            None => {}
+        }
+    }
+    let (imported, recreated, objections) = divide(all, &held);
+    wrong.extend(objections);
+    if lacking.id_kind == "globalId" && !held.is_empty() {
+        wrong.push("records have the ids of versions, which an artifact that is made again does not keep".to_owned());
+    }
+    refuse(wrong)?;
+    match imported.is_empty() {
+        true => Ok((None, recreated)),
+        false => Ok((Some(write_zip(lacking, imported).map_err(impossible)?), recreated)),
+    }
+}
+
+/// In what a registry differs, as far as records and their readers can tell: where the ids of contents stand in records, the id of a version
+/// alone is of no effect.
+fn differing(wanted: &Dump, now: &Dump) -> Vec<Difference> {
+    let by_content = wanted.id_kind != "globalId";
+    let essence = |dump: &Dump, key: &EntityKey| {
+        let mut value = dump.beyond.iter().find(|e| e.key == *key)?.value.clone();
+        let fields = value.as_object_mut()?;
+        fields.retain(|field, _| {
+            !["globalId", "owner", "createdOn", "modifiedBy", "modifiedOn"].contains(&field.as_str())
+        });
+        Some(value)
+    };
+    let of_version_id = |difference: &Difference| match difference {
+        Difference::BeyondChanged { entity } if entity.is_version() => essence(wanted, entity) == essence(now, entity),
+        _ => false,
+    };
+    differences(wanted, now).into_iter().filter(|d| !(by_content && of_version_id(d))).collect()
 }
 
 /// Whether something is only there now, beside what is wanted.
@@ -102,8 +189,8 @@ fn artifacts(dump: &Dump) -> BTreeSet<(String, String)> {
     subjects.chain(foreign.map(|(group, artifact)| (group.to_owned(), artifact.to_owned()))).collect()
 }
 
-/// Refuses what an import beside the present content would leave out, or what nothing puts back in place.
-fn refuse_impossible(wanted: &Dump, now: &Dump, everything: &Dump, found: &[Difference]) -> Result<(), RecoveryError> {
+/// What an import beside the present content would leave out, and what nothing puts back in place.
+fn objections(wanted: &Dump, now: &Dump, everything: &Dump, found: &[Difference]) -> Vec<String> {
     let there = artifacts(now);
     let is_there = |group: &str, artifact: &str| there.contains(&(group.to_owned(), artifact.to_owned()));
     let mut wrong: Vec<String> = Vec::new();
@@ -128,19 +215,11 @@ fn refuse_impossible(wanted: &Dump, now: &Dump, everything: &Dump, found: &[Diff
     }
     wrong.extend(taken_ids(wanted, now, everything));
     wrong.extend(unresolved(wanted, everything));
-    match wrong.is_empty() {
-        true => Ok(()),
-        false => Err(RecoveryError::impossible(
-            "the registry",
-            "one that the point's content fits into, beside what it holds",
-            wrong.join("; "),
-            ANEW,
-        )),
-    }
+    wrong
 }
 
 /// The texts of a dump by content id, with the hash by which Apicurio knows a text again.
-fn contents(dump: &Dump) -> BTreeMap<SchemaId, &str> {
+fn contents_of(dump: &Dump) -> BTreeMap<SchemaId, &str> {
     let own = dump.versions.iter().map(|v| (v.id, v.schema.as_str()));
     let beyond = dump.beyond.iter().filter(|e| e.key.kind == "Content");
     let beyond =
@@ -151,14 +230,14 @@ fn contents(dump: &Dump) -> BTreeMap<SchemaId, &str> {
 /// Ids that are to come back and mean something else now, and texts that have another id.
 fn taken_ids(wanted: &Dump, now: &Dump, everything: &Dump) -> Vec<String> {
     let lacking = lacking(wanted, now);
-    let held = contents(everything);
+    let held = contents_of(everything);
     let twins: BTreeMap<(&str, &[_]), SchemaId> =
         everything.versions.iter().map(|v| ((v.schema.as_str(), v.references.as_slice()), v.id)).collect();
     let globals: BTreeMap<u64, String> = global_ids(everything);
     let mut wrong = Vec::new();
-    for (id, text) in contents(&lacking) {
+    for (id, text) in contents_of(&lacking) {
         if held.get(&id).is_some_and(|other| *other != text) {
-            wrong.push(format!("id {id} means another schema now"));
+            wrong.push(format!("id {id} is another schema's now"));
         }
     }
     for version in &lacking.versions {
@@ -183,23 +262,6 @@ fn global_ids(dump: &Dump) -> BTreeMap<u64, String> {
     let own = dump.versions.iter().map(|v| (v.global_id, format!("{DEFAULT_GROUP}/{}/{}", v.subject, v.version)));
     let foreign = dump.beyond.iter().filter(|e| e.key.is_foreign_version());
     own.chain(foreign.filter_map(|e| Some((e.number("globalId")?, e.key.of.join("/"))))).collect()
-}
-
-/// References of what is to come back that lead nowhere, neither in what comes back nor in what is there.
-fn unresolved(wanted: &Dump, everything: &Dump) -> Vec<String> {
-    let is_there = |to: &Reference| {
-        wanted.version(&to.subject, to.version).is_some() || everything.version(&to.subject, to.version).is_some()
-    };
-    let all = wanted.versions.iter().flat_map(|line| line.references.iter().map(move |to| (line, to)));
-    let dangling = all.filter(|(_, to)| !is_there(to));
-    dangling
-        .map(|(line, to)| {
-            format!(
-                "{} v{} refers to {} v{}, which is not there: name it too",
-                line.subject, line.version, to.subject, to.version
-            )
-        })
-        .collect()
 }
 
 /// What the registry lacks of what is wanted, as a dump of its own.
@@ -293,18 +355,30 @@ fn told(difference: &Difference) -> (String, Option<String>) {
 impl Plan {
     /// Brings back what is missing, sets what differs, and reads everything back.
     pub(super) async fn run(&self) -> Result<Vec<String>, RecoveryError> {
-        if let Some(zip) = &self.missing {
-            self.registry.import_beside(zip.clone()).await?;
+        match &self.way {
+            Way::Import(zip, recreated) => {
+                if let Some(zip) = zip {
+                    self.registry.import_beside(zip.clone()).await?;
+                }
+                recreated.make(&self.registry).await?;
+            }
+            Way::Register => {
+                let now = self.selection.take(&capture(&self.registry).await?);
+                confluent::register(&self.registry, &self.wanted, &now).await?;
+            }
         }
         let now = self.selection.take(&capture(&self.registry).await?);
-        for difference in differences(&self.wanted, &now) {
+        for difference in differing(&self.wanted, &now) {
             self.set(&difference).await?;
         }
         let now = self.selection.take(&capture(&self.registry).await?);
-        put_beyond(&self.registry, &self.wanted, &now).await?;
+        match self.way {
+            Way::Import(..) => put_beyond(&self.registry, &self.wanted, &now).await?,
+            Way::Register => confluent::put_levels(&self.registry, &self.wanted, &now).await?,
+        }
         let now = self.selection.take(&capture(&self.registry).await?);
         let left: Vec<Difference> =
-            differences(&self.wanted, &now).into_iter().filter(|d| !is_extra(d, &self.wanted)).collect();
+            differing(&self.wanted, &now).into_iter().filter(|d| !is_extra(d, &self.wanted)).collect();
         match left.first() {
             None => Ok(vec![format!("registry: {} read back", counted(self.wanted.versions.len(), "version"))]),
             Some(first) => Err(RecoveryError::unmet(
@@ -330,7 +404,7 @@ impl Plan {
             Difference::ModeChanged { subject: Some(subject), before, .. } => {
                 registry.set_subject_mode(subject, before.as_deref()).await?;
             }
-            Difference::StateChanged { subject, version, before, .. } => {
+            Difference::StateChanged { subject, version, before, .. } if matches!(self.way, Way::Import(..)) => {
                 let state = apicurio_state(*before);
                 registry.set_state(DEFAULT_GROUP, subject.as_str(), &version.to_string(), state).await?;
             }
@@ -382,8 +456,8 @@ mod tests {
     }
 
     fn refused(wanted: &Dump, now: &Dump) -> String {
-        let found: Vec<Difference> = differences(wanted, now).into_iter().filter(|d| !is_extra(d, wanted)).collect();
-        refuse_impossible(wanted, now, now, &found).map_or_else(|e| e.to_string(), |()| String::new())
+        let found: Vec<Difference> = differing(wanted, now).into_iter().filter(|d| !is_extra(d, wanted)).collect();
+        objections(wanted, now, now, &found).join("; ")
     }
 
     #[test]
@@ -393,13 +467,13 @@ mod tests {
         assert_eq!(refused(&wanted, &now), "");
         let back = lacking(&wanted, &now);
         assert_eq!(back.versions.iter().map(|v| v.subject.as_str()).collect::<Vec<_>>(), ["a"]);
-        assert!(import_zip(&back).is_ok());
+        assert!(native_entities(&back).is_ok());
     }
 
     #[test]
     fn an_id_that_means_something_else_now_is_refused() {
         let wanted = dump(vec![line("a", 1, 1, "x")]);
-        assert!(refused(&wanted, &dump(vec![line("c", 1, 1, "other")])).contains("id 1 means another schema now"));
+        assert!(refused(&wanted, &dump(vec![line("c", 1, 1, "other")])).contains("id 1 is another schema's now"));
         assert!(refused(&wanted, &dump(vec![line("c", 1, 7, "x")])).contains("has id 7 now"));
         let mut other = line("c", 1, 9, "z");
         other.global_id = 11;
@@ -415,7 +489,7 @@ mod tests {
         referring.references =
             vec![Reference { name: "B".into(), subject: Subject::new("b"), version: SubjectVersion(1) }];
         let wanted = dump(vec![referring]);
-        assert!(refused(&wanted, &dump(Vec::new())).contains("refers to b v1, which is not there"));
+        assert!(refused(&wanted, &dump(Vec::new())).contains("has a reference to b v1, which is not there"));
         assert_eq!(refused(&wanted, &dump(vec![line("b", 1, 2, "y")])), "");
     }
 
@@ -424,6 +498,19 @@ mod tests {
         let wanted = dump(vec![line("a", 1, 1, "x")]);
         let now = dump(vec![line("a", 1, 1, "x"), line("a", 2, 2, "y")]);
         assert_eq!(refused(&wanted, &now), "");
-        assert!(differences(&wanted, &now).iter().all(|d| is_extra(d, &wanted)));
+        assert!(differing(&wanted, &now).iter().all(|d| is_extra(d, &wanted)));
+    }
+
+    #[test]
+    fn the_id_of_a_version_alone_is_of_no_effect_where_records_have_those_of_contents() {
+        let key = EntityKey { kind: "ArtifactVersion".into(), of: vec!["apps".into(), "a".into(), "1.0".into()] };
+        let with = |id_kind: &str, global: u64, name: &str| {
+            let value = serde_json::json!({"globalId": global, "contentId": 3, "name": name});
+            let beyond = vec![Entity { key: key.clone(), value, text: None }];
+            Dump { id_kind: id_kind.into(), beyond, ..dump(Vec::new()) }
+        };
+        assert_eq!(differing(&with("contentId", 1, "n"), &with("contentId", 2, "n")), []);
+        assert_eq!(differing(&with("contentId", 1, "n"), &with("contentId", 2, "other")).len(), 1);
+        assert_eq!(differing(&with("globalId", 1, "n"), &with("globalId", 2, "n")).len(), 1);
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     },
 };
 use cdc_model::vocabulary::OnConflict;
-use cdc_pipeline::client::registry::Registry;
+use cdc_pipeline::{client::registry::Registry, config::RegistryFlavour};
 
 /// Looks, and chooses the steps.
 pub(crate) async fn plan(repair: &mut Repair) -> Result<&'static Table, RecoveryError> {
@@ -53,6 +53,14 @@ pub(crate) async fn plan(repair: &mut Repair) -> Result<&'static Table, Recovery
     }));
     let mut schema = SchemaPlan { found, wanted, wrong, undo: Vec::new(), refused: Vec::new() };
     if !damage.is_empty() {
+        if registry.flavour() == RegistryFlavour::Confluent {
+            return Err(RecoveryError::impossible(
+                "[registry] flavour",
+                "a registry whose store can be filled anew",
+                "one with Confluent's API alone",
+                "`restore registry` brings back what it lost, where its ids are free",
+            ));
+        }
         if !repairable_in_place(&schema, &damage) {
             Control::of(&repair.pipeline.config, "registry")?;
             store::storage_of(&repair.pipeline.config)?;

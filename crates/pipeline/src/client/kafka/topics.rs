@@ -15,7 +15,7 @@ use crate::client::{
     topic_ids,
     wait::{self, Poll},
 };
-use cdc_model::units::Offset;
+use cdc_model::units::{Offset, counted};
 
 /// A topic and what is needed to make it again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -219,7 +219,8 @@ impl Kafka {
     /// Gives a topic as many partitions as that; it must have fewer. Waits until the metadata says so.
     pub async fn add_partitions(&self, name: &str, count: i32) -> Result<(), ClientError> {
         self.partitions(name, count, &options()).await?;
-        wait::until(&format!("{count} partitions of {name}"), asking::BROKER, || async {
+        let what = format!("{} of topic {name}", counted(count as u64, "partition"));
+        wait::until(&what, asking::BROKER, || async {
             let found = self.topics().await?.get(name).copied();
             Ok::<_, ClientError>(match found {
                 Some(found) if found == count => Poll::Ready(()),

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 
-use super::{Archive, ArchivedVersion, Dump, SubjectState, VersionLine, VersionState, export::references_of, read_zip};
+use super::{
+    Archive, ArchivedVersion, Dump, SubjectState, VersionLine, VersionState, confluent, export::references_of, read_zip,
+};
 use crate::backup::{BackupError, RegistryFacts, format::layout, hash::sha256, writer::PointWriter};
 use cdc_model::units::{SchemaId, Subject, SubjectVersion, counted};
 use cdc_pipeline::{
@@ -13,7 +15,7 @@ use cdc_pipeline::{
         ClientError,
         registry::{Reference, Registry},
     },
-    config::Config,
+    config::{Config, RegistryFlavour},
 };
 
 /// Apicurio answers at most 500 of anything in one page.
@@ -40,6 +42,13 @@ pub(crate) async fn capture_into(
     writer: &mut PointWriter,
 ) -> Result<(RegistryFacts, Result<String, String>), BackupError> {
     let registry = Registry::of(&config.registry);
+    if registry.flavour() == RegistryFlavour::Confluent {
+        let dump = confluent::capture(&registry, |_| true).await?;
+        let agreement = confluent::agreement(&registry, &dump).await?;
+        writer.json(layout::REGISTRY, &dump.head())?;
+        writer.json_lines(layout::VERSIONS, &dump.versions)?;
+        return Ok((facts(&dump), agreement));
+    }
     let mut dump = head(&registry).await?;
     let mut export = read(&registry, &mut dump, Texts::Asked, |_| true).await?;
     let mut differing = differences(&dump, &export.archive);
@@ -90,6 +99,9 @@ fn differences(dump: &Dump, archive: &Archive) -> BTreeMap<Subject, String> {
 
 /// Reads everything a registry holds.
 pub async fn capture(registry: &Registry) -> Result<Dump, BackupError> {
+    if registry.flavour() == RegistryFlavour::Confluent {
+        return confluent::capture(registry, |_| true).await;
+    }
     let mut dump = head(registry).await?;
     let export = read(registry, &mut dump, Texts::Exported, |_| true).await?;
     (dump.beyond, dump.caps_hit) = (export.archive.beyond, export.archive.caps);
@@ -99,6 +111,9 @@ pub async fn capture(registry: &Registry) -> Result<Dump, BackupError> {
 /// Reads what a registry holds of the wanted subjects, and what it says of itself. A registry of thousands of subjects
 /// takes seconds to read.
 pub async fn capture_where(registry: &Registry, wanted: impl Fn(&Subject) -> bool) -> Result<Dump, BackupError> {
+    if registry.flavour() == RegistryFlavour::Confluent {
+        return confluent::capture(registry, wanted).await;
+    }
     let mut dump = head(registry).await?;
     read(registry, &mut dump, Texts::Exported, &wanted).await?;
     Ok(dump)

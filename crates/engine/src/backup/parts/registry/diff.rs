@@ -61,13 +61,13 @@ pub enum Difference {
         /// The id now.
         now: u64,
     },
-    /// A version has another text, type or references.
+    /// A version has another text, type, references, metadata or rules.
     SchemaChanged {
         /// The subject.
         subject: Subject,
         /// The version.
         version: SubjectVersion,
-        /// What changed: `schema`, `type`, `references`.
+        /// What changed: `schema`, `type`, `references`, `metadata`, `rule set`.
         what: &'static str,
     },
     /// A version was soft-deleted, or is in use again.
@@ -243,6 +243,8 @@ fn versions(before: &VersionLine, now: &VersionLine, found: &mut Vec<Difference>
         ("schema", before.schema_sha256 != now.schema_sha256),
         ("type", before.schema_type != now.schema_type),
         ("references", before.references != now.references),
+        ("metadata", before.metadata != now.metadata),
+        ("rule set", before.rule_set != now.rule_set),
     ];
     for (what, _) in changes.iter().filter(|(_, changed)| *changed) {
         found.push(Difference::SchemaChanged { subject: subject.clone(), version, what });

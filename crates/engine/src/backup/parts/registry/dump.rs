@@ -9,14 +9,20 @@ use crate::backup::hash::sha256;
 use cdc_model::units::{SchemaId, Subject, SubjectVersion};
 use cdc_pipeline::client::registry::Reference;
 
+/// The flavour of a registry that has Confluent's API alone.
+pub(crate) const CONFLUENT: &str = "confluent";
+/// The kind of what such a registry has besides a level: an alias, whether schemas are normalized, default metadata and rules.
+pub(crate) const LEVEL_IN_FULL: &str = "Config";
+
 /// The content of a registry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dump {
-    /// `apicurio`.
+    /// `apicurio` or `confluent`.
     pub flavour: String,
     /// The registry's version.
     pub product_version: String,
-    /// Which id stands in records: `contentId` or `globalId`. [`VersionLine::id`] is always the content id.
+    /// Which id stands in records: `contentId`, `globalId`, or `schemaId` of a registry that knows one alone. [`VersionLine::id`] is never the
+    /// global id.
     pub id_kind: String,
     /// The global compatibility level; `None` is unset, which is not `NONE`.
     pub global_compat: Option<String>,
@@ -103,6 +109,9 @@ struct Head {
     global_mode: Option<String>,
     subjects: Vec<SubjectState>,
     caps_hit: Vec<String>,
+    /// Of a registry without an export of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    beyond: Vec<Entity>,
 }
 
 impl Dump {
@@ -112,10 +121,17 @@ impl Dump {
         Some(format!("{} version {} at {}", first.subject, first.version, first.created_ms?))
     }
 
-    /// Reads the three files of a point, and checks each text against its checksum.
-    pub(crate) fn from_files(registry_json: &[u8], dump_jsonl: &[u8], native_zip: &[u8]) -> Result<Dump, String> {
-        let export = read_zip(native_zip).map_err(|e| format!("native.zip: {e}"))?;
+    /// Reads the files of a point, and checks each text against its checksum. A registry with Confluent's API alone has no export.
+    pub(crate) fn from_files(
+        registry_json: &[u8],
+        dump_jsonl: &[u8],
+        native_zip: Option<&[u8]>,
+    ) -> Result<Dump, String> {
+        let export = native_zip.map(|zip| read_zip(zip).map_err(|e| format!("native.zip: {e}"))).transpose()?;
         let head: Head = serde_json::from_slice(registry_json).map_err(|e| format!("registry.json: {e}"))?;
+        if export.is_none() && head.flavour != CONFLUENT {
+            return Err(format!("native.zip: expected the export of {}, found none", head.flavour));
+        }
         let mut versions = Vec::new();
         for (i, line) in dump_jsonl.split(|b| *b == b'\n').enumerate().filter(|(_, l)| !l.is_empty()) {
             let wrong = |what: String| format!("dump.jsonl line {}: {what}", i + 1);
@@ -133,9 +149,9 @@ impl Dump {
             global_mode: head.global_mode,
             subjects: head.subjects,
             versions,
-            // Not those of the head: an earlier version counted what the export has.
-            caps_hit: export.caps,
-            beyond: export.beyond,
+            // Of an export not those of the head: an earlier version counted what the export has.
+            caps_hit: export.as_ref().map_or(head.caps_hit, |export| export.caps.clone()),
+            beyond: export.map_or(head.beyond, |export| export.beyond),
         })
     }
 
@@ -149,7 +165,13 @@ impl Dump {
             global_mode: self.global_mode.clone(),
             subjects: self.subjects.clone(),
             caps_hit: self.caps_hit.clone(),
+            beyond: if self.is_confluent() { self.beyond.clone() } else { Vec::new() },
         }
+    }
+
+    /// Whether it is of a registry with Confluent's API alone.
+    pub(crate) fn is_confluent(&self) -> bool {
+        self.flavour == CONFLUENT
     }
 
     /// One version.

@@ -25,6 +25,15 @@ const EXPORT_VERSION: &str = "3.0";
 /// Two texts under one content id, or one text under two, cannot be in one registry: that is an error, and so is what the dump is
 /// known not to hold.
 pub fn import_zip(dump: &Dump) -> Result<Vec<u8>, String> {
+    write_zip(dump, entities(dump)?.into_values().collect())
+}
+
+/// The entities of the archive that would be made of a dump.
+pub(crate) fn native_entities(dump: &Dump) -> Result<Vec<Entity>, String> {
+    Ok(entities(dump)?.into_values().collect())
+}
+
+fn entities(dump: &Dump) -> Result<BTreeMap<EntityKey, Entity>, String> {
     if let Some(cap) = dump.caps_hit.first() {
         return Err(cap.clone());
     }
@@ -51,7 +60,7 @@ pub fn import_zip(dump: &Dump) -> Result<Vec<u8>, String> {
         carry(entity, &mut entities);
     }
     contents(dump, &mut entities)?;
-    write_zip(dump, entities.into_values().collect())
+    Ok(entities)
 }
 
 fn artifact(dump: &Dump, subject: &Subject, put: &mut impl FnMut(&str, Value)) {
@@ -164,7 +173,7 @@ fn contents(dump: &Dump, entities: &mut BTreeMap<EntityKey, Entity>) -> Result<(
 
 /// The importer reads an entity's kind from the end of its entry's name, and nothing else from it: names of subjects stay out of it,
 /// which may hold what a path must not (a registry under `LC_ALL=C` answers 500 to one that is not ASCII).
-fn write_zip(dump: &Dump, entities: Vec<Entity>) -> Result<Vec<u8>, String> {
+pub(crate) fn write_zip(dump: &Dump, entities: Vec<Entity>) -> Result<Vec<u8>, String> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     let mut write = |name: &str, text: &[u8]| {
         zip.start_file(name, SimpleFileOptions::default()).map_err(|e| format!("{name}: {e}"))?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{DEFAULT_GROUP, Dump, Entity};
+use super::{DEFAULT_GROUP, Dump, Entity, LEVEL_IN_FULL};
 use cdc_model::units::Subject;
 
 /// The artifacts that names mean.
@@ -58,6 +58,9 @@ impl Selection {
         let own = |entity: &&Entity| match (entity.key.artifact(), entity.key.kind.as_str()) {
             (Some((group, artifact)), _) => self.has_artifact(group, artifact),
             (None, "Group" | "GroupRule") => self.groups.contains(&entity.key.of[0]),
+            (None, LEVEL_IN_FULL) => {
+                entity.key.of.first().is_some_and(|subject| self.has_subject(&Subject::new(subject)))
+            }
             (None, _) => false,
         };
         let mut beyond: Vec<Entity> = dump.beyond.iter().filter(own).cloned().collect();
