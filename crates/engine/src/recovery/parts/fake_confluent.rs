@@ -64,7 +64,8 @@ impl Content {
         let mut value = json!({"subject": subject, "version": number, "id": entry.id});
         for (key, part) in &entry.schema {
             // Avro is the default, and left out.
-            if !(key == "schemaType" && part == "AVRO") && !(key == "references" && part == &json!([])) {
+            let is_default = part == "AVRO" && key == "schemaType" || part == &json!([]) && key == "references";
+            if !is_default {
                 value[key] = part.clone();
             }
         }

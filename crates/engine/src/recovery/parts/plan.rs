@@ -27,17 +27,17 @@ pub struct PartPlan {
 #[derive(Debug)]
 enum Held {
     /// Something will be changed.
-    Recovery { _locks: Locks },
+    Recovery { _locks: Box<Locks> },
     /// The point is only read.
-    Reading { _lock: Lock },
+    Reading { _lock: Box<Lock> },
 }
 
 #[derive(Debug)]
 enum Act {
-    Connectors(connectors::Plan),
-    Topics(topics::Plan),
-    Groups(groups::Plan),
-    Registry(registry::Plan),
+    Connectors(Box<connectors::Plan>),
+    Topics(Box<topics::Plan>),
+    Groups(Box<groups::Plan>),
+    Registry(Box<registry::Plan>),
 }
 
 /// Looks at everything that a restore of a part depends on, and touches nothing. Refuses (40) what cannot be done, and (41) what would lose
@@ -50,8 +50,8 @@ pub async fn plan_part(config: &Config, request: &PartRequest) -> Result<PartPla
     let place = Place::of(config)?;
     let owner = format!("restore {}", request.part.word());
     let held = match request.dry_run {
-        true => Held::Reading { _lock: place.repository().lock(Activity::Restore, &owner)? },
-        false => Held::Recovery { _locks: Locks::take(&place, &config.postgres.pgdata, &owner, None)? },
+        true => Held::Reading { _lock: Box::new(place.repository().lock(Activity::Restore, &owner)?) },
+        false => Held::Recovery { _locks: Box::new(Locks::take(&place, &config.postgres.pgdata, &owner, None)?) },
     };
     let origin = Origin::of_answering(config).await;
     let repository = place.repository();
@@ -60,25 +60,25 @@ pub async fn plan_part(config: &Config, request: &PartRequest) -> Result<PartPla
             let (mut outcome, saved) = chosen(repository, request, &origin, groups::Saved::of)?;
             let plan = groups::plan(config, request, saved).await?;
             outcome.extend(&plan.changes, &plan.unchanged, &plan.notes);
-            (outcome, Act::Groups(plan))
+            (outcome, Act::Groups(Box::new(plan)))
         }
         PipelinePart::Topics => {
             let (mut outcome, saved) = chosen(repository, request, &origin, Point::topics)?;
             let plan = topics::plan(config, request, saved).await?;
             outcome.extend(&plan.changes, &plan.unchanged, &plan.notes);
-            (outcome, Act::Topics(plan))
+            (outcome, Act::Topics(Box::new(plan)))
         }
         PipelinePart::Connectors => {
             let (mut outcome, saved) = chosen(repository, request, &origin, connectors::Saved::of)?;
             let plan = connectors::plan(config, request, saved).await?;
             outcome.extend(&plan.changes, &plan.unchanged, &plan.notes);
-            (outcome, Act::Connectors(plan))
+            (outcome, Act::Connectors(Box::new(plan)))
         }
         PipelinePart::Registry => {
             let (mut outcome, saved) = chosen(repository, request, &origin, Point::dump)?;
             let plan = registry::plan(config, request, saved).await?;
             outcome.extend(&plan.changes, &plan.unchanged, &plan.notes);
-            (outcome, Act::Registry(plan))
+            (outcome, Act::Registry(Box::new(plan)))
         }
     };
     Ok(PartPlan { outcome, act, _held: held })

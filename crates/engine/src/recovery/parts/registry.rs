@@ -21,7 +21,7 @@ use crate::{
 use cdc_model::units::{SchemaId, Subject, counted};
 use cdc_pipeline::{
     attach,
-    client::registry::{Reference, Registry},
+    client::registry::Registry,
     config::{Config, RegistryFlavour},
 };
 
@@ -419,6 +419,7 @@ mod tests {
     use super::*;
     use crate::backup::parts::registry::SubjectState;
     use cdc_model::units::SubjectVersion;
+    use cdc_pipeline::client::registry::Reference;
 
     fn line(subject: &str, version: u32, id: u32, text: &str) -> VersionLine {
         VersionLine {
