@@ -70,6 +70,11 @@ bench *ARGS:
 engine-drills WHICH="all":
     CDC_DRILL_ENGINE={{quote(WHICH)}} cargo test --test live engine:: -- --nocapture
 
+# A topic of so many records (2 GiB) backed up and replayed, with the memory that this takes, and compared by Kafka's own consumer; `cargo test`
+# has a sample.
+topics COUNT="5000000":
+    CDC_DRILL_TOPIC_RECORDS={{COUNT}} cargo test --test live topics::a_large_topic -- --nocapture
+
 # Ten runs with ten seeds; stops at the first that is not green.
 soak:
     for seed in 1 2 3 4 5 6 7 8 9 10; do cargo run --release -- run --seed $seed || exit 1; done

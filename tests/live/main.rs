@@ -66,7 +66,18 @@ fn run() -> &'static Run {
             return reported(PathBuf::from(folder));
         }
         // What `run` takes by itself, and the examples.
-        started(&["database-corruption", "slot-loss", "schema-conflict", "own-runbook", "chinook", "chinook-two"], &[])
+        started(
+            &[
+                "database-corruption",
+                "slot-loss",
+                "schema-conflict",
+                "topics-lost",
+                "own-runbook",
+                "chinook",
+                "chinook-two",
+            ],
+            &[],
+        )
     })
 }
 

@@ -52,7 +52,7 @@ pub use listing::{ArchivedCluster, ListedPoint, Listing, list};
 pub use lock::{Activity, ClusterName, Left, Lock};
 pub use origin::Foreign;
 pub use point::Point;
-pub use prune::{Keep, PruneOptions, PruneReport, PrunedPoint, Room, prune};
+pub use prune::{Keep, PruneOptions, PruneReport, PrunedPoint, PrunedTopicBackup, Room, prune};
 pub use pruned::PruneReason;
 pub use repository::{Newest, PassedOver, PointSelector, PointSummary, Repository};
 pub(crate) use storage::{is_in_a_bucket, size_of};

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use cdc_engine::backup::{
     self, BackupError, CheckOptions, CheckReport, CreateOptions, Format, Keep, Kind, ListedPoint, Listing,
-    PointSelector, Progress, PruneOptions, PruneReport, Reach, Repository, VerifyReport,
+    PointSelector, Progress, PruneOptions, PruneReport, PrunedTopicBackup, Reach, Repository, VerifyReport,
 };
 use cdc_model::{
     units::{Exit, PointId, counted},
@@ -413,6 +413,10 @@ fn pruned(report: &PruneReport, json: bool) -> Result<Exit, CliError> {
             (None, false) => "stays".to_owned(),
         };
         say(format!("{}  {:<10}  {:>10}  {becomes}", point.point, word(point.kind), ByteSize(point.bytes).to_string()));
+    }
+    for backup in report.topics.iter().filter_map(|backup| Some((backup, backup.goes?))) {
+        let (PrunedTopicBackup { topic, backup, .. }, why) = backup;
+        say(format!("{backup}  records of {topic}  {goes}: {why}"));
     }
     say(format!("archived WAL: {} {goes}, {}", counted(report.wal_files, "file"), ByteSize(report.wal_bytes)));
     for note in &report.notes {

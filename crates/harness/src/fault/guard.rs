@@ -7,13 +7,14 @@ use super::{
     disturb::Disturbed,
     kill::Killed,
     pages::Flipped,
+    records::RecordsLost,
     registry::{LevelSet, Lost, SubjectGone},
     slot::{Dropped, Invalidated},
 };
 use cdc_model::{
     event::{FaultReport, HookCall, Landed},
     units::{Subject, TableName},
-    vocabulary::ColumnChange,
+    vocabulary::{ColumnChange, RecordsLostBy},
 };
 use cdc_pipeline::{
     attach,
@@ -57,6 +58,13 @@ pub enum Fault {
         /// What is done.
         change: ColumnChange,
     },
+    /// A topic loses its records.
+    LoseRecords {
+        /// The topic.
+        topic: String,
+        /// How.
+        by: RecordsLostBy,
+    },
     /// A subject is deleted for good, and its level with it.
     RegistryDeleteSubject {
         /// The subject.
@@ -86,6 +94,7 @@ enum Trace {
     Dropped(Dropped),
     Invalidated(Invalidated),
     Altered(Altered),
+    RecordsLost(RecordsLost),
     SubjectGone(SubjectGone),
     LevelSet(LevelSet),
     Lost(Lost),
@@ -115,6 +124,7 @@ impl Fault {
             Fault::DropSlot => "drop-slot",
             Fault::InvalidateSlot => "invalidate-slot",
             Fault::AlterColumn { .. } => "alter-column",
+            Fault::LoseRecords { .. } => "lose-records",
             Fault::RegistryDeleteSubject { .. } => "registry-delete-subject",
             Fault::RegistrySetLevel { .. } => "registry-set-level",
             Fault::RegistryLoseStorage { .. } => "registry-lose-storage",
@@ -142,6 +152,7 @@ impl Fault {
             | Fault::DropSlot
             | Fault::InvalidateSlot
             | Fault::AlterColumn { .. }
+            | Fault::LoseRecords { .. }
             | Fault::RegistryDeleteSubject { .. } => true,
             Fault::RegistrySetLevel { subject, .. } => subject.is_some(),
             Fault::KillPostgres | Fault::DisturbPostgres { .. } | Fault::RegistryLoseStorage { .. } => false,
@@ -169,6 +180,7 @@ impl Fault {
             Fault::AlterColumn { table, column, change } => {
                 Trace::Altered(Altered::inject(target, table, column, change).await?)
             }
+            Fault::LoseRecords { topic, by } => Trace::RecordsLost(RecordsLost::inject(target, topic, *by).await?),
             Fault::RegistryDeleteSubject { subject } => Trace::SubjectGone(SubjectGone::inject(target, subject).await?),
             Fault::RegistrySetLevel { subject, level } => {
                 Trace::LevelSet(LevelSet::inject(target, subject.as_ref(), level).await?)
@@ -196,6 +208,7 @@ impl FaultGuard {
             Trace::Dropped(trace) => trace.look(&self.target).await,
             Trace::Invalidated(trace) => trace.look(&self.target).await,
             Trace::Altered(trace) => trace.look(&self.target).await,
+            Trace::RecordsLost(trace) => trace.look(&self.target).await,
             Trace::SubjectGone(trace) => trace.look(&self.target).await,
             Trace::LevelSet(trace) => trace.look(&self.target).await,
             Trace::Lost(trace) => trace.look(&self.target).await,

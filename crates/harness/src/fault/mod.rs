@@ -11,6 +11,7 @@ mod guard;
 mod hook;
 mod kill;
 mod pages;
+mod records;
 mod registry;
 mod signals;
 mod slot;

@@ -14,6 +14,7 @@ pub(super) const SCENARIOS: &[File] = carried![
     "scenarios/recovery/database-corruption.yaml",
     "scenarios/recovery/slot-loss.yaml",
     "scenarios/recovery/schema-conflict.yaml",
+    "scenarios/recovery/topics-lost.yaml",
 ];
 
 /// What they name.

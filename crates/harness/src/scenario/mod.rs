@@ -27,9 +27,10 @@ pub use library::{Library, Loaded};
 pub use model::{
     AlterColumn, Backup, BackupCommand, Compatibility, ConnectPart, ConnectorPart, ConsumerGroup, Control, Coordinated,
     DeleteAll, DeleteSchemaVersion, DeleteSubject, DowntimeObjective, Fault, FlipHeapBytes, GroupReset, Load,
-    LoseStorage, NaiveCommand, Objectives, Pgbench, PipelinePart, PostgresPart, Prove, Recover, Red, RegistryPart,
-    RpoObjective, Runbook, Scenario, SchemaRecovery, SetLevel, SlotRecovery, Sql, SqlTransaction, StackPart,
-    StarvePostgres, Step, SubjectSide, Variant, WhileRecovering, WorkloadCommand, WorkloadPart,
+    LoseRecords, LoseStorage, NaiveCommand, Objectives, Pgbench, PipelinePart, PostgresPart, Prove, Recover, Red,
+    RegistryPart, ReplayRecovery, RpoObjective, Runbook, Scenario, SchemaRecovery, SetLevel, SlotRecovery, Sql,
+    SqlTransaction, StackPart, StarvePostgres, Step, SubjectSide, Variant, WhileRecovering, WorkloadCommand,
+    WorkloadPart,
 };
 pub use parse::parse;
 pub use plan::{

@@ -48,6 +48,7 @@ pub fn steps_of(recover: &Recover) -> &'static [&'static str] {
                 "restore-config",
             ],
         },
+        Recover::Replay(_) => &["stop-connectors", "replay", "group-offsets", "resume"],
         Recover::Schema(_) | Recover::Exec(_) => &[],
     }
 }

@@ -153,6 +153,13 @@ pub enum Evidence {
         /// What it is; null where nothing is committed.
         found: Option<Offset>,
     },
+    /// A record that a topic held before it lost its records: digests of its key and its value.
+    Record {
+        /// Of its key; null where that is null.
+        key: Option<String>,
+        /// Of its value; null where that is null.
+        value: Option<String>,
+    },
     /// A schema history that should have been cleared.
     History {
         /// How many of its records are from before the recovery; null where there is no such topic.

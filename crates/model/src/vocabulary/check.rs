@@ -23,6 +23,8 @@ words! {
         Order = "order",
         /// No transaction is half visible at the end.
         Atomicity = "atomicity",
+        /// The records of each topic that lost them are there again, in their order: key, value, headers and timestamp.
+        History = "history",
         /// Every record's schema id resolves to the schema it was written with.
         SchemaIds = "schema-ids",
         /// Levels, modes, subjects and versions equal the recovery point's, and an incompatible schema is refused again.
@@ -48,6 +50,7 @@ impl CheckId {
             CheckId::Duplicates => &[Duplicate, Vacuous],
             CheckId::Order => &[OutOfOrder, Vacuous],
             CheckId::Atomicity => &[Half, Vacuous],
+            CheckId::History => &[Lost, Different, Vacuous],
             CheckId::SchemaIds => &[WrongSchema, Unreadable, Dead, Vacuous],
             CheckId::Compatibility => &[Setting, WrongSchema, NotRefused, Refused, Dead, Vacuous],
             CheckId::Positions => &[Position, Setting, Dead, Vacuous],

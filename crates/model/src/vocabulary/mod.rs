@@ -14,7 +14,7 @@ mod words;
 
 pub use backup::BackupPart;
 pub use check::CheckId;
-pub use fault::ColumnChange;
+pub use fault::{ColumnChange, RecordsLostBy};
 pub use load::Must;
 pub use naive::{Instead, Naive};
 pub use placeholder::Placeholder;

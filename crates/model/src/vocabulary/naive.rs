@@ -51,4 +51,6 @@ procedures! {
     LowerLevelGlobally = "lower-level-globally",
     /// Everything is restarted.
     RestartOnly = "restart-only",
+    /// A byte of the topic archive changes, and the archive is replayed all the same.
+    DamagedArchive = "damaged-archive",
 }

@@ -1,7 +1,7 @@
 //! Each check by its name.
 
 use super::{
-    atomicity, compatibility, duplicates, ghosts, leaks, liveness, loss, order, positions, restored_to_target,
+    atomicity, compatibility, duplicates, ghosts, history, leaks, liveness, loss, order, positions, restored_to_target,
     schema_ids, state,
 };
 use crate::observation::{Expectation, Observation};
@@ -17,6 +17,7 @@ pub fn judge(check: CheckId, seen: &Observation, expected: &Expectation<'_>) -> 
         CheckId::Duplicates => duplicates(seen, expected),
         CheckId::Order => order(seen, expected),
         CheckId::Atomicity => atomicity(seen, expected),
+        CheckId::History => history(seen, expected),
         CheckId::SchemaIds => schema_ids(seen, expected),
         CheckId::Compatibility => compatibility(seen, expected),
         CheckId::Positions => positions(seen, expected),

@@ -2,6 +2,7 @@
 
 mod added;
 mod compatibility;
+mod held;
 mod history;
 mod judge;
 mod life;
@@ -22,6 +23,7 @@ pub use restored::rpo;
 pub use schema_ids::schema_ids;
 pub use state::state;
 
+use held::history;
 use life::{leaks, liveness};
 use restored::restored_to_target;
 use transactions::{atomicity, duplicates, ghosts, loss, order};

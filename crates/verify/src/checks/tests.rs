@@ -62,6 +62,8 @@ struct Planted {
 /// A pipeline of two tables, before it is looked at.
 #[derive(Clone)]
 struct World {
+    /// What the topic of orders holds that lost its records.
+    held: Vec<HeldRecord>,
     rows: BTreeMap<&'static str, Result<Vec<Row>, String>>,
     counts: BTreeMap<&'static str, u64>,
     records: Vec<Planted>,
@@ -388,6 +390,19 @@ fn registry() -> RegistryView {
     }
 }
 
+/// What the topic of orders held before it lost its records.
+fn held() -> Vec<HeldRecord> {
+    let record = |offset: i64| HeldRecord {
+        partition: 0,
+        offset: Offset(offset),
+        timestamp_ms: Some(1_000),
+        key: Some("k".to_owned()),
+        value: Some(format!("v{offset}")),
+        headers: Vec::new(),
+    };
+    (4..7).map(record).collect()
+}
+
 fn healthy() -> World {
     let base: Tables = [(
         table(ORDERS),
@@ -405,6 +420,7 @@ fn healthy() -> World {
     let running = |id| TaskState { id, state: "RUNNING".into(), trace: None };
     let partition = |p| TopicPartition { topic: topic(ORDERS), partition: p };
     World {
+        held: held(),
         counts: [(ORDERS, 2), (LINES, 3)].into(),
         rows,
         records: records(),
@@ -487,6 +503,7 @@ impl World {
             canaries: self.canaries.clone(),
             probes: self.probes.clone(),
             leftovers: self.leftovers.clone(),
+            held: [(topic(ORDERS), self.held.clone())].into(),
             ..Observation::default()
         };
         for name in [ORDERS, LINES] {
@@ -585,6 +602,7 @@ impl World {
             specs: good.1,
             groups: good.2,
             configs: [("shop".to_owned(), config())].into(),
+            held: [(topic(ORDERS), held())].into(),
             ..Expectation::default()
         }
     }
@@ -1002,6 +1020,9 @@ fn what_an_expression_leaves_out_of_rows_without_a_key_is_noted() {
     w.quiet.as_mut().unwrap().reached = Err(Interrupted { dead: true, seen: "task 0 FAILED".into() });
 })]
 #[case::no_canary("liveness", FindingKind::Vacuous, |w: &mut World| { w.canaries.clear(); w.quiet = None; })]
+#[case::history_lost("history", FindingKind::Lost, |w: &mut World| w.held.clear())]
+#[case::history_out_of_order("history", FindingKind::Different, |w: &mut World| w.held.swap(0, 1))]
+#[case::history_stamped_anew("history", FindingKind::Different, |w: &mut World| w.held[1].timestamp_ms = Some(2_000))]
 #[case::slot_left_behind("leaks", FindingKind::Leak, |w: &mut World| w.slots.push(Slot { name: SlotName::new("aside"), ..slot() }))]
 #[case::snapshot_mode_left("leaks", FindingKind::Leak, |w: &mut World| { w.config.insert("snapshot.mode".into(), "always".into()); })]
 #[case::registry_mode_left("leaks", FindingKind::Leak, |w: &mut World| w.registry.as_mut().unwrap().global_mode = Some("IMPORT".into()))]

@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod connectors;
+mod held;
 mod marker;
 mod observer;
 mod orphans;
@@ -13,6 +14,7 @@ mod tables;
 mod topics;
 
 pub use connectors::connectors;
+pub use held::held;
 pub use marker::{Marker, arrival, quiesce};
 pub use observer::{LookOptions, Observer};
 pub use registry::registry;

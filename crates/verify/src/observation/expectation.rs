@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::RegistryView;
+use super::{HeldRecord, RegistryView};
 use cdc_model::units::{Epoch, Lsn, Offset, SchemaId, TopicPartition};
 use cdc_pipeline::client::{connect::ConnectorConfig, kafka::TopicSpec};
 use cdc_workload::ledger::{Ledger, Tables};
@@ -40,6 +40,8 @@ pub struct Expectation<'a> {
     pub groups: BTreeMap<String, BTreeMap<TopicPartition, Offset>>,
     /// Schema-history topics that must be there and hold nothing from before the recovery: what stood in each then.
     pub cleared_histories: BTreeMap<String, Vec<String>>,
+    /// What topics held that lost their records: it must be there again, before anything else.
+    pub held: BTreeMap<String, Vec<HeldRecord>>,
     /// Slots that may be there besides the connectors'.
     pub slots: BTreeSet<String>,
     /// Connector configurations as they must be again.

@@ -2,6 +2,7 @@
 
 mod connector;
 mod expectation;
+mod held;
 mod registry;
 mod seen;
 mod table;
@@ -9,6 +10,7 @@ mod writing;
 
 pub use connector::{ConnectorView, Orphan, OrphanKind, Unidentified};
 pub use expectation::{Captured, Cut, Expectation, Fate, NewerVersions};
+pub use held::{HeldRecord, digest};
 pub use registry::{GroupVersion, Probe, RegistryView, SubjectView, VersionView};
 pub use seen::{Observation, ServerView};
 pub use table::{Rows, TableView};

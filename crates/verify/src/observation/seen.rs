@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Canary, ConnectorView, Probe, Quiet, RegistryView, TableView, Unidentified};
+use super::{Canary, ConnectorView, HeldRecord, Probe, Quiet, RegistryView, TableView, Unidentified};
 use crate::fold::TopicFold;
 use cdc_model::units::{Lsn, Offset, TableName, Timeline, TopicPartition, pairs};
 use cdc_pipeline::client::{group::Consumed, kafka::TopicSpec, postgres::Slot};
@@ -43,6 +43,9 @@ pub struct Observation {
     pub canaries: Vec<Canary>,
     /// Records of schema-history topics, as text.
     pub histories: BTreeMap<String, Vec<String>>,
+    /// What the topics hold now that lost their records, as far as they are there.
+    #[serde(default)]
+    pub held: BTreeMap<String, Vec<HeldRecord>>,
     /// Schemas that were offered to the registry.
     pub probes: Vec<Probe>,
     /// Things that a drill left behind, as its parts report them.

@@ -21,6 +21,7 @@ use crate::backup::{
     place::Place,
     pruned::Pruned,
     storage,
+    topics::check_topics,
     version::{self, Identity},
     wal::Archive,
 };
@@ -92,6 +93,7 @@ fn look(repository: &Repository, options: &CheckOptions) -> Result<CheckReport, 
     let surveys = look.archives()?;
     let points = look.points(&surveys)?;
     look.chain(&points)?;
+    look.topics(&points)?;
     let mut record = look.record()?;
     let reachable = look.reachable(&points, &surveys)?;
     look.judge(&points, &mut record)?;
@@ -182,12 +184,10 @@ impl Look<'_> {
             Format::One => ["FORMAT", "repo.json", "checks.json", "checks.made", "latest.json", "upgrade.json"],
             Format::Two => ["FORMAT", "repo.json", "checks.json", "upgrade.json", "pruned.json", ""],
         };
-        let folders = ["points", "wal", "locks", "recoveries", "spool", "journal"];
+        let folders = ["points", "wal", "locks", "recoveries", "spool", "journal", "topics"];
         for entry in storage::entries(&root)?.unwrap_or_default() {
             let (path, name, is_folder) = (entry.path.as_path(), entry.name(), entry.is_folder);
-            if is_folder && name == "topics" {
-                self.found.notes.push(format!("{path} is not looked at here: `cdc-drill topic verify` checks it"));
-            } else if is_folder && name.starts_with('.') {
+            if is_folder && name.starts_with('.') {
                 self.found.notes.push(format!("{path} is in use, or was when a process was killed"));
             } else if is_folder && name == layout::SALVAGE {
                 self.salvage(path)?;
@@ -566,6 +566,24 @@ impl Look<'_> {
             }
         }
         Ok(all)
+    }
+
+    /// The records of topics: what backups name and what is there; with `deep` every byte.
+    fn topics(&mut self, points: &[Looked]) -> Result<(), BackupError> {
+        let manifests = points.iter().filter_map(|looked| looked.point.as_ref()?.manifest.kafka.get());
+        let named = manifests.flat_map(|kafka| &kafka.records).map(|of| (of.topic.clone(), of.backup.clone()));
+        let report = check_topics(self.repository, self.options.deep, &named.collect::<Vec<_>>())?;
+        for Defect { kind, path, expected, found } in report.defects {
+            self.found.defect(kind, path, expected, found);
+        }
+        self.found.notes.extend(report.notes);
+        if report.backups > 0 && !self.options.deep {
+            self.found.notes.push(format!(
+                "the content of {} of topics' records was not read: `cdc-drill topic verify`, or --deep",
+                counted(report.segments, "segment")
+            ));
+        }
+        Ok(())
     }
 
     /// Notes which points are good now, and which are no longer.

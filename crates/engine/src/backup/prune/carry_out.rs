@@ -3,30 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use camino::Utf8PathBuf;
-
 use super::{
+    act::Act,
     decide::Decision,
     stock::{Stock, WalStock, segment_of},
 };
-use crate::backup::{
-    BackupError, Lock, Repository, files, place,
-    pruned::{Pruned, Tombstone},
-    storage,
-};
+use crate::backup::{BackupError, place, pruned::Tombstone, storage};
 use cdc_model::units::{SystemId, Timeline};
 use cdc_postgres::wal::{SegmentName, SegmentSize, WalFile};
-
-/// One step.
-#[derive(Clone, Debug)]
-pub(super) enum Act {
-    /// Says what goes.
-    Announce(Pruned),
-    /// Removes a file.
-    File(Utf8PathBuf),
-    /// Removes a folder and what is left in it.
-    Folder(Utf8PathBuf),
-}
 
 /// The archived files that go, with their bytes.
 pub(super) fn wal_going<'a>(stock: &'a Stock, decision: &Decision) -> Vec<(SystemId, &'a WalStock)> {
@@ -95,15 +79,4 @@ pub(super) fn acts(stock: &Stock, decision: &Decision, now: jiff::Timestamp) -> 
 
 fn after(name: SegmentName, size: SegmentSize) -> Option<SegmentName> {
     Some(SegmentName::new(name.timeline, name.number(size)? + 1, size))
-}
-
-/// Does one step. What is gone already is done.
-pub(super) fn act(repository: &Repository, lock: &Lock, act: &Act) -> Result<(), BackupError> {
-    // Whoever was suspended for long may have lost the lock to a recovery that needs what goes.
-    lock.still_ours()?;
-    match act {
-        Act::Announce(pruned) => pruned.write(repository.store()),
-        Act::File(path) => files::remove(path),
-        Act::Folder(path) => storage::remove_all(path),
-    }
 }

@@ -1,14 +1,19 @@
 //! `backup prune`, and what `backup create` does of it.
 
+use std::collections::BTreeSet;
+
 use camino::Utf8PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    carry_out::{act, acts, wal_going},
-    decide::{Decision, Keep, decide},
+    act::act,
+    carry_out::{acts, wal_going},
+    decide::{Decision, decide},
+    keep::Keep,
     room::Room,
     stock::{PointStock, Stock},
+    topics::{PrunedTopicBackup, TopicsDecision},
 };
 use crate::backup::{
     Activity, BackupError, Format, Kind, Repository, file_system::file_system, pruned::PruneReason,
@@ -75,6 +80,8 @@ pub struct PruneReport {
     pub dry_run: bool,
     /// Every point that can be used, oldest first.
     pub points: Vec<PrunedPoint>,
+    /// Every backup of topics' records in an archive that can be read, oldest first within a topic.
+    pub topics: Vec<PrunedTopicBackup>,
     /// How many archived files go.
     pub wal_files: u64,
     /// Their bytes.
@@ -93,7 +100,13 @@ impl PruneReport {
         if self.room.used > self.room.budget { Exit::BudgetExceeded } else { Exit::Passed }
     }
 
-    fn of(repository: &Repository, options: &PruneOptions, stock: &Stock, decision: &Decision) -> PruneReport {
+    fn of(
+        repository: &Repository,
+        options: &PruneOptions,
+        stock: &Stock,
+        decision: &Decision,
+        topics: &TopicsDecision,
+    ) -> PruneReport {
         let points = stock.points.iter().enumerate().map(|(at, point)| PrunedPoint {
             point: point.id.clone(),
             begin: point.begin_text.clone(),
@@ -107,6 +120,7 @@ impl PruneReport {
             repository: repository.path().to_owned(),
             dry_run: options.dry_run,
             points: points.collect(),
+            topics: stock.topics.report(topics),
             wal_files: wal.len() as u64,
             wal_bytes: wal.iter().map(|(_, file)| file.bytes).sum(),
             bytes: stock.bytes.saturating_sub(decision.room.used),
@@ -140,13 +154,31 @@ fn pruned(
     };
     let expected = expected(&stock.points);
     let room = Room { used: stock.bytes, budget: options.budget, free, for_wal: 0, expected };
-    let decision = decide(&stock, options.keep, room, now);
+    // What retention removes of topics' archives in any case makes room before a recovery point is given up for it.
+    let named = |decision: &Decision| -> BTreeSet<String> {
+        let stay = stock.points.iter().enumerate().filter(|(at, _)| !decision.going.contains_key(at));
+        stay.flat_map(|(_, point)| point.records.iter().cloned()).collect()
+    };
+    let of_topics = stock.topics.decide(&named(&Decision::default()), options.keep, now, 0);
+    let mut decision = decide(&stock, options.keep, room.without(of_topics.freed), now);
+    let topics_for = |room: Room| {
+        let short = room.short().saturating_add(of_topics.freed);
+        let decided = stock.topics.decide(&named(&decision), options.keep, now, short);
+        (decided.freed >= short, decided)
+    };
+    let topics = match topics_for(decision.room) {
+        (true, decided) => decided,
+        // Nothing is given up in vain for a point that finds no room all the same.
+        (false, _) => topics_for(Room { expected: 0, ..decision.room }).1,
+    };
+    decision.room = decision.room.without(topics.freed.saturating_sub(of_topics.freed));
     if !options.dry_run {
-        for step in acts(&stock, &decision, now)? {
+        let of_points = acts(&stock, &decision, now)?;
+        for step in of_points.into_iter().chain(stock.topics.acts(&topics, now)?) {
             act(repository, &lock, &step)?;
         }
     }
-    Ok((PruneReport::of(repository, options, &stock, &decision), !decision.is_short()))
+    Ok((PruneReport::of(repository, options, &stock, &decision, &topics), !decision.is_short()))
 }
 
 /// Makes room for a recovery point before it is taken: the bytes that it may take, none for as many as it likes, and what is worth

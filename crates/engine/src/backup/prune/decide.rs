@@ -3,24 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 
 use super::{
+    keep::Keep,
     room::Room,
     stock::{PointStock, Stock, WalStock},
 };
 use crate::backup::{Kind, pruned::PruneReason};
 use cdc_model::units::SystemId;
-
-/// How long recovery points are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Keep {
-    /// The points of the last days before the newest one, and one before them, so that each moment of these days can be reached.
-    Days(u32),
-    /// So many of the newest points that hold all parts, and what is newer than the oldest of them.
-    Count(u32),
-}
 
 /// What goes, and what that leaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

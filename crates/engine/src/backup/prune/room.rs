@@ -42,6 +42,12 @@ impl Room {
         self.limit().saturating_sub(self.used.saturating_add(self.for_wal))
     }
 
+    /// What is missing of the room for WAL and for the point that is expected.
+    pub(super) fn short(&self) -> u64 {
+        let wanted = self.used.saturating_add(self.for_wal).saturating_add(self.expected);
+        wanted.saturating_sub(self.limit())
+    }
+
     /// The room once some bytes are removed.
     pub(super) fn without(self, freed: u64) -> Room {
         Room { used: self.used.saturating_sub(freed), free: self.free.saturating_add(freed), ..self }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 
+use super::topics::TopicsStock;
 use crate::backup::{
     BackupError, Kind, Origin, Point, Repository, check::Record, format::layout, pruned::Pruned, storage, wal::Archive,
 };
@@ -20,6 +21,8 @@ pub(super) struct Stock {
     pub(super) wal: BTreeMap<SystemId, Vec<WalStock>>,
     /// The sizes of their segments.
     pub(super) segment_sizes: BTreeMap<SystemId, SegmentSize>,
+    /// The archives of topics.
+    pub(super) topics: TopicsStock,
     /// The bytes of points that were announced to go and are still there.
     pub(super) unremoved: u64,
     /// The folders of these points.
@@ -53,6 +56,8 @@ pub(super) struct PointStock {
     pub(super) is_good: bool,
     /// Whether its consistency checks held: a recovery starts from it unasked.
     pub(super) is_consistent: bool,
+    /// The backups of topics' records that were made with it.
+    pub(super) records: BTreeSet<String>,
     /// The cluster, and the number of the first segment that a recovery needs; none for a point without the database.
     pub(super) start: Option<(SystemId, u64)>,
     /// The place in the stock of the point whose base backup its own adds to; none for a full one.
@@ -99,6 +104,7 @@ impl PointStock {
             bytes: storage::size_of(&point.folder)?,
             is_usable: point.has_its_files()?,
             is_good: passed.is_some_and(|passed| passed.manifest == point.manifest_sha256),
+            records: manifest.kafka.get().into_iter().flat_map(|k| &k.records).map(|r| r.backup.clone()).collect(),
             is_consistent: manifest.consistency.failed().next().is_none(),
             start,
             adds_to: None,
@@ -122,8 +128,10 @@ impl Stock {
             pruned: Pruned::read(root)?
                 .ok_or_else(|| BackupError::checksum(Pruned::path(root), "what was pruned before", "nothing"))?,
             bytes: storage::size_of(root)?.saturating_sub(storage::size_of(&root.join("locks"))?),
+            topics: TopicsStock::of(repository)?,
             ..Stock::default()
         };
+        stock.notes.append(&mut stock.topics.notes);
         let (mut needed, mut links) = (Vec::new(), Vec::new());
         for point in repository.finished()? {
             match point {

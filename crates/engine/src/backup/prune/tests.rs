@@ -8,9 +8,10 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::{
-    carry_out::{Act, act, acts, wal_going},
+    act::{Act, act},
+    carry_out::{acts, wal_going},
     command::estimate,
-    decide::{Decision, Keep, decide},
+    decide::{Decision, decide},
     room::Room,
     stock::{PointStock, Stock, WalStock},
     *,
@@ -45,6 +46,7 @@ fn point(day: i64) -> PointStock {
         bytes: 100,
         is_usable: true,
         is_good: false,
+        records: BTreeSet::new(),
         is_consistent: true,
         start: Some((SYSTEM, 10 * day as u64)),
         adds_to: None,

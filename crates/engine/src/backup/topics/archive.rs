@@ -24,6 +24,7 @@ const ROOT: &str = "topics";
 const OBJECTS: &str = "objects";
 const REPLAYS: &str = "replays";
 const HEAD: &str = "head.json";
+pub(crate) const PRUNED: &str = "pruned.json";
 /// The cluster's folder where the brokers do not say its id.
 const UNKNOWN_CLUSTER: &str = "unknown";
 
@@ -193,6 +194,43 @@ impl TopicArchive {
         Ok(found)
     }
 
+    /// The path of what has a place of a segment.
+    pub(crate) fn stored_at(&self, partition: &str, name: &str) -> Utf8PathBuf {
+        self.folder.join(OBJECTS).join(partition).join(name)
+    }
+
+    /// The folders of backups whose manifest was never written, or has gone.
+    pub(crate) fn folders_without_a_manifest(&self) -> Result<Vec<Utf8PathBuf>, BackupError> {
+        let mut found = Vec::new();
+        for folder in folders(&self.folder)? {
+            if ![OBJECTS, REPLAYS].contains(&folder.file_name().unwrap_or_default())
+                && place::manifests(&folder)?.is_empty()
+            {
+                found.push(folder);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Files beside those that an archive has: of heads, removals and backups.
+    pub(crate) fn strangers(&self) -> Result<Vec<Utf8PathBuf>, BackupError> {
+        let mut found = Vec::new();
+        for entry in storage::entries(&self.folder)?.into_iter().flatten() {
+            let name = entry.name();
+            if !entry.is_folder {
+                if ![HEAD, PRUNED].contains(&name) && !name.starts_with('.') {
+                    found.push(entry.path);
+                }
+            } else if ![OBJECTS, REPLAYS].contains(&name) {
+                let manifests = place::manifests(&entry.path)?;
+                let others = storage::entries(&entry.path)?.into_iter().flatten();
+                let others = others.filter(|file| manifests.iter().all(|(manifest, _)| *manifest != file.path));
+                found.extend(others.filter(|file| !file.name().starts_with('.')).map(|file| file.path));
+            }
+        }
+        Ok(found)
+    }
+
     /// Removes segments that no backup names, which a killed backup leaves. Where a manifest cannot be read, nothing is removed.
     pub(crate) fn remove_leftovers(&self) -> Result<(), BackupError> {
         let mut left = self.stored()?;
@@ -205,8 +243,7 @@ impl TopicArchive {
             }
         }
         for (partition, name) in left {
-            let path = self.folder.join(OBJECTS).join(partition).join(name);
-            files::remove(&path)?;
+            files::remove(&self.stored_at(&partition, &name))?;
         }
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, ops::ControlFlow};
 
+use tokio::runtime::Handle;
+
 use super::{
     archive::{Loaded, TopicArchive},
     batch::Record,
@@ -11,7 +13,10 @@ use super::{
     segment::Builder,
 };
 use crate::backup::{Activity, BackupError, Repository};
-use cdc_model::units::{Offset, TopicPartition, counted};
+use cdc_model::{
+    moment,
+    units::{Offset, TopicPartition, counted},
+};
 use cdc_pipeline::{
     attach,
     client::{
@@ -21,6 +26,11 @@ use cdc_pipeline::{
     },
     config::{Config, Permission},
 };
+
+/// The step of which the moments of a backup are.
+const STEP: &str = "topic-backup";
+/// The moments of step `topic-backup`, in their order: what has just been done. It can be interrupted at each of them.
+pub const BACKUP_MOMENTS: [&str; 6] = ["begun", "segment", "partition", "copied", "published", "removed"];
 
 /// How far the copying of a topic has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +89,7 @@ pub(crate) async fn copy_topics(
             cluster: cluster.clone(),
             spec,
         };
-        backups.push(copy.run(&Registry::of(&config.registry), progress).await?);
+        backups.push(moment::of_step(STEP, copy.run(&Registry::of(&config.registry), progress)).await?);
     }
     Ok(backups)
 }
@@ -98,6 +108,7 @@ impl Copy {
         progress: &(dyn Fn(TopicProgress) + Send + Sync),
     ) -> Result<TopicBackup, BackupError> {
         let begin = jiff::Timestamp::now();
+        moment::pass("begun").await?;
         let name = self.spec.name.clone();
         let topic_id = self.kafka.topic_ids(std::slice::from_ref(&name)).await?.remove(&name).filter(|id| is_id(id));
         let extents = self.kafka.extents(&name).await?;
@@ -130,6 +141,7 @@ impl Copy {
                 ));
             }
             partitions.push(copied);
+            moment::pass("partition").await?;
         }
         let known = continued.map(|earlier| earlier.schemas.clone()).unwrap_or_default();
         let schemas = met.with_meaning(known, registry, &mut notes).await;
@@ -148,8 +160,11 @@ impl Copy {
             schemas,
             notes,
         };
+        moment::pass("copied").await?;
         self.archive.publish(&manifest)?;
+        moment::pass("published").await?;
         self.archive.remove_leftovers()?;
+        moment::pass("removed").await?;
         Ok(manifest)
     }
 
@@ -286,6 +301,7 @@ impl Copy {
             match ended {
                 Ended::Partition => {
                     read.close(read.end)?;
+                    moment::pass("segment").await?;
                     progress(TopicProgress { partition: read.of.clone(), at: read.next, end: read.end });
                     return Ok(read.finish(extent));
                 }
@@ -351,7 +367,12 @@ impl Reading {
     fn take(&mut self, record: Record) -> Result<(), BackupError> {
         self.met.see(&record);
         self.builder.push(record).map_err(|why| BackupError::topic(&self.of.topic, why))?;
-        if self.builder.is_full() { self.close(self.builder.next()) } else { Ok(()) }
+        if !self.builder.is_full() {
+            return Ok(());
+        }
+        self.close(self.builder.next())?;
+        // The moment is passed on this thread, which may block.
+        Ok(Handle::current().block_on(moment::of_step(STEP, moment::pass("segment")))?)
     }
 
     /// Stores what was read up to an offset.

@@ -9,6 +9,7 @@ mod capture;
 mod convert;
 mod manifest;
 mod mapping;
+mod pruned;
 mod replay;
 mod schemas;
 mod segment;
@@ -16,11 +17,16 @@ mod target;
 mod until;
 mod verify;
 
+pub(crate) use archive::{Loaded, TopicArchive};
 pub(crate) use capture::copy_topics;
-pub use capture::{TopicProgress, back_up_topics, connectors_topics};
+pub use capture::{BACKUP_MOMENTS, TopicProgress, back_up_topics, connectors_topics};
 pub use manifest::{
     CommittedGroup, Gap, GapReason, PartitionBackup, PreviousBackup, SchemaMeaning, Schemas, SegmentOf, TopicBackup,
 };
-pub use replay::{MovedOffset, Replay, ReplayOptions, Replayed, plan_replay};
+pub(crate) use pruned::{PrunedBackup, PrunedBackups};
+pub use replay::{MovedOffset, REPLAY_MOMENTS, Replay, ReplayOptions, Replayed, plan_replay};
 pub use until::{NotUntil, Until};
+pub(crate) use verify::check_topics;
+#[cfg(test)]
+pub(crate) use verify::tests;
 pub use verify::{ListedBackup, TopicReport, list_topics, verify_topics};

@@ -26,15 +26,26 @@ use crate::backup::{
     hash::Hashing,
     storage::{self, Draft},
 };
-use cdc_model::units::{Offset, TopicPartition, counted};
+use cdc_model::{
+    moment,
+    units::{Offset, TopicPartition, counted},
+};
 use cdc_pipeline::{
     attach,
     client::{
+        ClientError,
+        connect::{Connect, ConnectorConfig},
         kafka::{Copied, Kafka, Refusal, StretchEnd, TopicSpec},
         registry::Registry,
     },
     config::{Config, Permission},
 };
+
+/// The step of which the moments of a replay are.
+const STEP: &str = "topic-replay";
+/// The moments of step `topic-replay`, in their order: what has just been done. It can be interrupted at each of them.
+pub const REPLAY_MOMENTS: [&str; 8] =
+    ["begun", "created", "half-way", "written", "compared", "mapped", "committed", "settings"];
 
 /// What to replay, and how.
 #[derive(Clone, Debug, Default)]
@@ -155,11 +166,19 @@ pub async fn plan_replay(config: &Config, options: &ReplayOptions) -> Result<Rep
         notes.push(format!("{records} of the first millisecond of 1970: the client writes the present time instead"));
     }
     known_schemas(config, &backup, options, &target, &mut notes).await?;
+    no_writer(config, &target, &mut notes).await?;
     let (spec, fit) = fitted(&backup.manifest.spec, &target, kafka.brokers().await?);
     let there = kafka.topic_specs(std::slice::from_ref(&target)).await?.into_iter().next();
     let mut comparison = Comparison { stamped_anew: false };
     let (new, settings) = match there {
         None => {
+            let creating = kafka.brokers_that_create_topics().await?;
+            if !creating.is_empty() {
+                let by = creating.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                notes.push(format!(
+                    "a client that asks for {target} meanwhile makes it, with defaults (auto.create.topics.enable of broker {by}): the replay then ends before it has written anything"
+                ));
+            }
             let made = TopicSpec { settings: held(&spec.settings), ..spec.clone() };
             // One after the other: a request must not name a topic twice.
             for asked in [&made, &spec] {
@@ -307,6 +326,46 @@ async fn known_schemas(
                 ))
         }
     }
+}
+
+/// Requires that no source connector runs that writes to the topic: it would make the topic again, or write beside the replay.
+async fn no_writer(config: &Config, target: &str, notes: &mut Vec<String>) -> Result<(), BackupError> {
+    let connect = Connect::of(&config.connect);
+    let looked = async {
+        let mut running = Vec::new();
+        for name in connect.connectors().await? {
+            let Some((settings, status)) = connect.described(&name).await? else { continue };
+            if status.stands_still() || is_sink(&settings) {
+                continue;
+            }
+            let has_prefix = settings.get("topic.prefix").is_some_and(|prefix| below(prefix, target));
+            if has_prefix || connect.topics(&name).await?.iter().any(|topic| topic == target) {
+                running.push(format!("{name} ({})", status.summary()));
+            }
+        }
+        Ok::<_, ClientError>(running)
+    };
+    match looked.await {
+        Ok(running) if running.is_empty() => Ok(()),
+        Ok(running) => {
+            let why = format!("expected that no connector writes to it, found {}", running.join(", "));
+            Err(BackupError::topic(target, why)
+                .with_hint("stop it (`PUT /connectors/<name>/stop`), and resume it when the replay is done"))
+        }
+        Err(error) => {
+            notes.push(format!("whether a connector writes to {target} is not known: {error}"));
+            Ok(())
+        }
+    }
+}
+
+fn is_sink(settings: &ConnectorConfig) -> bool {
+    settings.contains_key("topics") || settings.contains_key("topics.regex")
+}
+
+/// Whether a topic's name begins with a connector's prefix.
+fn below(prefix: &str, topic: &str) -> bool {
+    topic.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'))
 }
 
 /// Whether the brokers stamp records of a topic that keeps its settings, and what else these do to records.
@@ -465,18 +524,29 @@ impl Replay {
         moved
     }
 
+    /// Whether every record that it would write is in the topic already.
+    pub fn is_complete(&self) -> bool {
+        self.new.is_none() && self.parts.iter().all(|part| part.found == part.records)
+    }
+
     /// What is not as in the archived topic, or was not looked at.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// Writes the records, reads them back, and then gives the topic its settings and the groups their offsets. The same replay goes on
+    /// Writes the records, reads them back, gives the groups their offsets, and then the topic its settings. The same replay goes on
     /// with what an interrupted one has written.
     pub async fn run(self, progress: &(dyn Fn(i32, u64) + Send + Sync)) -> Result<Replayed, BackupError> {
+        moment::of_step(STEP, self.carried_out(progress)).await
+    }
+
+    async fn carried_out(self, progress: &(dyn Fn(i32, u64) + Send + Sync)) -> Result<Replayed, BackupError> {
+        moment::pass("begun").await?;
         let target = self.target().to_owned();
         if let Some(spec) = &self.new {
             self.kafka.create_topics(std::slice::from_ref(spec)).await?;
         }
+        moment::pass("created").await?;
         let mut mapping = Mapping::begin(&self.backup, &target)?;
         let mut copier = self.kafka.copier(&target, self.largest)?;
         for part in &self.parts {
@@ -512,15 +582,25 @@ impl Replay {
                 mapping.push(&run)?;
             }
             progress(number, part.records);
+            if part.found < part.records {
+                copier.wait().await?;
+                moment::pass("half-way").await?;
+            }
         }
         copier.finish().await?;
+        moment::pass("written").await?;
         let compared = self.read_back(&target).await?;
+        moment::pass("compared").await?;
+        let mapping = mapping.publish(self.options.mapping.as_deref())?;
+        moment::pass("mapped").await?;
+        let groups = self.moved();
+        self.commit(&target, &groups).await?;
+        moment::pass("committed").await?;
+        // At last: from then on retention may remove what the same command would compare.
         if let Some(settings) = &self.settings {
             self.kafka.set_topic_settings(&target, settings).await?;
         }
-        let mapping = mapping.publish(self.options.mapping.as_deref())?;
-        let groups = self.moved();
-        self.commit(&target, &groups).await?;
+        moment::pass("settings").await?;
         Ok(Replayed {
             backup: self.backup.manifest.backup.clone(),
             records: self.parts.iter().map(|part| part.records).sum(),

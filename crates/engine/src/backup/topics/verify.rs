@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     archive::{Loaded, TopicArchive, open},
     manifest::{Gap, PartitionBackup, TopicBackup, discontinuities},
+    pruned::PrunedBackups,
+    segment::Named,
 };
-use crate::backup::{Activity, BackupError, Defect, DefectKind, Repository};
+use crate::backup::{Activity, BackupError, Defect, DefectKind, Repository, encode_name};
 use cdc_model::units::{Exit, counted};
 
 /// A backup of a topic, or one that cannot be used.
@@ -132,12 +134,63 @@ pub fn verify_topics(
     let _lock = repository.lock(Activity::Check, "topic verify")?;
     let mut report = TopicReport::default();
     for archive in TopicArchive::all(repository.store(), topic)? {
-        verify_archive(&archive, backup, &mut report)?;
+        verify_archive(&archive, backup, Depth::Bytes, &mut report)?;
     }
     Ok(report)
 }
 
-fn verify_archive(archive: &TopicArchive, only: Option<&str>, report: &mut TopicReport) -> Result<(), BackupError> {
+/// How closely archives are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Depth {
+    /// Manifests, heads, and the names and sizes of segments.
+    Names,
+    /// Every byte.
+    Bytes,
+}
+
+/// Looks at the archives of all topics for a caller that holds the lock of a check: at names, sizes, manifests and heads, or, with
+/// `deep`, at every byte; and whether each backup is there that recovery points name, by topic and id. Blocks.
+pub(crate) fn check_topics(
+    repository: &Repository,
+    deep: bool,
+    named: &[(String, String)],
+) -> Result<TopicReport, BackupError> {
+    let mut report = TopicReport::default();
+    let mut there = BTreeSet::new();
+    for archive in TopicArchive::all(repository.store(), None)? {
+        verify_archive(&archive, None, if deep { Depth::Bytes } else { Depth::Names }, &mut report)?;
+        strangers(&archive, &mut report)?;
+        for backup in archive.backups()?.into_iter().flatten() {
+            there.insert((backup.manifest.topic, backup.manifest.backup));
+        }
+    }
+    for (topic, backup) in named.iter().filter(|named| !there.contains(*named)) {
+        let path = format!("topics/*/{}/{backup}", encode_name(topic));
+        report.defect(DefectKind::Incomplete, path, "a backup of the topic, which a recovery point names", "none");
+    }
+    Ok(report)
+}
+
+/// Names what has no place in an archive.
+fn strangers(archive: &TopicArchive, report: &mut TopicReport) -> Result<(), BackupError> {
+    for (partition, name) in archive.stored()? {
+        if Named::parse(&name).is_none() && !name.starts_with('.') {
+            let path = archive.stored_at(&partition, &name);
+            report.defect(DefectKind::Incomplete, path, "no such file", "one that nothing names");
+        }
+    }
+    for path in archive.strangers()? {
+        report.defect(DefectKind::Incomplete, path, "no such file", "one that nothing names");
+    }
+    Ok(())
+}
+
+fn verify_archive(
+    archive: &TopicArchive,
+    only: Option<&str>,
+    depth: Depth,
+    report: &mut TopicReport,
+) -> Result<(), BackupError> {
     let (mut loaded, mut seen) = (Vec::new(), BTreeSet::new());
     let mut readable = true;
     for backup in archive.backups()? {
@@ -158,7 +211,7 @@ fn verify_archive(archive: &TopicArchive, only: Option<&str>, report: &mut Topic
         report.backups += 1;
         report.topics.insert(manifest.topic.clone());
         for partition in &manifest.partitions {
-            verify_partition(backup, partition, &mut seen, report)?;
+            verify_partition(backup, partition, depth, &mut seen, report)?;
         }
     }
     if only.is_none() && readable {
@@ -171,9 +224,10 @@ fn verify_archive(archive: &TopicArchive, only: Option<&str>, report: &mut Topic
         let left = archive.stored()?.difference(&named).count();
         if left > 0 {
             let files = counted(left, "file");
-            report
-                .notes
-                .push(format!("{}: {files} that no backup names; the next backup removes them", archive.folder));
+            report.notes.push(format!(
+                "{}: {files} that no backup names; the next `topic backup` or `backup prune` removes them",
+                archive.folder
+            ));
         }
     }
     Ok(())
@@ -196,8 +250,15 @@ fn linked(
     if head.is_none() && !loaded.is_empty() && report.defects.is_empty() {
         report.defect(DefectKind::Incomplete, archive.folder.join("head.json"), "the newest backup", "no such file");
     }
+    let pruned = match PrunedBackups::read(archive) {
+        Ok(pruned) => pruned,
+        Err(error) => {
+            report.error(archive.folder.join("pruned.json"), error)?;
+            return Ok(());
+        }
+    };
     let named = loaded.iter().filter_map(|backup| backup.manifest.previous.clone()).chain(head);
-    for link in named {
+    for link in named.filter(|link| !pruned.covers(link)) {
         let there = loaded.iter().find(|backup| backup.manifest.backup == link.backup);
         let path = archive.folder.join(&link.backup);
         match there {
@@ -214,6 +275,7 @@ fn linked(
 fn verify_partition(
     backup: &Loaded,
     partition: &PartitionBackup,
+    depth: Depth,
     seen: &mut BTreeSet<(i32, String)>,
     report: &mut TopicReport,
 ) -> Result<(), BackupError> {
@@ -222,7 +284,7 @@ fn verify_partition(
     for wrong in discontinuities(partition) {
         report.defect(DefectKind::Incomplete, &of, "segments and gaps that follow one another", wrong);
     }
-    for gap in &partition.gaps {
+    for gap in partition.gaps.iter().filter(|_| depth == Depth::Bytes) {
         report.notes.push(format!("{} partition {number} in {}: {gap}", manifest.topic, manifest.backup));
     }
     for segment in &partition.segments {
@@ -232,6 +294,13 @@ fn verify_partition(
         let path = backup.archive.segment(number, &segment.name);
         if !crate::backup::is_there(&path)? {
             report.defect(DefectKind::Incomplete, &path, "a segment", "no such file");
+            continue;
+        }
+        if depth == Depth::Names {
+            report.segments += 1;
+            if !backup.archive.has(number, segment)? {
+                report.defect(DefectKind::Checksum, &path, counted(segment.stored(), "byte"), "another size");
+            }
             continue;
         }
         let stored = match open(&path, &segment.name) {
@@ -258,7 +327,7 @@ fn verify_partition(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use camino::Utf8PathBuf;
     use cdc_pipeline::client::kafka::TopicSpec;
     use rstest::rstest;
@@ -274,7 +343,7 @@ mod tests {
     };
 
     /// Offsets 3 to 8 of a partition, in one segment for each range.
-    fn partition(archive: &TopicArchive, number: i32, ranges: &[(i64, i64)]) -> PartitionBackup {
+    pub(crate) fn partition(archive: &TopicArchive, number: i32, ranges: &[(i64, i64)]) -> PartitionBackup {
         let segments = ranges.iter().map(|(from, to)| {
             let mut builder = Builder::new("t", number, *from);
             (*from..*to).for_each(|offset| builder.push(record(offset, "x")).unwrap());
@@ -286,8 +355,15 @@ mod tests {
         PartitionBackup { partition: number, log_start: 3, end, high_watermark: end, segments, gaps }
     }
 
-    fn publish(archive: &TopicArchive, backup: &str, previous: Option<PreviousBackup>, parts: Vec<PartitionBackup>) {
+    pub(crate) fn publish(
+        archive: &TopicArchive,
+        backup: &str,
+        previous: Option<PreviousBackup>,
+        parts: Vec<PartitionBackup>,
+    ) {
         let spec = TopicSpec { name: "t".into(), partitions: 2, replication: 1, settings: BTreeMap::new() };
+        // The id begins with the time: 20261122T020000Z.
+        let begin = format!("{}-{}-{}T02:00:00Z", &backup[..4], &backup[4..6], &backup[6..8]);
         let manifest = TopicBackup {
             format: FORMAT,
             backup: backup.into(),
@@ -295,8 +371,8 @@ mod tests {
             topic: "t".into(),
             topic_id: Some("id".into()),
             cluster_id: Some("c".into()),
-            begin: "2026-11-22T02:00:00Z".into(),
-            end: "2026-11-22T02:00:01Z".into(),
+            begin: begin.clone(),
+            end: begin,
             spec,
             partitions: parts,
             groups: Vec::new(),
@@ -402,5 +478,54 @@ mod tests {
         let read: Vec<_> = newest.records(part).collect();
         assert_eq!(read.len(), 4, "three records, and an error");
         assert!(read[3].as_ref().unwrap_err().is_damage());
+    }
+
+    fn checked(repository: &Repository, deep: bool, named: &[(&str, &str)]) -> TopicReport {
+        let named: Vec<_> = named.iter().map(|(topic, id)| ((*topic).to_owned(), (*id).to_owned())).collect();
+        check_topics(repository, deep, &named).unwrap()
+    }
+
+    #[rstest]
+    #[case::a_lost_segment("objects/1/", remove, Exit::BackupIncomplete)]
+    #[case::a_segment_that_is_cut_short("objects/1/", cut, Exit::ChecksumMismatch)]
+    #[case::a_byte_of_a_manifest("0002/manifest", fixture::flip, Exit::ChecksumMismatch)]
+    #[case::the_first_backup("0001/manifest", remove, Exit::BackupIncomplete)]
+    #[case::the_head("head.json", remove, Exit::BackupIncomplete)]
+    #[case::a_file_that_nothing_names("head.json", copy, Exit::BackupIncomplete)]
+    fn a_check_of_names_finds_it_as_well(#[case] part: &str, #[case] plant: fn(&camino::Utf8Path), #[case] exit: Exit) {
+        let (_folder, repository, archive) = archived();
+        assert_eq!(checked(&repository, false, &[]).exit(), Exit::Passed);
+        plant(&files_of(&archive, part)[0]);
+        for deep in [false, true] {
+            let report = checked(&repository, deep, &[]);
+            assert_eq!(report.exit(), exit, "{report:?}");
+        }
+    }
+
+    fn cut(path: &camino::Utf8Path) {
+        let bytes = std::fs::read(path).unwrap();
+        std::fs::write(path, &bytes[..bytes.len() - 1]).unwrap();
+    }
+
+    fn copy(path: &camino::Utf8Path) {
+        std::fs::copy(path, path.with_file_name("stranger")).unwrap();
+    }
+
+    #[test]
+    fn only_a_deep_check_reads_bytes() {
+        let (_folder, repository, archive) = archived();
+        fixture::flip(&files_of(&archive, "objects/0/")[0]);
+        assert_eq!(checked(&repository, false, &[]).exit(), Exit::Passed);
+        assert_eq!(checked(&repository, true, &[]).exit(), Exit::ChecksumMismatch);
+    }
+
+    #[test]
+    fn what_a_recovery_point_names_must_be_there() {
+        let (_folder, repository, _archive) = archived();
+        assert_eq!(checked(&repository, false, &[("t", "20261122T020000Z-0001")]).exit(), Exit::Passed);
+        for lost in [("t", "20261122T020000Z-0009"), ("other", "20261122T020000Z-0001")] {
+            let report = checked(&repository, false, &[lost]);
+            assert_eq!(report.exit(), Exit::BackupIncomplete, "{report:?}");
+        }
     }
 }

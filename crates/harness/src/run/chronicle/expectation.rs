@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Chronicle, EpochEnd, Fact, GroupMade, Mark, Means, Recovery, Topics};
 use crate::scenario::{Fault, SubjectSide};
 use cdc_model::units::{Epoch, Lsn, Offset, SchemaId, Timeline, TopicPartition};
+use cdc_model::vocabulary::RecordsLostBy;
 use cdc_verify::{
     Expectation, PointView, RegistryView,
     observation::{Captured, Cut, NewerVersions},
@@ -29,6 +30,7 @@ pub(crate) fn expectation(chronicle: &Chronicle) -> Expectation<'static> {
         specs,
         topic_settings: chronicle.terms.topic_settings.clone(),
         groups: groups(chronicle),
+        held: chronicle.held().map(|(topic, records)| (topic.to_owned(), records.to_vec())).collect(),
         cleared_histories: chronicle.histories(),
         configs: chronicle.layout.configs(),
         ..Expectation::default()
@@ -177,21 +179,45 @@ fn epoch_offsets(chronicle: &Chronicle) -> BTreeMap<TopicPartition, Offset> {
 }
 
 /// The committed offsets that the consumer groups must have. A group that had committed before topics were rebuilt must begin anew in
-/// every partition, or it would skip the snapshot; any other keeps what it has committed.
+/// every partition, or it would skip the snapshot; where the records of a topic were replayed, it goes on at the same record; any other
+/// keeps what it has committed.
 fn groups(chronicle: &Chronicle) -> BTreeMap<String, BTreeMap<TopicPartition, Offset>> {
     let mut expected = BTreeMap::new();
+    let mut lost = Vec::new();
     for fact in chronicle.facts() {
         match fact {
+            Fact::RecordsHeld { .. } => lost.push(fact),
             Fact::GroupMade(GroupMade { group, committed, .. }) => {
                 expected.insert(group.clone(), committed.clone());
             }
             Fact::Recovered(Recovery { topics: Topics::Rebuilt, .. }) => {
                 expected.values_mut().for_each(|offsets| *offsets = beginnings(chronicle));
+                lost.clear();
+            }
+            Fact::Recovered(Recovery { topics: Topics::Kept, .. }) => {
+                for lost in std::mem::take(&mut lost) {
+                    expected.values_mut().for_each(|offsets| replayed(lost, offsets));
+                }
             }
             _ => {}
         }
     }
     expected
+}
+
+/// Moves committed offsets to where the records that they stand before are, when what a topic held was written again: from the
+/// beginning of a new topic, or from the end of one that was emptied.
+fn replayed(lost: &Fact, offsets: &mut BTreeMap<TopicPartition, Offset>) {
+    let Fact::RecordsHeld { topic, by, records, ends } = lost else { return };
+    for (at, offset) in offsets.iter_mut().filter(|(at, _)| at.topic == *topic) {
+        let before =
+            records.iter().filter(|record| record.partition == at.partition && record.offset < *offset).count();
+        let base = match by {
+            RecordsLostBy::Deletion => Offset(0),
+            RecordsLostBy::Truncation => ends.get(at.partition as usize).copied().unwrap_or(Offset(0)),
+        };
+        *offset = Offset(base.0 + before as i64);
+    }
 }
 
 /// The beginning of every partition of the data topics.

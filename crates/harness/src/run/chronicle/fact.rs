@@ -9,9 +9,9 @@ use crate::scenario::{Fault, GroupReset, Recover};
 use cdc_model::{
     event::{Downtime, KindCounts, Loaded},
     units::{Epoch, Exit, Lsn, Offset, PointId, Timeline, TopicPartition, counted, pairs},
-    vocabulary::{OnConflict, TopicsRepair},
+    vocabulary::{OnConflict, RecordsLostBy, TopicsRepair},
 };
-use cdc_verify::{PointView, RegistryView};
+use cdc_verify::{PointView, RegistryView, observation::HeldRecord};
 use cdc_workload::ledger::Tables;
 
 /// Something that happened in a drill and that judgement depends on, in the order of the chronicle.
@@ -48,6 +48,17 @@ pub enum Fact {
         connector: String,
         /// The fault.
         fault: Fault,
+    },
+    /// What a topic held before it lost its records.
+    RecordsHeld {
+        /// The topic.
+        topic: String,
+        /// How they were lost.
+        by: RecordsLostBy,
+        /// Its records, by partition and offset.
+        records: Vec<HeldRecord>,
+        /// The next offset of each partition.
+        ends: Vec<Offset>,
     },
     /// What stood in a schema-history topic when a coordinated recovery began.
     HistoryBefore {
@@ -220,7 +231,7 @@ impl From<&Recover> for Topics {
     fn from(wanted: &Recover) -> Topics {
         match wanted {
             Recover::Slot(slot) if slot.topics == TopicsRepair::Compensate => Topics::Kept,
-            Recover::Schema(_) => Topics::Kept,
+            Recover::Schema(_) | Recover::Replay(_) => Topics::Kept,
             Recover::Slot(_) | Recover::Coordinated(_) | Recover::Exec(_) => Topics::Rebuilt,
         }
     }

@@ -11,7 +11,7 @@ use cdc_model::{
     event::{Downtime, KindCounts},
     units::{Epoch, Exit, PointId, Timeline},
 };
-use cdc_verify::{PointView, RegistryView};
+use cdc_verify::{PointView, RegistryView, observation::HeldRecord};
 
 /// Everything that is known of a drill, without asking any system.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -150,6 +150,15 @@ impl Chronicle {
             _ => None,
         });
         made.collect()
+    }
+
+    /// What each topic held when it last lost its records.
+    pub(crate) fn held(&self) -> impl Iterator<Item = (&str, &[HeldRecord])> {
+        let held = self.facts.iter().filter_map(|fact| match fact {
+            Fact::RecordsHeld { topic, records, .. } => Some((topic.as_str(), records.as_slice())),
+            _ => None,
+        });
+        held.collect::<BTreeMap<_, _>>().into_iter()
     }
 
     /// What stood in each schema-history topic when the last coordinated recovery began.

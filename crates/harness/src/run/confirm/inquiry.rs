@@ -26,6 +26,7 @@ use cdc_pipeline::{
     },
     config::Config,
 };
+use cdc_verify::observation::digest;
 
 /// What confirming needs to know of a drill.
 pub(super) struct Inquiry<'a> {
@@ -45,14 +46,15 @@ pub(super) struct Inquiry<'a> {
     pub levels: &'a BTreeMap<Subject, Option<String>>,
     /// What stood in each schema-history topic when a recovery that clears it began.
     pub histories: &'a BTreeMap<String, Vec<String>>,
-    /// The values of all records of the data topics, read when they are first asked for.
-    pub values: OnceCell<Vec<Vec<u8>>>,
+    /// The values of all records of the data topics, by topic, read when they are first asked for.
+    pub values: OnceCell<BTreeMap<String, Vec<Vec<u8>>>>,
 }
 
 /// Looks at one finding again.
 pub(super) async fn confirm(inquiry: &Inquiry<'_>, check: &str, finding: &Finding) -> Confirmation {
     let outcome = match finding.kind {
         FindingKind::Lost if check == "restored-to-target" => inquiry.gone_from_tables(finding).await,
+        FindingKind::Lost if check == "history" => inquiry.gone_from_topic(finding).await,
         FindingKind::Lost => inquiry.gone_from_topics(finding).await,
         FindingKind::Ghost => inquiry.only_in_topics(finding).await,
         FindingKind::Stale | FindingKind::Different if check == "restored-to-target" => {
@@ -124,28 +126,38 @@ impl Inquiry<'_> {
     }
 
     /// The values of all records.
-    async fn values(&self) -> Result<&[Vec<u8>], ClientError> {
-        self.values.get_or_try_init(|| self.read_values()).await.map(Vec::as_slice)
+    async fn values(&self) -> Result<impl Iterator<Item = &Vec<u8>>, ClientError> {
+        Ok(self.values.get_or_try_init(|| self.read_values()).await?.values().flatten())
     }
 
-    async fn read_values(&self) -> Result<Vec<Vec<u8>>, ClientError> {
+    async fn read_values(&self) -> Result<BTreeMap<String, Vec<Vec<u8>>>, ClientError> {
         let kafka = Kafka::of(&self.config.kafka)?;
         let there = kafka.topics().await?;
-        let mut values = Vec::new();
+        let mut values = BTreeMap::new();
         for topic in self.topics.iter().filter(|t| there.contains_key(*t)) {
-            values.extend(kafka.read_all(topic).await?.into_iter().filter_map(|r| r.value));
+            let records = kafka.read_all(topic).await?;
+            values.insert(topic.clone(), records.into_iter().filter_map(|r| r.value).collect());
         }
         Ok(values)
     }
 
     /// How many records mention the token, be it as a part of another one: none is proof that it is nowhere.
     async fn records_mentioning(&self, token: &str) -> Result<usize, ClientError> {
-        Ok(self.values().await?.iter().filter(|value| token::mentions(value, token)).count())
+        Ok(self.values().await?.filter(|value| token::mentions(value, token)).count())
+    }
+
+    /// The same of one topic, where a finding names it: a transaction's token is in the records of all tables that it changed.
+    async fn records_of_its_topic_mentioning(&self, finding: &Finding, token: &str) -> Result<usize, ClientError> {
+        let Some(topic) = finding.topic.as_ref().filter(|topic| self.topics.contains(topic)) else {
+            return self.records_mentioning(token).await;
+        };
+        let values = self.values.get_or_try_init(|| self.read_values()).await?.get(topic);
+        Ok(values.into_iter().flatten().filter(|value| token::mentions(value, token)).count())
     }
 
     /// How many records have the token as a value: one is proof that it is there.
     async fn records_holding(&self, token: &str) -> Result<usize, ClientError> {
-        Ok(self.values().await?.iter().filter(|value| token::holds(value, token)).count())
+        Ok(self.values().await?.filter(|value| token::holds(value, token)).count())
     }
 
     async fn gone_from_tables(&self, finding: &Finding) -> Outcome {
@@ -184,7 +196,8 @@ impl Inquiry<'_> {
 
     async fn gone_from_topics(&self, finding: &Finding) -> Outcome {
         if let Some(token) = &finding.token {
-            let (rows, records) = (self.rows_with(token).await?, self.records_mentioning(token).await?);
+            let rows = self.rows_with(token).await?;
+            let records = self.records_of_its_topic_mentioning(finding, token).await?;
             return Ok(match records {
                 0 => Confirmed(format!("token {token} is in {rows} and in no record", rows = counted(rows, "row"))),
                 n => Refuted(format!("token {token} is in {n}", n = counted(n, "record"))),
@@ -194,6 +207,25 @@ impl Inquiry<'_> {
             Ok(rows) if rows.is_empty() => Refuted("the row is not in the table either".into()),
             Ok(_) => Confirmed(format!("the row with {} is in the table", shown_key(finding))),
             Err(why) => CannotTell(why),
+        })
+    }
+
+    /// Whether a record that a topic held is in it no more, at whatever offset.
+    async fn gone_from_topic(&self, finding: &Finding) -> Outcome {
+        let (Some(topic), Some(Evidence::Record { key, value })) = (&finding.topic, &finding.evidence) else {
+            return Ok(CannotTell("no record to ask for".into()));
+        };
+        let kafka = Kafka::of(&self.config.kafka)?;
+        if !kafka.topics().await?.contains_key(topic) {
+            return Ok(Confirmed(format!("there is no topic {topic}")));
+        }
+        let records = kafka.read_all(topic).await?;
+        let all = counted(records.len(), "record");
+        let of = |bytes: &Option<Vec<u8>>| bytes.as_deref().map(digest);
+        let same = records.iter().filter(|record| of(&record.key) == *key && of(&record.value) == *value).count();
+        Ok(match same {
+            0 => Confirmed(format!("none of the {all} of {topic} has this key and value")),
+            n => Refuted(format!("{n} of the {all} of {topic} with this key and value")),
         })
     }
 

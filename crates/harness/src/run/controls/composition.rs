@@ -80,7 +80,7 @@ impl Composer for Composition {
             Naive::ReRegister => &registry::RE_REGISTER,
             Naive::LowerLevelGlobally => &registry::LOWER_LEVELS,
             Naive::RestartOnly => &restart::STEPS,
-            Naive::SlotByHand | Naive::ResnapshotWithoutPurge => return None,
+            Naive::SlotByHand | Naive::ResnapshotWithoutPurge | Naive::DamagedArchive => return None,
         };
         Some(self.taken(steps))
     }
@@ -137,7 +137,7 @@ mod tests {
     fn each_procedure_of_its_own_has_steps_and_the_record_says_what_is_followed() {
         for naive in Naive::ALL {
             let composition = Composition::new(None, Some(naive));
-            let is_own = !matches!(naive, Naive::SlotByHand | Naive::ResnapshotWithoutPurge);
+            let is_own = !matches!(naive, Naive::SlotByHand | Naive::ResnapshotWithoutPurge | Naive::DamagedArchive);
             assert_eq!(composition.instead().is_some_and(|steps| !steps.is_empty()), is_own, "{naive}");
             assert_eq!(composition.variation().procedure.as_deref(), Some(naive.word()));
         }

@@ -2,6 +2,7 @@
 //! steps as they are composed here, and does not know why.
 
 mod composition;
+mod damaged_archive;
 mod damaged_pages;
 mod left_out;
 mod noticed;
@@ -10,4 +11,5 @@ mod restart;
 mod slot_by_hand;
 
 pub(super) use composition::Composition;
-pub use noticed::{COORDINATED, NoticedBy};
+pub(super) use damaged_archive::damage;
+pub use noticed::{COORDINATED, NoticedBy, REPLAY};

@@ -7,7 +7,7 @@ pub struct NoticedBy {
     pub step: &'static str,
     /// `<scenario>/<variant>`.
     pub variant: &'static str,
-    /// The check's id, or `refused` where the recovery itself goes no further (exit 11).
+    /// The check's id, or `refused` where the recovery itself goes no further (exit 11 or 40).
     pub check: &'static str,
 }
 
@@ -33,4 +33,12 @@ pub const COORDINATED: [NoticedBy; 16] = [
     noticed("force-snapshot", "database-corruption/no-data-connector", "state"),
     noticed("resume", "database-corruption/logical-disaster", "liveness"),
     noticed("restore-config", "database-corruption/no-data-connector", "leaks"),
+];
+
+/// Of each step of a replay of topic archives, in its order.
+pub const REPLAY: [NoticedBy; 4] = [
+    noticed("stop-connectors", "topics-lost/deleted", "refused"),
+    noticed("replay", "topics-lost/deleted", "refused"),
+    noticed("group-offsets", "topics-lost/truncated", "positions"),
+    noticed("resume", "topics-lost/deleted", "liveness"),
 ];

@@ -52,6 +52,9 @@ pub(crate) async fn observed(rig: &Rig, known: Known<'_>) -> Result<Observation,
     for topic in layout.schema_histories() {
         seen.histories.extend(pipeline.history(&topic).await?.map(|records| (topic.clone(), records)));
     }
+    for (topic, _) in known.chronicle.held() {
+        seen.held.insert(topic.to_owned(), look::held(systems, topic).await?);
+    }
     seen.probes = probes(pipeline, known, &seen).await;
     seen.leftovers = leftovers(pipeline).await?;
     Ok(seen)

@@ -35,6 +35,7 @@ fn aimed_at<'l>(layout: &'l Layout, fault: &scenario::Fault) -> &'l Source {
         scenario::Fault::DeleteAll(f) => Some(&f.table),
         scenario::Fault::FlipHeapBytes(f) => Some(&f.table),
         scenario::Fault::AlterColumn(f) => Some(&f.table),
+        scenario::Fault::LoseRecords(f) => Some(&f.table),
         scenario::Fault::RegistryDeleteSubject(f) => Some(&f.table),
         scenario::Fault::RegistrySetLevel(f) => f.table.as_ref(),
         scenario::Fault::KillPostgres
@@ -65,6 +66,7 @@ pub(super) fn injected(layout: &Layout, seed: u64, wanted: &scenario::Fault) -> 
         scenario::Fault::AlterColumn(f) => {
             Fault::AlterColumn { table: f.table.0.clone(), column: f.column.clone(), change: f.change }
         }
+        scenario::Fault::LoseRecords(f) => Fault::LoseRecords { topic: layout.topic(&f.table.0), by: f.by },
         scenario::Fault::RegistryDeleteSubject(f) => {
             Fault::RegistryDeleteSubject { subject: layout.subject(&f.table.0, f.side) }
         }
@@ -82,13 +84,23 @@ pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &scenario::Fau
     let systems = Systems::new(&rig.pipeline.config)?;
     let before = look::registry(&systems, &known.layout().subject_prefix()).await?;
     let source = aimed_at(known.layout(), wanted);
+    let held = held(&systems, &fault).await?;
     let guard = fault.inject(&target(&rig.pipeline, source)).await?;
     let seen = guard.landed().await;
     rig.guards.push(guard);
     let evidence = seen.evidence.clone();
     reported(&rig.emit, seen)?;
     let injected = Fact::FaultInjected { connector: source.name.clone(), fault: wanted.clone() };
-    Ok(Done { facts: vec![Fact::RegistryBeforeFault(before), injected], outcome: evidence.into() })
+    let facts = [Fact::RegistryBeforeFault(before), injected].into_iter().chain(held);
+    Ok(Done { facts: facts.collect(), outcome: evidence.into() })
+}
+
+/// What the topic holds that is to lose its records.
+async fn held(systems: &Systems, fault: &Fault) -> Result<Option<Fact>, RunError> {
+    let Fault::LoseRecords { topic, by } = fault else { return Ok(None) };
+    let records = look::held(systems, topic).await?;
+    let ends = systems.kafka.watermarks(topic).await?.into_iter().map(|(_, end)| end).collect();
+    Ok(Some(Fact::RecordsHeld { topic: topic.clone(), by: *by, records, ends }))
 }
 
 /// Reports a fault; one that did not land is an error.

@@ -11,6 +11,7 @@ mod load;
 mod mark;
 mod prove;
 mod recover;
+mod replay;
 mod request;
 mod runbook;
 mod signals;

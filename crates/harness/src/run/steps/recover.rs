@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Done, load, request::request, runbook};
+use super::{Done, load, replay, request::request, runbook};
 use crate::{
     run::{
         Emitter, Known, RunError,
@@ -16,6 +16,7 @@ use cdc_engine::recovery::{self, RecoveryError, compose::run_composed};
 use cdc_model::{
     event::{Downtime, Loaded, StepOutcome, StepReport, What, WriterCounts},
     units::{Epoch, Failure, Timeline, Verdict, counted},
+    vocabulary::Instead,
 };
 use cdc_workload as workload;
 use cdc_workload::ledger::Tables;
@@ -42,6 +43,11 @@ pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &Recover) -> R
             finished(&rig.emit, known, wanted, (seconds, downtime), Ok(found));
             let words = format!("{}, {seconds:.1} s", counted(done.outcome.steps.len(), "step"));
             (Means::Playbook { point: done.outcome.point, cut: done.epoch_cut, aside: done.aside }, words)
+        }
+        Outcome::Replay(steps, notes) => {
+            finished(&rig.emit, known, wanted, (seconds, None), Ok(notes.join("; ")));
+            let words = format!("{}, {seconds:.1} s", counted(steps, "step"));
+            (Means::Playbook { point: None, cut: Vec::new(), aside: None }, words)
         }
         Outcome::Command(means) => {
             finished(&rig.emit, known, wanted, (seconds, None), Ok(String::new()));
@@ -73,7 +79,7 @@ pub(super) async fn take(rig: &mut Rig, known: Known<'_>, wanted: &Recover) -> R
 fn epoch_end(known: Known<'_>, wanted: &Recover) -> Result<EpochEnd, RunError> {
     let timeline = match wanted {
         Recover::Coordinated(coordinated) => coordinated.timeline.and_then(Timeline::new),
-        Recover::Slot(_) | Recover::Schema(_) | Recover::Exec(_) => None,
+        Recover::Slot(_) | Recover::Schema(_) | Recover::Replay(_) | Recover::Exec(_) => None,
     };
     let (mark, by) = match (wanted.target(), timeline) {
         (Target::Latest, None) => return Ok(EpochEnd::Kept),
@@ -124,6 +130,8 @@ enum Outcome {
     LeftOut,
     /// A playbook reached its end.
     Playbook(Box<recovery::Recovered>),
+    /// Archives of topics were replayed, in so many steps; what a person should know.
+    Replay(usize, Vec<String>),
     /// A command of the scenario's own reached its end.
     Command(Means),
     /// It went no further.
@@ -141,6 +149,13 @@ async fn recovered(rig: &Rig, known: Known<'_>, wanted: &Recover, end: &EpochEnd
         };
         return Ok(match runbook::recover(rig, known, wanted, command, mark).await? {
             Ok(means) => Outcome::Command(means),
+            Err(error) => Outcome::Failed(Box::new(error)),
+        });
+    }
+    let restarts = known.plan.instead().is_some_and(|instead| matches!(instead, Instead::RestartOnly));
+    if matches!(wanted, Recover::Replay(_)) && !restarts {
+        return Ok(match replay::recover(rig, known).await {
+            Ok((steps, notes)) => Outcome::Replay(steps, notes),
             Err(error) => Outcome::Failed(Box::new(error)),
         });
     }

@@ -14,7 +14,8 @@ use cdc_model::units::Timeline;
 pub(super) fn request(known: Known<'_>, wanted: &Recover) -> Result<Request, RunError> {
     let playbook = match wanted {
         Recover::Coordinated(_) => Playbook::Coordinated,
-        Recover::Slot(_) => Playbook::Slot,
+        // A replay is no playbook; what a control does in its place is made of steps over the same state.
+        Recover::Slot(_) | Recover::Replay(_) => Playbook::Slot,
         Recover::Schema(_) => Playbook::Schema,
         Recover::Exec(_) => return Err(known.unknown("playbook", wanted.playbook())),
     };
@@ -48,7 +49,7 @@ pub(super) fn request(known: Known<'_>, wanted: &Recover) -> Result<Request, Run
         }
         Recover::Slot(r) => request.topics = r.topics,
         Recover::Schema(r) => request.on_conflict = r.on_conflict,
-        Recover::Exec(_) => {}
+        Recover::Replay(_) | Recover::Exec(_) => {}
     }
     Ok(request)
 }

@@ -1,6 +1,6 @@
 //! From a step of the scenario to the function that takes it.
 
-use super::{Done, backup, connectors, fault, group, load::loaded, mark, prove, recover, signals, sql};
+use super::{Done, backup, connectors, fault, group, load::loaded, mark, prove, recover, replay, signals, sql};
 use crate::{
     run::{
         Known, RunError,
@@ -15,6 +15,7 @@ pub(crate) async fn take(rig: &mut Rig, known: Known<'_>, step: &StepPlan) -> Re
     Ok(match step {
         Step::Load(load) => loaded(rig.writers.load(known.plan, &rig.pipeline.config, load).await?),
         Step::Backup(wanted) => backup::take(rig, known, wanted).await?,
+        Step::BackUpRecords(table) => replay::back_up(rig, known, table).await?,
         Step::Mark(name) => mark::take(rig, known, name).await?,
         Step::Fault(wanted) => fault::take(rig, known, wanted).await?,
         Step::Prove(wanted) => Done::nothing(prove::take(rig, known, wanted).await?),

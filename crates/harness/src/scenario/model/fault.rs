@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::scenario::words::{Level, TableRef};
-use cdc_model::vocabulary::ColumnChange;
+use cdc_model::vocabulary::{ColumnChange, RecordsLostBy};
 
 /// Something broken on purpose.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -28,6 +28,8 @@ pub enum Fault {
     InvalidateSlot,
     /// Changes a column in a way the registry refuses, and writes a row so that the refusal happens.
     AlterColumn(AlterColumn),
+    /// A data topic loses its records; proved by the topic's id or by the offsets at which its logs begin.
+    LoseRecords(LoseRecords),
     /// Deletes a subject for good, with its own level.
     RegistryDeleteSubject(DeleteSubject),
     /// Changes a compatibility level.
@@ -49,6 +51,7 @@ impl Fault {
             Fault::DropSlot => "drop-slot",
             Fault::InvalidateSlot => "invalidate-slot",
             Fault::AlterColumn(_) => "alter-column",
+            Fault::LoseRecords(_) => "lose-records",
             Fault::RegistryDeleteSubject(_) => "registry-delete-subject",
             Fault::RegistrySetLevel(_) => "registry-set-level",
             Fault::RegistryLoseStorage(_) => "registry-lose-storage",
@@ -67,7 +70,8 @@ impl Fault {
             | Fault::StarvePostgres(_)
             | Fault::DropSlot
             | Fault::InvalidateSlot
-            | Fault::AlterColumn(_) => false,
+            | Fault::AlterColumn(_)
+            | Fault::LoseRecords(_) => false,
         }
     }
 }
@@ -109,6 +113,16 @@ pub struct AlterColumn {
     pub column: String,
     /// What is done to it.
     pub change: ColumnChange,
+}
+
+/// A topic that loses its records.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LoseRecords {
+    /// The captured table whose topic it is.
+    pub table: TableRef,
+    /// How they are lost.
+    pub by: RecordsLostBy,
 }
 
 /// A subject to delete.

@@ -13,11 +13,12 @@ mod workload;
 
 pub use control::{Control, NaiveCommand, Red};
 pub use fault::{
-    AlterColumn, DeleteAll, DeleteSubject, Fault, FlipHeapBytes, LoseStorage, SetLevel, StarvePostgres, SubjectSide,
+    AlterColumn, DeleteAll, DeleteSubject, Fault, FlipHeapBytes, LoseRecords, LoseStorage, SetLevel, StarvePostgres,
+    SubjectSide,
 };
 pub use objectives::{DowntimeObjective, Objectives, RpoObjective};
 pub use pipeline::{Compatibility, ConnectorPart, PipelinePart};
-pub use recover::{Coordinated, Recover, Runbook, SchemaRecovery, SlotRecovery, WhileRecovering};
+pub use recover::{Coordinated, Recover, ReplayRecovery, Runbook, SchemaRecovery, SlotRecovery, WhileRecovering};
 pub use scenario::{Scenario, Variant};
 pub use stack::{ConnectPart, PostgresPart, RegistryPart, StackPart};
 pub use step::{Backup, BackupCommand, ConsumerGroup, DeleteSchemaVersion, GroupReset, Load, Prove, Step};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::scenario::words::{HumanDuration, Target};
 use cdc_model::vocabulary::{OnConflict, TopicsRepair};
 
-/// A recovery: by one of the three playbooks, or by a command of the scenario's own.
+/// A recovery: by one of the three playbooks, by a replay of topic archives or by a command of the scenario's own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Recover {
@@ -16,17 +16,20 @@ pub enum Recover {
     Slot(SlotRecovery),
     /// Diagnose and repair the registry, or decide on an incompatible change.
     Schema(SchemaRecovery),
+    /// Stop the connectors, replay the archives of the topics that lost their records, position the groups, resume.
+    Replay(ReplayRecovery),
     /// Run a command: a runbook of the scenario's own. It is judged by the data that it leaves, as the playbooks are.
     Exec(Runbook),
 }
 
 impl Recover {
-    /// The playbook's name; `exec` for a command.
+    /// The playbook's name; `replay` for archives of topics, `exec` for a command.
     pub fn playbook(&self) -> &'static str {
         match self {
             Recover::Coordinated(_) => "coordinated",
             Recover::Slot(_) => "slot",
             Recover::Schema(_) => "schema",
+            Recover::Replay(_) => "replay",
             Recover::Exec(_) => "exec",
         }
     }
@@ -37,6 +40,7 @@ impl Recover {
             Recover::Coordinated(r) => r.writers,
             Recover::Slot(r) => r.writers,
             Recover::Schema(r) => r.writers,
+            Recover::Replay(r) => r.writers,
             Recover::Exec(r) => r.writers,
         }
     }
@@ -46,7 +50,7 @@ impl Recover {
         match self {
             Recover::Coordinated(r) => &r.target,
             Recover::Exec(r) => &r.target,
-            Recover::Slot(_) | Recover::Schema(_) => &Target::Latest,
+            Recover::Slot(_) | Recover::Schema(_) | Recover::Replay(_) => &Target::Latest,
         }
     }
 
@@ -55,7 +59,7 @@ impl Recover {
         match self {
             Recover::Coordinated(r) => r.point.as_deref(),
             Recover::Schema(r) => r.point.as_deref(),
-            Recover::Slot(_) | Recover::Exec(_) => None,
+            Recover::Slot(_) | Recover::Replay(_) | Recover::Exec(_) => None,
         }
     }
 }
@@ -108,6 +112,14 @@ pub struct SchemaRecovery {
     pub on_conflict: OnConflict,
     /// The backup that holds the registry as it should be; the last one unless said otherwise.
     pub point: Option<String>,
+    /// What the writers do meanwhile.
+    pub writers: WhileRecovering,
+}
+
+/// A replay of topic archives.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ReplayRecovery {
     /// What the writers do meanwhile.
     pub writers: WhileRecovering,
 }

@@ -16,6 +16,8 @@ pub enum Step<B = Backup> {
     Load(Load),
     /// Takes a recovery point; writers write meanwhile.
     Backup(B),
+    /// Backs up the records of a captured table's topic, as `topic backup` does. Writers do not write meanwhile.
+    BackUpRecords(TableRef),
     /// Sets a named restore point and records its LSN, time and timeline under this name.
     Mark(String),
     /// Breaks something and proves that it landed.
@@ -52,6 +54,7 @@ impl<B> Step<B> {
         match self {
             Step::Load(_) => "load",
             Step::Backup(_) => "backup",
+            Step::BackUpRecords(_) => "back-up-records",
             Step::Mark(_) => "mark",
             Step::Fault(_) => "fault",
             Step::Prove(_) => "prove",

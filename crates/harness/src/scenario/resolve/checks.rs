@@ -21,7 +21,12 @@ pub(super) fn resolve(checks: &[CheckId], situation: &Situation, problems: &mut 
                 "`compatibility` without a recovery point to compare with",
                 "add a `backup` step",
             );
-            once.and(compares).map(|()| *check)
+            let lost = p.require(
+                *check != CheckId::History || situation.has_lost_records(),
+                "`history` of topics that lost nothing",
+                "add a `fault: { lose-records: ... }` step",
+            );
+            once.and(compares).and(lost).map(|()| *check)
         })
     }));
     some.and(resolved)

@@ -117,10 +117,10 @@ fn finding(variant: &Variant, red: Red, problems: &mut Problems) -> Resolved<Red
 }
 
 fn refusal(code: u8, silent: bool, problems: &mut Problems) -> Resolved<u8> {
-    let known = [Exit::RecoveryFailed, Exit::PlanImpossible, Exit::Refused].map(Exit::code);
+    let known = [Exit::RecoveryFailed, Exit::ChecksumMismatch, Exit::PlanImpossible, Exit::Refused].map(Exit::code);
     let refuses = problems.at("refuses", |p| {
         let message = format!("no recovery refuses with exit code {code}");
-        p.require(known.contains(&code), message, "expected 11, 40 or 41")
+        p.require(known.contains(&code), message, "expected 11, 31, 40 or 41")
     });
     let loud = problems.at("silent", |p| p.require(!silent, "a refusal is not silent", "leave `silent` out"));
     refuses.and(loud).map(|()| code)
@@ -160,6 +160,7 @@ fn procedure(
         }
         Instead::ZeroDamagedPages => (flips(), "a `flip-heap-bytes` fault"),
         Instead::ReRegister | Instead::LowerLevelGlobally => (has("schema"), "a schema recovery"),
+        Instead::DamagedArchive => (has("replay"), "a replay of archives"),
         Instead::RestartOnly => (true, ""),
         Instead::Exec(own) => return problems.at("exec", |p| command::resolve(&own.command, own.timeout, p)),
     };

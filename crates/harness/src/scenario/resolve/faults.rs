@@ -51,6 +51,7 @@ fn possible(fault: &Fault, around: &Surroundings, problems: &mut Problems) -> Re
             let named = !alter.column.trim().is_empty();
             captured.and(problems.at("column", |p| p.require(named, "no column", hint)))
         }
+        Fault::LoseRecords(lost) => problems.at("table", |p| tables.captured(&lost.table, p)),
         Fault::RegistryDeleteSubject(subject) => problems.at("table", |p| tables.captured(&subject.table, p)),
         Fault::RegistrySetLevel(SetLevel { table: Some(table), .. }) => {
             problems.at("table", |p| tables.captured(table, p))

@@ -49,13 +49,32 @@ pub(super) fn resolve(
             let target = problems.at("target", |p| known(&own.target, situation, p));
             target.and(command::resolve(&own.command, own.timeout, problems))
         }
-        Recover::Slot(_) | Recover::Schema(_) => problems.require(
-            !situation.is_server_down(),
-            "the server was killed by an earlier step",
-            "only the coordinated playbook brings a server back",
-        ),
+        Recover::Replay(_) => archived(situation, problems).and(running(situation, problems)),
+        Recover::Slot(_) | Recover::Schema(_) => running(situation, problems),
     };
     writers.and(several).and(begins).and(point).and(target)
+}
+
+/// Whether there is a server.
+fn running(situation: &Situation, problems: &mut Problems) -> Resolved<()> {
+    problems.require(
+        !situation.is_server_down(),
+        "the server was killed by an earlier step",
+        "only the coordinated playbook brings a server back",
+    )
+}
+
+/// Whether the records that a replay brings back were backed up.
+fn archived(situation: &Situation, problems: &mut Problems) -> Resolved<()> {
+    let lost = problems.require(
+        situation.lost().next().is_some(),
+        "a replay of topics that lost nothing",
+        "put `fault: { lose-records: ... }` before it",
+    );
+    let bare: Vec<String> =
+        situation.lost().filter(|table| !situation.has_archive(table)).map(|t| format!("`{}`", t.0)).collect();
+    let hint = "put `back-up-records` before the fault";
+    lost.and(problems.require(bare.is_empty(), format!("no records to replay of {}", bare.join(", ")), hint))
 }
 
 /// Whether there is a recovery point of the kind that the playbook starts from.
@@ -64,7 +83,7 @@ fn begins(recover: &Recover, situation: &Situation, problems: &mut Problems) -> 
         Recover::Coordinated(_) => (situation.has_whole_point(), "a whole recovery point"),
         Recover::Schema(_) => (situation.has_registry_point(), "a recovery point with the registry"),
         // What a runbook starts from is its own business.
-        Recover::Slot(_) | Recover::Exec(_) => return Ok(()),
+        Recover::Slot(_) | Recover::Replay(_) | Recover::Exec(_) => return Ok(()),
     };
     problems.require(
         there,

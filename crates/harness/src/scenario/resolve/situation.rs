@@ -1,7 +1,12 @@
 //! What the steps before the present one have left: which recovery points and marks there are, whether the server is up, whether the
 //! connector runs. A pure state machine; the resolvers of steps ask it.
 
-use crate::scenario::model::{Backup, Fault, Recover, Step};
+use std::collections::BTreeSet;
+
+use crate::scenario::{
+    model::{Backup, Fault, Recover, Step},
+    words::TableRef,
+};
 use cdc_model::vocabulary::BackupPart;
 
 /// The drill at one step.
@@ -12,6 +17,12 @@ pub(super) struct Situation {
     server_down: bool,
     connector_stopped: bool,
     slot_dropped: bool,
+    /// The tables of whose topics the records were backed up.
+    archived: BTreeSet<TableRef>,
+    /// The tables whose topics lost their records, as long as nothing has recovered.
+    lost: BTreeSet<TableRef>,
+    /// Whether any topic ever lost its records.
+    has_lost: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,11 +59,19 @@ impl Situation {
             Step::Fault(
                 Fault::KillPostgres | Fault::PausePostgres | Fault::DisconnectPostgres | Fault::StarvePostgres(_),
             ) => self.server_down = true,
+            Step::BackUpRecords(table) => {
+                self.archived.insert(table.clone());
+            }
+            Step::Fault(Fault::LoseRecords(lost)) => {
+                self.lost.insert(lost.table.clone());
+                self.has_lost = true;
+            }
             Step::Fault(Fault::DropSlot) => self.slot_dropped = true,
             Step::Recover(recover) => {
                 // What the slot and the schema playbook need is a server; only these two bring one back.
                 self.server_down &= !matches!(recover, Recover::Coordinated(_) | Recover::Exec(_));
                 self.connector_stopped = false;
+                self.lost.clear();
             }
             Step::StopConnector => self.connector_stopped = true,
             Step::StartConnector | Step::RestartConnector => self.connector_stopped = false,
@@ -80,6 +99,21 @@ impl Situation {
     /// Whether the connector was stopped and not started again.
     pub(super) fn is_connector_stopped(&self) -> bool {
         self.connector_stopped
+    }
+
+    /// The tables whose topics lost their records and were not recovered since.
+    pub(super) fn lost(&self) -> impl Iterator<Item = &TableRef> {
+        self.lost.iter()
+    }
+
+    /// Whether the records of a table's topic were backed up.
+    pub(super) fn has_archive(&self, table: &TableRef) -> bool {
+        self.archived.contains(table)
+    }
+
+    /// Whether a topic lost its records.
+    pub(super) fn has_lost_records(&self) -> bool {
+        self.has_lost
     }
 
     /// Whether there is a backup of this name, whoever took it.

@@ -60,6 +60,10 @@ fn one(step: &Step, around: &Surroundings, situation: &Situation, problems: &mut
             Step::Load(own.clone())
         }
         Step::Backup(own) => Step::Backup(backup(own, situation, problems)?),
+        Step::BackUpRecords(table) => {
+            around.tables.captured(table, problems)?;
+            Step::BackUpRecords(table.clone())
+        }
         Step::Mark(name) => {
             mark(name, situation, problems)?;
             Step::Mark(name.clone())

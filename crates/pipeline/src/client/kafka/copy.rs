@@ -115,12 +115,17 @@ impl Copier {
         }
     }
 
-    /// Waits until every record is stored.
-    pub async fn finish(mut self) -> Result<(), ClientError> {
+    /// Waits until every record so far is stored.
+    pub async fn wait(&mut self) -> Result<(), ClientError> {
         while !self.waiting.is_empty() {
             self.wait_for_one().await?;
         }
         Ok(())
+    }
+
+    /// Waits until every record is stored.
+    pub async fn finish(mut self) -> Result<(), ClientError> {
+        self.wait().await
     }
 }
 

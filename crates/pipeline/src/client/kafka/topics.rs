@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rdkafka::{
+    Offset as RdOffset, TopicPartitionList,
     admin::{AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication},
     consumer::{BaseConsumer, Consumer},
 };
@@ -15,7 +16,7 @@ use crate::client::{
     topic_ids,
     wait::{self, Poll},
 };
-use cdc_model::units::{Offset, counted};
+use cdc_model::units::{Offset, TopicPartition, counted};
 
 /// A topic and what is needed to make it again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -302,6 +303,21 @@ impl Kafka {
             })
         })
         .await
+    }
+
+    /// Deletes the records of partitions that stand before these offsets: their logs begin there then.
+    pub async fn delete_records(&self, before: &[(TopicPartition, Offset)]) -> Result<(), ClientError> {
+        let mut list = TopicPartitionList::new();
+        for (tp, offset) in before {
+            list.add_partition_offset(&tp.topic, tp.partition, RdOffset::Offset(offset.0))
+                .map_err(|e| self.error("delete records", e))?;
+        }
+        let answers = self.admin.delete_records(&list, &options()).await;
+        let answers = answers.map_err(|e| self.error("delete records", e))?;
+        for answer in answers.elements() {
+            answer.error().map_err(|e| self.error(&format!("delete records of {}", answer.topic()), e))?;
+        }
+        Ok(())
     }
 
     /// What each broker says of the topics, as [`Kafka::topics`]. A topic that has just been made or deleted is known to some
