@@ -124,7 +124,7 @@ struct What {
     /// A connector of the cluster; all of them when none is named
     #[arg(long = "connector", value_name = "NAME")]
     connectors: Vec<String>,
-    /// Where the database's recovery stops: latest, time:RFC3339, lsn:X/Y, name:RESTORE_POINT
+    /// Where the database's recovery stops: latest, immediate, time:RFC3339, lsn:X/Y, xid:N, name:RESTORE_POINT
     #[arg(long, default_value = "latest")]
     target: Target,
     /// The timeline on which the target lies, where several can mean it
@@ -216,10 +216,13 @@ impl What {
             )
             .hint("`backup list` shows the points and which of their checks failed"));
         }
-        if self.exclusive && self.target == Target::Latest {
+        if self.exclusive && matches!(self.target, Target::Latest | Target::Immediate) {
+            let found = &self.target;
             return Err(CliError::new(
                 Exit::Usage,
-                "--exclusive: expected a target to stop before (--target time:, lsn: or name:), found `latest`",
+                format!(
+                    "--exclusive: expected a target to stop before (--target time:, lsn:, xid: or name:), found `{found}`"
+                ),
             ));
         }
         self.refuse_unused()?;

@@ -31,11 +31,21 @@ impl<'a> Record<'a> {
 
     /// The ids of the transactions that a commit makes visible, its subtransactions among them; none for another record.
     pub fn committed(&self) -> Vec<u32> {
-        let Some(commit) = self.commit() else { return Vec::new() };
-        let prepared = commit.strip_prefix("_PREPARED ").and_then(|d| d.split(':').next()?.trim().parse::<u32>().ok());
+        self.commit().map_or_else(Vec::new, |commit| self.transactions(commit))
+    }
+
+    /// The ids of the transactions that a rollback ends, its subtransactions among them; none for another record.
+    pub fn rolled_back(&self) -> Vec<u32> {
+        let abort = self.line.split_once("desc: ABORT").map(|(_, rest)| rest);
+        abort.map_or_else(Vec::new, |abort| self.transactions(abort))
+    }
+
+    /// The transaction's id and those of its subtransactions, by what follows on the word for its end.
+    fn transactions(&self, end: &str) -> Vec<u32> {
+        let prepared = end.strip_prefix("_PREPARED ").and_then(|d| d.split(':').next()?.trim().parse::<u32>().ok());
         // The record of a prepared transaction is written by another session: its own id stands in the description.
         let xid = prepared.or_else(|| field(self.line, "tx: ")?.parse().ok());
-        let listed = commit.split_once("subxacts: ").map(|(_, rest)| rest.split(';').next().unwrap_or_default());
+        let listed = end.split_once("subxacts: ").map(|(_, rest)| rest.split(';').next().unwrap_or_default());
         let subtransactions = listed.into_iter().flat_map(|s| s.split_whitespace().filter_map(|x| x.parse().ok()));
         xid.into_iter().chain(subtransactions).filter(|xid| *xid != 0).collect()
     }
@@ -114,6 +124,14 @@ mod tests {
     fn a_commit_names_its_transactions(#[case] line: &str, #[case] xids: &[u32]) {
         let record = Record::parse(line).unwrap();
         assert_eq!((record.at, record.committed().as_slice()), (Lsn(0x174_D0B8), xids));
+    }
+
+    #[rstest]
+    #[case("tx:        740, lsn: 0/0174D0B8, prev 0/0174D080, desc: ABORT 2026-11-22 20:10:00.000000 UTC; subxacts: 741", &[740, 741])]
+    #[case("tx:          0, lsn: 0/0174D0B8, prev 0/0174D080, desc: ABORT_PREPARED 760: 2026-11-22 20:10:00.000000 UTC", &[760])]
+    #[case("tx:        740, lsn: 0/0174D0B8, prev 0/0174D080, desc: COMMIT 2026-11-22 20:10:00.000000 UTC", &[])]
+    fn a_rollback_names_its_transactions(#[case] line: &str, #[case] xids: &[u32]) {
+        assert_eq!(Record::parse(line).unwrap().rolled_back(), xids);
     }
 
     #[test]

@@ -9,15 +9,18 @@ use super::{
     timelines::{self, Around, Candidate, Meant, Search},
 };
 use crate::{
-    backup::{BackupError, Origin, Point, Repository},
+    backup::{BackupError, Origin, Point, PointSelector, Repository},
     recovery::{
         RecoveryError, Request, Target,
         shortlist::Shortlist,
-        wal::{Commit, WalView},
+        wal::{Commit, Scanned, TransactionEnd, WalView},
     },
 };
 use cdc_model::units::{Lsn, PointId, Timeline};
 use cdc_postgres::wal::TimelineHistory;
+
+/// The server's setting for a position.
+const POSITION: &str = "recovery_target_lsn";
 
 /// A target that was found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,6 +38,27 @@ pub(super) struct Aim {
     pub(super) setting: Option<(String, String)>,
     /// What a person should know of the target and of the recovery points.
     pub(super) notes: Vec<String>,
+}
+
+impl Aim {
+    /// Requires that replay ended where the target was found: everything before it, and nothing behind it. `done` is where the last
+    /// replayed record starts, by the server's word; what was expected and found otherwise.
+    pub(super) fn holds(&self, done: Option<Lsn>) -> Result<(), (String, String)> {
+        let Some(cut) = self.cut else { return Ok(()) };
+        // A position that the server was given is reached by the record there, unless that is left out.
+        let at_least =
+            self.at.filter(|at| *at < cut && self.setting.as_ref().is_some_and(|(name, _)| name == POSITION));
+        match done {
+            Some(done) if done < cut && at_least.is_none_or(|at| done >= at) => Ok(()),
+            done => {
+                let expected = match at_least {
+                    Some(at) => format!("the last replayed record at {at} or after it, and before {cut}"),
+                    None => format!("the last replayed record before {cut}"),
+                };
+                Err((expected, done.map_or_else(|| "none".to_owned(), |done| done.to_string())))
+            }
+        }
+    }
 }
 
 /// Finds the target and chooses the recovery point. `current` is the timeline that the old server was on.
@@ -91,6 +115,8 @@ async fn found(
         Target::Lsn(at) => positioned(request, *at, view, points, current).await?,
         Target::Name(name) => named(request, name, view, points, current).await?,
         Target::Time(moment) => timed(request, *moment, view, points, current).await?,
+        Target::Xid(xid) => committed(request, *xid, view, points, current).await?,
+        Target::Immediate => return consistent(request, view, points, current),
     };
     match choose(points, &aim)? {
         Some(point) => Ok((aim, point.clone())),
@@ -121,7 +147,7 @@ async fn ending(view: &WalView, timeline: Timeline, current: Timeline) -> Result
 /// By position and not by name: the position is found before anything is touched, and is the right one even if the name is used
 /// again later.
 fn at_position(timeline: Timeline, history: TimelineHistory, at: Lsn) -> Aim {
-    let setting = Some(("recovery_target_lsn".to_owned(), at.to_string()));
+    let setting = Some((POSITION.to_owned(), at.to_string()));
     Aim { timeline, history, at: Some(at), cut: Some(at), setting, notes: Vec::new() }
 }
 
@@ -210,9 +236,10 @@ async fn named(
     points: &[Point],
     current: Timeline,
 ) -> Result<Aim, RecoveryError> {
-    let mut there = Vec::new();
+    let (mut there, mut unread) = (Vec::new(), Vec::new());
     for timeline in view.timelines() {
-        let marks = view.marks(timeline, begin_on(points, timeline)).await?;
+        let (marks, scanned) = view.marks(timeline, begin_on(points, timeline)).await?;
+        unread.extend(not_read(timeline, scanned));
         there.extend(marks.into_iter().map(|(name, at)| (name, timeline, at)));
     }
     if let Some(timeline) = request.timeline {
@@ -224,10 +251,12 @@ async fn named(
     match found.as_slice() {
         [(owner, at)] => {
             let timeline = request.timeline.unwrap_or(*owner);
-            cut_behind(request, view, at_position(timeline, view.history(timeline)?.clone(), *at)).await
+            let aim = at_position(timeline, view.history(timeline)?.clone(), *at);
+            cut_behind(request, view, Aim { notes: unread, ..aim }).await
         }
         [] => {
             let found = format!("no such restore point in the WAL since the first recovery point: {}", names(&there));
+            let found = [found].into_iter().chain(unread).collect::<Vec<_>>().join("; ");
             Err(missed(request, &found, view, points, &asked(request, view), current).await)
         }
         several => {
@@ -240,6 +269,128 @@ async fn named(
             ))
         }
     }
+}
+
+/// What of a timeline could not be looked through.
+fn not_read(timeline: Timeline, scanned: Scanned) -> Option<String> {
+    match scanned {
+        Scanned::Unread(why) => Some(format!("WAL of timeline {timeline} cannot be read to its end: {why}")),
+        Scanned::All | Scanned::Stopped => None,
+    }
+}
+
+/// The commit of a transaction: its position, like a name's, because the server would take the first of its id. Ids are used
+/// again after a recovery, and in the order of their commits nothing else is.
+async fn committed(
+    request: &Request,
+    xid: u32,
+    view: &WalView,
+    points: &[Point],
+    current: Timeline,
+) -> Result<Aim, RecoveryError> {
+    let (mut commits, mut rolled_back, mut unread) = (Vec::new(), Vec::new(), Vec::new());
+    for owner in view.timelines() {
+        let (ends, scanned) = view.ends(owner, begin_on(points, owner), xid).await?;
+        unread.extend(not_read(owner, scanned));
+        for end in ends {
+            match end {
+                TransactionEnd::Committed(commit) => commits.push((owner, commit)),
+                TransactionEnd::RolledBack(at) => rolled_back.push((owner, at)),
+            }
+        }
+    }
+    let histories = asked(request, view).into_iter().map(|timeline| view.history(timeline));
+    let histories = histories.collect::<Result<Vec<_>, _>>()?;
+    let mut candidates = Vec::new();
+    for (owner, commit) in &commits {
+        let through = histories.iter().filter(|history| history.owner(commit.at) == *owner);
+        candidates.extend(through.map(|h| Candidate { timeline: h.timeline, owner: *owner, at: commit.at }));
+    }
+    let meant = match timelines::meant(&candidates, current) {
+        Meant::One(meant) => meant,
+        Meant::Several(_) => return Err(of_several_commits(request, &commits, &candidates)),
+        Meant::Nothing => {
+            let none = "no commit of it in the WAL since the first recovery point".to_owned();
+            let back = rolled_back.iter().map(|(on, at)| format!("it was rolled back at {at} on timeline {on}"));
+            let elsewhere = commits.iter().map(|(on, commit)| format!("on timeline {on} it is {commit}"));
+            let found: Vec<String> = [none].into_iter().chain(back).chain(elsewhere).chain(unread).collect();
+            return Err(missed(request, &found.join("; "), view, points, &asked(request, view), current).await);
+        }
+    };
+    let commit = commits.iter().find(|(owner, commit)| (*owner, commit.at) == (meant.owner, meant.at));
+    let within = |commit: &Commit| match commit.xid {
+        Some(top) if top != xid => format!(", of which {xid} is a subtransaction"),
+        _ => String::new(),
+    };
+    let which = commit.map(|(owner, commit)| {
+        let last =
+            if request.exclusive { "the first transaction that is left out" } else { "kept: the last transaction" };
+        format!("{last} is {commit}, on timeline {owner}{}", within(commit))
+    });
+    let notes = which.into_iter().chain(unread).collect();
+    let history = view.history(meant.timeline)?.clone();
+    // Replay ends behind the record of the commit itself.
+    let cut = if request.exclusive { meant.at } else { Lsn(meant.at.0 + 1) };
+    Ok(Aim { notes, cut: Some(cut), ..at_position(meant.timeline, history, meant.at) })
+}
+
+/// A transaction id that several commits have.
+fn of_several_commits(request: &Request, commits: &[(Timeline, Commit)], candidates: &[Candidate]) -> RecoveryError {
+    let is_meant = |owner: Timeline, at: Lsn| candidates.iter().any(|c| (c.owner, c.at) == (owner, at));
+    let meant: Vec<_> = commits.iter().filter(|(owner, commit)| is_meant(*owner, commit.at)).collect();
+    let each: Vec<String> = meant.iter().map(|(owner, commit)| format!("{commit} on timeline {owner}")).collect();
+    let ways: Vec<String> = meant
+        .iter()
+        .map(|(owner, commit)| match meant.iter().filter(|(other, _)| other == owner).count() {
+            1 => format!("--timeline {owner}"),
+            // An id of 32 bits comes again on one timeline, too.
+            _ => format!("--timeline {owner} --target lsn:{}", commit.at),
+        })
+        .collect();
+    RecoveryError::impossible(
+        format!("target {}", request.target),
+        "one transaction of this id",
+        each.join("; "),
+        format!("say which is meant: {}", ways.join(" or ")),
+    )
+}
+
+/// The end of a base backup, where it is consistent: that of the newest recovery point on the timeline that is asked for or that the
+/// server is on, or of the one that is named.
+fn consistent(
+    request: &Request,
+    view: &WalView,
+    points: &[Point],
+    current: Timeline,
+) -> Result<(Aim, Point), RecoveryError> {
+    let timeline = request.timeline.unwrap_or(current);
+    let history = view.history(timeline)?;
+    let mut chosen = None;
+    for point in points {
+        if is_on_the_way(history, point.postgres()?) {
+            chosen = Some((history, point));
+        }
+    }
+    if let (None, None, PointSelector::Id(_), Some(named)) = (&chosen, request.timeline, &request.point, points.last())
+    {
+        chosen = Some((view.history(named.postgres()?.timeline)?, named));
+    }
+    let Some((history, point)) = chosen else {
+        let each = points.iter().filter_map(|point| Some((point.id(), point.postgres().ok()?.timeline)));
+        let each: Vec<String> = each.map(|(id, timeline)| format!("{id} on timeline {timeline}")).collect();
+        return Err(RecoveryError::impossible(
+            format!("target {}", request.target),
+            format!("a recovery point on the way of timeline {timeline}"),
+            each.join(", "),
+            "name the recovery point with --point, or its timeline with --timeline",
+        ));
+    };
+    let at = point.postgres()?.stop_lsn;
+    let setting = Some(("recovery_target".to_owned(), "immediate".to_owned()));
+    let notes =
+        vec![format!("recovery point {} is consistent at {at}: nothing written after that is kept", point.id())];
+    let aim = Aim { timeline: history.timeline, history: history.clone(), at: Some(at), cut: Some(at), setting, notes };
+    Ok((aim, point.clone()))
 }
 
 async fn timed(
@@ -333,4 +484,26 @@ async fn ambiguous(
 fn begin_on(points: &[Point], timeline: Timeline) -> Lsn {
     let facts = points.iter().filter_map(|p| p.postgres().ok());
     facts.filter(|p| p.timeline == timeline).map(|p| p.stop_lsn).min().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replay_that_ended_elsewhere_does_not_hold_the_target() {
+        let history = TimelineHistory::first();
+        let inclusive = Aim { cut: Some(Lsn(0x501)), ..at_position(Timeline::FIRST, history.clone(), Lsn(0x500)) };
+        assert_eq!(inclusive.holds(Some(Lsn(0x500))), Ok(()));
+        for wrong in [Some(Lsn(0x4F8)), Some(Lsn(0x508)), None] {
+            inclusive.holds(wrong).unwrap_err();
+        }
+        let exclusive = at_position(Timeline::FIRST, history.clone(), Lsn(0x500));
+        assert_eq!(exclusive.holds(Some(Lsn(0x4F8))), Ok(()));
+        exclusive.holds(Some(Lsn(0x500))).unwrap_err();
+        let setting = Some(("recovery_target".to_owned(), "immediate".to_owned()));
+        let consistent = Aim { setting, ..at_position(Timeline::FIRST, history, Lsn(0x500)) };
+        assert_eq!(consistent.holds(Some(Lsn(0x400))), Ok(()));
+        consistent.holds(Some(Lsn(0x500))).unwrap_err();
+    }
 }

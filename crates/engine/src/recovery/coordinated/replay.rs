@@ -284,14 +284,17 @@ impl Coordinated {
     /// The target was reached when the server says so; `latest`, when it replayed exactly to the known end.
     fn reached(&self, replay: &Replay) -> Result<(), RecoveryError> {
         if self.aim.at.is_some() {
-            return match &replay.stopping {
-                Some(_) => Ok(()),
-                None => Err(RecoveryError::unmet(
+            if replay.stopping.is_none() {
+                return Err(RecoveryError::unmet(
                     STEP,
                     format!("`recovery stopping` at {}", self.request.target),
                     "replay went to the end of the WAL",
-                )),
-            };
+                ));
+            }
+            return self
+                .aim
+                .holds(replay.redo_done)
+                .map_err(|(expected, found)| RecoveryError::unmet(STEP, expected, found));
         }
         // Without the salvage nobody knows where the WAL ended.
         let Some(end) = &self.learned.end else { return Ok(()) };

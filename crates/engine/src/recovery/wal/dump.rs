@@ -79,6 +79,23 @@ pub(crate) fn commit(record: Record<'_>) -> Option<Commit> {
     Some(Commit { at: record.at, time, xid: record.committed().first().copied() })
 }
 
+/// How a transaction ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TransactionEnd {
+    /// By its own commit, or as a subtransaction by that of the transaction around it.
+    Committed(Commit),
+    /// By its rollback, whose record starts here.
+    RolledBack(Lsn),
+}
+
+/// The end of a transaction that a record shows, if it is that.
+pub(crate) fn end_of(record: Record<'_>, xid: u32) -> Option<TransactionEnd> {
+    if record.committed().contains(&xid) {
+        return commit(record).map(TransactionEnd::Committed);
+    }
+    record.rolled_back().contains(&xid).then_some(TransactionEnd::RolledBack(record.at))
+}
+
 /// How reading a stretch ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {

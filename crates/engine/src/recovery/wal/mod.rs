@@ -3,5 +3,5 @@
 mod dump;
 mod view;
 
-pub(super) use dump::{Commit, Tail};
+pub(super) use dump::{Commit, Tail, TransactionEnd};
 pub(super) use view::{Scanned, WINDOW, WalView, history_in, restore};

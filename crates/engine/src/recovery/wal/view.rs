@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    Commit, Tail,
+    Commit, Tail, TransactionEnd,
     dump::{self, Ended},
 };
 use crate::{
@@ -243,14 +243,34 @@ impl WalView {
     }
 
     /// The restore points on a timeline's own stretch by name, looking from `from` on, and where each lies.
-    pub(crate) async fn marks(&self, timeline: Timeline, from: Lsn) -> Result<Vec<(String, Lsn)>, RecoveryError> {
+    pub(crate) async fn marks(
+        &self,
+        timeline: Timeline,
+        from: Lsn,
+    ) -> Result<(Vec<(String, Lsn)>, Scanned), RecoveryError> {
         let mut found = Vec::new();
-        self.scan(timeline, from, Some("XLOG"), |record| {
+        let scanned = self.scan(timeline, from, Some("XLOG"), |record| {
             found.extend(record.restore_point().map(|name| (name.to_owned(), record.at)));
             true
-        })
-        .await?;
-        Ok(found)
+        });
+        let scanned = scanned.await?;
+        Ok((found, scanned))
+    }
+
+    /// The ends of a transaction on a timeline's own stretch, looking from `from` on: more than one only where its id was used again.
+    pub(crate) async fn ends(
+        &self,
+        timeline: Timeline,
+        from: Lsn,
+        xid: u32,
+    ) -> Result<(Vec<TransactionEnd>, Scanned), RecoveryError> {
+        let mut found = Vec::new();
+        let scanned = self.scan(timeline, from, Some("Transaction"), |record| {
+            found.extend(dump::end_of(record, xid));
+            true
+        });
+        let scanned = scanned.await?;
+        Ok((found, scanned))
     }
 
     /// Shows the commits on a timeline's own stretch from `from` on to `see` until it returns false.
