@@ -36,6 +36,9 @@ pub struct ControlData {
     pub checkpoint: Lsn,
     /// Bytes in a WAL segment.
     pub segment_size: u64,
+    /// What the cluster was doing when the file was written: `shut down`, `in production`.
+    #[serde(default)]
+    pub state: String,
 }
 
 impl ControlData {
@@ -47,6 +50,7 @@ impl ControlData {
             timeline: field("Latest checkpoint's TimeLineID")?.parse().ok()?,
             checkpoint: field("Latest checkpoint location")?.parse().ok()?,
             segment_size: field("Bytes per WAL segment")?.parse().ok()?,
+            state: field("Database cluster state")?.to_owned(),
         })
     }
 }
@@ -58,14 +62,14 @@ mod tests {
     #[test]
     fn fields_are_found_by_name() {
         let text = "pg_control version number:            1800\nDatabase system identifier:           7412\n\
-                    Latest checkpoint location:           0/3000060\nLatest checkpoint's REDO location:    0/3000028\n\
+                    Database cluster state:               shut down\nLatest checkpoint location:           0/3000060\nLatest checkpoint's REDO location:    0/3000028\n\
                     Latest checkpoint's TimeLineID:       2\nBytes per WAL segment:                16777216\n";
         let data = ControlData::parse(text).unwrap();
         assert_eq!(
             (data.system_id, data.timeline, data.checkpoint.0),
             (SystemId(7412), Timeline::literal(2), 0x300_0060)
         );
-        assert_eq!(data.segment_size, 16 << 20);
+        assert_eq!((data.segment_size, data.state.as_str()), (16 << 20, "shut down"));
         assert_eq!(ControlData::parse(&text.replace("TimeLineID", "timeline")), None);
     }
 

@@ -50,6 +50,11 @@ impl Version {
     pub fn computes_settings(self) -> bool {
         self.major() >= 15
     }
+
+    /// Whether `archive_library` can take the place of `archive_command`.
+    pub fn archives_by_library(self) -> bool {
+        self.major() >= 15
+    }
 }
 
 impl std::str::FromStr for Version {
@@ -73,7 +78,10 @@ mod tests {
     #[test]
     fn a_version_is_a_number_in_every_form() {
         let version: Version = "150012".parse().unwrap();
-        assert_eq!((version.major(), version.computes_settings(), version.has_maintain()), (15, true, false));
+        assert_eq!(
+            (version.major(), version.computes_settings() && version.archives_by_library(), version.has_maintain()),
+            (15, true, false)
+        );
         assert!(Version::of_major(17).evicts_pages() && !Version(160_010).has_invalidation_reason());
         assert_eq!(serde_json::to_string(&version).unwrap(), "150012");
         assert_eq!(serde_json::from_str::<Version>("180001").unwrap().major(), 18);

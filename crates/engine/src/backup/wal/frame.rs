@@ -7,6 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::backup::{BackupError, format::frame::FrameKind};
 use cdc_model::units::Lsn;
+use cdc_postgres::wal::{SegmentFacts, WalFile};
+
+/// How many restore points are noted at most: a frame is read for each segment that a recovery looks through.
+const SHORT: std::ops::RangeInclusive<usize> = 0..=64;
+
+/// Of which size segments are read for it at most: this is in memory, beside a server that has little of that left.
+const LARGEST: u64 = 64 << 20;
 
 const KIND: FrameKind = FrameKind { magic: 0x184D_2A5C, length_max: 1 << 20 };
 
@@ -21,6 +28,30 @@ pub(super) struct Frame {
     pub(super) sha256_raw: String,
     /// Its first LSN.
     pub(super) first_lsn: Lsn,
+    /// What its records say that a recovery may be aimed at; absent where that was not read. A hint, and no proof of anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) facts: Option<SegmentFacts>,
+}
+
+/// What a segment's records say of transactions and restore points; none for what is no whole segment of a version that is known.
+pub(super) fn facts_of(file: &WalFile, path: &Utf8Path) -> Result<Option<SegmentFacts>, BackupError> {
+    let WalFile::Segment(name) = file else { return Ok(None) };
+    let length = std::fs::metadata(path).map_err(BackupError::io("look at", path))?.len();
+    if length > LARGEST {
+        return Ok(None);
+    }
+    let bytes = std::fs::read(path).map_err(BackupError::io("read", path))?;
+    match SegmentFacts::of(&bytes) {
+        Ok(facts) if SHORT.contains(&facts.restore_points.len()) => Ok(Some(facts)),
+        Ok(facts) => {
+            tracing::debug!(%name, restore_points = facts.restore_points.len(), "not noted");
+            Ok(None)
+        }
+        Err(why) => {
+            tracing::debug!(%name, why, "what is in it is not noted");
+            Ok(None)
+        }
+    }
 }
 
 impl Frame {
@@ -47,6 +78,7 @@ mod tests {
             size_raw: 3,
             sha256_raw: "ab".into(),
             first_lsn: Lsn(7 << 20),
+            facts: None,
         };
         let mut bytes = frame.to_bytes(path).unwrap();
         let mut encoder = zstd::Encoder::new(&mut bytes, 1).unwrap();
@@ -54,6 +86,9 @@ mod tests {
         encoder.finish().unwrap();
         assert_eq!(Frame::read(path, &mut bytes.as_slice()).unwrap(), frame);
         assert_eq!(zstd::decode_all(bytes.as_slice()).unwrap(), b"abc");
+        let older = r#"{"seg":"000000010000000000000007","size_raw":3,"sha256_raw":"ab","first_lsn":"0/700000"}"#;
+        assert_eq!(serde_json::to_string(&frame).unwrap(), older, "as it always was");
+        assert_eq!(serde_json::from_str::<Frame>(older).unwrap(), frame);
         assert!(Frame::read(path, &mut &bytes[..20]).unwrap_err().to_string().contains("ends"));
         assert!(Frame::read(path, &mut b"\x28\xb5\x2f\xfdabcd".as_slice()).unwrap_err().to_string().contains("begin"));
     }

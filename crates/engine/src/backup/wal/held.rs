@@ -18,7 +18,7 @@ use crate::backup::{
     storage,
 };
 use cdc_model::units::{IfThere, SystemId, counted};
-use cdc_postgres::wal::{SegmentHeader, TimelineHistory, WalFile};
+use cdc_postgres::wal::{SegmentFacts, SegmentHeader, TimelineHistory, WalFile};
 
 /// A cluster made with `initdb --allow-group-access` lets the group read its data folder.
 const GROUP_READS: u32 = 0o040;
@@ -157,6 +157,14 @@ impl Held {
             Sum::Unknown => Err(self.unknown()),
             Sum::Name(_) if self.file.is_wal() => Ok(self.frame()?.size_raw),
             Sum::Name(_) => Ok(self.size),
+        }
+    }
+
+    /// What was noted of a segment's records when it was archived; none where nothing was.
+    pub(crate) fn facts(&self) -> Result<Option<SegmentFacts>, BackupError> {
+        match &self.sum {
+            Sum::Name(_) if self.file.is_wal() => Ok(self.frame()?.facts),
+            Sum::Name(_) | Sum::Line(_) | Sum::Unknown => Ok(None),
         }
     }
 

@@ -7,7 +7,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    frame::Frame,
+    frame::{Frame, facts_of},
     head::Head,
     held::{Held, Sum},
     name::{name_of, parse_name},
@@ -160,7 +160,9 @@ impl Objects {
         let temporary = draft.path().to_owned();
         let mut stored = Hashing::new(draft);
         if let Some(first_lsn) = offered.first_lsn {
-            let frame = Frame { seg: offered.file.to_string(), size_raw, sha256_raw: sha256_raw.clone(), first_lsn };
+            let facts = facts_of(&offered.file, &offered.path)?;
+            let seg = offered.file.to_string();
+            let frame = Frame { seg, size_raw, sha256_raw: sha256_raw.clone(), first_lsn, facts };
             let frame = frame.to_bytes(&temporary)?;
             std::io::Write::write_all(&mut stored, &frame).map_err(BackupError::io("write", &temporary))?;
         }
