@@ -57,6 +57,10 @@ chronicles:
 faults COUNT="1000":
     CDC_DRILL_FAULTS={{COUNT}} cargo test -p cdc-engine --lib -- single_faults
 
+# So many recoveries in a row on one repository, each compared with what a client wrote down; `cargo test` has a sample.
+recoveries COUNT="10":
+    CDC_DRILL_RECOVERIES={{COUNT}} cargo test --test live prefixes -- --nocapture
+
 # Documentation, with broken links as errors.
 docs:
     RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --no-deps --document-private-items

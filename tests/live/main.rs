@@ -23,6 +23,7 @@ mod limited;
 mod login;
 mod looked;
 mod parts;
+mod prefixes;
 mod prepared;
 mod refusals;
 mod registry_client;

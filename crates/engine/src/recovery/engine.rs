@@ -209,11 +209,13 @@ async fn carry_out(
                 }
             };
             let (sources, resting) = state.pipeline.resting().await?;
+            let archiving = state.prove_archiving().await;
+            let verdict = archiving.as_ref().map_or(Verdict::Passed, |check| check.verdict);
             let restored = state.learned.restored.as_ref();
             let end = state.learned.end.as_ref();
             let downtime = downtime(&Memory::open(memory.folder())?);
             Ok(Recovered {
-                outcome: Outcome { steps, downtime, ..of_coordinated(&state, Verdict::Passed) },
+                outcome: Outcome { steps, downtime, archiving, ..of_coordinated(&state, verdict) },
                 id,
                 record,
                 sources,
@@ -330,6 +332,7 @@ fn of_coordinated(state: &Coordinated, verdict: Verdict) -> Outcome {
         findings: state.findings(),
         not_looked_at: Vec::new(),
         neighbours: None,
+        archiving: None,
         downtime: None,
     }
 }
@@ -350,6 +353,7 @@ fn of_repair(state: &Repair, verdict: Verdict) -> Outcome {
         findings: state.findings.iter().cloned().chain(downstream).collect(),
         not_looked_at: state.not_looked_at.clone(),
         neighbours: None,
+        archiving: None,
         downtime: None,
     }
 }

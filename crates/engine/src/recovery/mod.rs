@@ -20,7 +20,9 @@ mod parts;
 mod pipeline;
 mod progress;
 mod repair;
+mod replay;
 mod request;
+mod restore;
 mod schema;
 mod server;
 mod shortlist;
@@ -28,6 +30,7 @@ mod slot;
 mod status;
 mod step;
 mod steps;
+mod target;
 mod unfinished;
 mod wal;
 mod way_back;
@@ -42,6 +45,7 @@ pub use parts::{PartChange, PartOutcome, PartPlan, PartRequest, PipelinePart, pl
 pub use pipeline::{Protection, is_protected, protection};
 pub use progress::{Progress, Watch};
 pub use request::{Playbook, Request, Target, TargetError};
+pub use restore::{RestoreOutcome, RestorePlan, RestoreRequest, plan_restore};
 pub use status::{
     OpenRecovery, ProgressStatus, Status, StepStatus, SystemStatus, open_recovery, status, unfinished_request,
 };

@@ -28,6 +28,8 @@ pub struct Outcome {
     /// That the connectors of others were left alone: their topics by id, offsets and slots before and after. Null in a
     /// plan, and where there are no others.
     pub neighbours: Option<CheckReport>,
+    /// That WAL of the restored server's timeline reaches the archive, read back from there. Null in a plan, and where nothing was restored.
+    pub archiving: Option<CheckReport>,
     /// How long what clients use was down. Null in a plan, and where nothing was stopped.
     pub downtime: Option<Downtime>,
 }

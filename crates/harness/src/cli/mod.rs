@@ -4,6 +4,7 @@ mod backup;
 mod doctor;
 mod interrupt;
 mod output;
+mod postgres;
 mod protected;
 mod recover;
 mod report;
@@ -59,6 +60,8 @@ enum Command {
     Recover(recover::Args),
     /// Bring back one part of a recovery point: connectors, topics, groups or the registry
     Restore(restore::Args),
+    /// Restore a PostgreSQL data folder alone
+    Postgres(postgres::Args),
     /// Compare tables with topics
     Verify(verify::Args),
     /// Make the reports of a run again from its events
@@ -82,6 +85,7 @@ impl Command {
             Command::Backup(args) => backup::run(args).await,
             Command::Recover(args) => recover::run(args).await,
             Command::Restore(args) => restore::run(args).await,
+            Command::Postgres(args) => postgres::run(args).await,
             Command::Verify(args) => verify::run(args).await,
             Command::Report(args) => report::run(args),
             Command::Topic(args) => topic::run(args).await,

@@ -209,22 +209,7 @@ impl What {
     }
 
     fn request(&self) -> Result<Request, CliError> {
-        if self.accept_inconsistent_point && self.point == PointSelector::Latest {
-            return Err(CliError::new(
-                Exit::Usage,
-                "--accept-inconsistent-point: expected the id of the recovery point (--point ID), found `latest`",
-            )
-            .hint("`backup list` shows the points and which of their checks failed"));
-        }
-        if self.exclusive && matches!(self.target, Target::Latest | Target::Immediate) {
-            let found = &self.target;
-            return Err(CliError::new(
-                Exit::Usage,
-                format!(
-                    "--exclusive: expected a target to stop before (--target time:, lsn:, xid: or name:), found `{found}`"
-                ),
-            ));
-        }
+        refuse_unfit(&self.point, &self.target, self.exclusive, self.accept_inconsistent_point)?;
         self.refuse_unused()?;
         Ok(Request {
             point: self.point.clone(),
@@ -245,6 +230,31 @@ impl What {
             })
         })
     }
+}
+
+/// Refuses options that contradict one another.
+pub(super) fn refuse_unfit(
+    point: &PointSelector,
+    target: &Target,
+    exclusive: bool,
+    accept_inconsistent_point: bool,
+) -> Result<(), CliError> {
+    if accept_inconsistent_point && *point == PointSelector::Latest {
+        return Err(CliError::new(
+            Exit::Usage,
+            "--accept-inconsistent-point: expected the id of the recovery point (--point ID), found `latest`",
+        )
+        .hint("`backup list` shows the points and which of their checks failed"));
+    }
+    if exclusive && matches!(target, Target::Latest | Target::Immediate) {
+        return Err(CliError::new(
+            Exit::Usage,
+            format!(
+                "--exclusive: expected a target to stop before (--target time:, lsn:, xid: or name:), found `{target}`"
+            ),
+        ));
+    }
+    Ok(())
 }
 
 /// Runs the command.
@@ -389,9 +399,9 @@ async fn recover(config: &Config, request: &Request, json: bool) -> Result<Exit,
             if let Some(downtime) = recovered.outcome.downtime {
                 say(format!("down: {downtime}"));
             }
-            if let Some(check) = &recovered.outcome.neighbours {
-                super::verify::show(check);
-            }
+            let looks = [&recovered.outcome.neighbours, &recovered.outcome.archiving];
+            let looks: Vec<CheckReport> = looks.into_iter().flatten().cloned().collect();
+            looks.iter().for_each(super::verify::show);
             let verified = verified(config, request, &recovered).await;
             let (verdict, ends) = verified.as_ref().map_or((Verdict::Inconclusive, false), |v| (v.verdict, v.ends));
             recovered.outcome.verdict = recovered.outcome.verdict.and(verdict);
@@ -402,7 +412,7 @@ async fn recover(config: &Config, request: &Request, json: bool) -> Result<Exit,
             if json {
                 print_json(&recovered.outcome)?;
             }
-            Ok(with_neighbours(verified?.verdict, recovered.outcome.neighbours.as_ref()))
+            Ok(with_looks(verified?.verdict, &looks))
         }
         Err(error) => {
             if json {
@@ -415,6 +425,7 @@ async fn recover(config: &Config, request: &Request, json: bool) -> Result<Exit,
                     findings: vec![error.to_string()],
                     not_looked_at: Vec::new(),
                     neighbours: None,
+                    archiving: None,
                     downtime: None,
                 };
                 print_json(&Failed { outcome, hints: error.hints() })?;
@@ -425,13 +436,14 @@ async fn recover(config: &Config, request: &Request, json: bool) -> Result<Exit,
     }
 }
 
-/// The exit code of a recovery that was verified, its neighbours included: one that could not be looked at again is no fault.
-fn with_neighbours(verified: Verdict, neighbours: Option<&CheckReport>) -> Exit {
-    neighbours.map_or(Verdict::Passed, |check| check.verdict).exit().worst(verified.exit())
+/// The exit code of a recovery that was verified, with what was looked at besides, its neighbours and the archive: what could not be
+/// looked at is no fault.
+fn with_looks(verified: Verdict, looks: &[CheckReport]) -> Exit {
+    looks.iter().fold(verified.exit(), |exit, check| check.verdict.exit().worst(exit))
 }
 
 /// Shows how far a step is that takes long: on one line of its own where there is a terminal, by a line now and then elsewhere.
-fn shown() -> impl Fn(Progress) + Send + Sync + 'static {
+pub(super) fn shown() -> impl Fn(Progress) + Send + Sync + 'static {
     let (began, last) = (Instant::now(), Mutex::new(Duration::ZERO));
     let terminal = std::io::stderr().is_terminal();
     let pause = if terminal { limits::pacing::PROGRESS_BAR } else { limits::pacing::PROGRESS_LINE };
@@ -591,8 +603,8 @@ mod tests {
     #[test]
     fn neighbours_that_cannot_be_looked_at_again_are_no_failed_check() {
         let check = |verdict| CheckReport { verdict, ..CheckReport::inconclusive("neighbours", String::new()) };
-        let exit = |verified, neighbours| with_neighbours(verified, Some(&check(neighbours)));
-        assert_eq!(with_neighbours(Verdict::Passed, None), Exit::Passed);
+        let exit = |verified, neighbours| with_looks(verified, &[check(neighbours)]);
+        assert_eq!(with_looks(Verdict::Passed, &[]), Exit::Passed);
         assert_eq!(exit(Verdict::Passed, Verdict::Passed), Exit::Passed);
         assert_eq!(exit(Verdict::Passed, Verdict::Inconclusive), Exit::Inconclusive);
         assert_eq!(exit(Verdict::Failed, Verdict::Inconclusive), Exit::CheckFailed);

@@ -2,7 +2,6 @@
 
 use super::{
     Coordinated,
-    archiver::program,
     exchange::{Exchange, standing},
     record::{Goal, LEARNED, Learned, PREPARED},
     state::Horizon,
@@ -13,6 +12,7 @@ use crate::{
         RecoveryError, Request,
         memory::{Kept, Memory, Place},
         pipeline::{Found, Pipeline},
+        replay::program,
         server::{Control, Owner},
     },
 };

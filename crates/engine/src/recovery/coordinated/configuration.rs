@@ -49,7 +49,7 @@ pub(super) async fn config_file(
 }
 
 /// A server whose main file is neither here nor in the recovery point does not start.
-pub(super) fn refuse_no_configuration(config_file: Option<&Utf8Path>, outside: &Outside) -> Result<(), RecoveryError> {
+pub(crate) fn refuse_no_configuration(config_file: Option<&Utf8Path>, outside: &Outside) -> Result<(), RecoveryError> {
     match config_file.filter(|file| outside.missing.iter().any(|missing| missing == file.as_str())) {
         None => Ok(()),
         Some(file) => Err(RecoveryError::impossible(

@@ -1,9 +1,9 @@
 //! The old server down, so that nobody commits any more; and that it has stayed down.
 
-use super::{Coordinated, exchange::Exchange, record::Learned, timelines};
+use super::{Coordinated, exchange::Exchange, record::Learned};
 use crate::{
     backup::{hash::sha256, is_there},
-    recovery::{RecoveryError, server::control_file_in, step::Done},
+    recovery::{RecoveryError, server::control_file_in, step::Done, target::given_up},
 };
 use cdc_pipeline::client::postgres::{Found, Postgres};
 
@@ -55,7 +55,7 @@ impl Coordinated {
     pub(super) async fn count_given_up(&mut self) -> Result<(), RecoveryError> {
         let counted = async {
             let view = self.view(true)?;
-            timelines::given_up(&view, self.old_timeline, &self.aim.history, self.aim.cut).await
+            given_up(&view, self.old_timeline, &self.aim.history, self.aim.cut).await
         };
         match counted.await {
             Ok(given_up) => self.learned.change(|l| l.given_up = Some(given_up)),

@@ -13,18 +13,18 @@ use cdc_postgres::{
 };
 
 /// What says which cluster this is.
-pub(super) struct Identity<'a> {
-    pub(super) control_data: Option<&'a ControlData>,
+pub(crate) struct Identity<'a> {
+    pub(crate) control_data: Option<&'a ControlData>,
     /// The control file, where there is one, also one that the server's program cannot understand.
-    pub(super) control_file: Option<Vec<u8>>,
+    pub(crate) control_file: Option<Vec<u8>>,
     /// The identifier that a running server gave.
-    pub(super) running: Option<SystemId>,
+    pub(crate) running: Option<SystemId>,
 }
 
 impl Identity<'_> {
     /// The identifier and the size of WAL segments, with what a person should know of how they were found. The control file says them;
     /// where it is gone, the running server, the identifier that was named, or the only cluster that the repository knows.
-    pub(super) fn settle(
+    pub(crate) fn settle(
         &self,
         repository: &Repository,
         named: Option<SystemId>,
@@ -123,6 +123,7 @@ mod tests {
 
     fn data(system_id: u64) -> ControlData {
         ControlData {
+            state: "in production".into(),
             system_id: SystemId(system_id),
             timeline: Timeline::literal(1),
             checkpoint: Lsn(1),

@@ -5,15 +5,14 @@
 
 mod address;
 mod again;
-mod aim;
 mod archiver;
+mod archiving;
 mod configuration;
 mod exchange;
 mod fence;
 mod identity;
 mod plan;
 mod prepare;
-mod reach;
 mod record;
 mod replay;
 mod salvage;
@@ -21,9 +20,10 @@ mod start;
 mod state;
 mod steps;
 mod take_back;
-mod timelines;
 
+pub(super) use configuration::refuse_no_configuration;
 pub(super) use exchange::{is_half_exchanged, set_aside, standing};
+pub(super) use identity::Identity;
 pub(super) use prepare::prepared;
 pub(super) use record::cluster;
 pub use replay::Reading;

@@ -5,15 +5,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{
     Coordinated,
     address::{refuse_other_address, server_at},
-    aim,
-    archiver::program,
     configuration::{config_file, refuse_no_configuration},
     exchange::refuse_half_exchanged,
     identity::Identity,
     record::{LEARNED, PREPARED},
     salvage,
     state::Horizon,
-    timelines,
 };
 use crate::{
     backup::{Origin, Repository, is_there, parts::postgres::room_to_restore},
@@ -21,10 +18,12 @@ use crate::{
         RecoveryError, Request,
         memory::{Kept, Place},
         pipeline::Pipeline,
+        replay::{archived_since, program},
         server::{
             Control, Layout, MAIN, Outside, Owner, Room, control_file_in, left_beside, major_of, read_control_data,
             refuse_fixed, refuse_other_version, refuse_tablespaces, resolved, size_below, wal_elsewhere,
         },
+        target::{given_up, resolve},
         wal::WalView,
     },
 };
@@ -80,7 +79,13 @@ impl Coordinated {
         let old_timeline = current_timeline(&view, control_data.as_ref(), &pgdata);
         let kafka = Kafka::of(&config.kafka)?.own_cluster_id().await?;
         let origin = Origin { system_id: Some(system_id), kafka: Some(kafka), registry: None };
-        let (mut aim, point) = aim::resolve(request, &repository, &origin, &view, old_timeline).await?;
+        let (mut aim, point) = resolve(request, &repository, &origin, &view, old_timeline).await?;
+        if aim.timeline != old_timeline {
+            aim.notes.push(format!(
+                "the target lies on timeline {}, which the server has left: it is on timeline {old_timeline}",
+                aim.timeline
+            ));
+        }
         let owner = match owner {
             Some(owner) => owner,
             None => {
@@ -92,7 +97,7 @@ impl Coordinated {
         };
         notes.extend(control.untold()?);
         aim.notes.splice(..0, notes);
-        let given_up = timelines::given_up(&view, old_timeline, &aim.history, aim.cut).await?;
+        let given_up = given_up(&view, old_timeline, &aim.history, aim.cut).await?;
         let mut pipeline = Pipeline::discover(config, request, server.as_ref(), Some(&point)).await?;
         pipeline.refuse_active()?;
         pipeline.plan_topics(request, true).await?;
@@ -199,7 +204,11 @@ impl Coordinated {
         let wal = self.layout.wal.as_deref().and_then(Utf8Path::parent).unwrap_or(parent);
         room.need("the WAL that it replays", wal, segment * (facts.wal_required.len() + 2) as u64);
         if self.tools.elsewhere() {
-            room.need("archived WAL as plain files", parent, segment * self.archived_since_the_point()?.len() as u64);
+            room.need(
+                "archived WAL as plain files",
+                parent,
+                segment * archived_since(view.archive(), &self.point, self.segment_size)?.len() as u64,
+            );
         }
         // Finished segments are compressed, which may save nothing.
         let unarchived = view.loose().values().filter(|path| path.starts_with(self.old_wal())).count() as u64;

@@ -5,7 +5,6 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     Coordinated,
-    aim::reaches,
     record::{Goal, PREPARED, Prepared},
 };
 use crate::{
@@ -16,20 +15,17 @@ use crate::{
     recovery::{
         Progress, RecoveryError,
         memory::Memory,
-        server::{MAIN, Outside, end_orphans, is_occupied, major_of, refuse_other_version, remove_made, start_dry},
+        replay::{blocking, check_archived, replays, wait_for_end},
+        server::{MAIN, Outside, end_orphans, major_of, refuse_other_version, remove_made, start_dry},
         shortlist::damaged,
         step::Done,
+        target::reaches,
     },
 };
 use cdc_model::{
     moment,
     units::{IfThere, Lsn, counted},
 };
-use cdc_pipeline::client::{
-    limits,
-    wait::{self, Poll},
-};
-use cdc_postgres::wal::WalFile;
 
 const STEP: &str = "prepare";
 
@@ -140,37 +136,8 @@ impl Coordinated {
     /// the end of what is archived now.
     pub(super) async fn check_archived(&mut self, from: Lsn, to: Option<Lsn>) -> Result<(), RecoveryError> {
         let archive = self.repository.archive(self.system_id);
-        archive.drain()?;
-        let (size, history) = (self.segment_size, self.aim.history.clone());
-        let (stop, oldest) = (self.point.postgres()?.stop_lsn, self.point.postgres()?.timeline);
-        let end = match to {
-            Some(to) => to,
-            None => {
-                let last = archive.segments(self.aim.timeline)?.last().copied();
-                let archived = last.and_then(|name| name.start(size)).map(|start| Lsn(start.0 + size.bytes()));
-                // Of a timeline that has just begun nothing may be archived; what leads to it is.
-                archived.unwrap_or(stop).max(history.begin())
-            }
-        };
-        let end = end.max(stop);
         let watch = self.pipeline.watch.clone();
-        blocking(move || {
-            // What is not archived yet lies with the old server; salvage brings it.
-            let segments = archive.required(&history, size, from, end)?.into_iter().filter_map(|(_, name)| name);
-            // A replay asks for the histories from its own timeline to the target's, and for all later ones, to find a free number.
-            let later = archive.history_files()?.into_keys().filter(|timeline| *timeline >= oldest);
-            let files = later.map(WalFile::History).chain(segments.map(WalFile::Segment));
-            let wanted = archive.find_all(files)?;
-            let total = wanted.iter().map(|held| held.size).sum();
-            let mut done = 0;
-            for held in &wanted {
-                held.check_stored()?;
-                done += held.size;
-                watch.tell(Progress::Bytes { what: "archived WAL".into(), done, total });
-            }
-            Ok(())
-        })
-        .await?;
+        let end = check_archived(&archive, &self.point, &self.aim, self.segment_size, (from, to), watch).await?;
         self.prepared.change(|p| p.wal_checked_to = Some(end))
     }
 
@@ -265,29 +232,13 @@ impl Coordinated {
     /// Removes the folder and its WAL, once a server that replayed there has ended: it ends with its owner.
     async fn remove_unused(&self) -> Result<(), RecoveryError> {
         let fresh = self.fresh();
-        let running = fresh.join("postmaster.pid");
-        wait::until(&format!("the server on {fresh} to end"), limits::postgres::STOP, || async {
-            if !is_there(&running)? {
-                return Ok(Poll::Ready(()));
-            }
-            self.end_orphans()?;
-            // A power cut leaves the file without its server.
-            let left = !self.tools.elsewhere() && !is_occupied(&fresh)?;
-            Ok::<_, RecoveryError>(if left { Poll::Ready(()) } else { Poll::NotYet(format!("{running} is there")) })
-        })
-        .await?;
+        wait_for_end(&self.tools, &fresh).await?;
         for folder in [Some(&fresh), self.prepared.wal.as_ref()].into_iter().flatten() {
             std::fs::remove_dir_all(folder).if_there().map_err(|e| RecoveryError::io("remove", folder, e))?;
         }
         base::remove_sources(&fresh);
         Ok(())
     }
-}
-
-/// Whether a server has begun to replay in a folder, and has not ended. It goes on from its last restart point then. The label is
-/// renamed once everything that was extracted is on disk, and the signal is removed when the target is reached.
-fn replays(fresh: &Utf8Path) -> Result<bool, RecoveryError> {
-    Ok(is_there(&fresh.join("recovery.signal"))? && !is_there(&fresh.join("backup_label"))?)
 }
 
 /// The name of something beside a folder.
@@ -314,28 +265,9 @@ pub(crate) fn prepared(memory: &Memory) -> Result<Vec<(&'static str, Utf8PathBuf
     Ok(found)
 }
 
-/// Work on files, beside the threads that wait for answers.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, RecoveryError> + Send + 'static,
-) -> Result<T, RecoveryError> {
-    let ended = tokio::task::spawn_blocking(work).await;
-    ended.map_err(|e| RecoveryError::Program { program: STEP.into(), detail: e.to_string() })?
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_replay_goes_on_only_between_its_beginning_and_its_target() {
-        let made = tempfile::tempdir().unwrap();
-        let fresh = Utf8Path::from_path(made.path()).unwrap();
-        assert!(!replays(fresh).unwrap(), "it is over");
-        std::fs::write(fresh.join("recovery.signal"), "").unwrap();
-        assert!(replays(fresh).unwrap());
-        std::fs::write(fresh.join("backup_label"), "").unwrap();
-        assert!(!replays(fresh).unwrap(), "nobody knows what is on disk");
-    }
 
     #[test]
     fn what_is_made_lies_beside_what_it_is_made_for() {

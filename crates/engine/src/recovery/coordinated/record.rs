@@ -3,11 +3,11 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use super::{aim::Aim, timelines::GivenUp};
 use crate::recovery::{
     RecoveryError,
     memory::Memory,
     server::{Layout, Replay},
+    target::{Aim, GivenUp},
     wal::Tail,
 };
 use cdc_model::units::{Lsn, Offset, PointId, SystemId, Timeline, TopicPartition};

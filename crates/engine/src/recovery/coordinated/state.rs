@@ -2,11 +2,7 @@
 
 use camino::Utf8PathBuf;
 
-use super::{
-    aim::Aim,
-    record::{Goal, Learned, Prepared},
-    timelines::GivenUp,
-};
+use super::record::{Goal, Learned, Prepared};
 use crate::{
     backup::{Point, Repository},
     recovery::{
@@ -16,6 +12,7 @@ use crate::{
         server::{Control, Layout, Owner},
         step::GoesOn,
         steps::OverPipeline,
+        target::{Aim, GivenUp},
         wal::WalView,
     },
 };

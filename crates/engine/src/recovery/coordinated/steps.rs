@@ -8,6 +8,7 @@ use super::{
 };
 use crate::recovery::{
     RecoveryError,
+    replay::no_settings_left,
     step::{Done, OF_SEVERAL, Step, StepInfo, acted, infos, nothing},
     steps::{
         delete_offsets, delete_topics, force_snapshot, group_offsets, publication, recreate_topics, restore_config,
@@ -106,7 +107,7 @@ const OPEN: Step<Coordinated> = Step {
         "the server answers, writes, and is the restored one",
     ),
     destroys: nothing,
-    before: |s| Box::pin(async { s.no_settings_left() }),
+    before: |s| Box::pin(async { no_settings_left(&s.pgdata) }),
     inside: Inside::Between(&["started"]),
     act: |s| Box::pin(open(s)),
     after: |s| Box::pin(opened(s)),

@@ -7,7 +7,10 @@ use std::{
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
-use tokio::process::{Child, ChildStdin};
+use tokio::{
+    io::AsyncWriteExt,
+    process::{Child, ChildStdin},
+};
 
 use super::Owner;
 use crate::{backup::Store, recovery::RecoveryError};
@@ -28,11 +31,12 @@ const LOG_LINES: usize = 3;
 const PORT: u16 = 5432;
 
 /// Starts the server, and a watcher that ends it when standard input closes: that happens when this process ends in any
-/// way, also by SIGKILL, and it survives the change of user that makes other means fail.
+/// way, also by SIGKILL, and it survives the change of user that makes other means fail. The word `fast` there shuts it down.
 const GUARD: &str = r#"exec 3<&0
 "$@" 3<&- </dev/null &
 server=$!
-( read _ <&3; kill -QUIT $server 2>/dev/null ) 3<&3 &
+( read -r how <&3; if [ "$how" = fast ]; then kill -INT $server 2>/dev/null; read -r _ <&3; fi
+  kill -QUIT $server 2>/dev/null ) 3<&3 &
 watcher=$!
 wait $server
 status=$?
@@ -258,6 +262,22 @@ impl Fenced {
     /// second checkpoint, and the one that ended recovery has everything on disk.
     pub(crate) async fn stop(mut self) -> Result<(), RecoveryError> {
         drop(self.leash.take());
+        self.ended().await
+    }
+
+    /// Shuts the server down and waits for its end: the data folder is that of a server that was stopped cleanly. Not through a prefix
+    /// of the tools, which hands on no other signal than SIGQUIT.
+    pub(crate) async fn shut_down(mut self) -> Result<(), RecoveryError> {
+        if let Some(leash) = &mut self.leash {
+            let said = leash.write_all(b"fast\n").await;
+            said.map_err(|e| RecoveryError::io("shut down the server whose log is", &self.log, e))?;
+        }
+        // Its checkpoint takes as long as it takes.
+        let ended = self.guard.wait().await;
+        ended.map(drop).map_err(|e| RecoveryError::Program { program: self.program.clone(), detail: e.to_string() })
+    }
+
+    async fn ended(&mut self) -> Result<(), RecoveryError> {
         match tokio::time::timeout(limits::postgres::STOP.now(), self.guard.wait()).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(e)) => Err(RecoveryError::Program { program: self.program.clone(), detail: e.to_string() }),

@@ -24,26 +24,26 @@ const POSITION: &str = "recovery_target_lsn";
 
 /// A target that was found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Aim {
+pub(crate) struct Aim {
     /// The timeline on which it lies.
-    pub(super) timeline: Timeline,
+    pub(crate) timeline: Timeline,
     /// That timeline's history.
-    pub(super) history: TimelineHistory,
+    pub(crate) history: TimelineHistory,
     /// Where replay stops; `None` for the end of the WAL.
-    pub(super) at: Option<Lsn>,
+    pub(crate) at: Option<Lsn>,
     /// The first position whose record is not replayed; `None` for the end of the WAL.
     #[serde(default)]
-    pub(super) cut: Option<Lsn>,
+    pub(crate) cut: Option<Lsn>,
     /// The server's setting for it.
-    pub(super) setting: Option<(String, String)>,
+    pub(crate) setting: Option<(String, String)>,
     /// What a person should know of the target and of the recovery points.
-    pub(super) notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 impl Aim {
     /// Requires that replay ended where the target was found: everything before it, and nothing behind it. `done` is where the last
     /// replayed record starts, by the server's word; what was expected and found otherwise.
-    pub(super) fn holds(&self, done: Option<Lsn>) -> Result<(), (String, String)> {
+    pub(crate) fn holds(&self, done: Option<Lsn>) -> Result<(), (String, String)> {
         let Some(cut) = self.cut else { return Ok(()) };
         // A position that the server was given is reached by the record there, unless that is left out.
         let at_least =
@@ -62,7 +62,7 @@ impl Aim {
 }
 
 /// Finds the target and chooses the recovery point. `current` is the timeline that the old server was on.
-pub(super) async fn resolve(
+pub(crate) async fn resolve(
     request: &Request,
     repository: &Repository,
     origin: &Origin,
@@ -86,11 +86,6 @@ pub(super) async fn resolve(
     };
     match chosen {
         Ok((mut aim, point)) => {
-            if aim.timeline != current {
-                let left = "which the server has left".to_owned();
-                aim.notes
-                    .push(format!("the target lies on timeline {}, {left}: it is on timeline {current}", aim.timeline));
-            }
             aim.notes.splice(..0, shortlist.notes(point.id()));
             Ok((aim, point))
         }
@@ -213,7 +208,7 @@ fn points_of(repository: &Repository, origin: &Origin, request: &Request) -> Res
 }
 
 /// Whether replay from a point reaches the target.
-pub(super) fn reaches(point: &Point, aim: &Aim) -> Result<bool, RecoveryError> {
+pub(crate) fn reaches(point: &Point, aim: &Aim) -> Result<bool, RecoveryError> {
     let facts = point.postgres()?;
     Ok(is_on_the_way(&aim.history, facts) && aim.at.is_none_or(|at| facts.stop_lsn <= at))
 }

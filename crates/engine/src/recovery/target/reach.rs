@@ -56,14 +56,14 @@ impl fmt::Display for Reach {
 }
 
 /// Whether a timeline goes through the place where a point's backup ended.
-pub(super) fn is_on_the_way(history: &TimelineHistory, facts: &PostgresFacts) -> bool {
+pub(crate) fn is_on_the_way(history: &TimelineHistory, facts: &PostgresFacts) -> bool {
     history.owner(facts.stop_lsn) == facts.timeline
         || history.ancestors.iter().any(|a| a.timeline == facts.timeline && facts.stop_lsn <= a.end)
 }
 
 /// When a point's backup had ended by the server's own clock, by which commits are timed; with a note where nothing says how
 /// that clock differs from the one that was read.
-pub(super) fn ended_at(manifest: &Manifest) -> Option<(jiff::Timestamp, Option<String>)> {
+pub(crate) fn ended_at(manifest: &Manifest) -> Option<(jiff::Timestamp, Option<String>)> {
     let own = manifest.pg.get().and_then(|facts| facts.clock.as_ref());
     if let Some(stop) = own.and_then(|clock| clock.stop.parse().ok()) {
         return Some((stop, None));
@@ -91,7 +91,7 @@ fn end_of(point: &Point, facts: &PostgresFacts) -> Edge {
 }
 
 /// A target that nothing leads to. `timelines` are those on which it was looked for, `current` is the one that the server is on.
-pub(super) async fn missed(
+pub(crate) async fn missed(
     request: &Request,
     found: &str,
     view: &WalView,
@@ -192,7 +192,7 @@ async fn reach(view: &WalView, points: &[Point], timeline: Timeline) -> Result<O
 }
 
 /// The restore points that are there, for an error about one that is not: those that were set last.
-pub(super) fn names(there: &[(String, Timeline, Lsn)]) -> String {
+pub(crate) fn names(there: &[(String, Timeline, Lsn)]) -> String {
     let shown = |(name, timeline, at): &(String, Timeline, Lsn)| format!("`{name}` at {at} on timeline {timeline}");
     let last: Vec<String> = there.iter().skip(there.len().saturating_sub(NAMES)).map(shown).collect();
     match there.len() {

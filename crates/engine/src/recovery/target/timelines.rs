@@ -13,18 +13,18 @@ use cdc_postgres::wal::TimelineHistory;
 
 /// Where a target lies, seen from one timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Candidate {
+pub(crate) struct Candidate {
     /// The timeline.
-    pub(super) timeline: Timeline,
+    pub(crate) timeline: Timeline,
     /// It, or the ancestor of it that owns the position.
-    pub(super) owner: Timeline,
+    pub(crate) owner: Timeline,
     /// Where replay stops.
-    pub(super) at: Lsn,
+    pub(crate) at: Lsn,
 }
 
 /// What a target means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Meant {
+pub(crate) enum Meant {
     /// It lies on no timeline.
     Nothing,
     /// One position.
@@ -35,7 +35,7 @@ pub(super) enum Meant {
 
 /// What the candidates mean together. Timelines that share a position mean the same; then the one that the server is on is taken, or
 /// the position's own.
-pub(super) fn meant(candidates: &[Candidate], current: Timeline) -> Meant {
+pub(crate) fn meant(candidates: &[Candidate], current: Timeline) -> Meant {
     let mut positions: BTreeMap<(Timeline, Lsn), Vec<Candidate>> = BTreeMap::new();
     for candidate in candidates {
         positions.entry((candidate.owner, candidate.at)).or_default().push(*candidate);
@@ -58,7 +58,7 @@ fn path(history: &TimelineHistory) -> Vec<(Timeline, Lsn, Option<Lsn>)> {
 }
 
 /// The search for a moment on several timelines, which share their ancestors.
-pub(super) struct Search<'v> {
+pub(crate) struct Search<'v> {
     view: &'v WalView,
     moment: jiff::Timestamp,
     /// Commits of that very moment lie after it.
@@ -80,21 +80,21 @@ struct Seen {
 
 /// The two commits between which a moment lies, in the order of the WAL.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Around {
+pub(crate) struct Around {
     /// The first one after the moment, and the first that replay leaves out.
-    pub(super) after: Commit,
+    pub(crate) after: Commit,
     /// The one before it; none where nothing was committed since looking began.
-    pub(super) before: Option<Commit>,
+    pub(crate) before: Option<Commit>,
 }
 
 impl<'v> Search<'v> {
-    pub(super) fn new(view: &'v WalView, moment: jiff::Timestamp, exclusive: bool) -> Search<'v> {
+    pub(crate) fn new(view: &'v WalView, moment: jiff::Timestamp, exclusive: bool) -> Search<'v> {
         Search { view, moment, exclusive, seen: BTreeMap::new() }
     }
 
     /// The first commit after the moment on a timeline, ancestors included, looking from `from` on, and the one before; or why nobody
     /// knows.
-    pub(super) async fn first_after(
+    pub(crate) async fn first_after(
         &mut self,
         history: &TimelineHistory,
         from: Lsn,
@@ -122,7 +122,7 @@ impl<'v> Search<'v> {
         }
         let (moment, exclusive) = (self.moment, self.exclusive);
         let mut seen = Seen::default();
-        let scanned = self.view.commits(timeline, from, |commit| {
+        let scanned = self.view.commits_around(timeline, from, moment, |commit| {
             if left.is_some_and(|left| left <= commit.at) {
                 return false;
             }
@@ -142,7 +142,7 @@ impl<'v> Search<'v> {
 
     /// Timelines that ended before the moment and hold transactions which the position that was found does not: it follows directly
     /// on the place where its timeline branched off, and they went on from there.
-    pub(super) async fn ended_before(
+    pub(crate) async fn ended_before(
         &self,
         found: &Candidate,
         candidates: &[Candidate],
@@ -189,7 +189,7 @@ impl<'v> Search<'v> {
 
 /// A timeline for a person who has to choose one: its stretch, and when transactions were committed on it. `from` is where the first
 /// recovery point lies on it.
-pub(super) async fn described(view: &WalView, timeline: Timeline, from: Lsn) -> Result<String, RecoveryError> {
+pub(crate) async fn described(view: &WalView, timeline: Timeline, from: Lsn) -> Result<String, RecoveryError> {
     let begin = view.history(timeline)?.begin().max(from);
     let end = view.tail(timeline).await.map_or_else(|_| "an unknown end".to_owned(), |tail| tail.last.to_string());
     let mut times: Option<(jiff::Timestamp, jiff::Timestamp)> = None;
@@ -207,7 +207,7 @@ pub(super) async fn described(view: &WalView, timeline: Timeline, from: Lsn) -> 
 
 /// Transactions on one timeline that the result of a recovery does not have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct GivenUp {
+pub(crate) struct GivenUp {
     timeline: Timeline,
     /// Those that were counted.
     transactions: u64,
@@ -292,7 +292,7 @@ fn beyond(current: &TimelineHistory, target: &TimelineHistory, cut: Lsn) -> Vec<
 }
 
 /// Counts what a recovery gives up: on the timelines that the server was on, and on that of the target.
-pub(super) async fn given_up(
+pub(crate) async fn given_up(
     view: &WalView,
     current: Timeline,
     target: &TimelineHistory,
@@ -301,17 +301,10 @@ pub(super) async fn given_up(
     let Some(cut) = cut else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     for Stretch { timeline, from, to, left_before } in beyond(view.history(current)?, target, cut) {
-        let (mut transactions, mut first, mut last) = (0, None, None);
-        let scanned = view.commits(timeline, from, |commit| {
-            let within = to.is_none_or(|to| commit.at < to);
-            if within {
-                transactions += 1;
-                first.get_or_insert_with(|| commit.to_string());
-                last = Some(commit.time.to_string());
-            }
-            within
-        });
-        let unread = match scanned.await? {
+        let (counted, scanned) = view.count_commits(timeline, from, to).await?;
+        let (transactions, first) = (counted.count, counted.ends.map(|(first, _)| first.to_string()));
+        let last = counted.ends.map(|(_, last)| last.time.to_string());
+        let unread = match scanned {
             Scanned::Unread(why) => Some(why),
             Scanned::All | Scanned::Stopped => None,
         };

@@ -12,13 +12,15 @@ use super::{
 use crate::{
     backup::{
         BackupError, is_there,
-        wal::{Archive, read_header},
+        wal::{Archive, Held, read_header},
     },
     recovery::RecoveryError,
 };
 use cdc_model::units::{IfThere, Lsn, Timeline};
 use cdc_pipeline::config::{Temporary, Tools};
-use cdc_postgres::wal::{PAGE, Record, SegmentName, SegmentSize, TimelineHistory, WalFile, page_address};
+use cdc_postgres::wal::{
+    CommitPlace, PAGE, Record, SegmentFacts, SegmentName, SegmentSize, TimelineHistory, WalFile, page_address,
+};
 
 /// How much WAL is laid out at a time while a stretch of any length is read.
 const WINDOW_BYTES: u64 = 64 << 20;
@@ -33,6 +35,8 @@ pub(crate) struct WalView {
     tools: Tools,
     /// Segments that are whole in the archive, by timeline and name.
     archived: BTreeSet<SegmentName>,
+    /// The objects that hold them, where there is one of each.
+    held: BTreeMap<SegmentName, Held>,
     /// Segments outside the archive and where they are.
     loose: BTreeMap<SegmentName, Utf8PathBuf>,
     /// Timeline histories found anywhere.
@@ -63,6 +67,7 @@ impl WalView {
             size,
             tools: tools.clone(),
             archived: BTreeSet::new(),
+            held: BTreeMap::new(),
             loose: BTreeMap::new(),
             histories: BTreeMap::from([(Timeline::FIRST, TimelineHistory::first())]),
             scratch,
@@ -70,7 +75,15 @@ impl WalView {
             archive,
         };
         for timeline in view.archive.timelines()? {
-            view.archived.extend(view.archive.segments(timeline)?);
+            let mut several = BTreeSet::new();
+            for held in view.archive.files(timeline)? {
+                let WalFile::Segment(name) = held.file else { continue };
+                view.archived.insert(name);
+                if view.held.insert(name, held).is_some() {
+                    several.insert(name);
+                }
+            }
+            view.held.retain(|name, _| !several.contains(name));
         }
         for timeline in view.archive.history_files()?.into_keys() {
             view.histories.insert(timeline, view.archive.history(timeline)?);
@@ -249,7 +262,8 @@ impl WalView {
         from: Lsn,
     ) -> Result<(Vec<(String, Lsn)>, Scanned), RecoveryError> {
         let mut found = Vec::new();
-        let scanned = self.scan(timeline, from, Some("XLOG"), |record| {
+        let mut with_one = each(|facts| !facts.restore_points.is_empty());
+        let scanned = self.scan_where(timeline, from, Some("XLOG"), &mut with_one, |record| {
             found.extend(record.restore_point().map(|name| (name.to_owned(), record.at)));
             true
         });
@@ -265,7 +279,8 @@ impl WalView {
         xid: u32,
     ) -> Result<(Vec<TransactionEnd>, Scanned), RecoveryError> {
         let mut found = Vec::new();
-        let scanned = self.scan(timeline, from, Some("Transaction"), |record| {
+        let mut with_it = each(|facts| facts.xids.is_some_and(|(low, high)| (low..=high).contains(&xid)));
+        let scanned = self.scan_where(timeline, from, Some("Transaction"), &mut with_it, |record| {
             found.extend(dump::end_of(record, xid));
             true
         });
@@ -281,6 +296,108 @@ impl WalView {
         mut see: impl FnMut(Commit) -> bool,
     ) -> Result<Scanned, RecoveryError> {
         self.scan(timeline, from, Some("Transaction"), |record| dump::commit(record).is_none_or(&mut see)).await
+    }
+
+    /// The same from the last commit on that was noted before the first one of a time or later: those around that time are shown.
+    pub(crate) async fn commits_around(
+        &self,
+        timeline: Timeline,
+        from: Lsn,
+        time: jiff::Timestamp,
+        mut see: impl FnMut(Commit) -> bool,
+    ) -> Result<Scanned, RecoveryError> {
+        let mut behind = |names: &[SegmentName], notes: &dyn Fn(SegmentName) -> Option<SegmentFacts>| {
+            let (mut first, mut before) = (names.len(), None);
+            for (at, name) in names.iter().enumerate() {
+                match notes(*name).filter(|facts| !facts.open) {
+                    Some(SegmentFacts { commits: None, .. }) => {}
+                    Some(SegmentFacts { commits: Some(commits), .. }) if commits.latest < time => before = Some(at),
+                    _ => {
+                        first = at;
+                        break;
+                    }
+                }
+            }
+            (0..names.len()).map(|at| at >= first || before == Some(at)).collect()
+        };
+        let see = |record: Record<'_>| dump::commit(record).is_none_or(&mut see);
+        self.scan_where(timeline, from, Some("Transaction"), &mut behind, see).await
+    }
+
+    /// Counts the commits on a timeline's own stretch in `[from, to)`: those of segments of which it was noted, without reading them.
+    pub(crate) async fn count_commits(
+        &self,
+        timeline: Timeline,
+        from: Lsn,
+        to: Option<Lsn>,
+    ) -> Result<(Counted, Scanned), RecoveryError> {
+        let begin = self.history(timeline)?.begin().max(from);
+        let mut noted = Vec::new();
+        let mut unknown = |names: &[SegmentName], notes: &dyn Fn(SegmentName) -> Option<SegmentFacts>| {
+            let mut wanted = Vec::new();
+            for name in names {
+                let start = self.size.start(self.number(*name));
+                let within = begin <= start && to.is_none_or(|to| start.0 + self.size.bytes() <= to.0);
+                let beyond = to.is_some_and(|to| to <= start);
+                match notes(*name).filter(|facts| within && !facts.open) {
+                    _ if beyond => wanted.push(false),
+                    Some(facts) => {
+                        noted.extend(facts.commits);
+                        wanted.push(false);
+                    }
+                    None => wanted.push(true),
+                }
+            }
+            wanted
+        };
+        let mut counted = Counted::default();
+        let scanned = self.scan_where(timeline, from, Some("Transaction"), &mut unknown, |record| {
+            let Some(commit) = dump::commit(record) else { return true };
+            let within = to.is_none_or(|to| commit.at < to);
+            if within {
+                counted.add(1, commit, commit);
+            }
+            within
+        });
+        // Enough was seen of a stretch that ends within the WAL.
+        let scanned = scanned.await?;
+        let as_commit = |place: &CommitPlace| Commit { at: place.at, time: place.time, xid: Some(place.xid) };
+        for commits in noted {
+            counted.add(commits.count, as_commit(&commits.first), as_commit(&commits.last));
+        }
+        Ok((counted, scanned))
+    }
+
+    /// The last commit before `to` along a timeline's path, looking back as far as `from`.
+    pub(crate) async fn last_commit(
+        &self,
+        history: &TimelineHistory,
+        from: Lsn,
+        to: Lsn,
+    ) -> Result<Option<Commit>, RecoveryError> {
+        let mut end = to;
+        for (timeline, begin) in history.newest_first() {
+            let first = begin.max(from);
+            // Segment by segment: the last one that is looked at has a commit, as a rule.
+            while first < end {
+                let start = self.size.start(self.size.segment_before(end)).max(first);
+                let mut last = None;
+                self.commits(timeline, start, |commit| {
+                    let within = commit.at < end;
+                    if within {
+                        last = Some(commit);
+                    }
+                    within
+                })
+                .await?;
+                if last.is_some() {
+                    return Ok(last);
+                }
+                end = start;
+            }
+            end = end.min(begin);
+        }
+        Ok(None)
     }
 
     /// The first record that starts at or after a position of a timeline's own stretch.
@@ -300,10 +417,56 @@ impl WalView {
         timeline: Timeline,
         from: Lsn,
         manager: Option<&str>,
+        see: impl FnMut(Record<'_>) -> bool,
+    ) -> Result<Scanned, RecoveryError> {
+        self.scan_where(timeline, from, manager, &mut |names, _| vec![true; names.len()], see).await
+    }
+
+    /// The same of those segments alone that are chosen by what was noted of them.
+    async fn scan_where(
+        &self,
+        timeline: Timeline,
+        from: Lsn,
+        manager: Option<&str>,
+        choose: &mut Choice<'_>,
         mut see: impl FnMut(Record<'_>) -> bool,
     ) -> Result<Scanned, RecoveryError> {
         let begin = self.history(timeline)?.begin().max(from);
         let (names, gap) = self.run_of(timeline, self.size.segment_of(begin));
+        let mut wanted = choose(&names, &|name| self.facts(name));
+        // The last record of one may go on in the next: that is wanted too, unless it is known that the record is none that matters.
+        for at in (1..names.len()).rev() {
+            wanted[at] = wanted[at] || wanted[at - 1] && self.facts(names[at - 1]).is_none_or(|facts| facts.open);
+        }
+        for run in (0..names.len()).collect::<Vec<_>>().chunk_by(|a, b| wanted[*a] == wanted[*b]) {
+            if !wanted[run[0]] {
+                continue;
+            }
+            let is_last = run.last().is_some_and(|at| at + 1 == names.len());
+            let run = &names[run[0]..=run[run.len() - 1]];
+            match self.scan_run(run, begin, manager, &mut see).await? {
+                Scanned::All => {}
+                // What it lacks is in a segment that is not wanted.
+                Scanned::Unread(why) if !is_last => return Ok(Scanned::Unread(why)),
+                other => return Ok(other),
+            }
+        }
+        Ok(gap.map_or(Scanned::All, Scanned::Unread))
+    }
+
+    /// What was noted of a segment when it was archived. One whose note cannot be read is read itself, which tells what is wrong.
+    fn facts(&self, name: SegmentName) -> Option<SegmentFacts> {
+        self.held.get(&name)?.facts().ok().flatten()
+    }
+
+    /// The same of segments that follow on one another.
+    async fn scan_run(
+        &self,
+        names: &[SegmentName],
+        begin: Lsn,
+        manager: Option<&str>,
+        see: &mut impl FnMut(Record<'_>) -> bool,
+    ) -> Result<Scanned, RecoveryError> {
         let Some(first) = names.first() else { return Ok(Scanned::All) };
         let start = begin.max(self.size.start(self.number(*first)));
         let mut window = Window { at: 0, width: self.width, before: 0 };
@@ -335,7 +498,7 @@ impl WalView {
             match reading.ended {
                 Ended::Broken(why) if end < names.len() => return Ok(Scanned::Unread(why)),
                 _ if end < names.len() => window.slide(end),
-                _ => return Ok(gap.map_or(Scanned::All, Scanned::Unread)),
+                _ => return Ok(Scanned::All),
             }
         }
     }
@@ -401,6 +564,36 @@ impl WalView {
             "none",
             "is this the repository that the cluster archives to?",
         )
+    }
+}
+
+/// Which of a run of segments are read, by what was noted of each.
+type Choice<'a> = dyn FnMut(&[SegmentName], &dyn Fn(SegmentName) -> Option<SegmentFacts>) -> Vec<bool> + Send + 'a;
+
+/// Chooses each segment by itself: where something was noted that is asked for, and where nothing is known.
+fn each(
+    has: impl Fn(&SegmentFacts) -> bool + Send,
+) -> impl FnMut(&[SegmentName], &dyn Fn(SegmentName) -> Option<SegmentFacts>) -> Vec<bool> + Send {
+    move |names, notes| names.iter().map(|name| notes(*name).is_none_or(|facts| facts.open || has(&facts))).collect()
+}
+
+/// Commits that were counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub(crate) count: u64,
+    /// The first and the last of them in the order of the WAL.
+    pub(crate) ends: Option<(Commit, Commit)>,
+}
+
+impl Counted {
+    fn add(&mut self, count: u64, first: Commit, last: Commit) {
+        self.count += count;
+        self.ends = Some(match self.ends {
+            None => (first, last),
+            Some((from, to)) => {
+                (if first.at < from.at { first } else { from }, if last.at > to.at { last } else { to })
+            }
+        });
     }
 }
 
@@ -554,6 +747,87 @@ cd "$folder" && ls | LC_ALL=C awk -v first="$first" -v last="$last" '$0 >= first
             $1 = ""; $2 = ""; print
         }'
 "#;
+
+    /// Shows the lines of `records.txt` that lie in its segments (of 1 MiB, in the first 4 GiB), and notes which segments these are.
+    const OF_RECORDS: &str = r#"#!/bin/sh
+eval "last=\$$#"
+eval "first=\$$(($# - 1))"
+from=$(printf '%08X' "0x${4#0/}")
+echo "$first $last" >> "$0.read"
+case "$*" in *--rmgr=XLOG*) manager="rmgr: XLOG";; *) manager="rmgr: Transaction";; esac
+grep "$manager" "$0.records" | awk -v first="${first#000000010000000000000}" -v last="${last#000000010000000000000}" -v from="$from" '
+    { split($0, part, "lsn: 0/"); at = substr(part[2], 1, 3) }
+    at >= first && at <= last && substr(part[2], 1, 8) >= from { print }'
+"#;
+
+    #[tokio::test]
+    async fn what_was_noted_of_segments_chooses_those_that_are_read() {
+        let home = tempfile::tempdir().unwrap();
+        let home = Utf8Path::from_path(home.path()).unwrap();
+        let fixtures = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/wal/18");
+        let program = home.join("pg_waldump");
+        fs_err::write(&program, OF_RECORDS).unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        fs_err::copy(fixtures.join("records.txt"), format!("{program}.records")).unwrap();
+        let repository = Repository::init(&home.join("repository")).unwrap();
+        let mut archive = None;
+        for number in 7..12u64 {
+            let size = SegmentSize::new(1 << 20).unwrap();
+            let file = home.join(SegmentName::new(Timeline::FIRST, number, size).to_string());
+            let stored = fs_err::File::open(fixtures.join(format!("{}.zst", file.file_name().unwrap()))).unwrap();
+            let bytes = zstd::decode_all(stored).unwrap();
+            let header = cdc_postgres::wal::SegmentHeader::parse(bytes.first_chunk().unwrap()).unwrap();
+            fs_err::write(&file, bytes).unwrap();
+            let to = archive.get_or_insert_with(|| repository.archive(header.system_id));
+            to.add_segment(&file, SegmentState::Complete).unwrap();
+        }
+        let size = SegmentSize::new(1 << 20).unwrap();
+        let mut view = WalView::open(archive.unwrap(), size, &Tools::here(home), &[]).unwrap();
+        let read = || {
+            let path = Utf8PathBuf::from(format!("{program}.read"));
+            let read = std::fs::read_to_string(&path).if_there().unwrap().unwrap_or_default();
+            std::fs::remove_file(&path).if_there().unwrap();
+            read.replace("000000010000000000000", "").lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+
+        let (ends, scanned) = view.ends(Timeline::FIRST, Lsn(0), 764).await.unwrap();
+        assert!(matches!(ends.as_slice(), [TransactionEnd::Committed(at)] if at.at == Lsn(0x87_2F30)), "{ends:?}");
+        assert_eq!((scanned, read()), (Scanned::All, vec!["008 008".to_owned()]));
+        let (ends, _) = view.ends(Timeline::FIRST, Lsn(0), 758).await.unwrap();
+        assert_eq!(ends, [TransactionEnd::RolledBack(Lsn(0x83_BDC0))], "a subtransaction of one that is kept");
+        read();
+        let (marks, _) = view.marks(Timeline::FIRST, Lsn(0)).await.unwrap();
+        let names: Vec<&str> = marks.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!((names, read()), (vec!["before: it", "zwei", "third"], vec!["008 008".into(), "00A 00A".into()]));
+        assert!(view.ends(Timeline::FIRST, Lsn(0), 5000).await.unwrap().0.is_empty());
+        assert_eq!(read(), [""; 0], "nothing is read for what is nowhere");
+
+        // All are noted, but those of the segment in which the stretch begins or ends.
+        let count = async |from, to| view.count_commits(Timeline::FIRST, Lsn(from), to).await.unwrap().0;
+        let all = count(0, None).await;
+        let ends = all.ends.map(|(first, last)| (first.xid, last.xid, last.at));
+        assert_eq!((all.count, ends), (21, Some((Some(744), Some(770), Lsn(0xB0_00A8)))));
+        assert_eq!(read(), [""; 0]);
+        let some = count(0x87_2F30, Some(Lsn(0xA9_ED50))).await;
+        assert_eq!(some.count, 2 + 1, "764, 766 and 767");
+        assert_eq!(read(), ["008 008", "00A 00A"]);
+        let time = "2026-11-27T12:38:16.437379Z".parse().unwrap();
+        let mut around = Vec::new();
+        let scanned = view.commits_around(Timeline::FIRST, Lsn(0), time, |commit| {
+            around.push(commit.xid.unwrap());
+            commit.time <= time
+        });
+        assert_eq!(scanned.await.unwrap(), Scanned::Stopped);
+        assert_eq!(
+            (around.last(), around.contains(&768), read()),
+            (Some(&769), true, vec!["008 008".into(), "00A 00B".into()])
+        );
+
+        // Of one that two archivers stored, or an older release, nothing is known: it is read.
+        view.held.clear();
+        assert_eq!(view.count_commits(Timeline::FIRST, Lsn(0), None).await.unwrap().0, all);
+        assert!(!read().is_empty());
+    }
 
     /// Where `pg_waldump` says where the first record starts: on standard output up to PostgreSQL 15, as 18 does later.
     const SKIPPED: (&str, &str) = ("print \"first", "print \"pg_waldump: first");

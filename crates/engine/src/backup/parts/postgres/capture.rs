@@ -222,7 +222,8 @@ fn is_missing(archive: &Archive, history: &TimelineHistory, (from, to): (Lsn, Ls
     }
 }
 
-async fn await_archived(
+/// Waits until the archive has everything of a timeline's path from one position to another.
+pub(crate) async fn await_archived(
     pg: &Postgres,
     archive: &Archive,
     history: &TimelineHistory,

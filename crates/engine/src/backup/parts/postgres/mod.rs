@@ -9,7 +9,7 @@ mod outside;
 mod restored;
 mod time;
 
-pub(crate) use capture::capture;
+pub(crate) use capture::{await_archived, capture};
 pub use extract::extract;
 pub(crate) use extract::{check as check_base, compare_folder, listed, remove_sources};
 pub use facts::publications;
