@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{PAGE, SegmentHeader};
-use cdc_model::units::Lsn;
+use cdc_model::units::{Lsn, counted};
 
 /// What a segment holds that a recovery may be aimed at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -276,7 +276,7 @@ impl<'a> Reader<'a> {
         }
         let page = word(segment, 36) as usize;
         if page != PAGE || segment.len() as u64 != header.size.bytes() {
-            return Err(format!("{} bytes in pages of {page}", segment.len()));
+            return Err(format!("{} in pages of {page}", counted(segment.len(), "byte")));
         }
         let length = SegmentHeader::LENGTH;
         let mut reader = Reader { segment, start: header.address, magic, at: length, before: Lsn(0), ended: false };
@@ -304,7 +304,7 @@ impl<'a> Reader<'a> {
             let (begin, at) = (self.at, self.lsn(self.at));
             let length = word(self.segment, begin) as usize;
             if length < RECORD {
-                return Err(format!("record at {at}: {length} bytes"));
+                return Err(format!("record at {at}: {}", counted(length, "byte")));
             }
             let mut header = Vec::with_capacity(RECORD);
             if self.through_record(begin, RECORD, length, |part| header.extend_from_slice(part))?.is_none() {
@@ -385,7 +385,7 @@ impl<'a> Reader<'a> {
             }
             if at % PAGE == 0 {
                 if !self.is_page(at) || self.rest_of(at)? as usize != left {
-                    return Err(format!("page at {}: expected {left} bytes of a record", self.lsn(at)));
+                    return Err(format!("page at {}: expected {} of a record", self.lsn(at), counted(left, "byte")));
                 }
                 at += SHORT_HEADER;
             }

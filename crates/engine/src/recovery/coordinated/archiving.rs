@@ -22,8 +22,8 @@ impl Coordinated {
     pub(crate) async fn prove_archiving(&self) -> Option<CheckReport> {
         let restored = self.learned.restored.as_ref()?;
         let switch = restored.switch?;
-        let mut ancestors = self.aim.history.ancestors.clone();
-        ancestors.push(TimelineEntry { timeline: self.aim.timeline, end: switch });
+        let TimelineHistory { timeline: left, mut ancestors } = self.aim.followed();
+        ancestors.push(TimelineEntry { timeline: left, end: switch });
         let history = TimelineHistory { timeline: restored.timeline, ancestors };
         let next = format!(
             "take a recovery point of timeline {} now (`backup create`): those that are there lead to it only through its history",

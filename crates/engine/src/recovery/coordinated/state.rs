@@ -124,7 +124,7 @@ impl Coordinated {
 
     /// The timeline that the restored server left.
     pub(crate) fn abandoned_timeline(&self) -> Timeline {
-        self.aim.timeline
+        self.aim.followed().timeline
     }
 
     /// What else is concerned: named, and not touched.

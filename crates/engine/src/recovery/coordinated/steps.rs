@@ -81,7 +81,7 @@ const PIN_TIMELINE: Step<Coordinated> = Step {
     before: |s| Box::pin(async { on_the_way(s) }),
     inside: Inside::Atomic,
     act: |s| Box::pin(async { acted(s.learned.change(|l| l.pinned = true)) }),
-    after: |s| Box::pin(async { Ok(format!("recovery_target_timeline = {}", s.aim.timeline)) }),
+    after: |s| Box::pin(async { Ok(format!("recovery_target_timeline = {}", s.aim.followed().timeline)) }),
 };
 
 /// Replays to the target, and reads the captured tables before anybody else can.

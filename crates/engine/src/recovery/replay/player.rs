@@ -112,14 +112,15 @@ impl Player<'_> {
 
     /// Requires that replay stopped at a target that is a position, by the server's own log.
     pub(crate) fn reached(&self, replay: &Replay) -> Result<(), RecoveryError> {
-        if replay.stopping.is_none() {
+        let Some(stopping) = &replay.stopping else {
             let expected = match &self.aim.setting {
                 Some((name, value)) => format!("`recovery stopping` at {name} = {value}"),
                 None => "`recovery stopping`".to_owned(),
             };
             return Err(RecoveryError::unmet(STEP, expected, "replay went to the end of the WAL"));
-        }
-        self.aim.holds(replay.redo_done).map_err(|(expected, found)| RecoveryError::unmet(STEP, expected, found))
+        };
+        let held = self.aim.holds(stopping, replay.redo_done);
+        held.map_err(|(expected, found)| RecoveryError::unmet(STEP, expected, found))
     }
 
     /// The archive as plain files beside the data folder, for a server that runs where this program does not: an image of
@@ -167,7 +168,7 @@ impl Player<'_> {
             ("recovery_target_inclusive", if self.exclusive { "off" } else { "on" }.to_owned()),
         ];
         if self.pinned {
-            settings.push(("recovery_target_timeline", self.aim.timeline.to_string()));
+            settings.push(("recovery_target_timeline", self.aim.followed().timeline.to_string()));
         }
         settings.extend(self.aim.setting.iter().map(|(name, value)| (name.as_str(), value.clone())));
         // A library would archive whatever `archive_command` is.

@@ -6,10 +6,10 @@ use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    backup::{Store, files},
+    backup::{Store, files, is_there},
     recovery::{
         RecoveryError,
-        server::{Owner, Replay, is_occupied},
+        server::{Owner, is_occupied},
         target::Aim,
     },
 };
@@ -44,8 +44,9 @@ pub(super) struct Record {
 /// How the server came out of its replay.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Restored {
-    pub(super) replay: Replay,
     pub(super) timeline: Timeline,
+    /// Behind the last replayed record, by the server's word.
+    pub(super) end: Lsn,
 }
 
 /// The data folder to be.
@@ -104,13 +105,7 @@ impl Place {
 
     /// Makes the folder and what is in it, for this process alone while it runs; the lock ends with the file.
     pub(super) fn take(&self, owner: &Owner) -> Result<File, RecoveryError> {
-        if self
-            .pgdata
-            .symlink_metadata()
-            .if_there()
-            .map_err(|e| RecoveryError::io("look at", &self.pgdata, e))?
-            .is_none()
-        {
+        if !is_there(&self.pgdata)? {
             owner.make_folder(&self.pgdata)?;
         }
         let store = Store::owned(&self.pgdata, owner.ids());
@@ -178,7 +173,11 @@ impl Place {
             if entry.file_name() == RECORD {
                 continue;
             }
-            let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+            let removed = if entry.file_type().map_err(unlisted)?.is_dir() {
+                std::fs::remove_dir_all(path)
+            } else {
+                std::fs::remove_file(path)
+            };
             removed.if_there().map_err(|e| RecoveryError::io("remove", path, e))?;
         }
         std::fs::remove_dir_all(&work).if_there().map_err(|e| RecoveryError::io("remove", &work, e))?;
@@ -201,7 +200,7 @@ mod tests {
     fn record(restored: bool) -> Record {
         let history = TimelineHistory::first();
         let aim = Aim { timeline: Timeline::FIRST, history, at: None, cut: None, setting: None, notes: Vec::new() };
-        let restored = restored.then(|| Restored { replay: Replay::default(), timeline: Timeline::literal(2) });
+        let restored = restored.then(|| Restored { timeline: Timeline::literal(2), end: Lsn(7) });
         Record {
             asked: "--target latest".into(),
             point: PointId::new("20261122T100000Z-0001"),

@@ -5,10 +5,9 @@ use camino::Utf8PathBuf;
 use super::{
     place::{Place, Record},
     request::RestoreRequest,
-    run::RestoreOutcome,
 };
 use crate::{
-    backup::{Origin, Point, PointSelector, Repository, parts::postgres::listed},
+    backup::{Origin, Point, PointSelector, Repository, is_there, parts::postgres::listed},
     recovery::{
         RecoveryError,
         coordinated::{Identity, refuse_no_configuration},
@@ -84,7 +83,7 @@ pub async fn plan_restore(request: &RestoreRequest) -> Result<RestorePlan, Recov
     refuse_other_version(&request.tools, facts.version.major()).await?;
     let end = record.aim.at.or(record.end).unwrap_or(facts.stop_lsn).max(facts.stop_lsn);
     view.continuous(&record.aim.history, facts.start_lsn, end)?;
-    let owner = match place.pgdata.is_dir() {
+    let owner = match is_there(&place.pgdata)? {
         true => Owner::of(&place.pgdata)?,
         false => {
             let (owner, _) = Owner::of_lost(&place.pgdata, facts.folder)?;
@@ -177,11 +176,6 @@ fn refuse_tablespaces(point: &Point) -> Result<(), RecoveryError> {
 }
 
 impl RestorePlan {
-    /// What it says before anything is done.
-    pub fn outcome(&self) -> RestoreOutcome {
-        self.told(None)
-    }
-
     pub(super) fn aim(&self) -> &Aim {
         &self.record.aim
     }

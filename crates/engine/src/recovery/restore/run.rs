@@ -48,7 +48,7 @@ pub struct RestoreOutcome {
     /// The last transaction that is kept, by the archived WAL: `743, committed at 2026-11-22T20:50:11Z (0/307D9F8)`. Absent where none
     /// committed since the recovery point.
     pub last_commit: Option<String>,
-    /// Where the last replayed record starts; absent in a plan.
+    /// The position behind the last replayed record, by the server's word; absent in a plan.
     pub ended_at: Option<Lsn>,
     /// The timeline that the restored cluster is on; absent in a plan.
     pub timeline: Option<Timeline>,
@@ -57,16 +57,21 @@ pub struct RestoreOutcome {
 }
 
 impl RestorePlan {
-    pub(super) fn told(&self, restored: Option<&Restored>) -> RestoreOutcome {
+    /// What it says before anything is done.
+    pub fn outcome(&self) -> RestoreOutcome {
+        self.told(None)
+    }
+
+    fn told(&self, restored: Option<&Restored>) -> RestoreOutcome {
         let Record { point, aim, system_id, last_commit, .. } = &self.record;
         RestoreOutcome {
             pgdata: self.place.pgdata.clone(),
             system_id: *system_id,
             point: point.clone(),
             target: self.request.target.to_string(),
-            replayed: aim.timeline,
+            replayed: aim.followed().timeline,
             last_commit: last_commit.clone(),
-            ended_at: restored.and_then(|restored| restored.replay.redo_done),
+            ended_at: restored.map(|restored| restored.end),
             timeline: restored.map(|restored| restored.timeline),
             notes: self.notes.iter().chain(&aim.notes).cloned().collect(),
         }
@@ -166,6 +171,7 @@ impl RestorePlan {
         moment::pass("promoted").await?;
         let session = playing.server.connect(&self.request.url, Some("template1")).await?;
         let timeline = player.look(&session, &mut playing.server, fresh, &replay).await?;
+        let end: Lsn = session.value("select pg_last_wal_replay_lsn()").await?;
         drop(session);
         match self.record.end {
             None => player.reached(&replay)?,
@@ -181,7 +187,7 @@ impl RestorePlan {
             return Err(RecoveryError::unmet(STEP, expected, found));
         }
         no_settings_left(fresh)?;
-        Ok(Restored { replay, timeline })
+        Ok(Restored { timeline, end })
     }
 }
 

@@ -19,6 +19,8 @@ use crate::{
 use cdc_model::units::{Lsn, PointId, Timeline};
 use cdc_postgres::wal::TimelineHistory;
 
+/// How a server says that it did not replay the record which it stopped at.
+const BEFORE: &str = "stopping before ";
 /// The server's setting for a position.
 const POSITION: &str = "recovery_target_lsn";
 
@@ -41,21 +43,41 @@ pub(crate) struct Aim {
 }
 
 impl Aim {
-    /// Requires that replay ended where the target was found: everything before it, and nothing behind it. `done` is where the last
-    /// replayed record starts, by the server's word; what was expected and found otherwise.
-    pub(crate) fn holds(&self, done: Option<Lsn>) -> Result<(), (String, String)> {
+    /// The timeline that replay follows to the target: the one that owns the position. A server that follows a later one and stops before
+    /// that has branched off writes a history in which the later one ends before it began.
+    pub(crate) fn followed(&self) -> TimelineHistory {
+        let Some(at) = self.at else { return self.history.clone() };
+        let timeline = self.history.owner(at);
+        let ancestors = self.history.ancestors.iter().take_while(|ancestor| ancestor.timeline != timeline);
+        TimelineHistory { timeline, ancestors: ancestors.copied().collect() }
+    }
+
+    /// Requires that replay ended where the target was found: everything before it, and nothing behind it. By the server's word: whether
+    /// it stopped before a record, and where the last one starts that it read, which is that record then, and else the last one that was
+    /// replayed. What was expected and found otherwise.
+    pub(crate) fn holds(&self, stopping: &str, read: Option<Lsn>) -> Result<(), (String, String)> {
         let Some(cut) = self.cut else { return Ok(()) };
-        // A position that the server was given is reached by the record there, unless that is left out.
-        let at_least =
-            self.at.filter(|at| *at < cut && self.setting.as_ref().is_some_and(|(name, _)| name == POSITION));
-        match done {
-            Some(done) if done < cut && at_least.is_none_or(|at| done >= at) => Ok(()),
-            done => {
-                let expected = match at_least {
-                    Some(at) => format!("the last replayed record at {at} or after it, and before {cut}"),
-                    None => format!("the last replayed record before {cut}"),
-                };
-                Err((expected, done.map_or_else(|| "none".to_owned(), |done| done.to_string())))
+        let setting = self.setting.as_ref().map_or("", |(name, _)| name);
+        // Inclusive: the record at the position or the first one behind it is replayed, and then the position itself is before the cut.
+        let at = self.at.filter(|at| *at < cut && setting == POSITION);
+        let (fits, expected) = match (stopping.contains(BEFORE), at) {
+            (true, None) if setting == POSITION => {
+                (read >= Some(cut), format!("the first record that is left out at {cut} or after it"))
+            }
+            (true, None) => (read == Some(cut), format!("the first record that is left out at {cut}")),
+            (false, Some(at)) => (
+                read.is_some_and(|read| at <= read && read < cut),
+                format!("the last replayed record at {at} or after it, and before {cut}"),
+            ),
+            // A server sees that it is consistent behind the record that makes it so, or before the one after that.
+            (false, None) => (read.is_some_and(|read| read <= cut), format!("the last record at {cut} or before it")),
+            (true, Some(at)) => (false, format!("the record at {at} or the first one after it replayed")),
+        };
+        match fits {
+            true => Ok(()),
+            false => {
+                let read = read.map_or_else(|| "none".to_owned(), |read| read.to_string());
+                Err((expected, format!("`{stopping}`, and {read} as the last record")))
             }
         }
     }
@@ -486,19 +508,44 @@ mod tests {
     use super::*;
 
     #[test]
+    fn replay_follows_the_timeline_that_owns_the_target() {
+        let history = TimelineHistory::parse(Timeline::literal(3), "1\t0/500\tx\n2\t0/900\tx\n").unwrap();
+        let followed = |at: Option<u64>| {
+            let aim = at_position(Timeline::literal(3), history.clone(), Lsn(at.unwrap_or_default()));
+            let TimelineHistory { timeline, ancestors } = Aim { at: at.map(Lsn), ..aim }.followed();
+            (timeline.get(), ancestors.len())
+        };
+        assert_eq!([0x4F8, 0x500, 0x8F8, 0x900].map(|at| followed(Some(at))), [(1, 0), (2, 1), (2, 1), (3, 2)]);
+        assert_eq!(followed(None), (3, 2));
+    }
+
+    #[test]
     fn replay_that_ended_elsewhere_does_not_hold_the_target() {
         let history = TimelineHistory::first();
+        let (before, after) = ("recovery stopping before WAL location", "recovery stopping after WAL location");
         let inclusive = Aim { cut: Some(Lsn(0x501)), ..at_position(Timeline::FIRST, history.clone(), Lsn(0x500)) };
-        assert_eq!(inclusive.holds(Some(Lsn(0x500))), Ok(()));
+        assert_eq!(inclusive.holds(after, Some(Lsn(0x500))), Ok(()));
         for wrong in [Some(Lsn(0x4F8)), Some(Lsn(0x508)), None] {
-            inclusive.holds(wrong).unwrap_err();
+            inclusive.holds(after, wrong).unwrap_err();
         }
+        inclusive.holds(before, Some(Lsn(0x500))).unwrap_err();
         let exclusive = at_position(Timeline::FIRST, history.clone(), Lsn(0x500));
-        assert_eq!(exclusive.holds(Some(Lsn(0x4F8))), Ok(()));
-        exclusive.holds(Some(Lsn(0x500))).unwrap_err();
-        let setting = Some(("recovery_target".to_owned(), "immediate".to_owned()));
-        let consistent = Aim { setting, ..at_position(Timeline::FIRST, history, Lsn(0x500)) };
-        assert_eq!(consistent.holds(Some(Lsn(0x400))), Ok(()));
-        consistent.holds(Some(Lsn(0x500))).unwrap_err();
+        assert_eq!(exclusive.holds(before, Some(Lsn(0x508))), Ok(()), "no record starts at the position");
+        exclusive.holds(before, Some(Lsn(0x4F8))).unwrap_err();
+        let of = |name: &str| Aim {
+            setting: Some((name.to_owned(), String::new())),
+            ..at_position(Timeline::FIRST, history.clone(), Lsn(0x500))
+        };
+        let timed = of("recovery_target_time");
+        let commit = "recovery stopping before commit of transaction 743, time 2026-11-22 20:00:00+00";
+        assert_eq!(timed.holds(commit, Some(Lsn(0x500))), Ok(()));
+        for wrong in [Some(Lsn(0x4F8)), Some(Lsn(0x508)), None] {
+            timed.holds(commit, wrong).unwrap_err();
+        }
+        let consistent = of("recovery_target");
+        for stopped in [0x4F8, 0x500] {
+            assert_eq!(consistent.holds("recovery stopping after reaching consistency", Some(Lsn(stopped))), Ok(()));
+        }
+        consistent.holds("recovery stopping after reaching consistency", Some(Lsn(0x508))).unwrap_err();
     }
 }

@@ -163,22 +163,8 @@ async fn reach(view: &WalView, points: &[Point], timeline: Timeline) -> Result<O
     else {
         return Ok(None);
     };
-    let mut last: Option<Commit> = None;
     // The newest point is as far as it has to be read back for the last commit.
-    for (of, begin) in history.newest_first() {
-        let left = history.ancestors.iter().find(|a| a.timeline == of).map(|a| a.end);
-        view.commits(of, begin.max(newest.at), |commit| {
-            let within = left.is_none_or(|left| commit.at < left);
-            if within {
-                last = Some(commit);
-            }
-            within
-        })
-        .await?;
-        if last.is_some() || begin <= newest.at {
-            break;
-        }
-    }
+    let last = view.last_commit(history, newest.at, view.end_of(timeline)?).await?;
     let last = match last {
         Some(Commit { at, time, .. }) => Edge { at, time: Some(time), what: "the last commit".into() },
         None => newest,

@@ -192,14 +192,9 @@ impl<'v> Search<'v> {
 pub(crate) async fn described(view: &WalView, timeline: Timeline, from: Lsn) -> Result<String, RecoveryError> {
     let begin = view.history(timeline)?.begin().max(from);
     let end = view.tail(timeline).await.map_or_else(|_| "an unknown end".to_owned(), |tail| tail.last.to_string());
-    let mut times: Option<(jiff::Timestamp, jiff::Timestamp)> = None;
-    view.commits(timeline, begin, |commit| {
-        times = Some((times.map_or(commit.time, |(first, _)| first), commit.time));
-        true
-    })
-    .await?;
-    let commits = match times {
-        Some((first, last)) => format!("commits from {first} to {last}"),
+    let (counted, _) = view.count_commits(timeline, begin, None).await?;
+    let commits = match counted.ends {
+        Some((first, last)) => format!("commits from {} to {}", first.time, last.time),
         None => "no commit".to_owned(),
     };
     Ok(format!("timeline {timeline} ({begin} to {end}, {commits})"))

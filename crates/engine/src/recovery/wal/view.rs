@@ -210,6 +210,13 @@ impl WalView {
         Some(last)
     }
 
+    /// Behind the last segment of a timeline that follows on what is archived; where it begins when there is none.
+    pub(crate) fn end_of(&self, timeline: Timeline) -> Result<Lsn, RecoveryError> {
+        let begin = self.history(timeline)?.begin();
+        let last = self.last_of(timeline).map(|last| self.size.start(self.number(last) + 1));
+        Ok(last.map_or(begin, |end| end.max(begin)))
+    }
+
     /// The last valid record on a timeline. Reads from its last archived segment on: what is archived has a checksum.
     pub(crate) async fn tail(&self, timeline: Timeline) -> Result<Tail, RecoveryError> {
         let history = self.history(timeline)?;

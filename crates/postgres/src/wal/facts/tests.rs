@@ -99,7 +99,7 @@ fn of_a_segment_with_anything_unusual_nothing_is_known() {
     changed(page, &[0; 16]).unwrap_err();
     assert!(changed(page + 2, &OVERWRITTEN.to_le_bytes()).unwrap_err().contains("given up"));
     assert!(changed(0, &0xD119u16.to_le_bytes()).unwrap_err().contains("not known"));
-    assert!(SegmentFacts::of(&segment[..segment.len() / 2]).unwrap_err().contains("bytes in pages"));
+    assert!(SegmentFacts::of(&segment[..segment.len() / 2]).unwrap_err().contains("in pages of"));
     SegmentFacts::of(&[]).unwrap_err();
     assert_eq!(SegmentFacts::of(&segment).unwrap(), known);
 }
