@@ -255,7 +255,7 @@ async fn named(
 ) -> Result<Aim, RecoveryError> {
     let (mut there, mut unread) = (Vec::new(), Vec::new());
     for timeline in view.timelines() {
-        let (marks, scanned) = view.marks(timeline, begin_on(points, timeline)).await?;
+        let (marks, scanned) = view.marks(timeline, begin_on(points, view.history(timeline)?)).await?;
         unread.extend(not_read(timeline, scanned));
         there.extend(marks.into_iter().map(|(name, at)| (name, timeline, at)));
     }
@@ -307,7 +307,7 @@ async fn committed(
 ) -> Result<Aim, RecoveryError> {
     let (mut commits, mut rolled_back, mut unread) = (Vec::new(), Vec::new(), Vec::new());
     for owner in view.timelines() {
-        let (ends, scanned) = view.ends(owner, begin_on(points, owner), xid).await?;
+        let (ends, scanned) = view.ends(owner, begin_on(points, view.history(owner)?), xid).await?;
         unread.extend(not_read(owner, scanned));
         for end in ends {
             match end {
@@ -486,7 +486,7 @@ async fn ambiguous(
 ) -> Result<RecoveryError, RecoveryError> {
     let mut each = Vec::new();
     for timeline in timelines {
-        each.push(timelines::described(view, *timeline, begin_on(points, *timeline)).await?);
+        each.push(timelines::described(view, *timeline, begin_on(points, view.history(*timeline)?)).await?);
     }
     let flags: Vec<String> = timelines.iter().map(|timeline| format!("--timeline {timeline}")).collect();
     Ok(RecoveryError::impossible(
@@ -497,10 +497,10 @@ async fn ambiguous(
     ))
 }
 
-/// Where the recovery points of a timeline begin; nothing before can be a target.
-fn begin_on(points: &[Point], timeline: Timeline) -> Lsn {
+/// Where the recovery points that lead to a timeline begin, also those of its ancestors; nothing before can be a target.
+fn begin_on(points: &[Point], history: &TimelineHistory) -> Lsn {
     let facts = points.iter().filter_map(|p| p.postgres().ok());
-    facts.filter(|p| p.timeline == timeline).map(|p| p.stop_lsn).min().unwrap_or_default()
+    facts.filter(|facts| is_on_the_way(history, facts)).map(|p| p.stop_lsn).min().unwrap_or_default()
 }
 
 #[cfg(test)]
