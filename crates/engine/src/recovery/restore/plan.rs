@@ -7,7 +7,10 @@ use super::{
     request::RestoreRequest,
 };
 use crate::{
-    backup::{Origin, Point, PointSelector, Repository, is_there, parts::postgres::listed},
+    backup::{
+        Origin, Point, PointSelector, Repository, is_there,
+        parts::postgres::{listed, room_to_restore},
+    },
     recovery::{
         RecoveryError,
         coordinated::{Identity, refuse_no_configuration},
@@ -105,7 +108,7 @@ pub async fn plan_restore(request: &RestoreRequest) -> Result<RestorePlan, Recov
     }
     notes.extend(outside.notes());
     let mut room = Room::default();
-    room.need("the restored data folder", &place.pgdata, facts.base_raw_bytes + SPARE_BYTES);
+    room.need("the restored data folder", &place.pgdata, room_to_restore(&point)? + SPARE_BYTES);
     room.need("the WAL that it replays", &place.pgdata, segment_size.bytes() * (facts.wal_required.len() + 2) as u64);
     room.refuse_none(Vec::new)?;
     let request = request.clone();

@@ -124,10 +124,11 @@ impl RestorePlan {
         let reach = (facts.start_lsn, self.aim().at.or(self.record.end));
         check_archived(&archive, &self.point, self.aim(), self.segment_size, reach, watch.clone()).await?;
         let (point, into, owner) = (self.point.clone(), fresh.to_owned(), self.owner.account());
-        let (watch, total) = (watch.clone(), facts.base_raw_bytes);
+        let (watch, tools) = (watch.clone(), self.request.tools.clone());
+        let total = base::bytes_to_restore(&self.point)?;
         blocking(move || {
             let heard = |done| watch.tell(Progress::Bytes { what: "base backup".into(), done, total });
-            base::extract(&point, &into, owner, &heard)?;
+            base::extract(&point, &tools, &into, owner, &heard)?;
             Ok(())
         })
         .await?;
