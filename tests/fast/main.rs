@@ -3,6 +3,7 @@
 // Also in helpers, which are no `#[test]` to the lint.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod archiving;
 mod chronicles;
 mod circles;
 mod contract;

@@ -82,7 +82,33 @@ pub async fn pass(moment: &str) -> Result<(), Interrupted> {
     }
 }
 
+/// Passes a moment of a procedure that has no async runtime.
+pub fn pass_blocking(step: &str, moment: &str) -> Result<(), Interrupted> {
+    match wanted_at(step, moment) {
+        None => Ok(()),
+        Some(How::Fail) => Err(Interrupted { step: step.to_owned(), moment: moment.to_owned() }),
+        Some(How::Wait) => loop {
+            std::thread::park();
+        },
+    }
+}
+
 async fn at(step: &str, moment: &str) -> Result<(), Interrupted> {
+    match wanted_at(step, moment) {
+        None => Ok(()),
+        Some(How::Fail) => Err(Interrupted { step: step.to_owned(), moment: moment.to_owned() }),
+        Some(How::Wait) => std::future::pending().await,
+    }
+}
+
+/// How a process that lives on is interrupted.
+enum How {
+    Fail,
+    Wait,
+}
+
+/// Traces a moment, and ends this process where that is wanted.
+fn wanted_at(step: &str, moment: &str) -> Option<How> {
     if let Some(path) = std::env::var_os(TRACE) {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
         // A trace that cannot be written proves nothing, which is for its reader to say.
@@ -90,16 +116,15 @@ async fn at(step: &str, moment: &str) -> Result<(), Interrupted> {
             tracing::warn!(%error, "{TRACE}");
         }
     }
-    let Ok(wanted) = std::env::var(INTERRUPT) else { return Ok(()) };
-    match wanted.strip_prefix(&format!("{step}:{moment}:")) {
-        Some("kill") => {
+    let wanted = std::env::var(INTERRUPT).ok()?;
+    match wanted.strip_prefix(&format!("{step}:{moment}:"))? {
+        "kill" => {
             // As the kernel ends a process that nobody asked: no destructor runs.
             let _ = nix::sys::signal::kill(nix::unistd::getpid(), nix::sys::signal::Signal::SIGKILL);
-            std::future::pending().await
+            Some(How::Wait)
         }
-        Some("wait") => std::future::pending().await,
-        Some(_) => Err(Interrupted { step: step.to_owned(), moment: moment.to_owned() }),
-        None => Ok(()),
+        "wait" => Some(How::Wait),
+        _ => Some(How::Fail),
     }
 }
 

@@ -111,6 +111,14 @@ impl Store {
         }
     }
 
+    /// Makes the names in a folder, and its own and those of the folders above it up to the root, survive a power cut.
+    pub(crate) fn sync(&self, folder: &Utf8Path) -> Result<(), BackupError> {
+        if storage::is_in_a_bucket(&self.root) {
+            return Ok(());
+        }
+        folder.ancestors().take_while(|above| above.starts_with(&self.root)).try_for_each(sync_folder)
+    }
+
     /// Opens a new file that must not exist.
     pub(crate) fn create(&self, path: &Utf8Path) -> Result<File, BackupError> {
         self.create_with(path, FILE_MODE)
@@ -284,7 +292,22 @@ pub(crate) fn remove(path: &Utf8Path) -> Result<(), BackupError> {
 
 /// Makes renames and new names in a folder survive a power cut.
 pub(crate) fn sync_folder(path: &Utf8Path) -> Result<(), BackupError> {
+    #[cfg(test)]
+    SYNCED.with_borrow_mut(|synced| synced.push(path.to_owned()));
     File::open(path).and_then(|f| f.sync_all()).map_err(BackupError::io("sync folder", path))
+}
+
+#[cfg(test)]
+thread_local! {
+    static SYNCED: std::cell::RefCell<Vec<Utf8PathBuf>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+/// The folders that this thread syncs in some work.
+#[cfg(test)]
+pub(crate) fn synced(work: impl FnOnce()) -> Vec<Utf8PathBuf> {
+    SYNCED.take();
+    work();
+    SYNCED.take()
 }
 
 /// How long ago an open file of this folder was written or touched, by the clock that stamps files there: the file server's, not this

@@ -77,7 +77,7 @@ pub(crate) fn offer(repository: &Repository, scratch: &Utf8Path, number: u64) {
 pub(crate) fn try_offer(repository: &Repository, scratch: &Utf8Path, number: u64) -> Result<(), BackupError> {
     let path = scratch.join(segment(number).to_string());
     std::fs::write(&path, content(segment(number), number)).unwrap();
-    wal::push(repository, scratch, &path).map(drop)
+    wal::push(repository, scratch, &path, wal::default_workers()).map(drop)
 }
 
 /// A repository in a temporary folder with the archived WAL and the point.

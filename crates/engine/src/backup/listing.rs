@@ -151,7 +151,7 @@ mod tests {
         let (folder, repository) = fixture::repository_of(format);
         let before = list(&repository).unwrap();
         assert_eq!((before.points[0].passed.clone(), before.points[0].kind), (None, Some(Kind::Full)));
-        let report = check(&repository, &CheckOptions { deep: true, tools: None }).unwrap();
+        let report = check(&repository, &CheckOptions { deep: true, tools: None, archiving: None }).unwrap();
         let listing = list(&repository).unwrap();
         assert_eq!(listing.points[0].passed, report.points[0].passed);
         assert_eq!(listing.points[0].reachable, report.reachable);

@@ -36,7 +36,8 @@ pub mod topics;
 pub mod wal;
 
 pub use check::{
-    CheckOptions, CheckReport, Defect, DefectKind, Passed, PointStanding, Reach, VerifyReport, check, verify,
+    ArchiverEvent, ArchiverStanding, CheckOptions, CheckReport, Defect, DefectKind, Lost, Passed, PointStanding, Reach,
+    ServerArchiving, VerifyReport, check, verify,
 };
 pub use create::{CreateOptions, Created, MOMENTS, Progress, create};
 pub use error::BackupError;

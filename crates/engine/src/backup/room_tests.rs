@@ -69,7 +69,7 @@ fn point(repository: &Repository) -> Result<Point, BackupError> {
 
 /// Everything that is there is whole, as far as it exists.
 fn is_sound(repository: &Repository, what: &str) {
-    let report = check(repository, &CheckOptions { deep: true, tools: None }).unwrap();
+    let report = check(repository, &CheckOptions { deep: true, tools: None, archiving: None }).unwrap();
     assert_eq!(report.exit(), Exit::Passed, "{what}: {:#?}", report.defects);
     assert!(report.points.iter().all(|point| point.usable), "{what}: {:?}", report.points);
 }

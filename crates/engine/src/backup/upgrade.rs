@@ -234,7 +234,7 @@ mod tests {
     fn is_whole(root: &Utf8Path, scratch: &Utf8Path, segments: std::ops::RangeInclusive<u64>) {
         let repository = Repository::open(root).unwrap();
         for id in [POINT, LATER] {
-            let options = CheckOptions { deep: true, tools: None };
+            let options = CheckOptions { deep: true, tools: None, archiving: None };
             let report = verify(&repository, &PointId::new(id), &options).unwrap();
             assert_eq!(report.exit(), Exit::Passed, "{:?}", report.defects);
         }
@@ -242,7 +242,7 @@ mod tests {
         for number in segments {
             let name = fixture::segment(number);
             let to = scratch.join("fetched");
-            assert_eq!(wal::fetch(&repository, SYSTEM, &name.to_string(), &to).unwrap(), Fetched::Placed);
+            assert_eq!(wal::fetch(&repository, SYSTEM, &name.to_string(), &to, None).unwrap(), Fetched::Placed);
             assert_eq!(std::fs::read(&to).unwrap()[1000], number as u8);
         }
     }
@@ -297,7 +297,7 @@ mod tests {
         upgrade(repository.path(), &|_| {}).unwrap();
         assert_eq!(repository.format(), Format::One, "as it was opened");
         let name = fixture::segment(4).to_string();
-        assert_eq!(wal::fetch(&repository, SYSTEM, &name, &root.join("x")).unwrap(), Fetched::Placed);
+        assert_eq!(wal::fetch(&repository, SYSTEM, &name, &root.join("x"), None).unwrap(), Fetched::Placed);
         fixture::offer(&repository, &root, NEEDED.end() + 2);
         is_whole(repository.path(), &root, *all().start()..=all().end() + 1);
         let left = fixture::tree(repository.path());

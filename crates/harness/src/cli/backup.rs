@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use cdc_engine::backup::{
     self, BackupError, CheckOptions, CheckReport, CreateOptions, Format, Keep, Kind, ListedPoint, Listing,
-    PointSelector, Progress, PruneOptions, PruneReport, PrunedTopicBackup, Reach, Repository, VerifyReport,
+    PointSelector, Progress, PruneOptions, PruneReport, PrunedTopicBackup, Reach, Repository, ServerArchiving,
+    VerifyReport,
 };
 use cdc_model::{
     units::{Exit, PointId, counted},
@@ -71,8 +72,9 @@ enum BackupCommand {
         /// The point's id, or `latest`.
         point: PointSelector,
     },
-    /// Check the whole repository: every file that is there, and every file that should be. Exits 0, 30 (something is missing or
-    /// too much), 31 (checksum) or 32 (WAL gap).
+    /// Check the whole repository: every file that is there, and every file that should be. With --config the server is asked how it
+    /// archives: WAL that it gave away and that is not here is lost; what waits, and a server that does not answer, is a note. Exits 0, 30
+    /// (something is missing or too much), 31 (checksum) or 32 (WAL that is missing or lost).
     Check {
         #[command(flatten)]
         place: Place,
@@ -147,6 +149,13 @@ impl Place {
         }
     }
 
+    /// What the server says of its archiving, or why it could not be asked; none where no configuration names one.
+    async fn archiving(&self) -> Result<Option<Result<ServerArchiving, String>>, CliError> {
+        let Some(file) = &self.config else { return Ok(None) };
+        let asked = ServerArchiving::ask(&Config::load(file)?).await;
+        Ok(Some(asked.map_err(|error| error.to_string())))
+    }
+
     /// The repository's folder, and how to call the cluster's programs where a configuration says so.
     async fn resolve(&self) -> Result<(Utf8PathBuf, Option<Tools>), CliError> {
         match (&self.repository, &self.config) {
@@ -208,7 +217,9 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
         BackupCommand::Check { place, deep, json } => {
             let (folder, tools) = place.resolve().await?;
             let repository = Repository::open(&folder)?;
-            let options = CheckOptions { deep, tools };
+            // Before the repository is looked at: what the server has given away by now is there then.
+            let archiving = place.archiving().await?;
+            let options = CheckOptions { deep, tools, archiving };
             let report = blocking(move || backup::check(&repository, &options)).await?;
             checked(&report, json)
         }
@@ -262,7 +273,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
                 PointSelector::Id(id) => id,
                 PointSelector::Latest => latest(&repository)?,
             };
-            let options = CheckOptions { deep, tools };
+            let options = CheckOptions { deep, tools, archiving: None };
             let report = blocking(move || backup::verify(&repository, &id, &options)).await?;
             told(&report, json)
         }

@@ -1,6 +1,8 @@
 //! `wal push`, `wal drain` and `wal fetch`: PostgreSQL's `archive_command` and `restore_command`. PostgreSQL runs them for each segment
 //! and waits: they need no async runtime.
 
+use std::num::NonZeroUsize;
+
 use camino::Utf8PathBuf;
 use clap::Subcommand;
 
@@ -30,6 +32,10 @@ enum WalCommand {
         pgdata: Utf8PathBuf,
         /// The file: %p.
         path: Utf8PathBuf,
+        /// How many segments to compress at a time: with the one that the server asks for those are taken that wait behind it [default:
+        /// one for each processor, up to 4].
+        #[arg(long, value_name = "N")]
+        workers: Option<NonZeroUsize>,
         #[command(flatten)]
         dry: DryRun,
     },
@@ -62,16 +68,27 @@ enum WalCommand {
         #[command(flatten)]
         dry: DryRun,
     },
+    /// Fetch the segments behind one into a folder, for `wal fetch` to hand out.
+    #[command(hide = true)]
+    Prefetch {
+        #[arg(long, value_name = "DIR")]
+        repository: Utf8PathBuf,
+        #[arg(long, value_name = "N")]
+        system_id: u64,
+        name: String,
+        folder: Utf8PathBuf,
+    },
 }
 
 /// Runs the command, without a runtime.
 pub(crate) fn run_now(args: Args) -> Result<Exit, BackupError> {
     match args.command {
-        WalCommand::Push { repository, pgdata, path, dry } => {
+        WalCommand::Push { repository, pgdata, path, workers, dry } => {
             if dry.told(format!("take {path} of {pgdata} into the archive of {repository}")) {
                 return Ok(Exit::Passed);
             }
-            wal::push(&Repository::open(&repository)?, &pgdata, &path)?;
+            let workers = workers.unwrap_or_else(wal::default_workers);
+            wal::push(&Repository::open(&repository)?, &pgdata, &path, workers)?;
             Ok(Exit::Passed)
         }
         WalCommand::Drain { repository, system_id, dry } => {
@@ -81,11 +98,18 @@ pub(crate) fn run_now(args: Args) -> Result<Exit, BackupError> {
             }
             Ok(Exit::Passed)
         }
+        WalCommand::Prefetch { repository, system_id, name, folder } => {
+            wal::prefetch(&Repository::open(&repository)?, SystemId(system_id), &name, &folder)?;
+            Ok(Exit::Passed)
+        }
         WalCommand::Fetch { repository, system_id, name, to, dry } => {
             if dry.told(format!("put {name} of cluster {system_id} from {repository} at {to}")) {
                 return Ok(Exit::Passed);
             }
-            let fetched = Repository::open(&repository).and_then(|r| wal::fetch(&r, SystemId(system_id), &name, &to));
+            // Where it is not known, nothing is fetched beforehand.
+            let program = std::env::current_exe().ok().and_then(|path| Utf8PathBuf::from_path_buf(path).ok());
+            let fetched = Repository::open(&repository)
+                .and_then(|r| wal::fetch(&r, SystemId(system_id), &name, &to, program.as_deref()));
             match fetched {
                 Ok(Fetched::Placed) => Ok(Exit::Passed),
                 Ok(Fetched::NotThere) => Ok(Exit::Internal),

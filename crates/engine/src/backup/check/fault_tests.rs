@@ -15,7 +15,7 @@ use crate::backup::{
 };
 use cdc_model::units::{Exit, Timeline};
 
-const DEEP: CheckOptions = CheckOptions { deep: true, tools: None };
+const DEEP: CheckOptions = CheckOptions { deep: true, tools: None, archiving: None };
 
 /// Three points, WAL of two timelines, and everything else that lies in a repository.
 fn repository(format: Format) -> (tempfile::TempDir, Repository) {

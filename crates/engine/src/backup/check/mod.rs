@@ -1,6 +1,8 @@
 //! Checking a recovery point against its manifest, and a whole repository against everything that says what should be there.
 
 mod archive;
+mod archiver;
+mod asked;
 #[cfg(test)]
 mod fault_tests;
 mod proof;
@@ -12,6 +14,7 @@ mod tests;
 mod verify;
 mod whole;
 
+pub use archiver::{ArchiverEvent, ArchiverStanding, Lost, ServerArchiving};
 pub use reach::Reach;
 pub(super) use reach::reach_by_names;
 pub use record::Passed;

@@ -5,6 +5,7 @@ use std::fmt;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
+use super::archiver::ServerArchiving;
 use crate::backup::{BackupError, storage};
 use cdc_model::units::{Exit, PointId};
 use cdc_pipeline::config::Tools;
@@ -16,6 +17,9 @@ pub struct CheckOptions {
     pub deep: bool,
     /// With `deep`: how to call `pg_verifybackup`; it then judges an extracted copy too.
     pub tools: Option<Tools>,
+    /// What the server says of its archiving, asked before anything of the repository is looked at, or why it could not be asked. None
+    /// where no server is named.
+    pub archiving: Option<Result<ServerArchiving, String>>,
 }
 
 /// What is wrong, in order of how a command ends when several are.

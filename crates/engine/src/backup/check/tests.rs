@@ -31,7 +31,8 @@ fn segment_path(repository: &Repository, number: u64) -> Utf8PathBuf {
 #[rstest]
 fn a_whole_point_passes(#[values(false, true)] deep: bool, #[values(Format::One, Format::Two)] format: Format) {
     let (_folder, repository) = fixture::repository_of(format);
-    let report = verify(&repository, &PointId::new(POINT), &CheckOptions { deep, tools: None }).unwrap();
+    let report =
+        verify(&repository, &PointId::new(POINT), &CheckOptions { deep, tools: None, archiving: None }).unwrap();
     assert_eq!((report.exit(), report.defects.len()), (Exit::Passed, 0), "{:?}", report.defects);
     assert_eq!((report.files, report.wal_segments), (14, 3));
 }
@@ -41,7 +42,7 @@ fn an_extracted_copy_is_judged_behind_the_prefix_of_tools() {
     let (_folder, repository) = fixture::repository();
     let notes = tempfile::tempdir().unwrap();
     let notes = Utf8Path::from_path(notes.path()).unwrap();
-    let options = CheckOptions { deep: true, tools: Some(fixture::noting(notes)) };
+    let options = CheckOptions { deep: true, tools: Some(fixture::noting(notes)), archiving: None };
     assert_eq!(verify(&repository, &PointId::new(POINT), &options).unwrap().exit(), Exit::Passed);
     let calls = fixture::calls(notes);
     let expected = "env LC_ALL=C /pg/bin/pg_verifybackup --no-parse-wal --exit-on-error /";
@@ -356,7 +357,7 @@ fn golden(format: Format) -> Utf8PathBuf {
 fn the_golden_repositories_are_whole(#[values(Format::One, Format::Two)] format: Format) {
     let repository = Repository::open(&golden(format)).unwrap();
     assert_eq!(repository.format(), format);
-    let options = CheckOptions { deep: true, tools: None };
+    let options = CheckOptions { deep: true, tools: None, archiving: None };
     let report = verify(&repository, &PointId::new(POINT), &options).unwrap();
     assert_eq!(report.exit(), Exit::Passed, "{:?}", report.defects);
     let point = repository.point(&PointSelector::Latest).unwrap();

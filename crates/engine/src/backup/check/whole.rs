@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     CheckOptions, Defect, DefectKind, Passed,
     archive::{Survey, survey},
+    archiver::{ArchiverStanding, Holds},
     reach::{Reach, reach},
     record::{Record, Seen},
     report::{Findings, exit_of},
@@ -26,7 +27,7 @@ use crate::backup::{
     wal::Archive,
 };
 use cdc_model::units::{Exit, PointId, SystemId, counted};
-use cdc_postgres::wal::WalFile;
+use cdc_postgres::wal::{SegmentName, WalFile};
 
 /// What a check of a repository found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,6 +50,9 @@ pub struct CheckReport {
     pub defects: Vec<Defect>,
     /// What is no defect and worth knowing.
     pub notes: Vec<String>,
+    /// How the server's archiving stands; null where no server is named.
+    #[serde(default)]
+    pub archiver: Option<ArchiverStanding>,
 }
 
 /// A point, as a check finds it.
@@ -86,18 +90,54 @@ pub fn check(repository: &Repository, options: &CheckOptions) -> Result<CheckRep
 fn look(repository: &Repository, options: &CheckOptions) -> Result<CheckReport, BackupError> {
     let between = repository.is_between_formats()?;
     let found = Findings::below(repository.path());
-    let mut look = Look { repository, options, between, pruned: None, found, files: 0, bytes: 0 };
+    let mut look =
+        Look { repository, options, between, pruned: None, found, spooled: BTreeSet::new(), files: 0, bytes: 0 };
     look.pruned()?;
     look.identity()?;
     look.entries()?;
     let surveys = look.archives()?;
+    let archiver = look.archiver(&surveys)?;
     let points = look.points(&surveys)?;
     look.chain(&points)?;
     look.topics(&points)?;
     let mut record = look.record()?;
     let reachable = look.reachable(&points, &surveys)?;
     look.judge(&points, &mut record)?;
-    Ok(look.report(points, &record, reachable))
+    Ok(look.report(points, &record, reachable, archiver))
+}
+
+/// What the repository has of a cluster's WAL.
+struct Holding<'a> {
+    survey: Option<&'a Survey>,
+    archive: &'a Archive,
+    pruned: Option<&'a Pruned>,
+    spooled: &'a BTreeSet<WalFile>,
+    made: Option<i64>,
+}
+
+impl Holds for Holding<'_> {
+    type Error = BackupError;
+
+    fn has(&self, file: &WalFile) -> Result<bool, BackupError> {
+        // Without a record of what was pruned, whatever is missing may have been.
+        let system_id = self.archive.system_id();
+        let may_be_gone = self.pruned.is_none_or(|pruned| pruned.covers_wal(system_id, file));
+        Ok(may_be_gone || !self.archive.stored_copies(file)?.is_empty())
+    }
+
+    fn spools(&self, file: &WalFile) -> bool {
+        self.spooled.contains(file)
+    }
+
+    fn ends(&self, of: SegmentName) -> Option<(SegmentName, SegmentName)> {
+        let mut segments = self.survey?.segments(of.timeline);
+        let first = segments.next()?;
+        Some((first, segments.next_back().unwrap_or(first)))
+    }
+
+    fn made(&self) -> Option<i64> {
+        self.made
+    }
 }
 
 /// A point that is looked at.
@@ -115,6 +155,8 @@ struct Look<'a> {
     /// What was pruned; none where that is not known.
     pruned: Option<Pruned>,
     found: Findings,
+    /// What waited to be archived, before the archive was looked at.
+    spooled: BTreeSet<WalFile>,
     files: u64,
     bytes: u64,
 }
@@ -233,10 +275,11 @@ impl Look<'_> {
 
     /// What waits to be archived.
     fn spool(&mut self) -> Result<(), BackupError> {
-        let mut waiting = 0_u64;
         for entry in storage::entries(&self.root().join("spool"))?.into_iter().flatten() {
             match entry.name().parse::<WalFile>() {
-                Ok(_) => waiting += 1,
+                Ok(file) => {
+                    self.spooled.insert(file);
+                }
                 // What is still being copied.
                 Err(_) if entry.name().starts_with('.') => {}
                 Err(_) => {
@@ -244,10 +287,9 @@ impl Look<'_> {
                 }
             }
         }
-        if waiting > 0 {
-            self.found
-                .notes
-                .push(format!("{} of WAL in the spool, not archived yet: late, not lost", counted(waiting, "file")));
+        if !self.spooled.is_empty() {
+            let waiting = counted(self.spooled.len(), "file");
+            self.found.notes.push(format!("{waiting} of WAL in the spool, not archived yet: late, not lost"));
         }
         Ok(())
     }
@@ -297,6 +339,46 @@ impl Look<'_> {
         let folders: Vec<Utf8PathBuf> = clusters.iter().map(|id| wal.join(id.to_string())).collect();
         self.found.strangers(&wal, &|path| folders.iter().any(|folder| path.starts_with(folder)))?;
         Ok(surveys)
+    }
+
+    /// How the server's archiving stands, where one was to be asked.
+    fn archiver(
+        &mut self,
+        surveys: &BTreeMap<SystemId, (Archive, Survey)>,
+    ) -> Result<Option<ArchiverStanding>, BackupError> {
+        let standing = match &self.options.archiving {
+            None => return Ok(None),
+            Some(Err(why)) => ArchiverStanding::unknown(why),
+            Some(Ok(server)) => {
+                let archive = self.repository.archive(server.system_id);
+                let holding = Holding {
+                    survey: surveys.get(&server.system_id).map(|(_, survey)| survey),
+                    archive: &archive,
+                    pruned: self.pruned.as_ref(),
+                    spooled: &self.spooled,
+                    made: self.made(),
+                };
+                let standing = ArchiverStanding::judge(server, &holding)?;
+                for lost in &standing.lost {
+                    let place = lost.file.parse::<WalFile>().map(|file| archive.place(&file));
+                    let path = place.unwrap_or_else(|_| archive.folder().join(&lost.file));
+                    let found = match lost.in_pg_wal {
+                        true => "nothing; the server still has it: `cdc-drill wal push` can take it",
+                        false => "nothing",
+                    };
+                    self.found.defect(DefectKind::WalGap, path, format!("{}: {}", lost.file, lost.why), found);
+                }
+                standing
+            }
+        };
+        self.found.notes.extend(standing.notes());
+        Ok(Some(standing))
+    }
+
+    /// When the repository was made, as far as that can be read.
+    fn made(&self) -> Option<i64> {
+        let identity = Identity::read(self.root(), self.repository.format()).ok()?;
+        identity.created.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_microsecond)
     }
 
     fn points(&mut self, surveys: &BTreeMap<SystemId, (Archive, Survey)>) -> Result<Vec<Looked>, BackupError> {
@@ -614,7 +696,13 @@ impl Look<'_> {
         }
     }
 
-    fn report(self, points: Vec<Looked>, record: &Record, reachable: Vec<Reach>) -> CheckReport {
+    fn report(
+        self,
+        points: Vec<Looked>,
+        record: &Record,
+        reachable: Vec<Reach>,
+        archiver: Option<ArchiverStanding>,
+    ) -> CheckReport {
         let standing = |looked: Looked| PointStanding {
             passed: record.passed.get(&looked.place.id).cloned(),
             point: looked.place.id,
@@ -630,6 +718,7 @@ impl Look<'_> {
             reachable,
             defects: self.found.defects,
             notes: self.found.notes,
+            archiver,
         }
     }
 }

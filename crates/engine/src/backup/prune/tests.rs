@@ -399,7 +399,7 @@ proptest! {
 }
 
 const KEPT: &str = "20261124T020000Z-0c33";
-const DEEP: CheckOptions = CheckOptions { deep: true, tools: None };
+const DEEP: CheckOptions = CheckOptions { deep: true, tools: None, archiving: None };
 
 /// Three points, of which the second begins where the first does, and the third two segments later.
 fn repository() -> (tempfile::TempDir, Repository) {

@@ -49,6 +49,14 @@ impl Draft {
         &self.path
     }
 
+    /// Makes what was written durable; the name comes later.
+    pub(crate) fn sync(&self) -> Result<(), BackupError> {
+        match self.is_local {
+            true => self.file.sync_all().map_err(BackupError::io("sync", &self.path)),
+            false => Ok(()),
+        }
+    }
+
     /// Gives it its name, durably. What has that name is replaced.
     pub(crate) fn publish(mut self, to: &Utf8Path) -> Result<(), BackupError> {
         match Object::at(to).map_err(BackupError::io("open", to))? {

@@ -45,6 +45,11 @@ impl Archive {
         self.system_id
     }
 
+    /// The folder of the repository.
+    pub(super) fn repository(&self) -> &Utf8Path {
+        self.store.root()
+    }
+
     /// The archive's folder.
     pub fn folder(&self) -> &Utf8Path {
         &self.folder
@@ -96,6 +101,14 @@ impl Archive {
             found.push(held.ok_or_else(missing)?);
         }
         Ok(found)
+    }
+
+    /// Everything that claims to be a file, damaged or not.
+    pub(crate) fn stored_copies(&self, file: &WalFile) -> Result<Vec<Held>, BackupError> {
+        match &self.shelves {
+            Shelves::Indexed(indexed) => Ok(indexed.find(file)?.into_iter().collect()),
+            Shelves::Objects(objects) => objects.copies(file),
+        }
     }
 
     /// Whether the archive has a file.

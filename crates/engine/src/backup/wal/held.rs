@@ -219,12 +219,16 @@ impl Held {
     fn decode_to_file(&self, to: &Utf8Path) -> Result<String, BackupError> {
         let folder = to.parent().filter(|folder| !folder.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
         let mut out = Store::new(folder)?.create(to)?;
-        let group = fs::metadata(folder).map_err(BackupError::io("look at", folder))?.mode() & GROUP_READS;
-        if group != 0 {
-            let mode = fs::Permissions::from_mode(0o600 | group);
-            out.set_permissions(mode).map_err(BackupError::io("set the mode of", to))?;
-        }
+        Held::share_like_folder(to, to)?;
         self.decode_into(&mut out).map(|(hash, _)| hash)
+    }
+
+    /// Lets the group read a file that is for the owner alone, where it may read the folder that `to` is in.
+    pub(super) fn share_like_folder(file: &Utf8Path, to: &Utf8Path) -> Result<(), BackupError> {
+        let folder = to.parent().filter(|folder| !folder.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
+        let group = fs::metadata(folder).map_err(BackupError::io("look at", folder))?.mode() & GROUP_READS;
+        let mode = fs::Permissions::from_mode(0o600 | group);
+        fs::set_permissions(file, mode).map_err(BackupError::io("set the mode of", file))
     }
 
     /// Writes the content; its hash and length.

@@ -96,8 +96,8 @@ impl Archive {
         added.map(drop)
     }
 
-    /// Stores a file: decides by content what to do with one that is there already.
-    pub(super) fn add(&self, file: &WalFile, path: &Utf8Path) -> Result<Stored, BackupError> {
+    /// A file under its name, or why it cannot be that file of this cluster.
+    pub(super) fn offered(&self, file: &WalFile, path: &Utf8Path) -> Result<Offered, BackupError> {
         let first_lsn = match file {
             WalFile::Segment(name) | WalFile::Partial(name) => {
                 let header = read_header(path, *name)?;
@@ -109,7 +109,12 @@ impl Archive {
             }
             WalFile::History(_) | WalFile::BackupLabel(..) => None,
         };
-        let offered = Offered { file: *file, path: path.to_owned(), first_lsn };
+        Ok(Offered { file: *file, path: path.to_owned(), first_lsn })
+    }
+
+    /// Stores a file: decides by content what to do with one that is there already.
+    pub(super) fn add(&self, file: &WalFile, path: &Utf8Path) -> Result<Stored, BackupError> {
+        let offered = self.offered(file, path)?;
         match &self.shelves {
             Shelves::Indexed(indexed) => {
                 let stored = indexed.put(&offered)?;

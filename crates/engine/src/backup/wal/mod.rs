@@ -6,6 +6,7 @@
 mod archive;
 mod command;
 mod continuity;
+mod following;
 mod frame;
 mod gap;
 mod head;
@@ -18,11 +19,13 @@ mod judge;
 mod name;
 mod objects;
 mod offered;
+mod prefetch;
 #[cfg(test)]
 mod tests;
 
 pub use archive::Archive;
 pub use command::{Fetched, Pushed, fetch, push};
+pub use following::default_workers;
 pub use gap::WalGap;
 pub(crate) use head::Head;
 pub use header::read_header;
@@ -30,3 +33,5 @@ pub use held::Held;
 pub(crate) use index::Index;
 use index::IndexLine;
 pub use intake::SegmentState;
+pub use objects::PUSH_MOMENTS;
+pub use prefetch::{clear_prefetched, prefetch};

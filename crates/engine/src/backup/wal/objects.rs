@@ -4,14 +4,16 @@
 //! A segment is `<timeline>/<log>/<segment>-<hash>-<size>.zst`, any other file `<timeline>/<file>-<hash>-<size>`. `head.json` notes what was
 //! archived last, so that the loss of the newest files is noticed as well as that of those before them.
 
+use std::collections::BTreeSet;
+
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     frame::{Frame, facts_of},
     head::Head,
-    held::{Held, Sum},
+    held::{Held, Sum, copy},
     name::{name_of, parse_name},
-    offered::{Offered, Stored, compress},
+    offered::{Offered, Stored, pack},
 };
 use crate::backup::{
     BackupError,
@@ -20,7 +22,7 @@ use crate::backup::{
     hash::{Hashing, sha256_file},
     storage::{self, Draft},
 };
-use cdc_model::units::Timeline;
+use cdc_model::{moment, units::Timeline};
 use cdc_postgres::wal::{SegmentName, WalFile, timeline_digits};
 
 /// The digits of a segment's name before those of its number within the log.
@@ -113,49 +115,115 @@ impl Objects {
     }
 
     pub(super) fn put(&self, offered: &Offered) -> Result<Stored, BackupError> {
-        let content = sha256_file(&offered.path)?;
+        self.publish(vec![self.prepare(offered)?])
+    }
+
+    /// Whether an object claims to be this file.
+    pub(super) fn is_claimed(&self, file: &WalFile) -> Result<bool, BackupError> {
+        Ok(!self.copies(file)?.is_empty())
+    }
+
+    /// Writes the object of a file durably, without its name. Where there is one already, it has to be whole and of the same content.
+    pub(super) fn prepare(&self, offered: &Offered) -> Result<Prepared, BackupError> {
+        let copies = self.copies(&offered.file)?;
+        let offers = if copies.is_empty() { None } else { Some(sha256_file(&offered.path)?.0) };
         let mut damaged = Vec::new();
-        for held in self.copies(&offered.file)? {
+        for (held, offers) in copies.into_iter().zip(offers.iter().cycle()) {
             if held.check_stored().is_err() {
                 // Nothing can be restored from it, whatever it was.
                 damaged.push(held);
                 continue;
             }
             let archived = held.content()?;
-            if !content.0.starts_with(&archived) {
-                return Err(offered.conflict(&held, archived, content.0));
+            if !offers.starts_with(&archived) {
+                return Err(offered.conflict(&held, archived, offers.clone()));
             }
-            self.note(&held.path, offered)?;
-            return Ok(Stored::AlreadyThere);
+            let (offered, content) = (offered.clone(), offers.clone());
+            return Ok(Prepared {
+                offered,
+                content,
+                target: held.path,
+                draft: None,
+                is_new: false,
+                damaged: Vec::new(),
+            });
         }
         let folder = self.place(&offered.file);
         self.store.folder(&folder)?;
-        let (draft, (hash, size)) = self.write(offered, content.clone(), &folder)?;
+        let (draft, content, (hash, size)) = self.write(offered, &folder)?;
+        moment::pass_blocking(PUSH, "written")?;
         let target = folder.join(name_of(&offered.file, &Stamp::of(&hash, size)));
-        draft.publish(&target)?;
-        for held in damaged.iter().filter(|held| held.path != target) {
+        Ok(Prepared { offered: offered.clone(), content, target, draft: Some(draft), is_new: true, damaged })
+    }
+
+    /// Names what is prepared, in this order, and makes the names durable; what became of the first. Of the others none has a name
+    /// whose predecessor has none.
+    pub(super) fn publish(&self, mut prepared: Vec<Prepared>) -> Result<Stored, BackupError> {
+        let stored = match prepared.first().is_some_and(|first| first.is_new) {
+            true => Stored::New,
+            false => Stored::AlreadyThere,
+        };
+        // Before there is an object: one that is archived by a process that is killed then is not missed in a note that is not there yet.
+        let head = Head::path(&self.folder);
+        self.store.change(&head, |bytes| bytes.is_none().then(|| Head::default().to_bytes(&head)).transpose())?;
+        let mut named = 0;
+        for one in &mut prepared {
+            if let Some(draft) = one.draft.take()
+                && let Err(error) = draft.publish(&one.target)
+            {
+                if named == 0 {
+                    return Err(error);
+                }
+                tracing::warn!(%error, "not archived before the server asks for it");
+                break;
+            }
+            named += 1;
+            moment::pass_blocking(PUSH, "named")?;
+        }
+        prepared.truncate(named);
+        // Of an object that is there already, too: whoever gave it its name may have been killed before this.
+        let folders: BTreeSet<&Utf8Path> = prepared.iter().filter_map(|one| one.target.parent()).collect();
+        for folder in folders {
+            self.store.sync(folder)?;
+        }
+        moment::pass_blocking(PUSH, "synced")?;
+        let mut refused = None;
+        let mut kept = Vec::new();
+        for (number, one) in prepared.iter().enumerate() {
+            match self.alone(one) {
+                Ok(()) => kept.push(one),
+                Err(error) if number == 0 => refused = Some(error),
+                Err(error) => tracing::warn!(%error, "the server will be told when it asks for this one"),
+            }
+        }
+        self.note(&kept)?;
+        moment::pass_blocking(PUSH, "noted")?;
+        refused.map_or(Ok(stored), Err)
+    }
+
+    /// Another archiver may have been as fast, with other content. Whoever sees that takes its own away.
+    fn alone(&self, one: &Prepared) -> Result<(), BackupError> {
+        for held in one.damaged.iter().filter(|held| held.path != one.target) {
             tracing::warn!(path = %held.path, "a damaged copy is replaced by the original");
             files::remove(&held.path)?;
         }
-        // Another archiver may have been as fast, with other content. Whoever sees that takes its own away.
-        for held in self.copies(&offered.file)?.into_iter().filter(|held| held.path != target) {
+        if !one.is_new {
+            return Ok(());
+        }
+        for held in self.copies(&one.offered.file)?.into_iter().filter(|held| held.path != one.target) {
             let archived = held.content()?;
-            if !content.0.starts_with(&archived) {
-                files::remove(&target)?;
-                return Err(offered.conflict(&held, archived, content.0));
+            if !one.content.starts_with(&archived) {
+                files::remove(&one.target)?;
+                return Err(one.offered.conflict(&held, archived, one.content.clone()));
             }
         }
-        self.note(&target, offered)?;
-        Ok(Stored::New)
+        Ok(())
     }
 
-    /// Writes the object, which has no name yet; the hash of its bytes, and how many they are.
-    fn write(
-        &self,
-        offered: &Offered,
-        (sha256_raw, size_raw): (String, u64),
-        folder: &Utf8Path,
-    ) -> Result<(Draft, (String, u64)), BackupError> {
+    /// Writes the object, durably and without a name: with it the hash of the content, then the hash of its own bytes, and how many they
+    /// are.
+    fn write(&self, offered: &Offered, folder: &Utf8Path) -> Result<(Draft, String, (String, u64)), BackupError> {
+        let (mut packed, (sha256_raw, size_raw)) = pack(offered, self.store.root())?;
         let draft = Draft::begin(&self.store, folder, &offered.file.to_string())?;
         let temporary = draft.path().to_owned();
         let mut stored = Hashing::new(draft);
@@ -166,18 +234,15 @@ impl Objects {
             let frame = frame.to_bytes(&temporary)?;
             std::io::Write::write_all(&mut stored, &frame).map_err(BackupError::io("write", &temporary))?;
         }
-        let read = compress(offered, &mut stored, &temporary)?;
-        if read != (sha256_raw.clone(), size_raw) {
-            return Err(BackupError::checksum(&offered.path, sha256_raw, format!("{}: it changes", read.0)));
-        }
+        copy(&mut packed, &mut stored, &temporary, false)?;
         let (draft, hash, size) = stored.into_parts();
-        Ok((draft, (hash, size)))
+        draft.sync()?;
+        Ok((draft, sha256_raw, (hash, size)))
     }
 
     /// Notes what was archived last.
-    fn note(&self, object: &Utf8Path, offered: &Offered) -> Result<(), BackupError> {
+    fn note(&self, archived: &[&Prepared]) -> Result<(), BackupError> {
         let path = Head::path(&self.folder);
-        let name = object.file_name().unwrap_or_default();
         self.store.change(&path, |bytes| {
             let there = match bytes.map(|bytes| Head::from_bytes(&path, &bytes)).transpose() {
                 Ok(head) => head.unwrap_or_default(),
@@ -187,9 +252,33 @@ impl Objects {
                 }
                 Err(error) => return Err(error),
             };
-            there.with(&offered.file, name).map(|head| head.to_bytes(&path)).transpose()
+            let mut head = there.clone();
+            for one in archived {
+                let name = one.target.file_name().unwrap_or_default();
+                head = head.with(&one.offered.file, name).unwrap_or(head);
+            }
+            (head != there).then(|| head.to_bytes(&path)).transpose()
         })
     }
+}
+
+/// The step of which the moments of archiving are.
+const PUSH: &str = "push";
+/// The moments of step `push`, in their order: what has just been done. It can be interrupted at each of them.
+pub const PUSH_MOMENTS: [&str; 4] = ["written", "named", "synced", "noted"];
+
+/// The object of a file, durable and without its name, or one that is there already.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    offered: Offered,
+    /// The hash of the content.
+    content: String,
+    target: Utf8PathBuf,
+    /// What is to get the target's name; none where an object has it already.
+    draft: Option<Draft>,
+    is_new: bool,
+    /// Objects of the same file from which nothing can be restored.
+    damaged: Vec<Held>,
 }
 
 fn log_of(name: SegmentName) -> String {

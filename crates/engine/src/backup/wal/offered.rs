@@ -2,21 +2,25 @@
 
 use std::{
     fs::File,
-    io::{self, Write},
+    io::{self, Seek, Write},
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
+use tempfile::{SpooledTempFile, spooled_tempfile, spooled_tempfile_in};
 
 use super::{
     IndexLine,
     held::{Held, copy},
 };
-use crate::backup::{BackupError, hash::Hashing};
+use crate::backup::{BackupError, hash::Hashing, storage::is_in_a_bucket};
 use cdc_model::units::Lsn;
 use cdc_postgres::wal::WalFile;
 
 /// Archiving must keep up with the server on a busy machine; level 1 already shrinks an idle segment to nothing.
 const WAL_ZSTD_LEVEL: i32 = 1;
+
+/// Segments of the usual size, and of four times that, are compressed without another file.
+const IN_MEMORY: usize = 64 << 20;
 
 /// What happened to a file offered to the archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +57,18 @@ impl Offered {
     pub(super) fn conflict(&self, held: &Held, archived: String, offered: String) -> BackupError {
         BackupError::WalConflict { name: self.file.to_string(), path: held.path.clone(), archived, offered }
     }
+}
+
+/// Compresses the content in one reading, in memory or, where it is larger than that, in a file without a name below `folder`; what
+/// is read from the beginning, and the content's hash and size.
+pub(super) fn pack(offered: &Offered, folder: &Utf8Path) -> Result<(SpooledTempFile, (String, u64)), BackupError> {
+    let mut packed = match is_in_a_bucket(folder) {
+        true => spooled_tempfile(IN_MEMORY),
+        false => spooled_tempfile_in(IN_MEMORY, folder),
+    };
+    let content = compress(offered, &mut packed, folder)?;
+    packed.rewind().map_err(BackupError::io("read what is compressed of", &offered.path))?;
+    Ok((packed, content))
 }
 
 /// Writes the content as it is stored, WAL compressed; the content's hash and size. `target` is the file for messages.

@@ -47,13 +47,13 @@ impl Cluster {
     }
 
     fn push(&self, path: &Utf8Path) -> Result<Pushed, BackupError> {
-        push(&self.repository, &self.root.join("data"), path)
+        push(&self.repository, &self.root.join("data"), path, default_workers())
     }
 
     fn fetch(&self, name: &str) -> Result<(Fetched, Option<Vec<u8>>), BackupError> {
         let to = self.root.join("data/pg_wal/RECOVERYXLOG");
         let _ = fs::remove_file(&to);
-        let fetched = fetch(&self.repository, SYSTEM, name, &to)?;
+        let fetched = fetch(&self.repository, SYSTEM, name, &to, None)?;
         Ok((fetched, fs::read(&to).ok()))
     }
 
@@ -384,4 +384,190 @@ fn an_idle_segment_is_a_kilobyte() {
     c.push(&path).unwrap();
     let bytes = fs::metadata(c.held(&name.to_string())).unwrap().len();
     assert!(bytes < 1024, "{bytes} bytes");
+}
+
+impl Cluster {
+    /// A finished segment of timeline 1 that waits to be archived.
+    fn waiting(&self, number: u64, fill: u8) -> Utf8PathBuf {
+        let (path, _) = self.segment(1, number, fill);
+        let status = self.root.join("data/pg_wal/archive_status");
+        fs::create_dir_all(&status).unwrap();
+        fs::write(status.join(format!("{}.ready", path.file_name().unwrap())), "").unwrap();
+        path
+    }
+
+    fn archived(&self) -> Vec<u64> {
+        let segments = self.archive().segments(Timeline::literal(1)).unwrap().into_iter();
+        segments.map(|name| name.number(fixture::size()).unwrap()).collect()
+    }
+
+    /// No file but objects and the note of what came last.
+    fn temporaries(&self) -> Vec<String> {
+        fixture::tree(self.archive().folder()).into_iter().filter(|name| name.contains(".tmp")).collect()
+    }
+}
+
+#[test]
+fn segments_that_wait_are_taken_with_the_first_and_acknowledged_by_their_content() {
+    let c = cluster(Format::Two);
+    let paths: Vec<Utf8PathBuf> = (7..=10).map(|number| c.waiting(number, number as u8)).collect();
+    let (unready, _) = c.segment(1, 11, 11);
+    assert_eq!(c.push(&paths[0]).unwrap(), Pushed::Stored);
+    assert_eq!(c.archived(), [7, 8, 9, 10], "and no segment that the server still writes: {unready}");
+    assert_eq!(c.temporaries(), Vec::<String>::new());
+    for path in &paths {
+        assert_eq!(c.push(path).unwrap(), Pushed::AlreadyThere);
+    }
+    let head = c.archive().head().unwrap().unwrap().segments["00000001"].clone();
+    assert!(head.first.starts_with("000000010000000000000007-") && head.last.starts_with("00000001000000000000000A-"));
+    // A server that was reset to an earlier state writes a segment of this name anew.
+    let anew = c.waiting(9, 99);
+    assert!(matches!(c.push(&anew), Err(BackupError::WalConflict { .. })), "it was never acknowledged");
+    fixture::flip(&c.held("000000010000000000000008"));
+    assert_eq!(c.push(&paths[1]).unwrap(), Pushed::Stored, "what is damaged meanwhile is not acknowledged either");
+}
+
+#[test]
+fn format_1_takes_one_at_a_time() {
+    let c = cluster(Format::One);
+    let first = c.waiting(7, 7);
+    c.waiting(8, 8);
+    c.push(&first).unwrap();
+    assert_eq!(c.archived(), [7]);
+}
+
+#[test]
+fn one_that_cannot_be_taken_ends_what_is_taken_beforehand() {
+    let c = cluster(Format::Two);
+    let first = c.waiting(7, 7);
+    c.waiting(8, 8);
+    let wrong = c.waiting(9, 9);
+    c.waiting(10, 10);
+    let stranger = fixture::segment_bytes(SystemId(5), fixture::size(), fixture::segment(9), 9);
+    fs::write(c.root.join("data").join(&wrong), stranger).unwrap();
+    assert_eq!(c.push(&first).unwrap(), Pushed::Stored);
+    assert_eq!(c.archived(), [7, 8], "no segment is archived before its predecessor");
+    let other = c.archive().folder().join("00000001/00000000");
+    // Another archiver had it, with other content.
+    let theirs = cluster(Format::Two);
+    let path = theirs.waiting(9, 1);
+    theirs.push(&path).unwrap();
+    let theirs = theirs.held("000000010000000000000009");
+    fs::copy(&theirs, other.join(theirs.file_name().unwrap())).unwrap();
+    c.waiting(9, 9);
+    assert_eq!(c.push(&c.waiting(6, 6)).unwrap(), Pushed::Stored);
+    assert_eq!(c.archived(), [6, 7, 8, 9]);
+    assert!(matches!(c.push(&wrong), Err(BackupError::WalConflict { .. })));
+    assert_eq!(c.temporaries(), Vec::<String>::new());
+}
+
+#[test]
+fn a_file_that_is_called_for_fails_by_itself() {
+    let c = cluster(Format::Two);
+    let first = c.waiting(7, 7);
+    c.waiting(8, 8);
+    fs::write(c.root.join("data").join(&first), "torn").unwrap();
+    assert!(matches!(c.push(&first), Err(BackupError::NotWal { .. })));
+    assert_eq!(c.archived(), Vec::<u64>::new());
+    // What waits may not be listed, or not be there: the file itself is taken all the same.
+    let first = c.waiting(7, 7);
+    fs::remove_file(c.root.join("data/pg_wal/000000010000000000000008")).unwrap();
+    assert_eq!(c.push(&first).unwrap(), Pushed::Stored);
+    make_unreadable(&c.root.join("data/pg_wal/archive_status"));
+    assert_eq!(c.push(&c.segment(1, 8, 8).0).unwrap(), Pushed::Stored);
+}
+
+#[test]
+fn an_object_is_acknowledged_only_after_its_name_is_durable() {
+    let c = cluster(Format::Two);
+    let (path, _) = c.segment(1, 7, 7);
+    c.push(&path).unwrap();
+    // As if whoever gave it the name had been killed before the folder was synced.
+    let synced = crate::backup::files::synced(|| assert_eq!(c.push(&path).unwrap(), Pushed::AlreadyThere));
+    for part in ["00000001/00000000", "00000001", ""] {
+        let folder = c.archive().folder().join(part);
+        assert!(
+            synced.iter().any(|path| path.as_str().trim_end_matches('/') == folder.as_str().trim_end_matches('/')),
+            "{folder}: {synced:?}"
+        );
+    }
+}
+
+/// What recovery does: asks for a segment under the name that it uses.
+fn replayed(c: &Cluster, number: u64) -> Vec<u8> {
+    c.fetch(&fixture::segment(number).to_string()).unwrap().1.unwrap()
+}
+
+fn prefetched(c: &Cluster) -> Utf8PathBuf {
+    c.root.join("data/pg_wal/.cdc-drill-prefetch")
+}
+
+fn ahead(c: &Cluster, after: u64) -> usize {
+    fs::create_dir_all(prefetched(c)).unwrap();
+    prefetch(&c.repository, SYSTEM, &fixture::segment(after).to_string(), &prefetched(c)).unwrap()
+}
+
+#[rstest]
+fn segments_are_fetched_beforehand_within_bounds_and_removed_in_the_end(
+    #[values(Format::One, Format::Two)] format: Format,
+) {
+    let c = cluster(format);
+    let bytes: Vec<Vec<u8>> = (3..=20)
+        .map(|number| {
+            let (path, bytes) = c.segment(1, number, number as u8);
+            c.push(&path).unwrap();
+            bytes
+        })
+        .collect();
+    assert_eq!(ahead(&c, 3), 8, "no more than that");
+    assert_eq!(ahead(&c, 3), 0, "they are there");
+    let taken = prefetched(&c).join(fixture::segment(4).to_string());
+    let inode = fs::metadata(&taken).unwrap().ino();
+    assert_eq!(replayed(&c, 4), bytes[1]);
+    assert_eq!(fs::metadata(c.root.join("data/pg_wal/RECOVERYXLOG")).unwrap().ino(), inode, "it was moved");
+    assert!(!taken.exists());
+    // What is torn, changed or of another name is dropped, and the archive's handed out.
+    fs::write(prefetched(&c).join(fixture::segment(5).to_string()), &bytes[2][..4096]).unwrap();
+    fixture::flip(&prefetched(&c).join(fixture::segment(6).to_string()));
+    fs::copy(
+        prefetched(&c).join(fixture::segment(8).to_string()),
+        prefetched(&c).join(fixture::segment(7).to_string()),
+    )
+    .unwrap();
+    for number in 5..=8 {
+        assert_eq!(replayed(&c, number), bytes[number as usize - 3], "{number}");
+    }
+    fs::write(prefetched(&c).join(".00000001.1-00000000.tmp"), "half").unwrap();
+    assert_eq!(ahead(&c, 15), 5, "up to the end of the archive");
+    let left = fixture::tree(&prefetched(&c));
+    assert_eq!(left.len(), 6, "with the lock, and nothing that was there before: {left:?}");
+    // Nothing is handed out that the archive lacks.
+    fs::remove_file(c.held(&fixture::segment(16).to_string())).unwrap();
+    assert_eq!(c.fetch(&fixture::segment(16).to_string()).unwrap(), (Fetched::NotThere, None));
+    assert!(!prefetched(&c).exists(), "recovery asked for what is not there: it ends");
+    ahead(&c, 3);
+    c.fetch("00000002.history").unwrap();
+    assert!(!prefetched(&c).exists());
+    assert!(prefetch(&c.repository, SYSTEM, &fixture::segment(3).to_string(), &prefetched(&c)).is_err());
+    assert!(!prefetched(&c).exists(), "who fetches beforehand makes no folder");
+    clear_prefetched(&c.root.join("data")).unwrap();
+}
+
+#[test]
+fn only_one_process_fetches_beforehand_and_only_for_a_recovery() {
+    let c = cluster(Format::Two);
+    for number in 3..=6 {
+        c.push(&c.segment(1, number, 1).0).unwrap();
+    }
+    fs::create_dir_all(prefetched(&c)).unwrap();
+    let lock = fs::File::create(prefetched(&c).join(".lock")).unwrap();
+    lock.lock().unwrap();
+    assert_eq!(ahead(&c, 3), 0);
+    drop(lock);
+    assert_eq!(ahead(&c, 3), 3);
+    // A person who fetches a file gets that file, and what lies there stays.
+    let to = c.root.join("data/pg_wal/mine");
+    fetch(&c.repository, SYSTEM, &fixture::segment(4).to_string(), &to, None).unwrap();
+    fetch(&c.repository, SYSTEM, "00000009.history", &to, None).unwrap();
+    assert_eq!(fixture::tree(&prefetched(&c)).len(), 4);
 }

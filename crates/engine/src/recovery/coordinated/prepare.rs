@@ -11,6 +11,7 @@ use crate::{
     backup::{
         BackupError, Origin, Point, Store, is_there,
         parts::postgres::{self as base, Extracted},
+        wal,
     },
     recovery::{
         Progress, RecoveryError,
@@ -233,6 +234,8 @@ impl Coordinated {
     async fn remove_unused(&self) -> Result<(), RecoveryError> {
         let fresh = self.fresh();
         wait_for_end(&self.tools, &fresh).await?;
+        // Nothing is written into it from here on.
+        wal::clear_prefetched(&fresh)?;
         for folder in [Some(&fresh), self.prepared.wal.as_ref()].into_iter().flatten() {
             std::fs::remove_dir_all(folder).if_there().map_err(|e| RecoveryError::io("remove", folder, e))?;
         }

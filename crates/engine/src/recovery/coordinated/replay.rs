@@ -4,7 +4,7 @@ use camino::Utf8Path;
 
 use super::{Coordinated, exchange::Exchange, record::Restored};
 use crate::{
-    backup::{Store, files, is_there},
+    backup::{Store, files, is_there, wal},
     recovery::{
         RecoveryError,
         pipeline::captured_tables,
@@ -117,6 +117,7 @@ impl Coordinated {
         moment::pass("promoted").await?;
         let looked = self.look(&mut playing.server, &replay, reading).await;
         playing.server.stop().await?;
+        wal::clear_prefetched(fresh)?;
         let (timeline, rows) = looked?;
         moment::pass("replayed").await?;
         // It names the settings of this start; another start must not repeat them.
