@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod alternating;
+mod archiver;
 mod attach;
 mod backward;
 mod captured;
@@ -29,6 +30,7 @@ mod refusals;
 mod registry_client;
 mod registry_store;
 mod resolver;
+mod retained;
 mod safekeeping;
 mod sandbox;
 mod secure;

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import threading
 import time
-import tomllib
 from pathlib import Path
 
 UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -86,21 +85,18 @@ class Trial:
         text += f'\n[backup]\nkeep = {self.args.keep}\nbudget = "{self.args.budget}"\n'
         self.config.touch(0o600)
         self.config.write_text(text)
-        self.settings = tomllib.loads(text)
-        self.bin = Path(self.settings["postgres"]["bin"])
-        self.repository = self.place(self.settings["repository"]["path"])
-        self.pgdata = self.place(self.settings["postgres"]["pgdata"])
+        setting = lambda section, name: re.search(rf'^\[{section}\]$[^\[]*?^{name} = "(.*)"$', text, re.M).group(1)  # noqa: E731
+        self.bin = Path(setting("postgres", "bin"))
+        self.repository = self.dir / setting("repository", "path")
+        self.pgdata = self.dir / setting("postgres", "pgdata")
         owner = os.stat(self.pgdata)
         self.account = {"user": owner.st_uid, "group": owner.st_gid} if os.geteuid() == 0 else {}
-        self.url = self.settings["postgres"]["url"]
+        self.url = setting("postgres", "url")
         self.sql(self.url, "create database bench")
         self.bench = self.url.rsplit("/", 1)[0] + "/bench"
         subprocess.run(
             [self.bin / "pgbench", "-i", "-q", "-s", str(self.args.scale), self.bench], check=True, capture_output=True
         )
-
-    def place(self, path):
-        return self.dir / path
 
     def sql(self, url, text):
         done = subprocess.run([self.bin / "psql", "-XAtq", "-d", url, "-c", text], capture_output=True, text=True)
@@ -277,6 +273,10 @@ def main():
         report = json.loads(Path(args.judge).read_text())
         budget = size(args.budget) if args.budget else report["budget"]
     else:
+        missing = [program for program in ("zstd", "tar") if not shutil.which(program)]
+        if missing:
+            print(f"not run: expected the programs zstd and tar, found no {', '.join(missing)}", file=sys.stderr)
+            return 2
         args.program = os.path.abspath(args.program)
         args.budget = args.budget or "400 MiB"
         budget = size(args.budget)
