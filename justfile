@@ -69,6 +69,18 @@ docs:
 bench *ARGS:
     cargo bench {{ARGS}}
 
+# Archiving and backups beside pgBackRest, Barman and pg_basebackup, on PostgreSQL 15: `WHAT` is push, commits, drain, replay or backup. Needs
+# `apt-get install postgresql pgbackrest barman zstd`, and leaves out what is not there.
+bench-backup WHAT="backup" *ARGS:
+    cargo build --release --bin cdc-drill
+    python3 benches/archive.py {{WHAT}} {{ARGS}}
+
+# An hour of pgbench with a recovery point every five minutes, four to keep, and a budget: the repository is never over it, and every point that is
+# left restores; `cargo test` has a sample. Needs `zstd`.
+retention SECONDS="3600" *ARGS:
+    cargo build --release --bin cdc-drill
+    python3 tests/machine/retention.py --dir "$(mktemp -d)/stack" --seconds {{SECONDS}} {{ARGS}}
+
 # Every step of every playbook, and `backup create`, killed and failed at each of its moments; then the same command again. `WHICH` is a part of
 # the drills' names; the tables are in target/engine-drills/.
 engine-drills WHICH="all":

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Archiving and backups beside other programs, on PostgreSQL servers of its own: `archive.py push|commits|backup`.
+"""Archiving and backups beside other programs, on PostgreSQL servers of its own: `archive.py push|commits|drain|backup|replay`.
 
 push      milliseconds for one segment: idle, filled by pgbench, and of random bytes
 commits   commits a second of pgbench with archiving and without
+drain     segments a second, where many wait
+replay    seconds to replay a GiB of WAL
 backup    a backup and a restore of a pgbench database: seconds, seconds of processor time of clients and server, size of the repository
 
 Programs are compared in turns, round after round, so that what the machine does meanwhile meets all of them; the table has medians, and
@@ -115,12 +117,12 @@ class Cluster:
     def sql(self, text, database="postgres"):
         return self.call([self.bin / "psql", "-XAtq", "-d", database, "-c", text]).stdout.strip()
 
-    def archive_with(self, command):
+    def archive_with(self, command, pause=1):
         command = command.replace("'", "''")
         self.sql(f"alter system set archive_command = '{command}'")
         self.sql("select pg_reload_conf()")
         # The archiver takes the new command with its next file.
-        time.sleep(1)
+        time.sleep(pause)
 
     def settle(self):
         """Waits until everything is archived."""
@@ -142,7 +144,7 @@ class Ours:
         self.config = c.folder / "cdc-drill.toml"
         self.config.write_text(
             f'[postgres]\nbin = "{c.bin}"\npgdata = "{c.data}"\nurl = "postgres://postgres@127.0.0.1:{PORT}/postgres"\n'
-            f'[kafka]\nbootstrap = "127.0.0.1:1"\n[connect]\nurl = "http://127.0.0.1:1"\n[registry]\nurl = "http://127.0.0.1:1"\n'
+            f'[kafka]\nbootstrap = "127.0.0.1:1"\n[connect]\nurl = "http://127.0.0.1:1"\n[registry]\nurl = "http://127.0.0.1:1"\nflavour = "apicurio"\n'
             f'[repository]\npath = "{self.repository}"\n[backup]\nkeep = 1\nbudget = "100 GiB"\n'
         )
         c.give(self.config)
@@ -213,7 +215,7 @@ class Backrest:
         return [*self.words(), f"--pg1-path={to}", "restore"]
 
     def restore_command(self):
-        return f'pgbackrest --config={self.config} --stanza=main archive-get %f "%p"'
+        return f'pgbackrest --config={self.config} --stanza=main --pg1-path={self.cluster.folder}/restored archive-get %f "%p"'
 
 
 class Basebackup:
@@ -273,8 +275,6 @@ class Barman:
         )
         c.give(self.config)
         self.incoming = self.repository / "main" / "incoming"
-        c.call([*self.words(), "receive-wal", "--create-slot", "main"], check=False)
-        c.call([*self.words(), "cron"], check=False)
         c.call(["mkdir", "-p", self.incoming])
 
     def words(self):
@@ -283,6 +283,10 @@ class Barman:
     def archive_command(self):
         # What its manual has for a server on the same machine; `barman cron` compresses later.
         return f"test ! -f {self.incoming}/%f && cp %p {self.incoming}/%f"
+
+    def ready(self):
+        """Takes in what the server has archived, as its cron job does; no backup begins before."""
+        self.cluster.call([*self.words(), "archive-wal", "main"])
 
     def backup(self):
         return [*self.words(), "backup", "main"]
@@ -390,6 +394,37 @@ def commits(cluster, args):
     return {"tps": rows, "backlog": backlog, "drain": drain}
 
 
+def drain(cluster, args):
+    """Segments a second of a backlog, as it is after an hour without the repository."""
+    cluster.make()
+    cluster.sql("create database bench")
+    cluster.call([cluster.bin / "pgbench", "-i", "-q", "-s", str(args.scale), "bench"])
+    ours = Ours(cluster)
+    commands = {}
+    for one in (ours, *others(cluster, push=True)):
+        one.make()
+        commands[one.name] = one.archive_command()
+    commands["cdc-drill --workers 1"] = ours.archive_command().replace("wal push", "wal push --workers 1")
+    if args.other_program:
+        old = cluster.folder / "cdc-drill-other"
+        shutil.copy(args.other_program, old)
+        commands["cdc-drill, other"] = ours.archive_command().replace(str(cluster.program), str(old))
+    rows = {name: [] for name in commands}
+    for _ in range(args.rounds):
+        for name, command in commands.items():
+            cluster.settle()
+            cluster.archive_with("false")
+            cluster.sql("drop table if exists filled; create table filled as select * from pgbench_accounts", "bench")
+            cluster.sql("select pg_switch_wal()")
+            waits = int(cluster.sql("select count(*) from pg_ls_archive_statusdir() where name like '%.ready'"))
+            at = time.monotonic()
+            cluster.archive_with(command, pause=0)
+            cluster.settle()
+            rows[name].append(waits / (time.monotonic() - at))
+    table("segments a second of a backlog", rows, "1/s")
+    return {"segments_per_s": rows}
+
+
 def backup(cluster, args):
     cluster.make()
     cluster.sql("create database bench")
@@ -409,6 +444,8 @@ def backup(cluster, args):
             cluster.archive_with(one.archive_command())
             cluster.sql("checkpoint")
             cluster.settle()
+            if isinstance(one, Barman):
+                one.ready()
             seconds, cpu = cluster.timed(one.backup())
             rows["backup s"][one.name].append(seconds)
             rows["backup cpu s"][one.name].append(cpu)
@@ -431,7 +468,7 @@ def replay(cluster, args):
     cluster.make()
     cluster.sql("create database bench")
     cluster.call([cluster.bin / "pgbench", "-i", "-q", "-s", str(args.scale), "bench"])
-    contestants = [Ours(cluster), *[one for one in others(cluster, push=False) if one.restore_command()]]
+    contestants = [Ours(cluster), *[one for one in others(cluster, push=False) if isinstance(one, Backrest)]]
     rows = {}
     for one in contestants:
         one.make()
@@ -445,10 +482,9 @@ def replay(cluster, args):
         cluster.settle()
         print(f"{one.name}: {written / 2**20:.0f} MiB of WAL to replay")
         commands = {one.name: one.restore_command()}
-        if args.other_program and one.name == Ours.name:
-            old = cluster.folder / "cdc-drill-other"
-            shutil.copy(args.other_program, old)
-            commands["cdc-drill, other"] = one.restore_command().replace(str(cluster.program), str(old))
+        if isinstance(one, Ours):
+            # Under another name than that which recovery uses a file is fetched alone.
+            commands["cdc-drill, one at a time"] = one.restore_command().replace("%p", "%p.one && mv %p.one %p")
         for _ in range(args.rounds):
             for name, command in commands.items():
                 to = cluster.folder / "restored"
@@ -488,9 +524,9 @@ def others(cluster, push):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["push", "commits", "backup", "replay"])
+    parser.add_argument("what", choices=["push", "commits", "drain", "backup", "replay"])
     parser.add_argument("--program", default="target/release/cdc-drill", help="the program under test")
-    parser.add_argument("--other-program", help="replay: another build of it, to compare")
+    parser.add_argument("--other-program", help="drain: another build of it, to compare")
     parser.add_argument("--bin", default="/usr/lib/postgresql/15/bin", help="PostgreSQL's programs")
     parser.add_argument("--account", default="postgres", help="who the servers run as, where this runs as root")
     parser.add_argument("--dir", default="/tmp/cdc-drill-bench", help="a folder that is emptied first")
@@ -501,7 +537,7 @@ def main():
     args = parser.parse_args()
     cluster = Cluster(args, args.dir)
     try:
-        found = {"push": push, "commits": commits, "backup": backup, "replay": replay}[args.what](cluster, args)
+        found = {"push": push, "commits": commits, "drain": drain, "backup": backup, "replay": replay}[args.what](cluster, args)
     finally:
         cluster.stop()
     if args.report:

@@ -60,7 +60,8 @@ pub(super) fn survey(
     found: &mut Findings,
 ) -> Result<Survey, BackupError> {
     let mut survey = Survey::default();
-    let there = walk(archive, other, found)?;
+    let mut there = walk(archive, other, found)?;
+    fill(archive, &mut there)?;
     match archive.format() {
         Format::One => by_index(archive, &there, deep, &mut survey, found)?,
         Format::Two => by_name(archive, &there, deep, pruned, &mut survey, found)?,
@@ -95,8 +96,37 @@ fn walk(
             there.entry(held.file).or_default().push(held);
         }
     }
-    found.strangers(archive.folder(), &|path| known.contains(path))?;
+    // What was archived since the listing is no stranger either.
+    found.strangers(archive.folder(), &|path| known.contains(path) || archive.is_place_of_one(path))?;
     Ok(there)
+}
+
+/// Adds segments that the listing passed by. They get their names in order: one that came while a folder was listed may be in the list
+/// without its predecessors, which are there by now.
+fn fill(archive: &Archive, there: &mut BTreeMap<WalFile, Vec<Held>>) -> Result<(), BackupError> {
+    // Where every segment is damaged, no hole is looked for.
+    let Ok(Some(size)) = Archive::size_of(there.values().flatten()) else { return Ok(()) };
+    let mut ends: BTreeMap<Timeline, (u64, u64)> = BTreeMap::new();
+    for file in there.keys() {
+        if let WalFile::Segment(name) = file
+            && let Some(number) = name.number(size)
+        {
+            let (first, last) = ends.entry(name.timeline).or_insert((number, number));
+            (*first, *last) = (number.min(*first), number.max(*last));
+        }
+    }
+    for (timeline, (first, last)) in ends {
+        for number in first..=last {
+            let file = WalFile::Segment(SegmentName::new(timeline, number, size));
+            if !there.contains_key(&file) {
+                let copies = archive.stored_copies(&file)?;
+                if !copies.is_empty() {
+                    there.insert(file, copies);
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Format 2: an object says itself what it is.
@@ -164,7 +194,8 @@ fn by_name(
             (None, WalFile::History(_)) => false,
             (None, _) => !lasts.contains(object),
         };
-        if !there.contains_key(&file) && !may_be_gone {
+        // One that is not in the listing may have been archived since.
+        if !there.contains_key(&file) && !may_be_gone && archive.stored_copies(&file)?.is_empty() {
             let folder = archive.place(&file);
             let path = folder.with_file_name(object);
             found.defect(DefectKind::WalGap, path, "what was archived", "nothing");

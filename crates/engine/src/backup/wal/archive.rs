@@ -111,6 +111,14 @@ impl Archive {
         }
     }
 
+    /// Whether a path is that of an object, by its name and its folder; in format 1 the index says what belongs there.
+    pub(crate) fn is_place_of_one(&self, path: &Utf8Path) -> bool {
+        match &self.shelves {
+            Shelves::Indexed(_) => false,
+            Shelves::Objects(objects) => objects.is_place_of_one(path),
+        }
+    }
+
     /// Whether the archive has a file.
     pub(crate) fn has(&self, file: &WalFile) -> Result<bool, BackupError> {
         Ok(self.find(file)?.is_some())

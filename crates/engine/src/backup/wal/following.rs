@@ -19,6 +19,7 @@ use camino::Utf8Path;
 use super::{
     Archive,
     archive::Shelves,
+    held::size_if_there,
     objects::{Objects, Prepared},
     offered::{Offered, Stored},
 };
@@ -83,7 +84,7 @@ impl Archive {
                 return Vec::new();
             }
         };
-        let bytes = called.path.metadata().map_or(BYTES, |meta| meta.len().max(1));
+        let bytes = size_if_there(&called.path).ok().flatten().map_or(BYTES, |bytes| bytes.max(1));
         let most = (workers.get() * EACH).min((BYTES / bytes) as usize).max(workers.get());
         let behind = waiting.into_iter().filter(|file| match file {
             WalFile::Segment(other) => other.timeline == name.timeline && *other > name,

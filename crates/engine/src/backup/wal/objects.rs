@@ -118,6 +118,12 @@ impl Objects {
         self.publish(vec![self.prepare(offered)?])
     }
 
+    /// Whether a path is that of an object, by its name and its folder.
+    pub(super) fn is_place_of_one(&self, path: &Utf8Path) -> bool {
+        let file = path.file_name().and_then(parse_name).map(|(file, _)| file);
+        file.is_some_and(|file| path.parent() == Some(&self.place(&file)))
+    }
+
     /// Whether an object claims to be this file.
     pub(super) fn is_claimed(&self, file: &WalFile) -> Result<bool, BackupError> {
         Ok(!self.copies(file)?.is_empty())

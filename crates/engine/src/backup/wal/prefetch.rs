@@ -72,7 +72,10 @@ impl Prefetched {
     /// itself, and with the server's session. Failing to is no error: the next segment is then fetched when it is asked for.
     pub(super) fn fetch_behind(&self, archive: &Archive, name: SegmentName, program: &Utf8Path) {
         let begun = self.wanted(archive, name).and_then(|wanted| {
-            let missing = wanted.iter().filter(|(path, _)| !path.exists()).count();
+            let mut missing = 0;
+            for (path, _) in &wanted {
+                missing += usize::from(!is_there(path)?);
+            }
             if missing == 0 || missing * 2 < wanted.len() {
                 return Ok(());
             }
