@@ -27,8 +27,16 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 /// SHA-256 and length of a file or an object.
 pub(crate) fn sha256_file(path: &Utf8Path) -> Result<(String, u64), BackupError> {
     let mut reader = Hashing::new(storage::open(path)?);
-    io::copy(&mut reader, &mut io::sink()).map_err(BackupError::io("read", path))?;
-    Ok(reader.finish())
+    // `io::copy` would take 8 KiB at a time.
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(reader.finish()),
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(BackupError::io("read", path)(e)),
+        }
+    }
 }
 
 /// Hashes and counts what passes through, reading or writing.

@@ -1,6 +1,6 @@
 //! Checking the archived WAL of a cluster: every file by itself, and that none is missing between the first and the last.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use camino::Utf8PathBuf;
 
@@ -118,10 +118,10 @@ fn fill(archive: &Archive, there: &mut BTreeMap<WalFile, Vec<Held>>) -> Result<(
     for (timeline, (first, last)) in ends {
         for number in first..=last {
             let file = WalFile::Segment(SegmentName::new(timeline, number, size));
-            if !there.contains_key(&file) {
+            if let Entry::Vacant(entry) = there.entry(file) {
                 let copies = archive.stored_copies(&file)?;
                 if !copies.is_empty() {
-                    there.insert(file, copies);
+                    entry.insert(copies);
                 }
             }
         }
