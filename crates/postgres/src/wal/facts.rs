@@ -291,7 +291,7 @@ impl<'a> Reader<'a> {
 
     fn next(&mut self) -> Result<Option<Next>, String> {
         while !self.ended && self.at < self.segment.len() {
-            if self.at % PAGE == 0 {
+            if self.at.is_multiple_of(PAGE) {
                 if !self.is_page(self.at) {
                     // Nothing was written beyond: no segment that a server finished ends so.
                     return Err(format!("no page at {}", self.lsn(self.at)));

@@ -115,7 +115,7 @@ impl LockFile {
 
     /// Makes "look and write" one step among all that change lock files of this folder. The kernel releases it with the
     /// process. None where the file system has no locks: there, of two that write at once, the first finds out by
-    /// [`Held::still_ours`](super::held::Held::still_ours).
+    /// `still_ours`.
     pub(super) fn guard(&self) -> Result<Option<File>, BackupError> {
         self.store.folder(self.folder())?;
         let path = self.folder().join(LockFile::GUARD);

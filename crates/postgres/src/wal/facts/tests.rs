@@ -126,7 +126,7 @@ fn a_record_that_goes_on_in_the_next_segment_leaves_it_open() {
         for page in (0..end).step_by(PAGE) {
             let length = if page == 0 { SegmentHeader::LENGTH } else { SHORT_HEADER };
             bytes[page..page + 2].copy_from_slice(&0xD118u16.to_le_bytes());
-            let info = CONTINUED | u16::from(page == 0) * 2;
+            let info = CONTINUED | (u16::from(page == 0) * 2);
             bytes[page + 2..page + 4].copy_from_slice(&info.to_le_bytes());
             bytes[page + 8..page + 16].copy_from_slice(&(header.address.0 + page as u64).to_le_bytes());
             bytes[page + 16..page + 20].copy_from_slice(&left.to_le_bytes());
