@@ -71,10 +71,11 @@ impl SegmentHeader {
     }
 }
 
-/// The address in the header of a page, if the bytes begin with one.
-pub fn page_address(page: &[u8]) -> Option<Lsn> {
+/// The address in the header of a page and the timeline that it was written on, if the bytes begin with one.
+pub fn page_place(page: &[u8]) -> Option<(Timeline, Lsn)> {
     let header: &[u8; 16] = page.first_chunk()?;
-    is_magic(number(header, 0, 2) as u16).then(|| Lsn(number(header, 8, 8)))
+    let timeline = Timeline::new(number(header, 4, 4) as u32)?;
+    is_magic(number(header, 0, 2) as u16).then(|| (timeline, Lsn(number(header, 8, 8))))
 }
 
 /// The records' bytes in a part of a segment, without the headers of its pages. `from` is where the part begins in the segment.
@@ -132,10 +133,11 @@ mod tests {
     #[test]
     fn a_page_without_the_magic_number_has_no_address() {
         let mut page = vec![0u8; PAGE];
-        assert_eq!(page_address(&page), None);
+        assert_eq!(page_place(&page), None);
         page[0..2].copy_from_slice(&0xD118u16.to_le_bytes());
+        page[4..8].copy_from_slice(&3u32.to_le_bytes());
         page[8..16].copy_from_slice(&0x500_2000u64.to_le_bytes());
-        assert_eq!(page_address(&page), Some(Lsn(0x500_2000)));
-        assert_eq!(page_address(&page[..15]), None, "a page that was cut off");
+        assert_eq!(page_place(&page), Some((Timeline::literal(3), Lsn(0x500_2000))));
+        assert_eq!(page_place(&page[..15]), None, "a page that was cut off");
     }
 }

@@ -8,7 +8,7 @@ mod record;
 mod segment;
 
 pub use facts::{CommitPlace, Commits, RestorePoint, SegmentFacts};
-pub use header::{PAGE, SegmentHeader, page_address, payload};
+pub use header::{PAGE, SegmentHeader, page_place, payload};
 pub use history::{TimelineEntry, TimelineHistory};
 pub use record::{Record, missing_file, record_in_error, skipped_to};
 pub use segment::{SegmentName, SegmentSize, WalFile, WalNameError, timeline_digits, timeline_of};

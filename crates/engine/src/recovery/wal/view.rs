@@ -19,7 +19,7 @@ use crate::{
 use cdc_model::units::{IfThere, Lsn, Timeline};
 use cdc_pipeline::config::{Temporary, Tools};
 use cdc_postgres::wal::{
-    CommitPlace, PAGE, Record, SegmentFacts, SegmentName, SegmentSize, TimelineHistory, WalFile, page_address,
+    CommitPlace, PAGE, Record, SegmentFacts, SegmentName, SegmentSize, TimelineHistory, WalFile, page_place,
 };
 
 /// How much WAL is laid out at a time while a stretch of any length is read.
@@ -95,7 +95,16 @@ impl WalView {
     }
 
     fn add_loose(&mut self, folder: &Utf8Path) -> Result<(), RecoveryError> {
-        for (path, file) in wal_files(folder)? {
+        let files = wal_files(folder)?;
+        // They say what a segment may hold.
+        for (path, file) in &files {
+            if let WalFile::History(timeline) = file
+                && !self.histories.contains_key(timeline)
+            {
+                self.histories.insert(*timeline, history_in(path, *timeline)?);
+            }
+        }
+        for (path, file) in files {
             match file {
                 WalFile::Segment(name)
                     if !self.archived.contains(&name)
@@ -104,9 +113,6 @@ impl WalView {
                 {
                     self.loose.insert(name, path);
                 }
-                WalFile::History(timeline) if !self.histories.contains_key(&timeline) => {
-                    self.histories.insert(timeline, history_in(&path, timeline)?);
-                }
                 _ => {}
             }
         }
@@ -114,11 +120,15 @@ impl WalView {
     }
 
     /// Whether a file is the segment of its name, of this cluster. A recycled segment, renamed for later use, still carries the
-    /// address it was written for; one that a live server removes meanwhile is none.
+    /// address it was written for, or, after a recovery, that address on a timeline that had ended before it; one that a live server
+    /// removes meanwhile is none.
     fn is_of_cluster(&self, path: &Utf8Path, name: SegmentName) -> Result<bool, RecoveryError> {
         match read_header(path, name) {
             Ok(header) => {
-                Ok(header.system_id == self.archive.system_id() && Some(header.address) == name.start(self.size))
+                let owner = self.histories.get(&name.timeline).map(|history| history.owner(header.address));
+                Ok(header.system_id == self.archive.system_id()
+                    && Some(header.address) == name.start(self.size)
+                    && owner.is_none_or(|owner| owner == header.timeline))
             }
             Err(BackupError::NotWal { .. }) => Ok(false),
             Err(BackupError::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => Ok(false),
@@ -259,7 +269,7 @@ impl WalView {
         }
         let Some(path) = self.loose.get(&SegmentName::new(timeline, at, self.size)) else { return Ok(None) };
         let bytes = fs_err::read(path).map_err(|e| RecoveryError::io("read", path, e))?;
-        Ok(page_beyond(&bytes, self.size.start(at), tail.last))
+        Ok(page_beyond(&bytes, timeline, self.size.start(at), tail.last))
     }
 
     /// The restore points on a timeline's own stretch by name, looking from `from` on, and where each lies.
@@ -672,14 +682,14 @@ fn wal_files(folder: &Utf8Path) -> Result<Vec<(Utf8PathBuf, WalFile)>, RecoveryE
     Ok(files)
 }
 
-/// The first page well after `end` that belongs where it stands in this segment: WAL was written beyond `end`.
-fn page_beyond(bytes: &[u8], start: Lsn, end: Lsn) -> Option<Lsn> {
+/// The first page well after `end` that belongs where it stands in this segment of a timeline: WAL was written beyond `end`.
+fn page_beyond(bytes: &[u8], timeline: Timeline, start: Lsn, end: Lsn) -> Option<Lsn> {
     // The page that holds the end is there in any case, and so may be the next: a torn record reaches into it.
     let page = PAGE as u64;
     let first = (end.bytes_since(start) / page + 2) * page;
     (first..bytes.len() as u64).step_by(PAGE).find_map(|at| {
-        let address = page_address(&bytes[at as usize..])?;
-        (address.0 == start.0 + at).then_some(address)
+        let (written_on, address) = page_place(&bytes[at as usize..])?;
+        (written_on == timeline && address.0 == start.0 + at).then_some(address)
     })
 }
 
@@ -692,6 +702,7 @@ mod tests {
     fn page(address: u64) -> Vec<u8> {
         let mut page = vec![0u8; PAGE];
         page[0..2].copy_from_slice(&0xD118u16.to_le_bytes());
+        page[4..8].copy_from_slice(&1u32.to_le_bytes());
         page[8..16].copy_from_slice(&address.to_le_bytes());
         page
     }
@@ -714,6 +725,30 @@ mod tests {
     }
 
     #[test]
+    fn a_segment_that_a_recovery_has_left_is_none_of_the_new_timeline() {
+        let home = tempfile::tempdir().unwrap();
+        let home = Utf8Path::from_path(home.path()).unwrap();
+        let archive = Repository::init(&home.join("repository")).unwrap().archive(SystemId(7));
+        let pg_wal = home.join("pg_wal");
+        fs_err::create_dir(&pg_wal).unwrap();
+        let size = SegmentSize::new(1 << 20).unwrap();
+        let put = |timeline: u32, named: u32, number: u64| {
+            let name = SegmentName::new(Timeline::literal(timeline), number, size);
+            let bytes = segment_bytes(SystemId(7), size, name, 1);
+            let name = SegmentName::new(Timeline::literal(named), number, size);
+            fs_err::write(pg_wal.join(name.to_string()), bytes).unwrap();
+            name
+        };
+        // Timeline 2 leaves timeline 1 within segment 5, which begins with the pages of timeline 1. Segment 6 of timeline 1 was there
+        // already, and the server has renamed it to use it again.
+        fs_err::write(pg_wal.join("00000002.history"), "1\t0/500650\tno recovery target\n").unwrap();
+        let (fork, _recycled) = (put(1, 2, 5), put(1, 2, 6));
+        let own = put(2, 2, 7);
+        let view = WalView::open(archive, size, &Tools::here("/bin".into()), std::slice::from_ref(&pg_wal)).unwrap();
+        assert_eq!(view.loose().keys().collect::<Vec<_>>(), [&fork, &own]);
+    }
+
+    #[test]
     fn an_archived_segment_that_is_gone_meanwhile_is_an_error() {
         let home = tempfile::tempdir().unwrap();
         let home = Utf8Path::from_path(home.path()).unwrap();
@@ -732,11 +767,12 @@ mod tests {
             let base = if i < 64 { start } else { start - 0x300_0000 };
             bytes.extend(page(base + i * PAGE as u64));
         }
-        assert_eq!(page_beyond(&bytes, Lsn(start), Lsn(start + 63 * PAGE as u64 + 40)), None);
-        assert_eq!(
-            page_beyond(&bytes, Lsn(start), Lsn(start + 10 * PAGE as u64 + 40)),
-            Some(Lsn(start + 12 * PAGE as u64))
-        );
+        let beyond = |timeline, pages: u64| {
+            page_beyond(&bytes, Timeline::literal(timeline), Lsn(start), Lsn(start + pages * PAGE as u64 + 40))
+        };
+        assert_eq!(beyond(1, 63), None);
+        assert_eq!(beyond(1, 10), Some(Lsn(start + 12 * PAGE as u64)));
+        assert_eq!(beyond(2, 10), None, "they were written on a timeline that a recovery has left");
     }
 
     /// Shows the records that stand as lines in its segments, as far as they end in the last one, and notes how many files there are.
