@@ -254,6 +254,36 @@ fn files_with_rows_or_secrets_are_made_in_one_way() {
     only_in(&exceptions, &["attach", "backup", "cli", "config", "recovery"], what, is_such);
 }
 
+/// To the file system the address of an object in a bucket is a file that is not there: who reads or writes what may be in a repository asks
+/// `backup::files` or `backup::storage`.
+#[test]
+fn objects_of_a_repository_are_asked_for_by_their_addresses() {
+    let exceptions = [
+        // The ways themselves.
+        "backup/files.rs",
+        "backup/storage/draft.rs",
+        "backup/storage/listing.rs",
+        "backup/storage/reader.rs",
+        // What is local by nature: data folders, the spool, files that are offered or restored, locks in folders, processes.
+        "backup/file_system.rs",
+        "backup/lock/file.rs",
+        "backup/lock/held.rs",
+        "backup/lock/holder.rs",
+        "backup/parts/postgres/capture.rs",
+        "backup/parts/postgres/extract.rs",
+        "backup/repository.rs",
+        "backup/wal/header.rs",
+        "backup/wal/held.rs",
+        "backup/wal/intake.rs",
+        "backup/wal/offered.rs",
+        // Format 1, which a bucket cannot have.
+        "backup/wal/indexed.rs",
+    ];
+    let ways = ["fs::", "File::open", "read_dir", "canonicalize"];
+    let is_such = |line: &str| !line.starts_with("use ") && ways.iter().any(|way| line.contains(way));
+    only_in(&exceptions, &["backup"], "ask `backup::files` or `backup::storage`", is_such);
+}
+
 /// `Path::exists` and its like take a file that cannot be looked at for one that is not there.
 #[test]
 fn an_error_is_not_taken_for_absence() {

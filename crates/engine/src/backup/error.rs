@@ -4,7 +4,12 @@ use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{file_system::file_system, prune::Room, storage::is_of_a_bucket, wal::WalGap};
+use super::{
+    file_system::file_system,
+    prune::Room,
+    storage::{is_in_a_bucket, is_of_a_bucket},
+    wal::WalGap,
+};
 use cdc_model::units::{Exit, Failure, Hint, PointId};
 use cdc_pipeline::client::{ClientError, limits::facts::HEARTBEAT_OLD};
 
@@ -28,6 +33,22 @@ pub enum BackupError {
         path: Utf8PathBuf,
         /// What is there instead.
         found: String,
+    },
+    /// The address of a bucket is not well-formed. It is not shown where it may hold a secret.
+    #[error("address of a repository in a bucket: {why}")]
+    Address {
+        /// What was expected and found.
+        why: String,
+    },
+    /// A bucket's server does not do what locks in it need; nothing was written.
+    #[error(
+        "{path} cannot hold a repository: its server ignores {ignored} of a PUT request, so locks in it would not hold"
+    )]
+    NoConditions {
+        /// The address.
+        path: Utf8PathBuf,
+        /// The condition.
+        ignored: &'static str,
     },
     /// The repository or point was written by a newer version.
     #[error("{path} has format {found}; this program knows formats up to {known}")]
@@ -288,6 +309,7 @@ impl Failure for BackupError {
             BackupError::Attach(error) => error.exit(),
             BackupError::Interrupted(error) => error.exit(),
             BackupError::NotARepository { .. }
+            | BackupError::Address { .. }
             | BackupError::NoSuchPoint { .. }
             | BackupError::NoSuchTopicBackup { .. } => Exit::Invalid,
             BackupError::Topic { .. } => Exit::PlanImpossible,
@@ -307,9 +329,10 @@ impl Failure for BackupError {
             | BackupError::Malformed { .. } => Exit::ChecksumMismatch,
             BackupError::WalGap(error) => error.exit(),
             BackupError::WalConflict { .. } => Exit::Refused,
-            BackupError::Unsupported { .. } | BackupError::PartAbsent { .. } | BackupError::OldFormat { .. } => {
-                Exit::PlanImpossible
-            }
+            BackupError::Unsupported { .. }
+            | BackupError::PartAbsent { .. }
+            | BackupError::NoConditions { .. }
+            | BackupError::OldFormat { .. } => Exit::PlanImpossible,
             BackupError::Tool { .. } | BackupError::NoSpace { .. } => Exit::Inconclusive,
             BackupError::Client(error) => error.exit(),
             // No permission, read-only, full, broken, gone.
@@ -326,7 +349,8 @@ impl Failure for BackupError {
             BackupError::WalGap(error) => return error.hints(),
             BackupError::Client(error) => return error.hints(),
             BackupError::NotARepository { path, .. } => {
-                format!("`cdc-drill backup init --repository {path}` makes one in an empty folder").into()
+                let place = if is_in_a_bucket(path) { "where nothing is" } else { "in an empty folder" };
+                format!("`cdc-drill backup init --repository {path}` makes one {place}").into()
             }
             BackupError::FormatTooNew { .. } => "use the version that wrote it".into(),
             BackupError::LockHeld { .. } => format!(
@@ -376,7 +400,9 @@ impl Failure for BackupError {
             BackupError::Replay { .. } => {
                 "whoever writes to the topic must stop; delete it and replay again: the same command makes it anew".into()
             }
-            BackupError::NoLock { .. }
+            BackupError::NoConditions { .. } => "use a server of objects that heeds them, or a folder".into(),
+            BackupError::Address { .. }
+            | BackupError::NoLock { .. }
             | BackupError::NoSuchPoint { .. }
             | BackupError::NoSuchTopicBackup { .. }
             | BackupError::Incomplete { .. }
@@ -408,6 +434,8 @@ impl Failure for BackupError {
             | BackupError::Tool { .. }
             | BackupError::Io { .. } => true,
             BackupError::NotARepository { .. }
+            | BackupError::Address { .. }
+            | BackupError::NoConditions { .. }
             | BackupError::FormatTooNew { .. }
             | BackupError::RecoveryUnfinished { .. }
             | BackupError::LockLost { .. }

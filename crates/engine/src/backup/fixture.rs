@@ -12,6 +12,7 @@ use super::{
     hash::sha256,
     parts::registry::{Dump, SubjectState, VersionLine, VersionState, import_zip},
     place,
+    storage::IN_MEMORY,
     wal::{self, SegmentState},
     writer::{PointWriter, Sealed},
 };
@@ -370,6 +371,22 @@ fn postgres() -> PostgresFacts {
         folder: None,
         config_file: None,
     }
+}
+
+/// An address in a bucket of its own, in memory.
+pub(crate) fn bucket() -> Utf8PathBuf {
+    Utf8PathBuf::from(format!("{IN_MEMORY}{:032x}/repository", rand::random::<u128>()))
+}
+
+/// A copy in a bucket of a repository in a folder.
+pub(crate) fn in_a_bucket(folder: &Utf8Path) -> Utf8PathBuf {
+    let root = bucket();
+    let store = files::Store::new(&root).unwrap();
+    // Which a bucket has no use for.
+    for name in tree(folder).into_iter().filter(|name| name != "locks/.guard") {
+        store.write(&root.join(&name), &files::read(&folder.join(&name)).unwrap()).unwrap();
+    }
+    root
 }
 
 /// Every file below a folder, relative to it.

@@ -5,6 +5,8 @@
 //! `run` and by `recovery`; decides nothing about how to recover.
 
 mod bases;
+#[cfg(test)]
+mod bucket_tests;
 mod chain;
 mod check;
 mod create;

@@ -3,8 +3,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    BackupError,
-    files::{self, is_there},
+    BackupError, files,
     format::{
         Format,
         layout::{PARTIAL, STARTED, manifest_digits},
@@ -36,7 +35,17 @@ impl Place {
             let name = entry.name();
             let (id, unfinished) = match format {
                 Format::One => name.strip_suffix(PARTIAL).map_or((name, false), |id| (id, true)),
-                Format::Two => (name, is_there(&folder.join(STARTED))? && manifests(&folder)?.is_empty()),
+                Format::Two => {
+                    let held = storage::entries(&folder)?.unwrap_or_default();
+                    let is_begun = held.iter().any(|entry| entry.name() == STARTED);
+                    let is_bound = held.iter().any(|entry| manifest_digits(entry.name()).is_some());
+                    // Some servers of objects list folders whose objects were all removed, which are none.
+                    let may_be_none = !is_begun && !is_bound && storage::is_in_a_bucket(&folder);
+                    if may_be_none && storage::files_below(&folder)?.is_empty() {
+                        continue;
+                    }
+                    (name, is_begun && !is_bound)
+                }
             };
             places.push(Place { id: PointId::new(id), folder, format, unfinished });
         }

@@ -134,7 +134,7 @@ impl Repository {
     }
 
     pub(crate) fn init_as(root: &Utf8Path, format: Format) -> Result<Repository, BackupError> {
-        let root = root_of(root);
+        let root = root_of(root)?;
         let refuse = |found: String| BackupError::NotARepository { path: root.to_owned(), found };
         match is_there(&version::path(root)) {
             Ok(false) => {}
@@ -179,7 +179,7 @@ impl Repository {
 
     /// Opens a repository.
     pub fn open(root: &Utf8Path) -> Result<Repository, BackupError> {
-        let root = root_of(root);
+        let root = root_of(root)?;
         let format = version::read(root)?;
         if format == Format::One && storage::is_in_a_bucket(root) {
             let found = "it has format 1, which only a folder can have".to_owned();
@@ -444,11 +444,12 @@ impl Repository {
     }
 }
 
-/// The address of a bucket without the slash at its end: keys have one between their parts.
-fn root_of(path: &Utf8Path) -> &Utf8Path {
-    match storage::is_in_a_bucket(path) {
-        true => Utf8Path::new(path.as_str().trim_end_matches('/')),
-        false => path,
+/// An address in a bucket without the slash at its end: keys have one between their parts.
+fn root_of(path: &Utf8Path) -> Result<&Utf8Path, BackupError> {
+    match (storage::malformed(path), storage::is_in_a_bucket(path)) {
+        (Some(why), _) => Err(BackupError::Address { why }),
+        (None, true) => Ok(Utf8Path::new(path.as_str().trim_end_matches('/'))),
+        (None, false) => Ok(path),
     }
 }
 

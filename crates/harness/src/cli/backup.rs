@@ -135,7 +135,7 @@ struct Place {
     /// The pipeline's configuration file, which names the repository.
     #[arg(long, value_name = "FILE")]
     config: Option<Utf8PathBuf>,
-    /// The repository's folder.
+    /// The repository's folder, or its address in a bucket: s3://BUCKET/PREFIX.
     #[arg(long, value_name = "DIR")]
     repository: Option<Utf8PathBuf>,
 }

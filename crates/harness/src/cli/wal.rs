@@ -24,7 +24,7 @@ pub(crate) struct Args {
 enum WalCommand {
     /// Take a WAL file into the repository: archive_command = 'cdc-drill wal push --repository DIR --pgdata PGDATA %p'
     Push {
-        /// The repository's folder.
+        /// The repository's folder, or its address in a bucket: s3://BUCKET/PREFIX.
         #[arg(long, value_name = "DIR")]
         repository: Utf8PathBuf,
         /// The cluster's data folder, which PATH is relative to.
@@ -42,7 +42,7 @@ enum WalCommand {
     /// Take in what an archive_command without this program left in the repository's spool folder; every command that reads the archive
     /// does so too, this one keeps the spool small.
     Drain {
-        /// The repository's folder.
+        /// The repository's folder, or its address in a bucket: s3://BUCKET/PREFIX.
         #[arg(long, value_name = "DIR")]
         repository: Utf8PathBuf,
         /// The cluster's system identifier.
@@ -55,7 +55,7 @@ enum WalCommand {
     /// Exits 1 when the archive has no such file, and 255 when it may have it but cannot give it: PostgreSQL then stops instead of
     /// taking that for the end of the WAL.
     Fetch {
-        /// The repository's folder.
+        /// The repository's folder, or its address in a bucket: s3://BUCKET/PREFIX.
         #[arg(long, value_name = "DIR")]
         repository: Utf8PathBuf,
         /// The cluster's system identifier.

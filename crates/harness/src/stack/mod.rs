@@ -33,7 +33,7 @@ pub use connector::{ConnectorRequest, debezium_config, file_sink_config, use_sch
 pub use docker::{Docker, Images};
 pub use doctor::{Diagnosis, diagnose};
 pub use error::StackError;
-pub use fetch::{Programs, cache_folder};
+pub use fetch::{Programs, cache_folder, object_server};
 pub use folder::{Folder, OwnerLock, ServerStatus, supervise};
 pub use native::Native;
 pub use plan::{

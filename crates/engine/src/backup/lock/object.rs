@@ -65,7 +65,7 @@ impl LockObject {
             let Some((bytes, version)) = self.read()? else {
                 return Ok(Seen { state: State::Absent, version: None });
             };
-            let state = self.judge(&bytes)?;
+            let state = self.judge(&bytes, || self.age())?;
             // What was looked at besides may be younger than what was read.
             if matches!(state, State::Dead { .. })
                 && self.read()?.map(|(_, version)| version).as_ref() != Some(&version)
@@ -76,7 +76,12 @@ impl LockObject {
         }
     }
 
-    fn judge(&self, bytes: &[u8]) -> Result<State, BackupError> {
+    /// `age` says how long ago the object was written; none where it is gone.
+    fn judge(
+        &self,
+        bytes: &[u8],
+        age: impl FnOnce() -> Result<Option<Duration>, BackupError>,
+    ) -> Result<State, BackupError> {
         let content: Option<Content> = serde_json::from_slice(bytes).ok();
         let (by, recovery, left, life) = match content {
             Some(Content { holder: None, left }) if left.is_empty() => return Ok(State::Absent),
@@ -94,7 +99,7 @@ impl LockObject {
         let how = match life {
             Life::Lives => return Ok(State::Held { by, left }),
             Life::Dead => "its process has ended".to_owned(),
-            Life::Elsewhere => match self.age()? {
+            Life::Elsewhere => match age()? {
                 Some(age) if !beats(age) => {
                     format!("its last heartbeat is {} s old (limit: {} s)", age.as_secs(), HEARTBEAT_OLD.as_secs())
                 }
@@ -271,5 +276,124 @@ impl Drop for HeldObject {
         if let Err(error) = self.release() {
             tracing::warn!(%error, "lock not released; it counts as that of a process that has ended");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::{ClusterName, fixture};
+    use cdc_model::units::{Exit, Failure};
+    use rstest::rstest;
+
+    fn lock() -> LockObject {
+        let path = fixture::bucket().join("locks/recovery.lock");
+        LockObject::new(Object::at(&path).unwrap().unwrap(), path)
+    }
+
+    fn left() -> Left {
+        Left {
+            recovery: "20261122T201400Z-1a2b".into(),
+            folder: "/recoveries/20261122T201400Z-1a2b".into(),
+            repository: "s3://bucket/repository".into(),
+            asked: "recover run coordinated --target latest".into(),
+            cluster: ClusterName { pgdata: "/data".into(), address: "h:1".into(), system_id: None },
+        }
+    }
+
+    /// The lock as `holder` makes it of this process.
+    fn held_by(lock: &LockObject, holder: impl FnOnce(Holder) -> Holder) -> Written {
+        let holder = holder(Holder::this_process("recover run coordinated", NO_DEVICE));
+        let version = lock.see().unwrap().version;
+        lock.write(Content { holder: Some(holder), left: vec![left()] }, version).unwrap().unwrap()
+    }
+
+    fn judged(lock: &LockObject, age: Option<Duration>) -> State {
+        let (bytes, _) = lock.read().unwrap().unwrap();
+        lock.judge(&bytes, || Ok(age)).unwrap()
+    }
+
+    #[test]
+    fn a_lock_is_held_until_it_is_given_back_and_what_was_left_stays() {
+        let lock = lock();
+        let held = lock.take_for("backup create", None).unwrap();
+        held.still_ours().unwrap();
+        let error = lock.take_for("backup create", None).unwrap_err();
+        assert_eq!(error.exit(), Exit::LockHeld);
+        assert!(error.to_string().contains("backup create (pid"), "{error}");
+        held.leave(left()).unwrap();
+        held.still_ours().unwrap();
+        drop(held);
+        assert_eq!(lock.look().unwrap(), State::Left(vec![left()]));
+        let again = lock.take_for("recover resume", None).unwrap();
+        assert_eq!(again.left(), [left()]);
+        again.clear(&left().recovery).unwrap();
+        drop(again);
+        assert_eq!(lock.look().unwrap(), State::Absent);
+    }
+
+    #[test]
+    fn the_lock_of_a_process_that_has_ended_on_this_machine_is_taken_at_once() {
+        let lock = lock();
+        held_by(&lock, Holder::before);
+        assert!(matches!(lock.look().unwrap(), State::Dead { left: all, .. } if all == [left()]));
+        let held = lock.take_for("recover resume", Some(&left().recovery)).unwrap();
+        assert_eq!(held.left(), [left()]);
+    }
+
+    #[rstest]
+    #[case::another_machine(Holder::of_another_boot)]
+    #[case::another_container(Holder::of_another_namespace)]
+    fn elsewhere_the_heartbeat_decides(#[case] holder: fn(Holder) -> Holder) {
+        let lock = lock();
+        held_by(&lock, holder);
+        assert!(matches!(lock.look().unwrap(), State::Held { .. }), "written a moment ago, by the bucket's clock");
+        assert_eq!(lock.take_for("x", None).unwrap_err().exit(), Exit::LockHeld);
+        assert!(matches!(judged(&lock, Some(HEARTBEAT)), State::Held { .. }));
+        assert!(matches!(judged(&lock, Some(HEARTBEAT_OLD * 2)), State::Dead { .. }));
+        assert!(
+            matches!(judged(&lock, None), State::Held { .. }),
+            "it is written or gone by now: nothing is taken over"
+        );
+        assert_eq!(
+            crate::backup::storage::files_below(lock.path().parent().unwrap()).unwrap().len(),
+            1,
+            "no probe is left"
+        );
+    }
+
+    #[test]
+    fn a_beat_keeps_a_lock_from_whoever_has_judged_it_before() {
+        let lock = lock();
+        let written = Mutex::new(held_by(&lock, Holder::of_another_boot));
+        // It seemed dead.
+        let judged = lock.see().unwrap();
+        beat(&lock, &written).unwrap();
+        let holder = Holder::this_process("x", NO_DEVICE);
+        let taken = lock.write(Content { holder: Some(holder), left: Vec::new() }, judged.version).unwrap();
+        assert!(taken.is_none(), "the live holder's lock is broken");
+        assert_eq!(lock.read().unwrap().unwrap().1, written.into_inner().unwrap().version);
+    }
+
+    #[test]
+    fn a_holder_notices_that_its_lock_is_lost_and_leaves_anothers_alone() {
+        let lock = lock();
+        let held = lock.take_for("recover run coordinated", None).unwrap();
+        held_by(&lock, Holder::of_another_boot);
+        let there = lock.read().unwrap().unwrap().0;
+        for lost in [held.still_ours(), held.leave(left()), held.clear("x")] {
+            assert!(matches!(lost, Err(BackupError::LockLost { .. })), "{lost:?}");
+        }
+        beat(&lock, &held.written).unwrap_err();
+        drop(held);
+        assert_eq!(lock.read().unwrap().unwrap().0, there);
+    }
+
+    #[test]
+    fn what_is_no_lock_is_held_by_somebody_until_it_is_old() {
+        let lock = lock();
+        lock.object.write(b"{\"of\": \"another version\"").unwrap();
+        assert!(matches!(judged(&lock, Some(Duration::ZERO)), State::Held { .. }));
+        assert!(matches!(judged(&lock, Some(HEARTBEAT_OLD * 2)), State::Dead { .. }));
     }
 }

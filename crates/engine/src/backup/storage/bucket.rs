@@ -84,7 +84,8 @@ fn failed(error: object_store::Error) -> io::Error {
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => io::ErrorKind::PermissionDenied,
         _ => io::ErrorKind::Other,
     };
-    refused(kind, error)
+    // Servers answer in XML, on several lines.
+    refused(kind, error.to_string().replace('\n', " "))
 }
 
 /// A content of an object: it is written over only if it is still the one that was read.
@@ -204,21 +205,21 @@ impl Object {
         }
     }
 
-    /// The names right below it: those of objects with what is known of them, and of what has more below it.
+    /// The names right below it: those of objects with what is known of them, and of what may have more below it. Some servers keep a
+    /// folder whose objects were all removed, and list it as an object of its own name.
     pub(super) fn list(&self) -> io::Result<(Vec<(String, ObjectMeta)>, Vec<String>)> {
         let (store, key) = (self.store.clone(), self.key.clone());
         let listed = wait(async move { store.list_with_delimiter(Some(&key)).await })?;
         let name = |key: &Key| key.filename().unwrap_or_default().to_owned();
-        let objects = listed.objects.into_iter().map(|meta| (name(&meta.location), meta)).collect();
+        let objects = listed.objects.into_iter().filter(|meta| meta.location != self.key);
+        let objects = objects.map(|meta| (name(&meta.location), meta)).collect();
         Ok((objects, listed.common_prefixes.iter().map(name).collect()))
     }
 
-    /// Every object below it, by its path from here.
-    pub(super) fn list_below(&self) -> io::Result<Vec<(String, ObjectMeta)>> {
+    /// The bytes of everything below it.
+    pub(super) fn size_below(&self) -> io::Result<u64> {
         let (store, key) = (self.store.clone(), self.key.clone());
-        let listed = wait(async move { store.list(Some(&key)).try_collect::<Vec<ObjectMeta>>().await })?;
-        let length = if self.key.as_ref().is_empty() { 0 } else { self.key.as_ref().len() + 1 };
-        Ok(listed.into_iter().map(|meta| (meta.location.as_ref()[length..].to_owned(), meta)).collect())
+        wait(async move { store.list(Some(&key)).try_fold(0, async |sum, meta| Ok(sum + meta.size)).await })
     }
 
     /// Removes every object below it.
@@ -251,6 +252,11 @@ pub(super) fn wait<T: Send + 'static>(
 /// Whether a path is the address of an object, or of a place for some, in a bucket.
 pub(crate) fn is_in_a_bucket(path: &Utf8Path) -> bool {
     BucketAddress::is_one(path) || cfg!(test) && path.as_str().starts_with(IN_MEMORY)
+}
+
+/// What is wrong with the address of a bucket; none for one that is well-formed, and for a path of the file system.
+pub(crate) fn malformed(address: &Utf8Path) -> Option<String> {
+    if BucketAddress::is_one(address) { BucketAddress::parse(address).err() } else { None }
 }
 
 /// What begins the addresses of buckets that tests keep in memory.

@@ -15,10 +15,7 @@ pub(crate) fn refuse_unconditional(root: &Utf8Path) -> Result<(), BackupError> {
     object.remove().map_err(BackupError::io("remove", &path))?;
     match heeded.map_err(BackupError::io("write", &path))? {
         None => Ok(()),
-        Some(ignored) => Err(BackupError::NotARepository {
-            path: root.to_owned(),
-            found: format!("its server ignores {ignored} of a PUT request, so locks in it would not hold"),
-        }),
+        Some(ignored) => Err(BackupError::NoConditions { path: root.to_owned(), ignored }),
     }
 }
 

@@ -68,15 +68,12 @@ pub(crate) fn entries(folder: &Utf8Path) -> Result<Option<Vec<Entry>>, BackupErr
 
 /// Every object below a folder, with its size: none for a folder that is missing. What is removed meanwhile is left out.
 pub(crate) fn files_below(folder: &Utf8Path) -> Result<Vec<(Utf8PathBuf, u64)>, BackupError> {
-    if let Some(object) = Object::at(folder).map_err(BackupError::io("list", folder))? {
-        let objects = object.list_below().map_err(BackupError::io("list", folder))?;
-        return Ok(objects.into_iter().map(|(path, meta)| (folder.join(path), meta.size)).collect());
-    }
     let mut found = Vec::new();
     for entry in entries(folder)?.unwrap_or_default() {
-        match entry.is_folder {
-            true => found.extend(files_below(&entry.path)?),
-            false => {
+        match (entry.is_folder, entry.size) {
+            (true, _) => found.extend(files_below(&entry.path)?),
+            (false, Some(size)) => found.push((entry.path, size)),
+            (false, None) => {
                 let meta = fs::symlink_metadata(&entry.path).if_there();
                 let meta = meta.map_err(BackupError::io("look at", &entry.path))?;
                 found.extend(meta.map(|meta| (entry.path.clone(), meta.len())));
@@ -88,6 +85,9 @@ pub(crate) fn files_below(folder: &Utf8Path) -> Result<Vec<(Utf8PathBuf, u64)>, 
 
 /// Bytes of everything in a folder. What is removed meanwhile has none: archivers come and go.
 pub(crate) fn size_of(folder: &Utf8Path) -> Result<u64, BackupError> {
+    if let Some(object) = Object::at(folder).map_err(BackupError::io("list", folder))? {
+        return object.size_below().map_err(BackupError::io("list", folder));
+    }
     Ok(files_below(folder)?.iter().map(|(_, size)| size).sum())
 }
 

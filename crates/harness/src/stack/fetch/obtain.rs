@@ -67,7 +67,10 @@ pub(in crate::stack) fn check_platform() -> Result<(), StackError> {
 }
 
 /// Runs something with a folder in the cache that is empty before and gone afterwards. Under the cache's lock.
-fn in_work_folder(cache: &Utf8Path, run: impl FnOnce(&Utf8Path) -> Result<(), StackError>) -> Result<(), StackError> {
+pub(super) fn in_work_folder(
+    cache: &Utf8Path,
+    run: impl FnOnce(&Utf8Path) -> Result<(), StackError>,
+) -> Result<(), StackError> {
     remove_leftovers(cache);
     let work = cache.join(format!("fetching-{}", std::process::id()));
     std::fs::create_dir_all(&work).map_err(|e| StackError::io("make folder", &work, e))?;

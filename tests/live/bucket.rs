@@ -1,0 +1,142 @@
+//! A repository in a bucket of a real server: archiving, backups, killed at each moment, and a recovery from it.
+
+use std::os::unix::fs::PermissionsExt;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use cdc_engine::backup::MOMENTS;
+use cdc_harness::stack::Folder;
+use cdc_pipeline::config::Config;
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::{object_server::ObjectServer, sandbox::Stack};
+
+fn root() -> (tempfile::TempDir, Utf8PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
+    (folder, path)
+}
+
+/// A stack whose repository is at this address, with the records of its recoveries in a folder.
+async fn stack_with(server: &ObjectServer, root: &Utf8Path, address: &Utf8Path) -> Stack {
+    let mut stack = Stack::up(root.join("stack"), "--registry h2");
+    server.expect(0, &format!("backup init --repository {address}"), "is a backup repository");
+    let text = std::fs::read_to_string(stack.file()).unwrap();
+    let folder = stack.config.repository.path.clone();
+    let text = text.replace(folder.as_str(), address.as_str());
+    assert!(text.contains(address.as_str()), "{text}");
+    let records = root.join("recoveries");
+    std::fs::write(stack.file(), format!("{text}\n[recovery]\nfolder = \"{records}\"\n")).unwrap();
+    stack.config = Config::load(&stack.file()).unwrap();
+    // Servers have an environment of their own; what is secret stands in a file that their account alone reads.
+    let secrets = stack.config.postgres.pgdata.with_file_name("object-server.env");
+    let lines = server.environment().map(|(name, value)| format!("export {name}={value}\n")).concat();
+    std::fs::write(&secrets, lines).unwrap();
+    let owner = std::fs::metadata(&stack.config.postgres.pgdata).unwrap();
+    let (uid, gid) = (std::os::unix::fs::MetadataExt::uid(&owner), std::os::unix::fs::MetadataExt::gid(&owner));
+    std::os::unix::fs::chown(&secrets, Some(uid), Some(gid)).unwrap();
+    std::fs::set_permissions(&secrets, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let sql = stack.sql("postgres").await;
+    let command = sql.text("show archive_command").await.unwrap().unwrap();
+    let command = command.replace(folder.as_str(), address.as_str()).replace('\'', "''");
+    sql.run(&format!("alter system set archive_command = '. {secrets}; {command}'")).await.unwrap();
+    sql.run("select pg_reload_conf()").await.unwrap();
+    stack
+}
+
+fn points(server: &ObjectServer, address: &Utf8Path) -> Vec<(String, bool)> {
+    let listed = server.expect(0, &format!("backup list --repository {address} --json"), "");
+    let listed: Value = serde_json::from_str(&listed.out).unwrap();
+    let point = |point: &Value| (point["point"].as_str().unwrap().to_owned(), point["complete"] == true);
+    listed.as_array().unwrap().iter().map(point).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corrupted_database_is_recovered_from_a_bucket() {
+    let server = ObjectServer::up("drill").await;
+    let (_folder, root) = root();
+    let address = server.address("drill");
+    let stack = stack_with(&server, &root, &address).await;
+    stack.pipeline("shop").await;
+    let file = stack.file();
+    server.expect(0, &format!("backup create --config {file}"), "recovery point");
+    server.expect(0, &format!("backup verify --config {file} latest --deep"), "");
+    server.expect(0, &format!("backup check --config {file} --deep"), "");
+    assert!(matches!(&points(&server, &address)[..], [(_, true)]));
+
+    let sql = stack.sql("shop").await;
+    sql.run("insert into orders select g, 'after the backup' from generate_series(201, 300) g").await.unwrap();
+    stack.records("shop", 300).await;
+    // The pages of the table on disk, while the server is down.
+    let table = sql.text("select pg_relation_filepath('orders')").await.unwrap().unwrap();
+    sql.run("checkpoint").await.unwrap();
+    drop(sql);
+    Folder::open(&stack.dir).unwrap().kill("postgres", Signal::SIGKILL).await.unwrap();
+    let path = stack.config.postgres.pgdata.join(table);
+    let mut pages = std::fs::read(&path).unwrap();
+    pages.iter_mut().skip(64).take(4096).for_each(|byte| *byte = !*byte);
+    std::fs::write(&path, pages).unwrap();
+    server.expect(0, &format!("recover plan coordinated --config {file}"), "");
+    server.expect(0, &format!("recover run coordinated --yes --config {file}"), "the topics hold what the tables hold");
+    let found: u64 = stack.sql("shop").await.value("select count(*) from orders").await.unwrap();
+    assert_eq!(found, 300);
+    server.expect(0, &format!("verify --config {file}"), "passed");
+    server.expect(0, &format!("backup check --config {file} --deep"), "");
+
+    // And records of topics.
+    server.expect(0, &format!("topic backup shop.public.orders --config {file}"), "");
+    server.expect(0, &format!("topic list --config {file}"), "");
+    server.expect(0, &format!("topic verify --config {file}"), "");
+    server.expect(0, &format!("topic replay --topic shop.public.orders --as again --yes --config {file}"), "");
+    server.expect(0, &format!("backup prune --config {file}"), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_is_killed_at_any_moment_leaves_nothing_half_valid() {
+    let server = ObjectServer::up("killed").await;
+    let (_folder, root) = root();
+    let address = server.address("killed");
+    let stack = stack_with(&server, &root, &address).await;
+    stack.pipeline("shop").await;
+    let file = stack.file();
+    let create = format!("backup create --config {file}");
+    server.expect(0, &create, "recovery point");
+    let mut whole = 1;
+    for moment in MOMENTS {
+        let cut = server.said_with(&create, &[("CDC_DRILL_INTERRUPT", &format!("backup:{moment}:kill"))]);
+        assert_eq!(cut.exit, -1, "{moment}: {}", cut.err);
+        whole += usize::from(moment == "published");
+        let complete = points(&server, &address).iter().filter(|(_, complete)| *complete).count();
+        assert_eq!(complete, whole, "killed at {moment}");
+        server.expect(0, &format!("backup check --config {file} --deep"), "");
+        server.expect(0, &format!("backup verify --config {file} latest"), "");
+    }
+    server.expect(0, &create, "recovery point");
+    let all = points(&server, &address);
+    assert!(all.len() == whole + 1 && all.iter().all(|(_, complete)| *complete), "{all:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_reached_or_is_not_allowed_is_told_with_its_address() {
+    let server = ObjectServer::up("refused").await;
+    let address = server.address("refused");
+    server.expect(3, &format!("backup list --repository {address}"), "nothing is there");
+    server.expect(0, &format!("backup init --repository {address}"), "is a backup repository");
+    server.expect(0, &format!("backup init --repository {address}"), "is a backup repository");
+    server.expect(0, &format!("backup check --repository {address}"), "");
+    let line = format!("backup list --repository {address}");
+    let denied = server.said_with(&line, &[("AWS_SECRET_ACCESS_KEY", "another")]);
+    assert_ne!(denied.exit, 0, "{}", denied.err);
+    assert!(denied.err.contains(&format!("{address}/FORMAT")) && !denied.err.contains("another"), "{}", denied.err);
+    server.expect(3, "backup list --repository s3://", "expected s3://BUCKET/PREFIX");
+    let other = server.address("no-such-bucket-anywhere");
+    let gone = server.said(&format!("backup init --repository {other}"));
+    assert!(gone.exit != 0 && gone.err.contains(other.as_str()), "{}", gone.err);
+    let nobody = server.said("backup list --repository s3+http://127.0.0.1:1/bucket/repository");
+    assert!(
+        nobody.exit == 13 && nobody.err.contains("s3+http://127.0.0.1:1/bucket/repository/FORMAT"),
+        "{}",
+        nobody.err
+    );
+}
