@@ -10,6 +10,8 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::{object_server::ObjectServer, sandbox::Stack};
+use cdc_model::units::{SystemId, Timeline};
+use cdc_postgres::wal::{SegmentHeader, SegmentName, SegmentSize};
 
 fn root() -> (tempfile::TempDir, Utf8PathBuf) {
     let folder = tempfile::tempdir().unwrap();
@@ -139,4 +141,56 @@ async fn what_cannot_be_reached_or_is_not_allowed_is_told_with_its_address() {
         "{}",
         nobody.err
     );
+}
+
+/// A file of WAL as a server leaves it.
+fn segment(folder: &Utf8Path, number: u64, fill: u8) -> Utf8PathBuf {
+    let size = SegmentSize::new(1 << 20).unwrap();
+    let name = SegmentName::new(Timeline::FIRST, number, size);
+    let address = name.start(size).unwrap();
+    let header = SegmentHeader { system_id: SystemId(7), size, address, timeline: Timeline::FIRST };
+    let mut bytes = vec![fill; 1 << 20];
+    bytes[..SegmentHeader::LENGTH].copy_from_slice(&header.to_bytes());
+    let path = folder.join(fill.to_string()).join(name.to_string());
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_that_write_at_once_agree() {
+    let server = ObjectServer::up("raced").await;
+    let (_folder, root) = root();
+    let address = server.address("raced");
+    server.expect(0, &format!("backup init --repository {address}"), "");
+    let at_once = |lines: &[String]| -> Vec<i32> {
+        std::thread::scope(|scope| {
+            let said = lines.iter().map(|line| scope.spawn(|| server.said(line).exit)).collect::<Vec<_>>();
+            said.into_iter().map(|said| said.join().unwrap()).collect()
+        })
+    };
+    let push = |path: &Utf8Path| format!("wal push --repository {address} --pgdata {root} {path}");
+    for number in 1..=4 {
+        let path = segment(&root, number, 1);
+        assert_eq!(at_once(&[push(&path), push(&path), push(&path)]), [0; 3]);
+    }
+    let more: Vec<String> = (5..=10).map(|number| push(&segment(&root, number, 1))).collect();
+    assert_eq!(at_once(&more), [0; 6]);
+    server.expect(0, &format!("backup check --repository {address} --deep"), "");
+    // Two servers with one identity: neither or one of them is believed, and what is archived is whole.
+    let exits = at_once(&[push(&segment(&root, 11, 1)), push(&segment(&root, 11, 2))]);
+    assert!(exits.iter().filter(|exit| **exit == 0).count() <= 1, "{exits:?}");
+    let fetched =
+        server.said(&format!("wal fetch --repository {address} --system-id 7 00000001000000000000000B {root}/to"));
+    assert!([0, 1].contains(&fetched.exit), "{}", fetched.err);
+
+    let prune = format!("backup prune --repository {address}");
+    let mut worked = 0;
+    for _ in 0..5 {
+        let exits = at_once(&[prune.clone(), prune.clone(), prune.clone()]);
+        assert!(exits.iter().all(|exit| [0, 34].contains(exit)), "{exits:?}");
+        worked += exits.iter().filter(|exit| **exit == 0).count();
+    }
+    assert!(worked > 0, "nobody ever works");
+    server.expect(0, &prune, "");
 }

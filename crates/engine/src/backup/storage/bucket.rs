@@ -70,7 +70,8 @@ pub(crate) fn is_of_a_bucket(error: &io::Error) -> bool {
     false
 }
 
-fn refused(kind: io::ErrorKind, said: impl ToString) -> io::Error {
+/// An error of a bucket.
+pub(super) fn refused(kind: io::ErrorKind, said: impl ToString) -> io::Error {
     io::Error::new(kind, BucketError(said.to_string()))
 }
 

@@ -8,7 +8,7 @@ use std::{
 use camino::Utf8Path;
 use object_store::ObjectMeta;
 
-use super::bucket::Object;
+use super::bucket::{Object, refused};
 use crate::backup::BackupError;
 use cdc_model::units::counted;
 
@@ -79,7 +79,7 @@ impl Read for Parts {
         if part.len() as u64 != expected {
             let found = counted(part.len(), "byte");
             let what = format!("expected {expected} from {} on, found {found}", self.asked);
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, what));
+            return Err(refused(io::ErrorKind::Other, what));
         }
         self.asked += expected;
         (self.part, self.meta) = (io::Cursor::new(part), Some(meta));

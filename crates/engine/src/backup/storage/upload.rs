@@ -1,6 +1,9 @@
 //! Writing an object whose size nobody knows yet.
 
-use std::io::{self, Write};
+use std::{
+    fmt,
+    io::{self, Write},
+};
 
 use object_store::{MultipartUpload, PutPayload};
 
@@ -13,12 +16,18 @@ const LARGE_PART: usize = 128 << 20;
 const SMALL_PARTS: usize = 2_000;
 
 /// An object that is being written. It exists, with everything in it, when it is finished; dropped before, it never does.
-#[derive(Debug)]
 pub(super) struct Upload {
     object: Object,
     buffer: Vec<u8>,
     begun: Option<Box<dyn MultipartUpload>>,
     parts: usize,
+}
+
+/// What is begun knows the credentials.
+impl fmt::Debug for Upload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.object)
+    }
 }
 
 impl Upload {
