@@ -172,11 +172,12 @@ fn archivers_of_one_segment_make_one_object() {
     }
 }
 
-#[test]
-fn no_note_of_what_was_archived_is_lost() {
+#[rstest]
+fn no_note_of_what_was_archived_is_lost(#[values(true, false)] in_a_bucket: bool) {
     let (_folder, scratch) = scratch();
     for round in 0..20 {
-        let repository = Repository::init(&fixture::bucket()).unwrap();
+        let root = if in_a_bucket { fixture::bucket() } else { scratch.join(format!("repository-{round}")) };
+        let repository = Repository::init(&root).unwrap();
         let paths: Vec<Utf8PathBuf> = (1..=6).map(|number| segment_file(&scratch, number, round)).collect();
         let label = scratch.join("000000010000000000000003.00000028.backup");
         std::fs::write(&label, "START WAL LOCATION: 0/300028\n").unwrap();

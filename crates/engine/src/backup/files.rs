@@ -155,14 +155,18 @@ impl Store {
         self.fill(path, FILE_MODE, |file| file.write_all(bytes))
     }
 
-    /// Changes a file by what is in it; `change` says what it holds then, or none where it stays. In a bucket, where others may change it
-    /// at the same moment, `change` may be asked again.
+    /// Changes a file by what is in it; `change` says what it holds then, or none where it stays. No change of another process is lost:
+    /// in a folder they wait for one another, where the file system has locks, and in a bucket `change` may be asked again.
     pub(crate) fn change(
         &self,
         path: &Utf8Path,
         change: impl Fn(Option<Vec<u8>>) -> Result<Option<Vec<u8>>, BackupError>,
     ) -> Result<(), BackupError> {
         let Some(object) = object("write", path)? else {
+            // The folder, as the file is replaced. The kernel releases it with the process.
+            let folder =
+                path.parent().map(File::open).transpose().map_err(BackupError::io("open the folder of", path))?;
+            let _locked = folder.filter(|folder| folder.lock().is_ok());
             return change(read_if_there(path)?)?.map_or(Ok(()), |bytes| self.write(path, &bytes));
         };
         loop {
