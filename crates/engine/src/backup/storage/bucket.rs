@@ -99,6 +99,15 @@ impl fmt::Debug for Version {
     }
 }
 
+/// What is right below a place.
+#[derive(Debug)]
+pub(super) struct Names {
+    /// Objects, with their sizes.
+    pub(super) objects: Vec<(String, u64)>,
+    /// What may have objects below it.
+    pub(super) folders: Vec<String>,
+}
+
 /// An object in a bucket, or the place of one.
 #[derive(Clone)]
 pub(crate) struct Object {
@@ -206,15 +215,15 @@ impl Object {
         }
     }
 
-    /// The names right below it: those of objects with what is known of them, and of what may have more below it. Some servers keep a
+    /// The names right below it. Some servers keep a
     /// folder whose objects were all removed, and list it as an object of its own name.
-    pub(super) fn list(&self) -> io::Result<(Vec<(String, ObjectMeta)>, Vec<String>)> {
+    pub(super) fn list(&self) -> io::Result<Names> {
         let (store, key) = (self.store.clone(), self.key.clone());
         let listed = wait(async move { store.list_with_delimiter(Some(&key)).await })?;
         let name = |key: &Key| key.filename().unwrap_or_default().to_owned();
         let objects = listed.objects.into_iter().filter(|meta| meta.location != self.key);
-        let objects = objects.map(|meta| (name(&meta.location), meta)).collect();
-        Ok((objects, listed.common_prefixes.iter().map(name).collect()))
+        let objects = objects.map(|meta| (name(&meta.location), meta.size)).collect();
+        Ok(Names { objects, folders: listed.common_prefixes.iter().map(name).collect() })
     }
 
     /// The bytes of everything below it.

@@ -4,7 +4,7 @@ use std::fs;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::bucket::Object;
+use super::bucket::{Names, Object};
 use crate::backup::BackupError;
 use cdc_model::units::IfThere;
 
@@ -49,9 +49,9 @@ impl Entry {
 pub(crate) fn entries(folder: &Utf8Path) -> Result<Option<Vec<Entry>>, BackupError> {
     let mut found = Vec::new();
     if let Some(object) = Object::at(folder).map_err(BackupError::io("list", folder))? {
-        let (objects, folders) = object.list().map_err(BackupError::io("list", folder))?;
+        let Names { objects, folders } = object.list().map_err(BackupError::io("list", folder))?;
         let entry = |name: &str, size: Option<u64>| Entry { path: folder.join(name), is_folder: size.is_none(), size };
-        found.extend(objects.iter().map(|(name, meta)| entry(name, Some(meta.size))));
+        found.extend(objects.iter().map(|(name, size)| entry(name, Some(*size))));
         found.extend(folders.iter().map(|name| entry(name, None)));
         return Ok((!found.is_empty()).then_some(found));
     }
