@@ -273,6 +273,7 @@ fn objects_of_a_repository_are_asked_for_by_their_addresses() {
         "backup/parts/postgres/extract.rs",
         "backup/parts/postgres/increment.rs",
         "backup/repository.rs",
+        "backup/wal/frame.rs",
         "backup/wal/header.rs",
         "backup/wal/held.rs",
         "backup/wal/intake.rs",
