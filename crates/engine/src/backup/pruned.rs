@@ -86,9 +86,30 @@ impl Pruned {
         }
     }
 
+    /// Writes it. What a process has noted that held the lock meanwhile stays: what was pruned once is gone.
     pub(crate) fn write(&self, store: &Store) -> Result<(), BackupError> {
         let path = Pruned::path(store.root());
-        store.write(&path, &checked::to_bytes(&path, self)?)
+        store.change(&path, |bytes| {
+            let noted: Option<Pruned> = bytes.map(|bytes| checked::from_bytes(&path, &bytes)).transpose()?;
+            checked::to_bytes(&path, &self.with(noted.unwrap_or_default())).map(Some)
+        })
+    }
+
+    /// With what another one says besides.
+    fn with(&self, other: Pruned) -> Pruned {
+        let mut all = self.clone();
+        for (point, tombstone) in other.points {
+            all.points.entry(point).or_insert(tombstone);
+        }
+        for (system_id, timelines) in other.wal {
+            let own = all.wal.entry(system_id).or_default();
+            for (timeline, first) in timelines {
+                // Names of segments of one timeline are in the order of their numbers.
+                let kept = own.entry(timeline).or_default();
+                *kept = first.max(std::mem::take(kept));
+            }
+        }
+        all
     }
 
     /// Whether the point that another one remembers was pruned.
@@ -132,7 +153,36 @@ impl Pruned {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backup::fixture::{SYSTEM, size};
+    use crate::backup::fixture::{self, SYSTEM, size};
+
+    #[test]
+    fn what_another_process_has_noted_is_not_forgotten() {
+        let name = |number: u64| SegmentName::new(Timeline::FIRST, number, size());
+        let of = |point: &str, first: u64| {
+            let mut pruned = Pruned::default();
+            let tombstone = Tombstone {
+                manifest: "ab".into(),
+                number: first,
+                begin: "2026-11-22T02:00:00Z".into(),
+                kind: Kind::Full,
+                bytes: 1,
+                why: PruneReason::Retention,
+                at: "2026-11-22T02:00:00Z".into(),
+            };
+            pruned.points.insert(PointId::new(point), tombstone);
+            pruned.keep_from(SYSTEM, name(first));
+            pruned
+        };
+        let folder = tempfile::tempdir().unwrap();
+        for root in [Utf8Path::from_path(folder.path()).unwrap(), &fixture::bucket()] {
+            let store = Store::new(root).unwrap();
+            of("20261122T020000Z-0001", 5).write(&store).unwrap();
+            // One that was suspended with an older state.
+            of("20261122T020000Z-0002", 3).write(&store).unwrap();
+            let pruned = Pruned::read(root).unwrap().unwrap();
+            assert_eq!((pruned.points.len(), pruned.first_kept(SYSTEM, Timeline::FIRST)), (2, Some(name(5))));
+        }
+    }
 
     #[test]
     fn a_mark_only_moves_on_and_is_a_timelines_own() {

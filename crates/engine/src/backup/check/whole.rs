@@ -671,6 +671,7 @@ impl Look<'_> {
     /// Notes which points are good now, and which are no longer.
     fn judge(&mut self, points: &[Looked], record: &mut Record) -> Result<(), BackupError> {
         let at = jiff::Timestamp::now().to_string();
+        let began_with: BTreeSet<PointId> = record.passed.keys().cloned().collect();
         record.passed.retain(|id, _| points.iter().any(|looked| looked.place.id == *id));
         for looked in points {
             let id = &looked.place.id;
@@ -691,7 +692,7 @@ impl Look<'_> {
         }
         // What a cheap check has not looked at it does not vouch for, and a damaged record is not written over.
         match self.options.deep && !self.found.names(&Record::path(self.root())) {
-            true => record.write(self.repository.store(), self.repository.format()),
+            true => record.write_beside(self.repository.store(), self.repository.format(), &began_with),
             false => Ok(()),
         }
     }
