@@ -273,11 +273,13 @@ fn objects_of_a_repository_are_asked_for_by_their_addresses() {
         "backup/parts/postgres/extract.rs",
         "backup/parts/postgres/increment.rs",
         "backup/repository.rs",
+        "backup/wal/following.rs",
         "backup/wal/frame.rs",
         "backup/wal/header.rs",
         "backup/wal/held.rs",
         "backup/wal/intake.rs",
         "backup/wal/offered.rs",
+        "backup/wal/prefetch.rs",
         // Format 1, which a bucket cannot have.
         "backup/upgrade.rs",
         "backup/wal/indexed.rs",

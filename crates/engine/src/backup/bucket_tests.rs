@@ -19,7 +19,7 @@ use super::{
 use cdc_model::units::{Exit, Failure, PointId, Timeline};
 use cdc_postgres::wal::WalFile;
 
-const DEEP: CheckOptions = CheckOptions { deep: true, tools: None };
+const DEEP: CheckOptions = CheckOptions { deep: true, tools: None, archiving: None };
 
 fn scratch() -> (tempfile::TempDir, Utf8PathBuf) {
     let folder = tempfile::tempdir().unwrap();
@@ -60,10 +60,10 @@ fn it_holds_what_a_folder_holds() {
 
     let to = scratch.join("RECOVERYXLOG");
     let name = fixture::segment(4).to_string();
-    assert_eq!(fetch(&bucket, SYSTEM, &name, &to).unwrap(), Fetched::Placed);
+    assert_eq!(fetch(&bucket, SYSTEM, &name, &to, None).unwrap(), Fetched::Placed);
     assert_eq!(std::fs::metadata(&to).unwrap().len(), fixture::size().bytes());
     let missing = fixture::segment(40).to_string();
-    assert_eq!(fetch(&bucket, SYSTEM, &missing, &to).unwrap(), Fetched::NotThere);
+    assert_eq!(fetch(&bucket, SYSTEM, &missing, &to, None).unwrap(), Fetched::NotThere);
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn damage_of_an_archived_segment_is_told_from_its_absence() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0x10;
     repository.store().write(&held.path, &bytes).unwrap();
-    let error = fetch(&repository, SYSTEM, &file.to_string(), &scratch.join("to")).unwrap_err();
+    let error = fetch(&repository, SYSTEM, &file.to_string(), &scratch.join("to"), None).unwrap_err();
     assert_eq!(error.exit(), Exit::ChecksumMismatch, "{error}");
     assert_eq!(check(&repository, &DEEP).unwrap().exit(), Exit::ChecksumMismatch);
     // The original takes its place.
