@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use super::{
     Activity, BackupError, Consistency, ConsistencyCheck, Kind, Lock, Manifest, Origin, Part, Point, PostgresFacts,
     Repository, Tool, Window, check,
-    format::{DatabasePublications, Format, SavedConnector, layout},
+    format::{DatabasePublications, Format, SCHEMA_IDS, SavedConnector, layout},
     parts, prune,
     writer::{PointWriter, Sealed},
 };
 use cdc_model::{
     moment,
-    units::{Lsn, PointId, counted},
+    units::{Lsn, PointId, SchemaId, counted},
     vocabulary::BackupPart,
 };
 use cdc_pipeline::{
@@ -24,7 +24,7 @@ use cdc_pipeline::{
         kafka::Kafka,
         registry::Registry,
     },
-    config::{Config, Permission},
+    config::{Config, Permission, TopicsBackup},
     debezium::Connector,
 };
 
@@ -150,10 +150,11 @@ async fn captured(
         connect = Part::Present(parts::connect::capture(config, &mut writer).await?);
         moment::pass("connect").await?;
     }
-    let mut kafka = Part::Absent { reason: absent() };
+    let (mut kafka, mut resolved) = (Part::Absent { reason: absent() }, BTreeSet::new());
     if wanted(BackupPart::Topics) {
         announce(BackupPart::Topics);
-        kafka = Part::Present(parts::topics::capture(config, &repository, &mut writer).await?);
+        let (facts, used) = parts::topics::capture(config, &repository, &mut writer).await?;
+        (kafka, resolved) = (Part::Present(facts), used);
         moment::pass("topics").await?;
     }
     let (mut pg, mut clock_skew_ms) = (Part::Absent { reason: absent() }, BTreeMap::new());
@@ -166,15 +167,18 @@ async fn captured(
         pg = Part::Present(facts);
         moment::pass("postgres").await?;
     }
-    let (mut registry, mut agreement) = (Part::Absent { reason: absent() }, None);
+    let (mut registry, mut captured) = (Part::Absent { reason: absent() }, None);
     if wanted(BackupPart::Registry) {
         announce(BackupPart::Registry);
-        let (facts, agrees) = parts::registry::capture_into(config, &mut writer).await?;
-        registry = Part::Present(facts);
-        agreement = Some(agrees);
+        let found = parts::registry::capture_into(config, &mut writer).await?;
+        registry = Part::Present(found.facts.clone());
+        captured = Some(found);
         moment::pass("registry").await?;
     }
-    let mut consistency = consistency(config, &writer, &pg, &connect, agreement).await?;
+    let ids = captured.as_ref().filter(|_| config.backup.topics == TopicsBackup::Data).map(|captured| &captured.ids);
+    let ids_held = ids.map(|ids| ids_held(&resolved, ids));
+    let mut consistency = consistency(config, &writer, &pg, &connect, captured.map(|found| found.agreement)).await?;
+    consistency.checks.extend(ids_held);
     consistency.checks.extend(clock_skew_ms.get("pg").map(|skew| clocks(*skew)));
     refuse_torn(writer.id(), &consistency)?;
     let pipeline = pipeline(config, &registry, writer.format()).await;
@@ -351,6 +355,17 @@ fn refuse_torn(point: &PointId, consistency: &Consistency) -> Result<(), BackupE
     }
 }
 
+/// Whether the registry's dump has the schemas of all records that were archived just before: it is read later, and one that is gone by
+/// then leaves records that nobody can decode.
+fn ids_held(resolved: &BTreeSet<SchemaId>, dumped: &BTreeSet<SchemaId>) -> ConsistencyCheck {
+    let missing: Vec<String> = resolved.difference(dumped).map(ToString::to_string).collect();
+    let detail = match missing.is_empty() {
+        true => counted(resolved.len(), "new schema id in records"),
+        false => format!("the dump lacks schema {}, which records have", missing.join(", ")),
+    };
+    ConsistencyCheck { id: SCHEMA_IDS.into(), ok: missing.is_empty(), detail }
+}
+
 /// A target is a time by the server's clock, and people read it off another one.
 fn clocks(skew_ms: i64) -> ConsistencyCheck {
     let detail = format!("the server's clock is {skew_ms} ms ahead of this machine's");
@@ -397,11 +412,20 @@ mod tests {
     }
 
     #[test]
+    fn a_schema_that_went_between_records_and_dump_is_missed() {
+        let ids = |ids: &[u32]| ids.iter().map(|id| SchemaId(*id)).collect::<BTreeSet<SchemaId>>();
+        assert!(ids_held(&ids(&[1, 3]), &ids(&[1, 2, 3])).ok);
+        assert!(ids_held(&ids(&[]), &ids(&[])).ok);
+        let missing = ids_held(&ids(&[1, 3, 4]), &ids(&[1]));
+        assert_eq!((missing.ok, missing.detail.as_str()), (false, "the dump lacks schema 3, 4, which records have"));
+    }
+
+    #[test]
     fn parts_of_different_times_make_no_point() {
         let id = PointId::new("20261123T020000Z-0001");
         let check = |id: &str, ok| ConsistencyCheck { id: id.into(), ok, detail: "what was seen".into() };
         let refused = |checks: &[ConsistencyCheck]| refuse_torn(&id, &Consistency { checks: checks.to_vec() });
-        for torn in ["offset_lsn<=stop_lsn", "connectors_unchanged"] {
+        for torn in ["offset_lsn<=stop_lsn", "connectors_unchanged", SCHEMA_IDS] {
             let error = refused(&[check("publications_exist", true), check(torn, false)]).unwrap_err();
             assert_eq!(error.exit(), Exit::BackupIncomplete);
             assert!(error.to_string().contains(torn) && error.to_string().contains("what was seen"), "{error}");

@@ -370,7 +370,9 @@ pub struct TopicRecords {
 }
 
 /// What does not hold where parts are of different times.
-const TORN: [&str; 2] = ["offset_lsn<=stop_lsn", "connectors_unchanged"];
+const TORN: [&str; 3] = ["offset_lsn<=stop_lsn", "connectors_unchanged", SCHEMA_IDS];
+/// The registry's dump has the schemas of the records that were archived for the first time.
+pub(crate) const SCHEMA_IDS: &str = "schema_ids_dumped";
 
 /// Whether the parts of a point agree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

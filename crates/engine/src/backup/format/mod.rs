@@ -10,6 +10,7 @@ mod saved;
 pub(crate) mod stamp;
 mod version;
 
+pub(crate) use manifest::SCHEMA_IDS;
 pub use manifest::{
     Chain, Clock, ClockOf, ConnectFacts, Consistency, ConsistencyCheck, DataFolder, FileEntry, KafkaFacts, Kind, Link,
     Manifest, Origin, Part, PostgresFacts, RegistryFacts, SchemaHistory, SchemaHistoryTopic, Tool, TopicRecords,

@@ -1,23 +1,26 @@
 //! Topics with what is needed to make them again, and the positions of consumer groups.
 
+use std::collections::BTreeSet;
+
 use crate::backup::{
     BackupError, Repository,
     format::{GroupOffset, GroupState, KafkaFacts, TopicRecords, TopicState, Watermark, layout},
-    topics::{connectors_topics, copy_topics},
+    topics::{Copied, connectors_topics, copy_topics},
     writer::PointWriter,
 };
-use cdc_model::units::TopicPartition;
+use cdc_model::units::{SchemaId, TopicPartition};
 use cdc_pipeline::{
     client::kafka::Kafka,
     config::{Config, TopicsBackup},
 };
 
-/// Captures topics and groups, and the records of the connectors' topics where the configuration asks for them.
+/// Captures topics and groups, and the records of the connectors' topics where the configuration asks for them; with the schema ids that
+/// the registry knew of records that were copied for the first time.
 pub(crate) async fn capture(
     config: &Config,
     repository: &Repository,
     writer: &mut PointWriter,
-) -> Result<KafkaFacts, BackupError> {
+) -> Result<(KafkaFacts, BTreeSet<SchemaId>), BackupError> {
     let kafka = Kafka::of(&config.kafka)?;
     let names: Vec<String> = kafka.topics().await?.into_keys().collect();
     let (mut topics, mut partitions, mut gaps) = (Vec::new(), Vec::new(), Vec::new());
@@ -57,15 +60,17 @@ pub(crate) async fn capture(
     writer.json(layout::TOPICS, &topics)?;
     writer.json(layout::GROUPS, &groups)?;
     // Behind the groups: what they have committed is in the archive.
-    let records = match config.backup.topics {
+    let copied: Vec<Copied> = match config.backup.topics {
         TopicsBackup::Settings => Vec::new(),
         TopicsBackup::Data => {
             let names = connectors_topics(config).await?;
             copy_topics(config, repository, &names, &|_| ()).await?
         }
     };
-    let records = records.into_iter().map(|backup| TopicRecords { topic: backup.topic, backup: backup.backup });
-    Ok(KafkaFacts {
+    let resolved = copied.iter().flat_map(|copied| copied.resolved.iter().copied()).collect();
+    let records =
+        copied.into_iter().map(|copied| TopicRecords { topic: copied.backup.topic, backup: copied.backup.backup });
+    let facts = KafkaFacts {
         cluster_id: kafka.cluster_id().await?,
         data: match config.backup.topics {
             TopicsBackup::Settings => "none".into(),
@@ -75,5 +80,6 @@ pub(crate) async fn capture(
         topics: topics.len() as u64,
         groups: groups.len() as u64,
         gaps,
-    })
+    };
+    Ok((facts, resolved))
 }

@@ -8,14 +8,17 @@ use super::{
     archive::{Loaded, TopicArchive},
     batch::Record,
     convert::copied,
-    manifest::{CommittedGroup, Continued, FORMAT, Gap, GapReason, PartitionBackup, SegmentOf, TopicBackup, go_on},
+    manifest::{
+        CommittedGroup, Continued, FORMAT, Gap, GapReason, PartitionBackup, SchemaMeaning, Schemas, SegmentOf,
+        TopicBackup, go_on,
+    },
     schemas::Met,
     segment::Builder,
 };
 use crate::backup::{Activity, BackupError, Repository};
 use cdc_model::{
     moment,
-    units::{Offset, TopicPartition, counted},
+    units::{Offset, SchemaId, TopicPartition, counted},
 };
 use cdc_pipeline::{
     attach,
@@ -54,7 +57,8 @@ pub async fn back_up_topics(
     let repository = Repository::open(&config.repository.path)?;
     let _lock = repository.lock(Activity::Create, "topic backup")?;
     let copies = copy_topics(config, &repository, topics, progress).await;
-    copies.map_err(BackupError::with_file_system)
+    let copies = copies.map_err(BackupError::with_file_system)?;
+    Ok(copies.into_iter().map(|copied| copied.backup).collect())
 }
 
 /// The topics that connectors have written to or read from, and that are there.
@@ -74,7 +78,7 @@ pub(crate) async fn copy_topics(
     repository: &Repository,
     topics: &[String],
     progress: &(dyn Fn(TopicProgress) + Send + Sync),
-) -> Result<Vec<TopicBackup>, BackupError> {
+) -> Result<Vec<Copied>, BackupError> {
     let kafka = Kafka::of(&config.kafka)?;
     let cluster = kafka.own_cluster_id().await?;
     let specs = kafka.topic_specs(topics).await?;
@@ -94,6 +98,14 @@ pub(crate) async fn copy_topics(
     Ok(backups)
 }
 
+/// What was copied of a topic.
+#[derive(Debug)]
+pub(crate) struct Copied {
+    pub(crate) backup: TopicBackup,
+    /// The schema ids that were met for the first time, and that the registry knew then.
+    pub(crate) resolved: BTreeSet<SchemaId>,
+}
+
 struct Copy {
     kafka: Kafka,
     archive: TopicArchive,
@@ -106,7 +118,7 @@ impl Copy {
         self,
         registry: &Registry,
         progress: &(dyn Fn(TopicProgress) + Send + Sync),
-    ) -> Result<TopicBackup, BackupError> {
+    ) -> Result<Copied, BackupError> {
         let begin = jiff::Timestamp::now();
         moment::pass("begun").await?;
         let name = self.spec.name.clone();
@@ -144,7 +156,10 @@ impl Copy {
             moment::pass("partition").await?;
         }
         let known = continued.map(|earlier| earlier.schemas.clone()).unwrap_or_default();
+        let is_known = |schemas: &Schemas, id: &SchemaId| matches!(schemas.ids.get(id), Some(SchemaMeaning::Schema(_)));
+        let mut resolved: BTreeSet<SchemaId> = met.ids.iter().copied().filter(|id| !is_known(&known, id)).collect();
         let schemas = met.with_meaning(known, registry, &mut notes).await;
+        resolved.retain(|id| is_known(&schemas, id));
         let manifest = TopicBackup {
             format: FORMAT,
             backup: format!("{}-{:04x}", begin.strftime("%Y%m%dT%H%M%SZ"), rand::random::<u16>()),
@@ -165,7 +180,7 @@ impl Copy {
         moment::pass("published").await?;
         self.archive.remove_leftovers()?;
         moment::pass("removed").await?;
-        Ok(manifest)
+        Ok(Copied { backup: manifest, resolved })
     }
 
     /// Where the reading of a partition begins, and what is taken over.

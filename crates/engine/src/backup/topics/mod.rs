@@ -18,8 +18,8 @@ mod until;
 mod verify;
 
 pub(crate) use archive::{Loaded, TopicArchive};
-pub(crate) use capture::copy_topics;
 pub use capture::{BACKUP_MOMENTS, TopicProgress, back_up_topics, connectors_topics};
+pub(crate) use capture::{Copied, copy_topics};
 pub use manifest::{
     CommittedGroup, Gap, GapReason, PartitionBackup, PreviousBackup, SchemaMeaning, Schemas, SegmentOf, TopicBackup,
 };

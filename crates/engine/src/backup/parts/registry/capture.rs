@@ -37,17 +37,14 @@ enum Texts {
 
 /// Captures the registry into a point: the dump, and Apicurio's own export beside it. Returns the facts and whether the
 /// two hold the same.
-pub(crate) async fn capture_into(
-    config: &Config,
-    writer: &mut PointWriter,
-) -> Result<(RegistryFacts, Result<String, String>), BackupError> {
+pub(crate) async fn capture_into(config: &Config, writer: &mut PointWriter) -> Result<Captured, BackupError> {
     let registry = Registry::of(&config.registry);
     if registry.flavour() == RegistryFlavour::Confluent {
         let dump = confluent::capture(&registry, |_| true).await?;
         let agreement = confluent::agreement(&registry, &dump).await?;
         writer.json(layout::REGISTRY, &dump.head())?;
         writer.json_lines(layout::VERSIONS, &dump.versions)?;
-        return Ok((facts(&dump), agreement));
+        return Ok(Captured::of(&dump, agreement));
     }
     let mut dump = head(&registry).await?;
     let mut export = read(&registry, &mut dump, Texts::Asked, |_| true).await?;
@@ -67,7 +64,23 @@ pub(crate) async fn capture_into(
     writer.json(layout::REGISTRY, &dump.head())?;
     writer.json_lines(layout::VERSIONS, &dump.versions)?;
     writer.bytes(layout::EXPORT, &export.zip)?;
-    Ok((facts(&dump), agreement))
+    Ok(Captured::of(&dump, agreement))
+}
+
+/// What was captured of a registry.
+#[derive(Debug)]
+pub(crate) struct Captured {
+    pub(crate) facts: RegistryFacts,
+    /// Whether the registry's own export holds the same; what was compared, or a difference.
+    pub(crate) agreement: Result<String, String>,
+    /// The ids as they stand in records.
+    pub(crate) ids: BTreeSet<SchemaId>,
+}
+
+impl Captured {
+    fn of(dump: &Dump, agreement: Result<String, String>) -> Captured {
+        Captured { facts: facts(dump), agreement, ids: dump.ids().into_keys().collect() }
+    }
 }
 
 fn facts(dump: &Dump) -> RegistryFacts {
