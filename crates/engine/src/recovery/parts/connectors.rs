@@ -570,6 +570,8 @@ impl Plan {
         }
         if self.connect.config(name).await? != act.config {
             self.connect.put_config(name, &act.config).await?;
+            // The workers hand it out anew: it is UNASSIGNED for a moment.
+            self.connect.stopped(name, limits::connectors::STOPPED).await?;
         }
         match &act.offsets {
             Offsets::Keep => {}

@@ -21,7 +21,7 @@ pub const COORDINATED: [NoticedBy; 16] = [
     noticed("stop-connectors", "database-corruption/logical-disaster", "refused"),
     noticed("fence", "database-corruption/writers-continue", "restored-to-target"),
     noticed("salvage", "database-corruption/heap-pages-killed", "restored-to-target"),
-    noticed("pin-timeline", "database-corruption/second-recovery", "restored-to-target"),
+    noticed("pin-timeline", "database-corruption/second-recovery", "refused"),
     noticed("restore", "database-corruption/logical-disaster", "restored-to-target"),
     noticed("open", "database-corruption/logical-disaster", "refused"),
     noticed("delete-topics", "database-corruption/logical-disaster", "ghosts"),
