@@ -61,6 +61,10 @@ faults COUNT="1000":
 recoveries COUNT="10":
     CDC_DRILL_RECOVERIES={{COUNT}} cargo test --test live prefixes -- --nocapture
 
+# Kills a backup into a bucket at each of its moments.
+bucket-moments:
+    CDC_DRILL_MOMENTS=all cargo test --test live bucket::a_backup_that_is_killed -- --nocapture
+
 # Documentation, with broken links as errors.
 docs:
     RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --no-deps --document-private-items

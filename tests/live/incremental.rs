@@ -38,7 +38,7 @@ async fn what_has_changed_is_restored_with_what_it_adds_to() {
     let (file, sql) = (stack.file(), stack.sql("shop").await);
     let create = format!("backup create --config {file}");
     // Compresses badly, so that sizes say what is in a backup.
-    let ballast = "create table ballast as select g as id, md5(random()::text) || md5(random()::text) as x from generate_series(1, 100000) g";
+    let ballast = "create table ballast as select g as id, md5(random()::text) || md5(random()::text) as x from generate_series(1, 30000) g";
     sql.run(ballast).await.unwrap();
     expect(0, &create, "recovery point");
     assert_eq!(points(&stack)[0].1, None, "the server does not note changes");
@@ -58,7 +58,7 @@ async fn what_has_changed_is_restored_with_what_it_adds_to() {
         }
         expect(0, &create, "recovery point");
     }
-    sql.run("delete from ballast where id > 50000").await.unwrap();
+    sql.run("delete from ballast where id > 15000").await.unwrap();
     expect(0, &create, "recovery point");
     let taken = points(&stack);
     let adds_to: Vec<Option<&str>> = taken.iter().map(|point| point.1.as_deref()).collect();
