@@ -271,7 +271,6 @@ fn objects_of_a_repository_are_asked_for_by_their_addresses() {
         "backup/lock/holder.rs",
         "backup/parts/postgres/capture.rs",
         "backup/parts/postgres/extract.rs",
-        "backup/parts/postgres/increment.rs",
         "backup/repository.rs",
         "backup/wal/following.rs",
         "backup/wal/frame.rs",

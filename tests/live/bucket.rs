@@ -9,16 +9,9 @@ use cdc_pipeline::config::Config;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{object_server::ObjectServer, sandbox::Stack};
+use super::{object_server::ObjectServer, prepared::folder, sandbox::Stack};
 use cdc_model::units::{SystemId, Timeline};
 use cdc_postgres::wal::{SegmentHeader, SegmentName, SegmentSize};
-
-fn root() -> (tempfile::TempDir, Utf8PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let path = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
-    (folder, path)
-}
 
 /// A stack whose repository is at this address, with the records of its recoveries in a folder.
 async fn stack_with(server: &ObjectServer, root: &Utf8Path, address: &Utf8Path) -> Stack {
@@ -57,7 +50,7 @@ fn points(server: &ObjectServer, address: &Utf8Path) -> Vec<(String, bool)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_corrupted_database_is_recovered_from_a_bucket() {
     let server = ObjectServer::up("drill").await;
-    let (_folder, root) = root();
+    let (_folder, root) = folder();
     let address = server.address("drill");
     let stack = stack_with(&server, &root, &address).await;
     stack.pipeline("shop").await;
@@ -97,7 +90,7 @@ async fn a_corrupted_database_is_recovered_from_a_bucket() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_that_is_killed_at_any_moment_leaves_nothing_half_valid() {
     let server = ObjectServer::up("killed").await;
-    let (_folder, root) = root();
+    let (_folder, root) = folder();
     let address = server.address("killed");
     let stack = stack_with(&server, &root, &address).await;
     stack.pipeline("shop").await;
@@ -162,7 +155,7 @@ fn segment(folder: &Utf8Path, number: u64, fill: u8) -> Utf8PathBuf {
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_that_write_at_once_agree() {
     let server = ObjectServer::up("raced").await;
-    let (_folder, root) = root();
+    let (_folder, root) = folder();
     let address = server.address("raced");
     server.expect(0, &format!("backup init --repository {address}"), "");
     let at_once = |lines: &[String]| -> Vec<i32> {

@@ -1,17 +1,12 @@
 //! Base backups that hold what has changed since another one: taken by themselves where the server notes which blocks change, restored
 //! with what they add to, and of no use without it.
 
-use camino::Utf8PathBuf;
 use serde_json::Value;
 
-use super::sandbox::{Stack, expect};
-
-fn root() -> (tempfile::TempDir, Utf8PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let path = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
-    (folder, path)
-}
+use super::{
+    prepared::folder,
+    sandbox::{Stack, expect},
+};
 
 /// The points, oldest first: each with the one that its base backup adds to, and its size.
 fn points(stack: &Stack) -> Vec<(String, Option<String>, u64)> {
@@ -32,7 +27,7 @@ async fn content(stack: &Stack) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_has_changed_is_restored_with_what_it_adds_to() {
-    let (_folder, root) = root();
+    let (_folder, root) = folder();
     let stack = Stack::up(root.join("stack"), "--registry h2");
     stack.pipeline("shop").await;
     let (file, sql) = (stack.file(), stack.sql("shop").await);

@@ -1,7 +1,7 @@
 //! Mistakes and dead servers that only show where something runs: each ends with its exit code and says what is wrong,
 //! nothing is lost, and nothing is left running.
 
-use std::{net::TcpListener, os::unix::fs::PermissionsExt, process::Command};
+use std::{net::TcpListener, process::Command};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
@@ -9,16 +9,9 @@ use serde_json::Value;
 use super::{
     PROGRAM,
     attach::{Stack, cdc_drill, expect},
+    prepared::folder,
     processes_of,
 };
-
-/// A folder that the servers' account can get through.
-fn folder() -> (tempfile::TempDir, Utf8PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let path = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
-    (folder, path)
-}
 
 #[test]
 fn a_port_in_use_is_told_before_anything_is_started() {

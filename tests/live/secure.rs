@@ -8,20 +8,14 @@ use std::{
     time::Duration,
 };
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use cdc_harness::stack::{Account, LocalStack, Native, Part, Programs, Silent, StackSpec};
 use cdc_pipeline::{
     client::{kafka::Kafka, postgres::Postgres, wait},
     config::{Config, ConnectConfig, RegistryConfig, RegistryFlavour},
 };
 
-/// A folder that every account gets through.
-fn folder() -> (tempfile::TempDir, Utf8PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let path = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
-    (folder, path)
-}
+use super::prepared::folder;
 
 fn openssl(folder: &Utf8Path, line: &str) {
     let output = Command::new("openssl").args(line.split(' ')).current_dir(folder).output().unwrap();

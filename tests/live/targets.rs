@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use cdc_harness::stack::Folder;
 use cdc_pipeline::client::{
     ClientError,
@@ -23,15 +23,9 @@ use serde_json::Value;
 
 use super::{
     attach::attached,
+    prepared::folder,
     sandbox::{DEADLINE, Stack, expect},
 };
-
-fn root() -> (tempfile::TempDir, Utf8PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let path = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
-    (folder, path)
-}
 
 /// Commits a row, and says what the server's clock shows and where its WAL is then.
 async fn commit(stack: &Stack, id: u32) -> (String, String) {
@@ -55,7 +49,7 @@ fn findings(said: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn second_thoughts_get_the_second_answer() {
-    let (_folder, root) = root();
+    let (_folder, root) = folder();
     let stack = Stack::up(root.join("stack"), "--registry h2");
     stack.pipeline("shop").await;
     let (file, run) = (stack.file(), "recover run coordinated --yes --config");
@@ -169,7 +163,7 @@ async fn contradicted(stack: &Stack, root: &Utf8Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_data_folder_that_is_gone_is_recovered_from_the_repository() {
-    let (_folder, root) = root();
+    let (_folder, root) = folder();
     let stack = Stack::up(root.join("stack"), "--registry h2");
     stack.pipeline("shop").await;
     let (file, pgdata) = (stack.file(), stack.config.postgres.pgdata.clone());
@@ -224,7 +218,7 @@ async fn a_data_folder_that_is_gone_is_recovered_from_the_repository() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_clusters_in_one_repository_recover_their_own() {
-    let (_folder, root) = root();
+    let (_folder, root) = folder();
     let shop = Stack::up(root.join("a"), "--registry h2");
     let stock = Stack::up(root.join("b"), &format!("--join {}", shop.file()));
     let shared = &shop.config.repository.path;

@@ -167,18 +167,17 @@ async fn captured(
         pg = Part::Present(facts);
         moment::pass("postgres").await?;
     }
-    let (mut registry, mut captured) = (Part::Absent { reason: absent() }, None);
+    let (mut registry, mut agreement, mut dumped) = (Part::Absent { reason: absent() }, None, None);
     if wanted(BackupPart::Registry) {
         announce(BackupPart::Registry);
         let found = parts::registry::capture_into(config, &mut writer).await?;
-        registry = Part::Present(found.facts.clone());
-        captured = Some(found);
+        registry = Part::Present(found.facts);
+        (agreement, dumped) = (Some(found.agreement), Some(found.ids));
         moment::pass("registry").await?;
     }
-    let ids = captured.as_ref().filter(|_| config.backup.topics == TopicsBackup::Data).map(|captured| &captured.ids);
-    let ids_held = ids.map(|ids| ids_held(&resolved, ids));
-    let mut consistency = consistency(config, &writer, &pg, &connect, captured.map(|found| found.agreement)).await?;
-    consistency.checks.extend(ids_held);
+    let mut consistency = consistency(config, &writer, &pg, &connect, agreement).await?;
+    let dumped = dumped.filter(|_| config.backup.topics == TopicsBackup::Data);
+    consistency.checks.extend(dumped.map(|dumped| ids_held(&resolved, &dumped)));
     consistency.checks.extend(clock_skew_ms.get("pg").map(|skew| clocks(*skew)));
     refuse_torn(writer.id(), &consistency)?;
     let pipeline = pipeline(config, &registry, writer.format()).await;

@@ -389,6 +389,27 @@ pub(crate) fn in_a_bucket(folder: &Utf8Path) -> Utf8PathBuf {
     root
 }
 
+/// A version of a subject, as a registry's dump has it; the text stands for its checksum as well.
+pub(crate) fn version_line(subject: &str, version: u32, id: u32, text: &str) -> VersionLine {
+    VersionLine {
+        subject: Subject::new(subject),
+        version: SubjectVersion(version),
+        id: SchemaId(id),
+        global_id: u64::from(id) * 10 + u64::from(version),
+        schema_type: "AVRO".into(),
+        schema_sha256: text.into(),
+        schema: text.into(),
+        references: Vec::new(),
+        state: VersionState::Active,
+        metadata: None,
+        rule_set: None,
+        subject_compat: None,
+        subject_mode: None,
+        order: u64::from(id),
+        created_ms: None,
+    }
+}
+
 /// Every file below a folder, relative to it.
 pub(crate) fn tree(folder: &Utf8Path) -> Vec<String> {
     let mut found = Vec::new();

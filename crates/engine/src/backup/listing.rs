@@ -1,7 +1,5 @@
 //! `backup list`: what a repository holds, without reading what it holds.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -67,10 +65,9 @@ pub fn list(repository: &Repository) -> Result<Listing, BackupError> {
         Err(error) => return Err(error),
     };
     let now = Timestamp::now();
-    let loaded: BTreeMap<PointId, super::Point> =
-        repository.finished()?.into_iter().flatten().map(|point| (point.id().clone(), point)).collect();
-    for summary in repository.points()? {
-        let point = loaded.get(&summary.point);
+    let mut loaded: Vec<super::Point> = Vec::new();
+    for (summary, point) in repository.listed()? {
+        let point = point.as_ref();
         let begin: Option<Timestamp> = summary.begin.parse().ok();
         let passed = point.zip(record.passed.get(&summary.point));
         listing.points.push(ListedPoint {
@@ -82,11 +79,12 @@ pub fn list(repository: &Repository) -> Result<Listing, BackupError> {
             wal_bytes: None,
             summary,
         });
+        loaded.extend(point.cloned());
     }
     for system_id in repository.archived_clusters()? {
         let of_cluster = |point: &super::Point| point.manifest.pg.get().is_some_and(|pg| pg.system_id == system_id);
         let points: Vec<(PointId, &PostgresFacts)> = loaded
-            .values()
+            .iter()
             .filter(|point| of_cluster(point))
             .filter_map(|point| Some((point.id().clone(), point.manifest.pg.get()?)))
             .collect();

@@ -1,13 +1,13 @@
 //! The repository: recovery points and archived WAL, in a folder or a bucket.
 
-use std::{fs, io};
+use std::{collections::BTreeMap, fs, io};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Activity, BackupError, Left, Lock, Origin, Point,
-    bases::bases,
+    bases::{bases, refuse_without_bases},
     chain,
     check::Record,
     files::{self, Store, is_there},
@@ -81,8 +81,7 @@ pub struct PointSummary {
 }
 
 impl PointSummary {
-    fn of(place: &Place) -> PointSummary {
-        let loaded = if place.unfinished { Err(unfinished(&place.id)) } else { Repository::usable(place) };
+    fn of(place: &Place, loaded: &Result<Point, BackupError>) -> PointSummary {
         let bytes = storage::size_of(&place.folder);
         let defect = loaded.as_ref().err().or(bytes.as_ref().err()).map(ToString::to_string);
         let manifest = loaded.as_ref().ok().map(|point| &point.manifest);
@@ -97,6 +96,9 @@ impl PointSummary {
         }
     }
 }
+
+/// The place of a point with the point, or why it cannot be used.
+type Loaded = (Place, Result<Point, BackupError>);
 
 fn unfinished(point: &PointId) -> BackupError {
     BackupError::Incomplete { point: point.clone(), what: UNFINISHED.to_owned() }
@@ -267,15 +269,21 @@ impl Repository {
 
     /// Every recovery point, oldest first; unfinished and damaged ones with what is wrong with them.
     pub fn points(&self) -> Result<Vec<PointSummary>, BackupError> {
-        Ok(self.places()?.iter().map(PointSummary::of).collect())
+        Ok(self.listed()?.into_iter().map(|(summary, _)| summary).collect())
+    }
+
+    /// The same, with those that can be used as they are.
+    pub(crate) fn listed(&self) -> Result<Vec<(PointSummary, Option<Point>)>, BackupError> {
+        let loaded = self.loaded()?.into_iter();
+        Ok(loaded.map(|(place, point)| (PointSummary::of(&place, &point), point.ok())).collect())
     }
 
     /// Every finished recovery point, oldest first: as it is, or why it cannot be used. The chain says which is older; ids, which
     /// begin with a time, where there is none.
     pub(crate) fn finished(&self) -> Result<Vec<Result<Point, PassedOver>>, BackupError> {
-        let places = self.places()?.into_iter().filter(|place| !place.unfinished);
-        let load = |place: Place| Repository::usable(&place).map_err(|why| PassedOver { point: place.id, why });
-        let mut points: Vec<Result<Point, PassedOver>> = places.map(load).collect();
+        let finished = self.loaded()?.into_iter().filter(|(place, _)| !place.unfinished);
+        let mut points: Vec<Result<Point, PassedOver>> =
+            finished.map(|(place, point)| point.map_err(|why| PassedOver { point: place.id, why })).collect();
         let mut chained: Vec<Point> = points.iter().flatten().cloned().collect();
         chained.sort_by_key(|point| point.manifest.chain.as_ref().map(|chain| chain.number));
         for (slot, point) in points.iter_mut().filter(|point| point.is_ok()).zip(chained) {
@@ -284,11 +292,25 @@ impl Repository {
         Ok(points)
     }
 
-    /// A finished point, with everything that its base backup adds to.
-    fn usable(place: &Place) -> Result<Point, BackupError> {
-        let point = Point::load(place)?;
-        bases(&point)?;
-        Ok(point)
+    /// Every place of a point, by id, with the point, or why it cannot be used: everything that its base backup adds to must be there.
+    fn loaded(&self) -> Result<Vec<Loaded>, BackupError> {
+        let load = |place: Place| {
+            let point = if place.unfinished { Err(unfinished(&place.id)) } else { Point::load(&place) };
+            (place, point)
+        };
+        let mut loaded: Vec<Loaded> = self.places()?.into_iter().map(load).collect();
+        let readable = loaded.iter().filter_map(|(_, point)| point.as_ref().ok());
+        let by_id: BTreeMap<&PointId, &Point> = readable.map(|point| (point.id(), point)).collect();
+        let without_bases: BTreeMap<PointId, BackupError> = by_id
+            .values()
+            .filter_map(|point| Some((point.id().clone(), refuse_without_bases(point, &by_id).err()?)))
+            .collect();
+        for (id, why) in without_bases {
+            if let Some((_, point)) = loaded.iter_mut().find(|(place, _)| place.id == id) {
+                *point = Err(why);
+            }
+        }
+        Ok(loaded)
     }
 
     /// The place of the next point among all.
@@ -372,7 +394,12 @@ impl Repository {
         match selector {
             PointSelector::Id(id) => {
                 let place = self.locate(id)?;
-                if place.unfinished { Err(unfinished(id)) } else { Repository::usable(&place) }
+                if place.unfinished {
+                    return Err(unfinished(id));
+                }
+                let point = Point::load(&place)?;
+                bases(&point)?;
+                Ok(point)
             }
             PointSelector::Latest => {
                 let newest = self.newest()?;

@@ -48,7 +48,7 @@ pub(in crate::backup) fn read_back(repository: &Repository, point: &Point) -> Re
 fn look(repository: &Repository, point: &Point, options: &CheckOptions) -> Result<VerifyReport, BackupError> {
     let mut report = VerifyReport::empty(point.id(), options);
     stored_files(point, &mut report)?;
-    below(point, &mut report)?;
+    below(point, options, &mut report)?;
     strangers(point, &own_files(repository, point)?, &mut report)?;
     wal(repository, point, options.deep, &mut report)?;
     if options.deep && report.defects.is_empty() {
@@ -58,13 +58,13 @@ fn look(repository: &Repository, point: &Point, options: &CheckOptions) -> Resul
 }
 
 /// The files of the points that a point's base backup adds to.
-fn below(point: &Point, report: &mut VerifyReport) -> Result<(), BackupError> {
+fn below(point: &Point, options: &CheckOptions, report: &mut VerifyReport) -> Result<(), BackupError> {
     let below = match bases(point) {
         Ok(below) => below,
         Err(error) => return report.absorb(error),
     };
     for base in below {
-        let mut of_base = VerifyReport { defects: Vec::new(), files: 0, bytes: 0, ..report.clone() };
+        let mut of_base = VerifyReport::empty(base.id(), options);
         stored_files(&base, &mut of_base)?;
         report.files += of_base.files;
         report.bytes += of_base.bytes;

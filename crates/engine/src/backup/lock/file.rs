@@ -48,6 +48,13 @@ pub(super) struct Content {
     pub(super) left: Vec<Left>,
 }
 
+impl Content {
+    /// The same for another write of the file.
+    pub(super) fn again(&self) -> Content {
+        Content { holder: self.holder.as_ref().map(Holder::again), left: self.left.clone() }
+    }
+}
+
 /// What a lock file means at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum State {

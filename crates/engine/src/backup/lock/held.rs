@@ -18,22 +18,31 @@ pub(super) trait HeldLock: fmt::Debug + Send + Sync {
     /// What is unfinished: what was found when the lock was taken, or was left since.
     fn left(&self) -> Vec<Left>;
 
+    /// Writes, durably, what becomes of what is in the lock.
+    fn change(&self, change: &dyn Fn(&Content) -> Content) -> Result<(), BackupError>;
+
     /// Writes down, durably, that a recovery is unfinished from now on. Others of its cluster no longer are.
-    fn leave(&self, left: Left) -> Result<(), BackupError>;
+    fn leave(&self, left: Left) -> Result<(), BackupError> {
+        self.change(&|there| {
+            let mut content = there.again();
+            content.holder = content.holder.map(|holder| holder.at_work_on(&left.recovery));
+            content.left.retain(|other| other.recovery != left.recovery && !other.cluster.is_that_of(&left.cluster));
+            content.left.push(left.clone());
+            content
+        })
+    }
 
     /// Writes down, durably, that a recovery is no longer unfinished.
-    fn clear(&self, recovery: &str) -> Result<(), BackupError>;
+    fn clear(&self, recovery: &str) -> Result<(), BackupError> {
+        self.change(&|there| {
+            let mut content = there.again();
+            content.left.retain(|left| left.recovery != recovery);
+            content
+        })
+    }
 
     /// Fails if another process has taken the lock over, or somebody has removed it.
     fn still_ours(&self) -> Result<(), BackupError>;
-}
-
-/// Adds what is left to what is unfinished.
-pub(super) fn left_by(left: Left) -> impl FnOnce(&mut Vec<Left>) {
-    move |all| {
-        all.retain(|other| other.recovery != left.recovery && !other.cluster.is_that_of(&left.cluster));
-        all.push(left);
-    }
 }
 
 impl LockFile {
@@ -87,25 +96,6 @@ impl Held {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(
-        &self,
-        holder: impl FnOnce(Holder) -> Holder,
-        change: impl FnOnce(&mut Vec<Left>),
-    ) -> Result<(), BackupError> {
-        let mut written = self.written();
-        let _guard = self.file.guard()?;
-        self.is_there(&written)?;
-        let mut left = written.left.clone();
-        change(&mut left);
-        let holder = written.holder.as_ref().map(Holder::again).map(holder);
-        let (file, content) = self.file.write(|_| Content { holder, left })?;
-        if let Some(heartbeat) = &self.heartbeat {
-            heartbeat.follow(file);
-        }
-        *written = content;
-        Ok(())
-    }
-
     fn is_there(&self, written: &Content) -> Result<(), BackupError> {
         let path = self.file.path();
         let bytes = read_if_there(path)?;
@@ -137,13 +127,16 @@ impl HeldLock for Held {
         self.written().left.clone()
     }
 
-    fn leave(&self, left: Left) -> Result<(), BackupError> {
-        let recovery = left.recovery.clone();
-        self.change(|holder| holder.at_work_on(&recovery), left_by(left))
-    }
-
-    fn clear(&self, recovery: &str) -> Result<(), BackupError> {
-        self.change(|holder| holder, |all| all.retain(|left| left.recovery != recovery))
+    fn change(&self, change: &dyn Fn(&Content) -> Content) -> Result<(), BackupError> {
+        let mut written = self.written();
+        let _guard = self.file.guard()?;
+        self.is_there(&written)?;
+        let (file, content) = self.file.write(|_| change(&written))?;
+        if let Some(heartbeat) = &self.heartbeat {
+            heartbeat.follow(file);
+        }
+        *written = content;
+        Ok(())
     }
 
     fn still_ours(&self) -> Result<(), BackupError> {

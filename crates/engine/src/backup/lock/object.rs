@@ -16,7 +16,7 @@ use cdc_model::units::IfThere;
 use super::{
     file::{Content, Left, State},
     heartbeat::Pulse,
-    held::{HeldLock, left_by},
+    held::HeldLock,
     holder::{Flock, Holder, Life, beats},
 };
 use crate::backup::{
@@ -210,20 +210,6 @@ impl HeldObject {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(
-        &self,
-        holder: impl FnOnce(Holder) -> Holder,
-        change: impl FnOnce(&mut Vec<Left>),
-    ) -> Result<(), BackupError> {
-        let mut written = self.written();
-        let mut left = written.content.left.clone();
-        change(&mut left);
-        let holder = written.content.holder.as_ref().map(Holder::again).map(holder);
-        let content = Content { holder, left };
-        *written = self.lock.write(content, Some(written.version.clone()))?.ok_or_else(|| self.lock.lost())?;
-        Ok(())
-    }
-
     fn release(&mut self) -> Result<(), BackupError> {
         let written = self.written().clone();
         let content = Content { holder: None, left: written.content.left };
@@ -234,9 +220,7 @@ impl HeldObject {
 /// Writes the lock again, as another content. One that is lost is left alone: its holder finds out before its next step.
 fn beat(lock: &LockObject, written: &Mutex<Written>) -> io::Result<()> {
     let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
-    let holder = written.content.holder.as_ref().map(Holder::again);
-    let content = Content { holder, left: written.content.left.clone() };
-    match lock.write(content, Some(written.version.clone())) {
+    match lock.write(written.content.again(), Some(written.version.clone())) {
         Ok(Some(again)) => {
             *written = again;
             Ok(())
@@ -252,13 +236,11 @@ impl HeldLock for HeldObject {
         self.written().content.left.clone()
     }
 
-    fn leave(&self, left: Left) -> Result<(), BackupError> {
-        let recovery = left.recovery.clone();
-        self.change(|holder| holder.at_work_on(&recovery), left_by(left))
-    }
-
-    fn clear(&self, recovery: &str) -> Result<(), BackupError> {
-        self.change(|holder| holder, |all| all.retain(|left| left.recovery != recovery))
+    fn change(&self, change: &dyn Fn(&Content) -> Content) -> Result<(), BackupError> {
+        let mut written = self.written();
+        let content = change(&written.content);
+        *written = self.lock.write(content, Some(written.version.clone()))?.ok_or_else(|| self.lock.lost())?;
+        Ok(())
     }
 
     fn still_ours(&self) -> Result<(), BackupError> {

@@ -132,27 +132,21 @@ impl Objects {
     /// Writes the object of a file durably, without its name. Where there is one already, it has to be whole and of the same content.
     pub(super) fn prepare(&self, offered: &Offered) -> Result<Prepared, BackupError> {
         let copies = self.copies(&offered.file)?;
-        let offers = if copies.is_empty() { None } else { Some(sha256_file(&offered.path)?.0) };
+        // Where there is nothing to compare it with the content is read once, when it is written.
+        let content = if copies.is_empty() { String::new() } else { sha256_file(&offered.path)?.0 };
         let mut damaged = Vec::new();
-        for (held, offers) in copies.into_iter().zip(offers.iter().cycle()) {
+        for held in copies {
             if held.check_stored().is_err() {
                 // Nothing can be restored from it, whatever it was.
                 damaged.push(held);
                 continue;
             }
             let archived = held.content()?;
-            if !offers.starts_with(&archived) {
-                return Err(offered.conflict(&held, archived, offers.clone()));
+            if !content.starts_with(&archived) {
+                return Err(offered.conflict(&held, archived, content));
             }
-            let (offered, content) = (offered.clone(), offers.clone());
-            return Ok(Prepared {
-                offered,
-                content,
-                target: held.path,
-                draft: None,
-                is_new: false,
-                damaged: Vec::new(),
-            });
+            let (offered, target) = (offered.clone(), held.path);
+            return Ok(Prepared { offered, content, target, draft: None, is_new: false, damaged: Vec::new() });
         }
         let folder = self.place(&offered.file);
         self.store.folder(&folder)?;

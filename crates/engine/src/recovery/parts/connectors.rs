@@ -13,7 +13,7 @@ use crate::{
     backup::{BackupError, Point, SavedConnector, TopicState},
     recovery::{
         RecoveryError,
-        pipeline::{Found, Pipeline, Source, has_same_slot},
+        pipeline::{Found, Pipeline, Source, has_same_slot, refuse_unaddressable},
         slot::Timelines,
     },
 };
@@ -150,7 +150,7 @@ pub(super) async fn plan(config: &Config, request: &PartRequest, saved: Saved) -
         }
     }
     for connector in &connectors {
-        refuse_unaddressable(&connect, &connector.name).await?;
+        refuse_unaddressable(&connect, &connector.name, "restore the others by their names").await?;
         refuse_taken_slot(connector, &present)?;
         refuse_invalid(&connect, connector).await?;
     }
@@ -205,19 +205,6 @@ fn permitted(config: &Config, connectors: &[SavedConnector]) -> Result<(), Recov
     attach::within(config, "topic prefix", prefixes.map(String::as_str))?;
     let read = connectors.iter().filter(|c| c.kind == "sink").flat_map(|c| &c.topics);
     Ok(attach::within(config, "topic", read.map(String::as_str))?)
-}
-
-/// A connector whose worker refuses its name in an address can neither be stopped nor given offsets.
-async fn refuse_unaddressable(connect: &Connect, name: &str) -> Result<(), RecoveryError> {
-    match connect.addressable(name).await {
-        Err(ClientError::Unaddressable { why, .. }) => Err(RecoveryError::impossible(
-            format!("connector {name}"),
-            "a name by which its worker stops and resumes it",
-            format!("one that its worker refuses in an address: {why}"),
-            "restore the others by their names",
-        )),
-        other => Ok(other?),
-    }
 }
 
 /// Two connectors cannot read from one slot.

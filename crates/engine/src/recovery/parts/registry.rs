@@ -417,29 +417,10 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backup::fixture::version_line as line;
     use crate::backup::parts::registry::SubjectState;
     use cdc_model::units::SubjectVersion;
     use cdc_pipeline::client::registry::Reference;
-
-    fn line(subject: &str, version: u32, id: u32, text: &str) -> VersionLine {
-        VersionLine {
-            subject: Subject::new(subject),
-            version: SubjectVersion(version),
-            id: SchemaId(id),
-            global_id: u64::from(id) * 10 + u64::from(version),
-            schema_type: "AVRO".into(),
-            schema_sha256: text.into(),
-            schema: text.into(),
-            references: Vec::new(),
-            state: VersionState::Active,
-            metadata: None,
-            rule_set: None,
-            subject_compat: None,
-            subject_mode: None,
-            order: u64::from(id),
-            created_ms: None,
-        }
-    }
 
     fn dump(versions: Vec<VersionLine>) -> Dump {
         let names: BTreeSet<Subject> = versions.iter().map(|v| v.subject.clone()).collect();

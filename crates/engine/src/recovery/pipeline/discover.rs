@@ -31,6 +31,10 @@ use cdc_pipeline::{
     config::Config,
 };
 
+/// What becomes possible under another name.
+const RENAME: &str =
+    "make it again under a name without `/`, `\\` and `%`: the worker of Kafka 4.0 and later takes no others";
+
 impl Pipeline {
     /// Looks; touches nothing. `server` is the live cluster, where it lives; `point` stands in for what a dead one cannot
     /// tell. Refuses connectors that are left out of a recovery that concerns them.
@@ -104,7 +108,7 @@ impl Pipeline {
         let sinks = worker.sinks_on(&names)?;
         let concerned = sources.iter().map(|s| &s.name).chain(sinks.iter().map(|s| &s.name));
         for name in concerned.clone() {
-            refuse_unaddressable(&connect, name).await?;
+            refuse_unaddressable(&connect, name, RENAME).await?;
         }
         let restored = match request.restore_connectors {
             true => absent::restored(&absent, concerned),
@@ -152,14 +156,14 @@ impl Pipeline {
     }
 }
 
-/// A connector that its worker cannot be asked about can neither be stopped nor resumed.
-async fn refuse_unaddressable(connect: &Connect, name: &str) -> Result<(), RecoveryError> {
+/// A connector that its worker cannot be asked about can neither be stopped nor resumed, nor be given offsets.
+pub(crate) async fn refuse_unaddressable(connect: &Connect, name: &str, hint: &str) -> Result<(), RecoveryError> {
     match connect.addressable(name).await {
         Err(ClientError::Unaddressable { why, .. }) => Err(RecoveryError::impossible(
             format!("connector {name}"),
             "a name by which its worker stops and resumes it",
             format!("one that its worker refuses in an address: {why}"),
-            "make it again under a name without `/`, `\\` and `%`: the worker of Kafka 4.0 and later takes no others",
+            hint,
         )),
         other => Ok(other?),
     }

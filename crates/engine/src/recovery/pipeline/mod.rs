@@ -23,6 +23,7 @@ mod wanted;
 mod worker;
 
 pub(super) use absent::has_same_slot;
+pub(super) use discover::refuse_unaddressable;
 pub(super) use downstream::Outdated;
 pub(super) use found::{Found, Source};
 pub use protected::{Protection, is_protected, protection};

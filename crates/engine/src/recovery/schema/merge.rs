@@ -237,27 +237,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::backup::parts::registry::VersionState;
-
-    fn line(subject: &str, version: u32, id: u32, text: &str) -> VersionLine {
-        VersionLine {
-            subject: Subject::new(subject),
-            version: SubjectVersion(version),
-            id: SchemaId(id),
-            global_id: u64::from(id) * 10 + u64::from(version),
-            schema_type: "AVRO".into(),
-            schema_sha256: text.into(),
-            schema: text.into(),
-            references: Vec::new(),
-            state: VersionState::Active,
-            metadata: None,
-            rule_set: None,
-            subject_compat: None,
-            subject_mode: None,
-            order: u64::from(id),
-            created_ms: None,
-        }
-    }
+    use crate::backup::fixture::version_line as line;
 
     fn dump(versions: Vec<VersionLine>) -> Dump {
         Dump {

@@ -278,14 +278,11 @@ impl WalView {
         timeline: Timeline,
         from: Lsn,
     ) -> Result<(Vec<(String, Lsn)>, Scanned), RecoveryError> {
-        let mut found = Vec::new();
         let mut with_one = each(|facts| !facts.restore_points.is_empty());
-        let scanned = self.scan_where(timeline, from, Some("XLOG"), &mut with_one, |record| {
-            found.extend(record.restore_point().map(|name| (name.to_owned(), record.at)));
-            true
-        });
-        let scanned = scanned.await?;
-        Ok((found, scanned))
+        self.collect(timeline, from, "XLOG", &mut with_one, |record| {
+            record.restore_point().map(|name| (name.to_owned(), record.at))
+        })
+        .await
     }
 
     /// The ends of a transaction on a timeline's own stretch, looking from `from` on: more than one only where its id was used again.
@@ -295,10 +292,22 @@ impl WalView {
         from: Lsn,
         xid: u32,
     ) -> Result<(Vec<TransactionEnd>, Scanned), RecoveryError> {
-        let mut found = Vec::new();
         let mut with_it = each(|facts| facts.xids.is_some_and(|(low, high)| (low..=high).contains(&xid)));
-        let scanned = self.scan_where(timeline, from, Some("Transaction"), &mut with_it, |record| {
-            found.extend(dump::end_of(record, xid));
+        self.collect(timeline, from, "Transaction", &mut with_it, |record| dump::end_of(record, xid)).await
+    }
+
+    /// What `pick` takes of the records of those segments that are chosen by what was noted of them.
+    async fn collect<T>(
+        &self,
+        timeline: Timeline,
+        from: Lsn,
+        manager: &str,
+        choose: &mut Choice<'_>,
+        pick: impl Fn(Record<'_>) -> Option<T>,
+    ) -> Result<(Vec<T>, Scanned), RecoveryError> {
+        let mut found = Vec::new();
+        let scanned = self.scan_where(timeline, from, Some(manager), choose, |record| {
+            found.extend(pick(record));
             true
         });
         let scanned = scanned.await?;

@@ -11,10 +11,7 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 use sha2::{Digest, Sha256};
 
-use super::{
-    increment,
-    restored::{Extracted, Owner},
-};
+use super::increment;
 use crate::backup::{
     BackupError, Point,
     bases::bases,
@@ -27,6 +24,24 @@ use crate::backup::{
 use cdc_model::units::{IfThere, counted};
 use cdc_pipeline::config::{Temporary, Tools};
 use cdc_postgres::backup_manifest::{self, Listed};
+
+/// The account that the restored files belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+}
+
+/// What was restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extracted {
+    /// How many files.
+    pub files: u64,
+    /// How many bytes.
+    pub bytes: u64,
+}
 
 /// Restores a point's base backup into a folder that is missing or empty. Its files have the modes they were saved with,
 /// without access for others, and belong to `owner` (or to this process). There is a `backup_label` and no
@@ -46,6 +61,7 @@ pub fn extract(
     owner: Option<Owner>,
     heard: &dyn Fn(u64),
 ) -> Result<Extracted, BackupError> {
+    let below = bases(point)?;
     let there = fs::read_dir(into).if_there().map_err(BackupError::io("list", into))?;
     let existed = there.is_some();
     if there.is_some_and(|mut entries| entries.next().is_some()) {
@@ -54,7 +70,6 @@ pub fn extract(
     }
     fs::create_dir_all(into).map_err(BackupError::io("make folder", into))?;
     set(into, 0o700, owner)?;
-    let below = bases(point)?;
     let result = match below.is_empty() {
         true => walk(point, Some((into, owner)), heard),
         false => combined(&below, point, tools, into, owner, heard),
@@ -89,7 +104,8 @@ fn combined(
         sources.push(folder);
     }
     set(into, 0o700, reader.or(owner))?;
-    increment::combine(point, &sources, tools, into, owner)?;
+    increment::combine(point, &sources, tools, into)?;
+    give(into, owner)?;
     compare_folder(point, into)
 }
 
@@ -291,6 +307,21 @@ fn set(path: &Utf8Path, mode: u32, owner: Option<Owner>) -> Result<(), BackupErr
         Some(owner) => chown(path, Some(owner.uid), Some(owner.gid)).map_err(BackupError::io("change owner of", path)),
         None => Ok(()),
     }
+}
+
+/// Gives everything below a folder to its owner, without access for others.
+fn give(path: &Utf8Path, owner: Option<Owner>) -> Result<(), BackupError> {
+    let meta = fs::symlink_metadata(path).map_err(BackupError::io("look at", path))?;
+    if meta.is_symlink() {
+        return Err(BackupError::malformed(path, "neither file nor folder"));
+    }
+    set(path, meta.permissions().mode() & 0o770, owner)?;
+    if meta.is_dir() {
+        for entry in path.read_dir_utf8().map_err(BackupError::io("list", path))? {
+            give(entry.map_err(BackupError::io("list", path))?.path(), owner)?;
+        }
+    }
+    Ok(())
 }
 
 fn transfer(

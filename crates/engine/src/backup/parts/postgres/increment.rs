@@ -1,14 +1,9 @@
 //! Base backups that hold what has changed since another one: which one they add to, and how a data folder is made of them.
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, Permissions},
-    os::unix::fs::{PermissionsExt, chown},
-};
+use std::collections::BTreeMap;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::restored::Owner;
 use crate::backup::{
     BackupError, Format, PassedOver, Point, Repository,
     bases::bases,
@@ -131,7 +126,6 @@ pub(super) fn combine(
     sources: &[Utf8PathBuf],
     tools: &Tools,
     into: &Utf8Path,
-    owner: Option<Owner>,
 ) -> Result<(), BackupError> {
     let pg = point.postgres()?;
     let tool = "pg_combinebackup";
@@ -146,27 +140,6 @@ pub(super) fn combine(
             status: output.status.to_string(),
             detail: programs::last_line(&said).to_owned(),
         });
-    }
-    give(into, owner)
-}
-
-/// Gives everything below a folder to its owner, without access for others.
-fn give(path: &Utf8Path, owner: Option<Owner>) -> Result<(), BackupError> {
-    let meta = fs::symlink_metadata(path).map_err(BackupError::io("look at", path))?;
-    if meta.is_symlink() {
-        return Err(BackupError::malformed(path, "neither file nor folder"));
-    }
-    let mode = meta.permissions().mode() & 0o770;
-    if meta.permissions().mode() & 0o777 != mode {
-        fs::set_permissions(path, Permissions::from_mode(mode)).map_err(BackupError::io("set the mode of", path))?;
-    }
-    if let Some(Owner { uid, gid }) = owner {
-        chown(path, Some(uid), Some(gid)).map_err(BackupError::io("change owner of", path))?;
-    }
-    if meta.is_dir() {
-        for entry in path.read_dir_utf8().map_err(BackupError::io("list", path))? {
-            give(entry.map_err(BackupError::io("list", path))?.path(), owner)?;
-        }
     }
     Ok(())
 }

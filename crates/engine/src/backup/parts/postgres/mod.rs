@@ -6,13 +6,11 @@ mod extract;
 mod facts;
 mod increment;
 mod outside;
-mod restored;
 mod time;
 
 pub(crate) use capture::{await_archived, capture};
-pub use extract::extract;
+pub use extract::{Extracted, Owner, extract};
 pub(crate) use extract::{check as check_base, compare_folder, listed, remove_sources};
 pub use facts::publications;
 pub(crate) use increment::{bytes_to_restore, room_to_restore};
-pub use restored::{Extracted, Owner};
 pub(crate) use time::SetClock;
