@@ -1,13 +1,13 @@
 //! Every WAL segment that can be found: the archive's, those salvaged earlier, and those of the old server's `pg_wal` that
-//! never reached the archive. They are read by a window of a few segments, which alone are laid out as plain files.
+//! never reached the archive. Few are laid out as plain files at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    Commit, Tail, TransactionEnd,
-    dump::{self, Ended},
+    Tail,
+    dump::{self, Stretch},
 };
 use crate::{
     backup::{
@@ -18,9 +18,7 @@ use crate::{
 };
 use cdc_model::units::{IfThere, Lsn, Timeline};
 use cdc_pipeline::config::{Temporary, Tools};
-use cdc_postgres::wal::{
-    CommitPlace, PAGE, Record, SegmentFacts, SegmentName, SegmentSize, TimelineHistory, WalFile, page_place,
-};
+use cdc_postgres::wal::{PAGE, SegmentFacts, SegmentName, SegmentSize, TimelineHistory, WalFile, page_place};
 
 /// How much WAL is laid out at a time while a stretch of any length is read.
 const WINDOW_BYTES: u64 = 64 << 20;
@@ -31,20 +29,20 @@ const WINDOW_SEGMENTS: u64 = 3;
 #[derive(Debug)]
 pub(crate) struct WalView {
     archive: Archive,
-    size: SegmentSize,
+    pub(super) size: SegmentSize,
     tools: Tools,
     /// Segments that are whole in the archive, by timeline and name.
-    archived: BTreeSet<SegmentName>,
+    pub(super) archived: BTreeSet<SegmentName>,
     /// The objects that hold them, where there is one of each.
-    held: BTreeMap<SegmentName, Held>,
+    pub(super) held: BTreeMap<SegmentName, Held>,
     /// Segments outside the archive and where they are.
-    loose: BTreeMap<SegmentName, Utf8PathBuf>,
+    pub(super) loose: BTreeMap<SegmentName, Utf8PathBuf>,
     /// Timeline histories found anywhere.
     histories: BTreeMap<Timeline, TimelineHistory>,
     /// Segments as plain files, for `pg_waldump`.
-    scratch: Temporary,
+    pub(super) scratch: Temporary,
     /// How many of them are laid out at a time.
-    width: usize,
+    pub(super) width: usize,
 }
 
 /// How the folders begin that WAL is laid out in.
@@ -272,304 +270,21 @@ impl WalView {
         Ok(page_beyond(&bytes, timeline, self.size.start(at), tail.last))
     }
 
-    /// The restore points on a timeline's own stretch by name, looking from `from` on, and where each lies.
-    pub(crate) async fn marks(
-        &self,
-        timeline: Timeline,
-        from: Lsn,
-    ) -> Result<(Vec<(String, Lsn)>, Scanned), RecoveryError> {
-        let mut with_one = each(|facts| !facts.restore_points.is_empty());
-        self.collect(timeline, from, "XLOG", &mut with_one, |record| {
-            record.restore_point().map(|name| (name.to_owned(), record.at))
-        })
-        .await
-    }
-
-    /// The ends of a transaction on a timeline's own stretch, looking from `from` on: more than one only where its id was used again.
-    pub(crate) async fn ends(
-        &self,
-        timeline: Timeline,
-        from: Lsn,
-        xid: u32,
-    ) -> Result<(Vec<TransactionEnd>, Scanned), RecoveryError> {
-        let mut with_it = each(|facts| facts.xids.is_some_and(|(low, high)| (low..=high).contains(&xid)));
-        self.collect(timeline, from, "Transaction", &mut with_it, |record| dump::end_of(record, xid)).await
-    }
-
-    /// What `pick` takes of the records of those segments that are chosen by what was noted of them.
-    async fn collect<T>(
-        &self,
-        timeline: Timeline,
-        from: Lsn,
-        manager: &str,
-        choose: &mut Choice<'_>,
-        pick: impl Fn(Record<'_>) -> Option<T>,
-    ) -> Result<(Vec<T>, Scanned), RecoveryError> {
-        let mut found = Vec::new();
-        let scanned = self.scan_where(timeline, from, Some(manager), choose, |record| {
-            found.extend(pick(record));
-            true
-        });
-        let scanned = scanned.await?;
-        Ok((found, scanned))
-    }
-
-    /// Shows the commits on a timeline's own stretch from `from` on to `see` until it returns false.
-    pub(crate) async fn commits(
-        &self,
-        timeline: Timeline,
-        from: Lsn,
-        mut see: impl FnMut(Commit) -> bool,
-    ) -> Result<Scanned, RecoveryError> {
-        self.scan(timeline, from, Some("Transaction"), |record| dump::commit(record).is_none_or(&mut see)).await
-    }
-
-    /// The same from the last commit on that was noted before the first one of a time or later: those around that time are shown.
-    pub(crate) async fn commits_around(
-        &self,
-        timeline: Timeline,
-        from: Lsn,
-        time: jiff::Timestamp,
-        mut see: impl FnMut(Commit) -> bool,
-    ) -> Result<Scanned, RecoveryError> {
-        let mut behind = |names: &[SegmentName], notes: &dyn Fn(SegmentName) -> Option<SegmentFacts>| {
-            let (mut first, mut before) = (names.len(), None);
-            for (at, name) in names.iter().enumerate() {
-                match notes(*name).filter(|facts| !facts.open) {
-                    Some(SegmentFacts { commits: None, .. }) => {}
-                    Some(SegmentFacts { commits: Some(commits), .. }) if commits.latest < time => before = Some(at),
-                    _ => {
-                        first = at;
-                        break;
-                    }
-                }
-            }
-            (0..names.len()).map(|at| at >= first || before == Some(at)).collect()
-        };
-        let see = |record: Record<'_>| dump::commit(record).is_none_or(&mut see);
-        self.scan_where(timeline, from, Some("Transaction"), &mut behind, see).await
-    }
-
-    /// Counts the commits on a timeline's own stretch in `[from, to)`: those of segments of which it was noted, without reading them.
-    pub(crate) async fn count_commits(
-        &self,
-        timeline: Timeline,
-        from: Lsn,
-        to: Option<Lsn>,
-    ) -> Result<(Counted, Scanned), RecoveryError> {
-        let begin = self.history(timeline)?.begin().max(from);
-        let mut noted = Vec::new();
-        let mut unknown = |names: &[SegmentName], notes: &dyn Fn(SegmentName) -> Option<SegmentFacts>| {
-            let mut wanted = Vec::new();
-            for name in names {
-                let start = self.size.start(self.number(*name));
-                let within = begin <= start && to.is_none_or(|to| start.0 + self.size.bytes() <= to.0);
-                let beyond = to.is_some_and(|to| to <= start);
-                match notes(*name).filter(|facts| within && !facts.open) {
-                    _ if beyond => wanted.push(false),
-                    Some(facts) => {
-                        noted.extend(facts.commits);
-                        wanted.push(false);
-                    }
-                    None => wanted.push(true),
-                }
-            }
-            wanted
-        };
-        let mut counted = Counted::default();
-        let scanned = self.scan_where(timeline, from, Some("Transaction"), &mut unknown, |record| {
-            let Some(commit) = dump::commit(record) else { return true };
-            let within = to.is_none_or(|to| commit.at < to);
-            if within {
-                counted.add(1, commit, commit);
-            }
-            within
-        });
-        // Enough was seen of a stretch that ends within the WAL.
-        let scanned = scanned.await?;
-        let as_commit = |place: &CommitPlace| Commit { at: place.at, time: place.time, xid: Some(place.xid) };
-        for commits in noted {
-            counted.add(commits.count, as_commit(&commits.first), as_commit(&commits.last));
-        }
-        Ok((counted, scanned))
-    }
-
-    /// The last commit before `to` along a timeline's path, looking back as far as `from`.
-    pub(crate) async fn last_commit(
-        &self,
-        history: &TimelineHistory,
-        from: Lsn,
-        to: Lsn,
-    ) -> Result<Option<Commit>, RecoveryError> {
-        let mut end = to;
-        for (timeline, begin) in history.newest_first() {
-            let first = begin.max(from);
-            // Segment by segment: the last one that is looked at has a commit, as a rule.
-            while first < end {
-                let start = self.size.start(self.size.segment_before(end)).max(first);
-                let mut last = None;
-                self.commits(timeline, start, |commit| {
-                    let within = commit.at < end;
-                    if within {
-                        last = Some(commit);
-                    }
-                    within
-                })
-                .await?;
-                if last.is_some() {
-                    return Ok(last);
-                }
-                end = start;
-            }
-            end = end.min(begin);
-        }
-        Ok(None)
-    }
-
-    /// The first record that starts at or after a position of a timeline's own stretch.
-    pub(crate) async fn record_from(&self, timeline: Timeline, from: Lsn) -> Result<Option<Lsn>, RecoveryError> {
-        let mut found = None;
-        self.scan(timeline, from, None, |record| {
-            found = Some(record.at);
-            false
-        })
-        .await?;
-        Ok(found)
-    }
-
-    /// Shows the records on a timeline's own stretch from `from` on to `see`, in their order, until it returns false.
-    async fn scan(
-        &self,
-        timeline: Timeline,
-        from: Lsn,
-        manager: Option<&str>,
-        see: impl FnMut(Record<'_>) -> bool,
-    ) -> Result<Scanned, RecoveryError> {
-        self.scan_where(timeline, from, manager, &mut |names, _| vec![true; names.len()], see).await
-    }
-
-    /// The same of those segments alone that are chosen by what was noted of them.
-    async fn scan_where(
-        &self,
-        timeline: Timeline,
-        from: Lsn,
-        manager: Option<&str>,
-        choose: &mut Choice<'_>,
-        mut see: impl FnMut(Record<'_>) -> bool,
-    ) -> Result<Scanned, RecoveryError> {
-        let begin = self.history(timeline)?.begin().max(from);
-        let (names, gap) = self.run_of(timeline, self.size.segment_of(begin));
-        let mut wanted = choose(&names, &|name| self.facts(name));
-        // The last record of one may go on in the next: that is wanted too, unless it is known that the record is none that matters.
-        for at in (1..names.len()).rev() {
-            wanted[at] = wanted[at] || wanted[at - 1] && self.facts(names[at - 1]).is_none_or(|facts| facts.open);
-        }
-        for run in (0..names.len()).collect::<Vec<_>>().chunk_by(|a, b| wanted[*a] == wanted[*b]) {
-            if !wanted[run[0]] {
-                continue;
-            }
-            let is_last = run.last().is_some_and(|at| at + 1 == names.len());
-            let run = &names[run[0]..=run[run.len() - 1]];
-            match self.scan_run(run, begin, manager, &mut see).await? {
-                Scanned::All => {}
-                // What it lacks is in a segment that is not wanted.
-                Scanned::Unread(why) if !is_last => return Ok(Scanned::Unread(why)),
-                other => return Ok(other),
-            }
-        }
-        Ok(gap.map_or(Scanned::All, Scanned::Unread))
-    }
-
     /// What was noted of a segment when it was archived. One whose note cannot be read is read itself, which tells what is wrong.
-    fn facts(&self, name: SegmentName) -> Option<SegmentFacts> {
+    pub(super) fn facts(&self, name: SegmentName) -> Option<SegmentFacts> {
         self.held.get(&name)?.facts().ok().flatten()
     }
 
-    /// The same of segments that follow on one another.
-    async fn scan_run(
-        &self,
-        names: &[SegmentName],
-        begin: Lsn,
-        manager: Option<&str>,
-        see: &mut impl FnMut(Record<'_>) -> bool,
-    ) -> Result<Scanned, RecoveryError> {
-        let Some(first) = names.first() else { return Ok(Scanned::All) };
-        let start = begin.max(self.size.start(self.number(*first)));
-        let mut window = Window { at: 0, width: self.width, before: 0 };
-        let mut last_seen = None;
-        loop {
-            let end = (window.at + window.width).min(names.len());
-            let placed = &names[window.at..end];
-            self.lay_out(placed)?;
-            // Just behind the segment's beginning: `pg_waldump` then says where the first record starts.
-            let start = if window.at == 0 { start } else { Lsn(self.size.start(self.number(placed[0])).0 + 1) };
-            let reading = dump::read(&self.reading(placed[0], placed[placed.len() - 1], start), manager, |record| {
-                // What lies in the segment that two windows share is shown once.
-                if last_seen.is_some_and(|seen| record.at <= seen) {
-                    return true;
-                }
-                last_seen = Some(record.at);
-                see(record)
-            })
-            .await?;
-            if reading.ended == Ended::Stopped {
-                return Ok(Scanned::Stopped);
-            }
-            let shared = self.size.start(self.number(placed[0]) + 1);
-            if window.at > 0 && placed.len() > 1 && reading.first.is_none_or(|at| at >= shared) {
-                // A record began in the window before and goes on beyond the shared segment: a wider one reads it.
-                window.widen();
-                continue;
-            }
-            match reading.ended {
-                Ended::Broken(why) if end < names.len() => return Ok(Scanned::Unread(why)),
-                _ if end < names.len() => window.slide(end),
-                _ => return Ok(Scanned::All),
-            }
-        }
+    pub(super) fn reading(&self, first: SegmentName, last: SegmentName, from: Lsn) -> Stretch<'_> {
+        Stretch { tools: &self.tools, folder: self.scratch.path(), first, last, from }
     }
 
-    /// A timeline's own segments from a number on that follow on one another, and what is missing where there are more.
-    fn run_of(&self, timeline: Timeline, from: u64) -> (Vec<SegmentName>, Option<String>) {
-        let own = self.archived.iter().chain(self.loose.keys()).filter(|s| s.timeline == timeline);
-        let all: BTreeSet<SegmentName> = own.copied().filter(|s| self.number(*s) >= from).collect();
-        let mut names: Vec<SegmentName> = Vec::new();
-        for name in all {
-            if let Some(last) = names.last().map(|last| self.number(*last))
-                && self.number(name) != last + 1
-            {
-                let missing = SegmentName::new(timeline, last + 1, self.size);
-                return (names, Some(format!("segment {missing} is missing, and there are later ones")));
-            }
-            names.push(name);
-        }
-        (names, None)
-    }
-
-    /// Has these segments laid out, and no others.
-    fn lay_out(&self, names: &[SegmentName]) -> Result<(), RecoveryError> {
-        let wanted: BTreeSet<String> = names.iter().map(ToString::to_string).collect();
-        let folder = self.scratch.path();
-        let unlisted = |e| RecoveryError::io("list", folder, e);
-        for entry in folder.read_dir_utf8().map_err(unlisted)? {
-            let entry = entry.map_err(unlisted)?;
-            if !wanted.contains(entry.file_name()) {
-                std::fs::remove_file(entry.path()).map_err(|e| RecoveryError::io("remove", entry.path(), e))?;
-            }
-        }
-        names.iter().try_for_each(|name| self.place(*name))
-    }
-
-    fn reading(&self, first: SegmentName, last: SegmentName, from: Lsn) -> dump::Stretch<'_> {
-        dump::Stretch { tools: &self.tools, folder: self.scratch.path(), first, last, from }
-    }
-
-    fn number(&self, name: SegmentName) -> u64 {
+    pub(super) fn number(&self, name: SegmentName) -> u64 {
         name.number(self.size).unwrap_or_default()
     }
 
     /// Puts a segment into the folder for `pg_waldump`.
-    fn place(&self, name: SegmentName) -> Result<(), RecoveryError> {
+    pub(super) fn place(&self, name: SegmentName) -> Result<(), RecoveryError> {
         let to = self.scratch.path().join(name.to_string());
         if to.symlink_metadata().if_there().map_err(|e| RecoveryError::io("look at", &to, e))?.is_some() {
             return Ok(());
@@ -590,68 +305,6 @@ impl WalView {
             "none",
             "is this the repository that the cluster archives to?",
         )
-    }
-}
-
-/// Which of a run of segments are read, by what was noted of each.
-type Choice<'a> = dyn FnMut(&[SegmentName], &dyn Fn(SegmentName) -> Option<SegmentFacts>) -> Vec<bool> + Send + 'a;
-
-/// Chooses each segment by itself: where something was noted that is asked for, and where nothing is known.
-fn each(
-    has: impl Fn(&SegmentFacts) -> bool + Send,
-) -> impl FnMut(&[SegmentName], &dyn Fn(SegmentName) -> Option<SegmentFacts>) -> Vec<bool> + Send {
-    move |names, notes| names.iter().map(|name| notes(*name).is_none_or(|facts| facts.open || has(&facts))).collect()
-}
-
-/// Commits that were counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counted {
-    pub(crate) count: u64,
-    /// The first and the last of them in the order of the WAL.
-    pub(crate) ends: Option<(Commit, Commit)>,
-}
-
-impl Counted {
-    fn add(&mut self, count: u64, first: Commit, last: Commit) {
-        self.count += count;
-        self.ends = Some(match self.ends {
-            None => (first, last),
-            Some((from, to)) => {
-                (if first.at < from.at { first } else { from }, if last.at > to.at { last } else { to })
-            }
-        });
-    }
-}
-
-/// How far a scan came.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Scanned {
-    /// Whoever looked has seen enough.
-    Stopped,
-    /// To the end of what there is.
-    All,
-    /// Not to its end: why what lies behind cannot be read.
-    Unread(String),
-}
-
-/// Which segments of a run are laid out.
-struct Window {
-    /// The first, by its place in the run.
-    at: usize,
-    width: usize,
-    /// The first of the window before.
-    before: usize,
-}
-
-impl Window {
-    /// Goes on from the last segment that was read.
-    fn slide(&mut self, end: usize) {
-        (self.before, self.at) = (self.at, end - 1);
-    }
-
-    /// Goes back, for more at a time.
-    fn widen(&mut self) {
-        (self.at, self.width) = (self.before, self.width * 2);
     }
 }
 
@@ -692,7 +345,7 @@ fn wal_files(folder: &Utf8Path) -> Result<Vec<(Utf8PathBuf, WalFile)>, RecoveryE
 }
 
 /// The first page well after `end` that belongs where it stands in this segment of a timeline: WAL was written beyond `end`.
-fn page_beyond(bytes: &[u8], timeline: Timeline, start: Lsn, end: Lsn) -> Option<Lsn> {
+pub(super) fn page_beyond(bytes: &[u8], timeline: Timeline, start: Lsn, end: Lsn) -> Option<Lsn> {
     // The page that holds the end is there in any case, and so may be the next: a torn record reaches into it.
     let page = PAGE as u64;
     let first = (end.bytes_since(start) / page + 2) * page;
@@ -700,245 +353,4 @@ fn page_beyond(bytes: &[u8], timeline: Timeline, start: Lsn, end: Lsn) -> Option
         let (written_on, address) = page_place(&bytes[at as usize..])?;
         (written_on == timeline && address.0 == start.0 + at).then_some(address)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::backup::{Repository, fixture::segment_bytes, wal::SegmentState};
-    use cdc_model::units::SystemId;
-
-    fn page(address: u64) -> Vec<u8> {
-        let mut page = vec![0u8; PAGE];
-        page[0..2].copy_from_slice(&0xD118u16.to_le_bytes());
-        page[4..8].copy_from_slice(&1u32.to_le_bytes());
-        page[8..16].copy_from_slice(&address.to_le_bytes());
-        page
-    }
-
-    #[test]
-    fn a_segment_that_cannot_be_read_is_not_left_out() {
-        let home = tempfile::tempdir().unwrap();
-        let home = Utf8Path::from_path(home.path()).unwrap();
-        let archive = Repository::init(&home.join("repository")).unwrap().archive(SystemId(7));
-        let pg_wal = home.join("pg_wal");
-        fs_err::create_dir(&pg_wal).unwrap();
-        let size = SegmentSize::new(1 << 20).unwrap();
-        let open = || WalView::open(archive.clone(), size, &Tools::here("/bin".into()), std::slice::from_ref(&pg_wal));
-        fs_err::write(pg_wal.join("000000010000000000000001"), "no header").unwrap();
-        assert!(open().unwrap().loose().is_empty());
-        let looped = pg_wal.join("000000010000000000000002");
-        std::os::unix::fs::symlink(&looped, &looped).unwrap();
-        let error = open().unwrap_err().to_string();
-        assert!(error.contains(looped.as_str()), "{error}");
-    }
-
-    #[test]
-    fn a_segment_that_a_recovery_has_left_is_none_of_the_new_timeline() {
-        let home = tempfile::tempdir().unwrap();
-        let home = Utf8Path::from_path(home.path()).unwrap();
-        let archive = Repository::init(&home.join("repository")).unwrap().archive(SystemId(7));
-        let pg_wal = home.join("pg_wal");
-        fs_err::create_dir(&pg_wal).unwrap();
-        let size = SegmentSize::new(1 << 20).unwrap();
-        let put = |timeline: u32, named: u32, number: u64| {
-            let name = SegmentName::new(Timeline::literal(timeline), number, size);
-            let bytes = segment_bytes(SystemId(7), size, name, 1);
-            let name = SegmentName::new(Timeline::literal(named), number, size);
-            fs_err::write(pg_wal.join(name.to_string()), bytes).unwrap();
-            name
-        };
-        // Timeline 2 leaves timeline 1 within segment 5, which begins with the pages of timeline 1. Segment 6 of timeline 1 was there
-        // already, and the server has renamed it to use it again.
-        fs_err::write(pg_wal.join("00000002.history"), "1\t0/500650\tno recovery target\n").unwrap();
-        let (fork, _recycled) = (put(1, 2, 5), put(1, 2, 6));
-        let own = put(2, 2, 7);
-        let view = WalView::open(archive, size, &Tools::here("/bin".into()), std::slice::from_ref(&pg_wal)).unwrap();
-        assert_eq!(view.loose().keys().collect::<Vec<_>>(), [&fork, &own]);
-    }
-
-    #[test]
-    fn an_archived_segment_that_is_gone_meanwhile_is_an_error() {
-        let home = tempfile::tempdir().unwrap();
-        let home = Utf8Path::from_path(home.path()).unwrap();
-        let archive = Repository::init(&home.join("repository")).unwrap().archive(SystemId(7));
-        let name = SegmentName::new(Timeline::FIRST, 3, SegmentSize::new(1 << 20).unwrap());
-        let error = restore(&archive, &WalFile::Segment(name), &home.join("to")).unwrap_err();
-        assert!(error.to_string().contains(&name.to_string()), "{error}");
-    }
-
-    #[test]
-    fn wal_beyond_the_end_is_seen_and_old_pages_are_not() {
-        let start = 0x500_0000u64;
-        let mut bytes: Vec<u8> = Vec::new();
-        for i in 0..128 {
-            // The second half was written for an earlier segment.
-            let base = if i < 64 { start } else { start - 0x300_0000 };
-            bytes.extend(page(base + i * PAGE as u64));
-        }
-        let beyond = |timeline, pages: u64| {
-            page_beyond(&bytes, Timeline::literal(timeline), Lsn(start), Lsn(start + pages * PAGE as u64 + 40))
-        };
-        assert_eq!(beyond(1, 63), None);
-        assert_eq!(beyond(1, 10), Some(Lsn(start + 12 * PAGE as u64)));
-        assert_eq!(beyond(2, 10), None, "they were written on a timeline that a recovery has left");
-    }
-
-    /// Shows the records that stand as lines in its segments, as far as they end in the last one, and notes how many files there are.
-    const WALDUMP: &str = r#"#!/bin/sh
-folder=$2
-from=$4
-eval "last=\$$#"
-eval "first=\$$(($# - 1))"
-ls "$folder" | wc -l >> "$0.files"
-cd "$folder" && ls | LC_ALL=C awk -v first="$first" -v last="$last" '$0 >= first && $0 <= last' | xargs cat | tr -d '\000' |
-    LC_ALL=C awk -v last="$last" -v from="$from" '
-        /^needs/ {
-            if (!seen++ && from ~ /1$/) { split($0, part, "lsn: "); sub(/,.*/, "", part[2]); print "first record is after " from ", at " part[2] ", skipping over 1 byte" }
-            if ($2 > last) exit
-            $1 = ""; $2 = ""; print
-        }'
-"#;
-
-    /// Shows the lines of `records.txt` that lie in its segments (of 1 MiB, in the first 4 GiB), and notes which segments these are.
-    const OF_RECORDS: &str = r#"#!/bin/sh
-eval "last=\$$#"
-eval "first=\$$(($# - 1))"
-from=$(printf '%08X' "0x${4#0/}")
-echo "$first $last" >> "$0.read"
-case "$*" in *--rmgr=XLOG*) manager="rmgr: XLOG";; *) manager="rmgr: Transaction";; esac
-grep "$manager" "$0.records" | awk -v first="${first#000000010000000000000}" -v last="${last#000000010000000000000}" -v from="$from" '
-    { split($0, part, "lsn: 0/"); at = substr(part[2], 1, 3) }
-    at >= first && at <= last && substr(part[2], 1, 8) >= from { print }'
-"#;
-
-    #[tokio::test]
-    async fn what_was_noted_of_segments_chooses_those_that_are_read() {
-        let home = tempfile::tempdir().unwrap();
-        let home = Utf8Path::from_path(home.path()).unwrap();
-        let fixtures = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/wal/18");
-        let program = home.join("pg_waldump");
-        fs_err::write(&program, OF_RECORDS).unwrap();
-        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        fs_err::copy(fixtures.join("records.txt"), format!("{program}.records")).unwrap();
-        let repository = Repository::init(&home.join("repository")).unwrap();
-        let mut archive = None;
-        for number in 7..12u64 {
-            let size = SegmentSize::new(1 << 20).unwrap();
-            let file = home.join(SegmentName::new(Timeline::FIRST, number, size).to_string());
-            let stored = fs_err::File::open(fixtures.join(format!("{}.zst", file.file_name().unwrap()))).unwrap();
-            let bytes = zstd::decode_all(stored).unwrap();
-            let header = cdc_postgres::wal::SegmentHeader::parse(bytes.first_chunk().unwrap()).unwrap();
-            fs_err::write(&file, bytes).unwrap();
-            let to = archive.get_or_insert_with(|| repository.archive(header.system_id));
-            to.add_segment(&file, SegmentState::Complete).unwrap();
-        }
-        let size = SegmentSize::new(1 << 20).unwrap();
-        let mut view = WalView::open(archive.unwrap(), size, &Tools::here(home), &[]).unwrap();
-        let read = || {
-            let path = Utf8PathBuf::from(format!("{program}.read"));
-            let read = std::fs::read_to_string(&path).if_there().unwrap().unwrap_or_default();
-            std::fs::remove_file(&path).if_there().unwrap();
-            read.replace("000000010000000000000", "").lines().map(str::to_owned).collect::<Vec<_>>()
-        };
-
-        let (ends, scanned) = view.ends(Timeline::FIRST, Lsn(0), 764).await.unwrap();
-        assert!(matches!(ends.as_slice(), [TransactionEnd::Committed(at)] if at.at == Lsn(0x87_2F30)), "{ends:?}");
-        assert_eq!((scanned, read()), (Scanned::All, vec!["008 008".to_owned()]));
-        let (ends, _) = view.ends(Timeline::FIRST, Lsn(0), 758).await.unwrap();
-        assert_eq!(ends, [TransactionEnd::RolledBack(Lsn(0x83_BDC0))], "a subtransaction of one that is kept");
-        read();
-        let (marks, _) = view.marks(Timeline::FIRST, Lsn(0)).await.unwrap();
-        let names: Vec<&str> = marks.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!((names, read()), (vec!["before: it", "zwei", "third"], vec!["008 008".into(), "00A 00A".into()]));
-        assert!(view.ends(Timeline::FIRST, Lsn(0), 5000).await.unwrap().0.is_empty());
-        assert_eq!(read(), [""; 0], "nothing is read for what is nowhere");
-
-        // All are noted, but those of the segment in which the stretch begins or ends.
-        let count = async |from, to| view.count_commits(Timeline::FIRST, Lsn(from), to).await.unwrap().0;
-        let all = count(0, None).await;
-        let ends = all.ends.map(|(first, last)| (first.xid, last.xid, last.at));
-        assert_eq!((all.count, ends), (21, Some((Some(744), Some(770), Lsn(0xB0_00A8)))));
-        assert_eq!(read(), [""; 0]);
-        let some = count(0x87_2F30, Some(Lsn(0xA9_ED50))).await;
-        assert_eq!(some.count, 2 + 1, "764, 766 and 767");
-        assert_eq!(read(), ["008 008", "00A 00A"]);
-        let time = "2026-11-27T12:38:16.437379Z".parse().unwrap();
-        let mut around = Vec::new();
-        let scanned = view.commits_around(Timeline::FIRST, Lsn(0), time, |commit| {
-            around.push(commit.xid.unwrap());
-            commit.time <= time
-        });
-        assert_eq!(scanned.await.unwrap(), Scanned::Stopped);
-        assert_eq!(
-            (around.last(), around.contains(&768), read()),
-            (Some(&769), true, vec!["008 008".into(), "00A 00B".into()])
-        );
-
-        // Of one that two archivers stored, or an older release, nothing is known: it is read.
-        view.held.clear();
-        assert_eq!(view.count_commits(Timeline::FIRST, Lsn(0), None).await.unwrap().0, all);
-        assert!(!read().is_empty());
-    }
-
-    /// Where `pg_waldump` says where the first record starts: on standard output up to PostgreSQL 15, as 18 does later.
-    const SKIPPED: (&str, &str) = ("print \"first", "print \"pg_waldump: first");
-    const BYTE: (&str, &str) = ("1 byte\" }", "1 byte\" > \"/dev/stderr\" }");
-
-    #[rstest::rstest]
-    #[case::as_postgresql_15_prints_it(WALDUMP.to_owned())]
-    #[case::as_postgresql_18_prints_it(WALDUMP.replace(SKIPPED.0, SKIPPED.1).replace(BYTE.0, BYTE.1))]
-    #[tokio::test]
-    async fn a_stretch_of_any_length_is_read_by_a_window_of_segments(#[case] waldump: String) {
-        let home = tempfile::tempdir().unwrap();
-        let home = Utf8Path::from_path(home.path()).unwrap();
-        let size = SegmentSize::new(1 << 20).unwrap();
-        let archive = Repository::init(&home.join("repository")).unwrap().archive(SystemId(7));
-        let program = home.join("pg_waldump");
-        fs_err::write(&program, waldump).unwrap();
-        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let mut expected = Vec::new();
-        // A record, and where it ends. One that begins in 5 goes on to 8, and nothing begins between; 12 is lost.
-        let records = [(3, 3), (4, 4), (5, 5), (5, 8), (8, 9), (9, 9), (10, 10), (11, 11), (13, 13), (14, 14)];
-        for number in (3..15).filter(|number| *number != 12) {
-            let name = SegmentName::new(Timeline::FIRST, number, size);
-            let mut bytes = segment_bytes(SystemId(7), size, name, 0);
-            let mut at = 64;
-            for (offset, (_, end)) in records.iter().enumerate().filter(|(_, (begin, _))| *begin == number) {
-                let lsn = Lsn(size.start(number).0 + 0x100 * (1 + offset as u64));
-                let needs = SegmentName::new(Timeline::FIRST, *end, size);
-                let line = format!(
-                    "\nneeds {needs} rmgr: Transaction len: 46, tx: 7, lsn: {lsn}, desc: COMMIT 2026-11-22 20:{number:02}:00.000000 UTC\n"
-                );
-                bytes[at..at + line.len()].copy_from_slice(line.as_bytes());
-                at += line.len();
-                expected.push(lsn);
-            }
-            let file = home.join(name.to_string());
-            fs_err::write(&file, bytes).unwrap();
-            archive.add_segment(&file, SegmentState::Complete).unwrap();
-        }
-        let mut view = WalView::open(archive, size, &Tools::here(home), &[]).unwrap();
-        view.width = 3;
-        let mut seen = Vec::new();
-        let scanned = view.commits(Timeline::FIRST, Lsn(0), |commit| {
-            seen.push(commit.at);
-            true
-        });
-        let Scanned::Unread(why) = scanned.await.unwrap() else { panic!("a segment is missing") };
-        assert!(why.contains("00000001000000000000000C is missing"), "{why}");
-        assert_eq!(seen, expected[..8], "each once, in their order");
-        let files = fs_err::read_to_string(format!("{program}.files")).unwrap();
-        let most = files.lines().map(|line| line.trim().parse::<usize>().unwrap()).max();
-        assert_eq!(most, Some(6), "three at a time, and six for the record that needs more: {files}");
-        let mut after = Vec::new();
-        let scanned = view.commits(Timeline::FIRST, size.start(13), |commit| {
-            after.push(commit.at);
-            after.len() < 2
-        });
-        assert_eq!((scanned.await.unwrap(), after.as_slice()), (Scanned::Stopped, &expected[8..]));
-        // A position between two records is nothing that cannot be read.
-        let scanned = view.commits(Timeline::FIRST, Lsn(size.start(13).0 + 1), |_| true);
-        assert_eq!(scanned.await.unwrap(), Scanned::All);
-    }
 }

@@ -2,6 +2,7 @@
 //! token's bytes in raw records, a direct question to the registry or the broker. What to ask for is taken from a finding's
 //! data, never from its words.
 
+mod answer;
 mod findings;
 mod inquiry;
 mod row;
