@@ -272,6 +272,7 @@ fn objects_of_a_repository_are_asked_for_by_their_addresses() {
         "backup/parts/postgres/capture.rs",
         "backup/parts/postgres/extract.rs",
         "backup/repository.rs",
+        "backup/seal/identity.rs",
         "backup/wal/following.rs",
         "backup/wal/frame.rs",
         "backup/wal/header.rs",

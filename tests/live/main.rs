@@ -16,6 +16,7 @@ mod cluster;
 mod containers;
 mod down;
 mod dropped;
+mod encrypted;
 mod engine;
 mod essence;
 mod incremental;

@@ -15,7 +15,10 @@ pub(crate) fn bases(point: &Point) -> Result<Vec<Point>, BackupError> {
         let folder = point.folder.with_file_name(id.as_str());
         match place::manifests(&folder)?.is_empty() {
             true => Ok(None),
-            false => Point::load(&Place { id: id.clone(), folder, format: Format::Two, unfinished: false }).map(Some),
+            false => {
+                Point::load(&Place { id: id.clone(), folder, format: Format::Two, unfinished: false }, &point.seal)
+                    .map(Some)
+            }
         }
     })
 }

@@ -111,7 +111,7 @@ pub async fn create(
 ) -> Result<Created, BackupError> {
     let captured = moment::of_step(STEP, captured(config, options, progress)).await;
     let mut created = captured.map_err(BackupError::with_file_system)?;
-    let repository = Repository::open(&config.repository.path)?;
+    let repository = Repository::of(&config.repository)?;
     created.notes.extend(prune::prune_after_backup(&repository, config));
     Ok(created)
 }
@@ -124,7 +124,9 @@ async fn captured(
     let settled = if options.takes(BackupPart::Postgres) { Some(config.settled().await?) } else { None };
     let config = settled.as_ref().unwrap_or(config);
     attach::permit(config, Permission::Backup).await?;
-    let repository = Repository::open(&config.repository.path)?;
+    let repository = Repository::of(&config.repository)?;
+    // Who takes points need not be able to read them; one that says so is taken at its word.
+    repository.seal().unlock_if_named()?;
     let (room, notes) = prune::room_for_backup(&repository, config, options.takes(BackupPart::Postgres)).await?;
     let mut lock = repository.lock(Activity::Create, "backup create")?;
     lock.watch_beside(&config.postgres.pgdata)?;
@@ -258,11 +260,8 @@ async fn consistency(
         note("registry_dump=native_export", ok, detail);
     }
     if let (Part::Present(pg), Part::Present(_)) = (pg, connect) {
-        let read = |path: &str| super::files::read_json(&writer.place(path)?);
-        let connectors: Vec<SavedConnector> = serde_json::from_value(read(layout::CONNECTORS)?)
-            .map_err(|e| BackupError::malformed(layout::CONNECTORS.into(), e))?;
-        let publications: Vec<DatabasePublications> = serde_json::from_value(read(layout::PUBLICATIONS)?)
-            .map_err(|e| BackupError::malformed(layout::PUBLICATIONS.into(), e))?;
+        let connectors: Vec<SavedConnector> = writer.kept(layout::CONNECTORS)?;
+        let publications: Vec<DatabasePublications> = writer.kept(layout::PUBLICATIONS)?;
         // Connectors that read from other clusters have positions that mean nothing here.
         let found = readers(config, pg, &connectors).await?;
         let ours: Vec<&SavedConnector> = connectors.iter().filter(|c| found.names.contains(&c.name)).collect();

@@ -225,6 +225,16 @@ pub enum BackupError {
         /// What it said last.
         detail: String,
     },
+    /// A repository is encrypted and its keys are missing, unsafe or others, or it is not encrypted as it should be. Nothing was touched.
+    #[error("keys of {repository}: {why}")]
+    Keys {
+        /// The repository.
+        repository: Utf8PathBuf,
+        /// What was expected and found.
+        why: String,
+        /// What to do.
+        hint: Hint,
+    },
     /// A stored file has no meaning.
     #[error("{path}: {message}")]
     Malformed {
@@ -321,6 +331,7 @@ impl Failure for BackupError {
             | BackupError::PrunedMeanwhile { .. }
             | BackupError::LockLost { .. } => Exit::LockHeld,
             BackupError::BudgetExceeded { .. } | BackupError::OutOfRoom { .. } => Exit::BudgetExceeded,
+            BackupError::Keys { .. } => Exit::KeysRefused,
             BackupError::NoLock { .. } => Exit::Internal,
             BackupError::Incomplete { .. } | BackupError::Torn { .. } => Exit::BackupIncomplete,
             BackupError::Checksum { .. }
@@ -400,6 +411,7 @@ impl Failure for BackupError {
             BackupError::Replay { .. } => {
                 "whoever writes to the topic must stop; delete it and replay again: the same command makes it anew".into()
             }
+            BackupError::Keys { hint, .. } => hint.clone(),
             BackupError::NoConditions { .. } => "use a server of objects that heeds them, or a folder".into(),
             BackupError::Address { .. }
             | BackupError::NoLock { .. }
@@ -436,6 +448,7 @@ impl Failure for BackupError {
             BackupError::NotARepository { .. }
             | BackupError::Address { .. }
             | BackupError::NoConditions { .. }
+            | BackupError::Keys { .. }
             | BackupError::FormatTooNew { .. }
             | BackupError::RecoveryUnfinished { .. }
             | BackupError::LockLost { .. }

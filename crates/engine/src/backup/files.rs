@@ -2,6 +2,7 @@
 //! their owner alone. Where a path is the address of an object in a bucket, that object is read and written.
 
 use std::{
+    borrow::Cow,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
@@ -12,6 +13,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     BackupError,
+    seal::Seal,
     storage::{self, Object},
 };
 use cdc_model::units::IfThere;
@@ -31,6 +33,8 @@ pub(crate) struct Store {
     /// Present when this process is root and the files are to belong to another account, which must be able to read, archive and
     /// delete what is written here.
     owner: Option<(u32, u32)>,
+    /// How content is kept that is written through the store's writers; what is written by [`Store::write`] stays as it is.
+    seal: Seal,
 }
 
 impl Store {
@@ -42,16 +46,17 @@ impl Store {
     /// A store whose files belong to the owner of `like`.
     pub(crate) fn owned_like(root: &Utf8Path, like: &Utf8Path) -> Result<Store, BackupError> {
         if object("open", like)?.is_some() {
-            return Ok(Store { root: root.to_owned(), owner: None });
+            return Ok(Store { root: root.to_owned(), owner: None, seal: Seal::default() });
         }
         let meta = fs::metadata(like).map_err(BackupError::io("look at", like))?;
         let foreign = nix::unistd::geteuid().is_root() && (meta.uid() != 0 || meta.gid() != 0);
-        Ok(Store { root: root.to_owned(), owner: foreign.then(|| (meta.uid(), meta.gid())) })
+        let owner = foreign.then(|| (meta.uid(), meta.gid()));
+        Ok(Store { root: root.to_owned(), owner, seal: Seal::default() })
     }
 
     /// Files that belong to the given account and group, or to this process.
     pub(crate) fn owned(root: &Utf8Path, owner: Option<(u32, u32)>) -> Store {
-        Store { root: root.to_owned(), owner }
+        Store { root: root.to_owned(), owner, seal: Seal::default() }
     }
 
     /// Makes the root itself, which belongs to this process, and opens it; the folders above it get the usual modes.
@@ -76,6 +81,23 @@ impl Store {
         fs::create_dir_all(above).map_err(BackupError::io("make folder", above))?;
         Store::owned_like(above, like)?.folder(root)?;
         Store::new(root)
+    }
+
+    /// The same store of a repository that keeps its content like this.
+    pub(crate) fn with_seal(self, seal: Seal) -> Store {
+        Store { seal, ..self }
+    }
+
+    /// How content is kept.
+    pub(crate) fn seal(&self) -> &Seal {
+        &self.seal
+    }
+
+    /// Writes content, encrypted where the repository is, as [`Store::write`] does. The bytes that are stored.
+    pub(crate) fn write_content<'b>(&self, path: &Utf8Path, bytes: &'b [u8]) -> Result<Cow<'b, [u8]>, BackupError> {
+        let stored = self.seal.seal(path, bytes)?;
+        self.write(path, &stored)?;
+        Ok(stored)
     }
 
     pub(crate) fn root(&self) -> &Utf8Path {

@@ -7,11 +7,13 @@ use serde_json::json;
 
 use super::{
     BackupError, ClockOf, ConnectFacts, Consistency, ConsistencyCheck, FileEntry, Format, KafkaFacts, Kind, Manifest,
-    Origin, Part, PointSelector, PostgresFacts, RegistryFacts, Repository, SchemaHistory, Tool, Window, check, files,
+    Origin, Part, PointSelector, PostgresFacts, RegistryFacts, Repository, SchemaHistory, Tool, Window, check,
+    files::{self, Store},
     format::layout::{MANIFEST, MANIFEST_SUM, manifest_name},
     hash::sha256,
     parts::registry::{Dump, SubjectState, VersionLine, VersionState, import_zip},
     place,
+    seal::name_identity,
     storage::IN_MEMORY,
     wal::{self, SegmentState},
     writer::{PointWriter, Sealed},
@@ -94,8 +96,30 @@ pub(crate) fn repository_of(format: Format) -> (tempfile::TempDir, Repository) {
     (folder, repository)
 }
 
+/// The same with content that is encrypted, and the file of the identity that reads it.
+pub(crate) fn encrypted() -> (tempfile::TempDir, Repository, Utf8PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let root = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
+    let (file, recipient) = identity(&root, "identity");
+    name_identity(&root.join("repository"), &file);
+    let repository = Repository::init_for(&root.join("repository"), &[recipient]).unwrap();
+    (folder, fill(repository, &root), file)
+}
+
+/// The file of a new identity, and its recipient.
+pub(crate) fn identity(folder: &Utf8Path, name: &str) -> (Utf8PathBuf, String) {
+    let identity = age::x25519::Identity::generate();
+    let file = folder.join(name);
+    let text = format!("# a test's\n{}\n", age::secrecy::ExposeSecret::expose_secret(&identity.to_string()));
+    Store::new(folder).unwrap().write(&file, text.as_bytes()).unwrap();
+    (file, identity.to_public().to_string())
+}
+
 pub(crate) fn write(root: &Utf8Path, scratch: &Utf8Path, format: Format) -> Repository {
-    let repository = Repository::init_as(root, format).unwrap();
+    fill(Repository::init_as(root, format).unwrap(), scratch)
+}
+
+fn fill(repository: Repository, scratch: &Utf8Path) -> Repository {
     for number in NEEDED.start() - 1..=NEEDED.end() + 1 {
         archive(&repository, scratch, Timeline::FIRST, number);
     }
@@ -277,13 +301,14 @@ fn base(writer: &mut PointWriter) -> Result<(), BackupError> {
     let stored = encoder.finish().unwrap();
     let path = "pg/base.tar.zst";
     let place = writer.place(path)?;
-    writer.store().write(&place, &stored)?;
+    let is_encrypted = writer.store().seal().is_on();
+    let stored = writer.store().write_content(&place, &stored)?.into_owned();
     writer.note(FileEntry {
         path: path.into(),
         size: stored.len() as u64,
         sha256: sha256(&stored),
         raw_size: Some(raw.len() as u64),
-        raw_sha256: Some(sha256(&raw)),
+        raw_sha256: (!is_encrypted).then(|| sha256(&raw)),
     });
     writer.bytes("pg/backup_manifest", manifest.as_bytes())
 }

@@ -28,6 +28,7 @@ mod pruned;
 mod repository;
 #[cfg(test)]
 mod room_tests;
+mod seal;
 mod storage;
 mod upgrade;
 mod version;

@@ -11,6 +11,7 @@ use super::{
     hash::{sha256, sha256_file},
     parts::registry::Dump,
     place::{self, Place},
+    seal::Seal,
     storage::{self, Kind as ObjectKind},
 };
 use cdc_model::units::PointId;
@@ -25,11 +26,13 @@ pub struct Point {
     pub folder: Utf8PathBuf,
     /// The hash of its manifest.
     pub(crate) manifest_sha256: String,
+    /// How its files are kept.
+    pub(crate) seal: Seal,
 }
 
 impl Point {
     /// Reads a point's manifest and checks it against its checksum.
-    pub(crate) fn load(place: &Place) -> Result<Point, BackupError> {
+    pub(crate) fn load(place: &Place, seal: &Seal) -> Result<Point, BackupError> {
         let (path, bytes) = match place.format {
             Format::One => in_format_1(place)?,
             Format::Two => in_format_2(place)?,
@@ -44,7 +47,8 @@ impl Point {
         if manifest.point != place.id {
             return Err(BackupError::malformed(&path, format!("it is the manifest of {}", manifest.point)));
         }
-        Ok(Point { manifest, folder: place.folder.clone(), manifest_sha256: sha256(&bytes) })
+        let (folder, manifest_sha256) = (place.folder.clone(), sha256(&bytes));
+        Ok(Point { manifest, folder, manifest_sha256, seal: seal.clone() })
     }
 
     /// Whether the manifest in a folder of format 1, damaged or not, says that it is this point's.
@@ -79,7 +83,17 @@ impl Point {
         if found != entry.sha256 {
             return Err(BackupError::checksum(self.folder.join(path), &entry.sha256, found));
         }
-        Ok(bytes)
+        match path {
+            // The hashes of what is stored, for whoever has no identity.
+            layout::SUMS => Ok(bytes),
+            _ => self.seal.open(&self.folder.join(path), bytes),
+        }
+    }
+
+    /// Requires that every file but the base backup can be read as what it was written as.
+    pub(crate) fn open_files(&self) -> Result<(), BackupError> {
+        let small = self.manifest.files.iter().filter(|entry| entry.path != layout::BASE);
+        small.map(|entry| self.file(&entry.path).map(drop)).collect()
     }
 
     /// Compares every file but the base backup, which takes long, with the manifest.

@@ -14,12 +14,13 @@ use super::{
     format::{Chain, ConsistencyCheck, Format, Kind, Link, layout},
     place::{Place, remove_unfinished},
     pruned::Pruned,
+    seal::{Encryption, Seal, name_identity, refuse_other_keys},
     storage,
     version::{self, Identity},
     wal::Archive,
 };
 use cdc_model::units::{IfThere, PointId, SystemId};
-use cdc_pipeline::client::limits;
+use cdc_pipeline::{client::limits, config::RepositoryConfig};
 
 const UNFINISHED: &str = "its backup did not finish";
 
@@ -135,12 +136,29 @@ impl Repository {
         Repository::init_as(root, Format::NEWEST)
     }
 
+    /// The same with content that is encrypted for these recipients, `age1…`: as it is where nobody is named. Refused (36) where there is
+    /// one that is encrypted for others, or not at all.
+    pub fn init_for(root: &Utf8Path, recipients: &[String]) -> Result<Repository, BackupError> {
+        Repository::init_with(root, Format::NEWEST, recipients)
+    }
+
     pub(crate) fn init_as(root: &Utf8Path, format: Format) -> Result<Repository, BackupError> {
+        Repository::init_with(root, format, &[])
+    }
+
+    fn init_with(root: &Utf8Path, format: Format, recipients: &[String]) -> Result<Repository, BackupError> {
         let root = root_of(root)?;
+        let encryption = if recipients.is_empty() { None } else { Some(Encryption::new(root, recipients)?) };
         let refuse = |found: String| BackupError::NotARepository { path: root.to_owned(), found };
         match is_there(&version::path(root)) {
             Ok(false) => {}
-            Ok(true) => return Repository::open(root),
+            Ok(true) => {
+                let repository = Repository::open(root)?;
+                if !recipients.is_empty() {
+                    refuse_other_keys(root, repository.seal(), recipients, false)?;
+                }
+                return Ok(repository);
+            }
             Err(BackupError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotADirectory => {
                 return Err(refuse(version::NO_FOLDER.into()));
             }
@@ -155,10 +173,11 @@ impl Repository {
         for folder in ["points", "wal", "locks"] {
             store.folder(&root.join(folder))?;
         }
-        let repository = Repository { store, format };
+        let seal = encryption.clone().map(|says| Seal::of(root, Ok(says))).unwrap_or_default();
+        let repository = Repository { store: store.with_seal(seal), format };
         repository.fill()?;
         let store = &repository.store;
-        Identity::new(format).write(store, format)?;
+        Identity::new(format, encryption).write(store, format)?;
         // Last: with it the folder is a repository.
         version::write(store, format)?;
         Ok(repository)
@@ -182,12 +201,46 @@ impl Repository {
     /// Opens a repository.
     pub fn open(root: &Utf8Path) -> Result<Repository, BackupError> {
         let root = root_of(root)?;
-        let format = version::read(root)?;
+        let (format, seal) = version::read_with_seal(root)?;
         if format == Format::One && storage::is_in_a_bucket(root) {
             let found = "it has format 1, which only a folder can have".to_owned();
             return Err(BackupError::NotARepository { path: root.to_owned(), found });
         }
-        Ok(Repository { store: Store::new(root)?, format })
+        Ok(Repository { store: Store::new(root)?.with_seal(seal), format })
+    }
+
+    /// Opens the repository that a configuration names, with the identity that it names. Refused (36) where the repository is encrypted
+    /// for others than the configuration says, or not at all.
+    pub fn of(config: &RepositoryConfig) -> Result<Repository, BackupError> {
+        let root = root_of(&config.path)?;
+        if let Some(file) = &config.identity_file {
+            name_identity(root, file);
+        }
+        let repository = Repository::open(root)?;
+        let seal = repository.seal();
+        refuse_other_keys(root, seal, &config.recipients, seal.names_an_identity())?;
+        Ok(repository)
+    }
+
+    /// How its content is kept.
+    pub(crate) fn seal(&self) -> &Seal {
+        self.store.seal()
+    }
+
+    /// Whether its content is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.seal().is_on()
+    }
+
+    /// The file of the identity that a server of this account fetches WAL with; none where it needs none. Refused (36) where the account
+    /// cannot read it.
+    pub(crate) fn identity_file_for(&self, uid: u32) -> Result<Option<Utf8PathBuf>, BackupError> {
+        self.seal().identity_file_for(uid)
+    }
+
+    /// Requires that its content can be read: refused (36) where it is encrypted and there is no identity for it.
+    pub fn unlock(&self) -> Result<(), BackupError> {
+        self.seal().unlock()
     }
 
     /// Changes the format that the repository is read in.
@@ -295,7 +348,7 @@ impl Repository {
     /// Every place of a point, by id, with the point, or why it cannot be used: everything that its base backup adds to must be there.
     fn loaded(&self) -> Result<Vec<Loaded>, BackupError> {
         let load = |place: Place| {
-            let point = if place.unfinished { Err(unfinished(&place.id)) } else { Point::load(&place) };
+            let point = if place.unfinished { Err(unfinished(&place.id)) } else { Point::load(&place, self.seal()) };
             (place, point)
         };
         let mut loaded: Vec<Loaded> = self.places()?.into_iter().map(load).collect();
@@ -397,7 +450,7 @@ impl Repository {
                 if place.unfinished {
                     return Err(unfinished(id));
                 }
-                let point = Point::load(&place)?;
+                let point = Point::load(&place, self.seal())?;
                 bases(&point)?;
                 Ok(point)
             }

@@ -14,6 +14,7 @@ use super::{
     format::layout::{MANIFEST, MANIFEST_SUM, manifest_name},
     hash::sha256,
     place::{self, Place},
+    seal::Seal,
     wal::Archive,
 };
 
@@ -91,7 +92,7 @@ impl Upgrade {
             }
         }
         for place in self.places()?.iter().filter(|place| !place.unfinished) {
-            Point::load(place)?;
+            Point::load(place, &Seal::default())?;
         }
         let path = self.repository.path();
         let (file_system, free) = file_system(path).map_err(BackupError::io("look at", path))?;
@@ -138,7 +139,7 @@ impl Upgrade {
         let store = self.repository.store().clone();
         let (mut number, mut previous) = (0, None);
         for place in self.places()?.into_iter().filter(|place| !place.unfinished) {
-            let point = Point::load(&place)?;
+            let point = Point::load(&place, &Seal::default())?;
             number += 1;
             let manifest = Manifest {
                 format: Format::Two.number(),
@@ -153,7 +154,7 @@ impl Upgrade {
                 files::remove(&old)?;
             }
             store.write(&name, &bytes)?;
-            let upgraded = Point::load(&Place { format: Format::Two, ..place })?;
+            let upgraded = Point::load(&Place { format: Format::Two, ..place }, &Seal::default())?;
             if let Some(head) = chain::Head::of(&upgraded) {
                 head.write(&store, &self.repository.points_folder())?;
             }

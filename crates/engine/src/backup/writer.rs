@@ -1,6 +1,8 @@
 //! Writing a recovery point: its files, and the manifest last. In format 2 the point exists when the manifest has its name; in
 //! format 1 when the folder has. Both happen after everything was read back.
 
+use std::collections::BTreeMap;
+
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +11,7 @@ use super::{
     files::{self, Store},
     format::{
         Chain, FileEntry, Format, Manifest, checked,
-        layout::{MANIFEST, MANIFEST_SUM, PARTIAL, STARTED, SUMS, manifest_name},
+        layout::{CONNECTORS, MANIFEST, MANIFEST_SUM, PARTIAL, PUBLICATIONS, STARTED, SUMS, manifest_name},
     },
     hash::sha256,
     place::remove_unfinished,
@@ -29,7 +31,12 @@ pub(crate) struct PointWriter {
     published: bool,
     /// How many bytes the base backup may take; none for as many as it likes.
     room: Option<u64>,
+    /// What is looked at again before the point is complete. In an encrypted repository it cannot be read back without an identity.
+    kept: BTreeMap<&'static str, Vec<u8>>,
 }
+
+/// The files that claims between the parts are about.
+const KEPT: [&str; 2] = [CONNECTORS, PUBLICATIONS];
 
 /// `started.json`: this point is being written.
 #[derive(Debug, Serialize, Deserialize)]
@@ -53,8 +60,9 @@ impl PointWriter {
             Format::Two => Some(repository.next_in_chain()?),
         };
         store.folder(&work)?;
+        let (files, kept) = (Vec::new(), BTreeMap::new());
         let writer =
-            PointWriter { store, format, id, chain, work, finished, files: Vec::new(), published: false, room: None };
+            PointWriter { store, format, id, chain, work, finished, files, published: false, room: None, kept };
         if format == Format::Two {
             let at = jiff::Timestamp::now().to_string();
             let by = format!("process {}", std::process::id());
@@ -106,15 +114,28 @@ impl PointWriter {
     /// Writes a file.
     pub(crate) fn bytes(&mut self, path: &str, bytes: &[u8]) -> Result<(), BackupError> {
         let place = self.place(path)?;
-        self.store.write(&place, bytes)?;
+        let stored = self.store.write_content(&place, bytes)?;
+        if let Some(path) = KEPT.into_iter().find(|kept| *kept == path) {
+            self.kept.insert(path, bytes.to_vec());
+        }
+        self.noted(path, &stored);
+        Ok(())
+    }
+
+    fn noted(&mut self, path: &str, stored: &[u8]) {
         self.note(FileEntry {
             path: path.to_owned(),
-            size: bytes.len() as u64,
-            sha256: sha256(bytes),
+            size: stored.len() as u64,
+            sha256: sha256(stored),
             raw_size: None,
             raw_sha256: None,
         });
-        Ok(())
+    }
+
+    /// What was written of the connectors or the publications.
+    pub(crate) fn kept<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, BackupError> {
+        let bytes = self.kept.get(path).map(Vec::as_slice).unwrap_or_default();
+        serde_json::from_slice(bytes).map_err(|e| BackupError::malformed(path.into(), e))
     }
 
     /// Writes a JSON file with sorted keys.
@@ -138,7 +159,9 @@ impl PointWriter {
     pub(crate) fn seal(mut self, manifest: impl FnOnce(Vec<FileEntry>) -> Manifest) -> Result<Sealed, BackupError> {
         self.files.sort_by(|a, b| a.path.cmp(&b.path));
         let sums: String = self.files.iter().map(|f| format!("{}  {}\n", f.sha256, f.path)).collect();
-        self.bytes(SUMS, sums.as_bytes())?;
+        // Of what is stored: `sha256sum -c` needs no identity.
+        self.store.write(&self.place(SUMS)?, sums.as_bytes())?;
+        self.noted(SUMS, sums.as_bytes());
         let manifest = manifest(std::mem::take(&mut self.files));
         let bytes = files::canonical_json(&self.work.join(MANIFEST), &manifest)?;
         let manifest_sha256 = sha256(&bytes);
@@ -147,7 +170,7 @@ impl PointWriter {
             self.store.write(&self.work.join(MANIFEST_SUM), sum.as_bytes())?;
             self.store.write(&self.work.join(MANIFEST), &bytes)?;
         }
-        let point = Point { manifest, folder: self.work.clone(), manifest_sha256 };
+        let point = Point { manifest, folder: self.work.clone(), manifest_sha256, seal: self.store.seal().clone() };
         Ok(Sealed { writer: self, point, bytes })
     }
 }

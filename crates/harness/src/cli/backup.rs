@@ -35,10 +35,14 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum BackupCommand {
-    /// Make a repository in an empty folder, for archive_command to write to.
+    /// Make a repository in an empty folder, for archive_command to write to. With recipients its content is encrypted from the beginning:
+    /// whoever writes needs nothing but the repository, whoever reads needs an identity.
     Init {
         #[command(flatten)]
         place: Place,
+        /// For whom the content is encrypted, `age1…` (may be given several times) [default: `[repository] recipients`, else nobody].
+        #[arg(long, value_name = "RECIPIENT")]
+        recipient: Vec<String>,
         #[command(flatten)]
         dry: DryRun,
     },
@@ -156,6 +160,16 @@ impl Place {
         Ok(Some(asked.map_err(|error| error.to_string())))
     }
 
+    /// The repository, as the configuration says that it is where one names it.
+    fn open(&self) -> Result<Repository, CliError> {
+        Ok(match (&self.repository, &self.config) {
+            (Some(folder), _) => Repository::open(folder)?,
+            (None, Some(file)) => Repository::of(&Config::load(file)?.repository)?,
+            // Ruled out by the argument group.
+            (None, None) => Repository::open(".".into())?,
+        })
+    }
+
     /// The repository's folder, and how to call the cluster's programs where a configuration says so.
     async fn resolve(&self) -> Result<(Utf8PathBuf, Option<Tools>), CliError> {
         match (&self.repository, &self.config) {
@@ -177,13 +191,17 @@ impl Place {
 /// Runs the command.
 pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
     match args.command {
-        BackupCommand::Init { place, dry } => {
+        BackupCommand::Init { place, mut recipient, dry } => {
             let folder = place.resolve().await?.0;
+            if let (true, Some(file)) = (recipient.is_empty(), &place.config) {
+                recipient = Config::load(file)?.repository.recipients;
+            }
             if dry.told(format!("make {folder} a backup repository")) {
                 return Ok(Exit::Passed);
             }
-            let repository = Repository::init(&folder)?;
-            say(format!("{} is a backup repository", repository.path()));
+            let repository = Repository::init_for(&folder, &recipient)?;
+            let encrypted = if repository.is_encrypted() { ", encrypted" } else { "" };
+            say(format!("{} is a backup repository{encrypted}", repository.path()));
             Ok(Exit::Passed)
         }
         BackupCommand::Create { config, only, json, dry } => {
@@ -201,7 +219,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
             create(&config, only, json).await
         }
         BackupCommand::List { place, json } => {
-            let listing = backup::list(&Repository::open(&place.resolve().await?.0)?)?;
+            let listing = backup::list(&place.open()?)?;
             if json {
                 print_json(&listing.points)?
             } else {
@@ -210,13 +228,13 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
             Ok(Exit::Passed)
         }
         BackupCommand::Show { place, point } => {
-            let point = Repository::open(&place.resolve().await?.0)?.point(&point)?;
+            let point = place.open()?.point(&point)?;
             print_json(&point.manifest)?;
             Ok(Exit::Passed)
         }
         BackupCommand::Check { place, deep, json } => {
-            let (folder, tools) = place.resolve().await?;
-            let repository = Repository::open(&folder)?;
+            let tools = place.resolve().await?.1;
+            let repository = place.open()?;
             // Before the repository is looked at: what the server has given away by now is there then.
             let archiving = place.archiving().await?;
             let options = CheckOptions { deep, tools, archiving };
@@ -232,7 +250,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
             }
             options.budget = budget.map_or(options.budget, |budget| budget.as_u64());
             options.dry_run = dry.is_on();
-            let repository = Repository::open(&place.resolve().await?.0)?;
+            let repository = place.open()?;
             let report = blocking(move || backup::prune(&repository, &options));
             pruned(&unless_interrupted(report).await??, json)
         }
@@ -267,8 +285,8 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
             Ok(Exit::Passed)
         }
         BackupCommand::Verify { place, point, deep, json } => {
-            let (folder, tools) = place.resolve().await?;
-            let repository = Repository::open(&folder)?;
+            let tools = place.resolve().await?.1;
+            let repository = place.open()?;
             let id = match point {
                 PointSelector::Id(id) => id,
                 PointSelector::Latest => latest(&repository)?,

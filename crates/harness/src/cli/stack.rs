@@ -294,7 +294,8 @@ async fn bring_up(up: Up) -> Result<Exit, CliError> {
     let owner = OwnerLock::take(folder.dir())?;
     let config = stack.write_config()?;
     // Before PostgreSQL archives its first segment: a refused one is offered again only after a minute.
-    Repository::init(&Config::load(&config)?.repository.path)?;
+    let repository = Config::load(&config)?.repository;
+    Repository::init_for(&repository.path, &repository.recipients)?;
     let started = tokio::select! {
         started = stack.start_all(&progress) => started.map(drop).map_err(CliError::from),
         _ = tokio::signal::ctrl_c() => Err(CliError::new(Exit::Interrupted, "interrupted while the servers started")),

@@ -49,13 +49,12 @@ pub(super) struct Place {
 
 impl Place {
     fn open(&self) -> Result<Repository, CliError> {
-        let folder = match (&self.repository, &self.config) {
-            (Some(folder), _) => folder.clone(),
-            (None, Some(file)) => Config::load(file)?.repository.path,
+        Ok(match (&self.repository, &self.config) {
+            (Some(folder), _) => Repository::open(folder)?,
+            (None, Some(file)) => Repository::of(&Config::load(file)?.repository)?,
             // Ruled out by the argument group.
-            (None, None) => Utf8PathBuf::from("."),
-        };
-        Ok(Repository::open(&folder)?)
+            (None, None) => Repository::open(".".into())?,
+        })
     }
 }
 

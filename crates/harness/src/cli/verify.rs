@@ -100,7 +100,7 @@ fn beside(compared: Verdict, unfinished: &Result<Option<OpenRecovery>, RecoveryE
 
 /// The point that was named, or the newest one of this pipeline: a repository may have those of others.
 async fn point(config: &Config, selector: &PointSelector) -> Result<PointView, CliError> {
-    let repository = Repository::open(&config.repository.path)?;
+    let repository = Repository::of(&config.repository)?;
     let point = match selector {
         PointSelector::Id(_) => repository.point(selector)?,
         PointSelector::Latest => {

@@ -96,7 +96,7 @@ mod tests {
                 RegistryFlavour::Apicurio,
                 Some(RegistryStorage::Kafkasql { topics: topics.clone() }),
             ),
-            repository: RepositoryConfig { path: "/r".into() },
+            repository: RepositoryConfig::at("/r".into()),
             backup: BackupConfig::default(),
             recovery: RecoveryConfig::default(),
             control: [("postgres".to_owned(), hook("/b/cdc-drill".into(), "/it's".into(), "postgres"))].into(),

@@ -168,7 +168,7 @@ mod tests {
             kafka: KafkaConfig::plain("h:2"),
             connect: ConnectConfig::plain("http://h:3", "o"),
             registry: RegistryConfig::plain("http://h:4/", RegistryFlavour::Apicurio, None),
-            repository: RepositoryConfig { path: "/r".into() },
+            repository: RepositoryConfig::at("/r".into()),
             backup: BackupConfig::default(),
             recovery: RecoveryConfig::default(),
             control: Default::default(),

@@ -215,7 +215,7 @@ impl LocalStack {
             kafka: self.kafka_config()?,
             connect: self.connect_config()?,
             registry: self.registry_config()?,
-            repository: RepositoryConfig { path: self.dir().join("repository") },
+            repository: RepositoryConfig::at(self.dir().join("repository")),
             backup: BackupConfig::default(),
             recovery: RecoveryConfig::default(),
             control: self.control.clone(),

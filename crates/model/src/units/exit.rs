@@ -37,6 +37,8 @@ pub enum Exit {
     LockHeld = 34,
     /// The backup would exceed its space budget.
     BudgetExceeded = 35,
+    /// A repository is encrypted and its keys are missing, unsafe or others, or it is not encrypted as it should be.
+    KeysRefused = 36,
     /// The plan cannot be carried out on what is there.
     PlanImpossible = 40,
     /// Refused for safety, or `--yes` is missing.
@@ -74,6 +76,7 @@ impl Exit {
             FormatTooNew,
             LockHeld,
             BudgetExceeded,
+            KeysRefused,
             PlanImpossible,
             Refused,
             Interrupted,

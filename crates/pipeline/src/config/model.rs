@@ -370,9 +370,20 @@ pub enum RegistryStorage {
 pub struct RepositoryConfig {
     /// The repository's folder, or the address of a bucket: see [`BucketAddress`].
     pub path: Utf8PathBuf,
+    /// For whom its content is encrypted, `age1…`: `backup init` makes it so, and everybody else refuses one that is not. Nobody when empty.
+    #[serde(default)]
+    pub recipients: Vec<String>,
+    /// A file with the identity that reads what is encrypted, for its owner alone. `CDC_DRILL_IDENTITY` names one elsewhere.
+    #[serde(default)]
+    pub identity_file: Option<Utf8PathBuf>,
 }
 
 impl RepositoryConfig {
+    /// A repository of which nothing else is said.
+    pub fn at(path: Utf8PathBuf) -> RepositoryConfig {
+        RepositoryConfig { path, recipients: Vec::new(), identity_file: None }
+    }
+
     /// Where an `archive_command` leaves finished WAL that cannot run this program. Whoever reads the archive takes in first
     /// what is there. Only repositories in folders have one.
     pub fn spool(&self) -> Utf8PathBuf {
@@ -492,6 +503,7 @@ impl Config {
         let (connect, registry) = (&mut config.connect, &mut config.registry);
         let files = [
             &mut config.postgres.config_file,
+            &mut config.repository.identity_file,
             &mut config.recovery.folder,
             &mut config.postgres.password_file,
             &mut config.postgres.passfile,

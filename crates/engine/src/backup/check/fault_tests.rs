@@ -10,7 +10,9 @@ use super::*;
 use crate::backup::{
     Format, Keep, PruneOptions, Repository,
     fixture::{self, SYSTEM},
-    prune, upgrade,
+    prune,
+    seal::name_identity,
+    upgrade,
     wal::SegmentState,
 };
 use cdc_model::units::{Exit, Timeline};
@@ -20,6 +22,16 @@ const DEEP: CheckOptions = CheckOptions { deep: true, tools: None, archiving: No
 /// Three points, WAL of two timelines, and everything else that lies in a repository.
 fn repository(format: Format) -> (tempfile::TempDir, Repository) {
     let (folder, repository) = fixture::repository_of(format);
+    more(folder, repository)
+}
+
+/// The same, encrypted.
+fn encrypted() -> (tempfile::TempDir, Repository) {
+    let (folder, repository, _) = fixture::encrypted();
+    more(folder, repository)
+}
+
+fn more(folder: tempfile::TempDir, repository: Repository) -> (tempfile::TempDir, Repository) {
     let root = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
     for id in ["20261123T020000Z-8b21", "20261124T020000Z-0c33"] {
         fixture::later(&repository, id, |_| {});
@@ -168,6 +180,8 @@ fn notes_that_are_swapped_are_both_found() {
 #[case::pruned(pruned(), false, 4, false)]
 #[case::in_a_bucket(repository(Format::Two), false, 6, true)]
 #[case::pruned_in_a_bucket(pruned(), false, 4, true)]
+#[case::encrypted(encrypted(), false, 6, false)]
+#[case::encrypted_in_a_bucket(encrypted(), false, 6, true)]
 fn single_faults_are_found_and_named(
     #[case] made: (tempfile::TempDir, Repository),
     #[case] upgraded: bool,
@@ -193,6 +207,9 @@ fn single_faults_are_found_and_named(
             continue;
         }
         let there = if in_a_bucket { fixture::in_a_bucket(&damaged) } else { damaged.clone() };
+        if repository.is_encrypted() {
+            name_identity(&there, &root.join("identity"));
+        }
         let found = match Repository::open(&there).and_then(|repository| check(&repository, &DEEP)) {
             Ok(report) => report.defects,
             // A folder that is no repository any more.

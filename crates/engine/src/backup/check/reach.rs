@@ -51,7 +51,9 @@ pub(super) fn reach(
     let Some(size) = survey.size else { return Ok(Vec::new()) };
     let mut histories: BTreeMap<Timeline, TimelineHistory> = BTreeMap::new();
     for timeline in survey.timelines() {
-        let whole = timeline == Timeline::FIRST || survey.intact.contains(&WalFile::History(timeline));
+        // Who has no identity knows no other histories than that of the first timeline.
+        let readable = survey.intact.contains(&WalFile::History(timeline)) && archive.can_be_read()?;
+        let whole = timeline == Timeline::FIRST || readable;
         if whole {
             histories.insert(timeline, archive.history(timeline)?);
         }

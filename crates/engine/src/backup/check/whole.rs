@@ -76,6 +76,9 @@ impl CheckReport {
 /// Looks at everything in a repository. A deep check that finds nothing wrong with a point is noted in `checks.json`: it makes the
 /// point good. An error means that the repository could not be looked at.
 pub fn check(repository: &Repository, options: &CheckOptions) -> Result<CheckReport, BackupError> {
+    if options.deep {
+        repository.unlock()?;
+    }
     let _lock = repository.lock(Activity::Check, "backup check")?;
     let path = Pruned::path(repository.path());
     let pruned = files::read_if_there(&path)?;
@@ -204,9 +207,21 @@ impl Look<'_> {
                     format!("format {}", format.number()),
                 );
             }
+            Some(Ok(identity)) if identity.encryption.is_some() != self.repository.is_encrypted() => {
+                let (is, is_not) = ("encrypted content, as repo.json has it", "content as it is");
+                let (expected, found) = if identity.encryption.is_some() { (is, is_not) } else { (is_not, is) };
+                self.found.defect(DefectKind::Checksum, version::path(&root), expected, found);
+            }
             Some(Ok(_)) => {}
         }
-        let exact = format!("cdc-backup-repo {}\n", format.number());
+        if self.repository.is_encrypted() && !self.repository.seal().unlock_if_named()? {
+            self.found.notes.push(
+                "it is encrypted, and no identity is named: every byte is compared with the hashes of what is stored, and what can be \
+                 reached on later timelines than the first is not known"
+                    .into(),
+            );
+        }
+        let exact = format!("{}\n", version::text_of(format, self.repository.is_encrypted()));
         let text = files::read(&version::path(&root))?;
         if text != exact.as_bytes() {
             self.found.defect(DefectKind::Checksum, version::path(&root), exact.trim(), "other text");
@@ -404,7 +419,7 @@ impl Look<'_> {
                 continue;
             }
             let before = self.found.defects.len();
-            let point = match Point::load(&place) {
+            let point = match Point::load(&place, self.repository.seal()) {
                 Ok(point) => Some(point),
                 Err(error) => {
                     self.unloadable(&place, error)?;

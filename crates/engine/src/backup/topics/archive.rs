@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     batch::{self, Record},
     manifest::{FORMAT, PartitionBackup, PreviousBackup, SegmentOf, TopicBackup},
+    sealed,
     segment::{Named, Segment, Stored, describe},
 };
 use crate::backup::{
@@ -17,6 +18,7 @@ use crate::backup::{
     format::{checked, encode_name, layout::manifest_name},
     hash::sha256,
     place::{self, ManifestFile},
+    seal::Seal,
     storage::{self, Kind},
 };
 
@@ -115,7 +117,7 @@ impl TopicArchive {
         if format > FORMAT {
             return Err(BackupError::FormatTooNew { path, found: format, known: FORMAT });
         }
-        let manifest: TopicBackup = serde_json::from_value(value).map_err(|e| BackupError::malformed(&path, e))?;
+        let manifest = sealed::from_json(value, self.store.seal(), &path)?;
         if Some(manifest.backup.as_str()) != folder.file_name() {
             return Err(BackupError::malformed(&path, format!("it is the manifest of {}", manifest.backup)));
         }
@@ -127,20 +129,27 @@ impl TopicArchive {
         Ok(checked::read::<Head>(&self.folder.join(HEAD))?.map(|head| head.newest))
     }
 
+    /// Whether what is archived can be read: an encrypted archive with an identity alone.
+    pub(crate) fn can_be_read(&self) -> Result<bool, BackupError> {
+        self.store.seal().unlock_if_named()
+    }
+
     /// Stores a segment, and reads it back.
     pub(crate) fn put(&self, segment: &Segment) -> Result<SegmentOf, BackupError> {
-        let named = segment.name();
         let description = &segment.description;
+        let seal = self.store.seal();
+        let stored = seal.seal(&self.folder, &segment.bytes)?;
+        let named = Named::of(description.from, &stored, seal.is_on());
         let path = self.segment(description.partition, &named.to_string());
         if let Some(parent) = path.parent() {
             self.store.folder(parent)?;
         }
-        // The same content has the same name: a backup that was killed may have left it, or damage has come over it.
-        if files::read_if_there(&path)?.is_none_or(|there| there != segment.bytes) {
-            self.store.write(&path, &segment.bytes)?;
+        // The same content has the same name, unless it is encrypted: a backup that was killed may have left it, or damage has come over it.
+        if files::read_if_there(&path)?.is_none_or(|there| there != *stored) {
+            self.store.write(&path, &stored)?;
         }
-        let again = Stored::new(&path, files::read(&path)?)?;
-        again.compare(&named).map_err(|(expected, found)| BackupError::checksum(&path, expected, found))?;
+        let again = files::read(&path)?;
+        named.compare(&again).map_err(|(expected, found)| BackupError::checksum(&path, expected, found))?;
         Ok(SegmentOf {
             name: named.to_string(),
             from: description.from,
@@ -159,9 +168,19 @@ impl TopicArchive {
         Ok(there.is_some() && there == expected)
     }
 
-    /// The last record of a segment, of which nothing else is read.
+    /// The last record of a segment, of which nothing else is read where it is not encrypted.
     pub(crate) fn last_record(&self, partition: i32, segment: &SegmentOf) -> Result<Option<Record>, BackupError> {
         let path = self.segment(partition, &segment.name);
+        if self.store.seal().is_on() {
+            // It can be read from its beginning only.
+            let mut all = open(&path, &segment.name, self.store.seal())?;
+            let mut last = None;
+            while let Some(block) = all.next() {
+                let records = block.map_err(|damaged| BackupError::malformed(&path, damaged))?;
+                last = records.into_iter().next_back().or(last);
+            }
+            return Ok(last);
+        }
         let description = describe(&path, &mut BufReader::new(storage::open(&path)?))?;
         let Some(last) = description.blocks.last() else { return Ok(None) };
         let stored = storage::end_of(&path, last.stored)?;
@@ -175,7 +194,7 @@ impl TopicArchive {
     pub(crate) fn publish(&self, manifest: &TopicBackup) -> Result<(), BackupError> {
         let folder = self.folder.join(&manifest.backup);
         self.store.folder(&folder)?;
-        let bytes = files::canonical_json(&folder, manifest)?;
+        let bytes = files::canonical_json(&folder, &sealed::to_json(manifest, self.store.seal(), &folder)?)?;
         let sha256 = sha256(&bytes);
         self.store.write(&folder.join(manifest_name(&sha256)), &bytes)?;
         let head = Head { newest: PreviousBackup { backup: manifest.backup.clone(), manifest: sha256 } };
@@ -260,7 +279,8 @@ impl Loaded {
             .segments
             .iter()
             .map(|segment| (self.archive.segment(partition.partition, &segment.name), segment.name.clone()));
-        Records { left: paths.collect::<Vec<_>>().into_iter(), open: None, records: Vec::new().into_iter() }
+        let seal = self.archive.store.seal().clone();
+        Records { left: paths.collect::<Vec<_>>().into_iter(), open: None, records: Vec::new().into_iter(), seal }
     }
 }
 
@@ -269,6 +289,7 @@ pub(crate) struct Records {
     left: std::vec::IntoIter<(Utf8PathBuf, String)>,
     open: Option<(Utf8PathBuf, Stored)>,
     records: std::vec::IntoIter<Record>,
+    seal: Seal,
 }
 
 impl Records {
@@ -281,7 +302,7 @@ impl Records {
                 return Some(block.map_err(|damaged| BackupError::malformed(path, damaged)));
             }
             let (path, name) = self.left.next()?;
-            match open(&path, &name) {
+            match open(&path, &name, &self.seal) {
                 Ok(stored) => self.open = Some((path, stored)),
                 Err(error) => return Some(Err(error)),
             }
@@ -306,18 +327,27 @@ impl Iterator for Records {
 }
 
 /// A segment of which every byte is what its name says.
-pub(crate) fn open(path: &Utf8Path, name: &str) -> Result<Stored, BackupError> {
+pub(crate) fn open(path: &Utf8Path, name: &str, seal: &Seal) -> Result<Stored, BackupError> {
     let named = Named::parse(name).ok_or_else(|| BackupError::malformed(path, "it has no name of a segment"))?;
     let bytes = files::read_if_there(path)?.ok_or_else(|| BackupError::checksum(path, "a segment", "no such file"))?;
-    let stored = Stored::new(path, bytes)?;
-    match stored.compare(&named) {
-        Ok(()) => Ok(stored),
+    match named.compare(&bytes) {
+        Ok(()) => Stored::new(path, seal.open(path, bytes)?),
+        // Nothing of what is encrypted is left to be located.
+        Err((expected, found)) if seal.is_on() => Err(BackupError::checksum(path, expected, found)),
         Err((expected, found)) => {
+            let stored = Stored::new(path, bytes)?;
             let located = stored.damage().into_iter().map(|damaged| damaged.to_string()).collect::<Vec<_>>();
             let located = if located.is_empty() { String::new() } else { format!(" ({})", located.join("; ")) };
             Err(BackupError::checksum(path, expected, format!("{found}{located}")))
         }
     }
+}
+
+/// Requires that the stored bytes of a segment are those that its name stands for.
+pub(crate) fn compare(path: &Utf8Path, name: &str) -> Result<(), BackupError> {
+    let named = Named::parse(name).ok_or_else(|| BackupError::malformed(path, "it has no name of a segment"))?;
+    let bytes = files::read_if_there(path)?.ok_or_else(|| BackupError::checksum(path, "a segment", "no such file"))?;
+    named.compare(&bytes).map_err(|(expected, found)| BackupError::checksum(path, expected, found))
 }
 
 /// The folders in a folder, by name; none where there is no such folder.

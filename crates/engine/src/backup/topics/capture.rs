@@ -54,7 +54,8 @@ pub async fn back_up_topics(
     progress: &(dyn Fn(TopicProgress) + Send + Sync),
 ) -> Result<Vec<TopicBackup>, BackupError> {
     attach::permit(config, Permission::Backup).await?;
-    let repository = Repository::open(&config.repository.path)?;
+    let repository = Repository::of(&config.repository)?;
+    repository.seal().unlock_if_named()?;
     let _lock = repository.lock(Activity::Create, "topic backup")?;
     let copies = copy_topics(config, &repository, topics, progress).await;
     let copies = copies.map_err(BackupError::with_file_system)?;
@@ -174,6 +175,7 @@ impl Copy {
             groups,
             schemas,
             notes,
+            unread: continued.map(|earlier| earlier.unread.clone()).unwrap_or_default(),
         };
         moment::pass("copied").await?;
         self.archive.publish(&manifest)?;
@@ -237,6 +239,13 @@ impl Copy {
             let Some(last) = partition.segments.last() else { continue };
             if !self.archive.has(number, last)? {
                 continue;
+            }
+            if !self.archive.can_be_read()? {
+                // Whoever has no identity goes by the id.
+                if topic_id.is_some() && earlier.topic_id.is_some() {
+                    continue;
+                }
+                return Ok(Some("its last record cannot be read without an identity, and the topic has no id".into()));
             }
             let Some(archived) = self.archive.last_record(number, last)? else { continue };
             match self.record_at(number, archived.offset).await? {

@@ -12,6 +12,7 @@ mod mapping;
 mod pruned;
 mod replay;
 mod schemas;
+mod sealed;
 mod segment;
 mod target;
 mod until;

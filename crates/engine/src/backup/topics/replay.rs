@@ -142,7 +142,8 @@ pub async fn plan_replay(config: &Config, options: &ReplayOptions) -> Result<Rep
     attach::permit(config, Permission::Recover).await?;
     let target = options.target.clone().unwrap_or_else(|| options.topic.clone());
     attach::within(config, "topic", [target.as_str()])?;
-    let repository = Repository::open(&config.repository.path)?;
+    let repository = Repository::of(&config.repository)?;
+    repository.unlock()?;
     if let Some(folder) = options.mapping.as_deref().and_then(Utf8Path::parent).filter(|f| !f.as_str().is_empty())
         && !files::is_there(folder)?
     {

@@ -20,6 +20,7 @@ const BLOCK: usize = 1 << 20;
 /// The bytes of records in a segment.
 pub(crate) const SEGMENT: u64 = 32 << 20;
 const END: &str = ".zst";
+const ENCRYPTED: &str = ".age";
 const LEVEL: i32 = 3;
 
 /// What a segment holds.
@@ -58,19 +59,40 @@ pub(crate) struct Block {
 pub(crate) struct Named {
     pub(crate) from: i64,
     pub(crate) stamp: Stamp,
+    pub(crate) is_encrypted: bool,
 }
 
 impl Named {
     pub(crate) fn parse(name: &str) -> Option<Named> {
-        let (from, stamp) = Stamp::split_from(name.strip_suffix(END)?)?;
-        let named = Named { from: from.parse().ok()?, stamp };
+        let (rest, is_encrypted) = match name.strip_suffix(ENCRYPTED) {
+            Some(rest) => (rest, true),
+            None => (name, false),
+        };
+        let (from, stamp) = Stamp::split_from(rest.strip_suffix(END)?)?;
+        let named = Named { from: from.parse().ok()?, stamp, is_encrypted };
         (named.from >= 0 && named.to_string() == name).then_some(named)
+    }
+
+    /// The name of what is stored of a segment.
+    pub(crate) fn of(from: i64, stored: &[u8], is_encrypted: bool) -> Named {
+        Named { from, stamp: Stamp::of(&sha256(stored), stored.len() as u64), is_encrypted }
+    }
+
+    /// Whether stored bytes are those that the name stands for; otherwise what they are.
+    pub(crate) fn compare(&self, stored: &[u8]) -> Result<(), (String, String)> {
+        let (expected, found) = (&self.stamp, Stamp::of(&sha256(stored), stored.len() as u64));
+        match (found.size == expected.size, found.digits == expected.digits) {
+            (true, true) => Ok(()),
+            (false, _) => Err((counted(expected.size, "byte"), counted(found.size, "byte"))),
+            (true, false) => Err((expected.digits.clone(), found.digits)),
+        }
     }
 }
 
 impl std::fmt::Display for Named {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:020}-{}{END}", self.from, self.stamp)
+        let encrypted = if self.is_encrypted { ENCRYPTED } else { "" };
+        write!(f, "{:020}-{}{END}{encrypted}", self.from, self.stamp)
     }
 }
 
@@ -81,13 +103,6 @@ pub(crate) struct Segment {
     pub(crate) bytes: Vec<u8>,
     pub(crate) earliest: Option<i64>,
     pub(crate) latest: Option<i64>,
-}
-
-impl Segment {
-    pub(crate) fn name(&self) -> Named {
-        let stamp = Stamp::of(&sha256(&self.bytes), self.bytes.len() as u64);
-        Named { from: self.description.from, stamp }
-    }
 }
 
 /// A segment that grows, in memory.
@@ -216,17 +231,6 @@ impl Stored {
         Ok(Stored { description, bytes, blocks_from: at, next_block: 0, at })
     }
 
-    /// Whether the bytes are those that the name of the segment stands for; otherwise what they are.
-    pub(crate) fn compare(&self, named: &Named) -> Result<(), (String, String)> {
-        let found = Stamp::of(&sha256(&self.bytes), self.bytes.len() as u64);
-        let expected = &named.stamp;
-        match (found.size == expected.size, found.digits == expected.digits) {
-            (true, true) => Ok(()),
-            (false, _) => Err((counted(expected.size, "byte"), counted(found.size, "byte"))),
-            (true, false) => Err((expected.digits.clone(), found.digits)),
-        }
-    }
-
     /// The records of the next block; none after the last.
     pub(crate) fn next(&mut self) -> Option<Result<Vec<Record>, DamagedBlock>> {
         let block = self.description.blocks.get(self.next_block)?.clone();
@@ -293,6 +297,18 @@ pub(crate) mod tests {
     use super::*;
     use crate::backup::topics::batch::{Timestamp, tests::records};
     use proptest::prelude::*;
+
+    impl Segment {
+        fn name(&self) -> Named {
+            Named::of(self.description.from, &self.bytes, false)
+        }
+    }
+
+    impl Stored {
+        fn compare(&self, named: &Named) -> Result<(), (String, String)> {
+            named.compare(&self.bytes)
+        }
+    }
 
     pub(crate) fn record(offset: i64, value: &str) -> Record {
         Record {

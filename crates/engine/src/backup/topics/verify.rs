@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    archive::{Loaded, TopicArchive, open},
+    archive::{Loaded, TopicArchive, compare, open},
     manifest::{Gap, PartitionBackup, TopicBackup, discontinuities},
     pruned::PrunedBackups,
     segment::Named,
@@ -131,6 +131,7 @@ pub fn verify_topics(
     topic: Option<&str>,
     backup: Option<&str>,
 ) -> Result<TopicReport, BackupError> {
+    repository.unlock()?;
     let _lock = repository.lock(Activity::Check, "topic verify")?;
     let mut report = TopicReport::default();
     for archive in TopicArchive::all(repository.store(), topic)? {
@@ -144,6 +145,8 @@ pub fn verify_topics(
 enum Depth {
     /// Manifests, heads, and the names and sizes of segments.
     Names,
+    /// And every byte that is stored, as it is stored.
+    Stored,
     /// Every byte.
     Bytes,
 }
@@ -157,8 +160,13 @@ pub(crate) fn check_topics(
 ) -> Result<TopicReport, BackupError> {
     let mut report = TopicReport::default();
     let mut there = BTreeSet::new();
+    let depth = match (deep, repository.is_encrypted()) {
+        (true, _) => Depth::Bytes,
+        (false, true) => Depth::Stored,
+        (false, false) => Depth::Names,
+    };
     for archive in TopicArchive::all(repository.store(), None)? {
-        verify_archive(&archive, None, if deep { Depth::Bytes } else { Depth::Names }, &mut report)?;
+        verify_archive(&archive, None, depth, &mut report)?;
         strangers(&archive, &mut report)?;
         for backup in archive.backups()?.into_iter().flatten() {
             there.insert((backup.manifest.topic, backup.manifest.backup));
@@ -174,7 +182,9 @@ pub(crate) fn check_topics(
 /// Names what has no place in an archive.
 fn strangers(archive: &TopicArchive, report: &mut TopicReport) -> Result<(), BackupError> {
     for (partition, name) in archive.stored()? {
-        if Named::parse(&name).is_none() && !name.starts_with('.') {
+        let is_encrypted = archive.store().seal().is_on();
+        let is_one = Named::parse(&name).is_some_and(|named| named.is_encrypted == is_encrypted);
+        if !is_one && !name.starts_with('.') {
             let path = archive.stored_at(&partition, &name);
             report.defect(DefectKind::Incomplete, path, "no such file", "one that nothing names");
         }
@@ -303,7 +313,14 @@ fn verify_partition(
             }
             continue;
         }
-        let stored = match open(&path, &segment.name) {
+        if depth == Depth::Stored {
+            report.segments += 1;
+            if let Err(error) = compare(&path, &segment.name) {
+                report.error(&path, error)?;
+            }
+            continue;
+        }
+        let stored = match open(&path, &segment.name, backup.archive.store().seal()) {
             Ok(stored) => stored,
             Err(error) => {
                 report.error(&path, error)?;
@@ -378,6 +395,7 @@ pub(crate) mod tests {
             groups: Vec::new(),
             schemas: Schemas::default(),
             notes: Vec::new(),
+            unread: Vec::new(),
         };
         archive.publish(&manifest).unwrap();
     }

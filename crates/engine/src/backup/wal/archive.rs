@@ -165,9 +165,20 @@ impl Archive {
             return Ok(TimelineHistory::first());
         }
         let file = WalFile::History(timeline);
-        let path = self.find(&file)?.map_or_else(|| self.place(&file), |held| held.path);
-        let text = String::from_utf8(files::read(&path)?).map_err(|e| BackupError::malformed(&path, e))?;
+        let held = self.find(&file)?;
+        let path = held.as_ref().map_or_else(|| self.place(&file), |held| held.path.clone());
+        let bytes = match held.filter(|held| held.is_encrypted()) {
+            Some(held) => held.range(0, u64::MAX)?,
+            None => files::read(&path)?,
+        };
+        let text = String::from_utf8(bytes).map_err(|e| BackupError::malformed(&path, e))?;
         TimelineHistory::parse(timeline, &text).map_err(|e| BackupError::malformed(&path, e))
+    }
+
+    /// Whether what is in the archive can be read: an encrypted one with an identity alone. Refused (36) where one is named that is not
+    /// its own.
+    pub(crate) fn can_be_read(&self) -> Result<bool, BackupError> {
+        self.store.seal().unlock_if_named()
     }
 
     /// Every history file in the archive, by timeline.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use super::name::parse_name;
+use super::name::Named;
 use crate::backup::{BackupError, format::checked};
 use cdc_postgres::wal::{WalFile, timeline_digits};
 
@@ -52,7 +52,7 @@ impl Head {
 
     /// The file that an object holds, by its name.
     pub(crate) fn file_of(object: &str) -> Option<WalFile> {
-        parse_name(object).map(|(file, _)| file)
+        Named::parse(object).map(|named| named.file)
     }
 
     /// With an object that is there now; none where nothing changes.

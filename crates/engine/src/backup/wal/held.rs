@@ -14,10 +14,11 @@ use crate::backup::{
     error::has_a_system_said,
     files::{self, Store},
     format::stamp::Stamp,
-    hash::{BUFFER, Hashing, sha256_file},
+    hash::{BUFFER, Hashing, sha256, sha256_file},
+    seal::Seal,
     storage,
 };
-use cdc_model::units::{IfThere, SystemId, counted};
+use cdc_model::units::{IfThere, SystemId, Timeline, counted};
 use cdc_postgres::wal::{SegmentFacts, SegmentHeader, TimelineHistory, WalFile};
 
 /// A cluster made with `initdb --allow-group-access` lets the group read its data folder.
@@ -33,6 +34,8 @@ pub struct Held {
     /// The size of what is stored.
     pub size: u64,
     pub(super) sum: Sum,
+    /// How its content is kept.
+    pub(super) seal: Seal,
 }
 
 /// What says what the bytes of an archived file should be.
@@ -43,7 +46,12 @@ pub(super) enum Sum {
     /// Nothing, as the index has no line of it.
     Unknown,
     /// Its name.
-    Name(Stamp),
+    Name {
+        /// Of an encrypted object: the salted hash and the size of its content.
+        content: Option<Stamp>,
+        /// Hash and size of its bytes.
+        stored: Stamp,
+    },
 }
 
 impl Held {
@@ -52,7 +60,7 @@ impl Held {
         self.check_size()?;
         let expected = match &self.sum {
             Sum::Line(line) => &line.sha256,
-            Sum::Name(named) => &named.digits,
+            Sum::Name { stored, .. } => &stored.digits,
             Sum::Unknown => return Err(self.unknown()),
         };
         let (found, _) = sha256_file(&self.path)?;
@@ -66,7 +74,7 @@ impl Held {
     pub(crate) fn check_size(&self) -> Result<(), BackupError> {
         let expected = match &self.sum {
             Sum::Line(line) => line.size,
-            Sum::Name(named) => named.size,
+            Sum::Name { stored, .. } => stored.size,
             Sum::Unknown => return Err(self.unknown()),
         };
         let bytes = |size: u64| counted(size, "byte");
@@ -80,7 +88,7 @@ impl Held {
     pub(crate) fn check_if_known(&self) -> Result<(), BackupError> {
         match self.sum {
             Sum::Unknown => self.decode_into(&mut io::sink()).map(drop),
-            Sum::Line(_) | Sum::Name(_) => self.check_stored(),
+            Sum::Line(_) | Sum::Name { .. } => self.check_stored(),
         }
     }
 
@@ -95,10 +103,13 @@ impl Held {
     }
 
     /// Looks at the file by itself: its size, what it says that it is, and with `deep` all of its bytes and that the segment in it
-    /// is this cluster's.
+    /// is this cluster's. An encrypted one says nothing to whoever has no identity: its bytes are hashed in any case.
     pub(crate) fn inspect(&self, system_id: SystemId, deep: bool) -> Result<(), BackupError> {
         self.check_size()?;
-        if self.file.is_wal() {
+        if self.seal.is_on() {
+            self.check_stored()?;
+        }
+        if self.file.is_wal() && (deep || !self.seal.is_on()) {
             self.frame()?;
         }
         if deep {
@@ -127,7 +138,7 @@ impl Held {
             checked.map_err(|why| BackupError::malformed(&self.path, why))?;
         }
         if let WalFile::History(timeline) = self.file {
-            let text = String::from_utf8_lossy(&files::read(&self.path)?).into_owned();
+            let text = String::from_utf8_lossy(&self.range(0, u64::MAX)?).into_owned();
             TimelineHistory::parse(timeline, &text).map_err(|why| BackupError::malformed(&self.path, why))?;
         }
         Ok(hash)
@@ -140,13 +151,50 @@ impl Held {
         Ok(range.bytes)
     }
 
-    /// The hash of the content when it was archived, or its first digits.
+    /// The hash of the content when it was archived, or its first digits; of an encrypted one a salted hash.
     pub(crate) fn content(&self) -> Result<String, BackupError> {
         match &self.sum {
             Sum::Line(line) => Ok(line.sha256_raw.clone()),
             Sum::Unknown => Err(self.unknown()),
-            Sum::Name(_) if self.file.is_wal() => Ok(self.frame()?.sha256_raw),
-            Sum::Name(named) => Ok(named.digits.clone()),
+            Sum::Name { content: Some(content), .. } => Ok(content.digits.clone()),
+            Sum::Name { .. } if self.file.is_wal() => Ok(self.frame()?.sha256_raw),
+            Sum::Name { stored, .. } => Ok(stored.digits.clone()),
+        }
+    }
+
+    /// Whether its content is encrypted.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.seal.is_on()
+    }
+
+    /// Whether the content has this hash.
+    pub(super) fn is_content(&self, sha256: &str) -> Result<bool, BackupError> {
+        if self.seal.is_on() {
+            return Ok(match self.seal.tag(&self.file.to_string(), sha256) {
+                Some(tag) => tag == self.content()?,
+                // Without the salt: what it says of itself inside. Of other files all bytes are in one that was decrypted whole.
+                None => !self.file.is_wal() || self.frame()?.sha256_raw == sha256,
+            });
+        }
+        Ok(sha256.starts_with(&self.content()?))
+    }
+
+    /// The history of a timeline from a file that has to be what is archived.
+    pub(crate) fn as_history(&self, timeline: Timeline, file: &Utf8Path) -> Result<TimelineHistory, BackupError> {
+        let bytes = fs::read(file).map_err(BackupError::io("read", file))?;
+        let found = sha256(&bytes);
+        if !self.is_content(&found)? {
+            return Err(BackupError::checksum(file, format!("what is archived in {}", self.path), "another content"));
+        }
+        let text = String::from_utf8(bytes).map_err(|e| BackupError::malformed(file, e))?;
+        TimelineHistory::parse(timeline, &text).map_err(|why| BackupError::malformed(file, why))
+    }
+
+    /// What tells the content from others, whoever stores it again: its hash, salted where it is encrypted.
+    pub(crate) fn fingerprint(&self) -> Result<String, BackupError> {
+        match self.seal.is_on() {
+            true => self.content(),
+            false => Ok(sha256_file(&self.path)?.0),
         }
     }
 
@@ -155,29 +203,29 @@ impl Held {
         match &self.sum {
             Sum::Line(line) => Ok(line.size_raw),
             Sum::Unknown => Err(self.unknown()),
-            Sum::Name(_) if self.file.is_wal() => Ok(self.frame()?.size_raw),
-            Sum::Name(_) => Ok(self.size),
+            Sum::Name { content: Some(content), .. } => Ok(content.size),
+            Sum::Name { .. } if self.file.is_wal() => Ok(self.frame()?.size_raw),
+            Sum::Name { .. } => Ok(self.size),
         }
     }
 
     /// What was noted of a segment's records when it was archived; none where nothing was.
     pub(crate) fn facts(&self) -> Result<Option<SegmentFacts>, BackupError> {
         match &self.sum {
-            Sum::Name(_) if self.file.is_wal() => Ok(self.frame()?.facts),
-            Sum::Name(_) | Sum::Line(_) | Sum::Unknown => Ok(None),
+            Sum::Name { .. } if self.file.is_wal() => Ok(self.frame()?.facts),
+            Sum::Name { .. } | Sum::Line(_) | Sum::Unknown => Ok(None),
         }
     }
 
     fn expect(&self, found: &str, what: &str) -> Result<(), BackupError> {
-        let expected = self.content()?;
-        match found.starts_with(&expected) {
+        match self.is_content(found)? {
             true => Ok(()),
-            false => Err(BackupError::checksum(what, expected, found)),
+            false => Err(BackupError::checksum(what, self.content()?, found)),
         }
     }
 
     fn frame(&self) -> Result<Frame, BackupError> {
-        let mut object = BufReader::new(storage::open(&self.path)?);
+        let mut object = BufReader::new(self.seal.reader(&self.path, storage::open(&self.path)?)?);
         let frame = Frame::read(&self.path, &mut object)?;
         match frame.seg == self.file.to_string() {
             true => Ok(frame),
@@ -212,7 +260,7 @@ impl Held {
         let found = self.decode_to_file(to)?;
         match self.sum {
             Sum::Unknown => Ok(()),
-            Sum::Line(_) | Sum::Name(_) => self.expect(&found, self.path.as_str()),
+            Sum::Line(_) | Sum::Name { .. } => self.expect(&found, self.path.as_str()),
         }
     }
 
@@ -234,13 +282,13 @@ impl Held {
     /// Writes the content; its hash and length.
     pub(super) fn decode_into(&self, out: &mut impl Write) -> Result<(String, u64), BackupError> {
         let path = &self.path;
-        let stored = BufReader::with_capacity(BUFFER, storage::open(path)?);
+        let stored = BufReader::with_capacity(BUFFER, self.seal.reader(path, storage::open(path)?)?);
         let mut out = Hashing::new(out);
         if self.file.is_wal() {
             let mut decoder = zstd::Decoder::with_buffer(stored).map_err(BackupError::io("decode", path))?;
             copy(&mut decoder, &mut out, path, true)?;
         } else {
-            copy(&mut { stored }, &mut out, path, false)?;
+            copy(&mut { stored }, &mut out, path, self.seal.is_on())?;
         }
         Ok(out.finish())
     }

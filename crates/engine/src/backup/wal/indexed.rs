@@ -17,6 +17,7 @@ use crate::backup::{
     BackupError,
     files::{self, Store},
     hash::{Hashing, sha256_file},
+    seal::Seal,
 };
 use cdc_model::units::{IfThere, Timeline};
 use cdc_postgres::wal::{WalFile, timeline_digits};
@@ -51,7 +52,7 @@ impl Indexed {
         let path = self.path(file);
         let Some(size) = size_if_there(&path)? else { return Ok(None) };
         let sum = self.entry(file)?.map_or(Sum::Unknown, Sum::Line);
-        Ok(Some(Held { file: *file, path, size, sum }))
+        Ok(Some(Held { file: *file, path, size, sum, seal: Seal::default() }))
     }
 
     /// The index line of a file: the last one that names it.
@@ -84,7 +85,7 @@ impl Indexed {
             let Ok(file) = name.parse::<WalFile>() else { continue };
             let path = self.path(&file);
             if let Some(size) = size_if_there(&path)? {
-                held.push(Held { file, path, size, sum: Sum::Line(line) });
+                held.push(Held { file, path, size, sum: Sum::Line(line), seal: Seal::default() });
             }
         }
         Ok(held)
@@ -103,7 +104,7 @@ impl Indexed {
             // One that an archiver of format 2 took away meanwhile is not there any more.
             let Some(size) = size_if_there(&path)?.filter(|_| path == self.path(&file)) else { continue };
             let sum = index.remove(&file.to_string()).map_or(Sum::Unknown, Sum::Line);
-            stored.push(Held { file, path, size, sum });
+            stored.push(Held { file, path, size, sum, seal: Seal::default() });
         }
         stored.sort_by_key(|held| held.file);
         Ok(stored)
@@ -144,7 +145,7 @@ impl Indexed {
         let offers = sha256_file(&offered.path)?;
         let described = match &held.sum {
             Sum::Line(line) => Some(&line.sha256_raw),
-            Sum::Unknown | Sum::Name(_) => None,
+            Sum::Unknown | Sum::Name { .. } => None,
         };
         let archived = match held.decode_into(&mut io::sink()) {
             Ok((archived, _)) => archived,

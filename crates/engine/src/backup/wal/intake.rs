@@ -39,7 +39,7 @@ impl Archive {
         if storage::is_in_a_bucket(self.store.root()) {
             return Ok(0);
         }
-        let spool = RepositoryConfig { path: self.store.root().to_owned() }.spool();
+        let spool = RepositoryConfig::at(self.store.root().to_owned()).spool();
         let entries = spool.read_dir_utf8().if_there().map_err(BackupError::io("list", &spool))?;
         let Some(entries) = entries else { return Ok(0) };
         let mut files = Vec::new();

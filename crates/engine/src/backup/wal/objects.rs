@@ -12,7 +12,7 @@ use super::{
     frame::{Frame, facts_of},
     head::Head,
     held::{Held, Sum, copy},
-    name::{name_of, parse_name},
+    name::Named,
     offered::{Offered, Stored, pack},
 };
 use crate::backup::{
@@ -49,6 +49,11 @@ impl Objects {
         }
     }
 
+    /// What the name of an object says; none for one that the repository does not keep like this, encrypted or not.
+    fn parse_name(&self, name: &str) -> Option<Named> {
+        Named::parse(name).filter(|named| named.content.is_some() == self.store.seal().is_on())
+    }
+
     /// The objects in a folder that hold what is wanted, and the folders of logs. A folder that is missing has none.
     fn list(
         &self,
@@ -57,14 +62,14 @@ impl Objects {
     ) -> Result<(Vec<Held>, Vec<Utf8PathBuf>), BackupError> {
         let (mut held, mut folders) = (Vec::new(), Vec::new());
         for entry in storage::entries(folder)?.into_iter().flatten() {
-            if let Some((file, named)) = parse_name(entry.name()) {
+            if let Some(Named { file, content, stored }) = self.parse_name(entry.name()) {
                 if !wanted(&file) {
                     continue;
                 }
-                let sum = Sum::Name(named);
+                let sum = Sum::Name { content, stored };
                 // One that was replaced meanwhile is not there any more.
                 let Some(size) = entry.size()? else { continue };
-                held.push(Held { file, path: entry.path, size, sum });
+                held.push(Held { file, path: entry.path, size, sum, seal: self.store.seal().clone() });
             } else if is_log(entry.name()) {
                 folders.push(entry.path);
             }
@@ -120,7 +125,7 @@ impl Objects {
 
     /// Whether a path is that of an object, by its name and its folder.
     pub(super) fn is_place_of_one(&self, path: &Utf8Path) -> bool {
-        let file = path.file_name().and_then(parse_name).map(|(file, _)| file);
+        let file = path.file_name().and_then(|name| self.parse_name(name)).map(|named| named.file);
         file.is_some_and(|file| path.parent() == Some(&self.place(&file)))
     }
 
@@ -141,18 +146,17 @@ impl Objects {
                 damaged.push(held);
                 continue;
             }
-            let archived = held.content()?;
-            if !content.starts_with(&archived) {
-                return Err(offered.conflict(&held, archived, content));
+            if !held.is_content(&content)? {
+                return Err(offered.conflict(&held, held.content()?, content));
             }
             let (offered, target) = (offered.clone(), held.path);
             return Ok(Prepared { offered, content, target, draft: None, is_new: false, damaged: Vec::new() });
         }
         let folder = self.place(&offered.file);
         self.store.folder(&folder)?;
-        let (draft, content, (hash, size)) = self.write(offered, &folder)?;
+        let (draft, content, named) = self.write(offered, &folder)?;
         moment::pass_blocking(PUSH, "written")?;
-        let target = folder.join(name_of(&offered.file, &Stamp::of(&hash, size)));
+        let target = folder.join(named.to_string());
         Ok(Prepared { offered: offered.clone(), content, target, draft: Some(draft), is_new: true, damaged })
     }
 
@@ -208,25 +212,41 @@ impl Objects {
             files::remove(&held.path)?;
         }
         if !one.is_new {
-            return Ok(());
+            return self.drop_twins(&one.offered.file);
         }
         for held in self.copies(&one.offered.file)?.into_iter().filter(|held| held.path != one.target) {
-            let archived = held.content()?;
-            if !one.content.starts_with(&archived) {
+            if !held.is_content(&one.content)? {
                 files::remove(&one.target)?;
-                return Err(one.offered.conflict(&held, archived, one.content.clone()));
+                return Err(one.offered.conflict(&held, held.content()?, one.content.clone()));
+            }
+        }
+        self.drop_twins(&one.offered.file)
+    }
+
+    /// What is encrypted twice is two objects. Whoever sees several that are whole and of one content leaves the first by name, so that one
+    /// stays whoever else does the same.
+    fn drop_twins(&self, file: &WalFile) -> Result<(), BackupError> {
+        let copies = if self.store.seal().is_on() { self.copies(file)? } else { Vec::new() };
+        if copies.len() < 2 {
+            return Ok(());
+        }
+        let whole: Vec<Held> = copies.into_iter().filter(|held| held.check_stored().is_ok()).collect();
+        let Some((first, others)) = whole.split_first() else { return Ok(()) };
+        for twin in others {
+            if twin.content()? == first.content()? {
+                files::remove(&twin.path)?;
             }
         }
         Ok(())
     }
 
-    /// Writes the object, durably and without a name: with it the hash of the content, then the hash of its own bytes, and how many they
-    /// are.
-    fn write(&self, offered: &Offered, folder: &Utf8Path) -> Result<(Draft, String, (String, u64)), BackupError> {
-        let (mut packed, (sha256_raw, size_raw)) = pack(offered, self.store.root())?;
+    /// Writes the object, durably and without a name: with it the hash of the content, and the name that it is to have.
+    fn write(&self, offered: &Offered, folder: &Utf8Path) -> Result<(Draft, String, Named), BackupError> {
+        let seal = self.store.seal();
+        let (mut packed, (sha256_raw, size_raw)) = pack(offered, self.store.root(), seal.is_on())?;
         let draft = Draft::begin(&self.store, folder, &offered.file.to_string())?;
         let temporary = draft.path().to_owned();
-        let mut stored = Hashing::new(draft);
+        let mut stored = seal.writer(&temporary, Hashing::new(draft))?;
         if let Some(first_lsn) = offered.first_lsn {
             let facts = facts_of(&offered.file, &offered.path)?;
             let seg = offered.file.to_string();
@@ -235,9 +255,12 @@ impl Objects {
             std::io::Write::write_all(&mut stored, &frame).map_err(BackupError::io("write", &temporary))?;
         }
         copy(&mut packed, &mut stored, &temporary, false)?;
+        let stored = stored.finish().map_err(BackupError::io("write", &temporary))?;
         let (draft, hash, size) = stored.into_parts();
         draft.sync()?;
-        Ok((draft, sha256_raw, (hash, size)))
+        let file = offered.file;
+        let content = seal.tag(&file.to_string(), &sha256_raw).map(|tag| Stamp { digits: tag, size: size_raw });
+        Ok((draft, sha256_raw, Named { file, content, stored: Stamp::of(&hash, size) }))
     }
 
     /// Notes what was archived last.

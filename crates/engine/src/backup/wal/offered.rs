@@ -54,15 +54,21 @@ impl Offered {
         }
     }
 
+    /// What an object has is not what was offered, by the hash of that.
     pub(super) fn conflict(&self, held: &Held, archived: String, offered: String) -> BackupError {
+        let offered = held.seal.tag(&self.file.to_string(), &offered).unwrap_or(offered);
         BackupError::WalConflict { name: self.file.to_string(), path: held.path.clone(), archived, offered }
     }
 }
 
-/// Compresses the content in one reading, in memory or, where it is larger than that, in a file without a name below `folder`; what
-/// is read from the beginning, and the content's hash and size.
-pub(super) fn pack(offered: &Offered, folder: &Utf8Path) -> Result<(SpooledTempFile, (String, u64)), BackupError> {
-    let mut packed = match is_in_a_bucket(folder) {
+/// Compresses the content in one reading, in memory or, where it is larger than that, in a file without a name below `folder`, or in the
+/// place for temporary files where nothing may be in `folder` as it is; what is read from the beginning, and the content's hash and size.
+pub(super) fn pack(
+    offered: &Offered,
+    folder: &Utf8Path,
+    elsewhere: bool,
+) -> Result<(SpooledTempFile, (String, u64)), BackupError> {
+    let mut packed = match elsewhere || is_in_a_bucket(folder) {
         true => spooled_tempfile(IN_MEMORY),
         false => spooled_tempfile_in(IN_MEMORY, folder),
     };

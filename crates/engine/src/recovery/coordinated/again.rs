@@ -38,7 +38,8 @@ impl Coordinated {
                 "the record is damaged",
             )
         })?;
-        let repository = Repository::open(&config.repository.path)?;
+        let repository = Repository::of(&config.repository)?;
+        repository.unlock()?;
         let learned: Kept<Learned> = Kept::of(LEARNED, Some(memory))?;
         let exchange = learned.restored.as_ref().map(|restored| Exchange::of(&pgdata, restored)).transpose()?;
         let mut config = config.clone();

@@ -42,7 +42,8 @@ const RECORD_BYTES: u64 = 4 << 20;
 impl Coordinated {
     /// Looks at everything and refuses what cannot work. Touches nothing.
     pub(crate) async fn plan(config: &Config, request: &Request) -> Result<Coordinated, RecoveryError> {
-        let repository = Repository::open(&config.repository.path)?;
+        let repository = Repository::of(&config.repository)?;
+        repository.unlock()?;
         let control = Control::of(config, "postgres")?;
         let pgdata = resolved(&config.postgres.pgdata)?;
         refuse_half_exchanged(&Place::of(config)?, &pgdata)?;
@@ -95,6 +96,9 @@ impl Coordinated {
                 owner
             }
         };
+        if !tools.elsewhere() {
+            repository.identity_file_for(owner.numbers().0)?;
+        }
         notes.extend(control.untold()?);
         aim.notes.splice(..0, notes);
         let given_up = given_up(&view, old_timeline, &aim.history, aim.cut).await?;

@@ -22,6 +22,7 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn of(config: &Config) -> Result<Place, RecoveryError> {
         let path = &config.repository.path;
+        let repository = Repository::of(&config.repository)?;
         // A record is appended to and locked, which objects in a bucket cannot be.
         if is_in_a_bucket(path) && config.recovery.folder.is_none() {
             return Err(RecoveryError::impossible(
@@ -31,7 +32,16 @@ impl Place {
                 "name one in [recovery] folder: a bucket cannot hold them",
             ));
         }
-        Ok(Place { folder: config.recoveries(), repository: Repository::open(&config.repository.path)? })
+        let folder = config.recoveries();
+        if repository.is_encrypted() && folder.starts_with(path) {
+            return Err(RecoveryError::impossible(
+                format!("the records of recoveries from {path}"),
+                "a folder outside of the repository, which is encrypted",
+                folder,
+                "name one in [recovery] folder: they hold what a recovery works with, as it is",
+            ));
+        }
+        Ok(Place { folder, repository })
     }
 
     pub(crate) fn repository(&self) -> &Repository {
@@ -43,9 +53,9 @@ impl Place {
     }
 
     /// Where recoveries put the last segments of a cluster's old servers. Replay copies them as plain files, so beside the records where
-    /// the repository is in a bucket.
+    /// the repository is in a bucket or encrypted.
     pub(crate) fn salvaged(&self, system_id: SystemId) -> Utf8PathBuf {
-        match is_in_a_bucket(self.repository.path()) {
+        match is_in_a_bucket(self.repository.path()) || self.repository.is_encrypted() {
             true => self.folder.with_file_name("salvage").join(system_id.to_string()),
             false => self.repository.salvaged(system_id),
         }

@@ -61,7 +61,8 @@ impl Repair {
         request: &Request,
         record: Option<&Memory>,
     ) -> Result<Repair, RecoveryError> {
-        let repository = Repository::open(&config.repository.path)?;
+        let repository = Repository::of(&config.repository)?;
+        repository.unlock()?;
         let server = Postgres::connect(&config.postgres.url, "cdc-drill-recovery").await.map_err(|e| match e {
             refused @ ClientError::Answer { .. } => RecoveryError::from(refused),
             silent => RecoveryError::impossible(

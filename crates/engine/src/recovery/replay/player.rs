@@ -144,12 +144,18 @@ impl Player<'_> {
     fn settings(&self, laid_out: Option<&Utf8Path>) -> Result<Vec<(&str, String)>, RecoveryError> {
         let fetch = match laid_out {
             Some(folder) => format!("cp {}/%f %p", command::word(folder.as_str())),
-            None => format!(
-                "{} wal fetch --repository {} --system-id {} %f %p",
-                command::word(self.program.as_str()),
-                command::word(self.repository.path().as_str()),
-                self.system_id
-            ),
+            None => {
+                // The file's name: what is in it is nobody's argument.
+                let identity = self.repository.identity_file_for(self.owner.numbers().0)?;
+                let identity = identity.map(|file| format!("CDC_DRILL_IDENTITY={} ", command::word(file.as_str())));
+                format!(
+                    "{}{} wal fetch --repository {} --system-id {} %f %p",
+                    identity.unwrap_or_default(),
+                    command::word(self.program.as_str()),
+                    command::word(self.repository.path().as_str()),
+                    self.system_id
+                )
+            }
         };
         let salvaged = command::word(self.salvaged.as_str());
         let mut settings = vec![

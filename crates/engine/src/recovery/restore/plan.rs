@@ -65,7 +65,8 @@ pub async fn plan_restore(request: &RestoreRequest) -> Result<RestorePlan, Recov
             "run the restore where the programs are, with --repository and --bin",
         ));
     }
-    let repository = Repository::open(&request.repository)?;
+    let repository = Repository::of(&request.repository)?;
+    repository.unlock()?;
     let known = Identity { control_data: None, control_file: None, running: None };
     let system_id = request.system_id.or(earlier.as_ref().map(|earlier| earlier.system_id));
     let (system_id, segment_size, _) = known.settle(&repository, system_id)?;
@@ -94,6 +95,7 @@ pub async fn plan_restore(request: &RestoreRequest) -> Result<RestorePlan, Recov
             owner
         }
     };
+    repository.identity_file_for(owner.numbers().0)?;
     let own = place.pgdata.join(MAIN);
     let named = request.config_file.clone().or_else(|| facts.config_file.clone());
     // One that lies in a data folder lies in this one: the recovery point has it.

@@ -7,15 +7,15 @@ use crate::{
     recovery::{Playbook, Request, Target},
 };
 use cdc_model::units::{Secret, SystemId, Timeline};
-use cdc_pipeline::config::{Config, Tools};
+use cdc_pipeline::config::{Config, RepositoryConfig, Tools};
 
 /// Everything a person decides about a restore.
 #[derive(Clone, Debug)]
 pub struct RestoreRequest {
     /// The data folder: empty, or not there.
     pub pgdata: Utf8PathBuf,
-    /// The repository's folder.
-    pub repository: Utf8PathBuf,
+    /// The repository, with what is known of its keys.
+    pub repository: RepositoryConfig,
     /// PostgreSQL's programs.
     pub tools: Tools,
     /// Names the account, a superuser of the cluster, as which the restored server is read back. Nothing is connected to by its address.
@@ -46,7 +46,7 @@ impl RestoreRequest {
     ) -> RestoreRequest {
         RestoreRequest {
             pgdata,
-            repository,
+            repository: RepositoryConfig::at(repository),
             tools: Tools::here(&bin.unwrap_or_default()),
             url: Secret::new(format!("postgres://{user}@localhost/template1")),
             config_file: None,
@@ -65,6 +65,7 @@ impl RestoreRequest {
             tools: Tools::of(config),
             url: config.postgres.url.clone(),
             config_file: config.postgres.config_file.clone(),
+            repository: config.repository.clone(),
             ..RestoreRequest::of_repository(pgdata, config.repository.path.clone(), None, "postgres")
         }
     }

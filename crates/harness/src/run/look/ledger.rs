@@ -17,7 +17,7 @@ use cdc_workload::{
 pub(crate) async fn ledger(rig: &Rig, chronicle: &Chronicle) -> Result<Option<Ledger>, RunError> {
     let config = &rig.pipeline.config;
     let db = rig.pipeline.sql().await?;
-    let archive = Repository::open(&config.repository.path)?.archive(db.system_id().await?);
+    let archive = Repository::of(&config.repository)?.archive(db.system_id().await?);
     archive.drain()?;
     let mut order = CommitOrder::new();
     for (epoch, timeline) in chronicle.timelines() {

@@ -216,7 +216,7 @@ impl Backend for Docker {
     ) -> Result<Cluster, StackError> {
         let mut container = self.container(place, "postgres", Server::Postgres, (port, POSTGRES_PORT));
         let home = place.dir.join("postgres");
-        let spool = cdc_pipeline::config::RepositoryConfig { path: place.dir.join("repository") }.spool();
+        let spool = cdc_pipeline::config::RepositoryConfig::at(place.dir.join("repository")).spool();
         container.folders =
             vec![same(&home), same(&spool), (home.join("initdb"), "/docker-entrypoint-initdb.d".into())];
         // PostgreSQL runs as the owner of its data folder, which the engine of a recovery reads and writes too.

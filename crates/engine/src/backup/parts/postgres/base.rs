@@ -14,6 +14,7 @@ use crate::backup::{
     BackupError, FileEntry, Store,
     format::layout::{BACKUP_MANIFEST, BASE},
     hash::{BUFFER, Hashing},
+    seal::{Seal, Sealing},
     storage::Stream,
     writer::PointWriter,
 };
@@ -85,7 +86,8 @@ pub(super) async fn take(
     let counter = seen.clone();
     let over = Arc::new(AtomicBool::new(false));
     let out = Within { out, left: writer.room().unwrap_or(u64::MAX), over: over.clone() };
-    let streaming = tokio::task::spawn_blocking(move || stream(stdout, out, &place, &counter));
+    let seal = writer.store().seal().clone();
+    let streaming = tokio::task::spawn_blocking(move || stream(stdout, out, &place, &seal, &counter));
     moment::pass("base-streaming").await?;
     let streamed = watch(streaming, &seen, progress).await;
     if over.load(Ordering::Relaxed) {
@@ -169,10 +171,16 @@ fn command(config: &Config, tools: &Tools, label: &str, since: Option<&Utf8Path>
 }
 
 /// Reads the tar stream to its end: every byte goes compressed into `out`, and the files are looked at on the way.
-fn stream(stdout: ChildStdout, out: Within<Stream>, place: &Utf8Path, seen: &AtomicU64) -> Result<Base, BackupError> {
+fn stream(
+    stdout: ChildStdout,
+    out: Within<Stream>,
+    place: &Utf8Path,
+    seal: &Seal,
+    seen: &AtomicU64,
+) -> Result<Base, BackupError> {
     let wrong = |e: io::Error| BackupError::Io { what: "stream the base backup to", path: place.to_owned(), cause: e };
-    let mut stored = Hashing::new(out);
-    let mut encoder = zstd::Encoder::new(&mut stored, BASE_ZSTD_LEVEL).map_err(wrong)?;
+    let sealing = seal.writer(place, Hashing::new(out))?;
+    let mut encoder = zstd::Encoder::new(sealing, BASE_ZSTD_LEVEL).map_err(wrong)?;
     encoder.include_checksum(true).map_err(wrong)?;
     let tee = Tee { from: BufReader::with_capacity(BUFFER, stdout), to: encoder, seen };
     let mut archive = tar::Archive::new(Hashing::new(tee));
@@ -191,10 +199,12 @@ fn stream(stdout: ChildStdout, out: Within<Stream>, place: &Utf8Path, seen: &Ato
     // The archive ends before the stream does: there is padding.
     io::copy(&mut hashing, &mut io::sink()).map_err(wrong)?;
     let (tee, raw_sha256, raw_size) = hashing.into_parts();
-    tee.to.finish().map_err(wrong)?;
+    let stored = tee.to.finish().and_then(Sealing::finish).map_err(wrong)?;
     let (within, sha256, size) = stored.into_parts();
     within.out.finish().map_err(wrong)?;
-    let entry = FileEntry { path: BASE.into(), size, sha256, raw_size: Some(raw_size), raw_sha256: Some(raw_sha256) };
+    // The hash of a content tells it from others to whoever guesses it.
+    let raw_sha256 = (!seal.is_on()).then_some(raw_sha256);
+    let entry = FileEntry { path: BASE.into(), size, sha256, raw_size: Some(raw_size), raw_sha256 };
     let range = backup_manifest::wal_range(&manifest)
         .map_err(|why| BackupError::malformed(Utf8Path::new(BACKUP_MANIFEST), why))?;
     Ok(Base { entry, files, backup_manifest: manifest, range })

@@ -16,7 +16,6 @@ use super::{
 use crate::backup::{
     BackupError, Clock, DataFolder, Link, PostgresFacts, Repository, files,
     format::layout,
-    hash::sha256_file,
     wal::{Archive, SegmentState},
     writer::PointWriter,
 };
@@ -201,7 +200,13 @@ fn history(
         None => archive
             .add_segment(&config.postgres.pgdata.join("pg_wal").join(file.to_string()), SegmentState::Complete)?,
     };
-    Ok((archive.history(timeline)?, Some(sha256_file(&held.path)?.0)))
+    let local = config.postgres.pgdata.join("pg_wal").join(file.to_string());
+    let history = match archive.can_be_read()? {
+        true => archive.history(timeline)?,
+        // Whoever has no identity has the server's own file: it has to be the archived one.
+        false => held.as_history(timeline, &local)?,
+    };
+    Ok((history, Some(held.fingerprint()?)))
 }
 
 /// Whether the server says that it has archived all WAL up to a position, on its timeline.

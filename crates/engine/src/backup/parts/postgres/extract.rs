@@ -206,7 +206,8 @@ fn walk(
         false => BackupError::checksum(&path, "a zstd tar stream", e),
     };
     let mut stored = Hashing::new(BufReader::with_capacity(BUFFER, storage::open(&path)?));
-    let mut raw = Hashing::new(zstd::Decoder::new(&mut stored).map_err(damaged)?);
+    let opened = point.seal.reader(&path, &mut stored)?;
+    let mut raw = Hashing::new(zstd::Decoder::new(opened).map_err(damaged)?);
     let mut done = Extracted { files: 0, bytes: 0 };
     let mut buffer = vec![0u8; BUFFER];
     let mut archive = tar::Archive::new(&mut raw);

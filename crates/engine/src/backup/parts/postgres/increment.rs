@@ -69,6 +69,10 @@ pub(super) fn choose(repository: &Repository, server: &Server) -> Result<Choice,
         Ok(point) => point,
         Err(damaged) => return Ok(Choice::Full(Some(damaged.to_string()))),
     };
+    if !repository.seal().unlock_if_named()? {
+        let why = "what has changed since one that is encrypted is known to whoever has its identity".to_owned();
+        return Ok(Choice::Full(Some(why)));
+    }
     let below = bases(&newest)?;
     for point in below.iter().chain([&newest]) {
         if !point.has_its_files()? {
