@@ -57,13 +57,14 @@ chronicles:
 faults COUNT="1000":
     CDC_DRILL_FAULTS={{COUNT}} cargo test -p cdc-engine --lib -- single_faults
 
-# So many recoveries in a row on one repository, each compared with what a client wrote down; `cargo test` has a sample.
-recoveries COUNT="10":
-    CDC_DRILL_RECOVERIES={{COUNT}} cargo test --test live prefixes -- --nocapture
+# So many recoveries in a row on one repository, `IN` a folder or a bucket, each compared with what a client wrote down; `cargo test` has a
+# sample in a folder.
+recoveries COUNT="10" IN="folder":
+    CDC_DRILL_RECOVERIES={{COUNT}} CDC_DRILL_RECOVERIES_IN={{IN}} cargo test --test live prefixes -- --nocapture
 
-# Kills a backup into a bucket at each of its moments.
+# Kills backups into a bucket, of a pipeline and of a topic, at each of their moments.
 bucket-moments:
-    CDC_DRILL_MOMENTS=all cargo test --test live bucket::a_backup_that_is_killed -- --nocapture
+    CDC_DRILL_MOMENTS=all cargo test --test live bucket::a_ -- --nocapture
 
 # Documentation, with broken links as errors.
 docs:
@@ -89,6 +90,11 @@ retention SECONDS="3600" *ARGS:
 # the drills' names; the tables are in target/engine-drills/.
 engine-drills WHICH="all":
     CDC_DRILL_ENGINE={{quote(WHICH)}} cargo test --test live engine:: -- --nocapture
+
+# Every restore of a part of a recovery point, and of a data folder, killed and failed at each of its moments; then the same command again. `WHICH`
+# is a part of the names, as `restore-topics:made:kill`.
+part-moments WHICH="all":
+    CDC_DRILL_PARTS={{quote(WHICH)}} cargo test --test live parts_interrupted -- --nocapture
 
 # A topic of so many records (2 GiB) backed up and replayed, with the memory that this takes, and compared by Kafka's own consumer; `cargo test`
 # has a sample.

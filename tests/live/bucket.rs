@@ -1,50 +1,36 @@
 //! A repository in a bucket of a real server: archiving, backups, killed at each moment, and a recovery from it.
 
-use std::os::unix::fs::PermissionsExt;
-
 use camino::{Utf8Path, Utf8PathBuf};
-use cdc_engine::backup::MOMENTS;
+use cdc_engine::backup::{MOMENTS, topics::BACKUP_MOMENTS, wal::PUSH_MOMENTS};
 use cdc_harness::stack::Folder;
-use cdc_pipeline::config::Config;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{object_server::ObjectServer, prepared::folder, sandbox::Stack};
+use super::{
+    object_server::{ObjectServer, stack_with},
+    prepared::folder,
+};
 use cdc_model::units::{SystemId, Timeline};
 use cdc_postgres::wal::{SegmentHeader, SegmentName, SegmentSize};
-
-/// A stack whose repository is at this address, with the records of its recoveries in a folder.
-async fn stack_with(server: &ObjectServer, root: &Utf8Path, address: &Utf8Path) -> Stack {
-    let mut stack = Stack::up(root.join("stack"), "--registry h2");
-    server.expect(0, &format!("backup init --repository {address}"), "is a backup repository");
-    let text = std::fs::read_to_string(stack.file()).unwrap();
-    let folder = stack.config.repository.path.clone();
-    let text = text.replace(folder.as_str(), address.as_str());
-    assert!(text.contains(address.as_str()), "{text}");
-    let records = root.join("recoveries");
-    std::fs::write(stack.file(), format!("{text}\n[recovery]\nfolder = \"{records}\"\n")).unwrap();
-    stack.config = Config::load(&stack.file()).unwrap();
-    // Servers have an environment of their own; what is secret stands in a file that their account alone reads.
-    let secrets = stack.config.postgres.pgdata.with_file_name("object-server.env");
-    let lines = server.environment().map(|(name, value)| format!("export {name}={value}\n")).concat();
-    std::fs::write(&secrets, lines).unwrap();
-    let owner = std::fs::metadata(&stack.config.postgres.pgdata).unwrap();
-    let (uid, gid) = (std::os::unix::fs::MetadataExt::uid(&owner), std::os::unix::fs::MetadataExt::gid(&owner));
-    std::os::unix::fs::chown(&secrets, Some(uid), Some(gid)).unwrap();
-    std::fs::set_permissions(&secrets, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let sql = stack.sql("postgres").await;
-    let command = sql.text("show archive_command").await.unwrap().unwrap();
-    let command = command.replace(folder.as_str(), address.as_str()).replace('\'', "''");
-    sql.run(&format!("alter system set archive_command = '. {secrets}; {command}'")).await.unwrap();
-    sql.run("select pg_reload_conf()").await.unwrap();
-    stack
-}
 
 fn points(server: &ObjectServer, address: &Utf8Path) -> Vec<(String, bool)> {
     let listed = server.expect(0, &format!("backup list --repository {address} --json"), "");
     let listed: Value = serde_json::from_str(&listed.out).unwrap();
     let point = |point: &Value| (point["point"].as_str().unwrap().to_owned(), point["complete"] == true);
     listed.as_array().unwrap().iter().map(point).collect()
+}
+
+/// Every third of the moments, or all (`just bucket-moments`).
+fn every() -> usize {
+    if std::env::var("CDC_DRILL_MOMENTS").is_ok_and(|which| which == "all") { 1 } else { 3 }
+}
+
+fn topic_backups(server: &ObjectServer, file: &Utf8Path) -> usize {
+    let listed = server.expect(0, &format!("topic list --config {file} --json"), "");
+    let listed: Value = serde_json::from_str(&listed.out).unwrap();
+    let all = listed.as_array().unwrap();
+    assert!(all.iter().all(|backup| backup["defect"].is_null()), "{listed}");
+    all.len()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,8 +66,17 @@ async fn a_corrupted_database_is_recovered_from_a_bucket() {
     server.expect(0, &format!("backup check --config {file} --deep"), "");
 
     // And records of topics.
-    server.expect(0, &format!("topic backup shop.public.orders --config {file}"), "");
-    server.expect(0, &format!("topic list --config {file}"), "");
+    let back_up = format!("topic backup shop.public.orders --config {file}");
+    let mut whole = 0;
+    for moment in BACKUP_MOMENTS.into_iter().step_by(every()) {
+        let cut = server.said_with(&back_up, &[("CDC_DRILL_INTERRUPT", &format!("topic-backup:{moment}:kill"))]);
+        assert_eq!(cut.exit, -1, "{moment}: {}", cut.err);
+        whole += usize::from(["published", "removed"].contains(&moment));
+        assert_eq!(topic_backups(&server, &file), whole, "killed at {moment}");
+        server.expect(0, &format!("backup check --config {file} --deep"), "");
+    }
+    server.expect(0, &back_up, "");
+    assert_eq!(topic_backups(&server, &file), whole + 1);
     server.expect(0, &format!("topic verify --config {file}"), "");
     server.expect(0, &format!("topic replay --topic shop.public.orders --as again --yes --config {file}"), "");
     server.expect(0, &format!("backup prune --config {file}"), "");
@@ -98,9 +93,7 @@ async fn a_backup_that_is_killed_at_any_moment_leaves_nothing_half_valid() {
     let create = format!("backup create --config {file}");
     server.expect(0, &create, "recovery point");
     let mut whole = 1;
-    // Every third of them, or all (`just bucket-moments`).
-    let every = if std::env::var("CDC_DRILL_MOMENTS").is_ok_and(|which| which == "all") { 1 } else { 3 };
-    for moment in MOMENTS.into_iter().step_by(every) {
+    for moment in MOMENTS.into_iter().step_by(every()) {
         let cut = server.said_with(&create, &[("CDC_DRILL_INTERRUPT", &format!("backup:{moment}:kill"))]);
         assert_eq!(cut.exit, -1, "{moment}: {}", cut.err);
         whole += usize::from(moment == "published");
@@ -150,6 +143,28 @@ fn segment(folder: &Utf8Path, number: u64, fill: u8) -> Utf8PathBuf {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, bytes).unwrap();
     path
+}
+
+/// At each of its moments: what is left is whole, and the next attempt goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archiver_that_is_killed_leaves_nothing_half() {
+    let server = ObjectServer::up("pushed").await;
+    let (_folder, root) = folder();
+    let address = server.address("pushed");
+    server.expect(0, &format!("backup init --repository {address}"), "");
+    for (number, moment) in (1..).zip(PUSH_MOMENTS) {
+        let path = segment(&root, number, 1);
+        let push = format!("wal push --repository {address} --pgdata {root} {path}");
+        let cut = server.said_with(&push, &[("CDC_DRILL_INTERRUPT", &format!("push:{moment}:kill"))]);
+        assert_eq!(cut.exit, -1, "{moment}: {}", cut.err);
+        server.expect(0, &format!("backup check --repository {address} --deep"), "");
+        server.expect(0, &push, "");
+        server.expect(0, &format!("backup check --repository {address} --deep"), "");
+        let name = path.file_name().unwrap();
+        let fetch = format!("wal fetch --repository {address} --system-id 7 {name} {root}/{moment}");
+        server.expect(0, &fetch, "");
+        assert_eq!(std::fs::read(&path).unwrap(), std::fs::read(root.join(moment)).unwrap(), "{moment}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

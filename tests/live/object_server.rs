@@ -6,11 +6,14 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use cdc_harness::stack::{PortLease, Silent, object_server};
-use cdc_pipeline::client::wait::{self, Poll};
+use cdc_pipeline::{
+    client::wait::{self, Poll},
+    config::Config,
+};
 
-use super::sandbox::{DEADLINE, Said, cdc_drill_with};
+use super::sandbox::{DEADLINE, Said, Stack, cdc_drill_with};
 
 const KEY: &str = "drill";
 const SECRET: &str = "not-a-secret";
@@ -110,4 +113,31 @@ impl Drop for ObjectServer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A stack whose repository is at this address, with the records of its recoveries in a folder.
+pub(super) async fn stack_with(server: &ObjectServer, root: &Utf8Path, address: &Utf8Path) -> Stack {
+    let mut stack = Stack::up(root.join("stack"), "--registry h2");
+    server.expect(0, &format!("backup init --repository {address}"), "is a backup repository");
+    let text = std::fs::read_to_string(stack.file()).unwrap();
+    let folder = stack.config.repository.path.clone();
+    let text = text.replace(folder.as_str(), address.as_str());
+    assert!(text.contains(address.as_str()), "{text}");
+    let records = root.join("recoveries");
+    std::fs::write(stack.file(), format!("{text}\n[recovery]\nfolder = \"{records}\"\n")).unwrap();
+    stack.config = Config::load(&stack.file()).unwrap();
+    // Servers have an environment of their own; what is secret stands in a file that their account alone reads.
+    let secrets = stack.config.postgres.pgdata.with_file_name("object-server.env");
+    let lines = server.environment().map(|(name, value)| format!("export {name}={value}\n")).concat();
+    std::fs::write(&secrets, lines).unwrap();
+    let owner = std::fs::metadata(&stack.config.postgres.pgdata).unwrap();
+    let (uid, gid) = (std::os::unix::fs::MetadataExt::uid(&owner), std::os::unix::fs::MetadataExt::gid(&owner));
+    std::os::unix::fs::chown(&secrets, Some(uid), Some(gid)).unwrap();
+    std::fs::set_permissions(&secrets, PermissionsExt::from_mode(0o600)).unwrap();
+    let sql = stack.sql("postgres").await;
+    let command = sql.text("show archive_command").await.unwrap().unwrap();
+    let command = command.replace(folder.as_str(), address.as_str()).replace('\'', "''");
+    sql.run(&format!("alter system set archive_command = '. {secrets}; {command}'")).await.unwrap();
+    sql.run("select pg_reload_conf()").await.unwrap();
+    stack
 }

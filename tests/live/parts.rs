@@ -239,7 +239,21 @@ async fn offsets_of_a_timeline_that_was_left_are_not_restored() {
     scene.stack.records("shop", 260).await;
     let later = scene.back_up();
     let file = scene.stack.file();
-    expect(0, &format!("recover run coordinated --target name:before --yes --config {file}"), "");
+    let with_more = std::fs::read_to_string(&file).unwrap() + "\n[recovery]\npoint = \"take\"\n";
+    std::fs::write(&file, with_more).unwrap();
+    let run = format!("recover run coordinated --target name:before --yes --json --config {file}");
+    let said = expect(0, &run, "of timeline 2 was taken");
+    assert!(!said.err.contains("take a recovery point of timeline"), "it is not suggested as well: {}", said.err);
+    let outcome: Value = serde_json::from_str(&said.out).unwrap();
+    let taken = outcome["new_point"]["point"].as_str().unwrap();
+    assert_eq!(outcome["new_point"]["verdict"], "passed", "{outcome}");
+    expect(0, &format!("backup verify {taken} --deep --config {file}"), "");
+    let plan = format!("recover plan coordinated --target latest --json --config {file}");
+    assert_eq!(
+        serde_json::from_str::<Value>(&expect(0, &plan, "").out).unwrap()["point"],
+        taken,
+        "it is the next one's"
+    );
     scene.verified();
     // The point's offset lies behind the fork; that of the worker is of the new timeline.
     scene.connect.delete("shop").await.unwrap();
@@ -334,9 +348,11 @@ async fn a_registry_is_read_and_restored_by_confluents_api() {
     let (one, two) = (Subject::new("one-value"), Subject::new("two/value"));
     let schema = |name: &str| format!(r#"{{"type":"record","name":"{name}","fields":[]}}"#);
     registry.set_global_level("NONE").await.unwrap();
-    for (subject, name) in [(&one, "One"), (&one, "Other"), (&two, "Two")] {
+    let gap = Subject::new("gap-value");
+    for (subject, name) in [(&one, "One"), (&one, "Other"), (&two, "Two"), (&gap, "Gap"), (&gap, "Behind")] {
         registry.register(subject, &schema(name), &[]).await.unwrap();
     }
+    registry.delete_version(&gap, cdc_model::units::SubjectVersion(1), true).await.unwrap();
     registry.delete_version(&one, cdc_model::units::SubjectVersion(1), false).await.unwrap();
     registry.set_subject_level(&two, "FULL").await.unwrap();
     expect(0, &format!("backup create --only registry --config {file}"), "");
@@ -347,4 +363,14 @@ async fn a_registry_is_read_and_restored_by_confluents_api() {
     assert_eq!(native.subject_level(&two).await.unwrap().as_deref(), Some("NONE"));
     scene.restore(0, "registry two/value --yes", "sets the compatibility level from NONE to FULL");
     assert_eq!(native.subject_level(&two).await.unwrap().as_deref(), Some("FULL"));
+
+    // It takes mode IMPORT and ignores what is asked for in it. A text that it still has keeps its id by that alone; a number behind a gap
+    // does not come back, and nothing is left of the attempt.
+    registry.delete_subject(&two, true).await.unwrap();
+    scene.restore(0, "registry two/value --yes", "read back");
+    registry.delete_subject(&gap, true).await.unwrap();
+    scene.restore(40, "registry gap-value --yes", "ignores ids and numbers");
+    assert!(!registry.subjects(true).await.unwrap().contains(&gap), "it was taken away again");
+    let mode = native.subject_mode(&gap).await.unwrap();
+    assert_eq!(mode.as_deref().unwrap_or("READWRITE"), "READWRITE");
 }

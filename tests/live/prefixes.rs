@@ -1,7 +1,8 @@
 //! Recovery after recovery on one repository, with targets of every kind, and restores of the same repository into empty folders: each
 //! has exactly the transactions that a client had committed up to the target, by what the client itself wrote down.
 //!
-//! `cargo test` makes a few recoveries in a row, `CDC_DRILL_RECOVERIES=10` that many (`just recoveries`).
+//! `cargo test` makes a few recoveries in a row on a folder, `CDC_DRILL_RECOVERIES=10` that many, and `CDC_DRILL_RECOVERIES_IN=bucket` makes
+//! them on a bucket (`just recoveries`).
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +14,10 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
 
-use super::sandbox::{Stack, expect};
+use super::{
+    object_server::{ObjectServer, stack_with},
+    sandbox::{Said, Stack, cdc_drill_with},
+};
 
 /// How many recoveries `cargo test` makes.
 const SAMPLE: usize = 4;
@@ -30,6 +34,50 @@ struct Transaction {
     lsn: String,
     /// A restore point that was set after it, unless a recovery gave it up: it is behind the commit.
     name: Option<String>,
+}
+
+/// A pipeline whose repository is in a folder, or in a bucket of a server.
+struct Scene {
+    stack: Stack,
+    server: Option<ObjectServer>,
+}
+
+impl Scene {
+    async fn up(root: &Utf8Path) -> Scene {
+        match std::env::var("CDC_DRILL_RECOVERIES_IN").as_deref() {
+            Ok("bucket") => {
+                let server = ObjectServer::up("prefixes").await;
+                let stack = stack_with(&server, root, &server.address("prefixes")).await;
+                Scene { stack, server: Some(server) }
+            }
+            Ok("folder") | Err(_) => Scene { stack: Stack::up(root.join("stack"), "--registry h2"), server: None },
+            Ok(other) => panic!("CDC_DRILL_RECOVERIES_IN: expected folder or bucket, found `{other}`"),
+        }
+    }
+
+    fn expect(&self, exit: i32, line: &str, part: &str) -> Said {
+        let environment: Vec<(&str, &str)> = self.server.iter().flat_map(ObjectServer::environment).collect();
+        let said = cdc_drill_with(line, &environment);
+        assert_eq!(said.exit, exit, "{line}\n{}{}", said.err, said.out);
+        assert!(said.err.contains(part), "{line}: no `{part}` in\n{}", said.err);
+        said
+    }
+
+    fn repository(&self) -> &Utf8Path {
+        &self.stack.config.repository.path
+    }
+
+    /// Every archived file with its size; of a bucket, how many there are and what they take.
+    fn archived(&self) -> Vec<(Utf8PathBuf, u64)> {
+        let repository = self.repository();
+        if self.server.is_none() {
+            return files(&repository.join("wal"));
+        }
+        let report = self.expect(0, &format!("backup check --repository {repository} --json"), "");
+        let report: Value = serde_json::from_str(&report.out).unwrap();
+        let number = |name: &str| report[name].as_u64().unwrap();
+        vec![(number("files").to_string().into(), number("bytes"))]
+    }
 }
 
 /// What a client did: the transactions that the server has, and those of every timeline that there was.
@@ -64,8 +112,8 @@ impl Ledger {
         self.kept.iter().map(|transaction| transaction.id).collect()
     }
 
-    fn point(&mut self, stack: &Stack) {
-        expect(0, &format!("backup create --config {}", stack.file()), "recovery point");
+    fn point(&mut self, scene: &Scene) {
+        scene.expect(0, &format!("backup create --config {}", scene.stack.file()), "recovery point");
         self.points.push(self.kept.len());
     }
 
@@ -105,7 +153,7 @@ async fn there(stack: &Stack) -> Vec<u32> {
 }
 
 /// The same of a data folder that no server works in, by a server without any address.
-fn in_folder(stack: &Stack, data: &Utf8Path) -> Vec<u32> {
+pub(super) fn in_folder(stack: &Stack, data: &Utf8Path) -> Vec<u32> {
     let meta = data.metadata().unwrap();
     let mut command = Command::new(stack.config.postgres.bin.join("postgres"));
     command.args(["--single", "-D", data.as_str(), "-c", "archive_mode=off", "shop"]);
@@ -141,18 +189,19 @@ async fn recovery_after_recovery_ends_at_the_ledgers_prefix() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let root = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
-    let stack = Stack::up(root.join("stack"), "--registry h2");
+    let scene = Scene::up(&root).await;
+    let stack = &scene.stack;
     stack.pipeline("shop").await;
     let (file, mut ledger, mut timeline) = (stack.file(), Ledger::default(), 1);
-    ledger.commit(&stack, 2, timeline).await;
-    ledger.point(&stack);
+    ledger.commit(stack, 2, timeline).await;
+    ledger.point(&scene);
     let (mut used_again, mut seconds) = (0, Vec::new());
     let kinds = ["xid", "immediate", "time", "xid", "lsn", "name", "latest", "xid", "time", "immediate"];
     for (round, kind) in kinds.iter().cycle().take(count).enumerate() {
-        ledger.commit(&stack, BETWEEN, timeline).await;
+        ledger.commit(stack, BETWEEN, timeline).await;
         if round == 5 {
-            ledger.point(&stack);
-            ledger.commit(&stack, BETWEEN, timeline).await;
+            ledger.point(&scene);
+            ledger.commit(stack, BETWEEN, timeline).await;
         }
         let (target, keeps) = ledger.target(kind, round);
         if let Some(xid) = target.strip_prefix("xid:") {
@@ -160,7 +209,7 @@ async fn recovery_after_recovery_ends_at_the_ledgers_prefix() {
             if on.len() > 1 {
                 used_again += 1;
                 let plan = format!("recover plan coordinated --config {file} --target {target}");
-                let refused = expect(40, &plan, "expected one transaction of this id");
+                let refused = scene.expect(40, &plan, "expected one transaction of this id");
                 for timeline in on {
                     assert!(refused.err.contains(&format!("--timeline {timeline}")), "{}", refused.err);
                 }
@@ -170,10 +219,10 @@ async fn recovery_after_recovery_ends_at_the_ledgers_prefix() {
             if matches!(*kind, "latest" | "immediate") { String::new() } else { format!(" --timeline {timeline}") };
         let run = format!("recover run coordinated --yes --json --config {file} --target {target}{on}");
         let began = std::time::Instant::now();
-        let said = expect(0, &run, "the topics hold what the tables hold");
+        let said = scene.expect(0, &run, "the topics hold what the tables hold");
         seconds.push(format!("{kind} {:.1}", began.elapsed().as_secs_f64()));
         ledger.cut(kind, keeps);
-        assert_eq!(there(&stack).await, ledger.ids(), "recovery {round}, {target}{on}\n{}", said.err);
+        assert_eq!(there(stack).await, ledger.ids(), "recovery {round}, {target}{on}\n{}", said.err);
         let outcome: Value = serde_json::from_str(&said.out).unwrap();
         assert_eq!(outcome["archiving"]["verdict"], "passed", "{}", said.out);
         timeline = stack.sql("shop").await.timeline().await.unwrap().get();
@@ -181,27 +230,28 @@ async fn recovery_after_recovery_ends_at_the_ledgers_prefix() {
     }
     eprintln!("{count} recoveries: {}; ids used again: {used_again}", seconds.join(", "));
     assert!(count < SAMPLE || used_again > 0, "an id that was used again is asked for");
-    restored(&stack, &root, &mut ledger, timeline).await;
+    restored(&scene, &root, &mut ledger, timeline).await;
 }
 
 /// The same repository, with no server about.
-async fn restored(stack: &Stack, root: &Utf8Path, ledger: &mut Ledger, timeline: u32) {
+async fn restored(scene: &Scene, root: &Utf8Path, ledger: &mut Ledger, timeline: u32) {
+    let stack = &scene.stack;
     ledger.commit(stack, BETWEEN, timeline).await;
     stack.sql("shop").await.run("select pg_switch_wal()").await.unwrap();
-    let (pgdata, repository) = (&stack.config.postgres.pgdata, &stack.config.repository.path);
+    let (pgdata, repository) = (&stack.config.postgres.pgdata, scene.repository());
     let line = format!("postgres restore --repository {repository} --bin {}", stack.config.postgres.bin);
-    expect(41, &format!("{line} --pgdata {pgdata}"), "expected no server, found one at work in it");
-    expect(0, &format!("stack stop --dir {} postgres", stack.dir), "");
-    expect(41, &format!("{line} --pgdata {pgdata}"), "expected an empty folder");
-    expect(2, &format!("postgres restore --pgdata {root}/x"), "--repository");
-    expect(2, &format!("{line} --pgdata {root}/x --exclusive"), "--exclusive");
-    let archived = files(&repository.join("wal"));
+    scene.expect(41, &format!("{line} --pgdata {pgdata}"), "expected no server, found one at work in it");
+    scene.expect(0, &format!("stack stop --dir {} postgres", stack.dir), "");
+    scene.expect(41, &format!("{line} --pgdata {pgdata}"), "expected an empty folder");
+    scene.expect(2, &format!("postgres restore --pgdata {root}/x"), "--repository");
+    scene.expect(2, &format!("{line} --pgdata {root}/x --exclusive"), "--exclusive");
+    let archived = scene.archived();
     for kind in ["xid", "time", "lsn", "name", "immediate", "latest"] {
         let (data, (target, keeps)) = (root.join(kind), ledger.target(kind, 3));
         let restore = format!("{line} --pgdata {data} --target {target} --timeline {timeline} --json");
-        let dry = expect(0, &format!("{restore} --dry-run"), "dry run");
+        let dry = scene.expect(0, &format!("{restore} --dry-run"), "dry run");
         assert!(!data.exists(), "{}", dry.err);
-        let said = expect(0, &restore, "");
+        let said = scene.expect(0, &restore, "");
         let outcome: Value = serde_json::from_str(&said.out).unwrap();
         assert_eq!(outcome["timeline"], timeline + 1, "{}", said.out);
         let last = outcome["last_commit"].as_str().map(|last| last.split(',').next().unwrap().to_owned());
@@ -221,7 +271,7 @@ async fn restored(stack: &Stack, root: &Utf8Path, ledger: &mut Ledger, timeline:
         );
         let ids: Vec<u32> = ledger.kept[..keeps].iter().map(|transaction| transaction.id).collect();
         assert_eq!(in_folder(stack, &data), ids, "{target}");
-        expect(41, &restore, "expected an empty folder");
+        scene.expect(41, &restore, "expected an empty folder");
     }
-    assert_eq!(files(&repository.join("wal")), archived, "nothing is archived by a restore");
+    assert_eq!(scene.archived(), archived, "nothing is archived by a restore");
 }

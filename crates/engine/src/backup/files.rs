@@ -377,6 +377,15 @@ pub(crate) fn canonical_json<T: serde::Serialize>(path: &Utf8Path, value: &T) ->
     Ok(bytes)
 }
 
+/// Whether a name is one that files have while they are written: see [`temporary_beside`].
+pub(crate) fn is_temporary(name: &str) -> bool {
+    let Some((_, writer)) = name.strip_suffix(".tmp").and_then(|name| name.strip_prefix('.')?.rsplit_once('.')) else {
+        return false;
+    };
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    writer.split_once('-').is_some_and(|(pid, number)| digits(pid) && number.len() == 8 && digits(number))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,8 +6,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::json;
 
 use super::{
-    BackupError, ClockOf, ConnectFacts, Consistency, ConsistencyCheck, FileEntry, Format, KafkaFacts, Kind, Manifest,
-    Origin, Part, PointSelector, PostgresFacts, RegistryFacts, Repository, SchemaHistory, Tool, Window, check,
+    BackupError, ClockOf, ConnectFacts, Consistency, ConsistencyCheck, FileEntry, Format, KafkaFacts, Kind, Link,
+    Manifest, Origin, Part, PointSelector, PostgresFacts, RegistryFacts, Repository, SchemaHistory, Tool, TopicRecords,
+    Window, check,
     files::{self, Store},
     format::layout::{MANIFEST, MANIFEST_SUM, manifest_name},
     hash::sha256,
@@ -51,15 +52,49 @@ pub(crate) fn segment_bytes(system_id: SystemId, size: SegmentSize, name: Segmen
     bytes
 }
 
-/// A segment whose pages are filled with its number; that of the restore point has its record.
+/// A segment with a commit, whose pages are filled with its number behind that; one has the record of the restore point too.
 fn content(name: SegmentName, number: u64) -> Vec<u8> {
     let mut bytes = segment_bytes(SYSTEM, size(), name, number as u8);
+    let begin = name.start(size()).unwrap().0;
+    let mut records: Vec<(u8, u8, u32, Vec<u8>)> = Vec::new();
+    let time = 790_000_000_000_000 + number as i64;
     if name == segment(5) {
-        let at = (RESTORE_POINT_LSN.0 % size().bytes()) as usize - 64;
-        let text = format!("cdc_{POINT}");
-        bytes[at..at + text.len()].copy_from_slice(text.as_bytes());
+        let mut restore_point = time.to_le_bytes().to_vec();
+        restore_point.extend(format!("cdc_{POINT}").bytes());
+        restore_point.resize(8 + 64, 0);
+        records.push((0, 0x70, 0, restore_point));
+    }
+    records.push((1, 0x00, 700 + number as u32, time.to_le_bytes().to_vec()));
+    // The rest of the segment is not used.
+    records.push((0, 0x40, 0, Vec::new()));
+    let (mut at, mut before) = (SegmentHeader::LENGTH, 0);
+    for (manager, info, xid, data) in records {
+        let record = wal_record(manager, info, xid, before, &data);
+        bytes[at..at + record.len()].copy_from_slice(&record);
+        before = begin + at as u64;
+        at = (at + record.len()).next_multiple_of(8);
+        if info == 0x70 {
+            assert_eq!(begin + at as u64, RESTORE_POINT_LSN.0);
+        }
     }
     bytes
+}
+
+/// A record of WAL (`XLogRecord` of PostgreSQL, `access/xlogrecord.h`).
+fn wal_record(manager: u8, info: u8, xid: u32, before: u64, data: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    if !data.is_empty() {
+        body.extend([255, data.len() as u8]);
+        body.extend(data);
+    }
+    let mut record = (24 + body.len() as u32).to_le_bytes().to_vec();
+    record.extend(xid.to_le_bytes());
+    record.extend(before.to_le_bytes());
+    record.extend([info, manager, 0, 0]);
+    let sum = crc32c::crc32c_append(crc32c::crc32c(&body), &record);
+    record.extend(sum.to_le_bytes());
+    record.extend(body);
+    record
 }
 
 /// Archives a segment whose pages are filled with its number.
@@ -150,9 +185,15 @@ pub(crate) fn unfinished(repository: &Repository, id: &PointId) -> PointWriter {
     writer
 }
 
-/// A later recovery point: a copy of the first one with another id and a changed manifest. Its folder.
+/// A later recovery point: a copy of the first one, or of the newest where that has gone, with another id and a changed manifest. It stands
+/// alone, and names no records of topics. Its folder.
 pub(crate) fn later(repository: &Repository, id: &str, change: impl FnOnce(&mut Manifest)) -> Utf8PathBuf {
-    let first = repository.point(&PointSelector::Id(PointId::new(POINT))).unwrap();
+    let first = repository.point(&PointSelector::Id(PointId::new(POINT)));
+    let mut first = first.unwrap_or_else(|_| repository.newest().unwrap().point);
+    if let (Part::Present(pg), Part::Present(kafka)) = (&mut first.manifest.pg, &mut first.manifest.kafka) {
+        pg.adds_to = None;
+        kafka.records.clear();
+    }
     let chain = repository.next_in_chain().unwrap();
     let to = repository.points_folder().join(id);
     for entry in &first.manifest.files {
@@ -175,6 +216,19 @@ pub(crate) fn from_segment_5(manifest: &mut Manifest) {
     pg.start_wal = segment(5).to_string();
     (pg.stop_lsn, pg.stop_wal) = (Lsn(0x50_0080), segment(5).to_string());
     pg.wal_required = vec![segment(5).to_string()];
+}
+
+/// Lets a point's base backup add to that of another one.
+pub(crate) fn add_to(manifest: &mut Manifest, other: Link) {
+    let Part::Present(pg) = &mut manifest.pg else { return };
+    pg.adds_to = Some(other);
+}
+
+/// Lets a point have taken this backup of a topic's records.
+pub(crate) fn with_records(manifest: &mut Manifest, topic: &str, backup: &str) {
+    let Part::Present(kafka) = &mut manifest.kafka else { return };
+    kafka.data = "archived".into();
+    kafka.records.push(TopicRecords { topic: topic.into(), backup: backup.into() });
 }
 
 /// Gives a point's folder this manifest.

@@ -334,24 +334,17 @@ impl Repository {
     /// Every finished recovery point, oldest first: as it is, or why it cannot be used. The chain says which is older; ids, which
     /// begin with a time, where there is none.
     pub(crate) fn finished(&self) -> Result<Vec<Result<Point, PassedOver>>, BackupError> {
-        let finished = self.loaded()?.into_iter().filter(|(place, _)| !place.unfinished);
-        let mut points: Vec<Result<Point, PassedOver>> =
-            finished.map(|(place, point)| point.map_err(|why| PassedOver { point: place.id, why })).collect();
-        let mut chained: Vec<Point> = points.iter().flatten().cloned().collect();
-        chained.sort_by_key(|point| point.manifest.chain.as_ref().map(|chain| chain.number));
-        for (slot, point) in points.iter_mut().filter(|point| point.is_ok()).zip(chained) {
-            *slot = Ok(point);
-        }
-        Ok(points)
+        Ok(in_order(self.loaded()?))
+    }
+
+    /// The same for a reader of other parts than the base backup: whether what that adds to is there does not matter.
+    pub(crate) fn finished_without_bases(&self) -> Result<Vec<Result<Point, PassedOver>>, BackupError> {
+        Ok(in_order(self.loaded_alone()?))
     }
 
     /// Every place of a point, by id, with the point, or why it cannot be used: everything that its base backup adds to must be there.
     fn loaded(&self) -> Result<Vec<Loaded>, BackupError> {
-        let load = |place: Place| {
-            let point = if place.unfinished { Err(unfinished(&place.id)) } else { Point::load(&place, self.seal()) };
-            (place, point)
-        };
-        let mut loaded: Vec<Loaded> = self.places()?.into_iter().map(load).collect();
+        let mut loaded = self.loaded_alone()?;
         let readable = loaded.iter().filter_map(|(_, point)| point.as_ref().ok());
         let by_id: BTreeMap<&PointId, &Point> = readable.map(|point| (point.id(), point)).collect();
         let without_bases: BTreeMap<PointId, BackupError> = by_id
@@ -364,6 +357,15 @@ impl Repository {
             }
         }
         Ok(loaded)
+    }
+
+    /// Every place of a point, by id, with the point as its own manifest has it.
+    fn loaded_alone(&self) -> Result<Vec<Loaded>, BackupError> {
+        let load = |place: Place| {
+            let point = if place.unfinished { Err(unfinished(&place.id)) } else { Point::load(&place, self.seal()) };
+            (place, point)
+        };
+        Ok(self.places()?.into_iter().map(load).collect())
     }
 
     /// The place of the next point among all.
@@ -446,11 +448,7 @@ impl Repository {
     pub fn point(&self, selector: &PointSelector) -> Result<Point, BackupError> {
         match selector {
             PointSelector::Id(id) => {
-                let place = self.locate(id)?;
-                if place.unfinished {
-                    return Err(unfinished(id));
-                }
-                let point = Point::load(&place, self.seal())?;
+                let point = self.point_without_bases(id)?;
                 bases(&point)?;
                 Ok(point)
             }
@@ -461,6 +459,15 @@ impl Repository {
                 }
                 Ok(newest.point)
             }
+        }
+    }
+
+    /// The point that was named, for a reader of other parts than the base backup.
+    pub(crate) fn point_without_bases(&self, id: &PointId) -> Result<Point, BackupError> {
+        let place = self.locate(id)?;
+        match place.unfinished {
+            true => Err(unfinished(id)),
+            false => Point::load(&place, self.seal()),
         }
     }
 
@@ -522,6 +529,19 @@ impl Repository {
             false => remove_old_temporaries(&self.path().join("wal")),
         }
     }
+}
+
+/// The finished points among these, oldest first.
+fn in_order(loaded: Vec<Loaded>) -> Vec<Result<Point, PassedOver>> {
+    let finished = loaded.into_iter().filter(|(place, _)| !place.unfinished);
+    let mut points: Vec<Result<Point, PassedOver>> =
+        finished.map(|(place, point)| point.map_err(|why| PassedOver { point: place.id, why })).collect();
+    let mut chained: Vec<Point> = points.iter().flatten().cloned().collect();
+    chained.sort_by_key(|point| point.manifest.chain.as_ref().map(|chain| chain.number));
+    for (slot, point) in points.iter_mut().filter(|point| point.is_ok()).zip(chained) {
+        *slot = Ok(point);
+    }
+    points
 }
 
 /// An address in a bucket without the slash at its end: keys have one between their parts.

@@ -6,10 +6,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 use rstest::rstest;
 
 use super::{
-    BackupError, CheckOptions, Format, Point, Repository, check,
+    BackupError, CheckOptions, Format, Keep, Point, PruneOptions, Repository, check,
     check::read_back,
     fixture::{self, NEEDED, SYSTEM},
-    upgrade,
+    prune, upgrade,
 };
 use cdc_model::units::{Exit, PointId};
 use cdc_postgres::wal::WalFile;
@@ -110,6 +110,40 @@ fn a_disk_that_is_full_at_any_write_leaves_nothing_half_valid(#[values(Format::O
         room += STEP_KIB;
     }
     assert!(failed > 10, "only {failed} attempts met a full disk");
+}
+
+/// What announces a removal needs room as well.
+#[test]
+fn a_removal_on_a_full_disk_harms_nothing_and_goes_on() {
+    let scratch = tempfile::tempdir().unwrap();
+    let scratch = Utf8Path::from_path(scratch.path()).unwrap();
+    let options = PruneOptions { keep: Keep::Count(1), budget: 1 << 40, dry_run: false };
+    let (mut failed, mut room) = (0, 0);
+    loop {
+        let Some(disk) = Disk::mounted() else {
+            eprintln!("left out: only root mounts a file system");
+            return;
+        };
+        let repository = fixture::write(&disk.path().join("repository"), scratch, Format::Two);
+        fixture::later(&repository, POINT, fixture::from_segment_5);
+        repository.note_latest(&repository.newest().unwrap().point).unwrap();
+        is_sound(&repository, "before");
+        disk.resize(disk.used_kib() + room);
+        let done = prune(&repository, &options);
+        disk.resize(LARGE_KIB);
+        is_sound(&repository, &format!("{room} KiB: {done:?}"));
+        assert_eq!(repository.newest().unwrap().point.id().as_str(), POINT);
+        prune(&repository, &options).unwrap();
+        is_sound(&repository, &format!("{room} KiB, again"));
+        assert_eq!(repository.points().unwrap().len(), 1, "{room} KiB");
+        match done {
+            Ok(_) => break,
+            Err(error) => assert_eq!(cdc_model::units::Failure::exit(&error), Exit::BudgetExceeded, "{error}"),
+        }
+        failed += 1;
+        room += STEP_KIB;
+    }
+    assert!(failed > 0, "the disk was never full");
 }
 
 #[test]

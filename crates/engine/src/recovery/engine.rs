@@ -333,6 +333,7 @@ fn of_coordinated(state: &Coordinated, verdict: Verdict) -> Outcome {
         not_looked_at: Vec::new(),
         neighbours: None,
         archiving: None,
+        new_point: None,
         downtime: None,
     }
 }
@@ -354,6 +355,7 @@ fn of_repair(state: &Repair, verdict: Verdict) -> Outcome {
         not_looked_at: state.not_looked_at.clone(),
         neighbours: None,
         archiving: None,
+        new_point: None,
         downtime: None,
     }
 }

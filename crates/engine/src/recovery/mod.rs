@@ -18,6 +18,7 @@ mod neighbours;
 mod outcome;
 mod parts;
 mod pipeline;
+mod point_after;
 mod progress;
 mod repair;
 mod replay;
@@ -43,6 +44,7 @@ pub use memory::refuse_unfinished;
 pub use outcome::{EndOfWal, Outcome, Recovered};
 pub use parts::{PartChange, PartOutcome, PartPlan, PartRequest, PipelinePart, plan_part};
 pub use pipeline::{Protection, is_protected, protection};
+pub use point_after::{NewPoint, point_after};
 pub use progress::{Progress, Watch};
 pub use request::{Playbook, Request, Target, TargetError};
 pub use restore::{RestoreOutcome, RestorePlan, RestoreRequest, plan_restore};
@@ -73,12 +75,20 @@ pub mod compose {
 
 /// The playbooks' declarations.
 pub mod declared {
-    use super::{StepInfo, slot};
+    use super::{StepInfo, parts, restore, slot};
     pub use super::{
         chosen::tables,
         coordinated::{STEPS as COORDINATED, changes_nothing},
     };
     use cdc_model::vocabulary::TopicsRepair;
+
+    /// The moments of what has no steps and can be interrupted all the same: restores of a part, and of a data folder. By the name
+    /// under which they are interrupted.
+    pub fn procedures() -> Vec<(&'static str, &'static [&'static str])> {
+        let mut all = parts::procedures();
+        all.push((restore::PROCEDURE, &restore::MOMENTS));
+        all
+    }
 
     /// The slot playbook's.
     pub fn slot(topics: TopicsRepair) -> Vec<StepInfo> {

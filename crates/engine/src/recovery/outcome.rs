@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Playbook, Target};
+use super::{NewPoint, Playbook, Target};
 use cdc_model::{
     event::{CheckReport, Downtime, StepReport},
     units::{Lsn, Offset, PointId, Timeline, TopicPartition, Verdict},
@@ -30,6 +30,9 @@ pub struct Outcome {
     pub neighbours: Option<CheckReport>,
     /// That WAL of the restored server's timeline reaches the archive, read back from there. Null in a plan, and where nothing was restored.
     pub archiving: Option<CheckReport>,
+    /// The recovery point that was taken in the end. Null in a plan, where nothing was restored, and where `[recovery] point` does not ask
+    /// for one.
+    pub new_point: Option<NewPoint>,
     /// How long what clients use was down. Null in a plan, and where nothing was stopped.
     pub downtime: Option<Downtime>,
 }

@@ -29,7 +29,11 @@ impl Shortlist {
     pub(super) fn of(repository: &Repository, request: &Request, origin: &Origin) -> Result<Shortlist, RecoveryError> {
         let mut shortlist = Shortlist::default();
         if let PointSelector::Id(named) = &request.point {
-            let point = match repository.point(&request.point) {
+            let found = match request.playbook {
+                Playbook::Coordinated => repository.point(&request.point),
+                _ => repository.point_without_bases(named),
+            };
+            let point = match found {
                 Err(cause) if cause.is_damage() => {
                     return Err(damaged(repository, request, origin, named, cause, |_| true));
                 }
@@ -46,7 +50,12 @@ impl Shortlist {
             }
         }
         let (mut damaged, mut inconsistent, mut elsewhere) = (None, None, Vec::new());
-        for found in repository.finished()? {
+        // Only a base backup that is restored needs what it adds to.
+        let finished = match request.playbook {
+            Playbook::Coordinated => repository.finished()?,
+            _ => repository.finished_without_bases()?,
+        };
+        for found in finished {
             let point = match found {
                 Err(newer) => {
                     shortlist.passed_over.push((newer.point.clone(), newer.to_string()));
@@ -286,6 +295,23 @@ mod tests {
         assert_eq!(error.exit(), Exit::BackupIncomplete, "the newest is what is wrong: {error}");
         let error = newest(&request(LATEST)).unwrap_err().in_full();
         assert!(error.contains("no other recovery point of this repository is intact"), "{error}");
+    }
+
+    #[test]
+    fn only_a_recovery_of_the_database_needs_what_a_base_backup_adds_to() {
+        let (_folder, repository) = fixture::repository();
+        fixture::later(&repository, LATER, |_| {});
+        let added_to = repository.point(&LATER.parse().unwrap()).unwrap().link();
+        fixture::later(&repository, LATEST, |manifest| fixture::add_to(manifest, added_to));
+        let of = |playbook, point: &str| shortlist(&repository, &Request { playbook, ..request(point) });
+        assert_eq!(ids(&of(Playbook::Coordinated, "latest").unwrap()), [POINT, LATER, LATEST]);
+        std::fs::remove_dir_all(repository.points_folder().join(LATER)).unwrap();
+        assert_eq!(ids(&of(Playbook::Coordinated, "latest").unwrap()), [POINT]);
+        assert_eq!(of(Playbook::Coordinated, LATEST).unwrap_err().exit(), Exit::BackupIncomplete);
+        for playbook in [Playbook::Slot, Playbook::Schema] {
+            assert_eq!(ids(&of(playbook, "latest").unwrap()), [POINT, LATEST], "{playbook}");
+            assert_eq!(ids(&of(playbook, LATEST).unwrap()), [LATEST], "{playbook}");
+        }
     }
 
     #[test]

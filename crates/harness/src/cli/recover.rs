@@ -400,13 +400,20 @@ async fn recover(config: &Config, request: &Request, json: bool) -> Result<Exit,
                 say(format!("down: {downtime}"));
             }
             let looks = [&recovered.outcome.neighbours, &recovered.outcome.archiving];
-            let looks: Vec<CheckReport> = looks.into_iter().flatten().cloned().collect();
+            let mut looks: Vec<CheckReport> = looks.into_iter().flatten().cloned().collect();
             looks.iter().for_each(super::verify::show);
             let verified = verified(config, request, &recovered).await;
             let (verdict, ends) = verified.as_ref().map_or((Verdict::Inconclusive, false), |v| (v.verdict, v.ends));
             recovered.outcome.verdict = recovered.outcome.verdict.and(verdict);
             match ends {
-                true => recovery::conclude(&recovered)?,
+                true => {
+                    recovery::conclude(&recovered)?;
+                    if let Some(taken) = recovery::point_after(config, recovered.timeline).await {
+                        super::verify::show(&taken.check);
+                        looks.push(taken.check.clone());
+                        recovered.outcome.new_point = Some(taken);
+                    }
+                }
                 false => say(format!("recovery {} stays unfinished: the same command looks again", recovered.id)),
             }
             if json {
@@ -426,6 +433,7 @@ async fn recover(config: &Config, request: &Request, json: bool) -> Result<Exit,
                     not_looked_at: Vec::new(),
                     neighbours: None,
                     archiving: None,
+                    new_point: None,
                     downtime: None,
                 };
                 print_json(&Failed { outcome, hints: error.hints() })?;

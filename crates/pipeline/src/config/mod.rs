@@ -12,8 +12,9 @@ pub use bucket::BucketAddress;
 pub use error::ConfigError;
 pub use hook::{Hook, HookError, MEANS_VARIABLE, Means, Timeouts, Verb, recorded};
 pub use model::{
-    AttachConfig, BackupConfig, Config, ConnectConfig, KafkaConfig, Permission, PostgresConfig, RecoveryConfig,
-    RegistryConfig, RegistryFlavour, RegistryStorage, RepositoryConfig, SecurityProtocol, SslMode, TopicsBackup,
+    AttachConfig, BackupConfig, Config, ConnectConfig, KafkaConfig, Permission, PointAfter, PostgresConfig,
+    RecoveryConfig, RegistryConfig, RegistryFlavour, RegistryStorage, RepositoryConfig, SecurityProtocol, SslMode,
+    TopicsBackup,
 };
 pub use secrets::RestAuth;
 pub use temporary::{Temporary, free_bytes};

@@ -442,13 +442,27 @@ pub enum TopicsBackup {
     Data,
 }
 
-/// What recoveries remember.
+/// What recoveries remember, and what they do in the end.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecoveryConfig {
     /// The folder of their records; `recoveries` in the repository by default.
     #[serde(default)]
     pub folder: Option<Utf8PathBuf>,
+    /// What becomes of the new timeline when a coordinated recovery has ended.
+    #[serde(default)]
+    pub point: PointAfter,
+}
+
+/// Whether a recovery that has ended takes a recovery point of the timeline that it made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PointAfter {
+    /// It says that one should be taken.
+    #[default]
+    Suggest,
+    /// It takes one.
+    Take,
 }
 
 impl Config {

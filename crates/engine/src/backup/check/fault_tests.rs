@@ -12,6 +12,7 @@ use crate::backup::{
     fixture::{self, SYSTEM},
     prune,
     seal::name_identity,
+    topics::{self, TopicArchive},
     upgrade,
     wal::SegmentState,
 };
@@ -19,7 +20,11 @@ use cdc_model::units::{Exit, Timeline};
 
 const DEEP: CheckOptions = CheckOptions { deep: true, tools: None, archiving: None };
 
-/// Three points, WAL of two timelines, and everything else that lies in a repository.
+/// Backups of a topic's records, each of which adds to the one before; the first has two partitions.
+const RECORDS: [&str; 3] = ["20261123T020000Z-0001", "20261124T020000Z-0002", "20261126T020000Z-0003"];
+
+/// Three points, of which the last adds to the one before where the format knows that, WAL of two timelines with what is noted of it, records
+/// of a topic, and everything else that lies in a repository.
 fn repository(format: Format) -> (tempfile::TempDir, Repository) {
     let (folder, repository) = fixture::repository_of(format);
     more(folder, repository)
@@ -33,10 +38,19 @@ fn encrypted() -> (tempfile::TempDir, Repository) {
 
 fn more(folder: tempfile::TempDir, repository: Repository) -> (tempfile::TempDir, Repository) {
     let root = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
-    for id in ["20261123T020000Z-8b21", "20261124T020000Z-0c33"] {
-        fixture::later(&repository, id, |_| {});
+    let mut below = None;
+    for (nth, id) in ["20261123T020000Z-8b21", "20261124T020000Z-0c33"].into_iter().enumerate() {
+        records(&repository, RECORDS[nth], nth);
+        fixture::later(&repository, id, |manifest| {
+            fixture::with_records(manifest, "t", RECORDS[nth]);
+            if let Some(below) = below.take().filter(|_| repository.format() == Format::Two) {
+                fixture::add_to(manifest, below);
+            }
+        });
         let point = repository.newest().unwrap().point;
+        assert_eq!(point.id().as_str(), id);
         repository.note_latest(&point).unwrap();
+        below = Some(point.link());
     }
     for (name, text) in [
         ("00000002.history", "1\t0/580000\tno recovery target specified\n"),
@@ -51,20 +65,41 @@ fn more(folder: tempfile::TempDir, repository: Repository) -> (tempfile::TempDir
     (folder, repository)
 }
 
-/// The same in format 2, with a point and WAL that were pruned.
+/// Takes a backup of the topic's records, the one of this number.
+fn records(repository: &Repository, backup: &str, nth: usize) {
+    let archive = TopicArchive::of(repository.store(), Some("c"), "t");
+    let previous = archive.newest().unwrap().map(|newest| newest.link());
+    let ranges: Vec<(i64, i64)> = (0..=nth as i64).map(|n| (3 + n * 3, 6 + n * 3)).collect();
+    let parts = [(0, &ranges[..]), (1, &ranges[..1])]
+        .map(|(number, ranges)| topics::tests::partition(&archive, number, ranges));
+    topics::tests::publish(&archive, backup, previous, parts.to_vec());
+}
+
+/// The same in format 2, with points, WAL and records of topics that were pruned; the last point adds to the one before it.
 fn pruned() -> (tempfile::TempDir, Repository) {
     let (folder, repository) = repository(Format::Two);
     let root = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
     for number in 7..=9 {
         fixture::archive(&repository, &root, Timeline::FIRST, number);
     }
-    for id in ["20261125T020000Z-0d44", "20261126T020000Z-0e55"] {
-        fixture::later(&repository, id, fixture::from_segment_5);
+    let full = "20261125T020000Z-0d44";
+    records(&repository, RECORDS[2], 2);
+    for id in [full, "20261126T020000Z-0e55"] {
+        let below = (id != full).then(|| repository.point(&full.parse().unwrap()).unwrap().link());
+        fixture::later(&repository, id, |manifest| {
+            fixture::from_segment_5(manifest);
+            if let Some(below) = below {
+                fixture::add_to(manifest, below);
+                fixture::with_records(manifest, "t", RECORDS[2]);
+            }
+        });
         repository.note_latest(&repository.newest().unwrap().point).unwrap();
     }
     let options = PruneOptions { keep: Keep::Count(2), budget: 1 << 40, dry_run: false };
     let report = prune(&repository, &options).unwrap();
     assert_eq!((report.points.len(), report.wal_files), (5, 4));
+    let pruned = fixture::tree(&root).into_iter().filter(|name| name.ends_with("/t/pruned.json")).count();
+    assert_eq!(pruned, 1, "backups of the topic went as well");
     (folder, repository)
 }
 
@@ -143,6 +178,56 @@ fn copy(from: &Utf8Path, to: &Utf8Path) {
 /// How many faults: `CDC_DRILL_FAULTS` of each format and seed, or a sample.
 fn rounds() -> u64 {
     std::env::var("CDC_DRILL_FAULTS").ok().and_then(|text| text.parse().ok()).unwrap_or(60)
+}
+
+/// Points, WAL and records come and go by the repository's own means, and no check accuses anything.
+#[rstest]
+#[case::format_1(Format::One, false)]
+#[case::format_2(Format::Two, false)]
+#[case::in_a_bucket(Format::Two, true)]
+fn what_is_whole_raises_no_alarm(#[case] format: Format, #[case] in_a_bucket: bool) {
+    let (folder, repository) = repository(format);
+    let root = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
+    let mut random = StdRng::seed_from_u64(7);
+    let (mut wal, mut taken) = (7, 2);
+    let all = rounds().div_ceil(5);
+    for round in 0..all {
+        let id = format!("20261201T{round:06}Z-0001");
+        let done = match random.random_range(0..5) {
+            0 | 1 => {
+                fixture::archive(&repository, &root, Timeline::FIRST, wal);
+                wal += 1;
+                "WAL"
+            }
+            2 => {
+                records(&repository, &id, taken);
+                taken += 1;
+                "records"
+            }
+            3 if format == Format::Two && round > 5 => {
+                let keep = Keep::Count(random.random_range(2..5));
+                prune(&repository, &PruneOptions { keep, budget: 1 << 40, dry_run: false }).unwrap();
+                "pruned"
+            }
+            _ => {
+                let newest = repository.newest().unwrap().point;
+                // Replay needs what is archived since, which nothing prunes.
+                fixture::later(&repository, &id, |manifest| {
+                    if format == Format::Two && random.random_bool(0.5) {
+                        fixture::add_to(manifest, newest.link());
+                    }
+                });
+                repository.note_latest(&repository.newest().unwrap().point).unwrap();
+                "a point"
+            }
+        };
+        let options = CheckOptions { deep: random.random_bool(0.5), ..DEEP };
+        let there = if in_a_bucket { fixture::in_a_bucket(repository.path()) } else { repository.path().to_owned() };
+        let report = check(&Repository::open(&there).unwrap(), &options).unwrap();
+        assert_eq!(report.defects, [], "round {round}, {done}, {options:?}");
+        assert!(report.points.iter().all(|point| point.usable), "round {round}, {done}: {:?}", report.notes);
+    }
+    eprintln!("{all} clean checks");
 }
 
 /// All of them carry checksums of their own, and each has keys that no other has.

@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::archiver::ServerArchiving;
-use crate::backup::{BackupError, storage};
+use crate::backup::{BackupError, files::is_temporary, storage};
 use cdc_model::units::{Exit, PointId};
 use cdc_pipeline::config::Tools;
 
@@ -140,15 +140,6 @@ impl Findings {
         }
         Ok(())
     }
-}
-
-/// Whether a name is one that files have while they are written: see `files::temporary_beside`.
-fn is_temporary(name: &str) -> bool {
-    let Some((_, writer)) = name.strip_suffix(".tmp").and_then(|name| name.strip_prefix('.')?.rsplit_once('.')) else {
-        return false;
-    };
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    writer.split_once('-').is_some_and(|(pid, number)| digits(pid) && number.len() == 8 && digits(number))
 }
 
 /// What a check saw.

@@ -133,7 +133,8 @@ impl PruneReport {
 /// Removes what need not be kept. The same command goes on after a kill. Refused (34) while a recovery runs or is unfinished, and
 /// while a recovery point is created.
 pub fn prune(repository: &Repository, options: &PruneOptions) -> Result<PruneReport, BackupError> {
-    pruned(repository, options, &|_| 0).map(|(report, _)| report)
+    let pruned = pruned(repository, options, &|_| 0).map_err(BackupError::with_file_system);
+    pruned.map(|(report, _)| report)
 }
 
 /// Prunes with room for a point that takes as much as `expected` makes of what there is. With whether that room is there.

@@ -21,6 +21,8 @@ use crate::backup::{
     check::{CheckOptions, check},
     fixture::{self, NEEDED, POINT, SYSTEM, size},
     pruned::{PruneReason, Pruned},
+    storage,
+    topics::{self, Gap, GapReason, TopicArchive},
 };
 use cdc_model::units::{Exit, Failure, PointId, SystemId, Timeline};
 use cdc_postgres::wal::{SegmentName, WalFile};
@@ -459,15 +461,39 @@ fn what_is_outdated_goes_with_the_wal_that_nobody_needs() {
     assert_eq!(prune(&repository, &one()).unwrap().wal_files, 1);
 }
 
-#[test]
-fn a_removal_that_is_killed_anywhere_harms_nothing_and_goes_on() {
-    let (_folder, whole) = repository();
+/// The same with records of a topic, of which two backups go, and points of which the second adds to the first; in a bucket, if that is asked
+/// for.
+fn with_all(in_a_bucket: bool) -> (tempfile::TempDir, Repository) {
+    let (folder, repository) = repository();
+    let archive = TopicArchive::of(repository.store(), Some("c"), "t");
+    for (nth, id) in ["20261121T020000Z-0001", "20261122T020000Z-0002", "20261125T020000Z-0003"].into_iter().enumerate()
+    {
+        let previous = archive.newest().unwrap().map(|newest| newest.link());
+        let from = 3 + 3 * nth as i64;
+        let mut part = topics::tests::partition(&archive, 0, &[(from, from + 3)]);
+        part.gaps = vec![Gap { from: 0, to: from, why: GapReason::Removed }];
+        topics::tests::publish(&archive, id, previous, vec![part]);
+    }
+    match in_a_bucket {
+        true => {
+            let there = Repository::open(&fixture::in_a_bucket(repository.path())).unwrap();
+            (folder, there)
+        }
+        false => (folder, repository),
+    }
+}
+
+#[rstest]
+fn a_removal_that_is_killed_anywhere_harms_nothing_and_goes_on(#[values(false, true)] in_a_bucket: bool) {
+    let (_folder, whole) = with_all(in_a_bucket);
     prune(&whole, &one()).unwrap();
-    let expected = names(whole.path());
+    let expected = names(&whole);
+    let segments = expected.iter().filter(|name| name.contains("/t/objects/")).count();
+    assert_eq!(segments, 1, "of the three backups of a topic one is left: {expected:?}");
     let mut steps = 1;
     let mut done = 0;
     while done <= steps {
-        let (folder, repository) = repository();
+        let (folder, repository) = with_all(in_a_bucket);
         let root = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
         let lock = repository.lock(Activity::Maintain, "backup prune").unwrap();
         let stock = super::stock::Stock::of(&repository).unwrap();
@@ -487,7 +513,7 @@ fn a_removal_that_is_killed_anywhere_harms_nothing_and_goes_on() {
         assert_eq!((points.len(), points.last().map(String::as_str)), (there, Some(KEPT)), "{what}");
         fixture::archive(&repository, &root, Timeline::FIRST, 10);
         prune(&repository, &one()).unwrap();
-        let left = names(repository.path());
+        let left = names(&repository);
         assert_eq!(
             left.iter().filter(|name| !name.contains("00000A")).collect::<Vec<_>>(),
             expected.iter().collect::<Vec<_>>(),
@@ -499,8 +525,12 @@ fn a_removal_that_is_killed_anywhere_harms_nothing_and_goes_on() {
 }
 
 /// The files of a repository; manifests have random parts in their names.
-fn names(root: &Utf8Path) -> Vec<String> {
-    let files = fixture::tree(root).into_iter().filter(|name| !name.starts_with("locks/"));
+fn names(repository: &Repository) -> Vec<String> {
+    let root = repository.path();
+    let below = storage::files_below(root).unwrap().into_iter();
+    let mut files: Vec<String> = below.map(|(path, _)| path.strip_prefix(root).unwrap().to_string()).collect();
+    files.sort();
+    let files = files.into_iter().filter(|name| !name.starts_with("locks/"));
     files.map(|name| if name.contains("/manifest-") { "manifest".to_owned() } else { name }).collect()
 }
 
@@ -596,10 +626,10 @@ fn a_damaged_point_stays_and_is_named() {
 #[case(Activity::Maintain)]
 fn it_is_refused_beside_those_who_need_points(#[case] other: Activity) {
     let (_folder, repository) = repository();
-    let before = names(repository.path());
+    let before = names(&repository);
     let _at_work = repository.lock(other, "somebody").unwrap();
     assert_eq!(prune(&repository, &one()).unwrap_err().exit(), Exit::LockHeld);
-    assert_eq!(names(repository.path()), before);
+    assert_eq!(names(&repository), before);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::backup::{
     BackupError,
-    files::{self, Store},
+    files::{self, Store, is_temporary, is_there},
     format::{checked, encode_name, layout::manifest_name},
     hash::sha256,
     place::{self, ManifestFile},
@@ -47,8 +47,11 @@ pub(crate) struct Loaded {
 
 /// `head.json`: the newest backup of the topic. It may be behind by the one that was made at the moment of a crash, never ahead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Head {
-    newest: PreviousBackup,
+pub(crate) struct Head {
+    pub(crate) newest: PreviousBackup,
+    /// Whether there is a `pruned.json`, so that its loss is noticed. Archives of earlier versions have one from their first removal on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) keeps_pruned: bool,
 }
 
 impl TopicArchive {
@@ -125,8 +128,13 @@ impl TopicArchive {
     }
 
     /// The backup that is noted as the newest.
-    pub(crate) fn head(&self) -> Result<Option<PreviousBackup>, BackupError> {
-        Ok(checked::read::<Head>(&self.folder.join(HEAD))?.map(|head| head.newest))
+    pub(crate) fn head(&self) -> Result<Option<Head>, BackupError> {
+        checked::read(&self.folder.join(HEAD))
+    }
+
+    /// The place of a backup's manifest.
+    pub(crate) fn manifest_of(&self, link: &PreviousBackup) -> Utf8PathBuf {
+        self.folder.join(&link.backup).join(manifest_name(&link.manifest))
     }
 
     /// Whether what is archived can be read: an encrypted archive with an identity alone.
@@ -197,7 +205,10 @@ impl TopicArchive {
         let bytes = files::canonical_json(&folder, &sealed::to_json(manifest, self.store.seal(), &folder)?)?;
         let sha256 = sha256(&bytes);
         self.store.write(&folder.join(manifest_name(&sha256)), &bytes)?;
-        let head = Head { newest: PreviousBackup { backup: manifest.backup.clone(), manifest: sha256 } };
+        let keeps_pruned = is_there(&self.folder.join(PRUNED))?
+            || self.head().is_ok_and(|head| head.is_some_and(|head| head.keeps_pruned));
+        let newest = PreviousBackup { backup: manifest.backup.clone(), manifest: sha256 };
+        let head = Head { newest, keeps_pruned };
         let path = self.folder.join(HEAD);
         self.store.write(&path, &checked::to_bytes(&path, &head)?)
     }
@@ -237,14 +248,14 @@ impl TopicArchive {
         for entry in storage::entries(&self.folder)?.into_iter().flatten() {
             let name = entry.name();
             if !entry.is_folder {
-                if ![HEAD, PRUNED].contains(&name) && !name.starts_with('.') {
+                if ![HEAD, PRUNED].contains(&name) && !is_temporary(name) {
                     found.push(entry.path);
                 }
             } else if ![OBJECTS, REPLAYS].contains(&name) {
                 let manifests = place::manifests(&entry.path)?;
                 let others = storage::entries(&entry.path)?.into_iter().flatten();
                 let others = others.filter(|file| manifests.iter().all(|(manifest, _)| *manifest != file.path));
-                found.extend(others.filter(|file| !file.name().starts_with('.')).map(|file| file.path));
+                found.extend(others.filter(|file| !is_temporary(file.name())).map(|file| file.path));
             }
         }
         Ok(found)

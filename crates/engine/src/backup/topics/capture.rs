@@ -12,6 +12,7 @@ use super::{
         CommittedGroup, Continued, FORMAT, Gap, GapReason, PartitionBackup, SchemaMeaning, Schemas, SegmentOf,
         TopicBackup, go_on,
     },
+    pruned::PrunedBackups,
     schemas::Met,
     segment::Builder,
 };
@@ -54,11 +55,13 @@ pub async fn back_up_topics(
     progress: &(dyn Fn(TopicProgress) + Send + Sync),
 ) -> Result<Vec<TopicBackup>, BackupError> {
     attach::permit(config, Permission::Backup).await?;
-    let repository = Repository::of(&config.repository)?;
-    repository.seal().unlock_if_named()?;
-    let _lock = repository.lock(Activity::Create, "topic backup")?;
-    let copies = copy_topics(config, &repository, topics, progress).await;
-    let copies = copies.map_err(BackupError::with_file_system)?;
+    let backed_up = async {
+        let repository = Repository::of(&config.repository)?;
+        repository.seal().unlock_if_named()?;
+        let _lock = repository.lock(Activity::Create, "topic backup")?;
+        copy_topics(config, &repository, topics, progress).await
+    };
+    let copies = backed_up.await.map_err(BackupError::with_file_system)?;
     Ok(copies.into_iter().map(|copied| copied.backup).collect())
 }
 
@@ -178,6 +181,7 @@ impl Copy {
             unread: continued.map(|earlier| earlier.unread.clone()).unwrap_or_default(),
         };
         moment::pass("copied").await?;
+        PrunedBackups::make(&self.archive)?;
         self.archive.publish(&manifest)?;
         moment::pass("published").await?;
         self.archive.remove_leftovers()?;

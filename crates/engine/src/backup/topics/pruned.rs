@@ -10,7 +10,7 @@ use super::{
     archive::{PRUNED, TopicArchive},
     manifest::PreviousBackup,
 };
-use crate::backup::{BackupError, format::checked, pruned::PruneReason};
+use crate::backup::{BackupError, files, format::checked, pruned::PruneReason};
 
 /// The backups of a topic that were removed on purpose, by id.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,19 @@ impl PrunedBackups {
     /// Reads it; empty where nothing was ever removed.
     pub(crate) fn read(archive: &TopicArchive) -> Result<PrunedBackups, BackupError> {
         Ok(checked::read(&PrunedBackups::path(archive))?.unwrap_or_default())
+    }
+
+    /// Makes the file, empty, in an archive that has no backups yet: its loss is noticed from then on.
+    pub(crate) fn make(archive: &TopicArchive) -> Result<(), BackupError> {
+        match archive.newest()? {
+            None => PrunedBackups::default().write(archive),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Whether the file is there.
+    pub(crate) fn is_there(archive: &TopicArchive) -> Result<bool, BackupError> {
+        files::is_there(&PrunedBackups::path(archive))
     }
 
     pub(crate) fn write(&self, archive: &TopicArchive) -> Result<(), BackupError> {

@@ -9,7 +9,7 @@ use cdc_model::{
     event::CheckReport,
     units::{Lsn, Timeline},
 };
-use cdc_pipeline::client::postgres::Postgres;
+use cdc_pipeline::{client::postgres::Postgres, config::PointAfter};
 use cdc_postgres::wal::{SegmentName, TimelineEntry, TimelineHistory, WalFile};
 
 const CHECK: &str = "archiving";
@@ -25,16 +25,17 @@ impl Coordinated {
         let TimelineHistory { timeline: left, mut ancestors } = self.aim.followed();
         ancestors.push(TimelineEntry { timeline: left, end: switch });
         let history = TimelineHistory { timeline: restored.timeline, ancestors };
-        let next = format!(
+        let suggested = format!(
             "take a recovery point of timeline {} now (`backup create`): those that are there lead to it only through its history",
             restored.timeline
         );
+        let next = (self.pipeline.config.recovery.point == PointAfter::Suggest).then_some(suggested);
         Some(match self.read_back(&history).await {
-            Ok(seen) => CheckReport::new(CHECK, 1, vec![seen, next], Vec::new()),
+            Ok(seen) => CheckReport::new(CHECK, 1, [Some(seen), next].into_iter().flatten().collect(), Vec::new()),
             Err(error) => {
                 let why = format!("WAL of timeline {} is not proven to reach the archive: {error}", restored.timeline);
                 let mut report = CheckReport::inconclusive(CHECK, why);
-                report.notes.push(next);
+                report.notes.extend(next);
                 report
             }
         })

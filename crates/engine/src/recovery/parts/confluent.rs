@@ -83,14 +83,20 @@ fn after_references(dump: &Dump) -> Vec<&VersionLine> {
 pub(super) async fn register(registry: &Registry, wanted: &Dump, now: &Dump) -> Result<(), RecoveryError> {
     let missing = missing(wanted, now);
     let subjects: BTreeSet<&Subject> = missing.iter().map(|line| &line.subject).collect();
-    for subject in subjects {
+    for subject in &subjects {
         registry.begin_import(subject).await?;
     }
     for line in &missing {
         let id = registry.register_as(&as_registered(line)).await?;
-        if id != line.id {
-            let expected = format!("id {} of {} v{}", line.id, line.subject, line.version);
-            return Err(RecoveryError::unmet("restore registry", expected, format!("id {id}")));
+        let there = registry.version(&line.subject, line.version, true).await?;
+        if id != line.id || there.is_none_or(|there| there.id != line.id) {
+            take_back(registry, &subjects, now).await?;
+            return Err(RecoveryError::impossible(
+                "the registry",
+                format!("one that registers {} v{} as id {}, in mode IMPORT", line.subject, line.version, line.id),
+                format!("id {id}: it takes the mode and ignores ids and numbers, as Apicurio does by this API"),
+                "what was registered was removed again; Apicurio wants `[registry] flavour = \"apicurio\"` and its own address",
+            ));
         }
     }
     // Those that refer to others go first.
@@ -99,6 +105,26 @@ pub(super) async fn register(registry: &Registry, wanted: &Dump, now: &Dump) -> 
         if there.is_none_or(|there| there.state != VersionState::SoftDeleted) {
             registry.delete_version(&line.subject, line.version, false).await?;
         }
+    }
+    Ok(())
+}
+
+/// Removes the versions that were not there, and puts the modes of subjects back.
+async fn take_back(registry: &Registry, subjects: &BTreeSet<&Subject>, now: &Dump) -> Result<(), RecoveryError> {
+    for subject in subjects.iter().rev() {
+        if now.versions.iter().all(|line| line.subject != **subject) {
+            registry.delete_subject(subject, true).await?;
+            continue;
+        }
+        for version in registry.versions(subject, false).await? {
+            if now.version(subject, version).is_none() {
+                registry.delete_version(subject, version, true).await?;
+            }
+        }
+    }
+    for subject in subjects {
+        let mode = now.subjects.iter().find(|state| state.subject == **subject).and_then(|state| state.mode.as_deref());
+        registry.set_subject_mode(subject, mode).await?;
     }
     Ok(())
 }

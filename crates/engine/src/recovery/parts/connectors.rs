@@ -17,7 +17,10 @@ use crate::{
         slot::Timelines,
     },
 };
-use cdc_model::units::{Lsn, Offset, Timeline, TopicPartition, counted, is_secret_setting};
+use cdc_model::{
+    moment,
+    units::{Lsn, Offset, Timeline, TopicPartition, counted, is_secret_setting},
+};
 use cdc_pipeline::{
     attach,
     client::{
@@ -30,6 +33,10 @@ use cdc_pipeline::{
     },
     config::Config,
 };
+
+/// What has just been done, of one connector.
+pub(super) const MOMENTS: [&str; 7] =
+    [moment::BEFORE, "made", "stopped", "configured", "offsets", "changed", moment::AFTER];
 
 /// What a point has of connectors.
 #[derive(Debug)]
@@ -521,12 +528,14 @@ impl Plan {
         let mut said = Vec::new();
         for act in &self.acts {
             self.change(act).await?;
+            moment::pass("changed").await?;
             let offsets = match &act.offsets {
                 Offsets::Keep => "stored offsets as they were on the worker".to_owned(),
                 Offsets::Set(offsets) => format!("{} of the point", counted(offsets.len(), "stored offset")),
                 Offsets::Forget => "no stored offsets".to_owned(),
             };
             self.release(act).await?;
+            moment::pass(moment::AFTER).await?;
             said.push(format!(
                 "connector {}: configuration, {offsets} and state {} read back",
                 act.name,
@@ -549,22 +558,26 @@ impl Plan {
                 self.connect.create(name, &act.config, AtRest::Stopped.word()).await?;
                 // It has no state until a worker has taken it up.
                 self.connect.described(name).await?;
+                moment::pass("made").await?;
             }
         }
         self.connect.stopped(name, limits::connectors::STOPPED).await?;
         if self.connect.workers().await? > 1 {
             self.connect.settled(std::iter::once(name), limits::connectors::STOPPED).await?;
         }
+        moment::pass("stopped").await?;
         if self.connect.config(name).await? != act.config {
             self.connect.put_config(name, &act.config).await?;
             // The workers hand it out anew: it is UNASSIGNED for a moment.
             self.connect.stopped(name, limits::connectors::STOPPED).await?;
+            moment::pass("configured").await?;
         }
         match &act.offsets {
             Offsets::Keep => {}
             Offsets::Set(offsets) => self.connect.patch_offsets(name, offsets).await?,
             Offsets::Forget => self.connect.delete_offsets(name).await?,
         }
+        moment::pass("offsets").await?;
         let now = self.connect.config(name).await?;
         if let Some(differs) = differences(&act.config, &now).first() {
             return Err(unmet(format!("the point's configuration of connector {name}"), format!("one that {differs}")));

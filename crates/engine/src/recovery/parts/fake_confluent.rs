@@ -41,6 +41,9 @@ struct Content {
     levels: BTreeMap<String, Value>,
     mode: Option<String>,
     level: Option<Value>,
+    /// As Apicurio 3.3.3 by its compatible API (`/apis/ccompat/v7` and `v8`, seen there): mode IMPORT is taken, and the ids and numbers that
+    /// are asked for in it are not.
+    ignores_ids: bool,
 }
 
 /// Status, code and message of a refusal.
@@ -99,7 +102,7 @@ impl Content {
         }
         let twin = self.versions.values().find(|entry| entry.schema == schema).map(|entry| entry.id);
         let next = self.of(subject, true).map(|(number, _)| number).max().unwrap_or(0) + 1;
-        let (id, number) = match wanted_id {
+        let (id, number) = match wanted_id.filter(|_| !self.ignores_ids) {
             Some(id) => {
                 if self.versions.values().any(|entry| entry.id == id && entry.schema != schema) {
                     return Err(not_permitted(format!("Overwrite new schema with id {id} is not permitted.")));
@@ -340,6 +343,23 @@ async fn serve(client: TcpStream, content: Arc<Mutex<Content>>) {
             format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", text.len());
         client.get_mut().write_all(format!("{head}{text}").as_bytes()).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_registry_that_ignores_ids_is_refused_and_left_as_it_was() {
+    let fake = Fake::up().await;
+    fake.registry.set_global_level("NONE").await.unwrap();
+    for (subject, name) in [("a", "A"), ("a", "B"), ("b", "C")] {
+        fake.registry.register(&Subject::new(subject), name, &[]).await.unwrap();
+    }
+    let saved = fake.dump().await;
+    fake.registry.delete_subject(&Subject::new("a"), true).await.unwrap();
+    let lost = Content { ignores_ids: true, ..fake.content() };
+    fake.set(lost.clone());
+    let error = fake.restore(&["a"], &saved).await.unwrap_err();
+    assert_eq!(error.exit(), Exit::PlanImpossible, "{error}");
+    assert!(error.to_string().contains("ignores ids and numbers"), "{error}");
+    assert_eq!(fake.content(), lost);
 }
 
 /// Gaps in versions and ids, a shared schema, references, soft-deleted versions and subjects, levels with more than a level, modes.

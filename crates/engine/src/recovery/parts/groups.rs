@@ -7,12 +7,18 @@ use crate::{
     backup::{BackupError, GroupState, Point, TopicState},
     recovery::RecoveryError,
 };
-use cdc_model::units::{Offset, TopicPartition, counted};
+use cdc_model::{
+    moment,
+    units::{Offset, TopicPartition, counted},
+};
 use cdc_pipeline::{
     attach,
     client::kafka::{Group, Kafka},
     config::Config,
 };
+
+/// What has just been done, of one group.
+pub(super) const MOMENTS: [&str; 3] = [moment::BEFORE, "committed", moment::AFTER];
 
 /// What a point has of groups.
 #[derive(Debug)]
@@ -176,6 +182,7 @@ impl Plan {
         let mut said = Vec::new();
         for (group, wanted) in &self.wanted {
             self.kafka.commit_group_offsets(group, wanted).await?;
+            moment::pass("committed").await?;
             let all: Vec<TopicPartition> = wanted.iter().map(|(at, _)| at.clone()).collect();
             let found: BTreeMap<TopicPartition, Offset> =
                 self.kafka.group_offsets(group, &all).await?.into_iter().collect();
@@ -188,6 +195,7 @@ impl Plan {
                 ));
             }
             said.push(format!("group {group}: {} read back", counted(wanted.len(), "position")));
+            moment::pass(moment::AFTER).await?;
         }
         Ok(said)
     }

@@ -18,5 +18,6 @@ mod request;
 mod topics;
 
 pub use outcome::{PartChange, PartOutcome};
+pub(super) use plan::procedures;
 pub use plan::{PartPlan, plan_part};
 pub use request::{PartRequest, PipelinePart};

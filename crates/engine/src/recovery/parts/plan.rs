@@ -10,6 +10,7 @@ use crate::{
         memory::{Place, refuse_unfinished},
     },
 };
+use cdc_model::moment;
 use cdc_pipeline::{
     attach,
     config::{Config, Permission},
@@ -84,6 +85,22 @@ pub async fn plan_part(config: &Config, request: &PartRequest) -> Result<PartPla
     Ok(PartPlan { outcome, act, _held: held })
 }
 
+/// Where a part's restore can be interrupted, in order, and under which name.
+fn procedure_of(part: PipelinePart) -> (&'static str, &'static [&'static str]) {
+    match part {
+        PipelinePart::Connectors => ("restore-connectors", &connectors::MOMENTS),
+        PipelinePart::Topics => ("restore-topics", &topics::MOMENTS),
+        PipelinePart::Groups => ("restore-groups", &groups::MOMENTS),
+        PipelinePart::Registry => ("restore-registry", &registry::MOMENTS),
+    }
+}
+
+/// The same of all parts.
+pub(in crate::recovery) fn procedures() -> Vec<(&'static str, &'static [&'static str])> {
+    let parts = [PipelinePart::Connectors, PipelinePart::Topics, PipelinePart::Groups, PipelinePart::Registry];
+    parts.map(procedure_of).to_vec()
+}
+
 fn chosen<T>(
     repository: &Repository,
     request: &PartRequest,
@@ -110,12 +127,17 @@ impl PartPlan {
 
     /// Carries it out, and reads back what it changed. A run that was cut is repeated by the same command, which looks anew.
     pub async fn run(self) -> Result<PartOutcome, RecoveryError> {
-        let read_back = match &self.act {
-            Act::Connectors(plan) => plan.run().await,
-            Act::Topics(plan) => plan.run().await,
-            Act::Groups(plan) => plan.run().await,
-            Act::Registry(plan) => plan.run().await,
+        let run = async {
+            moment::pass(moment::BEFORE).await?;
+            match &self.act {
+                Act::Connectors(plan) => plan.run().await,
+                Act::Topics(plan) => plan.run().await,
+                Act::Groups(plan) => plan.run().await,
+                Act::Registry(plan) => plan.run().await,
+            }
         };
+        let (procedure, _) = procedure_of(self.outcome.part);
+        let read_back = moment::of_step(procedure, run).await;
         let read_back = read_back.map_err(|error| error.within(&format!("restore {}", self.outcome.part.word())))?;
         Ok(PartOutcome { read_back, ..self.outcome })
     }

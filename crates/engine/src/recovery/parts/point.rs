@@ -16,15 +16,15 @@ pub(super) struct Chosen<T> {
 }
 
 /// The point that was named; or the newest of this pipeline that has the part, whose checks held, and of which the part is intact. A
-/// point may lack other parts.
+/// point may lack other parts, and what its base backup adds to.
 pub(super) fn choose<T>(
     repository: &Repository,
     request: &PartRequest,
     origin: &Origin,
     read: impl Fn(&Point) -> Result<T, BackupError>,
 ) -> Result<Chosen<T>, RecoveryError> {
-    if matches!(request.point, PointSelector::Id(_)) {
-        let point = repository.point(&request.point)?;
+    if let PointSelector::Id(id) = &request.point {
+        let point = repository.point_without_bases(id)?;
         let mut notes = Vec::new();
         match origin.foreign(&point.manifest) {
             Some(foreign @ Foreign::Cluster(_)) => {
@@ -56,7 +56,7 @@ pub(super) fn choose<T>(
         return Ok(Chosen { point, part, notes });
     }
     let (mut notes, mut damage) = (Vec::new(), None);
-    for found in repository.finished()?.into_iter().rev() {
+    for found in repository.finished_without_bases()?.into_iter().rev() {
         let point = match found {
             Ok(point) => point,
             Err(passed) => {
@@ -139,6 +139,21 @@ mod tests {
         assert_eq!(groups(&request(LATER)).unwrap_err().exit(), Exit::PlanImpossible);
         let accepted = PartRequest { accept_inconsistent_point: true, ..request(LATER) };
         assert!(groups(&accepted).unwrap().notes[0].contains("is inconsistent"));
+    }
+
+    #[test]
+    fn a_part_is_taken_from_a_point_whose_base_backup_cannot_be_used() {
+        let (_folder, repository) = fixture::repository();
+        let first = repository.point(&POINT.parse().unwrap()).unwrap().link();
+        fixture::later(&repository, LATER, |_| {});
+        let added_to = repository.point(&LATER.parse().unwrap()).unwrap().link();
+        fixture::later(&repository, LATEST, |manifest| fixture::add_to(manifest, added_to));
+        std::fs::remove_dir_all(repository.points_folder().join(LATER)).unwrap();
+        assert_eq!(repository.newest().unwrap().point.link(), first, "its base backup is of no use");
+        for point in ["latest", LATEST] {
+            let chosen = choose(&repository, &request(point), &Origin::default(), Point::groups).unwrap();
+            assert_eq!((chosen.point.id().as_str(), chosen.notes), (LATEST, Vec::new()));
+        }
     }
 
     #[test]

@@ -18,12 +18,19 @@ use crate::{
         schema::{differences, put_beyond, put_level},
     },
 };
-use cdc_model::units::{SchemaId, Subject, counted};
+use cdc_model::{
+    moment,
+    units::{SchemaId, Subject, counted},
+};
 use cdc_pipeline::{
     attach,
     client::registry::Registry,
     config::{Config, RegistryFlavour},
 };
+
+/// What has just been done: what is missing is there; artifacts of which contents were still there are made again; one thing is set in its
+/// place; descriptions and rules are; all of it is read back.
+pub(super) const MOMENTS: [&str; 6] = [moment::BEFORE, "imported", "made", "set", "described", moment::AFTER];
 
 /// What to do where the registry cannot be made right beside what it holds.
 const ANEW: &str = "`recover run schema` fills its store anew, and rebuilds topics whose records have other ids";
@@ -360,27 +367,35 @@ impl Plan {
                 if let Some(zip) = zip {
                     self.registry.import_beside(zip.clone()).await?;
                 }
+                moment::pass("imported").await?;
                 recreated.make(&self.registry).await?;
             }
             Way::Register => {
                 let now = self.selection.take(&capture(&self.registry).await?);
                 confluent::register(&self.registry, &self.wanted, &now).await?;
+                moment::pass("imported").await?;
             }
         }
+        moment::pass("made").await?;
         let now = self.selection.take(&capture(&self.registry).await?);
         for difference in differing(&self.wanted, &now) {
             self.set(&difference).await?;
+            moment::pass("set").await?;
         }
         let now = self.selection.take(&capture(&self.registry).await?);
         match self.way {
             Way::Import(..) => put_beyond(&self.registry, &self.wanted, &now).await?,
             Way::Register => confluent::put_levels(&self.registry, &self.wanted, &now).await?,
         }
+        moment::pass("described").await?;
         let now = self.selection.take(&capture(&self.registry).await?);
         let left: Vec<Difference> =
             differing(&self.wanted, &now).into_iter().filter(|d| !is_extra(d, &self.wanted)).collect();
         match left.first() {
-            None => Ok(vec![format!("registry: {} read back", counted(self.wanted.versions.len(), "version"))]),
+            None => {
+                moment::pass(moment::AFTER).await?;
+                Ok(vec![format!("registry: {} read back", counted(self.wanted.versions.len(), "version"))])
+            }
             Some(first) => Err(RecoveryError::unmet(
                 "restore registry",
                 "the content of the point, read back",

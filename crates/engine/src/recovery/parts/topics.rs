@@ -7,12 +7,15 @@ use crate::{
     backup::TopicState,
     recovery::{RecoveryError, pipeline::protection},
 };
-use cdc_model::units::counted;
+use cdc_model::{moment, units::counted};
 use cdc_pipeline::{
     attach,
     client::kafka::{Kafka, Refusal, TopicSpec},
     config::Config,
 };
+
+/// What has just been done, of one topic.
+pub(super) const MOMENTS: [&str; 5] = [moment::BEFORE, "made", "grown", "set", moment::AFTER];
 
 /// Settings that decide which records a topic keeps.
 const KEEPING: [&str; 4] = ["cleanup.policy", "delete.retention.ms", "retention.bytes", "retention.ms"];
@@ -180,14 +183,17 @@ impl Plan {
             let wanted = match act {
                 Act::Make(spec) => {
                     self.kafka.create_topics(std::slice::from_ref(spec)).await?;
+                    moment::pass("made").await?;
                     spec
                 }
                 Act::Alter { spec, grows, settings } => {
                     if *grows {
                         self.kafka.add_partitions(&spec.name, spec.partitions).await?;
+                        moment::pass("grown").await?;
                     }
                     if *settings {
                         self.kafka.set_topic_settings(&spec.name, &spec.settings).await?;
+                        moment::pass("set").await?;
                     }
                     spec
                 }
@@ -201,6 +207,7 @@ impl Plan {
                         found.name,
                         counted(found.settings.len(), "setting")
                     ));
+                    moment::pass(moment::AFTER).await?;
                 }
                 found => {
                     let expected =

@@ -12,3 +12,4 @@ mod run;
 pub use plan::{RestorePlan, plan_restore};
 pub use request::RestoreRequest;
 pub use run::RestoreOutcome;
+pub(super) use run::{MOMENTS, PROCEDURE};

@@ -145,17 +145,23 @@ impl Place {
 
     /// Moves the restored data folder to its place, from wherever an earlier run left it. What makes it a data folder comes last.
     pub(super) fn put(&self) -> Result<(), RecoveryError> {
+        self.put_content()?;
+        self.put_those(|name| name == LAST)
+    }
+
+    /// The same of everything else.
+    pub(super) fn put_content(&self) -> Result<(), RecoveryError> {
+        self.put_those(|name| name != LAST)
+    }
+
+    fn put_those(&self, wanted: impl Fn(&str) -> bool) -> Result<(), RecoveryError> {
         let fresh = self.fresh();
         let unlisted = |e| RecoveryError::io("list", &fresh, e);
         let mut names = Vec::new();
         for entry in fresh.read_dir_utf8().if_there().map_err(unlisted)?.into_iter().flatten() {
             names.push(entry.map_err(unlisted)?.file_name().to_owned());
         }
-        names.sort_by_key(|name| name == LAST);
-        for name in &names {
-            if name == LAST {
-                files::sync_folder(&self.pgdata)?;
-            }
+        for name in names.iter().filter(|name| wanted(name)) {
             let (from, to) = (fresh.join(name), self.pgdata.join(name));
             std::fs::rename(&from, &to).map_err(|e| RecoveryError::io("move to its place", &from, e))?;
         }

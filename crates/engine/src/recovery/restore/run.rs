@@ -27,7 +27,10 @@ use cdc_model::{
 
 const STEP: &str = "restore";
 /// Under which name its moments can be interrupted.
-const PROCEDURE: &str = "postgres-restore";
+pub(in crate::recovery) const PROCEDURE: &str = "postgres-restore";
+/// What has just been done, in order; `moved` is before what makes the folder a data folder.
+pub(in crate::recovery) const MOMENTS: [&str; 7] =
+    ["begun", "extracted", "replaying", "promoted", "replayed", "moved", "placed"];
 /// A cluster that was stopped cleanly, by its control file.
 const SHUT_DOWN: &str = "shut down";
 
@@ -98,6 +101,7 @@ impl RestorePlan {
         let fresh = self.place.fresh();
         if self.record.restored.is_none() {
             self.place.write(&self.owner, &self.record)?;
+            moment::pass("begun").await?;
             wait_for_end(&self.request.tools, &fresh).await?;
             if !replays(&fresh)? {
                 self.extract(&fresh, watch).await?;
@@ -108,6 +112,8 @@ impl RestorePlan {
             self.place.write(&self.owner, &self.record)?;
             moment::pass("replayed").await?;
         }
+        self.place.put_content()?;
+        moment::pass("moved").await?;
         self.place.put()?;
         moment::pass("placed").await?;
         self.owner.open_as_before(&self.place.pgdata)?;
