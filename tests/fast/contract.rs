@@ -73,6 +73,7 @@ fn folder() -> tempfile::TempDir {
     write("dead.toml", DEAD);
     write("controlled.toml", &format!("{DEAD}{CONTROL}"));
     write("unknown-field.toml", &DEAD.replace("bootstrap =", "bootstraps ="));
+    write("elsewhere.toml", &DEAD.replace(r#"path = "repository""#, r#"path = "empty""#));
     write("wrong-type.toml", &DEAD.replace(r#"path = "repository""#, "path = 7"));
     write("no-toml.toml", "[postgres\n");
     write("secret.toml", &DEAD.replace(r#"flavour ="#, "auth = { token = \"a-secret\" }\nflavour ="));
@@ -258,6 +259,9 @@ fn help_of_every_command() {
 #[case::backup_verify_damaged("backup-verify-damaged", "backup verify --repository several latest")]
 #[case::backup_prune_format_1("backup-prune-format-1", "backup prune --repository repository")]
 #[case::backup_prune_both("backup-prune-both", "backup prune --repository format-2 --keep 1 --keep-days 2")]
+#[case::status_of_nothing("status-of-nothing", "status --config elsewhere.toml")]
+#[case::metrics_of_no_pipeline("metrics-of-no-pipeline", "backup check --repository repository --metrics m.prom")]
+#[case::metrics_of_no_drill("metrics-of-no-drill", "run --metrics m.prom good.yaml")]
 #[case::no_such_plugin("no-such-plugin", "scenario check plugin.yaml")]
 #[case::runbook_without_command("runbook-without-command", "scenario check runbook.yaml")]
 #[case::verify_of_the_dead("verify-of-the-dead", "verify --config dead.toml --deadline 1s")]

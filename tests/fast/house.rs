@@ -12,7 +12,7 @@ const CRATES: [(&str, &[&str]); 7] = [
     ("model", &["event", "moment", "units", "vocabulary"]),
     ("postgres", &["postgres"]),
     ("pipeline", &["attach", "client", "config", "debezium"]),
-    ("engine", &["backup", "recovery"]),
+    ("engine", &["backup", "health", "recovery"]),
     ("workload", &["workload"]),
     ("verify", &["verify"]),
     ("harness", &["cli", "fault", "report", "run", "scenario", "stack"]),

@@ -14,6 +14,7 @@ mod interrupt;
 mod layout;
 mod licences;
 mod locks;
+mod monitoring;
 mod numbers;
 mod sample;
 mod steps;

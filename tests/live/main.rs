@@ -26,6 +26,7 @@ mod layouts;
 mod limited;
 mod login;
 mod looked;
+mod monitored;
 mod object_server;
 mod parts;
 mod parts_interrupted;

@@ -4,6 +4,7 @@
 //! `manifest.json`, and `wal/<system id>/<timeline>/` the archived write-ahead log. May be called by the commands, by
 //! `run` and by `recovery`; decides nothing about how to recover.
 
+mod attempts;
 mod bases;
 #[cfg(test)]
 mod bucket_tests;
@@ -11,7 +12,7 @@ mod chain;
 mod check;
 mod create;
 mod error;
-mod file_system;
+pub(crate) mod file_system;
 pub(crate) mod files;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -38,6 +39,7 @@ pub mod parts;
 pub mod topics;
 pub mod wal;
 
+pub use attempts::{Attempt, Ended, Task, TaskRecord};
 pub use check::{
     ArchiverEvent, ArchiverStanding, CheckOptions, CheckReport, Defect, DefectKind, Lost, Passed, PointStanding, Reach,
     ServerArchiving, VerifyReport, check, verify,

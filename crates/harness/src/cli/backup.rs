@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use cdc_engine::backup::{
     self, BackupError, CheckOptions, CheckReport, CreateOptions, Format, Keep, Kind, ListedPoint, Listing,
-    PointSelector, Progress, PruneOptions, PruneReport, PrunedTopicBackup, Reach, Repository, ServerArchiving,
+    PointSelector, Progress, PruneOptions, PruneReport, PrunedTopicBackup, Reach, Repository, ServerArchiving, Task,
     VerifyReport,
 };
 use cdc_model::{
@@ -22,8 +22,10 @@ use cdc_pipeline::{
 };
 
 use super::{
+    attend::{Attended, Done, MetricsFile},
     interrupt::unless_interrupted,
     output::{CliError, DryRun, print_json, say},
+    words::age,
 };
 
 /// Take, list, show, check and prune recovery points.
@@ -58,6 +60,8 @@ enum BackupCommand {
         #[arg(long)]
         json: bool,
         #[command(flatten)]
+        metrics: MetricsFile,
+        #[command(flatten)]
         dry: DryRun,
     },
     /// List the recovery points, oldest first: age, size, parts, last deep check, and what can be reached by replay; unfinished,
@@ -89,6 +93,8 @@ enum BackupCommand {
         /// Print the report as JSON.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        metrics: MetricsFile,
     },
     /// Remove recovery points that need not be kept, and the archived WAL that no kept point needs; `backup create` does the same.
     /// Exits 0, 34 (a recovery or a backup is at work, or a recovery is unfinished) or 35 (still over the budget).
@@ -107,6 +113,8 @@ enum BackupCommand {
         /// Print the report as JSON.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        metrics: MetricsFile,
         #[command(flatten)]
         dry: DryRun,
     },
@@ -150,6 +158,18 @@ impl Place {
         match &self.config {
             Some(file) => Ok(Config::load(file)?.backup),
             None => Ok(BackupConfig::default()),
+        }
+    }
+
+    /// The configuration, where one is named: metrics are a pipeline's.
+    fn with_metrics(&self, metrics: &MetricsFile) -> Result<Option<Config>, CliError> {
+        match (&self.config, metrics.path()) {
+            (Some(file), _) => Ok(Some(Config::load(file)?)),
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(CliError::new(
+                Exit::Usage,
+                "--metrics: expected --config FILE, which names the pipeline, found --repository alone",
+            )),
         }
     }
 
@@ -204,7 +224,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
             say(format!("{} is a backup repository{encrypted}", repository.path()));
             Ok(Exit::Passed)
         }
-        BackupCommand::Create { config, only, json, dry } => {
+        BackupCommand::Create { config, only, json, metrics, dry } => {
             let config = Config::load(&config)?;
             if dry.is_on() {
                 attach::permit(&config, Permission::Backup).await?;
@@ -216,7 +236,9 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
                 dry.told(format!("take a recovery point of {} into {}", parts.join(", "), config.repository.path));
                 return Ok(Exit::Passed);
             }
-            create(&config, only, json).await
+            let repository = &config.repository.path;
+            let around = Attended { task: Task::Backup, config: Some(&config), repository, metrics: metrics.path() };
+            around.run(create(&config, only, json)).await
         }
         BackupCommand::List { place, json } => {
             let listing = backup::list(&place.open()?)?;
@@ -232,16 +254,23 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
             print_json(&point.manifest)?;
             Ok(Exit::Passed)
         }
-        BackupCommand::Check { place, deep, json } => {
-            let tools = place.resolve().await?.1;
+        BackupCommand::Check { place, deep, json, metrics } => {
+            let (folder, tools) = place.resolve().await?;
             let repository = place.open()?;
-            // Before the repository is looked at: what the server has given away by now is there then.
-            let archiving = place.archiving().await?;
-            let options = CheckOptions { deep, tools, archiving };
-            let report = blocking(move || backup::check(&repository, &options)).await?;
-            checked(&report, json)
+            let config = place.with_metrics(&metrics)?;
+            let task = if deep { Task::DeepCheck } else { Task::Check };
+            let around = Attended { task, config: config.as_ref(), repository: &folder, metrics: metrics.path() };
+            let work = async {
+                // Before the repository is looked at: what the server has given away by now is there then.
+                let archiving = place.archiving().await?;
+                let options = CheckOptions { deep, tools, archiving };
+                let report = blocking(move || backup::check(&repository, &options)).await?;
+                let reason = report.defects.first().map(ToString::to_string);
+                Ok(Done::new(checked(&report, json)?, reason))
+            };
+            around.run(work).await
         }
-        BackupCommand::Prune { place, keep_days, keep, budget, json, dry } => {
+        BackupCommand::Prune { place, keep_days, keep, budget, json, metrics, dry } => {
             let mut options = PruneOptions::of(&place.backup()?);
             match (keep_days, keep) {
                 (Some(days), _) => options.keep = Keep::Days(days.get()),
@@ -250,9 +279,20 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
             }
             options.budget = budget.map_or(options.budget, |budget| budget.as_u64());
             options.dry_run = dry.is_on();
+            let folder = place.resolve().await?.0;
             let repository = place.open()?;
-            let report = blocking(move || backup::prune(&repository, &options));
-            pruned(&unless_interrupted(report).await??, json)
+            let config = place.with_metrics(&metrics)?;
+            let work = async {
+                let report = unless_interrupted(blocking(move || backup::prune(&repository, &options))).await??;
+                let over = format!("{} of a budget of {}", ByteSize(report.room.used), ByteSize(report.room.budget));
+                Ok(Done::new(pruned(&report, json)?, Some(over)))
+            };
+            if dry.is_on() {
+                return Ok(work.await?.exit);
+            }
+            let around =
+                Attended { task: Task::Prune, config: config.as_ref(), repository: &folder, metrics: metrics.path() };
+            around.run(work).await
         }
         BackupCommand::Upgrade { place, dry } => {
             let folder = place.resolve().await?.0;
@@ -315,7 +355,7 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-async fn create(config: &Config, only: Vec<BackupPart>, json: bool) -> Result<Exit, CliError> {
+async fn create(config: &Config, only: Vec<BackupPart>, json: bool) -> Result<Done, CliError> {
     let bar = bar();
     let told = |progress: Progress| {
         if let Some(total) = progress.total {
@@ -343,10 +383,9 @@ async fn create(config: &Config, only: Vec<BackupPart>, json: bool) -> Result<Ex
             say(format!("  note: `recover` starts from it only with --point {} --accept-inconsistent-point", m.point));
         }
     }
-    Ok(match created.manifest.consistency.failed().next() {
-        None => Exit::Passed,
-        Some(_) => Exit::CheckFailed,
-    })
+    let failed = created.manifest.consistency.failed().next().map(ToString::to_string);
+    let exit = if failed.is_none() { Exit::Passed } else { Exit::CheckFailed };
+    Ok(Done { point: Some(created.manifest.point.clone()), ..Done::new(exit, failed) })
 }
 
 fn bar() -> indicatif::ProgressBar {
@@ -409,16 +448,6 @@ fn word(kind: Kind) -> &'static str {
         Kind::Full => "full",
         Kind::StateOnly => "state-only",
         Kind::Selected => "selected",
-    }
-}
-
-/// How long ago something was, in its largest unit.
-fn age(seconds: u64) -> String {
-    match seconds {
-        0..60 => counted(seconds, "second"),
-        60..3_600 => counted(seconds / 60, "minute"),
-        3_600..86_400 => counted(seconds / 3_600, "hour"),
-        _ => counted(seconds / 86_400, "day"),
     }
 }
 

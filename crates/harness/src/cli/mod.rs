@@ -1,6 +1,8 @@
 //! The command line: one file a subcommand.
 
+mod attend;
 mod backup;
+mod completions;
 mod doctor;
 mod interrupt;
 mod output;
@@ -13,6 +15,7 @@ mod run;
 mod scenario;
 mod setup;
 mod stack;
+mod status;
 mod supervise;
 mod topic;
 mod topic_archive;
@@ -62,6 +65,9 @@ enum Command {
     Restore(restore::Args),
     /// Restore a PostgreSQL data folder alone
     Postgres(postgres::Args),
+    /// Say whether the pipeline is recoverable now, to when, how fast, and what stands in the way; change nothing. Exits 0, 37 (recoverable, at risk), 13
+    /// (not known), or with what is in the way of a recovery: 10, 30, 32 or 34
+    Status(status::Args),
     /// Compare tables with topics
     Verify(verify::Args),
     /// Make the reports of a run again from its events
@@ -70,6 +76,10 @@ enum Command {
     Topic(topic::Args),
     /// PostgreSQL's archive_command and restore_command
     Wal(wal::Args),
+    /// Print completions for a shell: `source <(cdc-drill completions bash)`
+    Completions(completions::Completions),
+    /// Write a man page for each command into a folder
+    Man(completions::Man),
     #[command(hide = true)]
     Supervise(supervise::Args),
 }
@@ -86,10 +96,13 @@ impl Command {
             Command::Recover(args) => recover::run(args).await,
             Command::Restore(args) => restore::run(args).await,
             Command::Postgres(args) => postgres::run(args).await,
+            Command::Status(args) => status::run(args).await,
             Command::Verify(args) => verify::run(args).await,
             Command::Report(args) => report::run(args),
             Command::Topic(args) => topic::run(args).await,
             Command::Wal(args) => Ok(wal::run_now(args)?),
+            Command::Completions(args) => completions::completions(args, command()),
+            Command::Man(args) => completions::man(args, command()),
             Command::Supervise(args) => supervise::run(args),
         }
     }

@@ -11,12 +11,13 @@ use clap::{Subcommand, ValueEnum};
 use serde::Serialize;
 
 use super::{
+    attend::{Attended, Done, MetricsFile},
     interrupt::unless_interrupted,
     output::{CliError, DryRun, print_json, say},
     words,
 };
 use cdc_engine::{
-    backup::PointSelector,
+    backup::{PointSelector, Task},
     recovery::{self, Leftover, Outcome, Playbook, Progress, Recovered, Request, Status, SystemStatus, Target, Watch},
 };
 use cdc_model::{
@@ -46,6 +47,8 @@ enum Verb {
         #[arg(long)]
         yes: bool,
         #[command(flatten)]
+        metrics: MetricsFile,
+        #[command(flatten)]
         dry: DryRun,
     },
     /// Say how far a recovery is that did not end; change nothing
@@ -68,6 +71,8 @@ enum Verb {
         /// Print the result as JSON
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        metrics: MetricsFile,
         #[command(flatten)]
         dry: DryRun,
     },
@@ -267,7 +272,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
             show(&plan, what.json)?;
             Ok(Exit::Passed)
         }
-        Verb::Run { what, yes, dry } if !yes || dry.is_on() => {
+        Verb::Run { what, yes, dry, .. } if !yes || dry.is_on() => {
             let request = what.request()?;
             let config = Config::load(&what.config)?;
             recovery::permit(&config, &request).await?;
@@ -283,16 +288,16 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
             );
             Err(CliError::new(Exit::Refused, message).hint(UNCHANGED))
         }
-        Verb::Run { what, .. } => {
+        Verb::Run { what, metrics, .. } => {
             let request = what.request()?;
-            recover(&Config::load(&what.config)?, &request, what.json).await
+            attended(&Config::load(&what.config)?, &request, what.json, &metrics).await
         }
         Verb::Status { config, json } => status(&Config::load(&config)?, json).await,
-        Verb::Resume { config, accept_loss, json, dry } => {
+        Verb::Resume { config, accept_loss, json, metrics, dry } => {
             let config = Config::load(&config)?;
             let request = recovery::unfinished_request(&config, accept_loss.into_iter().collect())?;
             if !dry.is_on() {
-                return recover(&config, &request, json).await;
+                return attended(&config, &request, json, &metrics).await;
             }
             recovery::permit(&config, &request).await?;
             show(&recovery::plan(&config, &request).await?, json)?;
@@ -377,7 +382,13 @@ async fn status(config: &Config, json: bool) -> Result<Exit, CliError> {
     Ok(Exit::RecoveryFailed)
 }
 
-async fn recover(config: &Config, request: &Request, json: bool) -> Result<Exit, CliError> {
+async fn attended(config: &Config, request: &Request, json: bool, metrics: &MetricsFile) -> Result<Exit, CliError> {
+    let repository = &config.repository.path;
+    let around = Attended { task: Task::Recovery, config: Some(config), repository, metrics: metrics.path() };
+    around.run(recover(config, request, json)).await
+}
+
+async fn recover(config: &Config, request: &Request, json: bool) -> Result<Done, CliError> {
     let mut done: Vec<StepReport> = Vec::new();
     let mut told = |step: StepReport| {
         say(line(&step));
@@ -419,7 +430,10 @@ async fn recover(config: &Config, request: &Request, json: bool) -> Result<Exit,
             if json {
                 print_json(&recovered.outcome)?;
             }
-            Ok(with_looks(verified?.verdict, &looks))
+            let exit = with_looks(verified?.verdict, &looks);
+            let reason =
+                "what the topics hold, the neighbours or the archiving did not pass: see its output".to_owned();
+            Ok(Done { rto_seconds: Some(recovered.seconds), ..Done::new(exit, Some(reason)) })
         }
         Err(error) => {
             if json {

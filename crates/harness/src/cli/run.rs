@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     CliError,
+    attend::{Attended, Done},
     output::{DryRun, Terminal as CommandLine, say},
     print_json,
 };
@@ -15,6 +16,7 @@ use crate::{
     run::{Session, may_drill},
     stack::BackendChoice,
 };
+use cdc_engine::backup::Task;
 use cdc_model::{event::Event, units::Exit};
 use cdc_pipeline::config::Config;
 
@@ -64,6 +66,13 @@ pub(crate) struct Args {
     /// The configuration of the pipeline to attach to; it must permit `inject`
     #[arg(long, value_name = "FILE", required_if_eq("backend", "attach"))]
     config: Option<Utf8PathBuf>,
+    /// The configuration of the pipeline that this is the drill of: how it ended and its RTO are noted in that pipeline's repository, its
+    /// `[notify]` command hears of it, and `status` shows it
+    #[arg(long, value_name = "FILE")]
+    record: Option<Utf8PathBuf>,
+    /// With --record: also write the pipeline's metrics into this file, as `status --metrics` does
+    #[arg(long, value_name = "FILE", requires = "record")]
+    metrics: Option<Utf8PathBuf>,
     /// Scenarios by id or file; all of scenarios/recovery/ unless given
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<String>,
@@ -71,6 +80,18 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
+    let record = args.record.as_deref().map(Config::load).transpose()?;
+    match record.filter(|_| !args.dry.is_on()) {
+        None => Ok(drills(args).await?.exit),
+        Some(config) => {
+            let (repository, metrics) = (&config.repository.path, args.metrics.clone());
+            let around = Attended { task: Task::Drill, config: Some(&config), repository, metrics: metrics.as_deref() };
+            around.run(drills(args)).await
+        }
+    }
+}
+
+async fn drills(args: Args) -> Result<Done, CliError> {
     let replay = replay(&args);
     let backend = match (args.backend, &args.config) {
         (Backend::Attach, Some(file)) => {
@@ -105,7 +126,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
         for id in session.drills() {
             args.dry.told(format!("run {id}"));
         }
-        return Ok(Exit::Passed);
+        return Ok(Done::new(Exit::Passed, None));
     }
     let terminal = Arc::new(Mutex::new(Terminal::stderr()));
     let shown = terminal.clone();
@@ -128,7 +149,9 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
     if args.json {
         print_json(&finished.report)?;
     }
-    Ok(finished.exit)
+    let measured = finished.report.drills.iter().filter_map(|drill| drill.recovery.rto_seconds);
+    let rto_seconds = measured.max_by(f64::total_cmp);
+    Ok(Done { rto_seconds, ..Done::new(finished.exit, Some(finished.report.reason)) })
 }
 
 /// The command line that runs the same again.

@@ -4,6 +4,7 @@ use std::{error::Error, str::FromStr};
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
+use cdc_model::units::counted;
 use cdc_model::vocabulary::{Loss, OnConflict, PartLoss, RegistryStorageKind, TopicsRepair};
 
 /// Takes one of these words, which the help lists.
@@ -53,4 +54,14 @@ pub(super) fn part_loss() -> impl TypedValueParser<Value = PartLoss> {
 /// Where a registry stores.
 pub(super) fn registry_storage() -> impl TypedValueParser<Value = RegistryStorageKind> {
     one_of(RegistryStorageKind::ALL.map(|kind| PossibleValue::new(kind.word())).into())
+}
+
+/// How long ago something was, in its largest unit.
+pub(super) fn age(seconds: u64) -> String {
+    match seconds {
+        0..60 => counted(seconds, "second"),
+        60..3_600 => counted(seconds / 60, "minute"),
+        3_600..86_400 => counted(seconds / 3_600, "hour"),
+        _ => counted(seconds / 86_400, "day"),
+    }
 }

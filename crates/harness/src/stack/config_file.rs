@@ -100,6 +100,8 @@ mod tests {
             backup: BackupConfig::default(),
             recovery: RecoveryConfig::default(),
             control: [("postgres".to_owned(), hook("/b/cdc-drill".into(), "/it's".into(), "postgres"))].into(),
+            monitor: MonitorConfig::default(),
+            notify: None,
             attach: None,
         };
         let path = dir.join("cdc-drill.toml");

@@ -172,6 +172,8 @@ mod tests {
             backup: BackupConfig::default(),
             recovery: RecoveryConfig::default(),
             control: Default::default(),
+            monitor: MonitorConfig::default(),
+            notify: None,
             attach: None,
         }
     }

@@ -20,8 +20,8 @@ use cdc_pipeline::{
         wait::{Poll, until},
     },
     config::{
-        BackupConfig, Config, ConnectConfig, Hook, KafkaConfig, PostgresConfig, RecoveryConfig, RegistryConfig,
-        RegistryFlavour, RegistryStorage, RepositoryConfig,
+        BackupConfig, Config, ConnectConfig, Hook, KafkaConfig, MonitorConfig, PostgresConfig, RecoveryConfig,
+        RegistryConfig, RegistryFlavour, RegistryStorage, RepositoryConfig,
     },
 };
 
@@ -219,6 +219,8 @@ impl LocalStack {
             backup: BackupConfig::default(),
             recovery: RecoveryConfig::default(),
             control: self.control.clone(),
+            monitor: MonitorConfig::default(),
+            notify: None,
             attach: None,
         })
     }

@@ -39,6 +39,8 @@ pub enum Exit {
     BudgetExceeded = 35,
     /// A repository is encrypted and its keys are missing, unsafe or others, or it is not encrypted as it should be.
     KeysRefused = 36,
+    /// `status` only: recoverable now, and something is going the wrong way, or was not proved lately.
+    AtRisk = 37,
     /// The plan cannot be carried out on what is there.
     PlanImpossible = 40,
     /// Refused for safety, or `--yes` is missing.
@@ -77,6 +79,7 @@ impl Exit {
             LockHeld,
             BudgetExceeded,
             KeysRefused,
+            AtRisk,
             PlanImpossible,
             Refused,
             Interrupted,

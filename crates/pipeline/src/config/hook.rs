@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     collections::BTreeMap,
     fs::File,
+    io::{Seek, SeekFrom, Write},
     os::unix::fs::FileExt,
     process::Stdio,
     time::{Duration, Instant},
@@ -275,41 +276,64 @@ impl Hook {
             Verb::Disturb => self.disturb.as_ref(),
             Verb::Settle => self.settle.as_ref(),
         };
-        let failed = |detail: String| HookError { hook: hook.clone(), detail };
-        let command = command.ok_or_else(|| failed("the configuration does not name it".into()))?;
-        // Without a name: whoever is killed meanwhile leaves nothing.
-        let said = tempfile::tempfile().map_err(|e| failed(e.to_string()))?;
-        let sink = said.try_clone().map_err(|e| failed(e.to_string()))?;
-        let both = sink.try_clone().map_err(|e| failed(e.to_string()))?;
-        let began = Instant::now();
-        let mut child = tokio::process::Command::new("sh")
-            .args(["-c", command])
-            .envs(environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(sink)
-            .stderr(both)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|e| failed(e.to_string()))?;
-        let limit = self.timeout.of(verb);
-        let ended = tokio::time::timeout(limit, child.wait()).await;
-        let text = read_back(&said).map_err(|e| failed(format!("read what it wrote: {e}")))?;
-        let call = HookCall {
-            hook: hook.clone(),
-            seconds: began.elapsed().as_secs_f64(),
-            status: ended.as_ref().ok().and_then(|s| s.as_ref().ok()).and_then(std::process::ExitStatus::code),
-            said: last_lines(&String::from_utf8_lossy(&text)),
-        };
-        tracing::info!(hook = call.hook, seconds = call.seconds, status = ?call.status, said = ?call.said);
-        let _ = CALLS.try_with(|calls| calls.borrow_mut().push(call.clone()));
-        match ended {
-            Err(_) => {
-                Err(failed(format!("did not return within {}{}", humantime::format_duration(limit), quoted(&call))))
-            }
-            Ok(Err(e)) => Err(failed(e.to_string())),
-            Ok(Ok(_)) => Ok(call),
-        }
+        let unnamed = || HookError { hook: hook.clone(), detail: "the configuration does not name it".into() };
+        let command = command.ok_or_else(unnamed)?;
+        run(&hook, command, environment, None, self.timeout.of(verb)).await
     }
+}
+
+/// Runs a command of the configuration by `sh -c`, with `input` on its standard input, and waits for its end, `limit` at most. Every
+/// hook is called here.
+pub(super) async fn run(
+    hook: &str,
+    command: &str,
+    environment: &[(&str, String)],
+    input: Option<&[u8]>,
+    limit: Duration,
+) -> Result<HookCall, HookError> {
+    let failed = |detail: String| HookError { hook: hook.to_owned(), detail };
+    // Without a name: whoever is killed meanwhile leaves nothing.
+    let said = tempfile::tempfile().map_err(|e| failed(e.to_string()))?;
+    let sink = said.try_clone().map_err(|e| failed(e.to_string()))?;
+    let both = sink.try_clone().map_err(|e| failed(e.to_string()))?;
+    // A file and no pipe: a command that does not read it keeps nobody waiting.
+    let stdin = match input {
+        Some(input) => given(input).map_err(|e| failed(e.to_string()))?.into(),
+        None => Stdio::null(),
+    };
+    let began = Instant::now();
+    let mut child = tokio::process::Command::new("sh")
+        .args(["-c", command])
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .stdin(stdin)
+        .stdout(sink)
+        .stderr(both)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|e| failed(e.to_string()))?;
+    let ended = tokio::time::timeout(limit, child.wait()).await;
+    let text = read_back(&said).map_err(|e| failed(format!("read what it wrote: {e}")))?;
+    let call = HookCall {
+        hook: hook.to_owned(),
+        seconds: began.elapsed().as_secs_f64(),
+        status: ended.as_ref().ok().and_then(|s| s.as_ref().ok()).and_then(std::process::ExitStatus::code),
+        said: last_lines(&String::from_utf8_lossy(&text)),
+    };
+    tracing::info!(hook = call.hook, seconds = call.seconds, status = ?call.status, said = ?call.said);
+    let _ = CALLS.try_with(|calls| calls.borrow_mut().push(call.clone()));
+    match ended {
+        Err(_) => Err(failed(format!("did not return within {}{}", humantime::format_duration(limit), quoted(&call)))),
+        Ok(Err(e)) => Err(failed(e.to_string())),
+        Ok(Ok(_)) => Ok(call),
+    }
+}
+
+/// A file without a name that is read from its beginning.
+fn given(input: &[u8]) -> std::io::Result<File> {
+    let mut file = tempfile::tempfile()?;
+    file.write_all(input)?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(file)
 }
 
 /// What is in a file from its beginning, wherever the programs stand that write to it.
@@ -325,7 +349,7 @@ fn read_back(file: &File) -> std::io::Result<Vec<u8>> {
 }
 
 /// Requires exit status 0.
-fn succeeded(call: HookCall) -> Result<HookCall, HookError> {
+pub(super) fn succeeded(call: HookCall) -> Result<HookCall, HookError> {
     if call.status == Some(0) { Ok(call) } else { Err(wrong(&call)) }
 }
 

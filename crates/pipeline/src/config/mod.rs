@@ -4,6 +4,7 @@ mod bucket;
 mod error;
 mod hook;
 mod model;
+mod monitor;
 mod secrets;
 mod temporary;
 mod tools;
@@ -16,6 +17,7 @@ pub use model::{
     RecoveryConfig, RegistryConfig, RegistryFlavour, RegistryStorage, RepositoryConfig, SecurityProtocol, SslMode,
     TopicsBackup,
 };
+pub use monitor::{MonitorConfig, NotifyConfig, NotifyOn, Span};
 pub use secrets::RestAuth;
 pub use temporary::{Temporary, free_bytes};
 pub use tools::Tools;

@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use super::{BucketAddress, ConfigError, Hook, RestAuth, Verb, secrets};
+use super::{BucketAddress, ConfigError, Hook, MonitorConfig, NotifyConfig, RestAuth, Verb, secrets};
 use cdc_model::units::{Secret, redact_url};
 
 /// Everything the commands need to reach a pipeline.
@@ -32,6 +32,12 @@ pub struct Config {
     /// How to stop and start what the engine must stop and start, by server: `postgres`, `registry`.
     #[serde(default)]
     pub control: BTreeMap<String, Hook>,
+    /// What `status` judges by.
+    #[serde(default)]
+    pub monitor: MonitorConfig,
+    /// The command that hears of what ended.
+    #[serde(default)]
+    pub notify: Option<NotifyConfig>,
     /// Says that the pipeline is somebody's, and what may be done to it. Without it, it is a sandbox.
     #[serde(default)]
     pub attach: Option<AttachConfig>,
@@ -471,6 +477,18 @@ impl Config {
         self.recovery.folder.clone().unwrap_or_else(|| self.repository.path.join("recoveries"))
     }
 
+    /// A text without the secrets that the configuration has read.
+    pub fn mask(&self, text: &str) -> String {
+        let rest = [&self.connect.auth, &self.registry.auth].into_iter();
+        let rest = rest.flat_map(|auth| auth.password.iter().chain(&auth.token));
+        let known = self.kafka.sasl_password.iter().chain(rest).map(|secret| secret.expose().to_owned());
+        let url = secrets::password_of(&self.postgres.url);
+        known
+            .chain(url)
+            .filter(|secret| !secret.is_empty())
+            .fold(redact_url(text), |text, secret| text.replace(&secret, "***"))
+    }
+
     /// This configuration with the data folder known, asking the hook that prints it where the file does not name it.
     pub async fn settled(&self) -> Result<Config, ConfigError> {
         let mut config = self.clone();
@@ -565,6 +583,20 @@ mod tests {
              flavour='apicurio'\n[repository]\npath='/r'\n[control.postgres]\nstart=''\nstop=''\nrunning=''\n{hook}"
         );
         toml::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn what_was_read_is_masked_in_every_text() {
+        let mut config = config("");
+        config.postgres.url = Secret::new("postgres://me:hunter%402@h/d");
+        config.kafka.sasl_password = Some(Secret::new("of-kafka"));
+        config.connect.auth.token = Some(Secret::new("of-connect"));
+        config.registry.auth.password = Some(Secret::new("of-registry"));
+        let text = "hunter@2, of-kafka, of-connect and of-registry; postgres://you:else@h/d of me";
+        let masked = config.mask(text);
+        assert_eq!(masked, "***, ***, *** and ***; postgres://you:***@h/d of me");
+        config.postgres.url = Secret::new("postgres://postgres:postgres@h/d");
+        assert_eq!(config.mask("postgres is down"), "postgres is down");
     }
 
     #[test]

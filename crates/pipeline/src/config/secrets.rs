@@ -150,6 +150,13 @@ pub(super) fn with_parameter(url: &Secret, name: &str, value: &str) -> Secret {
     Secret::new(format!("{text}{join}{name}={}", encode(value)))
 }
 
+/// The password in an address of PostgreSQL. One that is also the user's name is no secret, and a word of every message.
+pub(super) fn password_of(url: &Secret) -> Option<String> {
+    let address = cdc_model::units::without_tls(url.expose()).address.parse::<tokio_postgres::Config>().ok()?;
+    let password = String::from_utf8_lossy(address.get_password()?).into_owned();
+    (address.get_user() != Some(password.as_str())).then_some(password)
+}
+
 /// The password that a file in the form of `.pgpass` has for an address. As libpq does, it refuses a file that others can
 /// read.
 pub(super) fn from_passfile(url: &Secret, file: &Utf8Path) -> Result<Secret, ConfigError> {

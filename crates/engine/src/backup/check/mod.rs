@@ -9,6 +9,7 @@ mod proof;
 mod reach;
 mod record;
 mod report;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod verify;

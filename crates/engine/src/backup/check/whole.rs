@@ -8,14 +8,15 @@ use serde::{Deserialize, Serialize};
 use super::{
     CheckOptions, Defect, DefectKind, Passed,
     archive::{Survey, survey},
-    archiver::{ArchiverStanding, Holds},
+    archiver::ArchiverStanding,
     reach::{Reach, reach},
     record::{Record, Seen},
     report::{Findings, exit_of},
+    standing::{Holding, made},
     verify,
 };
 use crate::backup::{
-    Activity, BackupError, Format, Lock, Point, Repository, chain,
+    Activity, BackupError, Format, Lock, Point, Repository, attempts, chain,
     files::{self, is_there},
     format::layout,
     hash::sha256,
@@ -27,7 +28,7 @@ use crate::backup::{
     wal::Archive,
 };
 use cdc_model::units::{Exit, PointId, SystemId, counted};
-use cdc_postgres::wal::{SegmentName, WalFile};
+use cdc_postgres::wal::WalFile;
 
 /// What a check of a repository found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -107,40 +108,6 @@ fn look(repository: &Repository, options: &CheckOptions) -> Result<CheckReport, 
     let reachable = look.reachable(&points, &surveys)?;
     look.judge(&points, &mut record)?;
     Ok(look.report(points, &record, reachable, archiver))
-}
-
-/// What the repository has of a cluster's WAL.
-struct Holding<'a> {
-    survey: Option<&'a Survey>,
-    archive: &'a Archive,
-    pruned: Option<&'a Pruned>,
-    spooled: &'a BTreeSet<WalFile>,
-    made: Option<i64>,
-}
-
-impl Holds for Holding<'_> {
-    type Error = BackupError;
-
-    fn has(&self, file: &WalFile) -> Result<bool, BackupError> {
-        // Without a record of what was pruned, whatever is missing may have been.
-        let system_id = self.archive.system_id();
-        let may_be_gone = self.pruned.is_none_or(|pruned| pruned.covers_wal(system_id, file));
-        Ok(may_be_gone || !self.archive.stored_copies(file)?.is_empty())
-    }
-
-    fn spools(&self, file: &WalFile) -> bool {
-        self.spooled.contains(file)
-    }
-
-    fn ends(&self, of: SegmentName) -> Option<(SegmentName, SegmentName)> {
-        let mut segments = self.survey?.segments(of.timeline);
-        let first = segments.next()?;
-        Some((first, segments.next_back().unwrap_or(first)))
-    }
-
-    fn made(&self) -> Option<i64> {
-        self.made
-    }
 }
 
 /// A point that is looked at.
@@ -250,7 +217,11 @@ impl Look<'_> {
                 self.salvage(path)?;
             } else if is_folder && !folders.contains(&name) {
                 self.found.strangers(path, &|_| false)?;
-            } else if !(is_folder || known.contains(&name) || self.between && OF_EITHER_FORMAT.contains(&name)) {
+            } else if !(is_folder
+                || known.contains(&name)
+                || name == attempts::NAME
+                || self.between && OF_EITHER_FORMAT.contains(&name))
+            {
                 self.found.defect(DefectKind::Incomplete, path, "no such file", "one that nothing names");
             }
         }
@@ -371,7 +342,7 @@ impl Look<'_> {
                     archive: &archive,
                     pruned: self.pruned.as_ref(),
                     spooled: &self.spooled,
-                    made: self.made(),
+                    made: made(self.repository),
                 };
                 let standing = ArchiverStanding::judge(server, &holding)?;
                 for lost in &standing.lost {
@@ -388,12 +359,6 @@ impl Look<'_> {
         };
         self.found.notes.extend(standing.notes());
         Ok(Some(standing))
-    }
-
-    /// When the repository was made, as far as that can be read.
-    fn made(&self) -> Option<i64> {
-        let identity = Identity::read(self.root(), self.repository.format()).ok()?;
-        identity.created.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_microsecond)
     }
 
     fn points(&mut self, surveys: &BTreeMap<SystemId, (Archive, Survey)>) -> Result<Vec<Looked>, BackupError> {

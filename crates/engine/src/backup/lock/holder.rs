@@ -97,7 +97,7 @@ impl Holder {
     pub(super) fn this_process(owner: &str, device: u64) -> Holder {
         Holder {
             owner: owner.to_owned(),
-            host: line("/proc/sys/kernel/hostname").unwrap_or_else(|| "a machine without a name".to_owned()),
+            host: host(),
             pid: std::process::id(),
             started: jiff::Timestamp::now().to_string(),
             boot: line("/proc/sys/kernel/random/boot_id"),
@@ -142,6 +142,11 @@ impl Holder {
         }
         Some(stat(&self.pid.to_string()).is_some_and(|s| !s.ended && Some(s.start_ticks) == self.start_ticks))
     }
+}
+
+/// The name of this machine or container.
+pub(crate) fn host() -> String {
+    line("/proc/sys/kernel/hostname").unwrap_or_else(|| "a machine without a name".to_owned())
 }
 
 fn token() -> String {

@@ -315,6 +315,12 @@ impl Lock {
         Ok(Ground::Repository(store.clone()).recovery()?.holder().map(str::to_owned))
     }
 
+    /// Whether somebody is at this in a repository now. Takes no lock.
+    pub(crate) fn is_held_in(store: &Store, activity: Activity) -> Result<bool, BackupError> {
+        let Some(place) = Ground::Repository(store.clone()).place(activity)? else { return Ok(false) };
+        Ok(matches!(place.look()?, State::Held { .. }))
+    }
+
     /// Says, durably, that a recovery begins to change the pipeline. From now on it is unfinished until
     /// [`Lock::clear`], whatever becomes of this process.
     pub fn leave(&self, left: Left) -> Result<(), BackupError> {
