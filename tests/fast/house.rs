@@ -15,7 +15,7 @@ const CRATES: [(&str, &[&str]); 7] = [
     ("engine", &["backup", "health", "recovery"]),
     ("workload", &["workload"]),
     ("verify", &["verify"]),
-    ("harness", &["cli", "fault", "report", "run", "scenario", "stack"]),
+    ("harness", &["cli", "fault", "prove", "report", "run", "scenario", "stack"]),
 ];
 
 /// A file of a crate.

@@ -45,6 +45,7 @@ fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
                 "vocabulary",
             ],
         ),
+        ("prove", vec!["backup", "client", "config", "recovery", "report", "run", "stack", "verify", "vocabulary"]),
         ("report", vec![]),
     ])
 }

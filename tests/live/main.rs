@@ -32,6 +32,7 @@ mod parts;
 mod parts_interrupted;
 mod prefixes;
 mod prepared;
+mod proofs;
 mod refusals;
 mod registry_client;
 mod registry_store;

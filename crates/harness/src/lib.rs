@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod fault;
+pub mod prove;
 pub mod report;
 pub mod run;
 pub mod scenario;

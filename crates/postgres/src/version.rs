@@ -36,6 +36,11 @@ impl Version {
         self.major() >= 17
     }
 
+    /// Whether triggers can fire when a session begins, which `event_triggers` switches off.
+    pub fn has_login_triggers(self) -> bool {
+        self.major() >= 17
+    }
+
     /// Whether a base backup can hold what has changed since another one.
     pub fn has_incremental_backups(self) -> bool {
         self.major() >= 17

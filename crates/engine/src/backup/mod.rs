@@ -24,6 +24,7 @@ mod lock;
 mod origin;
 mod place;
 mod point;
+mod proofs;
 mod prune;
 mod pruned;
 mod repository;
@@ -57,7 +58,8 @@ pub use format::{
 pub use listing::{ArchivedCluster, ListedPoint, Listing, list};
 pub use lock::{Activity, ClusterName, Left, Lock};
 pub use origin::Foreign;
-pub use point::Point;
+pub use point::{HashedFile, Point};
+pub use proofs::{EVIDENCE, Proof, ProofFile, ProofSize, ProofStep};
 pub use prune::{Keep, PruneOptions, PruneReport, PrunedPoint, PrunedTopicBackup, Room, prune};
 pub use pruned::PruneReason;
 pub use repository::{Newest, PassedOver, PointSelector, PointSummary, Repository};

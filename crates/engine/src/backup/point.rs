@@ -1,21 +1,33 @@
 //! A recovery point as it is read: its manifest, and its parts by what they are.
 
 use camino::Utf8PathBuf;
+use serde::{Deserialize, Serialize};
 
 use super::{
     BackupError, files,
     format::{
-        DatabasePublications, Format, GroupState, Kind, Link, Manifest, PostgresFacts, SavedConnector, TopicState,
-        layout,
+        DatabasePublications, DatabaseSequences, Format, GroupState, Kind, Link, Manifest, PostgresFacts,
+        SavedConnector, TopicState, layout,
     },
     hash::{sha256, sha256_file},
-    parts::registry::Dump,
+    parts::{postgres::Fingerprints, registry::Dump},
     place::{self, Place},
     seal::Seal,
     storage::{self, Kind as ObjectKind},
 };
 use cdc_model::units::PointId;
 use cdc_pipeline::client::postgres::Slot;
+
+/// A file of a point, and the hash of its bytes as they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HashedFile {
+    /// Its path, below the point's folder.
+    pub path: String,
+    /// Its size in bytes, as it should be.
+    pub size: u64,
+    /// The SHA-256 of its bytes as they were read; null where it is not there.
+    pub sha256: Option<String>,
+}
 
 /// A complete recovery point.
 #[derive(Clone, Debug)]
@@ -112,6 +124,22 @@ impl Point {
         Ok(())
     }
 
+    /// Each of its files with the hash of the bytes that are there now, its manifest first.
+    pub fn hashes(&self) -> Result<Vec<HashedFile>, BackupError> {
+        let mut all = Vec::new();
+        for (path, _) in place::manifests(&self.folder)? {
+            let (found, size) = sha256_file(&path)?;
+            let path = path.strip_prefix(&self.folder).unwrap_or(&path).to_string();
+            all.push(HashedFile { path, size, sha256: Some(found) });
+        }
+        for entry in &self.manifest.files {
+            let path = self.folder.join(&entry.path);
+            let sha256 = if files::is_there(&path)? { Some(sha256_file(&path)?.0) } else { None };
+            all.push(HashedFile { path: entry.path.clone(), size: entry.size, sha256 });
+        }
+        Ok(all)
+    }
+
     /// Whether its files are there, with their sizes.
     pub(crate) fn has_its_files(&self) -> Result<bool, BackupError> {
         for entry in &self.manifest.files {
@@ -167,6 +195,22 @@ impl Point {
     pub fn groups(&self) -> Result<Vec<GroupState>, BackupError> {
         self.manifest.kafka.get().ok_or_else(|| self.absent("topics", self.manifest.kafka.reason()))?;
         self.json(layout::GROUPS)
+    }
+
+    /// Counts and digests of the published tables; none where the point has none.
+    pub fn fingerprints(&self) -> Result<Option<Fingerprints>, BackupError> {
+        self.has(layout::FINGERPRINTS).then(|| self.json(layout::FINGERPRINTS)).transpose()
+    }
+
+    /// The hash of its manifest, which binds all of its files.
+    pub fn manifest_sha256(&self) -> &str {
+        &self.manifest_sha256
+    }
+
+    /// The sequences, by database.
+    pub fn sequences(&self) -> Result<Vec<DatabaseSequences>, BackupError> {
+        self.postgres()?;
+        self.json(layout::SEQUENCES)
     }
 
     /// The cluster's replication slots.

@@ -42,7 +42,9 @@ pub use error::RecoveryError;
 pub use leftovers::{Leftover, leftovers, remove_leftovers};
 pub use memory::refuse_unfinished;
 pub use outcome::{EndOfWal, Outcome, Recovered};
-pub use parts::{PartChange, PartOutcome, PartPlan, PartRequest, PipelinePart, plan_part};
+pub use parts::{
+    PartChange, PartOutcome, PartPlan, PartRequest, PipelinePart, ScratchPart, plan_part, plan_scratch_part,
+};
 pub use pipeline::{Protection, is_protected, protection};
 pub use point_after::{NewPoint, point_after};
 pub use progress::{Progress, Watch};

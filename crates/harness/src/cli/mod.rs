@@ -8,6 +8,7 @@ mod interrupt;
 mod output;
 mod postgres;
 mod protected;
+mod prove;
 mod recover;
 mod report;
 mod restore;
@@ -70,6 +71,8 @@ enum Command {
     Status(status::Args),
     /// Compare tables with topics
     Verify(verify::Args),
+    /// Restore a recovery point into a scratch stack and prove it there; the pipeline is not needed and not touched
+    Prove(Box<prove::Args>),
     /// Make the reports of a run again from its events
     Report(report::Args),
     /// Back up topics' records and replay them; empty topics
@@ -98,6 +101,7 @@ impl Command {
             Command::Postgres(args) => postgres::run(args).await,
             Command::Status(args) => status::run(args).await,
             Command::Verify(args) => verify::run(args).await,
+            Command::Prove(args) => prove::run(*args).await,
             Command::Report(args) => report::run(args),
             Command::Topic(args) => topic::run(args).await,
             Command::Wal(args) => Ok(wal::run_now(args)?),

@@ -249,6 +249,7 @@ pub(super) async fn replay(args: ReplayArgs) -> Result<Exit, CliError> {
         accept_unknown_schemas: args.accept_unknown_schemas,
         // Without --yes it ends in a refusal, for which nobody else has to give way.
         dry_run: args.dry_run || !args.yes,
+        scratch: false,
     };
     refuse_to_change(&config, &[args.target.unwrap_or(args.topic)]).await?;
     let planned = unless_interrupted(topics::plan_replay(&config, &options)).await??;
@@ -276,7 +277,7 @@ pub(super) async fn replay(args: ReplayArgs) -> Result<Exit, CliError> {
         done.backup,
         done.compared,
         done.found,
-        done.mapping
+        done.mapping.map_or_else(|| "no file".to_owned(), Utf8PathBuf::into_string)
     ));
     Ok(Exit::Passed)
 }

@@ -99,6 +99,7 @@ mod tests {
             repository: RepositoryConfig::at("/r".into()),
             backup: BackupConfig::default(),
             recovery: RecoveryConfig::default(),
+            prove: ProveConfig::default(),
             control: [("postgres".to_owned(), hook("/b/cdc-drill".into(), "/it's".into(), "postgres"))].into(),
             monitor: MonitorConfig::default(),
             notify: None,

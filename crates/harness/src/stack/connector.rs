@@ -171,6 +171,7 @@ mod tests {
             repository: RepositoryConfig::at("/r".into()),
             backup: BackupConfig::default(),
             recovery: RecoveryConfig::default(),
+            prove: ProveConfig::default(),
             control: Default::default(),
             monitor: MonitorConfig::default(),
             notify: None,

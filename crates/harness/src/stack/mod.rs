@@ -37,7 +37,8 @@ pub use fetch::{Programs, cache_folder, object_server};
 pub use folder::{Folder, OwnerLock, ServerStatus, supervise};
 pub use native::Native;
 pub use plan::{
-    Broker, Cluster, ContainerPlan, Network, Part, Place, PostgresSpec, RegistrySpec, ServerPlan, StackSpec, WorkerSpec,
+    Broker, Cluster, ContainerPlan, Network, Part, Place, PostgresSpec, RegistrySpec, RestoredSpec, ServerPlan,
+    StackSpec, WorkerSpec,
 };
 pub use ports::PortLease;
 pub use process::{Process, pss_bytes_of};

@@ -20,13 +20,16 @@ use cdc_pipeline::{
         wait::{Poll, until},
     },
     config::{
-        BackupConfig, Config, ConnectConfig, Hook, KafkaConfig, MonitorConfig, PostgresConfig, RecoveryConfig,
-        RegistryConfig, RegistryFlavour, RegistryStorage, RepositoryConfig,
+        BackupConfig, Config, ConnectConfig, Hook, KafkaConfig, MonitorConfig, PostgresConfig, ProveConfig,
+        RecoveryConfig, RegistryConfig, RegistryFlavour, RegistryStorage, RepositoryConfig,
     },
 };
 
 /// The configuration's name in a stack's folder.
 pub const CONFIG_FILE: &str = "cdc-drill.toml";
+
+/// The server of the database.
+const DATABASE: &str = "postgres";
 
 /// A stack in a folder.
 #[derive(Debug)]
@@ -138,6 +141,26 @@ impl LocalStack {
         futures::future::try_join_all(started).await
     }
 
+    /// Starts every server but that of the database at once.
+    pub(crate) async fn start_others(&self, progress: &dyn Progress) -> Result<(), StackError> {
+        let names = self.folder.servers().iter().map(|s| s.name.as_str()).filter(|name| *name != DATABASE);
+        let started = names.map(|name| async move {
+            self.start(name).await?;
+            progress.line(&format!("{name} answers"));
+            Ok::<_, StackError>(())
+        });
+        futures::future::try_join_all(started).await?;
+        Ok(())
+    }
+
+    /// Starts the server of the database on its data folder, which is made before or was restored.
+    pub(crate) async fn start_database(&mut self, progress: &dyn Progress) -> Result<(), StackError> {
+        if let Some(cluster) = self.cluster.take() {
+            blocking(progress, move |_| cluster.create()).await?;
+        }
+        self.start(DATABASE).await
+    }
+
     /// Starts one server and waits until it answers.
     pub async fn start(&self, name: &str) -> Result<(), StackError> {
         self.folder.start(name).await?;
@@ -203,6 +226,11 @@ impl LocalStack {
         }
     }
 
+    /// This stack's own database server.
+    pub(crate) fn postgres_config(&self) -> Result<PostgresConfig, StackError> {
+        self.postgres_config.clone().ok_or_else(|| absent("postgres"))
+    }
+
     /// How to stop and start this stack's servers.
     pub fn control(&self) -> &BTreeMap<String, Hook> {
         &self.control
@@ -211,13 +239,14 @@ impl LocalStack {
     /// The configuration for every other part of the program; all four systems must be named in the specification.
     pub fn config(&self) -> Result<Config, StackError> {
         Ok(Config {
-            postgres: self.postgres_config.clone().ok_or_else(|| absent("postgres"))?,
+            postgres: self.postgres_config()?,
             kafka: self.kafka_config()?,
             connect: self.connect_config()?,
             registry: self.registry_config()?,
             repository: RepositoryConfig::at(self.dir().join("repository")),
             backup: BackupConfig::default(),
             recovery: RecoveryConfig::default(),
+            prove: ProveConfig::default(),
             control: self.control.clone(),
             monitor: MonitorConfig::default(),
             notify: None,

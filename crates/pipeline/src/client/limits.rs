@@ -239,6 +239,9 @@ pub mod postgres {
     pub const OPEN: Limit = Limit::new(120, "a start after a crash replays WAL");
     /// An archived segment.
     pub const ARCHIVED: Limit = Limit::new(150, "the archiver tries a failed command again after a minute");
+    /// The end of the transactions that run when fingerprints are taken.
+    pub const RUNNING_TRANSACTIONS: Limit =
+        Limit::new(60, "a transaction takes milliseconds; one that was forgotten must not hold up a backup");
     /// A base backup from which no data comes.
     pub const BASE_STALLED: Limit =
         Limit::new(150, "it begins with a checkpoint and ends when the last segment is archived");

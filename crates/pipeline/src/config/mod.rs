@@ -5,6 +5,7 @@ mod error;
 mod hook;
 mod model;
 mod monitor;
+mod prove;
 mod secrets;
 mod temporary;
 mod tools;
@@ -14,10 +15,11 @@ pub use error::ConfigError;
 pub use hook::{Hook, HookError, MEANS_VARIABLE, Means, Timeouts, Verb, recorded};
 pub use model::{
     AttachConfig, BackupConfig, Config, ConnectConfig, KafkaConfig, Permission, PointAfter, PostgresConfig,
-    RecoveryConfig, RegistryConfig, RegistryFlavour, RegistryStorage, RepositoryConfig, SecurityProtocol, SslMode,
-    TopicsBackup,
+    ProveConfig, RecoveryConfig, RegistryConfig, RegistryFlavour, RegistryStorage, RepositoryConfig, SecurityProtocol,
+    SslMode, TopicsBackup,
 };
 pub use monitor::{MonitorConfig, NotifyConfig, NotifyOn, Span};
+pub use prove::ProveSettings;
 pub use secrets::RestAuth;
 pub use temporary::{Temporary, free_bytes};
 pub use tools::Tools;

@@ -29,6 +29,9 @@ pub struct Config {
     /// What recoveries remember.
     #[serde(default)]
     pub recovery: RecoveryConfig,
+    /// How proofs are signed.
+    #[serde(default)]
+    pub prove: ProveConfig,
     /// How to stop and start what the engine must stop and start, by server: `postgres`, `registry`.
     #[serde(default)]
     pub control: BTreeMap<String, Hook>,
@@ -413,6 +416,13 @@ pub struct BackupConfig {
     /// What the repository may take on disk: `2 GiB`, which is the default.
     #[serde(default = "default_budget")]
     pub budget: ByteSize,
+    /// Whether a point has counts and digests of the published tables, for which each is read once; by default it has.
+    #[serde(default = "yes")]
+    pub fingerprints: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn default_budget() -> ByteSize {
@@ -421,7 +431,13 @@ fn default_budget() -> ByteSize {
 
 impl Default for BackupConfig {
     fn default() -> BackupConfig {
-        BackupConfig { topics: TopicsBackup::default(), keep_days: None, keep: None, budget: default_budget() }
+        BackupConfig {
+            topics: TopicsBackup::default(),
+            keep_days: None,
+            keep: None,
+            budget: default_budget(),
+            fingerprints: true,
+        }
     }
 }
 
@@ -446,6 +462,18 @@ pub enum TopicsBackup {
     Settings,
     /// The records of the connectors' topics as well.
     Data,
+}
+
+/// How proofs of recovery points are signed, and how signatures are looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProveConfig {
+    /// A program and its arguments that sign the file `{file}` into `{signature}`: `["ssh-keygen", "-Y", "sign", ...]`.
+    #[serde(default)]
+    pub sign: Vec<String>,
+    /// A program and its arguments that end with 0 where `{signature}` is a good signature of `{file}`.
+    #[serde(default)]
+    pub verify: Vec<String>,
 }
 
 /// What recoveries remember, and what they do in the end.

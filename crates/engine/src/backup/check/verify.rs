@@ -14,7 +14,7 @@ use crate::backup::{
         layout::{BASE, EXPORT, MANIFEST, MANIFEST_SUM, STARTED, SUMS, manifest_digits, manifest_name},
     },
     hash::sha256_file,
-    parts, place,
+    parts, place, proofs,
     storage::{self, Kind},
 };
 use cdc_model::units::{PointId, counted};
@@ -149,7 +149,7 @@ pub(super) fn by_sums(folder: &Utf8Path, found: &mut Findings) -> Result<(), Bac
     let own = |name: &str| [SUMS, MANIFEST, MANIFEST_SUM, STARTED].contains(&name) || manifest_digits(name).is_some();
     found.strangers(folder, &|path| {
         let name = path.strip_prefix(folder).unwrap_or(path).as_str();
-        own(name) || listed.contains_key(path)
+        own(name) || listed.contains_key(path) || proofs::is_of_a_proof(name)
     })
 }
 
@@ -224,7 +224,7 @@ fn stored_files(point: &Point, report: &mut VerifyReport) -> Result<(), BackupEr
 fn strangers(point: &Point, own: &[String], report: &mut VerifyReport) -> Result<(), BackupError> {
     for (path, _) in storage::files_below(&point.folder)? {
         let name = path.strip_prefix(&point.folder).unwrap_or(&path).to_string();
-        if !own.contains(&name) && !point.has(&name) {
+        if !own.contains(&name) && !point.has(&name) && !proofs::is_of_a_proof(&name) {
             report.defect(DefectKind::Incomplete, &name, "no such file", "one that the manifest does not name");
         }
     }

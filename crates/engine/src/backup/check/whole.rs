@@ -21,6 +21,7 @@ use crate::backup::{
     format::layout,
     hash::sha256,
     place::Place,
+    proofs,
     pruned::Pruned,
     storage,
     topics::check_topics,
@@ -103,6 +104,7 @@ fn look(repository: &Repository, options: &CheckOptions) -> Result<CheckReport, 
     let archiver = look.archiver(&surveys)?;
     let points = look.points(&surveys)?;
     look.chain(&points)?;
+    look.proofs(&points)?;
     look.topics(&points)?;
     let mut record = look.record()?;
     let reachable = look.reachable(&points, &surveys)?;
@@ -205,8 +207,10 @@ impl Look<'_> {
     fn entries(&mut self) -> Result<(), BackupError> {
         let root = self.root().to_owned();
         let known = match self.repository.format() {
-            Format::One => ["FORMAT", "repo.json", "checks.json", "checks.made", "latest.json", "upgrade.json"],
-            Format::Two => ["FORMAT", "repo.json", "checks.json", "upgrade.json", "pruned.json", ""],
+            Format::One => {
+                ["FORMAT", "repo.json", "checks.json", "checks.made", "latest.json", "upgrade.json", "proofs.json"]
+            }
+            Format::Two => ["FORMAT", "repo.json", "checks.json", "upgrade.json", "pruned.json", "proofs.json", ""],
         };
         let folders = ["points", "wal", "locks", "recoveries", "spool", "journal", "topics"];
         for entry in storage::entries(&root)?.unwrap_or_default() {
@@ -562,6 +566,33 @@ impl Look<'_> {
                         self.found.defect(DefectKind::Checksum, own, format!("the manifest {manifest}"), "another");
                     }
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// What proofs left beside points, and the history of all proofs.
+    fn proofs(&mut self, points: &[Looked]) -> Result<(), BackupError> {
+        let path = proofs::path(self.root());
+        let noted = match self.repository.proofs() {
+            Ok(noted) => noted,
+            Err(error) => return self.found.absorb(error),
+        };
+        let is_there = |id: &PointId| points.iter().any(|looked| looked.place.id == *id);
+        for (path, expected, found) in proofs::damaged(self.root(), &noted, is_there)? {
+            let kind = if found == "nothing" { DefectKind::Incomplete } else { DefectKind::Checksum };
+            self.found.defect(kind, path, expected, found);
+        }
+        let mut unnamed = Vec::new();
+        for point in points.iter().filter_map(|looked| looked.point.as_ref()) {
+            let ids = self.repository.proofs_of(point)?.into_iter();
+            unnamed.extend(ids.filter(|id| !noted.iter().any(|proof| proof.id == *id)));
+        }
+        match proofs::is_noted(self.root())? {
+            _ if unnamed.is_empty() => {}
+            true => self.found.notes.push(format!("proofs that did not end: {}", unnamed.join(", "))),
+            false => {
+                self.found.defect(DefectKind::Incomplete, &path, format!("a line of proof {}", unnamed[0]), "nothing")
             }
         }
         Ok(())

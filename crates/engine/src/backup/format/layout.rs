@@ -41,6 +41,8 @@ pub(crate) const SLOTS: &str = "pg/slots.json";
 pub(crate) const PUBLICATIONS: &str = "pg/publications.json";
 /// The sequences, by database.
 pub(crate) const SEQUENCES: &str = "pg/sequences.json";
+/// Counts and digests of the published tables.
+pub(crate) const FINGERPRINTS: &str = "pg/fingerprints.json";
 /// The settings that are not the default.
 pub(crate) const SETTINGS: &str = "pg/settings.json";
 

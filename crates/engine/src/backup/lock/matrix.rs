@@ -13,6 +13,8 @@ pub enum Activity {
     Check,
     /// A recovery point is read for a restore.
     Restore,
+    /// A recovery point is proved: restored into a scratch stack, and judged there.
+    Prove,
     /// Points or archived WAL are laid out anew.
     Maintain,
 }
@@ -24,6 +26,7 @@ impl Activity {
             Activity::Create => Some("backup"),
             Activity::Recover => Some("recovery"),
             Activity::Maintain => Some("maintenance"),
+            Activity::Prove => Some("proof"),
             Activity::Push | Activity::Check | Activity::Restore => None,
         }
     }
@@ -56,11 +59,14 @@ pub(super) const fn refused_by(begins: Activity) -> &'static [By] {
         Activity::Recover => &[By::AtWork(Activity::Recover), By::AtWork(Activity::Maintain)],
         // These only read; they would miss what is removed meanwhile.
         Activity::Check | Activity::Restore => &[By::AtWork(Activity::Maintain)],
+        // It reads for long, and writes nothing but its evidence: what it reads must not be removed meanwhile.
+        Activity::Prove => &[By::AtWork(Activity::Prove), By::AtWork(Activity::Maintain)],
         // Nobody else may read or write points then, and a recovery that is unfinished goes on with the point that it has chosen.
         Activity::Maintain => &[
             By::AtWork(Activity::Create),
             By::AtWork(Activity::Recover),
             By::Unfinished,
+            By::AtWork(Activity::Prove),
             By::AtWork(Activity::Maintain),
         ],
     }
@@ -70,24 +76,26 @@ pub(super) const fn refused_by(begins: Activity) -> &'static [By] {
 mod tests {
     use super::*;
 
-    const ALL: [(&str, Activity); 6] = [
+    const ALL: [(&str, Activity); 7] = [
         ("push", Activity::Push),
         ("create", Activity::Create),
         ("recover", Activity::Recover),
         ("check", Activity::Check),
         ("restore", Activity::Restore),
+        ("prove", Activity::Prove),
         ("maintain", Activity::Maintain),
     ];
 
     const TABLE: &str = "\
-| begins | push | create | recover | unfinished recovery | check | restore | maintain |
-|---|---|---|---|---|---|---|---|
-| push | yes | yes | yes | yes | yes | yes | yes |
-| create | yes | 34 | 34 | 34 | yes | yes | 34 |
-| recover | yes | yes | 34 | yes | yes | yes | 34 |
-| check | yes | yes | yes | yes | yes | yes | 34 |
-| restore | yes | yes | yes | yes | yes | yes | 34 |
-| maintain | yes | 34 | 34 | 34 | yes | yes | 34 |
+| begins | push | create | recover | unfinished recovery | check | restore | prove | maintain |
+|---|---|---|---|---|---|---|---|---|
+| push | yes | yes | yes | yes | yes | yes | yes | yes |
+| create | yes | 34 | 34 | 34 | yes | yes | yes | 34 |
+| recover | yes | yes | 34 | yes | yes | yes | yes | 34 |
+| check | yes | yes | yes | yes | yes | yes | yes | 34 |
+| restore | yes | yes | yes | yes | yes | yes | yes | 34 |
+| prove | yes | yes | yes | yes | yes | yes | 34 | 34 |
+| maintain | yes | 34 | 34 | 34 | yes | yes | 34 | 34 |
 ";
 
     fn cells(line: &str) -> Vec<&str> {

@@ -212,7 +212,7 @@ impl Lock {
     /// Every file that the locks of a repository may have.
     pub(crate) fn files_in(store: &Store) -> Vec<Utf8PathBuf> {
         let ground = Ground::Repository(store.clone());
-        let all = [Activity::Create, Activity::Recover, Activity::Maintain];
+        let all = [Activity::Create, Activity::Recover, Activity::Maintain, Activity::Prove];
         let mut files: Vec<Utf8PathBuf> = all.into_iter().filter_map(|activity| ground.lock_path(activity)).collect();
         files.extend(Lock::files_made_in(store));
         // Earlier releases locked the spool.
@@ -334,7 +334,7 @@ impl Lock {
 
     /// Fails with [`BackupError::LockLost`] if another process has taken the lock over, or somebody has removed its
     /// file.
-    pub(crate) fn still_ours(&self) -> Result<(), BackupError> {
+    pub fn still_ours(&self) -> Result<(), BackupError> {
         self.own()?.still_ours()
     }
 

@@ -218,9 +218,10 @@ pub(in crate::backup) fn prune_after_backup(repository: &Repository, config: &Co
     }
 }
 
-/// What is in the way of pruning and not of a recovery point. The lock is in the way of both.
+/// What is in the way of pruning and not of a recovery point. A lock that is in the way of both refuses the recovery point next.
 fn tolerated(error: BackupError) -> Result<String, BackupError> {
     match error {
+        BackupError::LockHeld { .. } => Ok(format!("neither pruned nor held to a budget: {error}")),
         BackupError::OldFormat { path, .. } => Ok(format!(
             "neither pruned nor held to a budget: {path} has format 1; `cdc-drill backup upgrade --repository {path}` changes that"
         )),

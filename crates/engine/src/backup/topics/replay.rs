@@ -66,6 +66,8 @@ pub struct ReplayOptions {
     pub accept_unknown_schemas: bool,
     /// Whether nothing is to be changed: only what refuses readers refuses then.
     pub dry_run: bool,
+    /// Whether the brokers are a scratch stack's: the repository is only read, and no mapping is left in it.
+    pub scratch: bool,
 }
 
 /// What a replay does to a committed offset.
@@ -96,8 +98,8 @@ pub struct Replayed {
     pub left_out: u64,
     /// Records that were read back and are equal.
     pub compared: u64,
-    /// The file that maps offsets.
-    pub mapping: Utf8PathBuf,
+    /// The file that maps offsets; none for a scratch stack.
+    pub mapping: Option<Utf8PathBuf>,
     /// What became of committed offsets.
     pub groups: Vec<MovedOffset>,
     /// What is not as in the archived topic, or was not looked at.
@@ -149,7 +151,7 @@ pub async fn plan_replay(config: &Config, options: &ReplayOptions) -> Result<Rep
     {
         return Err(BackupError::topic(&target, format!("the mapping cannot be written: there is no folder {folder}")));
     }
-    let lock = match options.dry_run {
+    let lock = match options.dry_run || options.scratch {
         true => repository.lock(Activity::Restore, "topic replay --dry-run")?,
         false => repository.lock(Activity::Recover, "topic replay")?,
     };
@@ -548,7 +550,10 @@ impl Replay {
             self.kafka.create_topics(std::slice::from_ref(spec)).await?;
         }
         moment::pass("created").await?;
-        let mut mapping = Mapping::begin(&self.backup, &target)?;
+        let mut mapping = match self.options.scratch {
+            true => None,
+            false => Some(Mapping::begin(&self.backup, &target)?),
+        };
         let mut copier = self.kafka.copier(&target, self.largest)?;
         for part in &self.parts {
             let number = part.archived.partition;
@@ -566,7 +571,7 @@ impl Replay {
                     block = read.into_iter();
                 };
                 let at = part.base + nth as i64;
-                if let Some(run) = runs.push(number, record.offset, at) {
+                if let (Some(run), Some(mapping)) = (runs.push(number, record.offset, at), &mut mapping) {
                     mapping.push(&run)?;
                 }
                 if nth >= part.found {
@@ -579,7 +584,7 @@ impl Replay {
                     copier.write(number, Offset(at), copy).await?;
                 }
             }
-            if let Some(run) = runs.finish() {
+            if let (Some(run), Some(mapping)) = (runs.finish(), &mut mapping) {
                 mapping.push(&run)?;
             }
             progress(number, part.records);
@@ -592,7 +597,8 @@ impl Replay {
         moment::pass("written").await?;
         let compared = self.read_back(&target).await?;
         moment::pass("compared").await?;
-        let mapping = mapping.publish(self.options.mapping.as_deref())?;
+        let copy = self.options.mapping.as_deref();
+        let mapping = mapping.map(|mapping| mapping.publish(copy)).transpose()?;
         moment::pass("mapped").await?;
         let groups = self.moved();
         self.commit(&target, &groups).await?;

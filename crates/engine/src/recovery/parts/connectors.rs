@@ -59,6 +59,11 @@ impl Saved {
             facts.map(|facts| facts.timeline).ok_or_else(|| "the point has no part of PostgreSQL".to_owned());
         Ok(Saved { connectors: point.connectors()?, topics, timeline })
     }
+
+    /// The same with other connectors.
+    pub(super) fn with(self, connectors: Vec<SavedConnector>) -> Saved {
+        Saved { connectors, ..self }
+    }
 }
 
 /// What becomes of a connector's stored offsets.

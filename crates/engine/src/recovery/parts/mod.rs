@@ -19,5 +19,5 @@ mod topics;
 
 pub use outcome::{PartChange, PartOutcome};
 pub(super) use plan::procedures;
-pub use plan::{PartPlan, plan_part};
+pub use plan::{PartPlan, ScratchPart, plan_part, plan_scratch_part};
 pub use request::{PartRequest, PipelinePart};

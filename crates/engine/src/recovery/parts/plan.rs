@@ -2,7 +2,9 @@
 
 use super::{PartOutcome, PartRequest, PipelinePart, connectors, groups, point, registry, topics};
 use crate::{
-    backup::{Activity, BackupError, Lock, Origin, Point, Repository},
+    backup::{
+        Activity, BackupError, Lock, Origin, Point, Repository, SavedConnector, TopicState, parts::registry::Dump,
+    },
     recovery::{
         Playbook, RecoveryError, Request,
         engine::known,
@@ -31,6 +33,8 @@ enum Held {
     Recovery { _locks: Box<Locks> },
     /// The point is only read.
     Reading { _lock: Box<Lock> },
+    /// The caller holds the lock of its own activity.
+    ByCaller,
 }
 
 #[derive(Debug)]
@@ -99,6 +103,61 @@ fn procedure_of(part: PipelinePart) -> (&'static str, &'static [&'static str]) {
 pub(in crate::recovery) fn procedures() -> Vec<(&'static str, &'static [&'static str])> {
     let parts = [PipelinePart::Connectors, PipelinePart::Topics, PipelinePart::Groups, PipelinePart::Registry];
     parts.map(procedure_of).to_vec()
+}
+
+/// What a scratch stack gets of a point: its content, with what has to be another one there.
+#[derive(Debug)]
+pub enum ScratchPart {
+    /// The registry.
+    Registry(Box<Dump>),
+    /// Topics, without their records.
+    Topics(Vec<TopicState>),
+    /// Connectors, without stored offsets where those of the point are not safe.
+    Connectors(Vec<SavedConnector>),
+}
+
+/// The same as [`plan_part`] into a scratch stack that nobody else knows, for a caller who keeps the point from being pruned: nothing
+/// is locked, and what is restored need not be exactly what the point has. Refuses a configuration that is of somebody's pipeline.
+pub async fn plan_scratch_part(config: &Config, point: &Point, part: ScratchPart) -> Result<PartPlan, RecoveryError> {
+    if config.attach.is_some() {
+        return Err(RecoveryError::Refused {
+            what: "a scratch stack: expected a sandbox, found a pipeline with [attach]".into(),
+            hint: "`restore` changes a pipeline".into(),
+        });
+    }
+    let kind = match &part {
+        ScratchPart::Registry(_) => PipelinePart::Registry,
+        ScratchPart::Topics(_) => PipelinePart::Topics,
+        ScratchPart::Connectors(_) => PipelinePart::Connectors,
+    };
+    let request = PartRequest { accept_lost_offsets: true, ..PartRequest::new(kind) };
+    let mut outcome = PartOutcome {
+        part: kind,
+        point: point.id().clone(),
+        changes: Vec::new(),
+        unchanged: Vec::new(),
+        notes: Vec::new(),
+        read_back: Vec::new(),
+    };
+    let act = match part {
+        ScratchPart::Registry(dump) => {
+            let plan = registry::plan(config, &request, *dump).await?;
+            outcome.extend(&plan.changes, &plan.unchanged, &plan.notes);
+            Act::Registry(Box::new(plan))
+        }
+        ScratchPart::Topics(topics) => {
+            let plan = topics::plan(config, &request, topics).await?;
+            outcome.extend(&plan.changes, &plan.unchanged, &plan.notes);
+            Act::Topics(Box::new(plan))
+        }
+        ScratchPart::Connectors(connectors) => {
+            let saved = connectors::Saved::of(point)?.with(connectors);
+            let plan = connectors::plan(config, &request, saved).await?;
+            outcome.extend(&plan.changes, &plan.unchanged, &plan.notes);
+            Act::Connectors(Box::new(plan))
+        }
+    };
+    Ok(PartPlan { outcome, act, _held: Held::ByCaller })
 }
 
 fn chosen<T>(

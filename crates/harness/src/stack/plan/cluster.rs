@@ -10,7 +10,13 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{container::ContainerPlan, place::Place, server::ServerPlan, spec::PostgresSpec};
+use super::{
+    container::ContainerPlan,
+    place::Place,
+    restored::Restored,
+    server::ServerPlan,
+    spec::{PostgresSpec, RestoredSpec},
+};
 use crate::stack::{Account, StackError, binary::SMALL, fixture, write::write_atomically};
 use cdc_model::units::Secret;
 use cdc_pipeline::config::RepositoryConfig;
@@ -85,7 +91,10 @@ impl Cluster {
     /// Where its programs are; empty where only its container has them.
     pub(in crate::stack) fn bin(&self) -> Utf8PathBuf {
         match &self.initdb {
-            Initdb::Program { bin, .. } => bin.clone(),
+            Initdb::Program { bin, .. } => match &self.spec.restored {
+                Some(of) if !of.bin.as_str().is_empty() => of.bin.clone(),
+                _ => bin.clone(),
+            },
             Initdb::Container(_) => Utf8PathBuf::new(),
         }
     }
@@ -100,6 +109,9 @@ impl Cluster {
 
     /// Makes the cluster, or what its container makes it from: 0.4 s, nearly all of it `initdb`.
     pub(in crate::stack) fn create(&self) -> Result<(), StackError> {
+        if let Some(of) = &self.spec.restored {
+            return self.restored(of)?.take_over(&self.account, environment(&self.home), (SUPERUSER, &self.password));
+        }
         let segment = self.spec.wal_segment_mib;
         if !segment.is_power_of_two() || segment > 1024 {
             return Err(StackError::Setting {
@@ -118,6 +130,20 @@ impl Cluster {
         let text = self.settings()?;
         let mut file = File::options().append(true).open(&path).map_err(|e| StackError::io("open", &path, e))?;
         file.write_all(text.as_bytes()).map_err(|e| StackError::io("write", &path, e))
+    }
+
+    /// The data folder that is restored, and how its server is started.
+    fn restored<'a>(&'a self, of: &'a RestoredSpec) -> Result<Restored<'a>, StackError> {
+        let Initdb::Program { bin, .. } = &self.initdb else {
+            return Err(StackError::Setting {
+                what: "the backend of a restored data folder".to_owned(),
+                expected: "local: its programs run on this machine".to_owned(),
+                found: "containers".to_owned(),
+            });
+        };
+        let bin = if of.bin.as_str().is_empty() { bin } else { &of.bin };
+        let (host, port) = (self.host.as_str(), self.port);
+        Ok(Restored { major: of.major, bin, home: &self.home, pgdata: self.pgdata(), host, port })
     }
 
     /// What the entry point of a container finds at its first start: the settings, and a script that takes them.
@@ -222,12 +248,14 @@ impl Cluster {
 
     /// How the server is run.
     pub(in crate::stack) fn plan(&self) -> ServerPlan {
-        let (argv, env, container) = match &self.initdb {
-            Initdb::Program { bin, .. } => {
+        let restored = self.spec.restored.as_ref().and_then(|of| self.restored(of).ok());
+        let (argv, env, container) = match (&self.initdb, restored) {
+            (Initdb::Program { .. }, Some(restored)) => (restored.argv(), environment(&self.home), None),
+            (Initdb::Program { bin, .. }, None) => {
                 let argv = vec![bin.join("postgres").into_string(), "-D".to_owned(), self.pgdata().into_string()];
                 (argv, environment(&self.home), None)
             }
-            Initdb::Container(container) => (Vec::new(), self.container_environment(), Some(container.clone())),
+            (Initdb::Container(container), _) => (Vec::new(), self.container_environment(), Some(container.clone())),
         };
         ServerPlan {
             name: "postgres".to_owned(),

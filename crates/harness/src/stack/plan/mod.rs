@@ -5,6 +5,7 @@ mod cluster;
 mod container;
 mod place;
 mod registry;
+mod restored;
 mod server;
 mod spec;
 
@@ -18,4 +19,4 @@ pub use place::Place;
 pub(in crate::stack) use registry::{registry_environment, registry_storage};
 pub use server::ServerPlan;
 pub(in crate::stack) use server::parse_signal;
-pub use spec::{Part, PostgresSpec, RegistrySpec, StackSpec, WorkerSpec};
+pub use spec::{Part, PostgresSpec, RegistrySpec, RestoredSpec, StackSpec, WorkerSpec};

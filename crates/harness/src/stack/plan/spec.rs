@@ -90,6 +90,17 @@ pub struct PostgresSpec {
     pub archive: bool,
     /// More settings, in the end of `postgresql.conf`, values as PostgreSQL wants them, quotes included.
     pub settings: Vec<(String, String)>,
+    /// That the data folder is restored from a backup before the server starts, instead of being made.
+    pub restored: Option<RestoredSpec>,
+}
+
+/// A data folder that was somebody's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoredSpec {
+    /// Its major version.
+    pub major: u32,
+    /// The folder of PostgreSQL's programs of that version; those of the stack where it has no name.
+    pub bin: Utf8PathBuf,
 }
 
 impl Default for PostgresSpec {
@@ -99,6 +110,7 @@ impl Default for PostgresSpec {
             max_slot_wal_keep_size: "-1".to_owned(),
             archive: true,
             settings: Vec::new(),
+            restored: None,
         }
     }
 }

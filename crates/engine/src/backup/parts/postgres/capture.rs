@@ -9,7 +9,7 @@ use camino::Utf8Path;
 
 use super::{
     base::{self, Base},
-    facts,
+    facts, fingerprints,
     increment::{self, Choice, Server},
     outside, time,
 };
@@ -51,12 +51,20 @@ pub(crate) async fn capture(
     let (base, adds_to) = take(config, &pg, repository, writer, &|bytes| progress(bytes, total)).await?;
     let clock = Clock { start: start_clock, stop: clock(&pg).await? };
     moment::pass("base").await?;
+    let databases = facts::databases(&pg).await?;
+    if config.backup.fingerprints {
+        // Behind the base backup and before the restore point: the position can be restored to, by WAL that the point needs anyway.
+        let slot =
+            format!("cdc_{}", writer.id().as_str().replace(|c: char| !c.is_ascii_alphanumeric(), "_").to_lowercase());
+        let taken = fingerprints::capture(&config.postgres, &databases, &slot).await;
+        tracing::debug!("fingerprints of {}", taken.describe());
+        writer.json(layout::FINGERPRINTS, &taken)?;
+    }
     let restore_point = format!("cdc_{}", writer.id());
     let restore_point_lsn: Lsn = pg.value(&format!("select pg_create_restore_point('{restore_point}')")).await?;
     // Its segment would otherwise reach the archive only when it is full.
     pg.run("select pg_switch_wal()").await?;
     moment::pass("wal-switched").await?;
-    let databases = facts::databases(&pg).await?;
     let (publications, sequences) = facts::per_database(&config.postgres, &databases).await?;
     let slots = pg.slots().await?;
     writer.json(layout::SLOTS, &slots)?;
