@@ -11,6 +11,7 @@ const NO_PLURALS: &[&str] = &[
     "answers",
     "as",
     "begins",
+    "belongs",
     "compares",
     "descends",
     "describes",

@@ -21,7 +21,7 @@ use play::Play;
 use table::Table;
 
 /// Drills in a sample.
-const SAMPLE: usize = 12;
+const SAMPLE: usize = 5;
 
 fn variable<T: std::str::FromStr>(name: &str, default: T) -> T {
     match std::env::var(name) {
@@ -102,7 +102,7 @@ fn an_interrupted_procedure_ends_as_if_it_had_not_been() {
 fn an_engine_without_memory_is_found_out() {
     let mut controls = plan::controls();
     if std::env::var("CDC_DRILL_ENGINE").as_deref() != Ok("all") {
-        controls.truncate(2);
+        controls.truncate(1);
     }
     let (outcomes, _) = run("controls", controls);
     // Red for what was forgotten, not for an exit code alone.

@@ -28,11 +28,14 @@ pub enum Task {
     Recovery,
     /// `run --record`.
     Drill,
+    /// `prove`.
+    Proof,
 }
 
 impl Task {
     /// Each.
-    pub const ALL: [Task; 6] = [Task::Backup, Task::Check, Task::DeepCheck, Task::Prune, Task::Recovery, Task::Drill];
+    pub const ALL: [Task; 7] =
+        [Task::Backup, Task::Check, Task::DeepCheck, Task::Prune, Task::Recovery, Task::Drill, Task::Proof];
 
     /// The word in records, events and metrics.
     pub fn word(self) -> &'static str {
@@ -43,6 +46,7 @@ impl Task {
             Task::Prune => "prune",
             Task::Recovery => "recovery",
             Task::Drill => "drill",
+            Task::Proof => "proof",
         }
     }
 
@@ -180,6 +184,7 @@ impl Repository {
             (None, Task::Backup) => Some(Lock::is_held_in(self.store(), Activity::Create)?),
             (None, Task::Prune) => Some(Lock::is_held_in(self.store(), Activity::Maintain)?),
             (None, Task::Recovery) => Some(Lock::is_held_in(self.store(), Activity::Recover)?),
+            (None, Task::Proof) => Some(Lock::is_held_in(self.store(), Activity::Prove)?),
             // They have no lock.
             (None, Task::Check | Task::DeepCheck | Task::Drill) => None,
         };

@@ -330,7 +330,9 @@ impl Failure for BackupError {
             | BackupError::Disturbed { .. }
             | BackupError::PrunedMeanwhile { .. }
             | BackupError::LockLost { .. } => Exit::LockHeld,
-            BackupError::BudgetExceeded { .. } | BackupError::OutOfRoom { .. } => Exit::BudgetExceeded,
+            BackupError::BudgetExceeded { .. } | BackupError::OutOfRoom { .. } | BackupError::NoSpace { .. } => {
+                Exit::BudgetExceeded
+            }
             BackupError::Keys { .. } => Exit::KeysRefused,
             BackupError::NoLock { .. } => Exit::Internal,
             BackupError::Incomplete { .. } | BackupError::Torn { .. } => Exit::BackupIncomplete,
@@ -344,7 +346,7 @@ impl Failure for BackupError {
             | BackupError::PartAbsent { .. }
             | BackupError::NoConditions { .. }
             | BackupError::OldFormat { .. } => Exit::PlanImpossible,
-            BackupError::Tool { .. } | BackupError::NoSpace { .. } => Exit::Inconclusive,
+            BackupError::Tool { .. } => Exit::Inconclusive,
             BackupError::Client(error) => error.exit(),
             // No permission, read-only, full, broken, gone.
             BackupError::Io { cause, .. } if has_a_system_said(cause) => Exit::Inconclusive,

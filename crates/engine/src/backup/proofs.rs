@@ -36,7 +36,7 @@ pub struct Proof {
     pub verdict: Verdict,
     /// The exit code of the command.
     pub exit_code: u8,
-    /// Why it is not green; empty when it is.
+    /// Why it is not green; empty when it is. An encrypted repository has that in the evidence alone.
     pub reason: String,
     /// Seconds of the steps that a recovery has too; null where they did not come to their end.
     pub rto_seconds: Option<f64>,
@@ -50,7 +50,7 @@ pub struct Proof {
     pub program: String,
     /// The evidence, below the repository.
     pub evidence: String,
-    /// The hash of the evidence as it was written.
+    /// The hash of the evidence as it is stored: in an encrypted repository that of what is encrypted.
     pub evidence_sha256: String,
     /// Whether a signature was made.
     pub signed: bool,
@@ -107,17 +107,25 @@ impl Repository {
         point.folder.join(FOLDER).join(id)
     }
 
-    /// Writes the files of a proof beside its point. Refused where the point is not there any more as it was.
+    /// Writes the files of a proof beside its point, as content: findings hold values of rows. Refused where the point is not there any
+    /// more as it was.
     pub fn write_proof(&self, point: &Point, id: &str, contents: &[ProofFile], lock: &Lock) -> Result<(), BackupError> {
         lock.still_ours()?;
         let folder = self.proof_folder(point, id);
         self.store().folder(&folder)?;
-        contents.iter().try_for_each(|(name, bytes)| self.store().write(&folder.join(name), bytes))
+        contents.iter().try_for_each(|(name, bytes)| self.store().write_content(&folder.join(name), bytes).map(drop))
     }
 
-    /// A file of a proof; none where it is not there.
+    /// A file of a proof; none where it is not there. Refused (36) where it is encrypted and there is no identity for it.
     pub fn proof_file(&self, point: &Point, id: &str, name: &str) -> Result<Option<Vec<u8>>, BackupError> {
-        files::read_if_there(&self.proof_folder(point, id).join(name))
+        let path = self.proof_folder(point, id).join(name);
+        files::read_if_there(&path)?.map(|stored| self.seal().open(&path, stored)).transpose()
+    }
+
+    /// The hash of a proof's evidence as it is stored; none where it is not there.
+    pub fn evidence_sha256(&self, point: &Point, id: &str) -> Result<Option<String>, BackupError> {
+        let stored = files::read_if_there(&self.proof_folder(point, id).join(EVIDENCE))?;
+        Ok(stored.map(|stored| sha256(&stored)))
     }
 
     /// The ids of the proofs that lie beside a point, oldest first.
@@ -132,6 +140,11 @@ impl Repository {
     /// Adds a line to the history. What another process adds meanwhile stays.
     pub fn note_proof(&self, proof: &Proof) -> Result<(), BackupError> {
         let path = path(self.path());
+        let mut proof = proof.clone();
+        // Reasons name objects and values.
+        if self.is_encrypted() && !proof.reason.is_empty() {
+            "its evidence says why".clone_into(&mut proof.reason);
+        }
         self.store().change(&path, |bytes| {
             let noted: Option<History> = bytes.map(|bytes| checked::from_bytes(&path, &bytes)).transpose()?;
             let mut history = noted.unwrap_or_default();

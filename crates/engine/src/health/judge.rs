@@ -450,7 +450,7 @@ fn rto(seen: &Seen) -> Option<LastRto> {
         let source = match known.last.task {
             Task::Drill => RtoSource::Drill,
             Task::Recovery => RtoSource::Recovery,
-            Task::Backup | Task::Check | Task::DeepCheck | Task::Prune => return None,
+            Task::Backup | Task::Check | Task::DeepCheck | Task::Prune | Task::Proof => return None,
         };
         let ended = known.passed.as_ref()?.ended.as_ref()?;
         Some(LastRto { seconds: ended.rto_seconds?, source, at: ended.at.parse().ok()? })

@@ -1,36 +1,17 @@
 //! The last proof of a point, of `proofs.json` in the repository.
 
-use serde::Deserialize;
-
 use super::seen::ProofSeen;
-use crate::backup::{BackupError, Origin, Repository, format::checked};
-use cdc_model::units::{PointId, Verdict};
-
-#[derive(Deserialize)]
-struct Proofs {
-    proofs: Vec<Line>,
-}
-
-#[derive(Deserialize)]
-struct Line {
-    point: PointId,
-    manifest: String,
-    pipeline: Origin,
-    ended: String,
-    verdict: Verdict,
-    reason: String,
-    rto_seconds: Option<f64>,
-}
+use crate::backup::{BackupError, Origin, Proof, Repository};
+use cdc_model::units::Verdict;
 
 /// The newest proof of a point of a pipeline; none where there was none.
 pub(super) fn newest(repository: &Repository, origin: &Origin) -> Result<Option<ProofSeen>, BackupError> {
-    let read = checked::read::<Proofs>(&repository.path().join("proofs.json"))?;
-    Ok(newest_of(read.map(|read| read.proofs).unwrap_or_default(), origin))
+    Ok(newest_of(repository.proofs()?, origin))
 }
 
-fn newest_of(proofs: Vec<Line>, origin: &Origin) -> Option<ProofSeen> {
-    let is_of_others = |line: &Line| origin.system_id.zip(line.pipeline.system_id).is_some_and(|(own, of)| own != of);
-    let own: Vec<Line> = proofs.into_iter().filter(|line| !is_of_others(line)).collect();
+fn newest_of(proofs: Vec<Proof>, origin: &Origin) -> Option<ProofSeen> {
+    let is_of_others = |line: &Proof| origin.system_id.zip(line.pipeline.system_id).is_some_and(|(own, of)| own != of);
+    let own: Vec<Proof> = proofs.into_iter().filter(|line| !is_of_others(line)).collect();
     let passed_at = own.iter().rev().find(|line| line.verdict == Verdict::Passed).and_then(|l| l.ended.parse().ok());
     let newest = own.into_iter().next_back()?;
     Some(ProofSeen {
@@ -47,7 +28,10 @@ fn newest_of(proofs: Vec<Line>, origin: &Origin) -> Option<ProofSeen> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backup::fixture::{self, POINT, SYSTEM};
+    use crate::backup::{
+        fixture::{self, POINT, SYSTEM},
+        format::checked,
+    };
     use cdc_model::units::SystemId;
     use serde_json::json;
 
@@ -60,7 +44,8 @@ mod tests {
             json!({
                 "id": ended, "point": POINT, "manifest": "ab", "started": ended, "ended": ended, "verdict": verdict,
                 "pipeline": Origin { system_id: Some(system), ..Origin::default() }, "exit_code": 0, "reason": "",
-                "rto_seconds": 7.5, "steps": [], "by": "me@h",
+                "rto_seconds": 7.5, "steps": [], "by": "me@h", "program": "0", "evidence": "e", "evidence_sha256": "", "signed": false,
+                "size": {"point_bytes": 1, "database_bytes": null, "tables": 0, "rows": 0},
             })
         };
         let lines = [

@@ -4,6 +4,7 @@ use camino::Utf8PathBuf;
 use clap::Subcommand;
 
 use super::{
+    attend::{Attended, Done, MetricsFile},
     interrupt::unless_interrupted,
     output::{CliError, DryRun, Terminal, print_json, say},
     verify,
@@ -12,9 +13,9 @@ use crate::prove::{
     Evidence, EvidenceReport, History, ProveRequest, SignatureBy, StepTrend, VerifyRequest, history, prove,
     verify_evidence,
 };
-use cdc_engine::backup::{PointSelector, Repository};
+use cdc_engine::backup::{PointSelector, Repository, Task};
 use cdc_model::units::{Exit, Secret, counted};
-use cdc_pipeline::config::{ProveConfig, ProveSettings, Temporary, Tools};
+use cdc_pipeline::config::{Config, ProveConfig, ProveSettings, Temporary, Tools};
 
 /// The command's arguments.
 #[derive(Debug, clap::Args)]
@@ -68,6 +69,8 @@ struct ProvePoint {
     #[arg(long)]
     keep: bool,
     #[command(flatten)]
+    metrics: MetricsFile,
+    #[command(flatten)]
     dry: DryRun,
 }
 
@@ -108,7 +111,9 @@ impl Place {
             }),
             (None, Some(file)) => {
                 let ProveSettings { repository, bin, url, prove } = ProveSettings::load(file)?;
-                Ok(Settings { repository, bin, url, prove })
+                // Names the identity, and refuses other keys than the repository's, before anything is done.
+                Repository::of(&repository)?;
+                Ok(Settings { repository: repository.path, bin, url, prove })
             }
             (None, None) => Err(CliError::new(Exit::Usage, "expected --repository or --config, found neither")),
         }
@@ -131,6 +136,18 @@ async fn prove_point(args: ProvePoint) -> Result<Exit, CliError> {
     if args.dry.told(format!("prove recovery point {} of {}", args.point, settings.repository)) {
         return Ok(Exit::Passed);
     }
+    // The pipeline may be gone, and its secrets with it: then nobody is notified.
+    let pipeline = match &args.place.config {
+        Some(file) => match Config::load(file) {
+            Ok(config) => Some(config),
+            Err(error) => {
+                say(format!("note: nobody is notified and no metrics are written: {error}"));
+                None
+            }
+        },
+        None => None,
+    };
+    let repository = settings.repository.clone();
     let request = ProveRequest {
         repository: settings.repository,
         point: args.point,
@@ -140,16 +157,22 @@ async fn prove_point(args: ProvePoint) -> Result<Exit, CliError> {
         dir: args.dir,
         keep: args.keep,
     };
-    let progress = Terminal::new();
-    let proved = unless_interrupted(prove(&request, &progress)).await??;
-    let evidence = &proved.evidence;
-    if args.place.json {
-        print_json(evidence)?;
-    } else {
-        tell(evidence);
-    }
-    say(format!("evidence: {}", proved.folder));
-    Ok(Exit::from_code(evidence.exit_code).unwrap_or(Exit::Internal))
+    let work = async {
+        let progress = Terminal::new();
+        let proved = unless_interrupted(prove(&request, &progress)).await??;
+        let evidence = &proved.evidence;
+        if args.place.json {
+            print_json(evidence)?;
+        } else {
+            tell(evidence);
+        }
+        say(format!("evidence: {}", proved.folder));
+        let exit = Exit::from_code(evidence.exit_code).unwrap_or(Exit::Internal);
+        let done = Done::new(exit, Some(evidence.reason.clone()));
+        Ok(Done { point: Some(evidence.point.clone()), rto_seconds: evidence.rto_seconds, ..done })
+    };
+    let (config, metrics) = (pipeline.as_ref(), args.metrics.path());
+    Attended { task: Task::Proof, config, repository: &repository, metrics }.run(work).await
 }
 
 fn tell(evidence: &Evidence) {

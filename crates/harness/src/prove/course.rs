@@ -73,6 +73,7 @@ pub struct Proved {
 /// Proves a recovery point. An error means that there is no evidence: the repository cannot be opened, has no such point, or is locked.
 pub async fn prove(request: &ProveRequest, progress: &dyn Progress) -> Result<Proved, ProveError> {
     let repository = Repository::open(&request.repository)?;
+    repository.unlock()?;
     let lock = repository.lock(Activity::Prove, "prove")?;
     let (point, newer) = chosen(&repository, &request.point)?;
     let id = proof_id();

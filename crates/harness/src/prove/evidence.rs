@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use cdc_engine::backup::{Chain, HashedFile, Origin, Point, ProofSize, ProofStep, Window};
 use cdc_model::{
@@ -13,11 +12,6 @@ use cdc_model::{
 
 /// The version of the evidence's shape.
 pub(super) const FORMAT: u32 = 1;
-
-/// The SHA-256 of bytes, in hexadecimal digits.
-pub(super) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// Everything about one proof.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -5,10 +5,7 @@ use std::process::{Command, Stdio};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
-use super::{
-    error::ProveError,
-    evidence::{Evidence, sha256},
-};
+use super::{error::ProveError, evidence::Evidence};
 use cdc_engine::backup::{EVIDENCE, Point, PointSelector, Proof, Repository};
 use cdc_model::units::{Exit, counted};
 
@@ -170,7 +167,7 @@ pub fn verify_evidence(request: &VerifyRequest, folder: &Utf8Path) -> Result<Evi
             None
         }
     };
-    differences.extend(against_history(&id, &bytes, &noted));
+    differences.extend(against_history(&id, repository.evidence_sha256(&point, &id)?.unwrap_or_default(), &noted));
     let mut files = 0;
     if let Some(evidence) = &evidence {
         let (compared, differing) = against_files(evidence, &point)?;
@@ -202,8 +199,7 @@ pub fn verify_evidence(request: &VerifyRequest, folder: &Utf8Path) -> Result<Evi
     })
 }
 
-fn against_history(id: &str, evidence: &[u8], noted: &[Proof]) -> Option<String> {
-    let found = sha256(evidence);
+fn against_history(id: &str, found: String, noted: &[Proof]) -> Option<String> {
     match noted.iter().find(|proof| proof.id == id) {
         None => Some(format!("proofs.json: expected a line of proof {id}, found none")),
         Some(proof) if proof.evidence_sha256 != found => {

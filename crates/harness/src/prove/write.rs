@@ -4,7 +4,7 @@ use camino::Utf8Path;
 
 use super::{
     error::ProveError,
-    evidence::{Evidence, sha256},
+    evidence::Evidence,
     sign::{SIGNATURE, signed},
 };
 use crate::report::{fold, html, junit};
@@ -117,9 +117,9 @@ pub(super) fn written(
         ("junit.xml".to_owned(), junit(&report)?.into_bytes()),
     ];
     files.extend(signature.clone().map(|bytes| (SIGNATURE.to_owned(), bytes)));
-    let evidence_sha256 = sha256(&bytes);
     files.push((EVIDENCE.to_owned(), bytes));
     repository.write_proof(point, &evidence.proof, &files, lock)?;
+    let evidence_sha256 = repository.evidence_sha256(point, &evidence.proof)?.unwrap_or_default();
     let path = repository.proof_folder(point, &evidence.proof).join(EVIDENCE);
     let proof = Proof {
         id: evidence.proof.clone(),

@@ -4,14 +4,17 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 
-use super::{BucketAddress, ConfigError, model::ProveConfig};
+use super::{
+    BucketAddress, ConfigError,
+    model::{ProveConfig, RepositoryConfig},
+};
 use cdc_model::units::Secret;
 
 /// The part of `cdc-drill.toml` that a proof reads.
 #[derive(Clone, Debug)]
 pub struct ProveSettings {
-    /// The repository's folder, or its address in a bucket.
-    pub repository: Utf8PathBuf,
+    /// The repository, and who can read it.
+    pub repository: RepositoryConfig,
     /// The folder with PostgreSQL's programs; empty for none named.
     pub bin: Utf8PathBuf,
     /// The database's address, of which a proof takes the account's name. Nothing connects to it.
@@ -22,16 +25,11 @@ pub struct ProveSettings {
 
 #[derive(Deserialize)]
 struct File {
-    repository: RepositorySection,
+    repository: RepositoryConfig,
     #[serde(default)]
     postgres: PostgresSection,
     #[serde(default)]
     prove: ProveConfig,
-}
-
-#[derive(Deserialize)]
-struct RepositorySection {
-    path: Utf8PathBuf,
 }
 
 #[derive(Default, Deserialize)]
@@ -57,7 +55,11 @@ impl ProveSettings {
             false => base.join(path),
         };
         Ok(ProveSettings {
-            repository: absolute(file.repository.path),
+            repository: RepositoryConfig {
+                path: absolute(file.repository.path),
+                identity_file: file.repository.identity_file.map(absolute),
+                ..file.repository
+            },
             bin: absolute(file.postgres.bin),
             url: file.postgres.url,
             prove: file.prove,
@@ -78,7 +80,7 @@ mod tests {
             [prove]\nsign=['sign', '{file}']\n";
         std::fs::write(&path, text).unwrap();
         let settings = ProveSettings::load(&path).unwrap();
-        assert_eq!(settings.repository, Utf8Path::from_path(folder.path()).unwrap().join("r"));
+        assert_eq!(settings.repository.path, Utf8Path::from_path(folder.path()).unwrap().join("r"));
         assert_eq!((settings.bin.file_name(), settings.prove.sign.len()), (Some("bin"), 2));
         std::fs::write(&path, "[kafka]\nbootstrap='h:1'\n").unwrap();
         assert!(ProveSettings::load(&path).unwrap_err().to_string().contains("repository"));

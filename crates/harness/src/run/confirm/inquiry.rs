@@ -15,7 +15,7 @@ use cdc_model::{
         Confirmation::{self, CannotTell, Confirmed, Refuted},
         Evidence, Finding, FindingKind,
     },
-    units::{Lsn, Offset, RowKey, SchemaId, Subject, TableName, TopicPartition, counted},
+    units::{Lsn, RowKey, SchemaId, Subject, TableName, TopicPartition, counted},
 };
 use cdc_pipeline::{
     client::{
