@@ -21,7 +21,7 @@ use play::Play;
 use table::Table;
 
 /// Drills in a sample.
-const SAMPLE: usize = 5;
+const SAMPLE: usize = 4;
 
 fn variable<T: std::str::FromStr>(name: &str, default: T) -> T {
     match std::env::var(name) {

@@ -195,6 +195,11 @@ impl Repository {
 fn note(store: &Store, cluster: Option<&ClusterName>, attempt: &Attempt) -> Result<(), BackupError> {
     let cluster = cluster.filter(|_| !attempt.task.is_of_all());
     let path = path_in(store.root());
+    let mut attempt = attempt.clone();
+    // Reasons name objects and values, and this file stays readable.
+    if let Some(ended) = attempt.ended.as_mut().filter(|_| store.seal().is_on()) {
+        ended.reason = None;
+    }
     store.change(&path, |bytes| {
         let mut all = read(&path, bytes);
         all.take(cluster, attempt.clone());

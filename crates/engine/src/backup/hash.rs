@@ -2,8 +2,8 @@
 
 use std::io::{self, Read, Write};
 
+use aws_lc_rs::digest;
 use camino::Utf8Path;
-use sha2::{Digest, Sha256};
 
 use super::{BackupError, storage};
 
@@ -19,9 +19,29 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// A SHA-256 that is being made. Everything that is stored goes through it, and pure Rust is slow at it where a processor has no
+/// instructions for it.
+#[derive(Clone)]
+pub(crate) struct Sha256(digest::Context);
+
+impl Sha256 {
+    pub(crate) fn new() -> Sha256 {
+        Sha256(digest::Context::new(&digest::SHA256))
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// In hexadecimal.
+    pub(crate) fn finish(self) -> String {
+        hex(self.0.finish().as_ref())
+    }
+}
+
 /// SHA-256 of bytes, in hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    hex(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
 /// SHA-256 and length of a file or an object.
@@ -59,7 +79,7 @@ impl<T> Hashing<T> {
 
     /// What was wrapped, the hash in hexadecimal and the number of bytes.
     pub(crate) fn into_parts(self) -> (T, String, u64) {
-        (self.inner, hex(&self.hash.finalize()), self.count)
+        (self.inner, self.hash.finish(), self.count)
     }
 
     pub(crate) fn get_ref(&self) -> &T {

@@ -104,8 +104,8 @@ impl Point {
 
     /// Requires that every file but the base backup can be read as what it was written as.
     pub(crate) fn open_files(&self) -> Result<(), BackupError> {
-        let small = self.manifest.files.iter().filter(|entry| entry.path != layout::BASE);
-        small.map(|entry| self.file(&entry.path).map(drop)).collect()
+        let mut small = self.manifest.files.iter().filter(|entry| entry.path != layout::BASE);
+        small.try_for_each(|entry| self.file(&entry.path).map(drop))
     }
 
     /// Compares every file but the base backup, which takes long, with the manifest.

@@ -231,7 +231,7 @@ mod tests {
         let (_folder, repository) = fixture::repository();
         assert!(repository.proofs().unwrap().is_empty());
         let proof = proved(&repository, "20261123T020000Z-0001");
-        assert_eq!(repository.proofs().unwrap(), [proof.clone()]);
+        assert_eq!(repository.proofs().unwrap(), std::slice::from_ref(&proof));
         for deep in [false, true] {
             let report = check(&repository, &CheckOptions { deep, ..CheckOptions::default() }).unwrap();
             assert_eq!(report.exit(), Exit::Passed, "{:?}", report.defects);

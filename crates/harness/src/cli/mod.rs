@@ -127,6 +127,19 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
+/// How large a stack a command has: futures of an unoptimized build are, and a main thread's is what the shell allows.
+const STACK_BYTES: usize = 64 << 20;
+
+fn on_a_large_stack(work: impl FnOnce() -> Result<Exit, CliError> + Send) -> Result<Exit, CliError> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("command".into()).stack_size(STACK_BYTES);
+        match thread.spawn_scoped(scope, work) {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(error) => Err(CliError::new(Exit::Internal, format!("start a thread: {error}"))),
+        }
+    })
+}
+
 /// Reads the command line, does what it says, and returns the process's exit code.
 pub fn main() -> std::process::ExitCode {
     let cli = match Cli::try_parse() {
@@ -145,7 +158,7 @@ pub fn main() -> std::process::ExitCode {
         command => {
             output::start_tracing();
             match tokio::runtime::Runtime::new() {
-                Ok(runtime) => runtime.block_on(command.run()),
+                Ok(runtime) => on_a_large_stack(|| runtime.block_on(command.run())),
                 Err(error) => Err(CliError::new(Exit::Internal, format!("start the runtime: {error}"))),
             }
         }

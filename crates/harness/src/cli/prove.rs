@@ -98,6 +98,7 @@ struct Settings {
     bin: Utf8PathBuf,
     url: Option<Secret>,
     prove: ProveConfig,
+    notifies: bool,
 }
 
 impl Place {
@@ -108,12 +109,13 @@ impl Place {
                 bin: Utf8PathBuf::new(),
                 url: None,
                 prove: ProveConfig::default(),
+                notifies: false,
             }),
             (None, Some(file)) => {
-                let ProveSettings { repository, bin, url, prove } = ProveSettings::load(file)?;
+                let ProveSettings { repository, bin, url, prove, notifies } = ProveSettings::load(file)?;
                 // Names the identity, and refuses other keys than the repository's, before anything is done.
                 Repository::of(&repository)?;
-                Ok(Settings { repository: repository.path, bin, url, prove })
+                Ok(Settings { repository: repository.path, bin, url, prove, notifies })
             }
             (None, None) => Err(CliError::new(Exit::Usage, "expected --repository or --config, found neither")),
         }
@@ -138,14 +140,14 @@ async fn prove_point(args: ProvePoint) -> Result<Exit, CliError> {
     }
     // The pipeline may be gone, and its secrets with it: then nobody is notified.
     let pipeline = match &args.place.config {
-        Some(file) => match Config::load(file) {
+        Some(file) if settings.notifies || args.metrics.path().is_some() => match Config::load(file) {
             Ok(config) => Some(config),
             Err(error) => {
                 say(format!("note: nobody is notified and no metrics are written: {error}"));
                 None
             }
         },
-        None => None,
+        _ => None,
     };
     let repository = settings.repository.clone();
     let request = ProveRequest {

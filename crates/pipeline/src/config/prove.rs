@@ -21,6 +21,8 @@ pub struct ProveSettings {
     pub url: Option<Secret>,
     /// How proofs are signed.
     pub prove: ProveConfig,
+    /// Whether somebody is to hear how a proof ends: that takes the whole configuration.
+    pub notifies: bool,
 }
 
 #[derive(Deserialize)]
@@ -30,6 +32,7 @@ struct File {
     postgres: PostgresSection,
     #[serde(default)]
     prove: ProveConfig,
+    notify: Option<toml::Table>,
 }
 
 #[derive(Default, Deserialize)]
@@ -63,6 +66,7 @@ impl ProveSettings {
             bin: absolute(file.postgres.bin),
             url: file.postgres.url,
             prove: file.prove,
+            notifies: file.notify.is_some(),
         })
     }
 }
@@ -81,7 +85,7 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let settings = ProveSettings::load(&path).unwrap();
         assert_eq!(settings.repository.path, Utf8Path::from_path(folder.path()).unwrap().join("r"));
-        assert_eq!((settings.bin.file_name(), settings.prove.sign.len()), (Some("bin"), 2));
+        assert_eq!((settings.bin.file_name(), settings.prove.sign.len(), settings.notifies), (Some("bin"), 2, false));
         std::fs::write(&path, "[kafka]\nbootstrap='h:1'\n").unwrap();
         assert!(ProveSettings::load(&path).unwrap_err().to_string().contains("repository"));
     }

@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use age::x25519::Recipient;
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use crate::backup::{BackupError, hash::hex};
+use crate::backup::{
+    BackupError,
+    hash::{Sha256, hex},
+};
 
 const SCHEME: &str = "age";
 /// The bytes of a salt.
@@ -53,9 +55,9 @@ impl Encryption {
         let mut hash = Sha256::new();
         for part in [&self.salt, name, sha256] {
             hash.update(part.as_bytes());
-            hash.update([0]);
+            hash.update(&[0]);
         }
-        let mut digits = hex(&hash.finalize());
+        let mut digits = hash.finish();
         digits.truncate(DIGITS);
         digits
     }

@@ -113,11 +113,10 @@ fn nothing_of_the_content_is_stored_as_it_is() {
         "\u{6}\u{6}\u{6}\u{6}",
         "WyJzaG9wIix7InNlcnZlciI6InNob3AifV0=",
     ] {
-        let word = word.replace(r#"""#, "\"");
         let quoted = word.replace('"', "\\\"");
-        let found = [says(plain.path(), &word), says(plain.path(), &quoted)].concat();
+        let found = [says(plain.path(), word), says(plain.path(), &quoted)].concat();
         assert!(!found.is_empty(), "{word} is in a plain one");
-        assert_eq!([says(repository.path(), &word), says(repository.path(), &quoted)].concat(), [""; 0], "{word}");
+        assert_eq!([says(repository.path(), word), says(repository.path(), &quoted)].concat(), [""; 0], "{word}");
     }
 }
 

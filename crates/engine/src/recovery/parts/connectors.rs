@@ -434,12 +434,15 @@ impl Around<'_> {
             Postgres::connect_database(&self.config.postgres.url, &source.database, "cdc-drill-restore").await;
         let slots = session.map_err(|e| e.to_string())?.slots().await.map_err(|e| e.to_string())?;
         let end: Lsn = server.value("select pg_current_wal_lsn()").await.map_err(|e: ClientError| e.to_string())?;
-        Ok(Server {
-            timelines: timelines.clone(),
-            end,
-            slot: slots.into_iter().find(|slot| slot.name == source.slot),
-            has_live_task: there.is_some_and(|there| there.status.has_live_task()),
-        })
+        let slot = slots.into_iter().find(|slot| slot.name == source.slot);
+        let mut has_live_task = there.is_some_and(|there| there.status.has_live_task());
+        let is_to_run = there.is_some_and(|there| there.status.connector.state == "RUNNING");
+        // One that was changed a moment ago is handed out anew: its process may still stream while it has no task.
+        if slot.as_ref().is_some_and(|slot| slot.active) && !has_live_task && is_to_run {
+            let connect = Connect::of(&self.config.connect);
+            has_live_task = connect.running(&connector.name, limits::connectors::RUNNING).await.is_ok();
+        }
+        Ok(Server { timelines: timelines.clone(), end, slot, has_live_task })
     }
 }
 

@@ -70,7 +70,7 @@ impl Meta {
 pub struct Event<'d> {
     /// Where it comes from.
     pub meta: Meta,
-    /// The packed key; the columns are [`Decoder::key_columns`].
+    /// The packed key; the columns are [`super::Decoder::key_columns`].
     pub key: Option<&'d [u8]>,
     /// The packed row before.
     pub before: Option<&'d [u8]>,

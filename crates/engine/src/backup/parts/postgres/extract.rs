@@ -9,7 +9,6 @@ use std::{
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
-use sha2::{Digest, Sha256};
 
 use super::increment;
 use crate::backup::{
@@ -18,7 +17,7 @@ use crate::backup::{
     error::has_a_system_said,
     files::is_there,
     format::layout::{BACKUP_MANIFEST, BASE},
-    hash::{BUFFER, Hashing, hex, sha256_file},
+    hash::{BUFFER, Hashing, Sha256, sha256_file},
     storage,
 };
 use cdc_model::units::{IfThere, counted};
@@ -336,7 +335,7 @@ fn transfer(
     let (mut hash, mut size) = (Sha256::new(), 0u64);
     loop {
         let n = match from.read(buffer) {
-            Ok(0) => return Ok((hex(&hash.finalize()), size)),
+            Ok(0) => return Ok((hash.finish(), size)),
             Ok(n) => n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             Err(e) => return Err(damaged(e)),
