@@ -45,7 +45,21 @@ fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
                 "vocabulary",
             ],
         ),
-        ("prove", vec!["backup", "client", "config", "recovery", "report", "run", "stack", "verify", "vocabulary"]),
+        (
+            "prove",
+            vec![
+                "backup",
+                "client",
+                "config",
+                "debezium",
+                "recovery",
+                "report",
+                "run",
+                "stack",
+                "verify",
+                "vocabulary",
+            ],
+        ),
         ("report", vec![]),
     ])
 }

@@ -3,34 +3,10 @@
 use serde_json::Value;
 
 use super::{
+    archiving::{archive_with, comes, finish},
     prepared::folder,
     sandbox::{Stack, cdc_drill},
 };
-use cdc_pipeline::client::{postgres::Postgres, wait};
-
-async fn archive_with(sql: &Postgres, command: &str) {
-    sql.run(&format!("alter system set archive_command = '{command}'")).await.unwrap();
-    sql.run("select pg_reload_conf()").await.unwrap();
-}
-
-/// Finishes a segment with something in it; its name.
-async fn finish(sql: &Postgres) -> String {
-    sql.run("create table if not exists filled (t text); insert into filled select repeat('x', 900) from generate_series(1, 100)")
-        .await
-        .unwrap();
-    sql.text("select pg_walfile_name(pg_switch_wal())").await.unwrap().unwrap()
-}
-
-async fn comes(sql: &Postgres, what: &str, query: &str) {
-    wait::until(what, super::sandbox::DEADLINE, || async {
-        Ok::<_, cdc_pipeline::client::ClientError>(match sql.text(query).await?.as_deref() {
-            Some("t") => wait::Poll::Ready(()),
-            other => wait::Poll::NotYet(format!("{other:?}")),
-        })
-    })
-    .await
-    .unwrap();
-}
 
 fn check(file: &camino::Utf8Path) -> (i32, Value, String) {
     let said = cdc_drill(&format!("backup check --config {file} --json"));
@@ -75,7 +51,7 @@ async fn archiving_is_late_or_failing_or_lost_or_not_known() {
     assert!(said.contains("the server has archived it at") && said.contains("the server still has it"), "{said}");
 
     // What still lies in pg_wal can be taken, and what follows goes on.
-    archive_with(&sql, &ours.replace('\'', "''")).await;
+    archive_with(&sql, &ours).await;
     let last = finish(&sql).await;
     comes(&sql, "the last segment in the archive", &archived(&last)).await;
     let (exit, _, said) = check(&file);

@@ -8,6 +8,7 @@
 
 mod alternating;
 mod archiver;
+mod archiving;
 mod attach;
 mod backward;
 mod bucket;

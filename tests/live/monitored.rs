@@ -4,10 +4,11 @@
 use std::{collections::BTreeMap, fs, process::Stdio};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use cdc_pipeline::client::{ClientError, connect::Connect, postgres::Postgres, wait};
+use cdc_pipeline::client::connect::Connect;
 use serde_json::Value;
 
 use super::{
+    archiving::{archive_with, comes, finish},
     prepared::folder,
     sandbox::{DEADLINE, Stack, cdc_drill, cdc_drill_with, expect},
 };
@@ -96,30 +97,6 @@ fn numbers(text: &str) -> BTreeMap<String, f64> {
             (name.replace("{pipeline=\"orders\"}", ""), value.parse().unwrap())
         })
         .collect()
-}
-
-async fn archive_with(sql: &Postgres, command: &str) {
-    sql.run(&format!("alter system set archive_command = '{}'", command.replace('\'', "''"))).await.unwrap();
-    sql.run("select pg_reload_conf()").await.unwrap();
-}
-
-/// Finishes a segment with something in it; its name.
-async fn finish(sql: &Postgres) -> String {
-    sql.run("create table if not exists filled (t text); insert into filled select repeat('x', 900) from generate_series(1, 100)")
-        .await
-        .unwrap();
-    sql.text("select pg_walfile_name(pg_switch_wal())").await.unwrap().unwrap()
-}
-
-async fn comes(sql: &Postgres, what: &str, query: &str) {
-    wait::until(what, DEADLINE, || async {
-        Ok::<_, ClientError>(match sql.text(query).await?.as_deref() {
-            Some("t") => wait::Poll::Ready(()),
-            other => wait::Poll::NotYet(format!("{other:?}")),
-        })
-    })
-    .await
-    .unwrap();
 }
 
 fn archived(name: &str) -> String {

@@ -93,6 +93,10 @@ impl Attempt {
     pub fn begin(task: Task) -> Attempt {
         Attempt { task, began: jiff::Timestamp::now().to_string(), host: host(), ended: None }
     }
+
+    fn passed(&self) -> bool {
+        self.ended.as_ref().is_some_and(|ended| ended.verdict == Verdict::Passed)
+    }
 }
 
 /// What is remembered of a task.
@@ -133,26 +137,28 @@ fn read(path: &Utf8Path, bytes: Option<Vec<u8>>) -> Attempts {
 
 impl Attempts {
     fn take(&mut self, cluster: Option<&ClusterName>, attempt: Attempt) {
-        let passed = attempt.ended.as_ref().is_some_and(|ended| ended.verdict == Verdict::Passed);
-        let known = self.tasks.iter_mut().find(|known| known.last.task == attempt.task && known.is_of(cluster));
-        match known {
-            Some(known) => {
-                if passed {
-                    known.passed = Some(attempt.clone());
-                }
-                known.last = attempt;
-            }
-            None => self.tasks.push(TaskRecord {
-                cluster: cluster.cloned(),
-                passed: passed.then(|| attempt.clone()),
-                last: attempt,
-                at_work: None,
-            }),
+        match self.tasks.iter_mut().find(|known| known.last.task == attempt.task && known.is_of(cluster)) {
+            Some(known) => known.take(attempt),
+            None => self.tasks.push(TaskRecord::new(cluster.cloned(), attempt)),
         }
     }
 }
 
 impl TaskRecord {
+    /// That of a task of which nothing was known.
+    pub(crate) fn new(cluster: Option<ClusterName>, attempt: Attempt) -> TaskRecord {
+        let passed = attempt.passed().then(|| attempt.clone());
+        TaskRecord { cluster, passed, last: attempt, at_work: None }
+    }
+
+    /// Takes in a newer attempt.
+    pub(crate) fn take(&mut self, attempt: Attempt) {
+        if attempt.passed() {
+            self.passed = Some(attempt.clone());
+        }
+        self.last = attempt;
+    }
+
     fn is_of(&self, cluster: Option<&ClusterName>) -> bool {
         match (&self.cluster, cluster) {
             (None, None) => true,

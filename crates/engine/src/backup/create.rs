@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     Activity, BackupError, Consistency, ConsistencyCheck, Kind, Lock, Manifest, Origin, Part, Point, PostgresFacts,
-    Repository, Tool, Window, check,
+    Repository, Tool, Window, check, dated_id,
     format::{DatabasePublications, Format, SCHEMA_IDS, SavedConnector, layout},
     parts, prune,
     writer::{PointWriter, Sealed},
@@ -230,7 +230,7 @@ async fn pipeline(config: &Config, registry: &Part<super::RegistryFacts>, format
 }
 
 fn point_id(begin: jiff::Timestamp) -> PointId {
-    PointId::new(format!("{}-{:04x}", begin.strftime("%Y%m%dT%H%M%SZ"), rand::random::<u16>()))
+    PointId::new(dated_id(begin))
 }
 
 fn kind(only: &[BackupPart]) -> Kind {

@@ -55,6 +55,11 @@ pub struct Listing {
 
 /// Lists a repository. What is damaged is named, and hides nothing else.
 pub fn list(repository: &Repository) -> Result<Listing, BackupError> {
+    list_with_points(repository).map(|(listing, _)| listing)
+}
+
+/// The same, with those points that can be used as they are.
+pub(crate) fn list_with_points(repository: &Repository) -> Result<(Listing, Vec<super::Point>), BackupError> {
     let mut listing = Listing::default();
     let record = match Record::read(repository.path()) {
         Ok(record) => record.unwrap_or_default(),
@@ -67,7 +72,8 @@ pub fn list(repository: &Repository) -> Result<Listing, BackupError> {
     let now = Timestamp::now();
     let mut loaded: Vec<super::Point> = Vec::new();
     for (summary, point) in repository.listed()? {
-        let point = point.as_ref();
+        let known = point;
+        let point = known.as_ref();
         let begin: Option<Timestamp> = summary.begin.parse().ok();
         let passed = point.zip(record.passed.get(&summary.point));
         listing.points.push(ListedPoint {
@@ -79,7 +85,7 @@ pub fn list(repository: &Repository) -> Result<Listing, BackupError> {
             wal_bytes: None,
             summary,
         });
-        loaded.extend(point.cloned());
+        loaded.extend(known);
     }
     for system_id in repository.archived_clusters()? {
         let of_cluster = |point: &super::Point| point.manifest.pg.get().is_some_and(|pg| pg.system_id == system_id);
@@ -105,7 +111,7 @@ pub fn list(repository: &Repository) -> Result<Listing, BackupError> {
             )
         }));
     }
-    Ok(listing)
+    Ok((listing, loaded))
 }
 
 fn archive(

@@ -11,6 +11,7 @@ mod bucket_tests;
 mod chain;
 mod check;
 mod create;
+mod dated;
 mod error;
 pub(crate) mod file_system;
 pub(crate) mod files;
@@ -46,6 +47,7 @@ pub use check::{
     ServerArchiving, VerifyReport, check, verify,
 };
 pub use create::{CreateOptions, Created, MOMENTS, Progress, create};
+pub use dated::dated_id;
 pub use error::BackupError;
 pub(crate) use files::{Store, is_there};
 pub use format::{
@@ -55,8 +57,9 @@ pub use format::{
     SchemaHistory, SchemaHistoryTopic, SequenceState, Setting, Tool, TopicRecords, TopicState, Watermark, Window,
     decode_name, encode_name,
 };
+pub(crate) use listing::list_with_points;
 pub use listing::{ArchivedCluster, ListedPoint, Listing, list};
-pub use lock::{Activity, ClusterName, Left, Lock};
+pub use lock::{Activity, ClusterName, Left, Lock, host};
 pub use origin::Foreign;
 pub use point::{HashedFile, Point};
 pub use proofs::{EVIDENCE, Proof, ProofFile, ProofSize, ProofStep};

@@ -6,11 +6,14 @@ use serde::{Deserialize, Serialize};
 use super::{
     BackupError, files,
     format::{
-        DatabasePublications, DatabaseSequences, Format, GroupState, Kind, Link, Manifest, PostgresFacts,
+        DatabasePublications, DatabaseSequences, Format, GroupState, Kind, Link, Manifest, PostgresFacts, RawRecord,
         SavedConnector, TopicState, layout,
     },
     hash::{sha256, sha256_file},
-    parts::{postgres::Fingerprints, registry::Dump},
+    parts::{
+        postgres::Fingerprints,
+        registry::{Archive, Dump, read_zip},
+    },
     place::{self, Place},
     seal::Seal,
     storage::{self, Kind as ObjectKind},
@@ -173,6 +176,24 @@ impl Point {
     pub fn connectors(&self) -> Result<Vec<SavedConnector>, BackupError> {
         self.manifest.connect.get().ok_or_else(|| self.absent("connect", self.manifest.connect.reason()))?;
         self.json(layout::CONNECTORS)
+    }
+
+    /// The records of the workers' topic of offsets, in their order; none where the point has no such topic.
+    pub fn offset_records(&self) -> Result<Vec<RawRecord>, BackupError> {
+        if !self.has(layout::OFFSETS) {
+            return Ok(Vec::new());
+        }
+        let bytes = self.file(layout::OFFSETS)?;
+        let lines = serde_json::Deserializer::from_slice(&bytes).into_iter();
+        lines.collect::<Result<_, _>>().map_err(|e| BackupError::malformed(&self.folder.join(layout::OFFSETS), e))
+    }
+
+    /// What the registry's own export holds; none where the registry made none.
+    pub fn registry_export(&self) -> Result<Option<Archive>, BackupError> {
+        let zip = self.has(layout::EXPORT).then(|| self.file(layout::EXPORT)).transpose()?;
+        let read =
+            |zip: Vec<u8>| read_zip(&zip).map_err(|e| BackupError::malformed(&self.folder.join(layout::EXPORT), e));
+        zip.map(read).transpose()
     }
 
     /// The registry's content.

@@ -13,11 +13,11 @@ use super::{
 use crate::{
     backup::{
         ArchiverStanding, Attempt, BackupError, ClusterName, Kind, ListedPoint, Origin, Reach, Repository,
-        ServerArchiving, TaskRecord, file_system::file_system, is_in_a_bucket, list, size_of, wal::Archive,
+        ServerArchiving, TaskRecord, file_system::file_system, is_in_a_bucket, list_with_points, size_of, wal::Archive,
     },
     recovery,
 };
-use cdc_model::units::{Lsn, SystemId, Timeline, Verdict};
+use cdc_model::units::{Lsn, SystemId, Timeline};
 use cdc_pipeline::{
     client::{ClientError, connect::Connect, kafka::Kafka, limits::asking, postgres::Postgres, registry::Registry},
     config::Config,
@@ -78,14 +78,12 @@ pub fn name_of(config: &Config) -> String {
 /// Takes in a task of this process, also where the repository could not.
 fn remember(tasks: &mut Known<Vec<TaskRecord>>, ended: &Attempt) {
     let mut all = tasks.get().cloned().unwrap_or_default();
-    let passed = ended.ended.as_ref().is_some_and(|e| e.verdict == Verdict::Passed).then(|| ended.clone());
     match all.iter_mut().find(|known| known.last.task == ended.task) {
         Some(known) => {
-            known.last = ended.clone();
+            known.take(ended.clone());
             known.at_work = Some(false);
-            known.passed = passed.or(known.passed.take());
         }
-        None => all.push(TaskRecord { cluster: None, last: ended.clone(), passed, at_work: Some(false) }),
+        None => all.push(TaskRecord { at_work: Some(false), ..TaskRecord::new(None, ended.clone()) }),
     }
     *tasks = Known::Known(all);
 }
@@ -109,7 +107,7 @@ impl InRepository {
     }
 
     fn look(config: &Config, origin: &Origin, archiving: Option<ServerArchiving>) -> InRepository {
-        let repository = match Repository::open(&config.repository.path) {
+        let repository = match Repository::of(&config.repository) {
             Ok(repository) => repository,
             Err(BackupError::NotARepository { .. }) => {
                 let none = "there is no repository";
@@ -153,13 +151,11 @@ fn archiver(repository: &Repository, server: &ServerArchiving) -> Result<Archive
 }
 
 fn holdings(repository: &Repository, config: &Config, origin: &Origin) -> Result<Holdings, BackupError> {
-    let listing = list(repository)?;
-    let loaded = repository.listed()?;
+    let (listing, loaded) = list_with_points(repository)?;
     let mut points = Vec::new();
     let mut clusters = BTreeSet::new();
     for listed in listing.points {
-        let point = loaded.iter().find(|(summary, _)| summary.point == listed.summary.point);
-        let point = point.and_then(|(_, point)| point.as_ref());
+        let point = loaded.iter().find(|point| *point.id() == listed.summary.point);
         if point.is_some_and(|point| origin.foreign(&point.manifest).is_some()) {
             continue;
         }
@@ -318,7 +314,7 @@ async fn within<T>(question: impl Future<Output = Result<T, String>>) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cdc_model::units::PointId;
+    use cdc_model::units::{PointId, Verdict};
 
     const SYSTEM: SystemId = SystemId(7);
 

@@ -2,10 +2,8 @@
 //! knows no address and no secret of the pipeline that it came from. Pure.
 
 use cdc_engine::backup::SavedConnector;
-use cdc_pipeline::client::connect::ConnectorConfig;
+use cdc_pipeline::{client::connect::ConnectorConfig, debezium::is_debezium};
 
-/// The class of the connectors that are restored.
-const CLASS: &str = "io.debezium.connector.postgresql.PostgresConnector";
 /// Settings that lead to systems of the pipeline, or need what its worker has, by how they begin. Without them a connector does the same.
 const LEFT_OUT: [&str; 12] = [
     "database.ssl",
@@ -46,7 +44,7 @@ pub(super) fn moved(
     if saved.kind == "sink" {
         return Err("a sink would write into somebody's system".to_owned());
     }
-    if class != CLASS {
+    if !is_debezium(class) {
         return Err(format!("its class is {class}: its source is not in the point"));
     }
     let mut notes = Vec::new();
@@ -126,6 +124,7 @@ fn registry_url(key: &str, value: &str, to: &Place) -> String {
 mod tests {
     use super::*;
     use cdc_model::units::Secret;
+    use cdc_pipeline::debezium::CLASS;
 
     fn place() -> Place {
         Place {
@@ -201,5 +200,7 @@ mod tests {
         assert!(moved(&sink, 1, &place()).unwrap_err().contains("sink"));
         let other = saved("source", &[("connector.class", "io.debezium.connector.mysql.MySqlConnector")]);
         assert!(moved(&other, 1, &place()).unwrap_err().contains("MySql"));
+        let by_alias = saved("source", &[("connector.class", "PostgresConnector")]);
+        assert!(moved(&by_alias, 1, &place()).is_ok());
     }
 }

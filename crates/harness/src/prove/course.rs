@@ -20,7 +20,7 @@ use crate::{
 use cdc_engine::{
     backup::{
         Activity, BackupError, CheckOptions, Point, PointSelector, Proof, ProofStep, Repository, SavedConnector,
-        TopicState, parts::registry::read_zip, topics, topics::ReplayOptions, verify as verify_point,
+        TopicState, dated_id, host, topics, topics::ReplayOptions, verify as verify_point,
     },
     recovery::{ScratchPart, plan_scratch_part},
 };
@@ -76,7 +76,7 @@ pub async fn prove(request: &ProveRequest, progress: &dyn Progress) -> Result<Pr
     repository.unlock()?;
     let lock = repository.lock(Activity::Prove, "prove")?;
     let (point, newer) = chosen(&repository, &request.point)?;
-    let id = proof_id();
+    let id = dated_id(jiff::Timestamp::now());
     let temporary = Utf8PathBuf::from_path_buf(std::env::temp_dir()).unwrap_or_else(|_| Utf8PathBuf::from("/tmp"));
     let path = request.dir.clone().unwrap_or_else(|| temporary.join(format!("cdc-drill-prove-{id}")));
     let path = camino::absolute_utf8(&path).map_err(ProveError::file("resolve", &path))?;
@@ -109,15 +109,10 @@ fn chosen(repository: &Repository, selector: &PointSelector) -> Result<(Point, V
     }
 }
 
-fn proof_id() -> String {
-    format!("{}-{:04x}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ"), rand::random::<u16>())
-}
-
 /// `account@machine`.
 fn who() -> String {
     let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten().map(|user| user.name);
-    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
-    format!("{}@{}", user.unwrap_or_else(|| "unknown".into()), machine.unwrap_or_else(|| "unknown".into()))
+    format!("{}@{}", user.unwrap_or_else(|| "unknown".into()), host())
 }
 
 struct Course<'a> {
@@ -298,9 +293,7 @@ impl Course<'_> {
         match manifest.registry.get() {
             None => self.evidence.not_compared(judge::REGISTRY, manifest.registry.reason()),
             Some(facts) => {
-                const EXPORT: &str = "registry/native.zip";
-                let export = self.point.has(EXPORT).then(|| self.point.file(EXPORT)).transpose()?;
-                let export = export.and_then(|bytes| read_zip(&bytes).ok());
+                let export = self.point.registry_export()?;
                 let report = judge::registry(facts, &self.point.dump()?, export.as_ref(), &self.written(&connectors)?);
                 self.check(report);
             }
@@ -341,10 +334,11 @@ impl Course<'_> {
         let mut at = Vec::new();
         for (number, (lsn, databases)) in positions.iter().enumerate() {
             let dir = self.folder.join(format!("at-{number}"));
+            let progress = self.progress;
             let looked = async {
                 let mut scratch = Scratch::database(&dir, source, backend)?;
                 scratch.restore(source, Some(*lsn)).await?;
-                scratch.start_database(self.progress).await?;
+                scratch.start_database(progress).await?;
                 let url = scratch.stack.postgres_config()?.url;
                 let found = observed::tables(&url, databases).await;
                 let stopped = scratch.stop().await;
@@ -352,12 +346,7 @@ impl Course<'_> {
                 stopped?;
                 Ok(found)
             };
-            let began = Instant::now();
-            let looked: Result<observed::FoundTables, ProveError> = looked.await;
-            let seconds = began.elapsed().as_secs_f64();
-            self.evidence.steps.push(ProofStep { name: "compare-fingerprints".into(), seconds, recovers: false });
-            self.progress.line(&format!("compare-fingerprints: {seconds:.1} s"));
-            found.extend(looked?);
+            found.extend(self.step("compare-fingerprints", looked).await?);
             at.push(*lsn);
             if !self.request.keep {
                 let _ = std::fs::remove_dir_all(&dir);

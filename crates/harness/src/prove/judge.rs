@@ -13,7 +13,7 @@ use cdc_model::{
     event::{About, CheckReport, Finding, FindingKind},
     units::{SubjectVersion, TableName, counted},
 };
-use cdc_pipeline::client::postgres::Slot;
+use cdc_pipeline::{client::postgres::Slot, debezium::DEFAULT_SLOT};
 
 /// Every file of the point has the bytes that were written.
 pub(super) const FILES: &str = "files";
@@ -74,7 +74,7 @@ pub(super) fn connectors(
     let named_slots: BTreeSet<&str> = connectors
         .iter()
         .filter(|connector| connector.kind != "sink")
-        .map(|connector| connector.config.get("slot.name").map_or("debezium", String::as_str))
+        .map(|connector| connector.config.get("slot.name").map_or(DEFAULT_SLOT, String::as_str))
         .collect();
     let orphans: Vec<&Slot> = slots
         .iter()

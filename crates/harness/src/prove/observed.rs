@@ -20,7 +20,6 @@ use cdc_pipeline::{
     },
     config::Config,
 };
-use serde::Deserialize;
 
 /// The rows of tables as a restored server has them, by database and table.
 pub(super) type FoundTables = BTreeMap<(String, TableName), Option<TableFingerprint>>;
@@ -90,22 +89,11 @@ pub(super) async fn snapshots(config: &Config, names: &[String]) -> Result<(), C
 
 /// The connectors that had stored offsets when the point was taken: of each key the last record counts.
 pub(super) fn stored_offsets(point: &Point) -> Result<BTreeSet<String>, ProveError> {
-    #[derive(Deserialize)]
-    struct Line {
-        connector: Option<String>,
-        partition: Option<serde_json::Value>,
-        offset: Option<serde_json::Value>,
-    }
-    const OFFSETS: &str = "connect/offsets.jsonl";
-    if !point.has(OFFSETS) {
-        return Ok(BTreeSet::new());
-    }
     let mut last: BTreeMap<(String, String), bool> = BTreeMap::new();
-    for line in point.file(OFFSETS)?.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let Ok(Line { connector: Some(name), partition, offset }) = serde_json::from_slice::<Line>(line) else {
-            continue;
-        };
-        last.insert((name, partition.unwrap_or_default().to_string()), offset.is_some_and(|offset| !offset.is_null()));
+    for record in point.offset_records()? {
+        let Some(name) = record.connector else { continue };
+        let is_set = record.offset.is_some_and(|offset| !offset.is_null());
+        last.insert((name, record.partition.unwrap_or_default().to_string()), is_set);
     }
     Ok(last.into_iter().filter(|(_, is_set)| *is_set).map(|((name, _), _)| name).collect())
 }

@@ -11,6 +11,7 @@ use crate::{
     scenario::{Library, Plan},
     stack::{BackendChoice, Progress, Silent},
 };
+use cdc_engine::backup::dated_id;
 use cdc_model::{
     event::{Event, What},
     units::{Exit, Failure, RunId},
@@ -180,11 +181,8 @@ fn combined(drills: Exit, reported: u8) -> Exit {
     drills.worst(Exit::from_code(reported).unwrap_or(Exit::Internal))
 }
 
-/// `YYYYMMDDThhmmssZ-xxxx`: sortable, and unique enough for two runs begun in the same second.
 fn new_run_id() -> RunId {
-    let now = jiff::Timestamp::now();
-    let mark: u16 = rand::random();
-    RunId::new(format!("{}-{mark:04x}", now.strftime("%Y%m%dT%H%M%SZ")))
+    RunId::new(dated_id(jiff::Timestamp::now()))
 }
 
 #[cfg(test)]

@@ -5,6 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Lists, Masks, NAMING_STRATEGY, Operation, Operations, TopicNames};
 use cdc_model::units::SlotName;
 
+/// The class of the PostgreSQL connector.
+pub const CLASS: &str = "io.debezium.connector.postgresql.PostgresConnector";
+/// Whether a class is that connector's, by its name or by the aliases that Connect gives it.
+pub fn is_debezium(class: &str) -> bool {
+    [CLASS, "PostgresConnector", "Postgres"].contains(&class)
+}
+
 /// Debezium's defaults for what a configuration leaves out.
 pub const DEFAULT_SLOT: &str = "debezium";
 /// The publication.

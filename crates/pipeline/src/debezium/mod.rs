@@ -11,7 +11,7 @@ mod operations;
 mod topics;
 
 pub use capture::{Captured, Coverage, Inheritance, Member, Publication, Relation, RelationKind, Stream};
-pub use connector::{Connector, DEFAULT_DATABASE, DEFAULT_PORT, DEFAULT_PUBLICATION, DEFAULT_SLOT};
+pub use connector::{CLASS, Connector, DEFAULT_DATABASE, DEFAULT_PORT, DEFAULT_PUBLICATION, DEFAULT_SLOT, is_debezium};
 pub use java::Expression;
 pub use lists::{Choice, Lists, Unknown, Unmatched};
 pub use masks::{Masking, Masks};

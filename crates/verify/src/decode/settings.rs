@@ -5,7 +5,7 @@ use crate::error::VerifyError;
 use cdc_model::units::{SlotName, near_or};
 use cdc_pipeline::{
     client::connect::ConnectorConfig,
-    debezium::{Connector, NAMING_STRATEGY, Operation},
+    debezium::{CLASS, Connector, NAMING_STRATEGY, Operation, is_debezium},
 };
 
 /// How keys or values are written.
@@ -143,7 +143,6 @@ pub struct ConnectorSettings {
     pub snapshot_mode: String,
 }
 
-const CLASS: &str = "io.debezium.connector.postgresql.PostgresConnector";
 const UNWRAP: &str = "io.debezium.transforms.ExtractNewRecordState";
 const JSON: &str = "org.apache.kafka.connect.json.JsonConverter";
 const AVRO_APICURIO: &str = "io.apicurio.registry.utils.converter.AvroConverter";
@@ -159,7 +158,7 @@ impl ConnectorSettings {
 
     /// Whether this is a connector of the kind that verify reads.
     pub(crate) fn is_debezium_postgres(config: &ConnectorConfig) -> bool {
-        config.get("connector.class").is_some_and(|c| c == CLASS || c == "PostgresConnector" || c == "Postgres")
+        config.get("connector.class").is_some_and(|c| is_debezium(c))
     }
 
     /// Understands a configuration or refuses it, naming the setting.

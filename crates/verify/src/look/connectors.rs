@@ -14,7 +14,7 @@ use cdc_pipeline::{
         cluster::{Cluster, Readers, is_postgres},
         connect::ConnectorConfig,
     },
-    debezium::Coverage,
+    debezium::{CLASS, Coverage},
 };
 
 /// The connectors to look at: those named, or every Debezium PostgreSQL connector of the worker on the configured server; and
@@ -80,7 +80,7 @@ fn none_to_read(there: &[String], unidentified: &[Unidentified]) -> VerifyError 
             (format!("{}; not looked at: {why}", there.join(", ")), "name one with --connector")
         }
     };
-    let connector = "of class io.debezium.connector.postgresql.PostgresConnector".into();
+    let connector = format!("of class {CLASS}");
     VerifyError::NoConnector { connector, found, hint }
 }
 

@@ -145,7 +145,7 @@ impl Holder {
 }
 
 /// The name of this machine or container.
-pub(crate) fn host() -> String {
+pub fn host() -> String {
     line("/proc/sys/kernel/hostname").unwrap_or_else(|| "a machine without a name".to_owned())
 }
 

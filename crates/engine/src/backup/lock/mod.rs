@@ -12,6 +12,6 @@ mod taken;
 
 pub use cluster::ClusterName;
 pub use file::Left;
-pub(crate) use holder::host;
+pub use holder::host;
 pub use matrix::Activity;
 pub use taken::Lock;

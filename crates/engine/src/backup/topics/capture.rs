@@ -16,7 +16,7 @@ use super::{
     schemas::Met,
     segment::Builder,
 };
-use crate::backup::{Activity, BackupError, Repository};
+use crate::backup::{Activity, BackupError, Repository, dated_id};
 use cdc_model::{
     moment,
     units::{Offset, SchemaId, TopicPartition, counted},
@@ -166,7 +166,7 @@ impl Copy {
         resolved.retain(|id| is_known(&schemas, id));
         let manifest = TopicBackup {
             format: FORMAT,
-            backup: format!("{}-{:04x}", begin.strftime("%Y%m%dT%H%M%SZ"), rand::random::<u16>()),
+            backup: dated_id(begin),
             previous: earlier.as_ref().map(Loaded::link),
             topic: name,
             topic_id,

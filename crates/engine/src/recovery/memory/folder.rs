@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     backup::{
-        BackupError, ClusterName, Repository,
+        BackupError, ClusterName, Repository, dated_id,
         files::{self, Store, is_there},
         is_in_a_bucket,
     },
@@ -148,7 +148,7 @@ impl Memory {
     ) -> Result<Memory, RecoveryError> {
         let store = place.store()?;
         let now = jiff::Timestamp::now();
-        let id = format!("{}-{:04x}", now.strftime("%Y%m%dT%H%M%SZ"), rand::random::<u16>());
+        let id = dated_id(now);
         let (folder, new) = (place.folder().join(&id), place.folder().join(format!("{id}{UNFINISHED_WRITE}")));
         let head = Head {
             format: FORMAT,
