@@ -79,10 +79,12 @@ impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Bound::Given(time) => write!(f, "{:.1} s, as asked for", time.as_secs_f64()),
-            Bound::Net(limit) => {
-                let scale = pace::scale();
-                write!(f, "{} s times {scale:.1}, as this machine is slower than the reference", limit.seconds)
-            }
+            Bound::Net(limit) => match pace::scale() {
+                1.0 => write!(f, "{} s", limit.seconds),
+                scale => {
+                    write!(f, "{} s times {scale:.1}, as this machine is slower than the reference", limit.seconds)
+                }
+            },
         }
     }
 }

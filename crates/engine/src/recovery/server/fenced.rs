@@ -32,11 +32,16 @@ const PORT: u16 = 5432;
 
 /// Starts the server, and a watcher that ends it when standard input closes: that happens when this process ends in any
 /// way, also by SIGKILL, and it survives the change of user that makes other means fail. The word `fast` there shuts it down.
+///
+/// Signals are sent until the server has ended: what a shell starts in the background ignores both of them (POSIX, "Signals and error
+/// handling"), until the server has set handlers of its own. One signal alone would be lost where this process ends right after the
+/// start, and the server would replay, promote itself and stay.
 const GUARD: &str = r#"exec 3<&0
 "$@" 3<&- </dev/null &
 server=$!
-( read -r how <&3; if [ "$how" = fast ]; then kill -INT $server 2>/dev/null; read -r _ <&3; fi
-  kill -QUIT $server 2>/dev/null ) 3<&3 &
+until_ended() { while kill $1 $server 2>/dev/null; do sleep 0.1; done; }
+( read -r how <&3; if [ "$how" = fast ]; then until_ended -INT & read -r _ <&3; fi
+  until_ended -QUIT ) 3<&3 &
 watcher=$!
 wait $server
 status=$?
@@ -335,6 +340,30 @@ mod tests {
         let words = place(&data, None).join(" ");
         assert!(calls[0].starts_with(&format!("/pg/bin/postgres {words} -c listen_addresses= -c unix")), "{calls:?}");
         assert!(calls[0].ends_with("-c hot_standby=off"), "{calls:?}");
+    }
+
+    #[test]
+    fn a_server_that_has_no_handlers_yet_is_ended_all_the_same() {
+        use std::{io::Write, process::Command};
+        for (word, signal) in [("", "QUIT"), ("fast\n", "INT")] {
+            // For its first half second it is as deaf as what the shell has made of it.
+            let late = format!("sleep 0.5; exec env --default-signal={signal} sleep 600");
+            let mut guard = Command::new("sh")
+                .args(["-c", GUARD, "guard", "sh", "-c", &late])
+                .stdin(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut leash = guard.stdin.take();
+            match word {
+                "" => drop(leash.take()),
+                word => leash.as_mut().unwrap().write_all(word.as_bytes()).unwrap(),
+            }
+            let ended = (0..600).any(|_| {
+                std::thread::sleep(Duration::from_millis(100));
+                guard.try_wait().unwrap().is_some()
+            });
+            assert!(ended, "SIG{signal} was lost");
+        }
     }
 
     #[test]
