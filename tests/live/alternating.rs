@@ -106,7 +106,7 @@ async fn root_and_the_servers_account_go_on_with_one_anothers_recoveries() {
         return;
     }
     let (_folder, path) = folder();
-    let stack = Stack::up(path.join("stack"), "--registry h2");
+    let stack = Stack::beside_lent(path.join("stack"));
     stack.pipeline("shop").await;
     let pgdata = stack.config().postgres.pgdata.clone();
     expect(0, &format!("stack stop postgres --dir {}", stack.dir), "");

@@ -16,7 +16,7 @@ fn check(file: &camino::Utf8Path) -> (i32, Value, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn archiving_is_late_or_failing_or_lost_or_not_known() {
     let (_folder, path) = folder();
-    let stack = Stack::up(path.join("stack"), "--registry h2");
+    let stack = Stack::beside_lent(path.join("stack"));
     let file = stack.file();
     let sql = stack.sql("postgres").await;
     let ours = sql.text("show archive_command").await.unwrap().unwrap();

@@ -5,7 +5,6 @@
 use std::{
     os::unix::fs::PermissionsExt,
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use camino::Utf8PathBuf;
@@ -27,10 +26,12 @@ use cdc_pipeline::client::{
 };
 use serde_json::{Value, json};
 
-use super::{PROGRAM, attach::expect};
+use super::{
+    PROGRAM,
+    sandbox::{DEADLINE, expect},
+};
 
 /// Records come within two seconds; beside other tests on a busy machine it takes longer.
-const DEADLINE: Duration = Duration::from_secs(60);
 const NAME: &str = "backward";
 /// The tables, each with a change that the level allows.
 const ALLOWED: [(&str, &str); 3] = [

@@ -20,7 +20,7 @@ fn stack() -> (tempfile::TempDir, Stack) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let root = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
-    let stack = Stack::up(root.join("stack"), "--registry h2");
+    let stack = Stack::beside_lent(root.join("stack"));
     (folder, stack)
 }
 

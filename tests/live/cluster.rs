@@ -1,7 +1,7 @@
 //! What no drill can show, on a cluster alone: a fault without an effect does not count as landed, a server ends with its
 //! owner, and a session depends on no setting of the database or the role.
 
-use std::{os::unix::fs::PermissionsExt, time::Duration};
+use std::os::unix::fs::PermissionsExt;
 
 use camino::Utf8PathBuf;
 use cdc_harness::{
@@ -106,7 +106,7 @@ async fn a_killed_server_comes_back_and_ends_with_its_owner() {
     stack.start("postgres").await.unwrap();
     // What the kernel does when the owner's process ends, however it ends.
     drop(owner);
-    stack.folder().all_gone(Duration::from_secs(10)).await.unwrap();
+    stack.folder().all_gone(super::sandbox::DEADLINE).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ use super::{
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_database_comes_back_with_a_target_before_that() {
     let (_folder, path) = folder();
-    let stack = Stack::up(path.join("stack"), "--registry h2");
+    let stack = Stack::beside_lent(path.join("stack"));
     stack.pipeline("shop").await;
     // As a person writes it: the address of the pipeline's own database.
     let url = stack.config().postgres.url.expose().to_owned();

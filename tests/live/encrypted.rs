@@ -51,7 +51,7 @@ struct Encrypted {
 impl Encrypted {
     async fn up() -> Encrypted {
         let (folder, root) = folder();
-        let stack = Stack::up(root.join("stack"), "--registry h2");
+        let stack = Stack::beside_lent(root.join("stack"));
         stack.pipeline("shop").await;
         let connect = Connect::of(&stack.config.connect);
         let (mut connector, _) = connect.described("shop").await.unwrap().unwrap();
@@ -369,7 +369,7 @@ async fn an_encrypted_bucket_is_recovered_from() {
     let server = ObjectServer::up("sealed").await;
     let (_folder, root) = folder();
     let address = server.address("sealed");
-    let mut stack = Stack::up(root.join("stack"), "--registry h2");
+    let mut stack = Stack::beside_lent(root.join("stack"));
     stack.pipeline("shop").await;
     let identity_file = root.join("identity");
     let recipient = identity(&identity_file, &stack.config.postgres.pgdata);

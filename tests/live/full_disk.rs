@@ -74,7 +74,7 @@ fn records(backups: &Said) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topics_backup_on_a_full_disk_goes_on_when_there_is_room() {
     let (_folder, root) = folder();
-    let mut scene = Scene { stack: Stack::up(root.join("stack"), ""), repository: root.join("disk") };
+    let mut scene = Scene { stack: Stack::beside_lent(root.join("stack")), repository: root.join("disk") };
     let kafka = Kafka::of(&scene.stack.config().kafka).unwrap();
     let spec = TopicSpec { name: TOPIC.into(), partitions: 2, replication: 1, settings: Default::default() };
     kafka.create_topics(&[spec]).await.unwrap();

@@ -70,7 +70,7 @@ async fn a_recovery_that_is_cut_short_goes_on_as_it_began() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let root = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
-    let stack = Stack::up(root.join("stack"), "--registry h2");
+    let stack = Stack::beside_lent(root.join("stack"));
     stack.pipeline("shop").await;
     let (kafka, connect) = (Kafka::of(&stack.config().kafka).unwrap(), Connect::of(&stack.config().connect));
     // What a second look would not see again.

@@ -89,7 +89,7 @@ impl Drop for Debian {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_whose_configuration_lies_elsewhere_comes_back() {
     let (_folder, path) = folder();
-    let stack = Stack::up(path.join("stack"), "--registry h2");
+    let stack = Stack::beside_lent(path.join("stack"));
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let debian = Debian::new(path.join("debian"), port);
     let file = debian.config(&stack, port);
@@ -151,7 +151,7 @@ async fn a_cluster_whose_configuration_lies_elsewhere_comes_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_data_folder_behind_links_is_exchanged_behind_them() {
     let (_folder, path) = folder();
-    let stack = Stack::up(path.join("stack"), "--registry h2");
+    let stack = Stack::beside_lent(path.join("stack"));
     stack.pipeline("shop").await;
     let (file, pgdata) = (stack.file(), stack.config().postgres.pgdata.clone());
     let (volume, wal) = (path.join("volume"), path.join("wal"));

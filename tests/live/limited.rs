@@ -1,6 +1,6 @@
 //! The slot playbook as a role that is no superuser and a configuration without a data folder.
 
-use std::{os::unix::fs::PermissionsExt, time::Duration};
+use std::os::unix::fs::PermissionsExt;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use cdc_model::units::Lsn;
@@ -10,9 +10,7 @@ use cdc_pipeline::client::{
 };
 use serde_json::json;
 
-use super::attach::{Stack, expect};
-
-const STOPPED: Duration = Duration::from_secs(60);
+use super::sandbox::{DEADLINE, Stack, expect};
 
 /// The stack's configuration with another role and no data folder but a given one.
 fn limited(stack: &Stack, path: &Utf8Path, pgdata: Option<&Utf8Path>) -> Utf8PathBuf {
@@ -38,7 +36,7 @@ async fn a_role_without_a_superusers_rights_replaces_a_slot_and_is_told_what_it_
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let path = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
-    let stack = Stack::up(path.join("stack"), "--registry h2");
+    let stack = Stack::beside_lent(path.join("stack"));
     stack.pipeline("shop").await;
     let sql = stack.sql("shop").await;
     let role = "create role bad_day login replication password 'pw'; grant pg_monitor to bad_day; \
@@ -95,7 +93,7 @@ async fn abandoned(stack: &Stack, sql: &Postgres, connect: &Connect, plan: &str)
     let sql_now = stack.sql("shop").await;
     assert_eq!(sql_now.timeline().await.unwrap().get(), 2);
     assert!(sql.is_closed(), "the server was another");
-    connect.stopped("shop", STOPPED).await.unwrap();
+    connect.stopped("shop", DEADLINE).await.unwrap();
     let end: Lsn = sql_now.value("select pg_current_wal_lsn()").await.unwrap();
     let mut stored: Vec<StoredOffset> = connect.offsets("shop").await.unwrap();
     let old = json!({"lsn": end.0, "lsn_proc": end.0, "lsn_commit": end.0, "txId": 1, "ts_usec": 1});
@@ -111,5 +109,5 @@ async fn abandoned(stack: &Stack, sql: &Postgres, connect: &Connect, plan: &str)
     assert!(!said.err.contains("nothing wrong is visible;"), "{}", said.err);
     // It is to run: what is found stopped is stopped again in the end.
     connect.resume("shop").await.unwrap();
-    connect.running("shop", STOPPED).await.unwrap();
+    connect.running("shop", DEADLINE).await.unwrap();
 }

@@ -14,7 +14,7 @@ use super::{
 async fn a_connector_that_could_not_log_in_keeps_its_topics_until_it_can() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let stack = Stack::up(Utf8PathBuf::from_path_buf(folder.path().join("stack")).unwrap(), "");
+    let stack = Stack::beside_lent(Utf8PathBuf::from_path_buf(folder.path().join("stack")).unwrap());
     stack.pipeline("shop").await;
     let connect = Connect::of(&stack.config().connect);
     let sql = stack.sql("shop").await;

@@ -31,7 +31,7 @@ async fn a_drill_and_the_command_see_the_same() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let root = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
-    let stack = Stack::up(root.join("stack"), "");
+    let stack = Stack::beside_lent(root.join("stack"));
     stack.pipeline("looked").await;
     let systems = Systems::new(stack.config()).unwrap();
 

@@ -24,6 +24,7 @@ mod full_disk;
 mod incremental;
 mod interrupted;
 mod layouts;
+mod lent;
 mod limited;
 mod login;
 mod looked;
@@ -53,7 +54,6 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
-    time::Duration,
 };
 
 use cdc_pipeline::client::wait;
@@ -185,7 +185,7 @@ async fn killed_in_the_middle(arguments: &[&str], environment: &[(&str, &str)], 
         let events = std::fs::read_to_string(reports.path().join(&run).join("events.jsonl")).ok()?;
         events.contains(r#""step-finished":{"step":"prepare""#).then_some(run)
     };
-    let run = wait::until("the drill to be prepared", Duration::from_secs(120), || async {
+    let run = wait::until("the drill to be prepared", sandbox::DEADLINE, || async {
         Ok::<_, std::convert::Infallible>(begun().map_or(wait::Poll::NotYet("not yet".into()), wait::Poll::Ready))
     });
     let run = run.await.unwrap();
@@ -197,7 +197,7 @@ async fn killed_in_the_middle(arguments: &[&str], environment: &[(&str, &str)], 
 
 /// Waits until `left` names nothing more.
 async fn all_gone(left: impl Fn() -> Vec<String>) {
-    wait::until("everything to end", Duration::from_secs(20), || async {
+    wait::until("everything to end", sandbox::DEADLINE, || async {
         let left = left();
         Ok::<_, std::convert::Infallible>(match left.is_empty() {
             true => wait::Poll::Ready(()),

@@ -117,7 +117,7 @@ impl Drop for ObjectServer {
 
 /// A stack whose repository is at this address, with the records of its recoveries in a folder.
 pub(super) async fn stack_with(server: &ObjectServer, root: &Utf8Path, address: &Utf8Path) -> Stack {
-    let mut stack = Stack::up(root.join("stack"), "--registry h2");
+    let mut stack = Stack::beside_lent(root.join("stack"));
     server.expect(0, &format!("backup init --repository {address}"), "is a backup repository");
     let text = std::fs::read_to_string(stack.file()).unwrap();
     let folder = stack.config.repository.path.clone();

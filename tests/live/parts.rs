@@ -33,10 +33,10 @@ struct Scene {
 }
 
 impl Scene {
-    fn up(more: &str) -> Scene {
+    fn up(stack: impl FnOnce(Utf8PathBuf) -> Stack) -> Scene {
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let stack = Stack::up(Utf8PathBuf::from_path_buf(folder.path().join("stack")).unwrap(), more);
+        let stack = stack(Utf8PathBuf::from_path_buf(folder.path().join("stack")).unwrap());
         let (kafka, connect) = (Kafka::of(&stack.config().kafka).unwrap(), Connect::of(&stack.config().connect));
         Scene { stack, kafka, connect, _folder: folder }
     }
@@ -91,7 +91,7 @@ impl Scene {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn groups_and_topics_are_restored_one_by_one() {
-    let scene = Scene::up("");
+    let scene = Scene::up(Stack::beside_lent);
     scene.make("play.a", 1, &[("retention.ms", "-1")]).await;
     scene.make("play.b", 2, &[]).await;
     scene.make("connect-play", 1, &[("cleanup.policy", "compact")]).await;
@@ -172,7 +172,7 @@ async fn groups_and_topics_are_restored_one_by_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connectors_are_restored_with_offsets_that_are_safe_and_no_others() {
-    let scene = Scene::up("");
+    let scene = Scene::up(Stack::beside_lent);
     scene.stack.pipeline("shop").await;
     let before = scene.back_up();
     scene.restore(0, "connectors", "nothing differs");
@@ -229,7 +229,7 @@ async fn connectors_are_restored_with_offsets_that_are_safe_and_no_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn offsets_of_a_timeline_that_was_left_are_not_restored() {
-    let scene = Scene::up("");
+    let scene = Scene::up(Stack::beside_lent);
     scene.stack.pipeline("shop").await;
     scene.back_up();
     let server = scene.stack.sql("shop").await;
@@ -283,7 +283,7 @@ fn content_of(entities: BTreeSet<String>) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_registry_lost_comes_back_under_its_ids() {
-    let scene = Scene::up("--registry h2");
+    let scene = Scene::up(|dir| Stack::up(dir, ""));
     scene.stack.pipeline("shop").await;
     let registry = Registry::of(&scene.stack.config().registry);
     super::registry_store::filled(&registry).await;
@@ -336,7 +336,7 @@ async fn what_the_registry_lost_comes_back_under_its_ids() {
 /// Apicurio serves Confluent's API as well: by it the registry is read, and levels are set.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_is_read_and_restored_by_confluents_api() {
-    let scene = Scene::up("--registry h2");
+    let scene = Scene::up(|dir| Stack::up(dir, ""));
     let native = Registry::of(&scene.stack.config().registry);
     let file = scene.stack.file();
     let text = std::fs::read_to_string(&file).unwrap();

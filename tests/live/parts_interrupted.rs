@@ -93,7 +93,7 @@ impl Scene {
     /// Two connectors, one of which is stopped: its slot stands where its offsets are. Topics, groups and subjects beside them.
     async fn up() -> Scene {
         let (folder, root) = folder();
-        let stack = Stack::up(root.join("stack"), "--registry h2");
+        let stack = Stack::beside_lent(root.join("stack"));
         let scene = Scene {
             connect: Connect::of(&stack.config().connect),
             kafka: Kafka::of(&stack.config().kafka).unwrap(),

@@ -50,7 +50,7 @@ impl Scene {
                 let stack = stack_with(&server, root, &server.address("prefixes")).await;
                 Scene { stack, server: Some(server) }
             }
-            Ok("folder") | Err(_) => Scene { stack: Stack::up(root.join("stack"), "--registry h2"), server: None },
+            Ok("folder") | Err(_) => Scene { stack: Stack::beside_lent(root.join("stack")), server: None },
             Ok(other) => panic!("CDC_DRILL_RECOVERIES_IN: expected folder or bucket, found `{other}`"),
         }
     }

@@ -105,7 +105,7 @@ fn file_below(folder: &Utf8Path, begin: &str) -> Utf8PathBuf {
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_is_found_while_everything_runs() {
     let (_folder, path) = folder();
-    let stack = Stack::up(path.join("stack"), "--registry h2");
+    let stack = Stack::beside_lent(path.join("stack"));
     stack.pipeline("shop").await;
     let (file, pgdata) = (stack.file(), stack.config().postgres.pgdata.clone());
     let created = expect(0, &format!("backup create --config {file} --json"), "");
@@ -179,7 +179,7 @@ async fn damage_is_found_while_everything_runs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_repository_is_named_and_stops_nothing() {
     let (_folder, path) = folder();
-    let stack = Stack::up(path.join("stack"), "--registry h2");
+    let stack = Stack::beside_lent(path.join("stack"));
     stack.pipeline("shop").await;
     let file = stack.file();
     let repository = stack.dir.join("repository");

@@ -183,7 +183,7 @@ fn file_below(root: &Utf8Path, part: &str) -> Utf8PathBuf {
 
 /// A pipeline with a point and rows behind it, of which nothing is left but the repository. The table's file too.
 async fn repository_without_a_source(root: &Utf8Path) -> (Repository, String) {
-    let stack = Stack::up(root.join("stack"), "--registry h2");
+    let stack = Stack::beside_lent(root.join("stack"));
     let file = stack.file();
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, format!("{text}\n[backup]\ntopics = \"data\"\n")).unwrap();

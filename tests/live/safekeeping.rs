@@ -40,7 +40,7 @@ async fn what_is_kept_is_private_and_what_is_wrong_with_a_point_is_told() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let path = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
-    let stack = Stack::up(path.join("stack"), "--registry h2");
+    let stack = Stack::beside_lent(path.join("stack"));
     stack.pipeline("shop").await;
     let file = stack.file();
     expect(0, &format!("backup create --config {file}"), "");

@@ -5,7 +5,6 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Child, Command, Stdio},
-    time::Duration,
 };
 
 use camino::Utf8Path;
@@ -178,7 +177,7 @@ async fn a_server_is_trusted_as_far_as_its_certificate_goes() {
         async move { Postgres::connect(&config.postgres.url, "test").await }
     };
     let full = "sslmode = 'verify-full'\nsslrootcert = 'ca.pem'";
-    let session = wait::until("the server", Duration::from_secs(30), || async {
+    let session = wait::until("the server", super::sandbox::DEADLINE, || async {
         connect("127.0.0.1", full).await.map(wait::Poll::Ready)
     });
     let session = session.await.unwrap();

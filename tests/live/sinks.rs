@@ -54,7 +54,7 @@ impl Scene {
             // The worker runs as another account.
             open(&path, 0o777);
         }
-        let stack = Stack::up(root.join("stack"), "--registry h2");
+        let stack = Stack::beside_lent(root.join("stack"));
         let scene = Scene { stack, sinks, _folder: folder };
         scene.stack.pipeline("shop").await;
         scene.stack.pipeline("extra").await;

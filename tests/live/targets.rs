@@ -50,7 +50,7 @@ fn findings(said: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn second_thoughts_get_the_second_answer() {
     let (_folder, root) = folder();
-    let stack = Stack::up(root.join("stack"), "--registry h2");
+    let stack = Stack::beside_lent(root.join("stack"));
     stack.pipeline("shop").await;
     let (file, run) = (stack.file(), "recover run coordinated --yes --config");
     expect(0, &format!("backup create --config {file}"), "recovery point");
@@ -164,7 +164,7 @@ async fn contradicted(stack: &Stack, root: &Utf8Path) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_data_folder_that_is_gone_is_recovered_from_the_repository() {
     let (_folder, root) = folder();
-    let stack = Stack::up(root.join("stack"), "--registry h2");
+    let stack = Stack::beside_lent(root.join("stack"));
     stack.pipeline("shop").await;
     let (file, pgdata) = (stack.file(), stack.config.postgres.pgdata.clone());
     expect(0, &format!("backup create --config {file}"), "recovery point");
@@ -219,7 +219,7 @@ async fn a_data_folder_that_is_gone_is_recovered_from_the_repository() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_clusters_in_one_repository_recover_their_own() {
     let (_folder, root) = folder();
-    let shop = Stack::up(root.join("a"), "--registry h2");
+    let shop = Stack::beside_lent(root.join("a"));
     let stock = Stack::up(root.join("b"), &format!("--join {}", shop.file()));
     let shared = &shop.config.repository.path;
     let text = std::fs::read_to_string(stock.file()).unwrap();

@@ -74,7 +74,7 @@ impl Scene {
     fn up() -> Scene {
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let stack = Stack::up(Utf8PathBuf::from_path_buf(folder.path().join("stack")).unwrap(), "");
+        let stack = Stack::beside_lent(Utf8PathBuf::from_path_buf(folder.path().join("stack")).unwrap());
         let kafka = Kafka::of(&stack.config().kafka).unwrap();
         Scene { stack, kafka, _folder: folder }
     }
@@ -98,7 +98,7 @@ impl Scene {
         let mut config = self.client();
         config.set("transactional.id", "play");
         let producer: ThreadedProducer<DefaultProducerContext> = config.create().unwrap();
-        let limit = Duration::from_secs(60);
+        let limit = DEADLINE;
         producer.init_transactions(limit).unwrap();
         for number in transactions {
             producer.begin_transaction().unwrap();
@@ -495,7 +495,7 @@ async fn what_changes_under_a_backup_is_noticed() {
     // A transaction that is open: the backup ends before it, and the next one has it.
     let producer: ThreadedProducer<DefaultProducerContext> =
         scene.client().set("transactional.id", "open").create().unwrap();
-    let limit = Duration::from_secs(60);
+    let limit = DEADLINE;
     producer.init_transactions(limit).unwrap();
     producer.begin_transaction().unwrap();
     let open: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(MIXED).partition(0).payload(b"open");

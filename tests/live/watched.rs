@@ -62,7 +62,7 @@ fn ended(child: Child, exit: i32, parts: &[&str]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_recovery_waits_for_is_told_to_who_asks() {
     let (_folder, path) = folder();
-    let stack = Stack::up(path.join("stack"), "--registry h2");
+    let stack = Stack::beside_lent(path.join("stack"));
     stack.pipeline("shop").await;
     let (file, pgdata) = (stack.file(), stack.config().postgres.pgdata.clone());
     expect(0, &format!("backup create --config {file}"), "recovery point");
