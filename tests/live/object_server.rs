@@ -4,6 +4,7 @@ use std::{
     fs::File,
     os::unix::fs::PermissionsExt,
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -11,6 +12,10 @@ use cdc_harness::stack::{PortLease, Silent, object_server};
 use cdc_pipeline::{
     client::wait::{self, Poll},
     config::Config,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
 
 use super::sandbox::{DEADLINE, Said, Stack, cdc_drill_with};
@@ -23,6 +28,8 @@ const ROLES: [&str; 4] = ["master", "volume", "filer", "s3"];
 /// A server that ends with this value, and with the thread that made it.
 pub(super) struct ObjectServer {
     child: Child,
+    /// What it leaves where it was not asked to: the names are its own.
+    sockets: Vec<Utf8PathBuf>,
     endpoint: String,
     _ports: Vec<PortLease>,
     _folder: tempfile::TempDir,
@@ -44,15 +51,17 @@ impl ObjectServer {
         std::fs::create_dir(root.join("data")).unwrap();
         // Sent to this process's death by the kernel: a test that is killed leaves no server.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", program.as_str(), "server"]);
+        command.args(["--pdeathsig", "KILL", program.as_str(), &format!("-logdir={root}"), "server"]);
         command.args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-master.telemetry=false"]);
         command.args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.max=20", "-master.volumeSizeLimitMB=256"]);
+        command.arg(format!("-filer.localSocket={root}/filer.sock")).arg(format!("-s3.localSocket={root}/s3.sock"));
         command.arg(format!("-dir={root}/data")).arg(format!("-s3.config={config}"));
-        let mut ports = Vec::new();
+        let (mut ports, mut sockets) = (Vec::new(), Vec::new());
         for role in ROLES {
             for option in ["port", "port.grpc"] {
                 let lease = PortLease::any(role).unwrap();
                 command.arg(format!("-{role}.{option}={}", lease.port()));
+                sockets.push(format!("/tmp/seaweedfs-{role}-grpc-{}.sock", lease.port()).into());
                 ports.push(lease);
             }
         }
@@ -61,9 +70,12 @@ impl ObjectServer {
         command.current_dir(&root).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let child = command.spawn().unwrap();
         let at = |role: usize| format!("127.0.0.1:{}.{}", ports[role * 2].port(), ports[role * 2 + 1].port());
-        let shell =
-            format!("echo s3.bucket.create -name {bucket} | {program} shell -master={} -filer={}", at(0), at(2));
-        let server = ObjectServer { child, endpoint, _ports: ports, _folder: folder };
+        let shell = format!(
+            "echo s3.bucket.create -name {bucket} | {program} -logdir={root} shell -master={} -filer={}",
+            at(0),
+            at(2)
+        );
+        let server = ObjectServer { child, sockets, endpoint, _ports: ports, _folder: folder };
         // A bucket is there when it can be listed: that there is no repository in it is an answer.
         let ready = wait::until("the server of objects", DEADLINE, || async {
             let made = Command::new("sh").args(["-c", &shell]).output().unwrap();
@@ -110,8 +122,15 @@ impl ObjectServer {
 
 impl Drop for ObjectServer {
     fn drop(&mut self) {
+        // Asked first: it takes its sockets away itself, as far as it does.
+        let asked = i32::try_from(self.child.id()).map(Pid::from_raw).map(|pid| kill(pid, Signal::SIGTERM));
+        let until = Instant::now() + DEADLINE;
+        while asked.is_ok() && Instant::now() < until && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        self.sockets.iter().for_each(|socket| _ = std::fs::remove_file(socket));
     }
 }
 

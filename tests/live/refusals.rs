@@ -11,6 +11,7 @@ use super::{
     attach::{Stack, cdc_drill, expect},
     prepared::folder,
     processes_of,
+    sandbox::cdc_drill_with,
 };
 
 #[test]
@@ -105,7 +106,7 @@ fn a_connector_that_fails_validation_ends_its_drill_and_leaves_nothing() {
     }
     let output = Command::new(PROGRAM)
         .args(["run", "--json", "--report-dir", path.join("reports").as_str(), path.join("refused.yaml").as_str()])
-        .env("CDC_DRILL_BIN", PROGRAM)
+        .envs([("CDC_DRILL_BIN", PROGRAM), ("TMPDIR", path.as_str())])
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
@@ -116,7 +117,7 @@ fn a_connector_that_fails_validation_ends_its_drill_and_leaves_nothing() {
     let run = report["run"].as_str().unwrap();
     assert!(processes_of(run).is_empty(), "{:?}", processes_of(run));
     // A drill that is not green keeps its data folders and names them.
-    let _ = std::fs::remove_dir_all(std::env::temp_dir().join(format!("cdc-drill-{run}")));
+    assert!(path.join(format!("cdc-drill-{run}")).exists(), "{said}");
 }
 
 /// A scenario on the example's files, with these in the place of its own: pairs of name and text.
@@ -145,7 +146,11 @@ fn what_only_a_server_can_tell_of_a_scenario_s_files_is_bad_input_and_named() {
     let said = |name: &str, replaced: &[(&str, &str, &str)], part: &str| {
         let file = scenario(&path.join(name), replaced);
         expect(0, &format!("scenario check {file}"), "good: 1 drill");
-        expect(3, &format!("run {file} --report-dir {path}/reports"), part)
+        // A drill that is not green keeps its data folders: they go with the test's.
+        let run = cdc_drill_with(&format!("run {file} --report-dir {path}/reports"), &[("TMPDIR", path.as_str())]);
+        assert_eq!(run.exit, 3, "{}", run.err);
+        assert!(run.err.contains(part), "no `{part}` in\n{}", run.err);
+        run
     };
     let replaced = [("sql/seed.sql", "'missed'])[1 + i", "'missed'])[1 + j")];
     let seed = said("seed", &replaced, "sql/seed.sql, line 9: `insert into clinic.visits");
