@@ -275,6 +275,12 @@ fn help_of_every_command() {
     "stack connector --name n --database d --config dead.toml"
 )]
 #[case::sink_without_topics("sink-without-topics", "stack sink --file out.txt --config dead.toml")]
+#[case::objective_unmeasured("objective-unmeasured", "run database-corruption --only pgbench --max-rpo 1s --dry-run")]
+#[case::objective_no_span("objective-no-span", "run --max-rto fast good.yaml")]
+#[case::objective_of_nothing("objective-of-nothing", "status --config elsewhere.toml --max-rto 1s")]
+#[case::annotations_unknown("annotations-unknown", "report run --annotations bitbucket")]
+#[case::annotations_beside_json("annotations-beside-json", "report run --annotations github --json")]
+#[case::report_as_it_ended("report-as-it-ended", "report run --as-it-ended")]
 fn bad_input(#[case] name: &str, #[case] line: &str) {
     let folder = folder();
     insta::assert_snapshot!(format!("bad-{name}"), transcript(folder.path(), line));
@@ -293,6 +299,8 @@ fn bad_input(#[case] name: &str, #[case] line: &str) {
 #[case::report("report", "report run")]
 #[case::dry_report("dry-report", "report run --dry-run")]
 #[case::dry_run("dry-run", "run --dry-run good.yaml")]
+#[case::dry_run_objectives("dry-run-objectives", "run --dry-run --max-rto 5m --max-rpo 0s good.yaml")]
+#[case::annotations("annotations", "report run --annotations github")]
 #[case::dry_setup("dry-setup", "setup --dry-run")]
 #[case::dry_stack_up("dry-stack-up", "stack up --dir new --dry-run")]
 #[case::dry_backup_init("dry-backup-init", "backup init --repository new --dry-run")]

@@ -1,7 +1,10 @@
 //! Whether a recovery would succeed, and what stands in the way: a pure function over what was seen.
 
 use bytesize::ByteSize;
-use cdc_model::units::{Exit, Verdict, counted};
+use cdc_model::{
+    event::{Objective, ObjectiveReport},
+    units::{Exit, Verdict, counted},
+};
 use cdc_pipeline::config::Span;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -84,6 +87,8 @@ pub(super) struct Judgement {
     pub(super) exit: Exit,
     pub(super) obstacles: Vec<Obstacle>,
     pub(super) rto: Option<LastRto>,
+    pub(super) rpo_seconds: Option<f64>,
+    pub(super) objectives: Vec<ObjectiveReport>,
 }
 
 /// Decides.
@@ -115,16 +120,68 @@ pub(super) fn judge(seen: &Seen) -> Judgement {
         }
     }
     tasks(seen, &mut found);
+    let (rto, rpo) = (rto(seen), lost_at_most(seen));
+    let objectives = objectives(seen, rto.as_ref(), &rpo);
+    for objective in &objectives {
+        found.objective(objective);
+    }
     let mut obstacles = found.obstacles;
     obstacles.sort_by_key(|obstacle| obstacle.severity);
-    let worst = obstacles.first();
-    let recoverable = match worst.map(|worst| worst.severity) {
+    let worst = obstacles.first().map(|worst| worst.severity);
+    let recoverable = match worst {
         Some(Severity::Blocks) => Recoverable::No,
         Some(Severity::Unknown) => Recoverable::Unknown,
         Some(Severity::Risk) | None => Recoverable::Yes,
     };
-    Judgement { recoverable, exit: worst.map_or(Exit::Passed, |worst| worst.exit), rto: rto(seen), obstacles }
+    let exit = exit(&obstacles);
+    Judgement { recoverable, exit, rto, rpo_seconds: rpo.ok(), objectives, obstacles }
 }
+
+/// What the command ends with: the first of the worst says it. Among risks a promise that is not kept goes before all, and one of which
+/// nothing was measured before the rest.
+fn exit(obstacles: &[Obstacle]) -> Exit {
+    let Some(worst) = obstacles.first() else { return Exit::Passed };
+    if worst.severity != Severity::Risk {
+        return worst.exit;
+    }
+    let of = |exit: Exit| obstacles.iter().any(|obstacle| obstacle.exit == exit).then_some(exit);
+    of(Exit::ObjectiveMissed).or(of(Exit::Inconclusive)).unwrap_or(worst.exit)
+}
+
+/// What was promised, and what was measured of it.
+fn objectives(seen: &Seen, rto: Option<&LastRto>, rpo: &Result<f64, String>) -> Vec<ObjectiveReport> {
+    let rto =
+        rto.map(|rto| rto.seconds).ok_or_else(|| "neither a proof nor a drill nor a recovery is on record".into());
+    let of = |what, limit: Option<Span>, measured| Some(ObjectiveReport::of(what, limit?.as_secs_f64(), measured));
+    let promised = seen.objectives;
+    let all = [of(Objective::Rto, promised.rto, rto), of(Objective::Rpo, promised.rpo, rpo.clone())];
+    all.into_iter().flatten().collect()
+}
+
+/// Seconds of changes that would be lost at most, were the source gone now: since the last archived commit, or since the newest point was
+/// begun, in which everything is that had committed then. Nobody committing since looks the same as commits that are not archived, but
+/// where the archive goes as far as the server has written.
+fn lost_at_most(seen: &Seen) -> Result<f64, String> {
+    let holdings = match &seen.holdings {
+        Known::Unknown(why) => return Err(format!("the repository cannot be read: {why}")),
+        Known::Known(holdings) => holdings.as_ref().ok_or("there is no repository")?,
+    };
+    let window = holdings.window.as_ref().ok_or("nothing can be gone back to")?;
+    if seen.server.get().and_then(|server| server.position).is_some_and(|position| position <= window.to) {
+        return Ok(0.0);
+    }
+    let newest = holdings.points.iter().rev().find(|point| point.is_usable()).and_then(|point| point.begin);
+    let held = window.to_time.into_iter().chain(newest).max();
+    let held = held.ok_or("no time is known of what can be gone back to")?;
+    let seconds = seen.at.duration_since(held).as_secs_f64();
+    match seconds < -CLOCKS_APART {
+        true => Err(format!("{held}, by the server's clock, lies {:.0} s ahead of this machine's", -seconds)),
+        false => Ok(seconds.max(0.0)),
+    }
+}
+
+/// How far the server's clock may be ahead of this machine's before nothing can be said of an age.
+const CLOCKS_APART: f64 = 60.0;
 
 struct Found {
     obstacles: Vec<Obstacle>,
@@ -141,6 +198,20 @@ impl Found {
 
     fn unknown(&mut self, id: &'static str, what: String, hint: Option<&str>) {
         self.push(id, Severity::Unknown, Exit::Inconclusive, what, hint);
+    }
+
+    /// A promise that is not kept is no obstacle to a recovery, only to its being what was promised.
+    fn objective(&mut self, of: &ObjectiveReport) {
+        let (id, hint) = match (of.objective, of.verdict) {
+            (_, Verdict::Passed) => return,
+            (Objective::Rto, Verdict::Failed) => {
+                ("rto-missed", "`cdc-drill prove history` names the step that takes long")
+            }
+            (Objective::Rpo, Verdict::Failed) => ("rpo-missed", "`archive_timeout` bounds it while somebody writes"),
+            (Objective::Rto, Verdict::Inconclusive) => ("rto-unmeasured", "`cdc-drill prove` measures it"),
+            (Objective::Rpo, Verdict::Inconclusive) => ("rpo-unmeasured", "it needs a recovery point and its WAL"),
+        };
+        self.push(id, Severity::Risk, of.exit(), of.to_string(), Some(hint));
     }
 
     fn risk(&mut self, id: &'static str, what: impl Into<String>, hint: Option<&str>) {
@@ -262,6 +333,14 @@ fn proved(seen: &Seen, newest: &PointSeen, found: &mut Found) {
     };
     let hint = Some("`cdc-drill backup check --deep` reads every byte");
     match proof.map(|proof| (proof, proof.verdict)) {
+        // It came back and nothing differed; only not as was promised.
+        Some((proof, Verdict::Failed)) if proof.exit_code == Exit::ObjectiveMissed.code() => found.push(
+            "proof-missed",
+            Severity::Risk,
+            Exit::ObjectiveMissed,
+            format!("the last proof, of recovery point {}, missed an objective: {}", proof.point, proof.reason),
+            None,
+        ),
         // Of the newest point, or of one before it, which does not make the newest any better.
         Some((proof, Verdict::Failed)) => found.blocks(
             "proof-failed",

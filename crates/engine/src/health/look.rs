@@ -61,6 +61,7 @@ pub async fn look(config: &Config, just_ended: Option<&Attempt>) -> Health {
         pipeline: name_of(config),
         at,
         limits: config.monitor.clone(),
+        objectives: config.objectives,
         holdings,
         server,
         systems,

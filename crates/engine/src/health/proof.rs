@@ -19,6 +19,7 @@ fn newest_of(proofs: Vec<Proof>, origin: &Origin) -> Option<ProofSeen> {
         point: newest.point,
         manifest: newest.manifest,
         verdict: newest.verdict,
+        exit_code: newest.exit_code,
         reason: newest.reason,
         rto_seconds: newest.rto_seconds,
         passed_at,

@@ -7,7 +7,7 @@ use super::{
     metrics::{Sample, samples},
     seen::{LastRto, Seen, Window},
 };
-use cdc_model::units::Exit;
+use cdc_model::{event::ObjectiveReport, units::Exit};
 
 /// How a pipeline stands.
 #[derive(Clone, Debug, Serialize)]
@@ -20,6 +20,10 @@ pub struct Health {
     pub window: Option<Window>,
     /// How long a recovery was last measured to take; null where none was.
     pub rto: Option<LastRto>,
+    /// How much time of changes would be lost at most, were the source gone now; null where that is not known.
+    pub rpo_seconds: Option<f64>,
+    /// What was promised of the two, and kept or not.
+    pub objectives: Vec<ObjectiveReport>,
     /// What stands in the way, the worst first.
     pub obstacles: Vec<Obstacle>,
     /// Everything that this was told by.
@@ -31,10 +35,10 @@ pub struct Health {
 impl Health {
     /// Judges what was seen.
     pub fn of(seen: Seen) -> Health {
-        let Judgement { recoverable, exit, obstacles, rto } = judge(&seen);
+        let Judgement { recoverable, exit, obstacles, rto, rpo_seconds, objectives } = judge(&seen);
         let window = seen.holdings.get().and_then(Option::as_ref).and_then(|holdings| holdings.window.clone());
         let metrics = samples(&seen, recoverable, &obstacles, rto.as_ref());
-        Health { recoverable, exit_code: exit.code(), window, rto, obstacles, seen, metrics }
+        Health { recoverable, exit_code: exit.code(), window, rto, rpo_seconds, objectives, obstacles, seen, metrics }
     }
 
     /// What the command exits with.

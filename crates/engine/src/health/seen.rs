@@ -1,7 +1,7 @@
 //! What was seen of a pipeline and its repository.
 
 use cdc_model::units::{Lsn, PointId, SystemId, Timeline, Verdict, system_id_text};
-use cdc_pipeline::config::MonitorConfig;
+use cdc_pipeline::config::{MonitorConfig, ObjectivesConfig};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -44,6 +44,8 @@ pub struct Seen {
     pub at: Timestamp,
     /// What is late and what is much.
     pub limits: MonitorConfig,
+    /// What was promised of a recovery.
+    pub objectives: ObjectivesConfig,
     /// What the repository has; none where there is no repository.
     pub holdings: Known<Option<Holdings>>,
     /// What the database server says.
@@ -210,6 +212,8 @@ pub struct ProofSeen {
     pub at: Option<Timestamp>,
     /// How.
     pub verdict: Verdict,
+    /// The command's exit code.
+    pub exit_code: u8,
     /// Why it did not pass; empty where it did.
     pub reason: String,
     /// How long the restore took.

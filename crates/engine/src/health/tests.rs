@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cdc_model::units::{Exit, Lsn, PointId, SystemId, Timeline, Verdict};
-use cdc_pipeline::config::MonitorConfig;
+use cdc_pipeline::config::{MonitorConfig, ObjectivesConfig, Span};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
@@ -106,6 +106,7 @@ fn healthy() -> Seen {
         pipeline: "orders".into(),
         at: now(),
         limits: MonitorConfig::default(),
+        objectives: ObjectivesConfig::default(),
         holdings: Known::Known(Some(holdings)),
         server: Known::Known(ServerSeen {
             position: Some(Lsn(260)),
@@ -125,6 +126,7 @@ fn proof(verdict: Verdict) -> ProofSeen {
         manifest: "ab".into(),
         at: Some(hours_ago(2)),
         verdict,
+        exit_code: verdict.exit().code(),
         reason: "registry: one schema is missing".into(),
         rto_seconds: (verdict == Verdict::Passed).then_some(12.5),
         passed_at: (verdict == Verdict::Passed).then(|| hours_ago(2)),
@@ -261,7 +263,64 @@ const PLANTED: &[(&str, Severity, u8, Plant)] = &[
         tasks(s, Vec::new());
     }),
     ("drill-old", Severity::Risk, 37, |s| s.limits.drill_age = "399h".to_owned().try_into().ok()),
+    // It can, and not as was promised.
+    ("proof-missed", Severity::Risk, 12, |s| {
+        s.proof = Known::Known(Some(ProofSeen { exit_code: 12, ..proof(Verdict::Failed) }));
+    }),
+    ("rto-missed", Severity::Risk, 12, |s| s.objectives.rto = span("12s")),
+    ("rpo-missed", Severity::Risk, 12, |s| s.objectives.rpo = span("59m")),
+    ("rpo-missed", Severity::Risk, 12, |s| {
+        s.objectives.rpo = span("5h");
+        holdings(s).window.as_mut().unwrap().to_time = None;
+    }),
+    ("rpo-missed", Severity::Risk, 12, |s| {
+        s.objectives.rpo = span("59m");
+        archiver(s).failing = true;
+    }),
+    ("rto-unmeasured", Severity::Risk, 13, |s| {
+        s.objectives.rto = span("1d");
+        s.proof = Known::Known(None);
+        tasks(s, Vec::new());
+    }),
+    ("rto-unmeasured", Severity::Risk, 13, |s| {
+        s.objectives.rto = span("1d");
+        (s.proof, s.tasks) = (unknown(), unknown());
+    }),
+    ("rpo-unmeasured", Severity::Risk, 13, |s| {
+        s.objectives.rpo = span("1d");
+        let holdings = holdings(s);
+        holdings.window.as_mut().unwrap().to_time = None;
+        holdings.points.iter_mut().for_each(|point| point.begin = None);
+    }),
+    ("rpo-unmeasured", Severity::Risk, 13, |s| {
+        s.objectives.rpo = span("1d");
+        holdings(s).window.as_mut().unwrap().to_time = Some(hours_ago(-1));
+    }),
 ];
+
+fn span(text: &str) -> Option<Span> {
+    Some(text.parse().unwrap())
+}
+
+#[test]
+fn an_objective_that_is_kept_is_measured_and_stands_in_nobodys_way() {
+    let mut seen = healthy();
+    (seen.objectives.rto, seen.objectives.rpo) = (span("13s"), span("1h"));
+    let health = Health::of(seen.clone());
+    assert_eq!((health.obstacles.len(), health.exit()), (0, Exit::Passed));
+    assert_eq!(health.rpo_seconds, Some(3_600.0), "since the last archived commit");
+    assert_eq!(health.objectives.len(), 2);
+    // The last commit lies before the newest point.
+    holdings(&mut seen).window.as_mut().unwrap().to_time = Some(hours_ago(9));
+    assert_eq!(Health::of(seen.clone()).rpo_seconds, Some(6.0 * 3_600.0), "since the point was begun");
+    // Everything is archived.
+    server(&mut seen).position = Some(Lsn(200));
+    assert_eq!(Health::of(seen.clone()).rpo_seconds, Some(0.0));
+    // What blocks a recovery says more.
+    seen.objectives.rto = span("1s");
+    holdings(&mut seen).holes.push(hole(true));
+    assert_eq!(Health::of(seen).exit(), Exit::WalGap);
+}
 
 #[test]
 fn a_planted_mistake_is_named() {

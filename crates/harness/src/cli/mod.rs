@@ -1,10 +1,12 @@
 //! The command line: one file a subcommand.
 
+mod annotations;
 mod attend;
 mod backup;
 mod completions;
 mod doctor;
 mod interrupt;
+mod objectives;
 mod output;
 mod postgres;
 mod protected;
@@ -49,7 +51,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the drills
-    Run(run::Args),
+    Run(Box<run::Args>),
     /// Show, check and describe scenarios
     Scenario(scenario::Args),
     /// Fetch the programs of the local stack and prepare fast starts
@@ -90,7 +92,7 @@ enum Command {
 impl Command {
     async fn run(self) -> Result<Exit, CliError> {
         match self {
-            Command::Run(args) => run::run(args).await,
+            Command::Run(args) => run::run(*args).await,
             Command::Scenario(args) => scenario::run(args, recovery_needs()),
             Command::Setup(args) => setup::run(args).await,
             Command::Doctor(args) => doctor::run(args).await,

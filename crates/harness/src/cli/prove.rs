@@ -4,18 +4,21 @@ use camino::Utf8PathBuf;
 use clap::Subcommand;
 
 use super::{
+    annotations::Annotations,
     attend::{Attended, Done, MetricsFile},
     interrupt::unless_interrupted,
+    objectives::MaxTimes,
     output::{CliError, DryRun, Terminal, print_json, say},
     verify,
 };
 use crate::prove::{
-    Evidence, EvidenceReport, History, ProveRequest, SignatureBy, StepTrend, VerifyRequest, history, prove,
+    Evidence, EvidenceReport, History, ProveRequest, SignatureBy, StepTrend, VerifyRequest, history, prove, report_of,
     verify_evidence,
 };
+use crate::report::write_reports;
 use cdc_engine::backup::{PointSelector, Repository, Task};
 use cdc_model::units::{Exit, Secret, counted};
-use cdc_pipeline::config::{Config, ProveConfig, ProveSettings, Temporary, Tools};
+use cdc_pipeline::config::{Config, ObjectivesConfig, ProveConfig, ProveSettings, Temporary, Tools};
 
 /// The command's arguments.
 #[derive(Debug, clap::Args)]
@@ -65,11 +68,18 @@ struct ProvePoint {
     /// The scratch stack's folder, which must not be there; in the folder for temporary files when absent
     #[arg(long, value_name = "DIR")]
     dir: Option<Utf8PathBuf>,
+    /// Also write report.json, report.html and junit.xml into a folder of this one, named after the proof
+    #[arg(long, value_name = "DIR")]
+    report_dir: Option<Utf8PathBuf>,
     /// Keep the scratch stack's folder, its servers stopped; it holds rows of the point
     #[arg(long)]
     keep: bool,
     #[command(flatten)]
     metrics: MetricsFile,
+    #[command(flatten)]
+    annotations: Annotations,
+    #[command(flatten)]
+    max: MaxTimes,
     #[command(flatten)]
     dry: DryRun,
 }
@@ -98,6 +108,7 @@ struct Settings {
     bin: Utf8PathBuf,
     url: Option<Secret>,
     prove: ProveConfig,
+    objectives: ObjectivesConfig,
     notifies: bool,
 }
 
@@ -109,13 +120,14 @@ impl Place {
                 bin: Utf8PathBuf::new(),
                 url: None,
                 prove: ProveConfig::default(),
+                objectives: ObjectivesConfig::default(),
                 notifies: false,
             }),
             (None, Some(file)) => {
-                let ProveSettings { repository, bin, url, prove, notifies } = ProveSettings::load(file)?;
+                let ProveSettings { repository, bin, url, prove, objectives, notifies } = ProveSettings::load(file)?;
                 // Names the identity, and refuses other keys than the repository's, before anything is done.
                 Repository::of(&repository)?;
-                Ok(Settings { repository: repository.path, bin, url, prove, notifies })
+                Ok(Settings { repository: repository.path, bin, url, prove, objectives, notifies })
             }
             (None, None) => Err(CliError::new(Exit::Usage, "expected --repository or --config, found neither")),
         }
@@ -132,6 +144,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
 }
 
 async fn prove_point(args: ProvePoint) -> Result<Exit, CliError> {
+    args.annotations.beside_json(args.place.json)?;
     let settings = args.place.settings()?;
     let named = args.user.as_ref().map(|user| Secret::new(format!("postgres://{user}@localhost/template1")));
     let url = named.or(settings.url).unwrap_or_else(|| Secret::new("postgres://postgres@localhost/template1"));
@@ -158,6 +171,7 @@ async fn prove_point(args: ProvePoint) -> Result<Exit, CliError> {
         sign: settings.prove.sign,
         dir: args.dir,
         keep: args.keep,
+        objectives: args.max.or(settings.objectives),
     };
     let work = async {
         let progress = Terminal::new();
@@ -168,6 +182,11 @@ async fn prove_point(args: ProvePoint) -> Result<Exit, CliError> {
         } else {
             tell(evidence);
         }
+        let report = report_of(evidence)?;
+        if let Some(dir) = args.report_dir.as_ref().map(|dir| dir.join(&evidence.proof)) {
+            write_reports(&dir, &report)?;
+        }
+        args.annotations.write(&report)?;
         say(format!("evidence: {}", proved.folder));
         let exit = Exit::from_code(evidence.exit_code).unwrap_or(Exit::Internal);
         let done = Done::new(exit, Some(evidence.reason.clone()));
@@ -185,6 +204,10 @@ fn tell(evidence: &Evidence) {
     if let Some(seconds) = evidence.rto_seconds {
         say(format!("a recovery takes {seconds:.1} s"));
     }
+    if let Some(seconds) = evidence.rpo_seconds {
+        say(format!("the last transaction that came back, or the point, is {seconds:.0} s older than this proof"));
+    }
+    evidence.objectives.iter().for_each(|objective| say(format!("objective {}: {objective}", objective.verdict)));
     say(match evidence.reason.as_str() {
         "" => format!("{}: recovery point {} was restored and compared", evidence.verdict, evidence.point),
         reason => format!("{}: recovery point {}: {reason}", evidence.verdict, evidence.point),

@@ -4,10 +4,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     CliError,
+    annotations::Annotations,
     output::{DryRun, say},
     print_json,
 };
-use crate::report::{DrillReport, RunReport, picture, verdict_text, write_picture, write_reports};
+use crate::report::{DrillReport, RunReport, picture, verdict_text, write_reports, write_text};
 use cdc_model::units::{Exit, IfThere};
 
 /// Makes the reports of a run again from its events.
@@ -25,15 +26,21 @@ pub(crate) struct Args {
     /// The drill that is drawn; the first of the run unless given
     #[arg(long, value_name = "SCENARIO/VARIANT", requires = "picture")]
     drill: Option<String>,
+    /// End with the exit code that the run ended with
+    #[arg(long)]
+    as_it_ended: bool,
     /// Print report.json as well
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    annotations: Annotations,
+    #[command(flatten)]
     dry: DryRun,
 }
 
-/// Runs the command. It ends as it could do its work, not as the run ended: a red run's report is a good report.
+/// Runs the command. Unless asked otherwise it ends as it could do its work, not as the run ended: a red run's report is a good report.
 pub(crate) fn run(args: Args) -> Result<Exit, CliError> {
+    args.annotations.beside_json(args.json)?;
     let dir = folder(&args.run, &args.report_dir)?;
     let report = RunReport::try_from(dir.as_path())?;
     let drawn = args.picture.as_ref().map(|file| drawn(&report, args.drill.as_deref(), file)).transpose()?;
@@ -43,13 +50,17 @@ pub(crate) fn run(args: Args) -> Result<Exit, CliError> {
     }
     write_reports(&dir, &report)?;
     if let (Some(file), Some(picture)) = (&args.picture, drawn) {
-        write_picture(file, &picture)?;
+        write_text(file, &picture)?;
     }
+    args.annotations.write(&report)?;
     say(format!("{}  report: {dir}/report.html", verdict_text(&report)));
     if args.json {
         print_json(&report)?;
     }
-    Ok(Exit::Passed)
+    Ok(match args.as_it_ended {
+        true => Exit::from_code(report.exit_code).unwrap_or(Exit::Internal),
+        false => Exit::Passed,
+    })
 }
 
 /// The picture, before anything is written: a drill that is not there must not cost a report.

@@ -7,7 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     CliError,
+    annotations::Annotations,
     attend::{Attended, Done},
+    objectives::MaxTimes,
     output::{DryRun, Terminal as CommandLine, say},
     print_json,
 };
@@ -18,7 +20,7 @@ use crate::{
 };
 use cdc_engine::backup::Task;
 use cdc_model::{event::Event, units::Exit};
-use cdc_pipeline::config::Config;
+use cdc_pipeline::config::{Config, Span};
 
 /// Where drills run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -59,6 +61,10 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    annotations: Annotations,
+    #[command(flatten)]
+    max: MaxTimes,
+    #[command(flatten)]
     dry: DryRun,
     /// Where the drills run
     #[arg(long, value_enum, default_value_t = Backend::Local)]
@@ -92,6 +98,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
 }
 
 async fn drills(args: Args) -> Result<Done, CliError> {
+    args.annotations.beside_json(args.json)?;
     let replay = replay(&args);
     let backend = match (args.backend, &args.config) {
         (Backend::Attach, Some(file)) => {
@@ -122,6 +129,7 @@ async fn drills(args: Args) -> Result<Done, CliError> {
         let hint = "`cdc-drill scenario list` shows what there is";
         return Err(CliError::new(Exit::Invalid, "no drill is left to run").hint(hint));
     }
+    let session = session.within(args.max.max_rto.map(Span::duration), args.max.max_rpo.map(Span::duration))?;
     if args.dry.is_on() {
         for id in session.drills() {
             args.dry.told(format!("run {id}"));
@@ -146,6 +154,7 @@ async fn drills(args: Args) -> Result<Done, CliError> {
         terminal.finish(&finished.report);
     }
     say(format!("reports: {}/report.html", finished.folder));
+    args.annotations.write(&finished.report)?;
     if args.json {
         print_json(&finished.report)?;
     }
@@ -164,7 +173,14 @@ fn replay(args: &Args) -> String {
         _ => {}
     }
     words.extend(args.isolated.then(|| "--isolated".to_owned()));
+    words.extend(args.max.max_rto.map(|max| format!("--max-rto {}", compact(max))));
+    words.extend(args.max.max_rpo.map(|max| format!("--max-rpo {}", compact(max))));
     words.extend(args.only.iter().map(|only| format!("--only {only}")));
     words.extend(args.scenarios.iter().cloned());
     words.join(" ")
+}
+
+/// A span without blanks, which the command line reads again: `1h2m`.
+fn compact(span: Span) -> String {
+    span.to_string().replace(' ', "")
 }

@@ -5,6 +5,7 @@ use camino::Utf8PathBuf;
 use jiff::Timestamp;
 
 use super::{
+    objectives::MaxTimes,
     output::{CliError, print_json, say},
     words::age,
 };
@@ -27,11 +28,14 @@ pub(crate) struct Args {
     /// Also write metrics into this file, in Prometheus's text format
     #[arg(long, value_name = "FILE")]
     metrics: Option<Utf8PathBuf>,
+    #[command(flatten)]
+    max: MaxTimes,
 }
 
 /// Runs the command.
 pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
-    let config = Config::load(&args.config)?;
+    let mut config = Config::load(&args.config)?;
+    config.objectives = args.max.or(config.objectives);
     let health = health::look(&config, None).await;
     if args.json {
         print_json(&health)?;
@@ -51,6 +55,7 @@ fn lines(health: &Health) -> Vec<String> {
     let mut row = |name: &str, text: String| all.push(format!("  {name:<11} {text}"));
     row("back to", back_to(health));
     row("how fast", how_fast(health));
+    row("could lose", could_lose(health));
     match &seen.holdings {
         Known::Unknown(why) => row("backups", format!("unknown: {why}")),
         Known::Known(None) => row("backups", "no repository".to_owned()),
@@ -126,6 +131,13 @@ fn how_fast(health: &Health) -> String {
         Some(rto) => {
             format!("{:.1} s, measured by a {} {}", rto.seconds, rto.source.word(), ago(&health.seen, rto.at))
         }
+    }
+}
+
+fn could_lose(health: &Health) -> String {
+    match health.rpo_seconds {
+        None => "not known".to_owned(),
+        Some(seconds) => format!("the changes of {} at most", age(seconds as u64)),
     }
 }
 

@@ -25,13 +25,13 @@ use cdc_engine::{
     recovery::{ScratchPart, plan_scratch_part},
 };
 use cdc_model::{
-    event::{CheckReport, Finding, FindingKind},
+    event::{CheckReport, Finding, FindingKind, Objective, ObjectiveReport},
     units::{Exit, Failure, Secret, Verdict, counted},
     vocabulary::CheckId,
 };
 use cdc_pipeline::{
     client::{limits, postgres},
-    config::Config,
+    config::{Config, ObjectivesConfig, Span},
 };
 use cdc_verify::{PointView, VerifyOptions, verify};
 
@@ -57,6 +57,8 @@ pub struct ProveRequest {
     pub dir: Option<Utf8PathBuf>,
     /// Whether the scratch stack's folder is kept, its servers stopped.
     pub keep: bool,
+    /// What was promised of a recovery: what is not kept, or not measured, is not green.
+    pub objectives: ObjectivesConfig,
 }
 
 /// A proof that came to its end, whatever it found.
@@ -355,7 +357,8 @@ impl Course<'_> {
         self.evidence.size.tables = found.len() as u64;
         self.check(judge::fingerprints(&taken.databases, &found));
         let replayed = self.point.postgres()?.timeline;
-        self.evidence.restored = Some(Restored { ended_at: None, replayed, last_commit: None, fingerprints_at: at });
+        self.evidence.restored =
+            Some(Restored { ended_at: None, replayed, last_commit: None, last_commit_at: None, fingerprints_at: at });
         Ok(())
     }
 
@@ -374,6 +377,7 @@ impl Course<'_> {
             ended_at: restored.ended_at,
             replayed: restored.replayed,
             last_commit: restored.last_commit,
+            last_commit_at: restored.last_commit_at,
             fingerprints_at,
         });
         self.evidence.notes.extend(restored.notes);
@@ -533,7 +537,7 @@ impl Course<'_> {
     fn ended(self, ended: Result<(), ProveError>) -> Evidence {
         let mut evidence = self.evidence;
         evidence.ended = jiff::Timestamp::now().to_string();
-        judged(&mut evidence, ended);
+        judged(&mut evidence, ended, self.request.objectives);
         evidence
     }
 }
@@ -542,7 +546,7 @@ impl Course<'_> {
 const NOTHING_PUBLISHED: &str = "no table is published";
 
 /// What a proof comes to.
-fn judged(evidence: &mut Evidence, ended: Result<(), ProveError>) {
+fn judged(evidence: &mut Evidence, ended: Result<(), ProveError>, promised: ObjectivesConfig) {
     let error = ended.err();
     let mut verdict = Verdict::Passed;
     let mut exit = Exit::Passed;
@@ -596,9 +600,39 @@ fn judged(evidence: &mut Evidence, ended: Result<(), ProveError>) {
     let is_restored = error.is_none() && steps("restore-database") && steps("re-snapshot");
     evidence.rto_seconds =
         is_restored.then(|| evidence.steps.iter().filter(|step| step.recovers).map(|step| step.seconds).sum());
+    let rpo = lost_at_most(evidence, is_restored);
+    evidence.rpo_seconds = rpo.as_ref().ok().copied();
+    let rto = evidence.rto_seconds.ok_or_else(|| "the restore did not come to its end".to_owned());
+    let of = |what, limit: Option<Span>, measured| Some(ObjectiveReport::of(what, limit?.as_secs_f64(), measured));
+    let all = [of(Objective::Rto, promised.rto, rto), of(Objective::Rpo, promised.rpo, rpo)];
+    evidence.objectives = all.into_iter().flatten().collect();
+    for objective in evidence.objectives.iter().filter(|objective| objective.verdict != Verdict::Passed) {
+        verdict = verdict.and(objective.verdict);
+        exit = exit.worst(objective.exit());
+        reasons.push(objective.to_string());
+    }
     evidence.verdict = verdict;
     evidence.exit_code = exit.code();
     evidence.reason = reasons.join("; ");
+}
+
+/// How far a source's clock may be ahead of this machine's before nothing can be said of an age.
+const CLOCKS_APART: f64 = 60.0;
+
+/// Seconds of changes that would be lost at most. Nobody committing since looks the same as commits that were not archived: the source,
+/// which could tell, may be gone.
+fn lost_at_most(evidence: &Evidence, is_restored: bool) -> Result<f64, String> {
+    let restored = evidence.restored.as_ref().filter(|_| is_restored).ok_or("the database did not come back")?;
+    let time = |text: &str| text.parse::<jiff::Timestamp>().map_err(|e| format!("time {text}: {e}"));
+    let began = time(&evidence.started)?;
+    // What had committed when the base backup began is in it.
+    let held = restored.last_commit_at.into_iter().chain([time(&evidence.taken.begin)?]).max();
+    let held = held.ok_or("no time is known of what came back")?;
+    let seconds = began.duration_since(held).as_secs_f64();
+    match seconds < -CLOCKS_APART {
+        true => Err(format!("{held}, by the clock of the source, lies {:.0} s ahead of this machine's", -seconds)),
+        false => Ok(seconds.max(0.0)),
+    }
 }
 
 /// A topic as a stack with one broker can have it.

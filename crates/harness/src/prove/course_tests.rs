@@ -32,6 +32,8 @@ fn evidence(checks: Vec<CheckReport>) -> Evidence {
         restored: None,
         steps: vec![step("restore-database", true), step("start-stack", false), step("re-snapshot", true)],
         rto_seconds: None,
+        rpo_seconds: None,
+        objectives: Vec::new(),
         size: ProofSize::default(),
         checks,
         not_compared: Vec::new(),
@@ -49,7 +51,7 @@ fn state(compared: u64) -> CheckReport {
 
 fn judged_as(checks: Vec<CheckReport>, ended: Result<(), ProveError>) -> (Verdict, u8, Evidence) {
     let mut evidence = evidence(checks);
-    judged(&mut evidence, ended);
+    judged(&mut evidence, ended, ObjectivesConfig::default());
     (evidence.verdict, evidence.exit_code, evidence)
 }
 
@@ -58,6 +60,53 @@ fn a_proof_is_green_when_rows_were_compared_and_nothing_differs() {
     let (verdict, exit, evidence) = judged_as(vec![state(200)], Ok(()));
     assert_eq!((verdict, exit, evidence.reason.as_str()), (Verdict::Passed, 0, ""));
     assert_eq!(evidence.rto_seconds, Some(4.0), "only what a recovery has too");
+}
+
+/// The point was begun a day before the proof, and its last commit is this much older than the proof.
+fn promised(last_commit: Option<&str>, promised: &str, is_restored: bool) -> Evidence {
+    let mut evidence = evidence(vec![state(200)]);
+    evidence.restored = is_restored.then(|| Restored {
+        ended_at: None,
+        replayed: cdc_model::units::Timeline::FIRST,
+        last_commit: None,
+        last_commit_at: last_commit.map(|at| at.parse().unwrap()),
+        fingerprints_at: Vec::new(),
+    });
+    let promised: ObjectivesConfig = serde_json::from_str(promised).unwrap();
+    judged(&mut evidence, Ok(()), promised);
+    evidence
+}
+
+#[test]
+fn an_objective_is_kept_by_a_measurement_alone() {
+    let recent = Some("2026-11-23T01:59:00Z");
+    for (last, limits, restored, exit) in [
+        (recent, "{}", true, 0),
+        (recent, r#"{"rto": "4s", "rpo": "60s"}"#, true, 0),
+        (recent, r#"{"rto": "3s"}"#, true, 12),
+        (recent, r#"{"rpo": "59s"}"#, true, 12),
+        // Without a commit since, all that is known is when the point was begun.
+        (None, r#"{"rpo": "23h"}"#, true, 12),
+        (None, r#"{"rpo": "1d"}"#, true, 0),
+        // A commit that is older than the point says nothing against it.
+        (Some("2026-11-01T00:00:00Z"), r#"{"rpo": "1d"}"#, true, 0),
+        // Clocks that are seconds apart are clocks; a minute is another matter.
+        (Some("2026-11-23T02:00:05Z"), r#"{"rpo": "0s"}"#, true, 0),
+        (Some("2026-11-23T02:02:00Z"), r#"{"rpo": "1d"}"#, true, 13),
+        (None, r#"{"rpo": "1d"}"#, false, 13),
+    ] {
+        let evidence = promised(last, limits, restored);
+        assert_eq!(evidence.exit_code, exit, "{last:?} {limits}: {}", evidence.reason);
+        assert_eq!(evidence.verdict == Verdict::Passed, exit == 0);
+        assert_eq!(evidence.reason.is_empty(), exit == 0);
+    }
+    assert_eq!(promised(recent, "{}", true).rpo_seconds, Some(60.0), "measured, promised or not");
+    // What did not come back keeps nothing, and what failed stays failed.
+    let mut cut = evidence(vec![CheckReport::new(judge::WAL, 1, Vec::new(), vec![Finding::new(FindingKind::Lost)])]);
+    cut.steps.clear();
+    judged(&mut cut, Ok(()), serde_json::from_str(r#"{"rto": "1h", "rpo": "1h"}"#).unwrap());
+    assert_eq!((cut.verdict, cut.exit_code), (Verdict::Failed, 10), "{}", cut.reason);
+    assert!(cut.objectives.iter().all(|o| o.verdict == Verdict::Inconclusive && o.measured_seconds.is_none()));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use cdc_engine::backup::{Chain, HashedFile, Origin, Point, ProofSize, ProofStep, Window};
 use cdc_model::{
-    event::CheckReport,
+    event::{CheckReport, ObjectiveReport},
     units::{Lsn, PointId, Timeline, Verdict},
 };
 
@@ -57,6 +57,13 @@ pub struct Evidence {
     pub steps: Vec<ProofStep>,
     /// Seconds of the steps that a recovery has too; null where they did not come to their end.
     pub rto_seconds: Option<f64>,
+    /// Seconds of changes that would have been lost, at most, had the source gone when the proof began: since the last transaction that came
+    /// back, or since the point was begun. Null where the database did not come back.
+    #[serde(default)]
+    pub rpo_seconds: Option<f64>,
+    /// What was promised of the two, and kept or not.
+    #[serde(default)]
+    pub objectives: Vec<ObjectiveReport>,
     /// How much it was.
     pub size: ProofSize,
     /// What was compared, and what came of it.
@@ -93,6 +100,9 @@ pub struct Restored {
     pub replayed: Timeline,
     /// The last transaction that is kept; null where none committed since the point.
     pub last_commit: Option<String>,
+    /// Its time, by the clock of the source.
+    #[serde(default)]
+    pub last_commit_at: Option<jiff::Timestamp>,
     /// The positions at which rows were compared with the point's fingerprints.
     pub fingerprints_at: Vec<Lsn>,
 }
@@ -145,6 +155,8 @@ impl Evidence {
             restored: None,
             steps: Vec::new(),
             rto_seconds: None,
+            rpo_seconds: None,
+            objectives: Vec::new(),
             size: ProofSize { point_bytes: manifest.bytes, ..ProofSize::default() },
             checks: Vec::new(),
             not_compared: Vec::new(),

@@ -18,3 +18,4 @@ pub use error::ProveError;
 pub use evidence::{Evidence, NotCompared};
 pub use history::{History, StepTrend, history};
 pub use sign::{EvidenceReport, SignatureBy, VerifyRequest, verify_evidence};
+pub use write::report_of;

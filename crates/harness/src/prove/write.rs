@@ -7,10 +7,10 @@ use super::{
     evidence::Evidence,
     sign::{SIGNATURE, signed},
 };
-use crate::report::{fold, html, junit};
+use crate::report::{RunReport, fold, html, junit};
 use cdc_engine::backup::{EVIDENCE, Lock, Point, Proof, ProofFile, Repository};
 use cdc_model::{
-    event::{Event, FORMAT, StepReport, StepResult, What},
+    event::{Event, FORMAT, Objective, StepReport, StepResult, What},
     units::{DrillId, Exit, RunId, Verdict, counted},
 };
 
@@ -74,6 +74,20 @@ fn events(evidence: &Evidence) -> Result<Vec<Event>, ProveError> {
         },
     ));
     events.extend(evidence.checks.iter().map(|check| of(ended, What::Check(check.clone()))));
+    let limit = |wanted| evidence.objectives.iter().find(|of| of.objective == wanted).map(|of| of.limit_seconds);
+    if let Some(rto_seconds) = limit(Objective::Rto) {
+        events.push(of(
+            began,
+            What::Objectives {
+                rto_seconds: Some(rto_seconds),
+                rto_reference_seconds: None,
+                downtime: None,
+                downtime_reference: None,
+                rpo_transactions: None,
+            },
+        ));
+    }
+    events.extend(evidence.objectives.iter().map(|objective| of(ended, What::Objective(objective.clone()))));
     let left_out = evidence.not_compared.iter().map(|left| format!("not compared: {}: {}", left.what, left.why));
     events.extend(evidence.notes.iter().cloned().chain(left_out).map(|text| of(ended, What::Note { text })));
     let (verdict, exit_code) = (evidence.verdict, evidence.exit_code);
@@ -81,6 +95,11 @@ fn events(evidence: &Evidence) -> Result<Vec<Event>, ProveError> {
     events.push(of(ended, What::DrillFinished { verdict, exit_code, reason, hints: Vec::new() }));
     events.push(run(ended, What::RunFinished { verdict, exit_code }));
     Ok(events)
+}
+
+/// The evidence as the report of a run with one drill.
+pub fn report_of(evidence: &Evidence) -> Result<RunReport, ProveError> {
+    Ok(fold(&events(evidence)?))
 }
 
 fn json(evidence: &Evidence) -> Result<Vec<u8>, ProveError> {
@@ -111,7 +130,7 @@ pub(super) fn written(
             }
         }
     }
-    let report = fold(&events(&evidence)?);
+    let report = report_of(&evidence)?;
     let mut files: Vec<ProofFile> = vec![
         ("report.html".to_owned(), html(&report)?.into_bytes()),
         ("junit.xml".to_owned(), junit(&report)?.into_bytes()),

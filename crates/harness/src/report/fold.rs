@@ -9,7 +9,8 @@ use super::{
 };
 use cdc_model::{
     event::{
-        ControlPlan, ControlReport, Downtime, Event, FaultReport, KindCounts, Landed, Loaded, Signal, StepReport, What,
+        ControlPlan, ControlReport, Downtime, Event, FaultReport, KindCounts, Landed, Loaded, ObjectiveReport, Signal,
+        StepReport, What,
     },
     units::{DrillId, Exit, Hint, REFERENCE_MACHINE, Verdict, counted},
 };
@@ -67,6 +68,7 @@ struct Drill {
     open_recovery: Vec<StepReport>,
     recoveries: Vec<RecoveryReport>,
     rpo: Option<cdc_model::event::Rpo>,
+    objectives: Vec<ObjectiveReport>,
     checks: Vec<cdc_model::event::CheckReport>,
     notes: Vec<String>,
     finished: Option<(Verdict, u8, String)>,
@@ -98,6 +100,7 @@ impl Drill {
             open_recovery: Vec::new(),
             recoveries: Vec::new(),
             rpo: None,
+            objectives: Vec::new(),
             checks: Vec::new(),
             notes: Vec::new(),
             finished: None,
@@ -316,6 +319,7 @@ impl Fold {
                 measured: main.rpo.is_some(),
             },
             kinds: main.kinds(),
+            objectives: main.objectives,
             checks: main.checks,
             controls,
             steps: main.steps,
@@ -374,6 +378,7 @@ impl Drill {
                     steps: std::mem::take(&mut self.open_recovery),
                 })
             }
+            What::Objective(objective) => self.objectives.push(objective.clone()),
             What::Rpo(rpo) => self.rpo = Some(*rpo),
             What::Check(check) => self.checks.push(check.clone()),
             What::Control(report) => self.judged = Some(report.clone()),
@@ -419,6 +424,9 @@ impl Drill {
         for check in self.checks.iter().filter(|c| c.verdict != Verdict::Passed) {
             let code = if check.verdict == Verdict::Failed { Exit::CheckFailed } else { Exit::Inconclusive };
             also(check.verdict, code, format!("check {}: {}", check.id, counted(check.findings_total, "finding")));
+        }
+        for objective in self.objectives.iter().filter(|o| o.verdict != Verdict::Passed) {
+            also(objective.verdict, objective.exit(), objective.to_string());
         }
         if self.faults.iter().any(|f| f.landed != Landed::Confirmed) {
             also(Verdict::Inconclusive, Exit::Inconclusive, "a fault did not land".into());

@@ -116,8 +116,9 @@ fn newer_format(line: &[u8]) -> Option<u32> {
     u32::try_from(format).ok().filter(|f| *f > FORMAT)
 }
 
-/// Writes `report.json`, `junit.xml` and `report.html`.
+/// Writes `report.json`, `junit.xml` and `report.html` into a folder, which it makes where it is not there.
 pub fn write_reports(dir: &Utf8Path, report: &RunReport) -> Result<(), ReportError> {
+    std::fs::create_dir_all(dir).map_err(|cause| ReportError::Write { path: dir.to_owned(), cause })?;
     let json = serde_json::to_string_pretty(report)
         .map_err(|e| ReportError::Format { what: "report.json", message: e.to_string() })?;
     put(dir, "report.json", &(json + "\n"))?;
@@ -125,9 +126,9 @@ pub fn write_reports(dir: &Utf8Path, report: &RunReport) -> Result<(), ReportErr
     put(dir, "report.html", &html(report)?)
 }
 
-/// Writes the picture of a drill.
-pub fn write_picture(file: &Utf8Path, picture: &str) -> Result<(), ReportError> {
-    replace(file.to_owned(), picture)
+/// Writes a picture of a drill, or annotations.
+pub fn write_text(file: &Utf8Path, text: &str) -> Result<(), ReportError> {
+    replace(file.to_owned(), text)
 }
 
 fn put(dir: &Utf8Path, name: &str, text: &str) -> Result<(), ReportError> {

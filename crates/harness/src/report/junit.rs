@@ -10,7 +10,7 @@ use super::{
     words::{compared, findings, one_line},
 };
 use cdc_model::{
-    event::{CheckReport, Finding, FindingKind, difference},
+    event::{CheckReport, Finding, FindingKind, ObjectiveReport, difference},
     units::{Hint, Verdict, with_hints},
 };
 
@@ -51,11 +51,15 @@ fn suite(report: &RunReport, drill: &DrillReport) -> TestSuite {
     for check in &drill.checks {
         suite.add_test_case(check_case(&name, check));
     }
+    for objective in &drill.objectives {
+        suite.add_test_case(objective_case(&name, objective));
+    }
     for control in &drill.controls {
         suite.add_test_case(control_case(&name, control));
     }
     // What no check or control shows, a recovery that failed for instance, must not leave a green suite.
     let shown = drill.checks.iter().map(|c| c.verdict).chain(drill.controls.iter().map(|c| c.verdict));
+    let shown = shown.chain(drill.objectives.iter().map(|o| o.verdict));
     if drill.verdict != Verdict::Passed && shown.fold(Verdict::Passed, Verdict::and) != drill.verdict {
         let hints: Vec<Hint> = drill.hints.iter().chain(&drill.recovery.hints).cloned().collect();
         let text = with_hints(&drill.recovery.detail, &hints);
@@ -76,6 +80,13 @@ fn check_case(suite: &str, check: &CheckReport) -> TestCase {
         format!("check:{}", check.id),
         status(check.verdict, &message, &kinds.join(","), &evidence(check)),
     );
+    case.set_classname(suite);
+    case
+}
+
+fn objective_case(suite: &str, objective: &ObjectiveReport) -> TestCase {
+    let status = status(objective.verdict, &objective.to_string(), "objective", "");
+    let mut case = TestCase::new(format!("objective:{}", objective.objective.word()), status);
     case.set_classname(suite);
     case
 }

@@ -3,6 +3,7 @@
 //!
 //! Writes below `reports/<run>/`: `events.jsonl` as events come, and the three reports at the end.
 
+mod annotations;
 mod error;
 mod fold;
 mod folder;
@@ -18,9 +19,10 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use annotations::{AnnotationFormat, annotations};
 pub use error::ReportError;
 pub use fold::{Fold, fold};
-pub use folder::{Folder, read_events, write_picture, write_reports};
+pub use folder::{Folder, read_events, write_reports, write_text};
 pub use html::html;
 pub use junit::junit;
 pub use model::{

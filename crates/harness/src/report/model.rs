@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::words::outcome;
 use cdc_model::{
     event::{
-        Amount, CheckReport, Confirmation, Downtime, FaultReport, FindingKind, KindCounts, Landed, Loaded, StepReport,
+        Amount, CheckReport, Confirmation, Downtime, FaultReport, FindingKind, KindCounts, Landed, Loaded,
+        ObjectiveReport, StepReport,
     },
     units::{Hint, Speed, Verdict},
 };
@@ -125,6 +126,9 @@ pub struct DrillReport {
     /// an earlier release.
     #[serde(default)]
     pub kinds: Vec<KindCounts>,
+    /// What was measured of objectives of time; empty where there are none, and in a run of an earlier release.
+    #[serde(default)]
+    pub objectives: Vec<ObjectiveReport>,
     /// The checks.
     pub checks: Vec<CheckReport>,
     /// The controls.

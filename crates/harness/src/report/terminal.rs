@@ -169,6 +169,10 @@ fn line(what: &What) -> Option<String> {
         What::Rpo(r) => {
             format!("{}; {} given up by the target", lost(r.lost.transactions), r.given_up.transactions)
         }
+        What::Objective(o) if o.verdict == Verdict::Passed => format!("objective kept: {o}"),
+        What::Objective(o) => {
+            format!("objective {}: {o}", if o.measured_seconds.is_some() { "missed" } else { "not measured" })
+        }
         What::Check(c) if c.verdict == Verdict::Passed => format!("check {} passed: {}", c.id, compared(c)),
         What::Check(c) => told_check(c),
         What::Control(c) if c.verdict == Verdict::Passed => format!("control {} is red, as it must be", c.plan.id),

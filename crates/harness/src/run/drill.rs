@@ -57,7 +57,7 @@ pub(super) async fn run(plan: &DrillPlan, index: usize, context: &Context, emit:
         downtime_reference: plan.objectives.reference_downtime.map(DowntimeObjective::limits),
         rpo_transactions: plan.objectives.rpo_transactions,
     });
-    let (Outcome { exit, reason, control }, hints) = match carried_out(plan, index, context, emit).await {
+    let (Outcome { exit, reason, control, objectives }, hints) = match carried_out(plan, index, context, emit).await {
         Ok(outcome) => outcome,
         Err(error) => {
             let why = error.to_string();
@@ -66,6 +66,9 @@ pub(super) async fn run(plan: &DrillPlan, index: usize, context: &Context, emit:
     };
     if let Some(report) = control {
         emit.emit(What::Control(report));
+    }
+    for objective in objectives {
+        emit.emit(What::Objective(objective));
     }
     emit.emit(What::DrillFinished { verdict: verdict_of(exit), exit_code: exit.code(), reason, hints });
     exit

@@ -1,6 +1,9 @@
 //! A run with its report folder, as the command line and other people's tests start one.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use camino::Utf8PathBuf;
 use tokio_util::sync::CancellationToken;
@@ -8,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Emitter, Options, RunError, engine, judge::verdict_of, readable};
 use crate::{
     report::{Folder, RunReport},
-    scenario::{Library, Plan},
+    scenario::{Library, Plan, Step, WorkloadPlan},
     stack::{BackendChoice, Progress, Silent},
 };
 use cdc_engine::backup::dated_id;
@@ -121,6 +124,30 @@ impl Session {
     pub fn retain(mut self, keep: impl FnMut(&crate::scenario::DrillPlan) -> bool) -> Session {
         self.plan.drills.retain(keep);
         self
+    }
+
+    /// Demands of every drill, not of its controls, that a recovery takes no longer and that no more time of changes is lost. A drill of
+    /// which that is not measured is refused: it would never be green.
+    pub fn within(mut self, rto: Option<Duration>, rpo: Option<Duration>) -> Result<Session, RunError> {
+        for drill in self.plan.drills.iter_mut().filter(|drill| drill.control.is_none()) {
+            let recovers = drill.steps.iter().any(|step| matches!(step, Step::Recover(_)));
+            let counts = recovers && !matches!(drill.workload, WorkloadPlan::Pgbench { .. });
+            let asked = [("--max-rto", rto.is_some(), recovers), ("--max-rpo", rpo.is_some(), counts)];
+            if let Some((flag, ..)) = asked.into_iter().find(|(_, wanted, measured)| *wanted && !measured) {
+                return Err(RunError::Scenario {
+                    scenario: drill.id.to_string(),
+                    what: flag.to_owned(),
+                    expected: "a drill that measures it".to_owned(),
+                    found: match recovers {
+                        true => "pgbench, which keeps no ledger of what was acknowledged".to_owned(),
+                        false => "no `recover` step".to_owned(),
+                    },
+                    hint: format!("name other drills, with --only for instance, or leave {flag} out"),
+                });
+            }
+            drill.objectives.tighten(rto, rpo);
+        }
+        Ok(self)
     }
 
     /// Whether there is nothing to run.

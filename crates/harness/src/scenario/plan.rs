@@ -241,6 +241,17 @@ pub struct ObjectivesPlan {
     pub reference_downtime: Option<DowntimeObjective>,
     /// Acknowledged transactions before the target that may be missing; none: no objective.
     pub rpo_transactions: Option<u64>,
+    /// The time of acknowledged changes before the target that may be missing; none: no objective.
+    pub rpo: Option<Duration>,
+}
+
+impl ObjectivesPlan {
+    /// Keeps to these as well: the stricter of two counts.
+    pub fn tighten(&mut self, rto: Option<Duration>, rpo: Option<Duration>) {
+        let stricter = |own: Option<Duration>, other: Option<Duration>| own.into_iter().chain(other).min();
+        self.rto = stricter(self.rto, rto);
+        self.rpo = stricter(self.rpo, rpo);
+    }
 }
 
 /// A control, resolved.

@@ -102,6 +102,7 @@ mod tests {
             prove: ProveConfig::default(),
             control: [("postgres".to_owned(), hook("/b/cdc-drill".into(), "/it's".into(), "postgres"))].into(),
             monitor: MonitorConfig::default(),
+            objectives: ObjectivesConfig::default(),
             notify: None,
             attach: None,
         };

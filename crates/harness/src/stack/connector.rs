@@ -174,6 +174,7 @@ mod tests {
             prove: ProveConfig::default(),
             control: Default::default(),
             monitor: MonitorConfig::default(),
+            objectives: ObjectivesConfig::default(),
             notify: None,
             attach: None,
         }

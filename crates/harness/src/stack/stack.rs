@@ -20,8 +20,8 @@ use cdc_pipeline::{
         wait::{Poll, until},
     },
     config::{
-        BackupConfig, Config, ConnectConfig, Hook, KafkaConfig, MonitorConfig, PostgresConfig, ProveConfig,
-        RecoveryConfig, RegistryConfig, RegistryFlavour, RegistryStorage, RepositoryConfig,
+        BackupConfig, Config, ConnectConfig, Hook, KafkaConfig, MonitorConfig, ObjectivesConfig, PostgresConfig,
+        ProveConfig, RecoveryConfig, RegistryConfig, RegistryFlavour, RegistryStorage, RepositoryConfig,
     },
 };
 
@@ -249,6 +249,7 @@ impl LocalStack {
             prove: ProveConfig::default(),
             control: self.control.clone(),
             monitor: MonitorConfig::default(),
+            objectives: ObjectivesConfig::default(),
             notify: None,
             attach: None,
         })

@@ -8,6 +8,7 @@ mod control;
 mod fault;
 mod finding;
 mod load;
+mod objective;
 mod recovery;
 mod what;
 
@@ -16,5 +17,6 @@ pub use control::{Confirmation, ControlPlan, ControlReport, difference};
 pub use fault::{FaultReport, Landed, Signal};
 pub use finding::{About, Cells, Evidence, Finding, FindingKey, FindingKind};
 pub use load::{KindCounts, KindError, Loaded, StepOutcome, WriterCounts};
+pub use objective::{Objective, ObjectiveReport};
 pub use recovery::{Amount, Downtime, HookCall, Rpo, StepReport, StepResult};
 pub use what::{Event, FORMAT, What};

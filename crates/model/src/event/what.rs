@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CheckReport, ControlPlan, ControlReport, Downtime, FaultReport, Loaded, Rpo, Signal, StepReport};
+use super::{
+    CheckReport, ControlPlan, ControlReport, Downtime, FaultReport, Loaded, ObjectiveReport, Rpo, Signal, StepReport,
+};
 use crate::units::{DrillId, Hint, RunId, Speed, Verdict};
 
 /// The version of the event format, written into [`What::RunStarted`]. In version 1 what was loaded stands in the words of a step's
@@ -86,6 +88,8 @@ pub enum What {
         /// Acknowledged transactions before the target that may be missing.
         rpo_transactions: Option<u64>,
     },
+    /// What was measured of an objective of time. Of those in [`What::Objectives`], and of what the command line demands.
+    Objective(ObjectiveReport),
     /// A step of the drill (prepare, load, backup, mark, fault, recover, verify) began.
     StepStarted {
         /// The step in a few words.

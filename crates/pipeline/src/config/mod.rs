@@ -18,7 +18,7 @@ pub use model::{
     ProveConfig, RecoveryConfig, RegistryConfig, RegistryFlavour, RegistryStorage, RepositoryConfig, SecurityProtocol,
     SslMode, TopicsBackup,
 };
-pub use monitor::{MonitorConfig, NotifyConfig, NotifyOn, Span};
+pub use monitor::{MonitorConfig, NotifyConfig, NotifyOn, ObjectivesConfig, Span};
 pub use prove::ProveSettings;
 pub use secrets::RestAuth;
 pub use temporary::{Temporary, free_bytes};

@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use super::{BucketAddress, ConfigError, Hook, MonitorConfig, NotifyConfig, RestAuth, Verb, secrets};
+use super::{BucketAddress, ConfigError, Hook, MonitorConfig, NotifyConfig, ObjectivesConfig, RestAuth, Verb, secrets};
 use cdc_model::units::{Secret, redact_url};
 
 /// Everything the commands need to reach a pipeline.
@@ -38,6 +38,9 @@ pub struct Config {
     /// What `status` judges by.
     #[serde(default)]
     pub monitor: MonitorConfig,
+    /// What was promised of a recovery.
+    #[serde(default)]
+    pub objectives: ObjectivesConfig,
     /// The command that hears of what ended.
     #[serde(default)]
     pub notify: Option<NotifyConfig>,

@@ -25,6 +25,24 @@ impl Span {
     pub fn seconds(self) -> u64 {
         self.0.as_secs()
     }
+
+    /// How many seconds it has, with their fraction.
+    pub fn as_secs_f64(self) -> f64 {
+        self.0.as_secs_f64()
+    }
+
+    /// As the standard library has it.
+    pub fn duration(self) -> Duration {
+        self.0
+    }
+}
+
+impl std::str::FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Span, String> {
+        Span::try_from(text.to_owned())
+    }
 }
 
 impl TryFrom<String> for Span {
@@ -78,6 +96,16 @@ impl Default for MonitorConfig {
             slot_wal: ByteSize::gib(10),
         }
     }
+}
+
+/// `[objectives]`: what was promised of a recovery. Without one, nothing was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ObjectivesConfig {
+    /// How long a recovery may take.
+    pub rto: Option<Span>,
+    /// How much time of changes may be lost.
+    pub rpo: Option<Span>,
 }
 
 /// Which events the command hears of.
@@ -142,6 +170,17 @@ mod tests {
         }
         assert!(toml::from_str::<NotifyConfig>("on = 'all'").is_err(), "a command is needed");
         assert!(toml::from_str::<NotifyConfig>("command = 'x'\non = 'never'").is_err());
+    }
+
+    #[test]
+    fn objectives_are_spans_and_nothing_is_promised_by_default() {
+        assert_eq!(toml::from_str::<ObjectivesConfig>("").unwrap(), ObjectivesConfig::default());
+        let own: ObjectivesConfig = toml::from_str("rto = '15m'\nrpo = '500ms'").unwrap();
+        assert_eq!(own.rto.map(Span::as_secs_f64), Some(900.0));
+        assert_eq!(own.rpo.map(Span::as_secs_f64), Some(0.5));
+        for wrong in ["rto = 900", "rto = 'soon'", "rto_seconds = '1s'"] {
+            assert!(toml::from_str::<ObjectivesConfig>(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 
 use super::{
-    BucketAddress, ConfigError,
+    BucketAddress, ConfigError, ObjectivesConfig,
     model::{ProveConfig, RepositoryConfig},
 };
 use cdc_model::units::Secret;
@@ -21,6 +21,8 @@ pub struct ProveSettings {
     pub url: Option<Secret>,
     /// How proofs are signed.
     pub prove: ProveConfig,
+    /// What was promised of a recovery.
+    pub objectives: ObjectivesConfig,
     /// Whether somebody is to hear how a proof ends: that takes the whole configuration.
     pub notifies: bool,
 }
@@ -32,6 +34,8 @@ struct File {
     postgres: PostgresSection,
     #[serde(default)]
     prove: ProveConfig,
+    #[serde(default)]
+    objectives: ObjectivesConfig,
     notify: Option<toml::Table>,
 }
 
@@ -66,6 +70,7 @@ impl ProveSettings {
             bin: absolute(file.postgres.bin),
             url: file.postgres.url,
             prove: file.prove,
+            objectives: file.objectives,
             notifies: file.notify.is_some(),
         })
     }

@@ -37,6 +37,9 @@ pub(super) struct Record {
     pub(super) end: Option<Lsn>,
     /// The last transaction that is kept, as the archive has it.
     pub(super) last_commit: Option<String>,
+    /// Its time.
+    #[serde(default)]
+    pub(super) last_commit_at: Option<jiff::Timestamp>,
     /// The replayed data folder, once it was read back and shut down.
     pub(super) restored: Option<Restored>,
 }
@@ -214,6 +217,7 @@ mod tests {
             system_id: SystemId(7),
             end: None,
             last_commit: None,
+            last_commit_at: None,
             restored,
         }
     }

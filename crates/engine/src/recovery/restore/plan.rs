@@ -160,8 +160,10 @@ async fn decide(
         None => None,
     };
     let asked = request.in_words();
+    let last_commit_at = last.as_ref().map(|commit| commit.time);
     let last_commit = last.map(|commit| commit.to_string());
-    let record = Record { asked, point: point.id().clone(), aim, system_id, end, last_commit, restored: None };
+    let point_id = point.id().clone();
+    let record = Record { asked, point: point_id, aim, system_id, end, last_commit, last_commit_at, restored: None };
     Ok((record, point))
 }
 

@@ -51,6 +51,8 @@ pub struct RestoreOutcome {
     /// The last transaction that is kept, by the archived WAL: `743, committed at 2026-11-22T20:50:11Z (0/307D9F8)`. Absent where none
     /// committed since the recovery point.
     pub last_commit: Option<String>,
+    /// Its time, by the server's clock.
+    pub last_commit_at: Option<jiff::Timestamp>,
     /// The position behind the last replayed record, by the server's word; absent in a plan.
     pub ended_at: Option<Lsn>,
     /// The timeline that the restored cluster is on; absent in a plan.
@@ -66,7 +68,7 @@ impl RestorePlan {
     }
 
     fn told(&self, restored: Option<&Restored>) -> RestoreOutcome {
-        let Record { point, aim, system_id, last_commit, .. } = &self.record;
+        let Record { point, aim, system_id, last_commit, last_commit_at, .. } = &self.record;
         RestoreOutcome {
             pgdata: self.place.pgdata.clone(),
             system_id: *system_id,
@@ -74,6 +76,7 @@ impl RestorePlan {
             target: self.request.target.to_string(),
             replayed: aim.followed().timeline,
             last_commit: last_commit.clone(),
+            last_commit_at: *last_commit_at,
             ended_at: restored.map(|restored| restored.end),
             timeline: restored.map(|restored| restored.timeline),
             notes: self.notes.iter().chain(&aim.notes).cloned().collect(),

@@ -44,6 +44,9 @@ pub struct Objectives {
     pub downtime: Option<Downtime>,
     /// Acknowledged transactions before the target that may be missing.
     pub rpo_transactions: Option<u64>,
+    /// Seconds of acknowledged changes before the target that may be missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpo_seconds: Option<f64>,
 }
 
 impl From<&ObjectivesPlan> for Objectives {
@@ -52,6 +55,7 @@ impl From<&ObjectivesPlan> for Objectives {
             rto_seconds: plan.rto.map(|limit| limit.as_secs_f64()),
             downtime: plan.downtime.map(DowntimeObjective::limits),
             rpo_transactions: plan.rpo_transactions,
+            rpo_seconds: plan.rpo.map(|limit| limit.as_secs_f64()),
         }
     }
 }

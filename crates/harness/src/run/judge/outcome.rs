@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Checked, control};
 use crate::run::chronicle::{Chronicle, ControlTerms, FailedLoad, Terms};
 use cdc_model::{
-    event::{Confirmation, ControlReport, Downtime, KindCounts, Rpo},
+    event::{Confirmation, ControlReport, Downtime, KindCounts, Objective, ObjectiveReport, Rpo},
     units::{Exit, Verdict, counted},
 };
 
@@ -48,7 +48,7 @@ impl<'e> Ending<'e> {
 }
 
 /// How a drill ends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Its share in the run's exit code.
     pub exit: Exit,
@@ -56,6 +56,9 @@ pub struct Outcome {
     pub reason: String,
     /// What a control showed.
     pub control: Option<ControlReport>,
+    /// What came of its objectives of time. A control has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objectives: Vec<ObjectiveReport>,
 }
 
 /// Judges a drill by how far it got, and by what its chronicle knows of why.
@@ -99,17 +102,42 @@ pub(crate) fn outcome(terms: &Terms, ending: &Ending<'_>) -> Outcome {
     match &terms.control {
         Some(control) => of_control(control, ending),
         None => {
+            let objectives = times(terms, ending);
             let (exit, reason) = match ending {
                 Ending::CutShort { exit, why } => (*exit, (*why).to_owned()),
                 Ending::Refused { exit, why } => (exit.worst(Exit::RecoveryFailed), (*why).to_owned()),
-                Ending::Checked { checked, slowest, downtime, .. } => of_checks(terms, checked, *slowest, *downtime),
+                Ending::Checked { checked, downtime, .. } => of_checks(terms, checked, &objectives, *downtime),
             };
-            Outcome { exit, reason, control: None }
+            Outcome { exit, reason, control: None, objectives }
         }
     }
 }
 
-fn of_checks(terms: &Terms, checked: &Checked, slowest: f64, downtime: Downtime) -> (Exit, String) {
+/// What was measured of the objectives of time. A drill that did not come to its checks measured nothing.
+fn times(terms: &Terms, ending: &Ending<'_>) -> Vec<ObjectiveReport> {
+    let (rto, rpo) = match ending {
+        Ending::CutShort { why, .. } | Ending::Refused { why, .. } => (Err((*why).to_owned()), Err((*why).to_owned())),
+        Ending::Checked { checked, slowest, .. } => (
+            if *slowest > 0.0 { Ok(*slowest) } else { Err("nothing recovered".to_owned()) },
+            checked.rpo.map(|rpo| lost_seconds(&rpo)).ok_or_else(|| NO_LEDGER.to_owned()),
+        ),
+    };
+    let of = |objective, limit: Option<f64>, measured| Some(ObjectiveReport::of(objective, limit?, measured));
+    let objectives = &terms.objectives;
+    let all = [of(Objective::Rto, objectives.rto_seconds, rto), of(Objective::Rpo, objectives.rpo_seconds, rpo)];
+    all.into_iter().flatten().collect()
+}
+
+/// Why lost transactions were not counted.
+const NO_LEDGER: &str = "the lost transactions were not counted: the workload keeps no ledger of what was acknowledged";
+
+/// The time of changes that were lost. A single transaction has no extent, and an objective of nothing is not kept by losing it.
+fn lost_seconds(rpo: &Rpo) -> f64 {
+    let least = if rpo.lost.transactions > 0 { 0.001 } else { 0.0 };
+    rpo.lost.seconds.max(least)
+}
+
+fn of_checks(terms: &Terms, checked: &Checked, objectives: &[ObjectiveReport], downtime: Downtime) -> (Exit, String) {
     let mut exit = Exit::Passed;
     let mut reasons = Vec::new();
     for check in &checked.checks {
@@ -125,9 +153,9 @@ fn of_checks(terms: &Terms, checked: &Checked, slowest: f64, downtime: Downtime)
             }
         }
     }
-    if let Some(limit) = terms.objectives.rto_seconds.filter(|limit| slowest > *limit) {
-        exit = exit.worst(Exit::ObjectiveMissed);
-        reasons.push(format!("recovery took {slowest:.1} s, the objective is {limit:.0} s"));
+    for objective in objectives.iter().filter(|objective| objective.verdict != Verdict::Passed) {
+        exit = exit.worst(objective.exit());
+        reasons.push(objective.to_string());
     }
     if let Some(limits) = terms.objectives.downtime {
         let (missed, told) = downtime_missed(limits, downtime);
@@ -158,7 +186,8 @@ fn of_control(terms: &ControlTerms, ending: &Ending<'_>) -> Outcome {
             let shown = control::Shown { cut_short: Some((*why).to_owned()), ..nothing };
             let report = control::red(&terms.plan, &shown);
             let reason = report.reason.clone();
-            return Outcome { exit: Exit::Inconclusive.worst(*exit), reason, control: Some(report) };
+            let exit = Exit::Inconclusive.worst(*exit);
+            return Outcome { exit, reason, control: Some(report), objectives: Vec::new() };
         }
         Ending::Refused { exit, .. } => control::Shown { refusal: Some(exit.code()), ..nothing },
         Ending::Checked { checked, confirmed, .. } => control::Shown {
@@ -175,7 +204,7 @@ fn of_control(terms: &ControlTerms, ending: &Ending<'_>) -> Outcome {
     };
     let exit = report.verdict.exit();
     let reason = if exit == Exit::Passed { String::new() } else { report.reason.clone() };
-    Outcome { exit, reason, control: Some(report) }
+    Outcome { exit, reason, control: Some(report), objectives: Vec::new() }
 }
 
 /// The verdict that belongs to an exit code.
@@ -212,8 +241,7 @@ fn downtime_missed(limits: Downtime, measured: Downtime) -> (Exit, Vec<String>) 
 /// What speaks against an objective for lost transactions: more of them, or that nobody counted.
 fn rpo_missed(limit: u64, measured: Option<Rpo>) -> Option<(Exit, String)> {
     let Some(rpo) = measured else {
-        let reason = "the lost transactions were not counted: the workload keeps no ledger of what was acknowledged";
-        return Some((Exit::Inconclusive, format!("{reason}; the objective is {limit}")));
+        return Some((Exit::Inconclusive, format!("{NO_LEDGER}; the objective is {limit}")));
     };
     let lost = rpo.lost.transactions;
     let reason = || format!("{lost} lost, the objective is {limit}", lost = counted(lost, "acknowledged transaction"));
@@ -224,7 +252,7 @@ fn rpo_missed(limit: u64, measured: Option<Rpo>) -> Option<(Exit, String)> {
 mod tests {
     use super::*;
     use crate::run::chronicle::{Fact, Layout};
-    use cdc_model::event::{CheckReport, ControlPlan, Finding, FindingKind, KindError};
+    use cdc_model::event::{Amount, CheckReport, ControlPlan, Finding, FindingKind, KindError};
 
     #[test]
     fn a_downtime_that_is_longer_than_its_objective_or_was_not_measured_is_named() {
@@ -260,6 +288,38 @@ mod tests {
             outcome(&terms, &ending).exit
         };
         assert_eq!([4.9, 5.0, 5.1].map(exit), [Exit::Passed, Exit::Passed, Exit::ObjectiveMissed]);
+        assert_eq!(exit(0.0), Exit::Inconclusive, "nothing recovered is no fast recovery");
+    }
+
+    #[test]
+    fn the_time_that_was_lost_is_held_against_its_objective_and_only_where_somebody_counted() {
+        let mut terms = Terms::default();
+        let judged = |terms: &Terms, rpo: Option<(u64, f64)>| {
+            let rpo = rpo.map(|(transactions, seconds)| Rpo {
+                lost: Amount { transactions, rows: transactions, seconds },
+                ..Rpo::default()
+            });
+            let checked = Checked { checks: Vec::new(), rpo, status: String::new(), running: true };
+            let downtime = Downtime::default();
+            outcome(terms, &Ending::Checked { checked: &checked, slowest: 1.0, downtime, confirmed: None })
+        };
+        assert_eq!(judged(&terms, None).objectives, [], "nothing was promised");
+        for (limit, rpo, exit) in [
+            (5.0, Some((0, 0.0)), Exit::Passed),
+            (5.0, Some((9, 5.0)), Exit::Passed),
+            (5.0, Some((9, 5.5)), Exit::ObjectiveMissed),
+            (0.0, Some((0, 0.0)), Exit::Passed),
+            (0.0, Some((1, 0.0)), Exit::ObjectiveMissed),
+            (5.0, None, Exit::Inconclusive),
+        ] {
+            terms.objectives.rpo_seconds = Some(limit);
+            let Outcome { exit: found, reason, objectives, .. } = judged(&terms, rpo);
+            assert_eq!(found, exit, "{rpo:?} of {limit}: {reason}");
+            assert_eq!((objectives.len(), reason.is_empty()), (1, exit == Exit::Passed));
+        }
+        let cut = Ending::CutShort { exit: Exit::TimedOut, why: "a wait ended" };
+        let Outcome { exit, objectives, .. } = outcome(&terms, &cut);
+        assert_eq!((exit, objectives[0].verdict), (Exit::TimedOut, Verdict::Inconclusive));
     }
 
     #[test]

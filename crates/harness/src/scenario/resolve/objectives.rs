@@ -34,6 +34,7 @@ pub(super) fn resolve(variant: &Variant, workload: WorkloadKind, problems: &mut 
         downtime: *downtime,
         reference_downtime: *reference_downtime,
         rpo_transactions: rpo.as_ref().map(|r| r.transactions),
+        rpo: None,
     })
 }
 
