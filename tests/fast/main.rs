@@ -5,6 +5,7 @@
 
 mod archiving;
 mod chronicles;
+mod ci;
 mod circles;
 mod contract;
 mod deploy;

@@ -29,6 +29,7 @@ mod limited;
 mod login;
 mod looked;
 mod monitored;
+mod newcomer;
 mod object_server;
 mod parts;
 mod parts_interrupted;
