@@ -126,6 +126,12 @@ mutants N="300" SEED="1":
 pages:
     CDC_DRILL_WRITE_PAGES=1 cargo test --test fast docs
 
-# Licences and sources of all packages, by deny.toml; needs `cargo install cargo-deny`.
+# An archive of the program for a target, static unless another is named, with its checksum and the list of what it is made of (CycloneDX), in
+# target/release-archives. Needs `rustup target add x86_64-unknown-linux-musl`; a C compiler for musl comes by pip.
+release TARGET="x86_64-unknown-linux-musl":
+    deploy/release/build.sh {{TARGET}}
+
+# Licences and sources of all packages, by deny.toml; needs `cargo install cargo-deny`, which builds four hundred packages: CI asks the same of
+# `cargo metadata` in a second (`tests/fast/licences.rs`).
 deny:
     cargo deny check licenses bans sources

@@ -17,5 +17,6 @@ mod licences;
 mod locks;
 mod monitoring;
 mod numbers;
+mod release;
 mod sample;
 mod steps;
