@@ -34,7 +34,7 @@ fn status(config: &Utf8Path, more: &str, exit: i32) -> (Value, Vec<String>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newcomer_gets_a_proof_that_is_green_and_one_that_is_red_for_a_planted_fault() {
     let (_folder, root) = folder();
-    let stack = Stack::up(root.join("stack"), "--registry h2");
+    let stack = Stack::beside_lent(root.join("stack"));
     stack.pipeline("shop").await;
     let config = stack.file();
     let own = fs::read_to_string(&config).unwrap();
