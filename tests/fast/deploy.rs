@@ -10,10 +10,18 @@ use std::{
 use cdc_pipeline::config::Config;
 
 fn files(ending: &str) -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
-    let folders = fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir());
-    let all = folders.flat_map(|folder| fs::read_dir(folder).unwrap()).map(|e| e.unwrap().path());
-    let found: Vec<PathBuf> = all.filter(|p| p.extension().is_some_and(|e| e == ending)).collect();
+    let mut found = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false if path.extension().is_some_and(|e| e == ending) => found.push(path),
+                false => {}
+            }
+        }
+    }
     assert!(!found.is_empty(), "no .{ending} in deploy/");
     found
 }
@@ -26,7 +34,7 @@ fn shell_takes(what: &str, text: &str) {
 #[test]
 fn configurations_are_understood_and_permit_no_faults() {
     let all = files("toml");
-    assert_eq!(all.len(), 3);
+    assert_eq!(all.len(), 4);
     for file in all {
         let text = fs::read_to_string(&file).unwrap();
         let config: Config = toml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
@@ -37,6 +45,10 @@ fn configurations_are_understood_and_permit_no_faults() {
             shell_takes("tool", &format!("exec {tool} \"$@\""));
         }
         assert!(hook.pgdata.is_some() || !config.postgres.pgdata.as_str().is_empty(), "{}", file.display());
+        if file.parent().is_some_and(|folder| folder.ends_with("sandbox")) {
+            assert!(config.attach.is_none(), "{}: a sandbox is one by having no [attach]", file.display());
+            continue;
+        }
         let attach = config.attach.expect("an example of somebody's pipeline");
         assert!(attach.marker.is_some() && !attach.namespaces.is_empty());
         assert!(attach.allow.iter().all(|p| p.word() != "inject"), "an example permits faults");
@@ -113,7 +125,7 @@ fn a_service_is_down_only_when_its_container_is() {
 fn a_stateful_set_is_down_only_when_it_wants_no_pod_and_has_none() {
     let of = |replicas: &str, pod: &str| {
         let answers = format!("case \"$*\" in *statefulset/*) {replicas};; *) {pod};; esac");
-        running("kubernetes/hooks.sh", &["running", "shop", "postgres"], "kubectl", &answers)
+        running("kubernetes/base/hooks.sh", &["running", "shop", "postgres"], "kubectl", &answers)
     };
     let pod = "echo pod/postgres-0";
     assert_eq!(of("printf 0", "true"), 1);

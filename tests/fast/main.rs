@@ -12,6 +12,7 @@ mod deploy;
 mod docs;
 mod house;
 mod interrupt;
+mod kubernetes;
 mod layout;
 mod licences;
 mod locks;
