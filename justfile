@@ -28,6 +28,12 @@ images:
     cargo run --quiet -- setup --json > target/setup.json
     fixtures/docker/build.sh target/setup.json
 
+# The night, the month and the bad day in pods, on a Kubernetes of its own that is built once (17 minutes of one core). Needs root, Go and a Docker
+# engine with the images of `just images`; names of scenarios run those alone.
+kubernetes *SCENARIOS:
+    cargo build --release --bin cdc-drill
+    fixtures/kubernetes/run.sh target/release/cdc-drill {{SCENARIOS}}
+
 # All drills in containers, on the images that the environment names; `just drill-stand-ins` on those of `just images`.
 drill-docker *ARGS:
     cargo run --release -- run --backend docker {{ARGS}}

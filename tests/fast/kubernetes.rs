@@ -100,8 +100,9 @@ fn everything_is_in_one_namespace_under_its_promised_name() {
     assert_eq!(namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "restricted");
     let claim = named("PersistentVolumeClaim", "backup-storage-pvc");
     assert_eq!(claim["spec"]["resources"]["requests"]["storage"], "2Gi");
-    let night = &named("CronJob", "automated-backup-job")["spec"];
-    assert_eq!((&night["schedule"], &night["timeZone"]), (&"0 2 * * *".into(), &"Etc/UTC".into()));
+    let night = named("CronJob", "automated-backup-job");
+    assert_eq!(night["spec"]["schedule"], "0 2 * * *");
+    assert_eq!(night["spec"]["timeZone"], "Etc/UTC");
     for job in of_kind("CronJob") {
         let spec = &job["spec"];
         assert_eq!(spec["concurrencyPolicy"], "Forbid", "{job}");
@@ -167,19 +168,22 @@ fn what_may_run_at_once_takes_six_gibibytes() {
 
 /// What `kubectl` asks the API server for when it is given these words: (group, resource, verbs).
 fn asked(line: &str) -> Vec<(&'static str, &'static str, &'static [&'static str])> {
+    const READ: &[&str] = &["get"];
+    const CHANGE: &[&str] = &["get", "patch"];
+    const FOLLOW: &[&str] = &["get", "list", "watch"];
     let words: Vec<&str> = line.split_whitespace().collect();
     let at = words.iter().position(|w| w.ends_with("kubectl")).unwrap();
     // kubectl -n NAMESPACE VERB OBJECT
     match (words[at + 3], words[at + 4..].join(" ")) {
         ("scale", object) if object.contains("statefulset/") => {
-            vec![("apps", "statefulsets/scale", &["get", "patch"]), ("apps", "statefulsets", &["get"])]
+            vec![("apps", "statefulsets/scale", CHANGE), ("apps", "statefulsets", READ)]
         }
         ("rollout", object) if object.starts_with("status") => {
-            vec![("apps", "statefulsets", &["get", "list", "watch"])]
+            vec![("apps", "statefulsets", FOLLOW)]
         }
-        ("wait", object) if object.contains("pod/") => vec![("", "pods", &["get", "list", "watch"])],
-        ("get", object) if object.contains("statefulset/") => vec![("apps", "statefulsets", &["get"])],
-        ("get", object) if object.contains("pod ") => vec![("", "pods", &["get"])],
+        ("wait", object) if object.contains("pod/") => vec![("", "pods", FOLLOW)],
+        ("get", object) if object.contains("statefulset/") => vec![("apps", "statefulsets", READ)],
+        ("get", object) if object.contains("pod ") => vec![("", "pods", READ)],
         (verb, object) => panic!("what does `kubectl {verb} {object}` need?"),
     }
 }
@@ -236,7 +240,7 @@ fn jobs_run_commands_that_there_are_on_the_configuration_that_they_mount() {
     for part in ["base", "sandbox"] {
         let text = fs::read_to_string(folder().join(part).join("cdc-drill.toml")).unwrap();
         let config: Config = toml::from_str(&text).unwrap();
-        assert_eq!(config.postgres.bin.as_ref().map(|b| b.as_str()), Some("/usr/lib/postgresql/18/bin"));
+        assert_eq!(config.postgres.bin, "/usr/lib/postgresql/18/bin");
     }
     for (name, (kind, pod)) in pods() {
         if kind == "StatefulSet" {
@@ -390,7 +394,7 @@ fn a_real_api_server_takes_them_and_grants_no_more_than_they_say() {
 
     let may = |account: &str, question: &[&str]| {
         let whom = format!("--as=system:serviceaccount:{NAMESPACE}:{account}");
-        let output = cluster.kubectl(&[&["auth", "can-i"], question, &["-n", NAMESPACE, &whom]].concat());
+        let output = cluster.kubectl(&[&["auth", "can-i"][..], question, &["-n", NAMESPACE, &whom][..]].concat());
         match String::from_utf8_lossy(&output.stdout).trim() {
             "yes" => true,
             "no" => false,
