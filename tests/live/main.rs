@@ -31,6 +31,7 @@ mod looked;
 mod monitored;
 mod newcomer;
 mod object_server;
+mod operated;
 mod parts;
 mod parts_interrupted;
 mod prefixes;

@@ -1,7 +1,8 @@
 //! Moments at which a procedure can be interrupted on purpose: what a power cut or an error would do there, for tests and for the
 //! engine's own drills.
 //!
-//! `CDC_DRILL_INTERRUPT=<step>:<moment>:<kill|fail|wait>` interrupts at the first pass of that moment;
+//! `CDC_DRILL_INTERRUPT=<step>:<moment>:<kill|fail|wait>` interrupts at the first pass of that moment, and `meet=<pipe>` in their place lets
+//! somebody do something there: it goes on when a writer of that named pipe has come and gone;
 //! `CDC_DRILL_TRACE_MOMENTS=<file>` appends `<step>:<moment>` for every moment that is passed. Without them a pass does nothing.
 
 use std::io::Write;
@@ -87,6 +88,10 @@ pub fn pass_blocking(step: &str, moment: &str) -> Result<(), Interrupted> {
     match wanted_at(step, moment) {
         None => Ok(()),
         Some(How::Fail) => Err(Interrupted { step: step.to_owned(), moment: moment.to_owned() }),
+        Some(How::Meet(pipe)) => {
+            meet(&pipe);
+            Ok(())
+        }
         Some(How::Wait) => loop {
             std::thread::park();
         },
@@ -97,6 +102,10 @@ async fn at(step: &str, moment: &str) -> Result<(), Interrupted> {
     match wanted_at(step, moment) {
         None => Ok(()),
         Some(How::Fail) => Err(Interrupted { step: step.to_owned(), moment: moment.to_owned() }),
+        Some(How::Meet(pipe)) => {
+            meet(&pipe);
+            Ok(())
+        }
         Some(How::Wait) => std::future::pending().await,
     }
 }
@@ -105,6 +114,14 @@ async fn at(step: &str, moment: &str) -> Result<(), Interrupted> {
 enum How {
     Fail,
     Wait,
+    Meet(String),
+}
+
+/// Waits until somebody has opened the pipe for writing, and closed it.
+fn meet(pipe: &str) {
+    if let Err(error) = std::fs::read(pipe) {
+        tracing::warn!(%error, pipe, "{INTERRUPT}");
+    }
 }
 
 /// Traces a moment, and ends this process where that is wanted.
@@ -124,7 +141,7 @@ fn wanted_at(step: &str, moment: &str) -> Option<How> {
             Some(How::Wait)
         }
         "wait" => Some(How::Wait),
-        _ => Some(How::Fail),
+        how => Some(how.strip_prefix("meet=").map_or(How::Fail, |pipe| How::Meet(pipe.to_owned()))),
     }
 }
 

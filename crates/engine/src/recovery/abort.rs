@@ -11,6 +11,7 @@ use super::{
     coordinated, engine,
     locks::Locks,
     memory::{Elsewhere, Ending, Guard, Memory, Place, the_unfinished},
+    operator::Operator,
     repair::is_of_repair,
     way_back::{NO_WAY_BACK, point_of_no_return},
 };
@@ -66,14 +67,20 @@ pub async fn abort(config: &Config) -> Result<Abandoned, RecoveryError> {
     let mut said = Vec::new();
     // Before that step a connector of a name that was missing is somebody else's.
     let made = memory.began_step("stop-connectors");
-    match again(config, &request, &memory).await? {
+    let operator = match again(config, &request, &memory).await? {
         State::Coordinated(mut state) => {
             state.keep_in(&memory);
             said.extend(state.take_back().await?);
             said.extend(state.pipeline.states_as_found(made).await?);
+            Operator::of(config, &state.pipeline)
         }
-        State::Repair(state) => said.extend(state.pipeline.states_as_found(made).await?),
-    }
+        State::Repair(state) => {
+            said.extend(state.pipeline.states_as_found(made).await?);
+            Operator::of(config, &state.pipeline)
+        }
+    };
+    // Before the record is closed: where it fails, the same command goes on here.
+    said.extend(operator.release().await?);
     memory.close(Ending::Aborted)?;
     locks.clear(memory.id())?;
     Ok(Abandoned::of(&memory, false, said))

@@ -230,7 +230,7 @@ impl Chosen {
         }
     }
 
-    fn pipeline(&self) -> &Pipeline {
+    pub(super) fn pipeline(&self) -> &Pipeline {
         match self {
             Chosen::Coordinated(state, _) => &state.pipeline,
             Chosen::Repair(state, _) => &state.pipeline,

@@ -22,6 +22,11 @@ impl Course {
         self.contains("prepare")
     }
 
+    /// Whether the connectors are at rest meanwhile.
+    pub(super) fn stops_connectors(&self) -> bool {
+        self.contains("stop-connectors")
+    }
+
     /// Whether the old server is down before its WAL is read.
     pub(super) fn fences(&self) -> bool {
         self.contains("fence")

@@ -10,6 +10,7 @@ use super::{
     locks::{self, Locks},
     memory::{Asked, Ending, Guard, Memory, Place},
     neighbours,
+    operator::Operator,
     pipeline::Outdated,
     repair::{Repair, is_of_repair},
     slot, step, unfinished,
@@ -87,42 +88,70 @@ pub async fn run_composed(
     if let Chosen::Coordinated(state, _) = &mut chosen {
         state.place_archiver()?;
     }
-    let others = match request.neighbours {
-        true => Some(chosen.concerned()),
-        false => None,
-    };
-    let (mut memory, before) = match record {
-        Some(memory) => {
-            let before = memory.learned(NEIGHBOURS)?.unwrap_or_default();
-            (memory, before)
+    let operator = Operator::of(config, chosen.pipeline());
+    operator.hold().await?;
+    let under_way = UnderWay { config, place: &place, began, locks, asked, record, neighbours: request.neighbours };
+    let ran = under_way.run(chosen, unfinished, on, watch).await;
+    operator.after(ran, &place, &ClusterName::of(config)).await
+}
+
+/// What a run knows when it has chosen its steps.
+struct UnderWay<'a> {
+    config: &'a Config,
+    place: &'a Place,
+    began: Instant,
+    locks: Arc<Locks>,
+    asked: Asked,
+    record: Option<Memory>,
+    neighbours: bool,
+}
+
+impl UnderWay<'_> {
+    async fn run(
+        self,
+        mut chosen: Chosen,
+        unfinished: Vec<String>,
+        on: &mut OnStep<'_>,
+        watch: &Watch,
+    ) -> Result<Recovered, RecoveryError> {
+        let UnderWay { config, place, began, locks, asked, record, neighbours: asks_neighbours } = self;
+        let others = match asks_neighbours {
+            true => Some(chosen.concerned()),
+            false => None,
+        };
+        let (mut memory, before) = match record {
+            Some(memory) => {
+                let before = memory.learned(NEIGHBOURS)?.unwrap_or_default();
+                (memory, before)
+            }
+            None => {
+                let before = match &others {
+                    Some(concerned) => neighbours::look(config, concerned).await?,
+                    None => Vec::new(),
+                };
+                let memory = chosen.begin(place, asked, ClusterName::of(config))?;
+                memory.note(NEIGHBOURS, &before)?;
+                (memory, before)
+            }
+        };
+        locks.leave(&memory)?;
+        memory.guard(locks);
+        memory.note("run", &(std::process::id(), env!("CARGO_PKG_VERSION")))?;
+        memory.note("put-back-first", &unfinished)?;
+        memory.note(STEPS_TAKEN, &chosen.taken())?;
+        chosen.keep_in(&memory)?;
+        chosen.pipeline_mut().watch = watch.kept_in(&memory);
+        let mut recovered = carry_out(chosen, &memory, began, on).await?;
+        recovered.outcome.findings.splice(..0, unfinished);
+        if let (Some(concerned), false) = (&others, before.is_empty()) {
+            let after = neighbours::look_again(config, concerned, &before).await?;
+            memory.note("neighbours-after", &after)?;
+            let check = neighbours::compare(&before, &after);
+            recovered.outcome.verdict = recovered.outcome.verdict.and(check.verdict);
+            recovered.outcome.neighbours = Some(check);
         }
-        None => {
-            let before = match &others {
-                Some(concerned) => neighbours::look(config, concerned).await?,
-                None => Vec::new(),
-            };
-            let memory = chosen.begin(&place, asked, ClusterName::of(config))?;
-            memory.note(NEIGHBOURS, &before)?;
-            (memory, before)
-        }
-    };
-    locks.leave(&memory)?;
-    memory.guard(locks);
-    memory.note("run", &(std::process::id(), env!("CARGO_PKG_VERSION")))?;
-    memory.note("put-back-first", &unfinished)?;
-    memory.note(STEPS_TAKEN, &chosen.taken())?;
-    chosen.keep_in(&memory)?;
-    chosen.pipeline_mut().watch = watch.kept_in(&memory);
-    let mut recovered = carry_out(chosen, &memory, began, on).await?;
-    recovered.outcome.findings.splice(..0, unfinished);
-    if let (Some(concerned), false) = (&others, before.is_empty()) {
-        let after = neighbours::look_again(config, concerned, &before).await?;
-        memory.note("neighbours-after", &after)?;
-        let check = neighbours::compare(&before, &after);
-        recovered.outcome.verdict = recovered.outcome.verdict.and(check.verdict);
-        recovered.outcome.neighbours = Some(check);
+        Ok(recovered)
     }
-    Ok(recovered)
 }
 
 /// Ends a recovery whose result was verified. One that is red stays unfinished without it: the same command verifies again, and does

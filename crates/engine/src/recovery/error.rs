@@ -81,6 +81,16 @@ pub enum RecoveryError {
         /// What was read back.
         found: String,
     },
+    /// Somebody undid what an earlier step had done.
+    #[error("step {step}: expected {expected}, found {found}")]
+    Undone {
+        /// The step that found it.
+        step: String,
+        /// What an earlier step had reached.
+        expected: String,
+        /// What was read.
+        found: String,
+    },
     /// A step could not look or act.
     #[error("step {step}: {cause}")]
     Step {
@@ -150,7 +160,9 @@ impl Failure for RecoveryError {
             RecoveryError::Damaged { cause, .. } => cause.exit(),
             RecoveryError::Refused { .. } | RecoveryError::Unfinished { .. } => Exit::Refused,
             RecoveryError::WalGap { .. } => Exit::WalGap,
-            RecoveryError::Postcondition { .. } | RecoveryError::Runbook { .. } => Exit::RecoveryFailed,
+            RecoveryError::Postcondition { .. } | RecoveryError::Undone { .. } | RecoveryError::Runbook { .. } => {
+                Exit::RecoveryFailed
+            }
             RecoveryError::Step { cause, .. } => match cause.exit() {
                 // Once a step has begun, a system that fails it is a failed recovery, not a missing answer.
                 Exit::Inconclusive | Exit::TimedOut | Exit::Internal => Exit::RecoveryFailed,
@@ -187,6 +199,11 @@ impl Failure for RecoveryError {
             RecoveryError::WalGap { .. } => {
                 vec!["choose a target before the hole, or a recovery point after it".into()]
             }
+            RecoveryError::Undone { .. } => vec![
+                "something else than the recovery changed it: an operator that looks after connectors and topics is kept away by the hooks of \
+                 [recovery.operator]. The same command goes on"
+                    .into(),
+            ],
             RecoveryError::Postcondition { .. } | RecoveryError::Io { .. } | RecoveryError::Program { .. } => {
                 Vec::new()
             }
@@ -202,7 +219,10 @@ impl Failure for RecoveryError {
             RecoveryError::Client(error) => error.is_transient(),
             RecoveryError::Backup(error) => error.is_transient(),
             RecoveryError::Step { cause, .. } => cause.is_transient(),
-            RecoveryError::Postcondition { .. } | RecoveryError::Io { .. } | RecoveryError::Program { .. } => true,
+            RecoveryError::Postcondition { .. }
+            | RecoveryError::Undone { .. }
+            | RecoveryError::Io { .. }
+            | RecoveryError::Program { .. } => true,
             RecoveryError::Impossible { .. }
             | RecoveryError::Damaged { .. }
             | RecoveryError::Refused { .. }
@@ -237,10 +257,17 @@ impl RecoveryError {
         RecoveryError::Postcondition { step: step.to_owned(), expected: expected.into(), found: found.into() }
     }
 
+    /// What an earlier step had reached and holds no more.
+    pub(crate) fn undone(step: &str, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        RecoveryError::Undone { step: step.to_owned(), expected: expected.into(), found: found.into() }
+    }
+
     /// Names the step in which the error came up.
     pub fn within(self, step: &str) -> Self {
         match self {
-            named @ (RecoveryError::Postcondition { .. } | RecoveryError::Step { .. }) => named,
+            named @ (RecoveryError::Postcondition { .. }
+            | RecoveryError::Undone { .. }
+            | RecoveryError::Step { .. }) => named,
             other => RecoveryError::Step { step: step.to_owned(), cause: Box::new(other) },
         }
     }

@@ -15,6 +15,7 @@ mod leftovers;
 mod locks;
 mod memory;
 mod neighbours;
+mod operator;
 mod outcome;
 mod parts;
 mod pipeline;

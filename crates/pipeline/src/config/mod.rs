@@ -5,6 +5,7 @@ mod error;
 mod hook;
 mod model;
 mod monitor;
+mod operator;
 mod prove;
 mod secrets;
 mod temporary;
@@ -19,6 +20,7 @@ pub use model::{
     SslMode, TopicsBackup,
 };
 pub use monitor::{MonitorConfig, NotifyConfig, NotifyOn, ObjectivesConfig, Span};
+pub use operator::{Concerned, OperatorConfig};
 pub use prove::ProveSettings;
 pub use secrets::RestAuth;
 pub use temporary::{Temporary, free_bytes};

@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use super::{BucketAddress, ConfigError, Hook, MonitorConfig, NotifyConfig, ObjectivesConfig, RestAuth, Verb, secrets};
+use super::{BucketAddress, ConfigError, Hook, MonitorConfig, NotifyConfig, ObjectivesConfig, OperatorConfig, RestAuth, Verb, secrets};
 use cdc_model::units::{Secret, redact_url};
 
 /// Everything the commands need to reach a pipeline.
@@ -489,6 +489,9 @@ pub struct RecoveryConfig {
     /// What becomes of the new timeline when a coordinated recovery has ended.
     #[serde(default)]
     pub point: PointAfter,
+    /// The hooks that keep an operator from undoing what a recovery does.
+    #[serde(default)]
+    pub operator: Option<OperatorConfig>,
 }
 
 /// Whether a recovery that has ended takes a recovery point of the timeline that it made.

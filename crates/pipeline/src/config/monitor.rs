@@ -17,8 +17,12 @@ const DAY: u64 = 24 * HOUR;
 pub struct Span(Duration);
 
 impl Span {
-    const fn of_seconds(seconds: u64) -> Span {
+    pub(super) const fn of_seconds(seconds: u64) -> Span {
         Span(Duration::from_secs(seconds))
+    }
+
+    pub(super) fn get(self) -> Duration {
+        self.0
     }
 
     /// How many seconds it has.

@@ -103,11 +103,11 @@ const OPEN: Step<Coordinated> = Step {
     info: info(
         "open",
         "starts the server in its own place",
-        "no recovery setting is left in the data folder",
+        "no recovery setting is left in the data folder; no connector has tasks",
         "the server answers, writes, and is the restored one",
     ),
     destroys: nothing,
-    before: |s| Box::pin(async { no_settings_left(&s.pgdata) }),
+    before: |s| Box::pin(ready_to_open(s)),
     inside: Inside::Between(&["started"]),
     act: |s| Box::pin(open(s)),
     after: |s| Box::pin(opened(s)),
@@ -229,6 +229,15 @@ fn restored(s: &Coordinated) -> Result<String, RecoveryError> {
         counted(restored.rows, "row"),
         restored.aside
     ))
+}
+
+/// A connector that was started again meanwhile would read the new history from the old one's position, as soon as the server answers.
+async fn ready_to_open(s: &Coordinated) -> Result<String, RecoveryError> {
+    let settings = no_settings_left(&s.pgdata)?;
+    match s.pipeline.course.stops_connectors() {
+        true => Ok(format!("{settings}; {}", s.pipeline.stand_still("open").await?)),
+        false => Ok(settings),
+    }
 }
 
 async fn open(s: &mut Coordinated) -> Result<Done, RecoveryError> {

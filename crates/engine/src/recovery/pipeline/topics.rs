@@ -42,7 +42,7 @@ impl Pipeline {
         let there = self.kafka.topics().await?;
         match self.topics.iter().find(|t| there.contains_key(&t.name)) {
             None => Ok(format!("{} gone", counted(self.topics.len(), "topic"))),
-            Some(topic) => Err(RecoveryError::unmet(step, format!("topic {} gone", topic.name), "it is there")),
+            Some(topic) => Err(RecoveryError::undone(step, format!("topic {} gone", topic.name), "it is there again")),
         }
     }
 
@@ -64,7 +64,7 @@ impl Pipeline {
         for wanted in &self.topics {
             let found = now.get(wanted.name.as_str());
             if found != Some(&wanted) {
-                return Err(RecoveryError::unmet(
+                return Err(RecoveryError::undone(
                     step,
                     format!("topic {} with {}", wanted.name, described(wanted)),
                     found.map_or("no such topic".to_owned(), |t| described(t)),
