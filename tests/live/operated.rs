@@ -8,8 +8,10 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 use cdc_pipeline::client::{
+    ClientError,
     connect::Connect,
     kafka::{Kafka, TopicSpec},
+    wait,
 };
 use nix::{
     libc::{ENXIO, O_NONBLOCK},
@@ -19,7 +21,7 @@ use nix::{
 use super::{
     PROGRAM,
     interrupted::killed,
-    sandbox::{Stack, expect},
+    sandbox::{DEADLINE, Stack, expect},
 };
 
 const TOPIC: &str = "shop.public.orders";
@@ -49,6 +51,19 @@ async fn meanwhile(line: &str, moment: &str, pipe: &Utf8Path, operate: impl Futu
     operate.await;
     drop(there);
     child.wait_with_output().unwrap()
+}
+
+/// As an operator starts it, and the worker knows of it.
+async fn started_again(connect: &Connect) {
+    connect.resume("shop").await.unwrap();
+    let look = || async {
+        let status = connect.status("shop").await?;
+        Ok::<_, ClientError>(match status.stands_still() {
+            false => wait::Poll::Ready(()),
+            true => wait::Poll::NotYet(status.summary()),
+        })
+    };
+    wait::until("connector shop to be started again", DEADLINE, look).await.unwrap();
 }
 
 #[track_caller]
@@ -102,7 +117,7 @@ async fn a_recovery_that_an_operator_undoes_does_not_go_on() {
     assert_eq!(heard(), released);
 
     // The connector is started again while the server is down.
-    let output = meanwhile(&run, "open:before", &pipe, async { connect.resume("shop").await.unwrap() }).await;
+    let output = meanwhile(&run, "open:before", &pipe, started_again(&connect)).await;
     refused(&output, "step open: expected connector shop STOPPED without tasks, found");
     assert_eq!(heard(), held, "the operator stays away from what is unfinished");
 
@@ -115,7 +130,7 @@ async fn a_recovery_that_an_operator_undoes_does_not_go_on() {
     assert_eq!(heard(), held);
 
     // And the connector, before its stored offset is deleted.
-    let output = meanwhile(&run, "delete-offsets:before", &pipe, async { connect.resume("shop").await.unwrap() }).await;
+    let output = meanwhile(&run, "delete-offsets:before", &pipe, started_again(&connect)).await;
     refused(&output, "step delete-offsets: expected connector shop STOPPED without tasks, found");
     heard();
 
