@@ -18,10 +18,11 @@ take() {
 
 take /usr/local/bin/cdc-drill /usr/local/bin/kubectl
 cp -L /bin/sh "$root/usr/bin/sh"
-take /usr/bin/cat /usr/bin/mkdir /usr/bin/mktemp /usr/bin/rm
+# cp is in the restore_command of a recovery that has salvaged WAL.
+take /usr/bin/cat /usr/bin/cp /usr/bin/mkdir /usr/bin/mktemp /usr/bin/rm
 # PostgreSQL's programs call a shell as /bin/sh.
 mkdir -p "$root/bin"
-for program in sh cat mkdir mktemp rm; do ln -sf "../usr/bin/$program" "$root/bin/$program"; done
+for program in sh cat cp mkdir mktemp rm; do ln -sf "../usr/bin/$program" "$root/bin/$program"; done
 
 postgres=/usr/lib/postgresql/${PG_MAJOR:?the base image says which PostgreSQL it has}
 cp -a --parents "$postgres" "$root"
