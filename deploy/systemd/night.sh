@@ -1,5 +1,5 @@
 #!/bin/sh
-# What cdc-drill-backup.service runs: night.sh CONFIG. A task that fails keeps none of the others from running; the first failure is the exit status.
+# The tasks of a night: night.sh CONFIG. A task that fails keeps none of the others from running; the first failure is the exit status.
 set -u
 config=$1
 first=0

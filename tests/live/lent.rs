@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeSet,
-    process::{ChildStdin, Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{Mutex, PoisonError},
 };
 
@@ -38,8 +38,8 @@ struct Servers {
     /// The topics that its servers made for themselves.
     topics: BTreeSet<String>,
     groups: BTreeSet<String>,
-    // Closing it takes the stack down.
-    _leash: ChildStdin,
+    // Its standard input is closed with it, which takes the stack down.
+    _leash: Child,
 }
 
 /// Servers that one test has for itself.
@@ -81,14 +81,13 @@ impl Servers {
     async fn up() -> Servers {
         let folder = tempfile::Builder::new().prefix("cdc-drill-lent-").tempdir().unwrap().keep();
         let dir = Utf8PathBuf::from_path_buf(folder).unwrap().join("stack");
-        let mut leash = Command::new("sh")
+        let leash = Command::new("sh")
             .args(["-c", LEASH, PROGRAM, dir.as_str()])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let leash = leash.stdin.take().unwrap();
         // As `sandbox::Stack` makes them; a server's account gets through its folders.
         use std::os::unix::fs::PermissionsExt;
         std::fs::set_permissions(dir.parent().unwrap(), std::fs::Permissions::from_mode(0o755)).unwrap();

@@ -4,7 +4,6 @@ use std::{
     fs::File,
     os::unix::fs::PermissionsExt,
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -12,10 +11,6 @@ use cdc_harness::stack::{PortLease, Silent, object_server};
 use cdc_pipeline::{
     client::wait::{self, Poll},
     config::Config,
-};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
 };
 
 use super::sandbox::{DEADLINE, Said, Stack, cdc_drill_with};
@@ -122,12 +117,6 @@ impl ObjectServer {
 
 impl Drop for ObjectServer {
     fn drop(&mut self) {
-        // Asked first: it takes its sockets away itself, as far as it does.
-        let asked = i32::try_from(self.child.id()).map(Pid::from_raw).map(|pid| kill(pid, Signal::SIGTERM));
-        let until = Instant::now() + DEADLINE;
-        while asked.is_ok() && Instant::now() < until && matches!(self.child.try_wait(), Ok(None)) {
-            std::thread::sleep(Duration::from_millis(50));
-        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.sockets.iter().for_each(|socket| _ = std::fs::remove_file(socket));

@@ -6,7 +6,10 @@ use bytesize::ByteSize;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use super::{BucketAddress, ConfigError, Hook, MonitorConfig, NotifyConfig, ObjectivesConfig, OperatorConfig, RestAuth, Verb, secrets};
+use super::{
+    BucketAddress, ConfigError, Hook, MonitorConfig, NotifyConfig, ObjectivesConfig, OperatorConfig, RestAuth, Verb,
+    secrets,
+};
 use cdc_model::units::{Secret, redact_url};
 
 /// Everything the commands need to reach a pipeline.

@@ -358,11 +358,9 @@ mod tests {
                 "" => drop(leash.take()),
                 word => leash.as_mut().unwrap().write_all(word.as_bytes()).unwrap(),
             }
-            let ended = (0..600).any(|_| {
-                std::thread::sleep(Duration::from_millis(100));
-                guard.try_wait().unwrap().is_some()
-            });
-            assert!(ended, "SIG{signal} was lost");
+            let (told, ended) = std::sync::mpsc::channel();
+            std::thread::spawn(move || told.send(guard.wait()));
+            assert!(ended.recv_timeout(Duration::from_secs(60)).is_ok(), "SIG{signal} was lost");
         }
     }
 
