@@ -48,6 +48,8 @@ END
     CFLAGS="-ffile-prefix-map=$PWD=/cdc-drill -ffile-prefix-map=$cargo_home=/cargo"
     export CFLAGS
     export "CFLAGS_$(echo "$target" | tr - _)=$CFLAGS"
+    # librdkafka makes its shared library too, whose version script names symbols that are not in it: Zig's linker minds, GNU's does not.
+    export LDFLAGS="-Wl,--undefined-version"
     features="--features kafka-tls-vendored"
     ;;
 esac
