@@ -17,9 +17,9 @@ fn nightly(config: &Utf8Path) -> String {
     let shipped = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd");
     let unit = fs::read_to_string(shipped.join("cdc-drill-backup.service")).unwrap();
     let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
-    let (script, installed) = ("/etc/cdc-drill/night.sh", "/etc/cdc-drill/cdc-drill.toml");
+    let (script, installed) = ("/etc/cdc-drill/tasks.sh", "/etc/cdc-drill/cdc-drill.toml");
     assert!(line.contains(script) && line.contains(installed), "{line}");
-    line.replace(script, shipped.join("night.sh").as_str()).replace(installed, config.as_str())
+    line.replace(script, shipped.join("tasks.sh").as_str()).replace(installed, config.as_str())
 }
 
 /// `status` by its exit code and the names of what is in the way.

@@ -88,10 +88,6 @@ pub fn pass_blocking(step: &str, moment: &str) -> Result<(), Interrupted> {
     match wanted_at(step, moment) {
         None => Ok(()),
         Some(How::Fail) => Err(Interrupted { step: step.to_owned(), moment: moment.to_owned() }),
-        Some(How::Meet(pipe)) => {
-            meet(&pipe);
-            Ok(())
-        }
         Some(How::Wait) => loop {
             std::thread::park();
         },
@@ -102,10 +98,6 @@ async fn at(step: &str, moment: &str) -> Result<(), Interrupted> {
     match wanted_at(step, moment) {
         None => Ok(()),
         Some(How::Fail) => Err(Interrupted { step: step.to_owned(), moment: moment.to_owned() }),
-        Some(How::Meet(pipe)) => {
-            meet(&pipe);
-            Ok(())
-        }
         Some(How::Wait) => std::future::pending().await,
     }
 }
@@ -114,7 +106,6 @@ async fn at(step: &str, moment: &str) -> Result<(), Interrupted> {
 enum How {
     Fail,
     Wait,
-    Meet(String),
 }
 
 /// Waits until somebody has opened the pipe for writing, and closed it.
@@ -124,7 +115,7 @@ fn meet(pipe: &str) {
     }
 }
 
-/// Traces a moment, and ends this process where that is wanted.
+/// Traces a moment, and ends this process or meets somebody where that is wanted.
 fn wanted_at(step: &str, moment: &str) -> Option<How> {
     if let Some(path) = std::env::var_os(TRACE) {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
@@ -141,7 +132,13 @@ fn wanted_at(step: &str, moment: &str) -> Option<How> {
             Some(How::Wait)
         }
         "wait" => Some(How::Wait),
-        how => Some(how.strip_prefix("meet=").map_or(How::Fail, |pipe| How::Meet(pipe.to_owned()))),
+        how => match how.strip_prefix("meet=") {
+            Some(pipe) => {
+                meet(pipe);
+                None
+            }
+            None => Some(How::Fail),
+        },
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     Activity, BackupError, Consistency, ConsistencyCheck, Kind, Lock, Manifest, Origin, Part, Point, PostgresFacts,
-    Repository, Tool, Window, check, dated_id,
+    Repository, Tool, Window, check, clocks, dated_id,
     format::{DatabasePublications, Format, SCHEMA_IDS, SavedConnector, layout},
     parts, prune,
     writer::{PointWriter, Sealed},
@@ -44,9 +44,6 @@ pub const MOMENTS: [&str; 11] = [
     "read-back",
     "published",
 ];
-
-/// Further apart than this, a time that somebody read off this machine's clock is another one for the server.
-const CLOCKS_APART_MS: u64 = 60_000;
 
 /// What to take.
 #[derive(Clone, Debug, Default)]
@@ -367,7 +364,7 @@ fn ids_held(resolved: &BTreeSet<SchemaId>, dumped: &BTreeSet<SchemaId>) -> Consi
 /// A target is a time by the server's clock, and people read it off another one.
 fn clocks(skew_ms: i64) -> ConsistencyCheck {
     let detail = format!("the server's clock is {skew_ms} ms ahead of this machine's");
-    ConsistencyCheck { id: "clocks_agree".into(), ok: skew_ms.unsigned_abs() <= CLOCKS_APART_MS, detail }
+    ConsistencyCheck { id: "clocks_agree".into(), ok: skew_ms.unsigned_abs() <= clocks::APART_MS, detail }
 }
 
 fn offsets_before(connectors: &[&SavedConnector], stop: Lsn) -> (bool, String) {

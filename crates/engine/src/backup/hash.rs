@@ -6,18 +6,10 @@ use aws_lc_rs::digest;
 use camino::Utf8Path;
 
 use super::{BackupError, storage};
+use cdc_model::units::hex;
 
 /// Large enough that hashing and copying are not dominated by system calls.
 pub(crate) const BUFFER: usize = 256 * 1024;
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, b| {
-        let _ = write!(out, "{b:02x}");
-        out
-    })
-}
 
 /// A SHA-256 that is being made. Everything that is stored goes through it, and pure Rust is slow at it where a processor has no
 /// instructions for it.

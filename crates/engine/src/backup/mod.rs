@@ -10,6 +10,7 @@ mod bases;
 mod bucket_tests;
 mod chain;
 mod check;
+mod clocks;
 mod create;
 mod dated;
 mod error;
@@ -46,6 +47,7 @@ pub use check::{
     ArchiverEvent, ArchiverStanding, CheckOptions, CheckReport, Defect, DefectKind, Lost, Passed, PointStanding, Reach,
     ServerArchiving, VerifyReport, check, verify,
 };
+pub use clocks::seconds_of_changes;
 pub use create::{CreateOptions, Created, MOMENTS, Progress, create};
 pub use dated::dated_id;
 pub use error::BackupError;

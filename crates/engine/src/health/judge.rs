@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::seen::{Holdings, Known, LastRto, PointSeen, RtoSource, Seen, ServerSeen};
-use crate::backup::{Kind, Task, TaskRecord};
+use crate::backup::{Kind, Task, TaskRecord, seconds_of_changes};
 
 /// Whether a recovery would bring a pipeline back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -152,10 +152,8 @@ fn exit(obstacles: &[Obstacle]) -> Exit {
 fn objectives(seen: &Seen, rto: Option<&LastRto>, rpo: &Result<f64, String>) -> Vec<ObjectiveReport> {
     let rto =
         rto.map(|rto| rto.seconds).ok_or_else(|| "neither a proof nor a drill nor a recovery is on record".into());
-    let of = |what, limit: Option<Span>, measured| Some(ObjectiveReport::of(what, limit?.as_secs_f64(), measured));
-    let promised = seen.objectives;
-    let all = [of(Objective::Rto, promised.rto, rto), of(Objective::Rpo, promised.rpo, rpo.clone())];
-    all.into_iter().flatten().collect()
+    let limit = |span: Option<Span>| span.map(Span::as_secs_f64);
+    ObjectiveReport::of_both((limit(seen.objectives.rto), rto), (limit(seen.objectives.rpo), rpo.clone()))
 }
 
 /// Seconds of changes that would be lost at most, were the source gone now: since the last archived commit, or since the newest point was
@@ -172,16 +170,8 @@ fn lost_at_most(seen: &Seen) -> Result<f64, String> {
     }
     let newest = holdings.points.iter().rev().find(|point| point.is_usable()).and_then(|point| point.begin);
     let held = window.to_time.into_iter().chain(newest).max();
-    let held = held.ok_or("no time is known of what can be gone back to")?;
-    let seconds = seen.at.duration_since(held).as_secs_f64();
-    match seconds < -CLOCKS_APART {
-        true => Err(format!("{held}, by the server's clock, lies {:.0} s ahead of this machine's", -seconds)),
-        false => Ok(seconds.max(0.0)),
-    }
+    seconds_of_changes(held.ok_or("no time is known of what can be gone back to")?, seen.at)
 }
-
-/// How far the server's clock may be ahead of this machine's before nothing can be said of an age.
-const CLOCKS_APART: f64 = 60.0;
 
 struct Found {
     obstacles: Vec<Obstacle>,

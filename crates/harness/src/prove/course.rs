@@ -20,12 +20,12 @@ use crate::{
 use cdc_engine::{
     backup::{
         Activity, BackupError, CheckOptions, Point, PointSelector, Proof, ProofStep, Repository, SavedConnector,
-        TopicState, dated_id, host, topics, topics::ReplayOptions, verify as verify_point,
+        TopicState, dated_id, host, seconds_of_changes, topics, topics::ReplayOptions, verify as verify_point,
     },
     recovery::{ScratchPart, plan_scratch_part},
 };
 use cdc_model::{
-    event::{CheckReport, Finding, FindingKind, Objective, ObjectiveReport},
+    event::{CheckReport, Finding, FindingKind, ObjectiveReport},
     units::{Exit, Failure, Secret, Verdict, counted},
     vocabulary::CheckId,
 };
@@ -603,9 +603,8 @@ fn judged(evidence: &mut Evidence, ended: Result<(), ProveError>, promised: Obje
     let rpo = lost_at_most(evidence, is_restored);
     evidence.rpo_seconds = rpo.as_ref().ok().copied();
     let rto = evidence.rto_seconds.ok_or_else(|| "the restore did not come to its end".to_owned());
-    let of = |what, limit: Option<Span>, measured| Some(ObjectiveReport::of(what, limit?.as_secs_f64(), measured));
-    let all = [of(Objective::Rto, promised.rto, rto), of(Objective::Rpo, promised.rpo, rpo)];
-    evidence.objectives = all.into_iter().flatten().collect();
+    let limit = |span: Option<Span>| span.map(Span::as_secs_f64);
+    evidence.objectives = ObjectiveReport::of_both((limit(promised.rto), rto), (limit(promised.rpo), rpo));
     for objective in evidence.objectives.iter().filter(|objective| objective.verdict != Verdict::Passed) {
         verdict = verdict.and(objective.verdict);
         exit = exit.worst(objective.exit());
@@ -616,9 +615,6 @@ fn judged(evidence: &mut Evidence, ended: Result<(), ProveError>, promised: Obje
     evidence.reason = reasons.join("; ");
 }
 
-/// How far a source's clock may be ahead of this machine's before nothing can be said of an age.
-const CLOCKS_APART: f64 = 60.0;
-
 /// Seconds of changes that would be lost at most. Nobody committing since looks the same as commits that were not archived: the source,
 /// which could tell, may be gone.
 fn lost_at_most(evidence: &Evidence, is_restored: bool) -> Result<f64, String> {
@@ -626,13 +622,8 @@ fn lost_at_most(evidence: &Evidence, is_restored: bool) -> Result<f64, String> {
     let time = |text: &str| text.parse::<jiff::Timestamp>().map_err(|e| format!("time {text}: {e}"));
     let began = time(&evidence.started)?;
     // What had committed when the base backup began is in it.
-    let held = restored.last_commit_at.into_iter().chain([time(&evidence.taken.begin)?]).max();
-    let held = held.ok_or("no time is known of what came back")?;
-    let seconds = began.duration_since(held).as_secs_f64();
-    match seconds < -CLOCKS_APART {
-        true => Err(format!("{held}, by the clock of the source, lies {:.0} s ahead of this machine's", -seconds)),
-        false => Ok(seconds.max(0.0)),
-    }
+    let held = time(&evidence.taken.begin)?;
+    seconds_of_changes(restored.last_commit_at.map_or(held, |last| last.max(held)), began)
 }
 
 /// A topic as a stack with one broker can have it.

@@ -12,7 +12,10 @@ use super::{
     model::{DrillReport, RunReport},
     words::{compared, findings, one_line},
 };
-use cdc_model::{event::CheckReport, units::Verdict};
+use cdc_model::{
+    event::CheckReport,
+    units::{Verdict, hex},
+};
 
 /// Who reads them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,7 +168,7 @@ fn gitlab(remark: &Remark) -> Issue<'_> {
     Issue {
         description: printable(&format!("{} {}: {}", remark.name, remark.verdict, remark.text)),
         check_name: &remark.name,
-        fingerprint: hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+        fingerprint: hex(&hash.finalize()),
         severity: if remark.verdict == Verdict::Inconclusive { "major" } else { "critical" },
         location: Location { path: &remark.place, lines: Lines { begin: 1 } },
     }

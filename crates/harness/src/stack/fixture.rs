@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::StackError;
+use cdc_model::units::hex;
 
 /// The Maven project: path below its folder, and text.
 pub(super) const MAVEN: [(&str, &str); 5] = [
@@ -51,11 +52,6 @@ pub(super) fn digest_with(more: &[&str]) -> String {
         sha.update([0]);
     }
     hex(&sha.finalize())[..12].to_owned()
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Fills `@name@` in a template. A name without a value, or a value without a place, is a defect and refused.

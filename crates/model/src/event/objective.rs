@@ -53,6 +53,16 @@ impl ObjectiveReport {
         ObjectiveReport { objective, limit_seconds, measured_seconds, verdict, why }
     }
 
+    /// What came of a promised time of recovery and a promised loss, in seconds, those that there are.
+    pub fn of_both(
+        (rto_limit, rto): (Option<f64>, Result<f64, String>),
+        (rpo_limit, rpo): (Option<f64>, Result<f64, String>),
+    ) -> Vec<ObjectiveReport> {
+        let rto = rto_limit.map(|limit| ObjectiveReport::of(Objective::Rto, limit, rto));
+        let rpo = rpo_limit.map(|limit| ObjectiveReport::of(Objective::Rpo, limit, rpo));
+        rto.into_iter().chain(rpo).collect()
+    }
+
     /// Its share in a command's exit code.
     pub fn exit(&self) -> Exit {
         match self.verdict {

@@ -4,6 +4,7 @@ mod address;
 mod counted;
 mod exit;
 mod failure;
+mod hex;
 mod ids;
 mod lsn;
 mod nearest;
@@ -24,6 +25,7 @@ pub use address::{WithoutTls, decode, encode, without_tls};
 pub use counted::counted;
 pub use exit::Exit;
 pub use failure::{Failure, Hint, chain, with_hints};
+pub use hex::hex;
 pub use ids::{
     DrillId, Epoch, NameError, Offset, PointId, RunId, SchemaId, SlotName, Subject, SubjectVersion, TableName,
     TopicPartition,

@@ -21,10 +21,6 @@ impl Span {
         Span(Duration::from_secs(seconds))
     }
 
-    pub(super) fn get(self) -> Duration {
-        self.0
-    }
-
     /// How many seconds it has.
     pub fn seconds(self) -> u64 {
         self.0.as_secs()

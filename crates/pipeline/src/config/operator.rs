@@ -50,7 +50,7 @@ impl OperatorConfig {
             ("CDC_DRILL_TOPICS", concerned.topics.join("\n")),
         ];
         let what = format!("[recovery.operator] {verb}");
-        hook::succeeded(hook::run(&what, command, &names, None, self.timeout.get()).await?)
+        hook::succeeded(hook::run(&what, command, &names, None, self.timeout.duration()).await?)
     }
 }
 

@@ -6,10 +6,8 @@ use age::x25519::Recipient;
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
-use crate::backup::{
-    BackupError,
-    hash::{Sha256, hex},
-};
+use crate::backup::{BackupError, hash::Sha256};
+use cdc_model::units::hex;
 
 const SCHEME: &str = "age";
 /// The bytes of a salt.

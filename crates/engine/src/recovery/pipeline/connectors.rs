@@ -90,16 +90,20 @@ impl Pipeline {
         self.sinks.iter().map(|s| &s.name).chain(self.sources.iter().chain(&self.others).map(|s| &s.name))
     }
 
-    /// Requires that every connector is STOPPED and has no tasks; somebody may have restarted one meanwhile.
+    /// Requires that every connector is STOPPED and has no tasks, of the step that stopped them.
+    pub(crate) async fn stopped(&self, step: &str) -> Result<String, RecoveryError> {
+        self.at_rest_or(|expected, found| RecoveryError::unmet(step, expected, found)).await
+    }
+
+    /// Requires that they still are, of a later step: somebody may have restarted one meanwhile.
     pub(crate) async fn stand_still(&self, step: &str) -> Result<String, RecoveryError> {
+        self.at_rest_or(|expected, found| RecoveryError::undone(step, expected, found)).await
+    }
+
+    async fn at_rest_or(&self, failed: impl Fn(String, String) -> RecoveryError) -> Result<String, RecoveryError> {
         for status in futures::future::try_join_all(self.names().map(|name| self.connect.status(name))).await? {
             if !status.stands_still() {
-                let expected = format!("connector {} STOPPED without tasks", status.name);
-                return Err(match step {
-                    // Its own postcondition.
-                    "stop-connectors" => RecoveryError::unmet(step, expected, status.summary()),
-                    _ => RecoveryError::undone(step, expected, status.summary()),
-                });
+                return Err(failed(format!("connector {} STOPPED without tasks", status.name), status.summary()));
             }
         }
         Ok(format!(

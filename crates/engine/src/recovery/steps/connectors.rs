@@ -21,7 +21,7 @@ pub const fn stop_connectors<S: OverPipeline>() -> Step<S> {
         before: |s| Box::pin(async { Ok(s.pipeline().found()) }),
         inside: OF_SEVERAL,
         act: |s| Box::pin(async { acted(s.pipeline().stop_connectors().await) }),
-        after: |s| Box::pin(s.pipeline().stand_still("stop-connectors")),
+        after: |s| Box::pin(s.pipeline().stopped("stop-connectors")),
     }
 }
 

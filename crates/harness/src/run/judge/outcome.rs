@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Checked, control};
 use crate::run::chronicle::{Chronicle, ControlTerms, FailedLoad, Terms};
 use cdc_model::{
-    event::{Confirmation, ControlReport, Downtime, KindCounts, Objective, ObjectiveReport, Rpo},
+    event::{Confirmation, ControlReport, Downtime, KindCounts, ObjectiveReport, Rpo},
     units::{Exit, Verdict, counted},
 };
 
@@ -122,10 +122,7 @@ fn times(terms: &Terms, ending: &Ending<'_>) -> Vec<ObjectiveReport> {
             checked.rpo.map(|rpo| lost_seconds(&rpo)).ok_or_else(|| NO_LEDGER.to_owned()),
         ),
     };
-    let of = |objective, limit: Option<f64>, measured| Some(ObjectiveReport::of(objective, limit?, measured));
-    let objectives = &terms.objectives;
-    let all = [of(Objective::Rto, objectives.rto_seconds, rto), of(Objective::Rpo, objectives.rpo_seconds, rpo)];
-    all.into_iter().flatten().collect()
+    ObjectiveReport::of_both((terms.objectives.rto_seconds, rto), (terms.objectives.rpo_seconds, rpo))
 }
 
 /// Why lost transactions were not counted.

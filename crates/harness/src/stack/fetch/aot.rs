@@ -8,7 +8,8 @@ use camino::Utf8PathBuf;
 use sha2::{Digest, Sha256};
 
 use super::Programs;
-use crate::stack::{StackError, fixture, native::JavaServer};
+use crate::stack::{StackError, native::JavaServer};
+use cdc_model::units::hex;
 
 /// Which set of requests the servers were asked while they recorded; another set, another number.
 const EXERCISE: &str = "2";
@@ -22,7 +23,7 @@ impl Programs {
             sha.update(word);
             sha.update([0]);
         }
-        let digest = &fixture::hex(&sha.finalize())[..12];
+        let digest = &hex(&sha.finalize())[..12];
         Ok(self.root.join("aot").join(format!("{}-{digest}.aot", server.name())))
     }
 

@@ -10,7 +10,8 @@ use super::{
     programs::cache_folder,
     sums, unpack,
 };
-use crate::stack::{Progress, StackError, blocking::blocking, fixture};
+use crate::stack::{Progress, StackError, blocking::blocking};
+use cdc_model::units::hex;
 
 /// SeaweedFS: one program, and it heeds the conditions of requests.
 const PINS: &str =
@@ -27,7 +28,7 @@ pub async fn object_server(progress: &dyn Progress) -> Result<Utf8PathBuf, Stack
 fn fetched(progress: &dyn Progress) -> Result<Utf8PathBuf, StackError> {
     check_platform()?;
     let cache = cache_folder()?;
-    let root = cache.join(format!("object-server-{}", &fixture::hex(&Sha256::digest(PINS))[..16]));
+    let root = cache.join(format!("object-server-{}", &hex(&Sha256::digest(PINS))[..16]));
     if sums::whole(&root).is_err() {
         let _lock = lock(&cache, progress)?;
         // Whoever held the lock before may have fetched it.

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fs::File, io::Read};
 use camino::Utf8Path;
 use sha2::{Digest, Sha256};
 
-use crate::stack::{StackError, fixture};
-use cdc_model::units::counted;
+use crate::stack::StackError;
+use cdc_model::units::{counted, hex};
 
 /// The stamp's name in a finished cache folder.
 const STAMP: &str = "stamp.json";
@@ -43,7 +43,7 @@ fn sha256(path: &Utf8Path) -> Result<String, StackError> {
     let mut buffer = vec![0; 1 << 17];
     loop {
         match file.read(&mut buffer).map_err(failed)? {
-            0 => return Ok(fixture::hex(&sha.finalize())),
+            0 => return Ok(hex(&sha.finalize())),
             n => sha.update(&buffer[..n]),
         }
     }

@@ -78,7 +78,7 @@ fn unhex(hex: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backup::hash::hex;
+    use cdc_model::units::hex;
 
     #[test]
     fn a_path_never_leads_out_of_the_point() {

@@ -1,0 +1,1 @@
+../kubernetes/base/tasks.sh
